@@ -1,0 +1,102 @@
+"""Call models that hf2triton put into NVIDIA Triton, as if they were a `transformers.pipeline`.
+
+    from hf2triton_client import pipeline
+
+    with pipeline("text-classification", model="sentiment", url="localhost:8001") as classify:
+        classify("What a fine day")             # [{"label": "POSITIVE", "score": 0.99}]
+        classify(["one", "two"], top_k=None)    # lists are split, sent concurrently and answered in order
+
+`hf2triton_client.aio` is the asyncio twin. Nothing here needs torch, transformers or onnx.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .connection import Connection, Target, Tls
+from .errors import (
+    AccessDenied,
+    BaselineError,
+    ClientError,
+    ConnectionFailed,
+    DeadlineExceeded,
+    InputError,
+    ModelNotFound,
+    ServerBusy,
+    ServerError,
+    WrongTask,
+)
+from .pipelines import Metadata, Results, TaskPipeline, pipeline_class
+from .runner import BlockingRunner
+from .served_model import ServedModel
+
+__all__ = [
+    "AccessDenied",
+    "BaselineError",
+    "ClientError",
+    "Connection",
+    "ConnectionFailed",
+    "DeadlineExceeded",
+    "InputError",
+    "Metadata",
+    "ModelNotFound",
+    "Results",
+    "ServerBusy",
+    "ServerError",
+    "TaskPipeline",
+    "Tls",
+    "WrongTask",
+    "connect",
+    "pipeline",
+]
+
+
+def connect(
+    url: str = "localhost:8001",
+    *,
+    timeout: float = 60.0,
+    retries: int = 3,
+    headers: dict[str, str] | None = None,
+    tls: Tls | None = None,
+    max_in_flight: int = 4,
+) -> Connection:
+    """A connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
+
+    `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS. `timeout`: seconds a request may
+    take. `retries`: further tries when the server is unreachable or busy. `headers`: sent with each call.
+    `max_in_flight`: requests of one call under way at the same time. Raises InputError.
+    """
+    return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight)
+
+
+def pipeline(
+    task: str | None = None,
+    model: str = "",
+    url: str = "localhost:8001",
+    *,
+    connection: Connection | None = None,
+    timeout: float = 60.0,
+    retries: int = 3,
+    headers: dict[str, str] | None = None,
+    tls: Tls | None = None,
+    **options: Any,
+) -> TaskPipeline:
+    """A served model as a pipeline: same call arguments and results as `transformers.pipeline(task)`.
+
+    `task`: named as transformers names it, or None for the one that the model serves. `model`: the name of the served
+    model. `connection`: one to share; without it the pipeline opens its own, as `connect` would, and closes it on
+    leaving its `with` block. `options` are defaults for each call (`top_k`, `aggregation_strategy`, `batch_size` …).
+
+    Raises InputError, ConnectionFailed, ModelNotFound (which lists the models that are ready) and WrongTask.
+    """
+    if not model:
+        raise InputError("model is the name of a served model; it is empty")
+    owned = connection is None
+    connection = connection or connect(url, timeout=timeout, retries=retries, headers=headers, tls=tls)
+    try:
+        served = ServedModel.from_config(connection.model_config(model))
+        return pipeline_class(task, served)(served, BlockingRunner(connection, served, owned), options)
+    except BaseException:
+        if owned:
+            connection.close()
+        raise

@@ -1,0 +1,140 @@
+"""The asyncio twin: `async with pipeline("ner", model="NAME") as pipe: await pipe("…")`.
+
+`await pipeline(...)` gives a pipeline as well; then `await pipe.close()` when it is no longer needed. Everything else
+is as in `hf2triton_client`: an iterator as input gives an asynchronous iterator of results.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+import tritonclient.grpc.aio as triton
+
+from .connection import Request, Target, unknown_model
+from .errors import ClientError, ModelNotFound
+from .pipelines import TaskPipeline, pipeline_class
+from .pipelines.base import Call
+from .runner import WINDOW
+from .served_model import ServedModel
+
+__all__ = ["AsyncConnection", "pipeline"]
+
+
+class AsyncConnection:
+    """`hf2triton_client.connection.Connection` for asyncio. Belongs to the event loop it was made in."""
+
+    def __init__(self, target: Target, max_in_flight: int = 4) -> None:
+        self.target = target
+        self._slots = asyncio.Semaphore(max_in_flight)
+        with target.errors_mapped():
+            self._client = triton.InferenceServerClient(**target.client_arguments())
+
+    async def model_config(self, name: str) -> dict[str, Any]:
+        try:
+            with self.target.errors_mapped():
+                answer = await self._client.get_model_config(name, as_json=True, **self._call())
+        except ModelNotFound as error:
+            raise unknown_model(name, await self.ready_models(), error) from error
+        return answer["config"]
+
+    async def ready_models(self) -> list[str]:
+        try:
+            with self.target.errors_mapped():
+                statistics = await self._client.get_inference_statistics(as_json=True, **self._call())
+        except ClientError:
+            return []
+        return sorted({model["name"] for model in statistics.get("model_stats", ())})
+
+    async def infer(self, request: Request) -> Any:
+        async with self._slots:
+            with self.target.errors_mapped():
+                return await self._client.infer(
+                    request.model, request.inputs, outputs=request.outputs, **self._call()
+                )
+
+    async def infer_all(self, requests: Sequence[Request]) -> list[Any]:
+        """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way."""
+        tasks = [asyncio.ensure_future(self.infer(request)) for request in requests]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _call(self) -> dict[str, Any]:
+        return {"headers": dict(self.target.headers), "client_timeout": self.target.timeout}
+
+    async def close(self) -> None:
+        await self._client.close()
+
+
+class AsyncRunner:
+    """Runs calls of one model as coroutines."""
+
+    def __init__(self, connection: AsyncConnection, model: ServedModel, owned: bool) -> None:
+        self._connection = connection
+        self._model = model
+        self._owned = owned
+
+    async def run(self, call: Call) -> Any:
+        requests = list(self._model.requests(call.texts, call.outputs, call.batch_size))
+        results = await self._connection.infer_all(requests)
+        return call.finish([row for result in results for row in self._model.rows(result, call.outputs)])
+
+    async def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> AsyncIterator[Any]:
+        while window := list(islice(inputs, WINDOW)):
+            for value in await self.run(prepare(window)):
+                yield value
+
+    async def close(self) -> None:
+        if self._owned:
+            await self._connection.close()
+
+
+class _Opening:
+    """What `pipeline(...)` gives: to be awaited, or entered with `async with`."""
+
+    def __init__(self, task: str | None, model: str, connection: AsyncConnection | Target, defaults: dict) -> None:
+        self._arguments = task, model, connection, defaults
+
+    def __await__(self) -> Generator[Any, None, TaskPipeline]:
+        return self._open().__await__()
+
+    async def _open(self) -> TaskPipeline:
+        task, name, connection, defaults = self._arguments
+        owned = isinstance(connection, Target)
+        if owned:
+            connection = AsyncConnection(connection)
+        try:
+            model = ServedModel.from_config(await connection.model_config(name))
+            return pipeline_class(task, model)(model, AsyncRunner(connection, model, owned), defaults)
+        except BaseException:
+            if owned:
+                await connection.close()
+            raise
+
+    async def __aenter__(self) -> TaskPipeline:
+        self._pipeline = await self._open()
+        return self._pipeline
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pipeline.close()
+
+
+def pipeline(
+    task: str | None = None,
+    model: str = "",
+    url: str = "localhost:8001",
+    *,
+    connection: AsyncConnection | None = None,
+    timeout: float = 60.0,
+    retries: int = 3,
+    headers: dict[str, str] | None = None,
+    tls: Any = None,
+    **options: Any,
+) -> _Opening:
+    """As `hf2triton_client.pipeline`; await it, or enter it with `async with`."""
+    return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

@@ -1,0 +1,97 @@
+"""A recorded baseline: real inputs with PyTorch's answers and latencies, in `baseline.safetensors` + `baseline.json`.
+
+Written at export, kept beside the served version, and read here on machines that have no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from .compare import Tolerance
+from .errors import BaselineError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds that one text took: the median and the 90th percentile of `calls` calls."""
+
+    p50_ms: float
+    p90_ms: float
+    calls: int
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What PyTorch answered to each text, one text at a time and without padding.
+
+    `answers`: output name -> one array a text, without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
+    `tolerances`: output name -> how far the served model may lie from these. `latency`: PyTorch's own, fp32, batch 1.
+    """
+
+    task: str
+    precision: str
+    texts: tuple[str, ...]
+    answers: Mapping[str, tuple[np.ndarray, ...]]
+    tolerances: Mapping[str, Tolerance]
+    latency: Latency
+    about: Mapping[str, Any]
+
+    def save(self, path: Path) -> None:
+        """Writes `path` (ending .safetensors) and the .json beside it."""
+        tensors = {
+            f"{output}.{index}": np.ascontiguousarray(array)
+            for output, arrays in self.answers.items()
+            for index, array in enumerate(arrays)
+        }
+        save_file(tensors, path)
+        description = {
+            "format": FORMAT,
+            "task": self.task,
+            "precision": self.precision,
+            "texts": list(self.texts),
+            "outputs": list(self.answers),
+            "tolerances": {output: tolerance.to_json() for output, tolerance in self.tolerances.items()},
+            "latency": vars(self.latency),
+            "about": dict(self.about),
+        }
+        path.with_suffix(".json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> Baseline:
+        """Reads what `save` wrote. Raises BaselineError."""
+        try:
+            description = json.loads(path.with_suffix(".json").read_text())
+            tensors = load_file(path)
+        except FileNotFoundError as error:
+            raise BaselineError(f"there is no baseline at {path}: {Path(error.filename or path).name} is missing") from None
+        except (OSError, ValueError, SafetensorError) as error:
+            raise BaselineError(f"the baseline at {path} cannot be read: {error}") from error
+        if description.get("format") != FORMAT:
+            raise BaselineError(f"{path} has format {description.get('format')}; this version reads format {FORMAT}")
+        count = len(description["texts"])
+        try:
+            answers = {
+                output: tuple(tensors[f"{output}.{index}"] for index in range(count))
+                for output in description["outputs"]
+            }
+        except KeyError as error:
+            raise BaselineError(f"the baseline at {path} lacks the tensor {error}") from None
+        return cls(
+            description["task"],
+            description["precision"],
+            tuple(description["texts"]),
+            answers,
+            {output: Tolerance(**tolerance) for output, tolerance in description["tolerances"].items()},
+            Latency(**description["latency"]),
+            description["about"],
+        )

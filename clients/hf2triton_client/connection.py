@@ -1,0 +1,185 @@
+"""A connection to a Triton server: url, TLS, credentials, retries and deadlines; and the same for asyncio."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+import tritonclient.grpc as triton
+from tritonclient.utils import InferenceServerException
+
+from .errors import AccessDenied, ClientError, InputError, ModelNotFound, from_rpc
+
+
+@dataclass(frozen=True)
+class Tls:
+    """TLS for a connection. Each field is the path of a PEM file; without any, the system's roots are used.
+
+    `private_key` and `certificate_chain` are the client's own, for mutual TLS.
+    """
+
+    root_certificates: str | None = None
+    private_key: str | None = None
+    certificate_chain: str | None = None
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where a server is and how to speak to it.
+
+    `url`: `host:port`, or with a scheme, `grpc://` or `grpcs://` (the second means TLS).
+    `timeout`: seconds that one request may take, retries included.
+    `retries`: further tries when the server is unreachable or refuses for now, with growing pauses.
+    `headers`: sent with each call (credentials, restricted protocols).
+    """
+
+    url: str = "localhost:8001"
+    timeout: float = 60.0
+    retries: int = 3
+    headers: Mapping[str, str] = field(default_factory=dict)
+    tls: Tls | None = None
+
+    def __post_init__(self) -> None:
+        scheme, separator, address = self.url.rpartition("://")
+        if separator and scheme not in ("grpc", "grpcs"):
+            raise InputError(
+                f"the client speaks gRPC: {self.url!r} should read host:port, grpc://host:port or grpcs://host:port"
+            )
+        if not address:
+            raise InputError("the url is empty; it should read host:port, such as localhost:8001")
+        if self.timeout <= 0:
+            raise InputError(f"timeout must be above 0 seconds, not {self.timeout}")
+        object.__setattr__(self, "url", address)
+        if scheme == "grpcs" and self.tls is None:
+            object.__setattr__(self, "tls", Tls())
+
+    def client_arguments(self) -> dict[str, Any]:
+        """The arguments of `tritonclient.grpc.InferenceServerClient` and of its asyncio twin."""
+        arguments: dict[str, Any] = {"url": self.url, "channel_args": self._channel_arguments()}
+        if self.tls is not None:
+            arguments |= {"ssl": True, **vars(self.tls)}
+        return arguments
+
+    def _channel_arguments(self) -> list[tuple[str, Any]]:
+        unlimited = -1
+        arguments = [
+            ("grpc.max_send_message_length", unlimited),
+            ("grpc.max_receive_message_length", unlimited),
+            ("grpc.primary_user_agent", "hf2triton-client"),
+        ]
+        if self.retries:
+            # gRPC's own retries: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
+            policy = {
+                "maxAttempts": min(self.retries, 4) + 1,
+                "initialBackoff": "0.1s",
+                "maxBackoff": "2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            }
+            service = {"methodConfig": [{"name": [{"service": "inference.GRPCInferenceService"}], "retryPolicy": policy}]}
+            arguments += [("grpc.enable_retries", 1), ("grpc.service_config", json.dumps(service))]
+        return arguments
+
+    @contextmanager
+    def errors_mapped(self) -> Iterator[None]:
+        """Turns gRPC's and tritonclient's errors into ours."""
+        try:
+            yield
+        except InferenceServerException as error:
+            raise from_rpc(error.status(), error.message() or "", self.url) from error
+        except grpc.RpcError as error:  # the asyncio client lets some through
+            raise from_rpc(str(error.code()), error.details() or "", self.url) from error
+        except OSError as error:
+            if self.tls is None:
+                raise
+            raise AccessDenied(f"a TLS file cannot be read: {error}") from error
+
+
+@dataclass(frozen=True)
+class Request:
+    """One inference request, ready to be sent."""
+
+    model: str
+    inputs: list[triton.InferInput]
+    outputs: list[triton.InferRequestedOutput]
+
+
+def unknown_model(name: str, ready: Sequence[str], error: ModelNotFound) -> ModelNotFound:
+    """`error`, with the names of the models that are ready."""
+    known = ", ".join(sorted(ready)) or "none"
+    return ModelNotFound(f"model {name!r} is not served here; ready: {known}. The server says: {error}")
+
+
+class Connection:
+    """A connection that is opened on first use and owned by whoever made it. Threads may share it.
+
+    Leaving the `with` block (or `close()`) ends the channel; it holds no other resource.
+    """
+
+    def __init__(self, target: Target, max_in_flight: int = 4) -> None:
+        self.target = target
+        self.max_in_flight = max_in_flight
+        with target.errors_mapped():
+            self._client = triton.InferenceServerClient(**target.client_arguments())
+        self._pool: ThreadPoolExecutor | None = None
+
+    def model_config(self, name: str) -> dict[str, Any]:
+        """The served config.pbtxt of a model, as the JSON form of the protobuf.
+
+        Raises ModelNotFound (with the names of those that are ready) and the errors of the connection.
+        """
+        try:
+            with self.target.errors_mapped():
+                return self._client.get_model_config(name, as_json=True, **self._call())["config"]
+        except ModelNotFound as error:
+            raise unknown_model(name, self.ready_models(), error) from error
+
+    def ready_models(self) -> list[str]:
+        """The names of the models that are ready, from the statistics (listing a repository is often restricted)."""
+        try:
+            with self.target.errors_mapped():
+                statistics = self._client.get_inference_statistics(as_json=True, **self._call())
+        except ClientError:
+            return []
+        return sorted({model["name"] for model in statistics.get("model_stats", ())})
+
+    def infer(self, request: Request) -> triton.InferResult:
+        """Sends one request and waits for its answer."""
+        with self.target.errors_mapped():
+            return self._client.infer(request.model, request.inputs, outputs=request.outputs, **self._call())
+
+    def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
+        """Sends requests, `max_in_flight` at a time, and gives their answers in the order of the requests.
+
+        The first failure is raised; requests that were not yet sent are then dropped.
+        """
+        if len(requests) <= 1:
+            return [self.infer(request) for request in requests]
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="hf2triton-client")
+        futures = [self._pool.submit(self.infer, request) for request in requests]
+        try:
+            return [future.result() for future in futures]
+        finally:
+            for future in futures:
+                future.cancel()
+
+    def _call(self) -> dict[str, Any]:
+        return {"headers": dict(self.target.headers), "client_timeout": self.target.timeout}
+
+    def close(self) -> None:
+        """Ends the channel. May be called twice."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+        self._client.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,100 @@
+"""What can go wrong when a served model is called.
+
+    ClientError
+    ├── InputError           an input the model cannot take; nothing was sent (also a ValueError)
+    ├── ConnectionFailed     no server answers at the url (also a ConnectionError)
+    ├── DeadlineExceeded     no answer within `timeout` (also a TimeoutError)
+    ├── ModelNotFound        the server has no such model, or it is not ready
+    ├── WrongTask            the model serves another task, or was not written by hf2triton
+    ├── AccessDenied         TLS or credentials are missing or refused
+    ├── ServerBusy           the server refused the request because it has too many (retry later)
+    ├── ServerError          the model failed on this request, and other answers of the server
+    └── BaselineError        a recorded baseline that cannot be read, or belongs to another version
+
+`from_rpc` is the one place where gRPC's errors become ours.
+"""
+
+from __future__ import annotations
+
+import re
+
+
+class ClientError(Exception):
+    """Base of every error of this package."""
+
+
+class InputError(ClientError, ValueError):
+    """An input the model cannot take."""
+
+
+class ConnectionFailed(ClientError, ConnectionError):
+    """No server answers at the url."""
+
+
+class DeadlineExceeded(ClientError, TimeoutError):
+    """The server did not answer within the deadline."""
+
+
+class ModelNotFound(ClientError):
+    """The server has no such model, or it is not ready."""
+
+
+class WrongTask(ClientError):
+    """The model serves another task than the one asked for."""
+
+
+class AccessDenied(ClientError):
+    """TLS or credentials are missing or refused."""
+
+
+class ServerBusy(ClientError):
+    """The server refused the request because it has too many."""
+
+
+class ServerError(ClientError):
+    """The model failed on this request."""
+
+
+class BaselineError(ClientError):
+    """A recorded baseline that cannot be read, or belongs to another version."""
+
+
+#: gRPC status -> (error, what happened). The codes are those of grpc.StatusCode, as tritonclient names them.
+STATUS = {
+    "CANCELLED": (ServerError, "the call was cancelled"),
+    "UNKNOWN": (ServerError, "the server failed"),
+    "INVALID_ARGUMENT": (InputError, "the server refused the request"),
+    "DEADLINE_EXCEEDED": (DeadlineExceeded, "no answer within the deadline"),
+    "NOT_FOUND": (ModelNotFound, "the server does not know the model"),
+    "ALREADY_EXISTS": (ServerError, "the server failed"),
+    "PERMISSION_DENIED": (AccessDenied, "the server refused access"),
+    "RESOURCE_EXHAUSTED": (ServerBusy, "the server is out of resources"),
+    "FAILED_PRECONDITION": (ServerError, "the server refused the request"),
+    "ABORTED": (ServerError, "the server aborted the request"),
+    "OUT_OF_RANGE": (InputError, "the server refused the request"),
+    "UNIMPLEMENTED": (ServerError, "the server does not offer this call"),
+    "INTERNAL": (ServerError, "the model failed"),
+    "UNAVAILABLE": (ServerBusy, "the server refused the request for now"),
+    "DATA_LOSS": (ServerError, "the server failed"),
+    "UNAUTHENTICATED": (AccessDenied, "the server wants credentials"),
+}
+# gRPC says UNAVAILABLE both when nobody answers and when Triton refuses; only the text tells them apart.
+_NOBODY_ANSWERS = re.compile(
+    r"failed to connect|connection refused|name resolution|dns|no such host|socket closed|connection reset"
+    r"|broken pipe|handshake|unreachable|endpoint closing|goaway",
+    re.IGNORECASE,
+)
+_NOT_READY = re.compile(r"unknown model|no available versions|is not ready|not found", re.IGNORECASE)
+
+
+def from_rpc(status: str | None, message: str, url: str) -> ClientError:
+    """The error of ours for a gRPC answer: `status` as tritonclient gives it (`StatusCode.UNAVAILABLE`)."""
+    code = (status or "UNKNOWN").rsplit(".", 1)[-1]
+    error, what = STATUS.get(code, (ServerError, f"the server answered {code}"))
+    if code == "UNAVAILABLE" and _NOBODY_ANSWERS.search(message):
+        return ConnectionFailed(
+            f"no Triton server answers at {url} ({message}): is it running, and is this its gRPC port?"
+        )
+    if code in ("UNAVAILABLE", "INVALID_ARGUMENT", "INTERNAL") and _NOT_READY.search(message):
+        return ModelNotFound(f"{message} (at {url})")
+    return error(f"{what} (at {url}): {message}")

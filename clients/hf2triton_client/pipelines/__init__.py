@@ -1,0 +1,31 @@
+"""The task pipelines, one file a task."""
+
+from __future__ import annotations
+
+from ..errors import InputError, WrongTask
+from ..served_model import ServedModel
+from .base import Metadata, Results, TaskPipeline
+from .feature_extraction import FeatureExtraction
+from .sentence_similarity import SentenceSimilarity
+from .text_classification import TextClassification
+from .token_classification import TokenClassification
+
+PIPELINES: tuple[type[TaskPipeline], ...] = (
+    FeatureExtraction,
+    SentenceSimilarity,
+    TextClassification,
+    TokenClassification,
+)
+BY_NAME = {name: cls for cls in PIPELINES for name in (cls.task, *cls.aliases)}
+
+__all__ = ["BY_NAME", "PIPELINES", "Metadata", "Results", "TaskPipeline", "pipeline_class"]
+
+
+def pipeline_class(task: str | None, model: ServedModel) -> type[TaskPipeline]:
+    """The pipeline for a task (None: the one the model serves). Raises InputError and WrongTask."""
+    if task is not None and task not in BY_NAME:
+        raise InputError(f"task {task!r} is unknown; known are {', '.join(sorted(BY_NAME))}")
+    cls = BY_NAME[task if task is not None else model.task]
+    if cls.task != model.task:
+        raise WrongTask(f"model {model.name!r} serves {model.task}, not {task}")
+    return cls

@@ -1,0 +1,62 @@
+"""token-classification, also named ner."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import Any
+
+from ..errors import InputError
+from ..postprocess import AGGREGATIONS, Token, WordPieceDecoder, group_entities, softmax, words_of
+from ..served_model import Row
+from .base import Call, Results, TaskPipeline, batch_size_of, texts_of
+
+OUTPUTS = ("logits", "tokens", "offsets", "special_tokens_mask")
+
+
+class TokenClassification(TaskPipeline):
+    """Entities of texts, as dicts: `entity`, `score`, `index`, `word`, `start`, `end`; with an aggregation strategy
+    `entity_group` in place of `entity`, and no `index`. `start` and `end` count characters of the text.
+
+    Options, as in transformers: `aggregation_strategy` ("none", "simple", "first", "average", "max") and
+    `ignore_labels` (default `["O"]`).
+    """
+
+    task = "token-classification"
+    aliases = ("ner",)
+    options = frozenset({"aggregation_strategy", "ignore_labels"})
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
+        texts = texts_of(inputs)
+        strategy = str(options.get("aggregation_strategy") or "none").lower()
+        if strategy not in AGGREGATIONS:
+            raise InputError(f"aggregation_strategy {strategy!r} is unknown; known are {', '.join(AGGREGATIONS)}")
+        ignored = options.get("ignore_labels")
+        ignored = ["O"] if ignored is None else ignored
+
+        def finish(rows: list[Row]) -> Results:
+            values = [self._entities(text, row, strategy, ignored) for text, row in zip(texts, rows, strict=True)]
+            return Results(values[0] if isinstance(inputs, (str, bytes)) else values, rows)
+
+        return Call(texts, OUTPUTS, finish, batch_size_of(options))
+
+    def _entities(self, text: str, row: Row, strategy: str, ignored: list[str]) -> list[dict[str, Any]]:
+        decoder = WordPieceDecoder(**self.model.settings["decoder"])
+        tokens = self._tokens(text, row)
+        entities = words_of(tokens, strategy, self.model.id2label, decoder)
+        if strategy != "none":
+            entities = group_entities(entities, decoder)
+        return [entity for entity in entities if entity.get("entity", entity.get("entity_group")) not in ignored]
+
+    def _tokens(self, text: str, row: Row) -> list[Token]:
+        """The tokens of a row that are not special, with their scores."""
+        unknown = self.model.settings["unk_token"]
+        tokens = []
+        for index, scores in enumerate(softmax(row["logits"])):
+            if row["special_tokens_mask"][index]:
+                continue
+            start, end = row["offsets"][index].tolist()
+            word = row["tokens"][index].decode("utf-8")
+            # a word piece that continues a word is written with a prefix, so it is longer than what it stands for
+            continues = word != unknown and len(word) != end - start
+            tokens.append(Token(text[start:end] if word == unknown else word, scores, start, end, index, continues))
+        return tokens

@@ -1,0 +1,147 @@
+"""From a model's outputs to answers, with numpy alone.
+
+The token-classification part follows `TokenClassificationPipeline` of transformers 5
+(src/transformers/pipelines/token_classification.py), step for step, so that the results are the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+AGGREGATIONS = ("none", "simple", "first", "average", "max")
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """exp(x) / sum(exp(x)) over the last axis, shifted so that nothing overflows."""
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """1 / (1 + exp(-x)), without an overflow for large negative x."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
+
+
+def normalize(vectors: np.ndarray) -> np.ndarray:
+    """Vectors `[…, dim]` scaled to length 1 (a zero vector stays zero)."""
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+@dataclass(frozen=True)
+class WordPieceDecoder:
+    """Joins word pieces as the decoder of the same name in `tokenizers` does
+    (tokenizers/src/decoders/wordpiece.rs)."""
+
+    prefix: str = "##"
+    cleanup: bool = True
+
+    _CLEANUP = (
+        (" .", "."),
+        (" ?", "?"),
+        (" !", "!"),
+        (" ,", ","),
+        (" ' ", "'"),
+        (" n't", "n't"),
+        (" 'm", "'m"),
+        (" do not", " don't"),
+        (" 's", "'s"),
+        (" 've", "'ve"),
+        (" 're", "'re"),
+    )
+
+    def decode(self, tokens: Sequence[str]) -> str:
+        return "".join(self._piece(index, token) for index, token in enumerate(tokens))
+
+    def _piece(self, index: int, token: str) -> str:
+        if index:
+            token = token[len(self.prefix) :] if token.startswith(self.prefix) else f" {token}"
+        if self.cleanup:
+            for dirty, clean in self._CLEANUP:
+                token = token.replace(dirty, clean)
+        return token
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of a text: what it reads, its label scores `[labels]`, where it stands (characters) and whether it
+    continues a word."""
+
+    word: str
+    scores: np.ndarray
+    start: int
+    end: int
+    index: int
+    continues: bool
+
+
+def words_of(
+    tokens: Sequence[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder
+) -> list[dict[str, Any]]:
+    """Labelled tokens ("none" and "simple") or labelled words (the other strategies)."""
+    if strategy in ("none", "simple"):
+        return [
+            {
+                "entity": id2label[int(token.scores.argmax())],
+                "score": token.scores.max(),
+                "index": token.index,
+                "word": token.word,
+                "start": token.start,
+                "end": token.end,
+            }
+            for token in tokens
+        ]
+    words: list[list[Token]] = []
+    for token in tokens:
+        if words and token.continues:
+            words[-1].append(token)
+        else:
+            words.append([token])
+    return [_word(word, strategy, id2label, decoder) for word in words]
+
+
+def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder) -> dict[str, Any]:
+    """One word's label: its first token's, its surest token's, or the best of the mean scores."""
+    scores = {
+        "first": lambda: word[0].scores,
+        "max": lambda: max(word, key=lambda token: token.scores.max()).scores,
+        "average": lambda: np.nanmean(np.stack([token.scores for token in word]), axis=0),
+    }[strategy]()
+    best = int(scores.argmax())
+    return {
+        "entity": id2label[best],
+        "score": scores[best],
+        "word": decoder.decode([token.word for token in word]),
+        "start": word[0].start,
+        "end": word[-1].end,
+    }
+
+
+def group_entities(entities: Sequence[dict[str, Any]], decoder: WordPieceDecoder) -> list[dict[str, Any]]:
+    """Joins neighbours of the same entity, by the B- and I- of their labels."""
+    groups: list[list[dict[str, Any]]] = []
+    for entity in entities:
+        begins, tag = _tag(entity["entity"])
+        if groups and not begins and tag == _tag(groups[-1][-1]["entity"])[1]:
+            groups[-1].append(entity)
+        else:
+            groups.append([entity])
+    return [
+        {
+            "entity_group": group[0]["entity"].split("-", 1)[-1],
+            "score": np.mean(np.nanmean([entity["score"] for entity in group])),
+            "word": decoder.decode([entity["word"] for entity in group]),
+            "start": group[0]["start"],
+            "end": group[-1]["end"],
+        }
+        for group in groups
+    ]
+
+
+def _tag(label: str) -> tuple[bool, str]:
+    """Whether a label begins an entity, and the entity's kind; a label without B- or I- continues."""
+    return label.startswith("B-"), label[2:] if label[:2] in ("B-", "I-") else label

@@ -1,0 +1,86 @@
+"""What can go wrong in an export, and the exit code of each.
+
+    Hf2TritonError                     1  base; carries the stage that failed, once a stage has
+    ├── UsageError                     2  an option's value is wrong
+    │   └── UnknownName                2  a name that is not in its table; lists the known ones
+    ├── MissingExtra                   1  a command needs packages that are not installed
+    ├── SourceError                    1  the checkpoint cannot be used
+    │   ├── UnsupportedArchitecture    1  an architecture that no family covers; lists those that are
+    │   ├── HeadMissing                1  the checkpoint has no trained head for the task
+    │   ├── WeightsError               1  weights that are missing, corrupt or pickled
+    │   └── TokenizerMissing           1  no tokenizer that can be served
+    ├── ExportError                    1  PyTorch's exporter or a graph pass failed
+    ├── ParityError                    3  the exported model is not the model that was trained
+    ├── RepositoryError                1  the model repository cannot be read or written
+    └── ServingError                   1  the embedded Triton cannot run here, or failed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class Hf2TritonError(Exception):
+    """Base of every error of this package. `stage` and `done` are filled in by the pipeline."""
+
+    exit_code = 1
+    stage: str | None = None
+    done: tuple[str, ...] = ()
+
+
+class UsageError(Hf2TritonError):
+    """An option's value is wrong."""
+
+    exit_code = 2
+
+
+class UnknownName(UsageError):
+    """A name that is not in its table."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
+        super().__init__(f"{kind} {str(name)!r} is unknown; known are {', '.join(known)}")
+
+
+class MissingExtra(Hf2TritonError):
+    """A command needs packages that are not installed."""
+
+    def __init__(self, what: str, extra: str, module: str | None) -> None:
+        super().__init__(f"{what} needs the package {module!r}; install it with: pip install 'hf2triton[{extra}]'")
+
+
+class SourceError(Hf2TritonError):
+    """The checkpoint cannot be used."""
+
+
+class UnsupportedArchitecture(SourceError):
+    """An architecture that no family covers."""
+
+
+class HeadMissing(SourceError):
+    """The checkpoint has no trained head for the task."""
+
+
+class WeightsError(SourceError):
+    """Weights that are missing, corrupt or pickled."""
+
+
+class TokenizerMissing(SourceError):
+    """No tokenizer that can be served."""
+
+
+class ExportError(Hf2TritonError):
+    """PyTorch's exporter or a graph pass failed."""
+
+
+class ParityError(Hf2TritonError):
+    """The exported model is not the model that was trained."""
+
+    exit_code = 3
+
+
+class RepositoryError(Hf2TritonError):
+    """The model repository cannot be read or written."""
+
+
+class ServingError(Hf2TritonError):
+    """The embedded Triton cannot run here, or failed."""

@@ -1,0 +1,122 @@
+"""Attention, emitted as the op we want instead of being recognised afterwards.
+
+transformers lets attention functions be registered (`AttentionInterface`) together with the mask they are handed
+(`AttentionMaskInterface`); a model switched to such an implementation calls it in every layer. The fused kinds emit
+`com.microsoft::MultiHeadAttention`
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention), which
+returns zeros in eager PyTorch: they are for tracing alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, AttentionMaskInterface
+
+#: What masked positions get added before softmax. It is far below any real score, fits fp16, and a row that is wholly
+#: masked stays finite.
+MASKED = -1e4
+
+
+@dataclass(frozen=True)
+class Attention:
+    """One way of writing attention. `contrib`: needs ops of onnxruntime's own domain."""
+
+    name: str
+    function: Callable[..., Any]
+    mask: Callable[..., Any]
+    contrib: bool
+
+    @property
+    def registered_name(self) -> str:
+        return f"hf2triton-{self.name}"
+
+
+def _fused(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Emits MultiHeadAttention. `query`, `key`, `value`: `[batch, heads, sequence, head_size]`."""
+    batch, heads, sequence, head_size = query.shape
+    hidden = heads * head_size
+    joined = [tensor.transpose(1, 2).reshape(batch, tensor.shape[2], hidden) for tensor in (query, key, value)]
+    output = torch.onnx.ops.symbolic(
+        "com.microsoft::MultiHeadAttention",
+        [*joined, None, attention_mask],
+        attrs={"num_heads": heads, "scale": float(scaling if scaling is not None else head_size**-0.5)},
+        dtype=query.dtype,
+        shape=(batch, sequence, hidden),
+        version=1,
+    )
+    return output.reshape(batch, sequence, heads, head_size), None
+
+
+def _standard(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor,
+    scaling: float | None = None,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """softmax(query · keyᵀ · scale + mask) · value, in standard ops."""
+    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    # the query is scaled, not the scores, which would overflow fp16 sooner
+    scores = (query * scaling) @ key.transpose(-1, -2) + attention_mask.to(query.dtype)
+    return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
+
+
+def _row_lengths(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
+    """The key padding mask in its 1-D form `[3 · batch + 2]`: key lengths, then cumulative query and key lengths.
+
+    Rows must be padded on the right. On CUDA this is the form that reaches a fused kernel at any length.
+    """
+    batch, sequence = attention_mask.shape
+    lengths = attention_mask.sum(dim=1).to(torch.int32)
+    starts = torch.arange(batch + 1, dtype=torch.int32) * sequence
+    starts = starts.to(torch.int32)
+    return torch.cat([lengths, starts, starts])
+
+
+def _any_mask(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
+    """The key padding mask in its 2-D form `[batch, sequence]`: any position of a row may be masked."""
+    return attention_mask.to(torch.int32)
+
+
+def _additive(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
+    """`[batch, 1, 1, sequence]`: 0 where a token is, MASKED where padding is."""
+    return (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
+
+
+ATTENTIONS = {
+    attention.name: attention
+    for attention in (
+        Attention("fused", _fused, _row_lengths, contrib=True),
+        Attention("fused-any-mask", _fused, _any_mask, contrib=True),
+        Attention("standard", _standard, _additive, contrib=False),
+    )
+}
+for _attention in ATTENTIONS.values():
+    AttentionInterface.register(_attention.registered_name, _attention.function)
+    AttentionMaskInterface.register(_attention.registered_name, _attention.mask)
+
+
+@contextmanager
+def attention_of(model: Any, name: str) -> Iterator[None]:
+    """Switches a model to one of ATTENTIONS, and back when the block is left."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(ATTENTIONS[name].registered_name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

@@ -1,0 +1,157 @@
+"""fp32 graph → fp16 graph, and the twin that shows on a CPU what fp16 does to it.
+
+Inputs and outputs of the graph keep their types: ids are integers, answers are fp32.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ..artifacts import Graph
+from ..errors import ExportError, UnknownName
+
+FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
+PRECISIONS = ("fp32", "fp16")
+
+
+def with_precision(graph: Graph, precision: str) -> Graph:
+    """The graph in "fp32" (itself) or "fp16" (the model is changed in place). Raises UnknownName and ExportError."""
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    if precision == "fp16":
+        _Halver(graph.model, graph.full_precision).run()
+    return replace(graph, precision=precision)
+
+
+class _Halver:
+    """Turns a model's weights and arithmetic into fp16 in place, but for the nodes named in `keep`.
+
+    Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes a
+    Cast, once for all of its readers.
+    """
+
+    def __init__(self, model: ir.Model, keep: frozenset[str]) -> None:
+        self.graph = model.graph
+        self.keep = keep
+        self._typed: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+        self._initializers = [value for value in self.graph.initializers.values() if value.dtype == FLOAT]
+
+    def run(self) -> None:
+        for node in list(self.graph):
+            if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+                raise ExportError(f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be made fp16")
+            self._convert(node, FLOAT if node.name in self.keep else FLOAT16)
+        for index, output in enumerate(self.graph.outputs):
+            if output.dtype == FLOAT16:
+                self._cast_output(index, output)
+        for value in self._initializers:
+            if not value.uses():
+                del self.graph.initializers[value.name]
+                value.const_value = None  # onnx_ir keeps a removed value alive, but its weights can go
+
+    def _convert(self, node: ir.Node, dtype: ir.DataType) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.dtype in (FLOAT, FLOAT16):
+                node.replace_input_with(index, self._in_type(value, dtype))
+        for value in node.outputs:
+            if value.dtype == FLOAT:
+                value.dtype = dtype
+        for name, attribute in list(node.attributes.items()):
+            if name == "to" and attribute.value == FLOAT.value:
+                node.attributes[name] = ir.AttrInt64(name, dtype.value)
+            elif attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype == FLOAT:
+                node.attributes[name] = ir.AttrTensor(name, _as_type(attribute.value, dtype))
+
+    def _in_type(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        if value.dtype == dtype:
+            return value
+        if (value, dtype) not in self._typed:
+            self._typed[value, dtype] = self._stored(value, dtype) or self._cast(value, dtype)
+        return self._typed[value, dtype]
+
+    def _stored(self, value: ir.Value, dtype: ir.DataType) -> ir.Value | None:
+        """An initializer in another type; None for any other value."""
+        if not value.is_initializer():
+            return None
+        name = f"{value.name}_{dtype.name.lower()}"
+        stored = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+        stored.const_value = _as_type(value.const_value, dtype, name)
+        self.graph.register_initializer(stored)
+        return stored
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        producer = value.producer()
+        cast = _cast_node(value, dtype)
+        if producer is None:
+            self.graph.insert_before(self.graph[0], cast)
+        else:
+            self.graph.insert_after(producer, cast)
+        return cast.outputs[0]
+
+    def _cast_output(self, index: int, output: ir.Value) -> None:
+        """The graph's output in fp32, under its own name."""
+        name, output.name = output.name, f"{output.name}_float16"
+        cast = _cast_node(output, FLOAT, name)
+        self.graph.append(cast)
+        self.graph.outputs[index] = cast.outputs[0]
+
+
+def rounded_twin(model: ir.Model) -> ir.Model:
+    """A copy of an fp16 model that computes in fp32 and rounds to fp16 after each node that would run in fp16.
+
+    onnxruntime's CPU provider runs fp16 nodes in fp32 and drops the casts between neighbours, so an overflow that a GPU
+    would meet does not show. Here each value that is fp16 in the model goes through explicit casts to fp16 and back,
+    which stay.
+    """
+    twin = model.clone()
+    graph = twin.graph
+    half_values = [value for value in graph.initializers.values() if value.dtype == FLOAT16]
+    for node in list(graph):
+        outputs = [value for value in node.outputs if value.dtype == FLOAT16]
+        if node.op_type != "Cast" and any(value is not None and value.dtype == FLOAT16 for value in node.inputs):
+            outputs = [_rounded(graph, node, value) for value in outputs]
+        half_values += outputs
+    for value in half_values:
+        producer = value.producer()
+        readers = [usage.node for usage in value.uses()]
+        back = _cast_node(value, FLOAT)
+        if producer is None:
+            graph.insert_before(graph[0], back)
+        else:
+            graph.insert_after(producer, back)
+        for reader in readers:
+            for index, read in enumerate(reader.inputs):
+                if read is value:
+                    reader.replace_input_with(index, back.outputs[0])
+    return twin
+
+
+def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; gives the cast's value."""
+    cast = _cast_node(value, FLOAT16, f"{value.name}_rounded")
+    graph.insert_after(node, cast)
+    for user, index in [(usage.node, usage.idx) for usage in value.uses()]:
+        if user is not cast:
+            user.replace_input_with(index, cast.outputs[0])
+    value.dtype = FLOAT
+    return cast.outputs[0]
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """The size of all initializers in bytes."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
+
+
+def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
+    name = name or f"{value.name}_as_{dtype.name.lower()}"
+    output = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=f"Cast_{name}")
+
+
+def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:
+    """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
+    with np.errstate(over="ignore"):
+        return ir.Tensor(tensor.numpy().astype(dtype.numpy()), name=name or tensor.name)

@@ -1,0 +1,118 @@
+"""The stages of an export, in order. Start reading here.
+
+    source ─find→ files ─load→ checkpoint ─baseline→ PyTorch's answers
+    checkpoint ─export→ graph ─clean, fit→ graph ─precision→ graph ─parity→ report ─publish→ entry
+
+Each stage is one function in one module; it takes frozen dataclasses and returns one (see artifacts.py). Nothing is
+written into the repository before parity has passed, and a failure leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import gc
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from .artifacts import ExportOptions, ExportReport
+from .errors import ExportError, Hf2TritonError, UsageError
+from .repository.layout import GRAPH, check_name
+
+Result = TypeVar("Result")
+#: Called when a stage begins, with its description.
+Progress = Callable[[str], None]
+
+#: device -> the runner it uses unless told otherwise, and those it can use.
+RUNNERS = {"cpu": ("inprocess", "bls"), "cuda": ("bls",)}
+
+
+def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
+    """Turns a checkpoint into an entry of a model repository.
+
+    Raises the errors of errors.py, each with the stage that failed and those that were done; ParityError when the
+    exported model is not the model that was trained.
+    """
+    stages = Stages(progress)
+    release, runner = stages.run("check the options", _check, options)
+
+    # heavy imports wait until cheap mistakes have been found
+    from .baseline import encoder_of, record_baseline
+    from .checkpoint import load_checkpoint
+    from .graph.export import export_graph
+    from .graph.files import save_graph
+    from .graph.passes import clean
+    from .graph.precision import weight_bytes, with_precision
+    from .graph.release import fit, opset_for
+    from .parity import measure_call_price, measure_parity, require_parity
+    from .repository.entry import Draft
+    from .repository.publish import publish
+    from .source import find_source
+
+    with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
+        path = Path(workspace) / GRAPH
+        source = stages.run("find the source", find_source, options.source, options.revision, options.allow_pickle)
+        checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task)
+        encoder = encoder_of(checkpoint)
+        baseline = stages.run("ask PyTorch", record_baseline, checkpoint, options.precision)
+        graph = stages.run("export the graph", export_graph, checkpoint, options.attention, opset_for(release))
+        graph = stages.run("clean the graph", clean, graph)
+        graph = stages.run("fit it to the release", fit, graph, release)
+        fp32_bytes = weight_bytes(graph.model)
+        graph = stages.run(f"convert to {options.precision}", with_precision, graph, options.precision)
+        checkpoint = replace(checkpoint, model=None)  # PyTorch's weights are needed no more
+        gc.collect()
+        stages.run("write the graph", save_graph, graph.model, path)
+        parity = stages.run("measure parity", measure_parity, graph, fp32_bytes, baseline, encoder, path)
+        stages.run("require parity", require_parity, parity)
+        price = stages.run("measure the price of a call", measure_call_price, path, encoder, checkpoint.max_length)
+        draft = Draft(options, runner, checkpoint, graph, path, parity, baseline, price)
+        entry, manifest = (None, {}) if options.dry_run else stages.run("publish", publish, draft)
+    return ExportReport(
+        options, checkpoint.task.name, checkpoint.family.name, parity, entry, manifest, stages.seconds
+    )
+
+
+class Stages:
+    """Runs stages one after another, times them, and says in every error which one failed."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.seconds: dict[str, float] = {}
+
+    def run(self, name: str, function: Callable[..., Result], *arguments: Any) -> Result:
+        self._progress(name)
+        began = time.perf_counter()
+        try:
+            result = function(*arguments)
+        except Hf2TritonError as error:
+            error.stage, error.done = name, tuple(self.seconds)
+            raise
+        except Exception as error:
+            wrapped = ExportError(f"{type(error).__name__}: {error}")
+            wrapped.stage, wrapped.done = name, tuple(self.seconds)
+            raise wrapped from error
+        self.seconds[name] = time.perf_counter() - began
+        return result
+
+
+def _check(options: ExportOptions) -> tuple[Any, str]:
+    """Finds cheap mistakes first: the release's row and the runner."""
+    from .graph.release import find_release
+    from .repository.publish import check_repository
+    from .tasks import find_task
+
+    check_name(options.name)
+    if options.task is not None:
+        find_task(options.task)
+    if options.max_batch_size < 1:
+        raise UsageError(f"the largest batch must be 1 or more, not {options.max_batch_size}")
+    release = find_release(options.release)
+    possible = RUNNERS[options.device]
+    runner = options.runner or possible[0]
+    if runner not in possible:
+        raise UsageError(f"--device {options.device} runs with --runner {' or '.join(possible)}, not {runner}")
+    check_repository(options.repository)
+    return release, runner

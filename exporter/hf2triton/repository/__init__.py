@@ -1,0 +1,1 @@
+"""The model repository: what is written into it, and how."""

@@ -1,0 +1,159 @@
+"""Puts together the files of an entry: what is written for one export, before any of it reaches a repository."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client.baseline import Baseline
+
+from .. import __version__
+from ..artifacts import Checkpoint, ExportOptions, Graph, ParityReport
+from . import config as configs
+from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, graph_model
+
+FRONT_FILES = ("model.py", "planner.py", "runners.py", "text.py")
+#: Packages whose version can change what is exported or served.
+_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "optimum", "tokenizers", "torch", "transformers")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An entry before it has a version. `graph_path`: where the graph's file lies; `call_price`: in tokens."""
+
+    options: ExportOptions
+    runner: str
+    checkpoint: Checkpoint
+    graph: Graph
+    graph_path: Path
+    parity: ParityReport
+    baseline: Baseline
+    call_price: int
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One model folder to be written: `shared` beside config.pbtxt, `versioned` in the version's folder.
+
+    Values are contents, or the path of a file to copy.
+    """
+
+    name: str
+    config: str
+    shared: Mapping[str, bytes]
+    versioned: Mapping[str, bytes | Path]
+
+
+def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
+    """The model folders of an entry, the front last, and its manifest. `workspace` holds what must be a file first."""
+    options = draft.options
+    preprocessing = _preprocessing_digest(draft.checkpoint)
+    settings = configs.client_settings(draft.checkpoint, draft.graph, preprocessing)
+    config = configs.to_text(configs.front_config(options, draft.runner, draft.graph, settings, version))
+    about = {**draft.baseline.about, "name": options.name, "version": version, "preprocessing": preprocessing}
+    baseline = workspace / BASELINE
+    replace(draft.baseline, about=about).save(baseline)
+    code = resources.files("hf2triton.repository.fronts")
+    versioned: dict[str, bytes | Path] = {
+        **{name: (code / name).read_bytes() for name in FRONT_FILES},
+        FRONT: _json(_front_settings(draft, version)),
+        TOKENIZER: draft.checkpoint.tokenizer.definition.encode(),
+        CONFIG: config.encode(),
+        BASELINE: baseline,
+        BASELINE_JSON: baseline.with_suffix(".json"),
+    }
+    models = []
+    if draft.runner == "bls":
+        graph_config = configs.to_text(configs.graph_config(options, draft.graph))
+        models.append(ModelFiles(graph_model(options.name), graph_config, {}, {GRAPH: draft.graph_path}))
+    else:
+        versioned[GRAPH] = draft.graph_path
+    manifest = _manifest(draft, version, preprocessing, {**versioned, GRAPH: draft.graph_path})
+    versioned[MANIFEST] = _json(manifest)
+    warmup = configs.warmup_files(configs.warmup_texts(draft.baseline.texts)) if draft.runner == "inprocess" else {}
+    return [*models, ModelFiles(options.name, config, warmup, versioned)], manifest
+
+
+def _front_settings(draft: Draft, version: int) -> dict[str, Any]:
+    """What the front reads at its start, see `fronts/model.py`."""
+    checkpoint, options = draft.checkpoint, draft.options
+    runner = {"model": graph_model(options.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
+    return {
+        "inputs": list(draft.graph.inputs),
+        "output": draft.graph.output,
+        "per": draft.graph.per,
+        "max_length": checkpoint.max_length,
+        "max_text_bytes": configs.MAX_TEXT_BYTES,
+        "pad_token_id": checkpoint.tokenizer.pad_token_id,
+        "limits": {
+            "call_price": draft.call_price,
+            "max_rows": options.max_batch_size,
+            "max_tokens": configs.MAX_TOKENS,
+            # tensor cores want multiples of 8; on a CPU they would only be padding
+            "round_to": 1 if options.device == "cpu" else 8,
+        },
+        "runner": runner,
+    }
+
+
+def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str, bytes | Path]) -> dict[str, Any]:
+    options, checkpoint, graph = draft.options, draft.checkpoint, draft.graph
+    model = graph.model
+    return {
+        "format": 1,
+        "name": options.name,
+        "version": version,
+        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "task": checkpoint.task.name,
+        "family": checkpoint.family.name,
+        "source": {
+            "given": checkpoint.source.given,
+            "revision": checkpoint.source.revision,
+            "digests": dict(checkpoint.source.digests),
+        },
+        "graph": {
+            "precision": graph.precision,
+            "full_precision_nodes": sorted(graph.full_precision) if graph.precision != "fp32" else [],
+            "attention": graph.attention,
+            "opset": dict(model.opset_imports),
+            "ir_version": model.ir_version,
+            "release": options.release,
+        },
+        "serving": {
+            "device": options.device,
+            "runner": draft.runner,
+            "max_batch_size": options.max_batch_size,
+            "call_price_tokens": draft.call_price,
+        },
+        "preprocessing": preprocessing,
+        "parity": draft.parity.to_json(),
+        "packages": {"hf2triton": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "files": {name: _digest(content) for name, content in sorted(files.items())},
+    }
+
+
+def _preprocessing_digest(checkpoint: Checkpoint) -> str:
+    """Identifies how texts become ids: the tokenizer and the limit."""
+    return _digest(f"{checkpoint.max_length}\n{checkpoint.tokenizer.definition}".encode())
+
+
+def _digest(content: bytes | Path) -> str:
+    data = content.read_bytes() if isinstance(content, Path) else content
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -1,0 +1,77 @@
+"""Names and places in a model repository.
+
+    NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
+    NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
+        model.py …                     the front, copied as it is
+        front.json  tokenizer.json     its settings and its tokenizer
+        model.onnx                     the graph (runner inprocess)
+        manifest.json  config.pbtxt    what was exported, and the config that serves this version
+        baseline.safetensors  .json    PyTorch's answers
+        warmup/                        what Triton sends the model when it loads it
+    NAME/manifest.json  baseline.*     the served version's, again (hard links)
+    NAME/warmup/                       the same, where Triton looks for it
+    NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ..errors import RepositoryError, UsageError
+
+CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = "config.pbtxt", "manifest.json", "front.json", "tokenizer.json", "model.onnx"
+BASELINE, BASELINE_JSON = "baseline.safetensors", "baseline.json"
+WARMUP = "warmup"
+#: Of the served version, found again beside config.pbtxt.
+LINKED = (MANIFEST, BASELINE, BASELINE_JSON)
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def check_name(name: str) -> str:
+    """A name that Triton, URLs and file systems all take. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a valid model name: up to 128 letters, digits, '_', '-' and '.', beginning with a letter or digit"
+        )
+    if name.endswith("_model"):
+        raise UsageError(f"{name!r} ends in _model, which is kept for the graph behind a front")
+    return name
+
+
+def graph_model(name: str) -> str:
+    """The name of the model that holds the graph when the front calls it."""
+    return f"{name}_model"
+
+
+def versions(folder: Path) -> list[int]:
+    """The versions in a model's folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def entries(repository: Path) -> list[str]:
+    """The names of the fronts in a repository."""
+    if not repository.is_dir():
+        return []
+    return sorted(path.parent.name for path in repository.glob(f"*/{MANIFEST}"))
+
+
+def served_version(repository: Path, name: str) -> int:
+    """The version that an entry's config serves. Raises RepositoryError."""
+    path = repository / name / CONFIG
+    try:
+        match = re.search(r"versions:\s*\[?\s*(\d+)", path.read_text(encoding="utf-8"))
+    except OSError as error:
+        known = ", ".join(entries(repository)) or "none"
+        raise RepositoryError(f"{repository} has no entry {name!r} (known: {known}): {error}") from error
+    if match is None:
+        raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
+    return int(match[1])
+
+
+def baseline_path(repository: Path, name: str) -> Path:
+    """The baseline of the version that is served."""
+    return repository / name / str(served_version(repository, name)) / BASELINE

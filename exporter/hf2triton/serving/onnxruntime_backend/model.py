@@ -1,0 +1,160 @@
+"""The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
+
+It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is as
+strict as that one, so that what loads here loads there. It imports nothing of hf2triton.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as triton
+
+#: onnxruntime's names of types -> config.pbtxt's.
+TYPES = {
+    "tensor(bool)": "TYPE_BOOL",
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(uint16)": "TYPE_UINT16",
+    "tensor(uint32)": "TYPE_UINT32",
+    "tensor(uint64)": "TYPE_UINT64",
+    "tensor(int8)": "TYPE_INT8",
+    "tensor(int16)": "TYPE_INT16",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(string)": "TYPE_STRING",
+}
+LEVELS = {
+    -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    0: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+#: The C++ backend's own parameters that are whole numbers -> the session option and its lowest value. It reads them with
+#: stoi, so that an empty value is refused; others it ignores.
+NUMBERS = {
+    "intra_op_thread_count": ("intra_op_num_threads", 0),
+    "inter_op_thread_count": ("inter_op_num_threads", 0),
+    "execution_mode": ("execution_mode", 0),
+    "enable_mem_arena": ("enable_cpu_mem_arena", 0),
+    "enable_mem_pattern": ("enable_mem_pattern", 0),
+}
+
+
+class TritonPythonModel:
+    """Named and shaped as Triton's Python backend asks for."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        self.batched = int(config.get("max_batch_size") or 0) > 0
+        path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
+        try:
+            self.session = onnxruntime.InferenceSession(path, _options(config), providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            raise triton.TritonModelException(f"onnx runtime error: {error}") from None
+        _check(config, self.session, self.batched)
+        # the C++ backend answers in alphabetical order: use names
+        self.outputs = sorted(output["name"] for output in config["output"])
+
+    def execute(self, requests: Sequence[Any]) -> list:
+        feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
+        wanted = {name for request in requests for name in request.requested_output_names()}
+        names = [name for name in self.outputs if name in wanted]
+        groups = [list(range(len(requests)))] if self.batched else [[index] for index in range(len(requests))]
+        responses: list = [None] * len(requests)
+        for group in groups:
+            # as in C++, a request that cannot run fails all those it was merged with
+            try:
+                merged = {name: np.concatenate([feeds[index][name] for index in group]) for name in feeds[group[0]]}
+                arrays = self.session.run(names, merged if len(group) > 1 else feeds[group[0]])
+            except Exception as error:
+                failure = triton.TritonError(f"onnx runtime error: {error}", triton.TritonError.INTERNAL)
+                for index in group:
+                    responses[index] = triton.InferenceResponse(error=failure)
+                continue
+            sizes = [len(next(iter(feeds[index].values()))) for index in group]
+            ends = np.cumsum(sizes)
+            for index, size, end in zip(group, sizes, ends):
+                own = {name: array[end - size : end] if self.batched else array for name, array in zip(names, arrays)}
+                asked = requests[index].requested_output_names()
+                responses[index] = triton.InferenceResponse(
+                    [triton.Tensor(name, np.ascontiguousarray(array)) for name, array in own.items() if name in asked]
+                )
+        return responses
+
+
+def _graph_path(config: Mapping[str, Any], folder: str) -> str:
+    """The graph's file; a folder of that name holds it together with its external data."""
+    name = config.get("default_model_filename") or "model.onnx"
+    path = os.path.join(folder, name)
+    if os.path.isdir(path):
+        path = os.path.join(path, "model.onnx")
+    if not os.path.isfile(path):
+        raise triton.TritonModelException(f"unable to find '{path}' for model '{config['name']}'")
+    return path
+
+
+def _options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
+    options.graph_optimization_level = LEVELS.get(level, LEVELS[0])
+    for name, parameter in config.get("parameters", {}).items():
+        if name not in NUMBERS:
+            continue
+        attribute, lowest = NUMBERS[name]
+        text = parameter.get("string_value", "")
+        try:
+            value = int(text)
+            if value < lowest or (name == "execution_mode" and value > 1):
+                raise ValueError
+        except ValueError:
+            raise triton.TritonModelException(f"parameter '{name}' of '{config['name']}' cannot be {text!r}") from None
+        if attribute == "execution_mode":
+            options.execution_mode = onnxruntime.ExecutionMode(value)
+        elif attribute.startswith("enable"):
+            setattr(options, attribute, bool(value))
+        elif value:
+            setattr(options, attribute, value)
+    return options
+
+
+def _check(config: Mapping[str, Any], session: onnxruntime.InferenceSession, batched: bool) -> None:
+    """Compares the config with the graph, as strictly as the C++ backend. Raises TritonModelException."""
+    name = config["name"]
+    for kind, described, actual in (
+        ("input", config["input"], session.get_inputs()),
+        ("output", config["output"], session.get_outputs()),
+    ):
+        known = {tensor.name: tensor for tensor in actual}
+        if kind == "input" and len(described) != len(known):
+            _refuse(name, f"configuration expects {len(described)} inputs, model provides {len(known)}")
+        for tensor in described:
+            if tensor["name"] not in known:
+                _refuse(
+                    name, f"unexpected inference {kind} '{tensor['name']}', allowed {kind}s are: {', '.join(sorted(known))}"
+                )
+            if tensor.get("optional"):
+                _refuse(name, f"{kind} '{tensor['name']}' cannot be optional")
+            real = known[tensor["name"]]
+            if TYPES.get(real.type) != tensor["data_type"]:
+                _refuse(name, f"{kind} '{tensor['name']}' is {tensor['data_type']}, model provides {real.type}")
+            wanted = [-1] * batched + [int(dim) for dim in tensor["dims"]]
+            given = [dim if isinstance(dim, int) else -1 for dim in real.shape]
+            # an input may be narrower than the graph's free dimension; an output must say what the graph says
+            fits = len(wanted) == len(given) and all(
+                graph == own or (graph == -1 and kind == "input") for graph, own in zip(given, wanted)
+            )
+            if not fits:
+                _refuse(name, f"{kind} '{tensor['name']}' has shape {wanted}, model provides {given}")
+
+
+def _refuse(name: str, reason: str) -> None:
+    raise triton.TritonModelException(f"unable to load model '{name}', {reason}")

@@ -1,0 +1,127 @@
+"""What the embedded server needs of this machine, checked before it starts."""
+
+from __future__ import annotations
+
+import importlib.util
+import platform
+import shutil
+import socket
+import sys
+import sysconfig
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from ..errors import ServingError
+
+PYTHONS = ((3, 10), (3, 12))
+GLIBC = (2, 35)
+_MODULES = {"onnxruntime": "serve", "tokenizers": "serve", "psutil": "serve"}
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The parts of the wheel `nvidia-pytriton` that are used, and where the interpreter's library lies."""
+
+    tritonserver: Path
+    libraries: Path
+    python_backend: Path
+    stub: Path
+    caches: Path
+    libpython_folder: Path
+
+
+def check_requirements() -> Installation:
+    """Finds the server's parts. Raises ServingError, which lists everything that is missing."""
+    problems = [*_platform(), *_packages()]
+    found = _find_installation(problems)
+    if problems or found is None:
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise ServingError(f"the embedded Triton cannot run here:{listed}")
+    return found
+
+
+def check_ports(host: str, ports: dict[str, int]) -> None:
+    """Whether ports are free. Raises ServingError, which names those in use."""
+    taken = []
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as error:
+                taken.append(f"--{name}-port {port} ({error.strerror})")
+    if taken:
+        raise ServingError(f"cannot listen on {host}: {', '.join(taken)}; choose others, or 0 for any free port")
+
+
+def _platform() -> list[str]:
+    problems = []
+    if sys.platform != "linux" or platform.machine() != "x86_64":
+        problems.append(f"Linux on x86_64; this is {sys.platform} on {platform.machine()}")
+    if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
+        problems.append(f"Python 3.10 to 3.12; this is {platform.python_version()}")
+    library, version = platform.libc_ver()
+    parts = tuple(int(part) for part in version.split(".")[:2]) if version else (0, 0)
+    if library != "glibc" or parts < GLIBC:
+        problems.append(f"glibc {GLIBC[0]}.{GLIBC[1]} or newer; this is {library or 'another C library'} {version}")
+    if shutil.which("bash") is None:
+        problems.append("bash on the PATH, with which Triton starts its Python models")
+    return problems
+
+
+def _packages() -> list[str]:
+    problems = []
+    for module, extra in _MODULES.items():
+        if importlib.util.find_spec(module) is None:
+            problems.append(f"the package {module}: pip install 'hf2triton[{extra}]'")
+    numpy = metadata.version("numpy")
+    if int(numpy.split(".")[0]) >= 2:
+        problems.append(f"numpy below 2; this is {numpy}, with which the server returns empty tensors: pip install 'numpy<2'")
+    return problems
+
+
+def _find_installation(problems: list[str]) -> Installation | None:
+    """The parts; what is missing is added to `problems`."""
+    libpython = _libpython_folder()
+    if libpython is None:
+        problems.append(
+            f"{_libpython_name()}, the interpreter as a shared library: install Debian's libpython"
+            f"{sys.version_info[0]}.{sys.version_info[1]}, or a Python built with --enable-shared"
+        )
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or not spec.submodule_search_locations:
+        problems.append("the package nvidia-pytriton: pip install 'hf2triton[serve]'")
+        return None
+    package = Path(spec.submodule_search_locations[0])
+    server = package / "tritonserver"
+    version = f"{sys.version_info[0]}.{sys.version_info[1]}"
+    stub = server / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.exists():
+        problems.append(f"a Python backend stub for Python {version}, which nvidia-pytriton does not hold")
+    if libpython is None or not stub.exists():
+        return None
+    return Installation(
+        tritonserver=server / "bin" / "tritonserver",
+        libraries=package.parent / "nvidia_pytriton.libs",
+        python_backend=server / "backends" / "python",
+        stub=stub,
+        caches=server / "caches",
+        libpython_folder=libpython,
+    )
+
+
+def _libpython_name() -> str:
+    return f"libpython{sys.version_info[0]}.{sys.version_info[1]}.so.1.0"
+
+
+def _libpython_folder() -> Path | None:
+    """Where the dynamic linker would find the interpreter's library; builds that were moved name a wrong LIBDIR."""
+    multiarch = sysconfig.get_config_var("MULTIARCH") or ""
+    candidates = [
+        Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"),
+        Path(sys.base_prefix) / "lib",
+        Path("/usr/lib") / multiarch,
+        Path("/usr/local/lib"),
+    ]
+    return next((folder for folder in candidates if (folder / _libpython_name()).exists()), None)

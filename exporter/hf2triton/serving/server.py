@@ -1,0 +1,249 @@
+"""Starts a tritonserver on a model repository and stops it: a context manager."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import ServingError
+from ..repository.layout import versions
+from .guard import EXIT_SECONDS
+from .requirements import Installation, check_ports, check_requirements
+
+_HERE = Path(__file__).parent
+#: Endpoints that can change or read more than a caller needs; they want a key that only this object knows.
+_RESTRICTED = "model-repository,shared-memory,trace,logging"
+_CONTROL_HEADER = "hf2triton-control"
+
+
+@dataclass(frozen=True)
+class Ports:
+    http: int
+    grpc: int
+    metrics: int
+
+
+class Server:
+    """An embedded Triton that serves all models of a repository.
+
+        with Server("model_repository") as server:
+            pipeline("sentence-similarity", model="minilm", url=server.url)
+
+    Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
+    its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
+    removed with it. Raises ServingError.
+    """
+
+    def __init__(
+        self,
+        repository: str | Path,
+        *,
+        host: str = "127.0.0.1",
+        http_port: int = 0,
+        grpc_port: int = 0,
+        metrics_port: int = 0,
+        log: str | Path | None = None,
+        ready_timeout: float = 120.0,
+    ) -> None:
+        self.repository = Path(repository).resolve()
+        self.host = host
+        self._asked = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
+        self._log = Path(log) if log else None
+        self._ready_timeout = ready_timeout
+        self._guard: subprocess.Popen | None = None
+        self._folder: Path | None = None
+        self.ports = Ports(0, 0, 0)
+        self.ready_seconds = 0.0
+
+    @property
+    def url(self) -> str:
+        """`host:port` of the gRPC endpoint, for the client."""
+        return f"{self.host}:{self.ports.grpc}"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self.host}:{self.ports.http}"
+
+    @property
+    def running(self) -> bool:
+        return self._guard is not None and self._guard.poll() is None
+
+    def start(self) -> Server:
+        """Starts the server and waits until every model is ready."""
+        began = time.monotonic()
+        installation = check_requirements()
+        self._check_repository()
+        check_ports(self.host, {name: port for name, port in self._asked.items() if port})
+        self.ports = Ports(**_free_ports(self.host, self._asked))
+        self._control_key = secrets.token_hex(16)
+        self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
+        try:
+            stage(installation, folder)
+            self._log_path = self._log or folder / "server.log"
+            self._log_path.touch()
+            plan = self._plan(installation, folder)
+            self._guard = subprocess.Popen(
+                [sys.executable, "-I", str(_HERE / "guard.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+            self._guard.stdin.write(json.dumps(plan).encode())
+            self._guard.stdin.close()
+            self._wait_until_ready(began)
+        except BaseException:
+            self.stop()
+            raise
+        self.ready_seconds = time.monotonic() - began
+        return self
+
+    def stop(self) -> None:
+        """Lets work in flight finish, ends the server and removes what it used. May be called twice."""
+        if self.running:
+            self._guard.terminate()
+            try:
+                self._guard.wait(EXIT_SECONDS + 20)
+            except subprocess.TimeoutExpired:
+                self._guard.kill()
+                self._guard.wait()
+        self._guard = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def load(self, name: str) -> None:
+        """Makes the server read a model again: a new version, or another config. Raises ServingError."""
+        request = urllib.request.Request(
+            f"{self.http_url}/v2/repository/models/{name}/load",
+            b"{}",
+            {_CONTROL_HEADER: self._control_key, "Connection": "close"},
+        )
+        try:
+            urllib.request.urlopen(request, timeout=self._ready_timeout).close()
+        except urllib.error.HTTPError as error:
+            raise ServingError(f"{name} was not loaded: {error.read().decode(errors='replace')}") from error
+        except OSError as error:
+            raise ServingError(f"{name} was not loaded: {error}") from error
+
+    def log_text(self) -> str:
+        """What the server has written so far."""
+        return self._log_path.read_text(encoding="utf-8", errors="replace")
+
+    def __enter__(self) -> Server:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _check_repository(self) -> None:
+        if not self.repository.is_dir():
+            raise ServingError(f"there is no model repository at {self.repository}")
+        if not any(versions(path) for path in self.repository.iterdir()):
+            raise ServingError(f"{self.repository} holds no model with a version; hf2triton export puts one there")
+
+    def _plan(self, installation: Installation, folder: Path) -> dict:
+        """What the guard needs to know."""
+        prefix = f"hf2triton-{os.getpid()}-{self.ports.grpc}-"
+        key = f"{_RESTRICTED}:{_CONTROL_HEADER}={self._control_key}"
+        addresses = [
+            f"--{protocol}-{what}={value}"
+            for protocol in ("http", "grpc", "metrics")
+            for what, value in (("address", self.host), ("port", getattr(self.ports, protocol)))
+        ]
+        command = [
+            str(installation.tritonserver),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={folder / 'backends'}",
+            f"--cache-directory={folder / 'caches'}",
+            *addresses,
+            "--model-control-mode=explicit",
+            "--load-model=*",
+            "--disable-auto-complete-config",
+            "--allow-gpu-metrics=false",
+            "--allow-cpu-metrics=false",
+            "--log-format=ISO8601",
+            f"--exit-timeout-secs={EXIT_SECONDS}",
+            f"--backend-config=python,shm-region-prefix-name={prefix}",
+            f"--http-restricted-api={key}",
+            f"--grpc-restricted-protocol={key}",
+        ]
+        libraries = [str(installation.libraries), str(installation.libpython_folder)]
+        environment = {
+            **os.environ,
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
+            "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
+            "TRITON_SERVER_CPU_ONLY": "1",
+        }
+        return {
+            "command": command,
+            "environment": environment,
+            "folder": str(folder),
+            "work_folder": str(folder / "empty"),
+            "log": str(self._log_path),
+            "shm_prefix": prefix,
+            "parent": os.getpid(),
+            "control": {
+                "url": self.http_url,
+                "headers": {_CONTROL_HEADER: self._control_key},
+            },
+        }
+
+    def _wait_until_ready(self, began: float) -> None:
+        request = urllib.request.Request(f"{self.http_url}/v2/health/ready", headers={"Connection": "close"})
+        while time.monotonic() - began < self._ready_timeout:
+            if self._guard.poll() is not None:
+                raise ServingError(f"tritonserver ended at its start:\n{_reason(self.log_text())}")
+            try:
+                with urllib.request.urlopen(request, timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.02)
+        raise ServingError(f"not ready within {self._ready_timeout:.0f} s:\n{_reason(self.log_text())}")
+
+
+def stage(installation: Installation, folder: Path) -> None:
+    """Lays out the backends and caches as Triton wants them. They are copied: it refuses symbolic links."""
+    (folder / "empty").mkdir()  # the server's Python looks for modules in its current folder first
+    python = folder / "backends" / "python"
+    python.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        shutil.copy(installation.python_backend / name, python / name)
+    shutil.copy(installation.stub, python / installation.stub.name)
+    (python / installation.stub.name).chmod(0o755)
+    shutil.copytree(installation.caches, folder / "caches")
+    shutil.copytree(
+        _HERE / "onnxruntime_backend", folder / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__")
+    )
+
+
+def _free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
+    """The ports asked for, with a free one for each 0."""
+    ports, probes = dict(asked), []
+    try:
+        for name, port in asked.items():
+            if port == 0:
+                probe = socket.socket()
+                probes.append(probe)
+                probe.bind((host, 0))
+                ports[name] = probe.getsockname()[1]
+    finally:
+        for probe in probes:
+            probe.close()
+    return ports
+
+
+def _reason(log: str) -> str:
+    """The lines of a log that tell why, or its last ones."""
+    lines = log.splitlines()
+    telling = [line for line in lines if " E " in line or "error:" in line or "failed to load" in line or "UNAVAILABLE" in line]
+    return "\n".join((telling or lines)[-12:])

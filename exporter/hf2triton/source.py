@@ -1,0 +1,135 @@
+"""Where a checkpoint comes from: a folder or a hub id becomes files on this machine, checked before they are loaded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from .artifacts import Source
+from .errors import SourceError, WeightsError
+
+log = logging.getLogger(__name__)
+
+_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+_INDEX = "model.safetensors.index.json"
+
+
+def find_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
+    """The files behind a folder or a hub id (offline mode and the hub's cache are respected).
+
+    The weights' headers are read and each file's digest is taken, so that a truncated file is found here. Raises
+    SourceError and WeightsError.
+    """
+    path = Path(given).expanduser()
+    if path.is_dir():
+        folder, revision = path.resolve(), None
+    elif path.is_file():
+        raise SourceError(f"{given} is a file; give the folder that save_pretrained or Trainer wrote")
+    elif given.startswith((".", "/", "~")) or given.count("/") > 1:
+        raise SourceError(f"there is no folder {given}")
+    else:
+        folder, revision = _download(given, revision, allow_pickle)
+    modules = _sentence_transformers_modules(folder)
+    model = folder / modules.get("Transformer", "")
+    config = read_json(model / "config.json", f"{given} holds no config.json: is it a checkpoint folder?")
+    weights = _weights(model, allow_pickle)
+    files = sorted({*weights, *(path for path in folder.rglob("*") if _describes(path, folder))})
+    digests = {str(path.relative_to(folder)): digest_of(path) for path in files}
+    return Source(given, folder, revision, config, modules, digests)
+
+
+def read_json(path: Path, missing: str) -> Any:
+    """A JSON file of a checkpoint. Raises SourceError, with the text `missing` where there is none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise SourceError(missing) from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def digest_of(path: Path) -> str:
+    """`sha256:` and the hexadecimal digest of a file."""
+    digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return f"sha256:{digest.hexdigest()}"
+
+
+def _describes(path: Path, folder: Path) -> bool:
+    """Whether a file takes part in what the checkpoint means: configs, tokenizer and vocabulary, at most one deep."""
+    relative = path.relative_to(folder)
+    return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
+
+
+def _sentence_transformers_modules(folder: Path) -> dict[str, str]:
+    """Kind -> subfolder of the modules of a sentence-transformers folder; empty for any other folder."""
+    path = folder / "modules.json"
+    if not path.exists():
+        return {}
+    modules = {entry["type"].rsplit(".", 1)[-1]: entry["path"] for entry in read_json(path, "")}
+    unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
+    if unknown:
+        raise SourceError(f"{folder} has sentence-transformers modules that cannot be exported: {', '.join(unknown)}")
+    return modules
+
+
+def _weights(folder: Path, allow_pickle: bool) -> list[Path]:
+    """The weight files: safetensors, or pickles where they are allowed."""
+    if (folder / _INDEX).exists():
+        index = read_json(folder / _INDEX, "")
+        shards = [folder / name for name in sorted(set(index["weight_map"].values()))]
+    else:
+        shards = [folder / "model.safetensors"]
+    absent = [path.name for path in shards if not path.exists()]
+    if not absent:
+        for shard in shards:
+            _check_safetensors(shard)
+        return shards
+    if len(absent) < len(shards):
+        raise WeightsError(f"{folder} lacks the shards {', '.join(absent)}")
+    pickles = sorted(folder.glob("pytorch_model*.bin"))
+    if not pickles:
+        raise WeightsError(f"{folder} holds no weights (model.safetensors)")
+    if not allow_pickle:
+        raise WeightsError(
+            f"{folder} holds pickled weights only ({pickles[0].name}), and a pickle can run code when it is loaded:"
+            " save the model again with save_pretrained, or give --allow-pickle if you trust its author"
+        )
+    return pickles
+
+
+def _check_safetensors(path: Path) -> None:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="numpy") as file:
+            file.keys()
+    except (OSError, SafetensorError) as error:
+        size = path.stat().st_size
+        raise WeightsError(f"{path} ({size:,} bytes) is corrupt or was cut short: {error}") from error
+
+
+def _download(name: str, revision: str | None, allow_pickle: bool) -> tuple[Path, str]:
+    """A snapshot from the hub or its cache: the folder and the commit."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])]
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except HFValidationError as error:
+        raise SourceError(f"{name!r} is neither a folder nor a hub id: {error}") from error
+    except LocalEntryNotFoundError as error:
+        raise SourceError(
+            f"{name!r} is no folder here, is not in the hub's cache, and the hub cannot be reached"
+            f" ({str(error).splitlines()[0]})"
+        ) from error
+    except (HfHubHTTPError, OSError) as error:
+        raise SourceError(f"{name!r} cannot be fetched from the hub: {str(error).splitlines()[0]}") from error
+    # the cache's folder is named after the commit
+    return folder, folder.name
