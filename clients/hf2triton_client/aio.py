@@ -51,9 +51,7 @@ class AsyncConnection:
     async def infer(self, request: Request) -> Any:
         async with self._slots:
             with self.target.errors_mapped():
-                return await self._client.infer(
-                    request.model, request.inputs, outputs=request.outputs, **self._call()
-                )
+                return await self._client.infer(request.model, request.inputs, outputs=request.outputs, **self._call())
 
     async def infer_all(self, requests: Sequence[Request]) -> list[Any]:
         """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way."""

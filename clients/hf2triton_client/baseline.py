@@ -73,7 +73,9 @@ class Baseline:
             description = json.loads(path.with_suffix(".json").read_text())
             tensors = load_file(path)
         except FileNotFoundError as error:
-            raise BaselineError(f"there is no baseline at {path}: {Path(error.filename or path).name} is missing") from None
+            raise BaselineError(
+                f"there is no baseline at {path}: {Path(error.filename or path).name} is missing"
+            ) from None
         except (OSError, ValueError, SafetensorError) as error:
             raise BaselineError(f"the baseline at {path} cannot be read: {error}") from error
         if description.get("format") != FORMAT:

@@ -81,7 +81,9 @@ class Target:
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             }
-            service = {"methodConfig": [{"name": [{"service": "inference.GRPCInferenceService"}], "retryPolicy": policy}]}
+            service = {
+                "methodConfig": [{"name": [{"service": "inference.GRPCInferenceService"}], "retryPolicy": policy}]
+            }
             arguments += [("grpc.enable_retries", 1), ("grpc.service_config", json.dumps(service))]
         return arguments
 

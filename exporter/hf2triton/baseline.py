@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from importlib import resources
 
 import numpy as np
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.benchmark import measure_latency
 from tokenizers import Tokenizer
-
-from hf2triton_client.baseline import Baseline, Latency
 
 from .artifacts import Checkpoint
 from .errors import ParityError
 from .repository.fronts.text import TextEncoder
-
-#: Calls timed for the latency; each is one text.
-_TIMED_CALLS = 60
 
 
 def parity_texts() -> tuple[str, ...]:
@@ -26,9 +22,7 @@ def parity_texts() -> tuple[str, ...]:
 def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
     """The encoder that the front will use."""
     tokenizer = Tokenizer.from_str(checkpoint.tokenizer.definition)
-    return TextEncoder(
-        tokenizer, checkpoint.max_length, checkpoint.tokenizer.pad_token_id, checkpoint.family.inputs
-    )
+    return TextEncoder(tokenizer, checkpoint.max_length, checkpoint.tokenizer.pad_token_id, checkpoint.family.inputs)
 
 
 def record_baseline(checkpoint: Checkpoint, precision: str) -> Baseline:
@@ -40,19 +34,19 @@ def record_baseline(checkpoint: Checkpoint, precision: str) -> Baseline:
     texts = parity_texts()
     encoder = encoder_of(checkpoint)
     module = TaskModel(checkpoint)
-    feeds = [
-        [torch.from_numpy(array) for array in encoder.feeds([row]).values()] for row in encoder.encode(texts)
-    ]
+
+    def ask(text: str) -> np.ndarray:
+        tensors = [torch.from_numpy(array) for array in encoder.feeds(encoder.encode([text])).values()]
+        return module(*tensors)[0].numpy()
+
     with torch.inference_mode():
-        answers = tuple(module(*tensors)[0].numpy() for tensors in feeds)
+        answers = tuple(ask(text) for text in texts)
         for text, answer in zip(texts, answers, strict=True):
             if not np.isfinite(answer).all():
-                raise ParityError(f"PyTorch itself answers with NaN or infinity to {text[:40]!r}: the checkpoint is broken")
-        milliseconds = []
-        for index in range(_TIMED_CALLS):
-            began = time.perf_counter()
-            module(*feeds[index % len(feeds)])
-            milliseconds.append((time.perf_counter() - began) * 1e3)
+                raise ParityError(
+                    f"PyTorch itself answers with NaN or infinity to {text[:40]!r}: the checkpoint is broken"
+                )
+        latency = measure_latency(ask, texts)
     output = checkpoint.task.output
     return Baseline(
         task=checkpoint.task.name,
@@ -60,8 +54,6 @@ def record_baseline(checkpoint: Checkpoint, precision: str) -> Baseline:
         texts=texts,
         answers={output: answers},
         tolerances={output: checkpoint.task.tolerances[precision]},
-        latency=Latency(
-            float(np.percentile(milliseconds, 50)), float(np.percentile(milliseconds, 90)), len(milliseconds)
-        ),
+        latency=latency,
         about={"source": checkpoint.source.given, "torch": torch.__version__, "threads": torch.get_num_threads()},
     )

@@ -70,9 +70,12 @@ def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
     import torch
     from optimum.exporters.tasks import TasksManager
     from safetensors import SafetensorError
+    from transformers.utils import logging as hf_logging
 
     auto_class = TasksManager.get_model_class_for_task(task.name, model_type=family.name)
     arguments = {} if task.has_head else dict(family.base_arguments)
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
     try:
         model, info = auto_class.from_pretrained(
             folder,

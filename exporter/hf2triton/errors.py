@@ -1,23 +1,24 @@
 """What can go wrong in an export, and the exit code of each.
 
-    Hf2TritonError                     1  base; carries the stage that failed, once a stage has
-    ├── UsageError                     2  an option's value is wrong
-    │   └── UnknownName                2  a name that is not in its table; lists the known ones
-    ├── MissingExtra                   1  a command needs packages that are not installed
-    ├── SourceError                    1  the checkpoint cannot be used
-    │   ├── UnsupportedArchitecture    1  an architecture that no family covers; lists those that are
-    │   ├── HeadMissing                1  the checkpoint has no trained head for the task
-    │   ├── WeightsError               1  weights that are missing, corrupt or pickled
-    │   └── TokenizerMissing           1  no tokenizer that can be served
-    ├── ExportError                    1  PyTorch's exporter or a graph pass failed
-    ├── ParityError                    3  the exported model is not the model that was trained
-    ├── RepositoryError                1  the model repository cannot be read or written
-    └── ServingError                   1  the embedded Triton cannot run here, or failed
+Hf2TritonError                     1  base; carries the stage that failed, once a stage has
+├── UsageError                     2  an option's value is wrong
+│   └── UnknownName                2  a name that is not in its table; lists the known ones
+├── MissingExtra                   1  a command needs packages that are not installed
+├── SourceError                    1  the checkpoint cannot be used
+│   ├── UnsupportedArchitecture    1  an architecture that no family covers; lists those that are
+│   ├── HeadMissing                1  the checkpoint has no trained head for the task
+│   ├── WeightsError               1  weights that are missing, corrupt or pickled
+│   └── TokenizerMissing           1  no tokenizer that can be served
+├── ExportError                    1  PyTorch's exporter or a graph pass failed
+├── ParityError                    3  the exported model is not the model that was trained
+├── RepositoryError                1  the model repository cannot be read or written
+└── ServingError                   1  the embedded Triton cannot run here, or failed
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class Hf2TritonError(Exception):
@@ -73,9 +74,10 @@ class ExportError(Hf2TritonError):
 
 
 class ParityError(Hf2TritonError):
-    """The exported model is not the model that was trained."""
+    """The exported model is not the model that was trained. `report`: what was measured, if it came to that."""
 
     exit_code = 3
+    report: Any = None
 
 
 class RepositoryError(Hf2TritonError):

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
-
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare
 
@@ -27,7 +26,9 @@ LAYOUTS = (
 )
 
 
-def measure_parity(graph: Graph, fp32_weight_bytes: int, baseline: Baseline, encoder: TextEncoder, path: Path) -> ParityReport:
+def measure_parity(
+    graph: Graph, fp32_weight_bytes: int, baseline: Baseline, encoder: TextEncoder, path: Path
+) -> ParityReport:
     """Runs the graph stored at `path` on the CPU and compares with PyTorch's answers.
 
     An fp16 graph is measured twice: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow), in
@@ -55,10 +56,12 @@ def require_parity(report: ParityReport) -> ParityReport:
     """The report, if it passed. Raises ParityError, which names the first check out of tolerance."""
     for check in report.checks:
         if not check.difference.passed:
-            raise ParityError(
+            error = ParityError(
                 f"the exported model is not the trained one: {check.name}, output {check.difference.output}:"
                 f" {'; '.join(check.difference.breaches)}. Try --precision fp32"
             )
+            error.report = report
+            raise error
     return report
 
 
@@ -69,7 +72,9 @@ def measure_call_price(path: Path, encoder: TextEncoder, max_length: int) -> int
     between 0 and 256 and rounded to 4, so that small disturbances do not change it.
     """
     session = open_session(path)
-    [row] = encoder.encode(["the of and to in is it you that he was for on are with as his they be at one have this from"] )
+    [row] = encoder.encode(
+        ["the of and to in is it you that he was for on are with as his they be at one have this from"]
+    )
     sizes, seconds = [], []
     for tokens in (8, 16, 32, 64):
         for rows in (1, 2, 4, 8):

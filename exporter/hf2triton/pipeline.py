@@ -70,9 +70,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         price = stages.run("measure the price of a call", measure_call_price, path, encoder, checkpoint.max_length)
         draft = Draft(options, runner, checkpoint, graph, path, parity, baseline, price)
         entry, manifest = (None, {}) if options.dry_run else stages.run("publish", publish, draft)
-    return ExportReport(
-        options, checkpoint.task.name, checkpoint.family.name, parity, entry, manifest, stages.seconds
-    )
+    return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity, entry, manifest, stages.seconds)
 
 
 class Stages:

@@ -117,7 +117,7 @@ def _check_safetensors(path: Path) -> None:
 def _download(name: str, revision: str | None, allow_pickle: bool) -> tuple[Path, str]:
     """A snapshot from the hub or its cache: the folder and the commit."""
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HfHubHTTPError, LocalEntryNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     patterns = [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])]
     try:

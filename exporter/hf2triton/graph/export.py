@@ -44,7 +44,9 @@ def export_graph(checkpoint: Checkpoint, attention: str, opset: int) -> Graph:
         raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
     model = program.model.clone()  # the exporter's own still holds weights that were folded away
     full_precision = frozenset(
-        node.name for node in model.graph if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
+        node.name
+        for node in model.graph
+        if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
     )
     return Graph(
         model=model,

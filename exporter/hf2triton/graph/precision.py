@@ -41,7 +41,10 @@ class _Halver:
 
     def run(self) -> None:
         for node in list(self.graph):
-            if any(attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS) for attribute in node.attributes.values()):
+            if any(
+                attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+                for attribute in node.attributes.values()
+            ):
                 raise ExportError(f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be made fp16")
             self._convert(node, FLOAT if node.name in self.keep else FLOAT16)
         for index, output in enumerate(self.graph.outputs):

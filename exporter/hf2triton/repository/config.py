@@ -7,9 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2 as pb
-
 from hf2triton_client.served_model import FORMAT, PARAMETER
+from tritonclient.grpc import model_config_pb2 as pb
 
 from ..artifacts import Checkpoint, ExportOptions, Graph
 from .layout import WARMUP, graph_model

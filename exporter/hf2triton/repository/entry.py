@@ -83,7 +83,9 @@ def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
 def _front_settings(draft: Draft, version: int) -> dict[str, Any]:
     """What the front reads at its start, see `fronts/model.py`."""
     checkpoint, options = draft.checkpoint, draft.options
-    runner = {"model": graph_model(options.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
+    runner = (
+        {"model": graph_model(options.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
+    )
     return {
         "inputs": list(draft.graph.inputs),
         "output": draft.graph.output,

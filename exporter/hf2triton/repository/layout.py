@@ -1,16 +1,16 @@
 """Names and places in a model repository.
 
-    NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
-    NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
-        model.py …                     the front, copied as it is
-        front.json  tokenizer.json     its settings and its tokenizer
-        model.onnx                     the graph (runner inprocess)
-        manifest.json  config.pbtxt    what was exported, and the config that serves this version
-        baseline.safetensors  .json    PyTorch's answers
-        warmup/                        what Triton sends the model when it loads it
-    NAME/manifest.json  baseline.*     the served version's, again (hard links)
-    NAME/warmup/                       the same, where Triton looks for it
-    NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
+NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
+NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
+    model.py …                     the front, copied as it is
+    front.json  tokenizer.json     its settings and its tokenizer
+    model.onnx                     the graph (runner inprocess)
+    manifest.json  config.pbtxt    what was exported, and the config that serves this version
+    baseline.safetensors  .json    PyTorch's answers
+    warmup/                        what Triton sends the model when it loads it
+NAME/manifest.json  baseline.*     the served version's, again (hard links)
+NAME/warmup/                       the same, where Triton looks for it
+NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
 """
 
 from __future__ import annotations
@@ -20,7 +20,13 @@ from pathlib import Path
 
 from ..errors import RepositoryError, UsageError
 
-CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = "config.pbtxt", "manifest.json", "front.json", "tokenizer.json", "model.onnx"
+CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
+    "config.pbtxt",
+    "manifest.json",
+    "front.json",
+    "tokenizer.json",
+    "model.onnx",
+)
 BASELINE, BASELINE_JSON = "baseline.safetensors", "baseline.json"
 WARMUP = "warmup"
 #: Of the served version, found again beside config.pbtxt.

@@ -22,7 +22,11 @@ from ..errors import RepositoryError
 from .entry import Draft, ModelFiles, entry_files
 from .layout import CONFIG, LINKED, WARMUP, graph_model, versions
 
-_FULL = {errno.ENOSPC: "the disk is full", errno.EDQUOT: "the quota is used up", errno.EFBIG: "a file would be too large"}
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file would be too large",
+}
 #: Versions of NAME_model that are kept: the one that is served and the one before it.
 KEPT_GRAPHS = 2
 

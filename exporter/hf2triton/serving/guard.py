@@ -7,6 +7,7 @@ its state "ready" in Triton while each of its requests fails; the guard sees the
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -127,10 +128,8 @@ class Guard:
             except subprocess.TimeoutExpired:
                 server.kill()
                 server.wait()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # stubs whose server went without them
-        except ProcessLookupError:
-            pass
         for left in Path("/dev/shm").glob(f"{self.plan['shm_prefix']}*"):
             left.unlink(missing_ok=True)
         if not self._wanted():  # else the parent still wants to read the log

@@ -77,7 +77,9 @@ def _packages() -> list[str]:
             problems.append(f"the package {module}: pip install 'hf2triton[{extra}]'")
     numpy = metadata.version("numpy")
     if int(numpy.split(".")[0]) >= 2:
-        problems.append(f"numpy below 2; this is {numpy}, with which the server returns empty tensors: pip install 'numpy<2'")
+        problems.append(
+            f"numpy below 2; this is {numpy}, with which the server returns empty tensors: pip install 'numpy<2'"
+        )
     return problems
 
 

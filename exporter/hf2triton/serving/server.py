@@ -245,5 +245,7 @@ def _free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
 def _reason(log: str) -> str:
     """The lines of a log that tell why, or its last ones."""
     lines = log.splitlines()
-    telling = [line for line in lines if " E " in line or "error:" in line or "failed to load" in line or "UNAVAILABLE" in line]
+    telling = [
+        line for line in lines if " E " in line or "error:" in line or "failed to load" in line or "UNAVAILABLE" in line
+    ]
     return "\n".join((telling or lines)[-12:])

@@ -94,7 +94,9 @@ class TritonPythonModel:
                 answers[index] = output[position, : len(rows[index])] if self.per_token else output[position]
         return answers, failures
 
-    def _respond(self, request: triton.InferenceRequest, rows: list[Encoding], answers: list) -> triton.InferenceResponse:
+    def _respond(
+        self, request: triton.InferenceRequest, rows: list[Encoding], answers: list
+    ) -> triton.InferenceResponse:
         """The outputs that the request asked for; those per token are padded with zeros to its longest row."""
         make = {
             self.output: lambda: _padded(answers) if self.per_token else np.stack(answers),

@@ -81,8 +81,11 @@ class TritonPythonModel:
                 continue
             sizes = [len(next(iter(feeds[index].values()))) for index in group]
             ends = np.cumsum(sizes)
-            for index, size, end in zip(group, sizes, ends):
-                own = {name: array[end - size : end] if self.batched else array for name, array in zip(names, arrays)}
+            for index, size, end in zip(group, sizes, ends, strict=True):
+                own = {
+                    name: array[end - size : end] if self.batched else array
+                    for name, array in zip(names, arrays, strict=True)
+                }
                 asked = requests[index].requested_output_names()
                 responses[index] = triton.InferenceResponse(
                     [triton.Tensor(name, np.ascontiguousarray(array)) for name, array in own.items() if name in asked]
@@ -139,7 +142,8 @@ def _check(config: Mapping[str, Any], session: onnxruntime.InferenceSession, bat
         for tensor in described:
             if tensor["name"] not in known:
                 _refuse(
-                    name, f"unexpected inference {kind} '{tensor['name']}', allowed {kind}s are: {', '.join(sorted(known))}"
+                    name,
+                    f"unexpected inference {kind} '{tensor['name']}', allowed {kind}s are: {', '.join(sorted(known))}",
                 )
             if tensor.get("optional"):
                 _refuse(name, f"{kind} '{tensor['name']}' cannot be optional")
@@ -150,7 +154,7 @@ def _check(config: Mapping[str, Any], session: onnxruntime.InferenceSession, bat
             given = [dim if isinstance(dim, int) else -1 for dim in real.shape]
             # an input may be narrower than the graph's free dimension; an output must say what the graph says
             fits = len(wanted) == len(given) and all(
-                graph == own or (graph == -1 and kind == "input") for graph, own in zip(given, wanted)
+                graph == own or (graph == -1 and kind == "input") for graph, own in zip(given, wanted, strict=True)
             )
             if not fits:
                 _refuse(name, f"{kind} '{tensor['name']}' has shape {wanted}, model provides {given}")

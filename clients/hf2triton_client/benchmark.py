@@ -1,0 +1,21 @@
+"""How long calls take. Contenders that are compared should each be measured in a process of their own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from .baseline import Latency
+
+
+def measure_latency(call: Callable[[str], object], texts: Sequence[str], calls: int = 60, warm_up: int = 5) -> Latency:
+    """Times `calls` calls with one text each, going round the texts, after `warm_up` that do not count."""
+    milliseconds = []
+    for index in range(warm_up + calls):
+        began = time.perf_counter()
+        call(texts[index % len(texts)])
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+    counted = milliseconds[warm_up:]
+    return Latency(float(np.percentile(counted, 50)), float(np.percentile(counted, 90)), len(counted))

@@ -1,0 +1,5 @@
+"""`python -m hf2triton`."""
+
+from .cli import main
+
+main()

