@@ -69,3 +69,14 @@ def server(repository: Path) -> Iterator:
 
     with Server(repository) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the demo's model, all-MiniLM-L6-v2, as `hf2triton demo` exports it."""
+    from hf2triton.demo import NAME, weights
+    from hf2triton.pipeline import export
+
+    folder = tmp_path_factory.mktemp("minilm") / "model_repository"
+    export(ExportOptions(str(weights()), NAME, repository=folder))
+    return folder

@@ -114,6 +114,21 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class StoredGraph:
+    """A graph on disk. `graph` is its description, without weights; `twin` lies beside an fp16 graph and computes in fp32
+    what fp16 rounds to. `weight_bytes`: of all its initializers."""
+
+    graph: Graph
+    path: Path
+    twin: Path
+    weight_bytes: int
+
+    @property
+    def has_twin(self) -> bool:
+        return self.graph.precision == "fp16"
+
+
+@dataclass(frozen=True)
 class ParityCheck:
     """One way of running the graph, and how far its output was from PyTorch."""
 

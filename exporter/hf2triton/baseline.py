@@ -5,9 +5,10 @@ from __future__ import annotations
 from importlib import resources
 
 import numpy as np
+from tokenizers import Tokenizer
+
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
-from tokenizers import Tokenizer
 
 from .artifacts import Checkpoint
 from .errors import ParityError

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,15 @@ def load_checkpoint(source: Source, task_name: str | None) -> Checkpoint:
         id2label=dict(model.config.id2label) if task.has_head else {},
         problem_type=getattr(model.config, "problem_type", None),
     )
+
+
+def without_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint without its model, whose memory is given back, whoever still refers to its parameters."""
+    import torch
+
+    for parameter in checkpoint.model.parameters():
+        parameter.data = torch.empty(0)
+    return replace(checkpoint, model=None)
 
 
 def _family(source: Source) -> Family:

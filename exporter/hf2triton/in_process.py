@@ -12,28 +12,29 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.benchmark import measure_latency
+import onnxruntime
 from tokenizers import Tokenizer
 
-from .repository.fronts.runners import InProcess
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.benchmark import measure_latency
+
 from .repository.fronts.text import TextEncoder
 from .repository.layout import BASELINE, FRONT, GRAPH, TOKENIZER
 
 
 class InProcessModel:
-    """The version in `folder`, loaded with onnxruntime's CPU provider; `threads` 0 is one for each core."""
+    """The version in `folder`, loaded as onnxruntime loads it by default: all cores, the CPU provider."""
 
-    def __init__(self, folder: Path, threads: int = 0) -> None:
+    def __init__(self, folder: Path) -> None:
         settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
         tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         self._encoder = TextEncoder(tokenizer, settings["max_length"], settings["pad_token_id"], settings["inputs"])
-        self._runner = InProcess(str(folder / GRAPH), threads)
-        self._output = settings["output"]
+        self._session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
+        self._outputs = [settings["output"]]
 
     def __call__(self, text: str) -> np.ndarray:
         """The task's output for one text, without the batch dimension."""
-        return self._runner.run(self._output, self._encoder.feeds(self._encoder.encode([text])))[0]
+        return self._session.run(self._outputs, self._encoder.feeds(self._encoder.encode([text])))[0][0]
 
 
 if __name__ == "__main__":

@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare
 
-from .artifacts import Graph, ParityCheck, ParityReport
+from .artifacts import ParityCheck, ParityReport, StoredGraph
 from .errors import ParityError
-from .graph.files import save_graph
-from .graph.precision import rounded_twin, weight_bytes
 from .repository.fronts.text import TextEncoder
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding).
@@ -27,19 +26,17 @@ LAYOUTS = (
 
 
 def measure_parity(
-    graph: Graph, fp32_weight_bytes: int, baseline: Baseline, encoder: TextEncoder, path: Path
+    stored: StoredGraph, fp32_weight_bytes: int, baseline: Baseline, encoder: TextEncoder
 ) -> ParityReport:
-    """Runs the graph stored at `path` on the CPU and compares with PyTorch's answers.
+    """Runs a stored graph on the CPU and compares with PyTorch's answers.
 
-    An fp16 graph is measured twice: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow), in
-    all layouts, and as it is.
+    An fp16 graph is measured twice: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow), and
+    as it is.
     """
-    rows = encoder.encode(baseline.texts)
-    runs = [("", path)]
-    if graph.precision == "fp16":
-        twin = path.with_name("twin.onnx")
-        save_graph(rounded_twin(graph.model), twin)
-        runs = [("rounded to fp16: ", twin), ("as served: ", path)]
+    graph, rows = stored.graph, encoder.encode(baseline.texts)
+    runs = [("", stored.path)]
+    if stored.has_twin:
+        runs = [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
     checks = []
     for prefix, file in runs:
         session = open_session(file)
@@ -49,7 +46,7 @@ def measure_parity(
             difference = compare(graph.output, pairs, baseline.tolerances[graph.output])
             checks.append(ParityCheck(prefix + name, difference))
         del session
-    return ParityReport(tuple(checks), weight_bytes(graph.model), fp32_weight_bytes)
+    return ParityReport(tuple(checks), stored.weight_bytes, fp32_weight_bytes)
 
 
 def require_parity(report: ParityReport) -> ParityReport:
@@ -65,13 +62,13 @@ def require_parity(report: ParityReport) -> ParityReport:
     return report
 
 
-def measure_call_price(path: Path, encoder: TextEncoder, max_length: int) -> int:
-    """What one more call of the graph costs on this machine, in tokens of padding.
+def measure_call_price(stored: StoredGraph, encoder: TextEncoder, threads: int) -> int:
+    """What one more call of the graph costs on this machine, in tokens of padding, with `threads` (0: all) to a call.
 
     Times batches of 1 to 8 rows of 8 to 64 tokens and fits `time = a + b · rows · tokens`; the price is a / b, kept
     between 0 and 256 and rounded to 4, so that small disturbances do not change it.
     """
-    session = open_session(path)
+    session = open_session(stored.path, threads)
     [row] = encoder.encode(
         ["the of and to in is it you that he was for on are with as his they be at one have this from"]
     )
@@ -79,14 +76,15 @@ def measure_call_price(path: Path, encoder: TextEncoder, max_length: int) -> int
     for tokens in (8, 16, 32, 64):
         for rows in (1, 2, 4, 8):
             feeds = {
-                name: np.resize(array, (rows, min(tokens, max_length))) for name, array in encoder.feeds([row]).items()
+                name: np.resize(array, (rows, min(tokens, encoder.max_length)))
+                for name, array in encoder.feeds([row]).items()
             }
             times = []
             for _ in range(6):
                 began = time.perf_counter()
                 session.run(None, feeds)
                 times.append(time.perf_counter() - began)
-            sizes.append(rows * min(tokens, max_length))
+            sizes.append(next(iter(feeds.values())).size)
             seconds.append(min(times))
     # relative errors count: small calls are what the price is about
     weights = 1 / np.array(seconds)
@@ -95,13 +93,14 @@ def measure_call_price(path: Path, encoder: TextEncoder, max_length: int) -> int
     return int(np.clip(round(price / 4) * 4, 0, 256))
 
 
-def open_session(path: Path) -> onnxruntime.InferenceSession:
-    """A CPU session of a graph."""
+def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
+    """A CPU session of a graph; `threads` 0 is one for each core."""
     options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False  # memory counts here, not speed
     options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -9,17 +9,15 @@ written into the repository before parity has passed, and a failure leaves it as
 
 from __future__ import annotations
 
-import gc
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from .artifacts import ExportOptions, ExportReport
 from .errors import ExportError, Hf2TritonError, UsageError
-from .repository.layout import GRAPH, check_name
+from .repository.layout import check_name
 
 Result = TypeVar("Result")
 #: Called when a stage begins, with its description.
@@ -40,9 +38,9 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
     # heavy imports wait until cheap mistakes have been found
     from .baseline import encoder_of, record_baseline
-    from .checkpoint import load_checkpoint
+    from .checkpoint import load_checkpoint, without_weights
     from .graph.export import export_graph
-    from .graph.files import save_graph
+    from .graph.files import store
     from .graph.passes import clean
     from .graph.precision import weight_bytes, with_precision
     from .graph.release import fit, opset_for
@@ -52,7 +50,6 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     from .source import find_source
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        path = Path(workspace) / GRAPH
         source = stages.run("find the source", find_source, options.source, options.revision, options.allow_pickle)
         checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task)
         encoder = encoder_of(checkpoint)
@@ -62,13 +59,13 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         graph = stages.run("fit it to the release", fit, graph, release)
         fp32_bytes = weight_bytes(graph.model)
         graph = stages.run(f"convert to {options.precision}", with_precision, graph, options.precision)
-        checkpoint = replace(checkpoint, model=None)  # PyTorch's weights are needed no more
-        gc.collect()
-        stages.run("write the graph", save_graph, graph.model, path)
-        parity = stages.run("measure parity", measure_parity, graph, fp32_bytes, baseline, encoder, path)
+        stored = stages.run("write the graph", store, graph, Path(workspace))
+        checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
+        parity = stages.run("measure parity", measure_parity, stored, fp32_bytes, baseline, encoder)
         stages.run("require parity", require_parity, parity)
-        price = stages.run("measure the price of a call", measure_call_price, path, encoder, checkpoint.max_length)
-        draft = Draft(options, runner, checkpoint, graph, path, parity, baseline, price)
+        threads = 1 if runner == "inprocess" else 0  # as the runner mostly calls it
+        price = stages.run("measure the price of a call", measure_call_price, stored, encoder, threads)
+        draft = Draft(options, runner, checkpoint, stored, parity, baseline, price)
         entry, manifest = (None, {}) if options.dry_run else stages.run("publish", publish, draft)
     return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity, entry, manifest, stages.seconds)
 

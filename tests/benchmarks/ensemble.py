@@ -10,7 +10,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton.repository.config import to_text
 from hf2triton.repository.layout import TOKENIZER
 
-_TOKENIZER_MODEL = '''
+_TOKENIZER_MODEL = """
 import os
 
 import numpy as np
@@ -41,7 +41,7 @@ class TritonPythonModel:
             tensors = [("input_ids", ids), ("attention_mask", mask), ("token_type_ids", np.zeros_like(ids))]
             responses.append(triton.InferenceResponse([triton.Tensor(name, array) for name, array in tensors]))
         return responses
-'''
+"""
 _INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 
 

@@ -32,9 +32,9 @@ def _make() -> list[str]:
         package = "vaderSentiment==3.3.2"
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", package]
         subprocess.run(command, cwd=folder, check=True, stderr=subprocess.DEVNULL)
-        with tarfile.open(next(Path(folder).glob("vader*.tar.gz"))) as outer:
-            with tarfile.open(fileobj=outer.extractfile(_ARCHIVE)) as archive:
-                rows = {name: _rows(archive, name) for name in ("movieReviewSnippets", "tweets", "nytEditorialSnippets")}
+        path = next(Path(folder).glob("vader*.tar.gz"))
+        with tarfile.open(path) as outer, tarfile.open(fileobj=outer.extractfile(_ARCHIVE)) as archive:
+            rows = {name: _rows(archive, name) for name in ("movieReviewSnippets", "tweets", "nytEditorialSnippets")}
     paragraphs = []
     for _, sentences in groupby(rows["nytEditorialSnippets"], key=lambda row: row[0].split("_")[0]):
         left = [row[2] for row in sentences]

@@ -1,8 +1,10 @@
 """Throughput on real texts of mixed length, each contender in a process of its own, interleaved: `make bench`.
 
-    in process            onnxruntime and the tokenizer, one text at a time, no server
-    front                 the client's pipeline over gRPC, one text a call, from N threads
-    ensemble, one length  a tokenizer → graph ensemble that pads a batch's texts to one length, so that they merge
+    in process            onnxruntime (its defaults) and the tokenizer, one text at a time, no server
+    pipeline, one list    the client's pipeline over gRPC, called once with all texts, N requests in flight
+    pipeline, one text    the client's pipeline, called with one text at a time from N threads
+    bls, one text         the same, with the graph in a model of its own (runner bls)
+    ensemble, one length  a tokenizer → graph ensemble, one text a call; a batch's texts are padded to one length
     ensemble, own length  the same without padding, so that only texts of equal length merge
 
 Prints medians of the rounds, and what a call adds at one client. `--rounds`, `--texts` and `--precision` change the size.
@@ -29,7 +31,14 @@ from .ensemble import write_ensemble
 from .texts import mixed_texts
 
 CONCURRENCIES = (8, 32)
-SERVED = ("front", "bls", "ensemble, one length", "ensemble, own length")
+#: contender -> the model it calls
+SERVED = {
+    "pipeline, one list": "front",
+    "pipeline, one text": "front",
+    "bls, one text": "bls",
+    "ensemble, one length": "ensemble-one-length",
+    "ensemble, own length": "ensemble-own-length",
+}
 
 
 def measure_in_process(repository: Path, texts: list[str]) -> dict:
@@ -40,11 +49,17 @@ def measure_in_process(repository: Path, texts: list[str]) -> dict:
     return {"texts_per_second": 1e3 * len(texts) / sum(milliseconds), "milliseconds": milliseconds}
 
 
-def measure_front(url: str, name: str, texts: list[str], concurrency: int) -> dict:
-    from hf2triton_client import pipeline
+def measure_pipeline(url: str, name: str, texts: list[str], concurrency: int, one_list: bool) -> dict:
+    from hf2triton_client import connect, pipeline
 
-    with pipeline("sentence-similarity", model=name, url=url) as served:
-        return _measure(served.encode, texts, concurrency)
+    with connect(url, max_in_flight=concurrency) as connection:
+        served = pipeline("sentence-similarity", model=name, connection=connection)
+        if not one_list:
+            return _measure(served.encode, texts, concurrency)
+        served.encode(texts[:200])
+        began = time.perf_counter()
+        served.encode(texts)
+        return {"texts_per_second": len(texts) / (time.perf_counter() - began)}
 
 
 def measure_ensemble(url: str, name: str, texts: list[str], concurrency: int) -> dict:
@@ -95,12 +110,11 @@ def _run_child(options: argparse.Namespace) -> dict:
     texts = mixed_texts(options.texts)
     if options.contender == "in process":
         return measure_in_process(options.repository, texts)
-    measure = measure_ensemble if options.contender.startswith("ensemble") else measure_front
-    return measure(options.url, _model(options.contender), texts, options.concurrency)
-
-
-def _model(contender: str) -> str:
-    return contender.replace(", ", "-").replace(" ", "-")
+    model = SERVED[options.contender]
+    if options.contender.startswith("ensemble"):
+        return measure_ensemble(options.url, model, texts, options.concurrency)
+    one_list = options.contender.endswith("list")
+    return measure_pipeline(options.url, model, texts, options.concurrency, one_list)
 
 
 def _export(repository: Path, precision: str) -> None:
@@ -109,7 +123,12 @@ def _export(repository: Path, precision: str) -> None:
     for name, runner in (("front", "inprocess"), ("bls", "bls")):
         command = ["export", str(weights()), "--name", name, "--runner", runner, "--precision", precision]
         command += ["--repository", str(repository)]
-        subprocess.run([sys.executable, "-m", "hf2triton", *command], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "hf2triton", *command],
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
     write_ensemble(repository, "ensemble-one-length", "bls", common_length=True)
     write_ensemble(repository, "ensemble-own-length", "bls", common_length=False)
 
@@ -127,8 +146,8 @@ def compare(options: argparse.Namespace) -> None:
             alone = _child("in process", repository, options.texts, 1)
             speeds.setdefault(("in process", 1), []).append(alone["texts_per_second"])
             with Server(repository) as server:
-                one_client = _child("front", repository, options.texts, 1, server.url)
-                speeds.setdefault(("front", 1), []).append(one_client["texts_per_second"])
+                one_client = _child("pipeline, one text", repository, options.texts, 1, server.url)
+                speeds.setdefault(("pipeline, one text", 1), []).append(one_client["texts_per_second"])
                 gaps = np.subtract(one_client["milliseconds"], alone["milliseconds"])
                 added.append(float(np.median(gaps)))
                 for concurrency in CONCURRENCIES:
@@ -137,11 +156,9 @@ def compare(options: argparse.Namespace) -> None:
                         speeds.setdefault((contender, concurrency), []).append(result["texts_per_second"])
     medians = {key: statistics.median(values) for key, values in speeds.items()}
     print(f"{options.texts} texts, {options.precision}, {len(os.sched_getaffinity(0))} cores, {options.rounds} rounds")
-    print(f"{'contender':24}{'clients':>8}{'texts/s':>10}{'of front':>10}{'of in process':>15}")
+    print(f"{'contender':24}{'concurrency':>12}{'texts/s':>10}{'of in process':>15}")
     for (contender, concurrency), speed in sorted(medians.items(), key=lambda item: (item[0][1], -item[1])):
-        of_front = speed / medians["front", concurrency]
-        of_alone = speed / medians["in process", 1]
-        print(f"{contender:24}{concurrency:>8}{speed:>10.0f}{of_front:>10.2f}{of_alone:>15.2f}")
+        print(f"{contender:24}{concurrency:>12}{speed:>10.0f}{speed / medians['in process', 1]:>15.2f}")
     print(f"at one client the pipeline adds {statistics.median(added):.2f} ms to a call (median over the texts)")
 
 

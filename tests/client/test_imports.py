@@ -12,7 +12,9 @@ def run(code: str) -> str:
     return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
 
 
-@pytest.mark.parametrize("module", ["hf2triton_client", "hf2triton_client.aio", "hf2triton_client.validate", "hf2triton.cli"])
+@pytest.mark.parametrize(
+    "module", ["hf2triton_client", "hf2triton_client.aio", "hf2triton_client.validate", "hf2triton.cli"]
+)
 def test_imports_are_light(module):
     """Neither the client nor the command line imports torch, transformers, onnx or onnxruntime."""
     loaded = run(f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))")

@@ -10,9 +10,7 @@ from tokenizers import decoders
 
 from hf2triton_client.postprocess import WordPieceDecoder, normalize, sigmoid, softmax
 
-logits = arrays(
-    np.float32, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4, width=32)
-)
+logits = arrays(np.float32, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4, width=32))
 
 
 @given(logits)
@@ -61,7 +59,14 @@ def test_aggregation_equals_transformers(strategy, data):
     theirs.model = type("M", (), {"config": type("C", (), {"id2label": id2label})})
     pieces = [f"##w{index}" if sub else f"w{index}" for index, sub in enumerate(continues)]
     pre = [
-        {"word": pieces[i], "scores": scores[i], "start": 3 * i, "end": 3 * i + 2, "index": i, "is_subword": continues[i]}
+        {
+            "word": pieces[i],
+            "scores": scores[i],
+            "start": 3 * i,
+            "end": 3 * i + 2,
+            "index": i,
+            "is_subword": continues[i],
+        }
         for i in range(count)
     ]
     expected = theirs.aggregate(pre, AggregationStrategy[strategy.upper()])

@@ -42,7 +42,9 @@ def export_graph(checkpoint: Checkpoint, attention: str, opset: int) -> Graph:
             )
     except Exception as error:  # the exporter raises whatever its passes raise
         raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
-    model = program.model.clone()  # the exporter's own still holds weights that were folded away
+    model = program.model.clone()
+    for value in program.model.graph.initializers.values():
+        value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
     full_precision = frozenset(
         node.name
         for node in model.graph

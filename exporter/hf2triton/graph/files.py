@@ -1,4 +1,4 @@
-"""Graphs on disk, written one weight at a time."""
+"""Graphs on disk, written one weight at a time, so that weights are in memory once."""
 
 from __future__ import annotations
 
@@ -7,13 +7,30 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from ..artifacts import Graph, StoredGraph
 from ..errors import ExportError
+from .precision import rounded_twin, weight_bytes
 
 #: What one protobuf message can hold.
 LIMIT = (1 << 31) - 1
 #: Protobuf field numbers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.graph,
 #: GraphProto.initializer and TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+
+
+def store(graph: Graph, folder: Path) -> StoredGraph:
+    """Writes a graph, and for fp16 its rounded twin, into a folder; the graph's weights then leave memory.
+
+    Raises ExportError above 2 GB.
+    """
+    stored = StoredGraph(graph, folder / "model.onnx", folder / "twin.onnx", weight_bytes(graph.model))
+    save_graph(graph.model, stored.path)
+    if stored.has_twin:
+        # with its weights beside it, which onnxruntime maps into memory instead of copying them
+        ir.save(rounded_twin(graph.model), stored.twin, external_data="twin.data")
+    for value in graph.model.graph.initializers.values():
+        value.const_value = None
+    return stored
 
 
 def save_graph(model: ir.Model, path: Path) -> None:

@@ -61,7 +61,7 @@ class _Halver:
                 node.replace_input_with(index, self._in_type(value, dtype))
         for value in node.outputs:
             if value.dtype == FLOAT:
-                value.dtype = dtype
+                value.type = ir.TensorType(dtype)  # types are shared between clones: never change one in place
         for name, attribute in list(node.attributes.items()):
             if name == "to" and attribute.value == FLOAT.value:
                 node.attributes[name] = ir.AttrInt64(name, dtype.value)
@@ -111,20 +111,22 @@ def rounded_twin(model: ir.Model) -> ir.Model:
     """
     twin = model.clone()
     graph = twin.graph
-    half_values = [value for value in graph.initializers.values() if value.dtype == FLOAT16]
+    computed_in_half = {
+        node.name for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
+    }
+    half_values = []
+    for value in graph.initializers.values():
+        if value.dtype == FLOAT16:
+            value.type, value.const_value = ir.TensorType(FLOAT), _lazily_full(value.const_value)
     for node in list(graph):
         outputs = [value for value in node.outputs if value.dtype == FLOAT16]
-        if node.op_type != "Cast" and any(value is not None and value.dtype == FLOAT16 for value in node.inputs):
+        if node.op_type != "Cast" and node.name in computed_in_half:
             outputs = [_rounded(graph, node, value) for value in outputs]
         half_values += outputs
     for value in half_values:
-        producer = value.producer()
         readers = [usage.node for usage in value.uses()]
         back = _cast_node(value, FLOAT)
-        if producer is None:
-            graph.insert_before(graph[0], back)
-        else:
-            graph.insert_after(producer, back)
+        graph.insert_after(value.producer(), back)
         for reader in readers:
             for index, read in enumerate(reader.inputs):
                 if read is value:
@@ -139,7 +141,7 @@ def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
     for user, index in [(usage.node, usage.idx) for usage in value.uses()]:
         if user is not cast:
             user.replace_input_with(index, cast.outputs[0])
-    value.dtype = FLOAT
+    value.type = ir.TensorType(FLOAT)
     return cast.outputs[0]
 
 
@@ -152,6 +154,13 @@ def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> 
     name = name or f"{value.name}_as_{dtype.name.lower()}"
     output = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
     return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=f"Cast_{name}")
+
+
+def _lazily_full(tensor: ir.TensorProtocol) -> ir.LazyTensor:
+    """An fp16 tensor's values in fp32, made only when they are written."""
+    return ir.LazyTensor(
+        lambda: _as_type(tensor, FLOAT), dtype=FLOAT, shape=tensor.shape, name=tensor.name, cache=False
+    )
 
 
 def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:

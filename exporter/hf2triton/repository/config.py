@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf import text_format
-from hf2triton_client.served_model import FORMAT, PARAMETER
 from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.served_model import FORMAT, PARAMETER
 
 from ..artifacts import Checkpoint, ExportOptions, Graph
 from .layout import WARMUP, graph_model
@@ -28,6 +29,8 @@ _SIDE_OUTPUTS: Mapping[str, tuple[int, list[int], str | None]] = {
     "offsets": (pb.TYPE_INT32, [-1, 2], "token-classification"),
     "special_tokens_mask": (pb.TYPE_INT32, [-1], "token-classification"),
 }
+#: device -> where the graph's instances run.
+_KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
 _WARMUP_TEXTS = ("short", "long")
 
 
@@ -108,7 +111,7 @@ def graph_config(options: ExportOptions, graph: Graph) -> pb.ModelConfig:
         config.input.add(name=name, data_type=pb.TYPE_INT64, dims=[-1])
     config.output.add(name=graph.output, data_type=pb.TYPE_FP32, dims=_output_dims(graph))
     _queue(config)
-    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.instance_group.add(count=1, kind=_KINDS[options.device])
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
     for name in graph.inputs:

@@ -14,7 +14,7 @@ from typing import Any
 from hf2triton_client.baseline import Baseline
 
 from .. import __version__
-from ..artifacts import Checkpoint, ExportOptions, Graph, ParityReport
+from ..artifacts import Checkpoint, ExportOptions, ParityReport, StoredGraph
 from . import config as configs
 from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, graph_model
 
@@ -25,13 +25,12 @@ _PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "optimum",
 
 @dataclass(frozen=True)
 class Draft:
-    """An entry before it has a version. `graph_path`: where the graph's file lies; `call_price`: in tokens."""
+    """An entry before it has a version. `call_price`: what one more call costs, in tokens."""
 
     options: ExportOptions
     runner: str
     checkpoint: Checkpoint
-    graph: Graph
-    graph_path: Path
+    stored: StoredGraph
     parity: ParityReport
     baseline: Baseline
     call_price: int
@@ -54,8 +53,8 @@ def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     """The model folders of an entry, the front last, and its manifest. `workspace` holds what must be a file first."""
     options = draft.options
     preprocessing = _preprocessing_digest(draft.checkpoint)
-    settings = configs.client_settings(draft.checkpoint, draft.graph, preprocessing)
-    config = configs.to_text(configs.front_config(options, draft.runner, draft.graph, settings, version))
+    settings = configs.client_settings(draft.checkpoint, draft.stored.graph, preprocessing)
+    config = configs.to_text(configs.front_config(options, draft.runner, draft.stored.graph, settings, version))
     about = {**draft.baseline.about, "name": options.name, "version": version, "preprocessing": preprocessing}
     baseline = workspace / BASELINE
     replace(draft.baseline, about=about).save(baseline)
@@ -70,11 +69,11 @@ def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     }
     models = []
     if draft.runner == "bls":
-        graph_config = configs.to_text(configs.graph_config(options, draft.graph))
-        models.append(ModelFiles(graph_model(options.name), graph_config, {}, {GRAPH: draft.graph_path}))
+        graph_config = configs.to_text(configs.graph_config(options, draft.stored.graph))
+        models.append(ModelFiles(graph_model(options.name), graph_config, {}, {GRAPH: draft.stored.path}))
     else:
-        versioned[GRAPH] = draft.graph_path
-    manifest = _manifest(draft, version, preprocessing, {**versioned, GRAPH: draft.graph_path})
+        versioned[GRAPH] = draft.stored.path
+    manifest = _manifest(draft, version, preprocessing, {**versioned, GRAPH: draft.stored.path})
     versioned[MANIFEST] = _json(manifest)
     warmup = configs.warmup_files(configs.warmup_texts(draft.baseline.texts)) if draft.runner == "inprocess" else {}
     return [*models, ModelFiles(options.name, config, warmup, versioned)], manifest
@@ -87,9 +86,9 @@ def _front_settings(draft: Draft, version: int) -> dict[str, Any]:
         {"model": graph_model(options.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
     )
     return {
-        "inputs": list(draft.graph.inputs),
-        "output": draft.graph.output,
-        "per": draft.graph.per,
+        "inputs": list(draft.stored.graph.inputs),
+        "output": draft.stored.graph.output,
+        "per": draft.stored.graph.per,
         "max_length": checkpoint.max_length,
         "max_text_bytes": configs.MAX_TEXT_BYTES,
         "pad_token_id": checkpoint.tokenizer.pad_token_id,
@@ -105,7 +104,7 @@ def _front_settings(draft: Draft, version: int) -> dict[str, Any]:
 
 
 def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str, bytes | Path]) -> dict[str, Any]:
-    options, checkpoint, graph = draft.options, draft.checkpoint, draft.graph
+    options, checkpoint, graph = draft.options, draft.checkpoint, draft.stored.graph
     model = graph.model
     return {
         "format": 1,

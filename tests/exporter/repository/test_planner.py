@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.planner import Limits, cost, plan
+from hf2triton.repository.fronts.planner import TOGETHER, Limits, cost, plan, schedule, share_out
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 limits = st.builds(
@@ -62,3 +62,41 @@ def test_the_plan_is_the_best_of_all(rows, price, most):
 def test_nothing_to_plan():
     """An empty batch needs no call."""
     assert plan([], Limits(16, 8, 100)) == []
+
+
+@given(lengths, limits, st.integers(1, 6))
+def test_a_schedule_runs_every_row_once(rows, limit, workers):
+    """Whatever is shared out, each row is in one group, each group with one worker, and the limits are kept."""
+    work = schedule(rows, limit, workers)
+    assert sorted(index for group in work.groups for index in group) == list(range(len(rows)))
+    assert all(len(group) <= limit.max_rows for group in work.groups)
+    if work.shares is not None:
+        assert len(work.shares) == workers
+        assert sorted(index for share in work.shares for index in share) == list(range(len(work.groups)))
+
+
+@given(lengths, limits, st.integers(1, 6))
+def test_sharing_out_is_never_slower_by_estimate(rows, limit, workers):
+    """Calls run side by side only where the busiest worker is done before all threads together would be."""
+    work = schedule(rows, limit, workers)
+    if work.shares is not None:
+        costs = [cost([group], rows, limit) for group in work.groups]
+        busiest = max(sum(costs[index] for index in share) for share in work.shares)
+        assert busiest < cost(plan(rows, limit), rows, limit) / (workers * TOGETHER)
+
+
+def test_a_lone_text_gets_all_threads():
+    """One row, or one far longer than the others, is not left to a single thread."""
+    limit = Limits(8, 64, 10**5)
+    assert schedule([100], limit, 2).shares is None
+    assert schedule([250, 4], limit, 2).shares is None
+    assert schedule([50, 48, 52, 49], limit, 2).shares is not None
+
+
+@given(st.lists(st.integers(1, 100), min_size=1), st.integers(1, 8))
+def test_shares_hold_every_call_once(costs, workers):
+    """The longest-first rule leaves nothing out and no worker has more than the mean load and one call."""
+    shares = share_out(costs, workers)
+    assert sorted(index for share in shares for index in share) == list(range(len(costs)))
+    busiest = max(sum(costs[index] for index in share) for share in shares)
+    assert busiest <= max(costs) + sum(costs) / workers

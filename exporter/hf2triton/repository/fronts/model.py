@@ -15,7 +15,7 @@ import numpy as np
 import triton_python_backend_utils as triton
 from tokenizers import Encoding, Tokenizer
 
-from .planner import Limits, plan
+from .planner import Limits, schedule
 from .runners import make_runner
 from .text import TextEncoder, truncated
 
@@ -84,11 +84,12 @@ class TritonPythonModel:
         """Each row's output, without padding, and the errors of the rows whose call failed."""
         answers: list = [None] * len(rows)
         failures: dict[int, str] = {}
-        for group in plan([len(row) for row in rows], self.limits):
-            try:
-                output = self.runner.run(self.output, self.encoder.feeds([rows[index] for index in group]))
-            except Exception as error:  # onnxruntime's errors have no common base but Exception
-                failures |= dict.fromkeys(group, f"the graph failed: {error}")
+        work = schedule([len(row) for row in rows], self.limits, self.runner.workers)
+        calls = [self.encoder.feeds([rows[index] for index in group]) for group in work.groups]
+        outputs = self.runner.run(self.output, calls, work.shares)
+        for group, output in zip(work.groups, outputs, strict=True):
+            if isinstance(output, Exception):
+                failures |= dict.fromkeys(group, f"the graph failed: {output}")
                 continue
             for position, index in enumerate(group):
                 answers[index] = output[position, : len(rows[index])] if self.per_token else output[position]

@@ -7,7 +7,7 @@ programming over the texts sorted by length.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,50 @@ def cost(groups: Sequence[Sequence[int]], lengths: Sequence[int], limits: Limits
         limits.call_price + len(group) * _round_up(max(lengths[index] for index in group), limits.round_to)
         for group in groups
     )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Groups of rows, and `shares`: the groups of each worker, one thread to a call. Without shares the groups are run
+    one after another, with all threads to a call."""
+
+    groups: list[list[int]]
+    shares: list[list[int]] | None
+
+
+#: What all threads together make of one call, as a share of what they make of one call each: they wait for each other
+#: several times in every layer (measured: 0.86 on two idle cores, less where Triton and its clients use them too).
+TOGETHER = 0.8
+
+
+def schedule(lengths: Sequence[int], limits: Limits, workers: int) -> Schedule:
+    """The quickest way to run these rows on `workers` threads, by estimate.
+
+    Tries plans with calls of different sizes; small ones cost more in sum and are easier to share out evenly.
+    """
+    best, least = Schedule(plan(lengths, limits), None), float("inf")
+    if workers > 1 and lengths:
+        least = cost(best.groups, lengths, limits) / (workers * TOGETHER)
+        sizes = {max(1, -(-len(lengths) // (workers * parts))) for parts in (1, 2, 4)} | {limits.max_rows}
+        for max_rows in sorted(sizes):
+            groups = plan(lengths, replace(limits, max_rows=min(max_rows, limits.max_rows)))
+            costs = [cost([group], lengths, limits) for group in groups]
+            shares = share_out(costs, workers)
+            longest = max(sum(costs[index] for index in share) for share in shares)
+            if longest < least:
+                best, least = Schedule(groups, shares), longest
+    return best
+
+
+def share_out(costs: Sequence[float], workers: int) -> list[list[int]]:
+    """Indices into `costs` for each worker, the dearest first to whoever has least (Graham's LPT rule)."""
+    shares: list[list[int]] = [[] for _ in range(workers)]
+    loads = [0.0] * workers
+    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(index)
+        loads[lightest] += costs[index]
+    return shares
 
 
 def _round_up(length: int, multiple: int) -> int:

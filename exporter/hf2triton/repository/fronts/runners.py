@@ -1,50 +1,76 @@
-"""Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS)."""
+"""Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
+
+A runner takes the inputs of several calls and gives for each its output, or the error it ended in.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+Feeds = Mapping[str, np.ndarray]
+#: The calls of each worker; None: one after another.
+Shares = Sequence[Sequence[int]] | None
+
 
 class InProcess:
-    """An onnxruntime session in the front's own process. `threads` 0: one for each core this process may use."""
+    """onnxruntime in the front's own process. `threads` 0: one for each core this process may use.
+
+    Calls can run side by side, one thread each: that needs no waiting for each other within a call, which cores that are
+    shared with Triton and its clients make long. Or one after another, with all threads. Each way has its own session,
+    so the weights are in memory twice, unless there is only one thread.
+    """
 
     def __init__(self, path: str, threads: int) -> None:
-        import onnxruntime
+        self.workers = threads or len(os.sched_getaffinity(0))
+        self._wide = _session(path, self.workers)
+        self._narrow = _session(path, 1) if self.workers > 1 else self._wide
+        self._pool = ThreadPoolExecutor(self.workers)
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        # idle threads that spin would take the cores from tokenizing and from Triton itself
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    def run(self, output: str, calls: Sequence[Feeds], shares: Shares) -> list[np.ndarray | Exception]:
+        if shares is None:
+            return [_result(self._wide, output, feeds) for feeds in calls]
+        results: list[Any] = [None] * len(calls)
 
-    def run(self, output: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
-        return self._session.run([output], dict(feeds))[0]
+        def work(share: Sequence[int]) -> None:
+            for index in share:
+                results[index] = _result(self._narrow, output, calls[index])
+
+        list(self._pool.map(work, shares))
+        return results
 
 
 class Bls:
-    """The model `name`, version `version`, of the same server."""
+    """The model `name`, version `version`, of the same server; its calls go one after another."""
+
+    workers = 1
 
     def __init__(self, name: str, version: int) -> None:
         self._name = name
         self._version = version
 
-    def run(self, output: str, feeds: Mapping[str, np.ndarray]) -> np.ndarray:
+    def run(self, output: str, calls: Sequence[Feeds], shares: Shares) -> list[np.ndarray | Exception]:
         import triton_python_backend_utils as triton
 
-        answer = triton.InferenceRequest(
-            model_name=self._name,
-            model_version=self._version,
-            requested_output_names=[output],
-            inputs=[triton.Tensor(name, array) for name, array in feeds.items()],
-        ).exec()
-        if answer.has_error():
-            raise RuntimeError(answer.error().message())
-        return triton.get_output_tensor_by_name(answer, output).as_numpy()
+        results: list[np.ndarray | Exception] = []
+        for feeds in calls:
+            answer = triton.InferenceRequest(
+                model_name=self._name,
+                model_version=self._version,
+                requested_output_names=[output],
+                inputs=[triton.Tensor(name, array) for name, array in feeds.items()],
+            ).exec()
+            failed = answer.has_error()
+            results.append(
+                RuntimeError(answer.error().message())
+                if failed
+                else triton.get_output_tensor_by_name(answer, output).as_numpy()
+            )
+        return results
 
 
 def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcess | Bls:
@@ -52,3 +78,21 @@ def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InPro
     if "model" in settings:
         return Bls(settings["model"], settings["model_version"])
     return InProcess(os.path.join(folder, settings["graph"]), threads)
+
+
+def _session(path: str, threads: int) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    # threads that spin between calls would take the cores from tokenizing and from Triton itself
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+
+def _result(session: Any, output: str, feeds: Feeds) -> np.ndarray | Exception:
+    try:
+        return session.run([output], dict(feeds))[0]
+    except Exception as error:  # onnxruntime's errors have no common base but Exception
+        return error

@@ -18,7 +18,7 @@ class TextEncoder:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length)
         self._tokenizer = tokenizer
-        self._max_length = max_length
+        self.max_length = max_length
         self._round_to = round_to
         columns = {
             "input_ids": (lambda row: row.ids, pad_token_id),
@@ -35,7 +35,7 @@ class TextEncoder:
     def feeds(self, rows: Sequence[Encoding], extra: int = 0) -> dict[str, np.ndarray]:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
         longest = max(len(row) for row in rows) + extra
-        longest = min(-(-longest // self._round_to) * self._round_to, self._max_length)
+        longest = min(-(-longest // self._round_to) * self._round_to, self.max_length)
         feeds = {}
         for name, (values_of, padding) in self._columns.items():
             array = np.full((len(rows), longest), padding, dtype=np.int64)

@@ -107,6 +107,8 @@ def _graph_path(config: Mapping[str, Any], folder: str) -> str:
 def _options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    # unlike in the container, the other models of the server share these few cores
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = LEVELS.get(level, LEVELS[0])
     for name, parameter in config.get("parameters", {}).items():

@@ -1,0 +1,135 @@
+"""PyTorch models become graphs: named axes, attention as asked for, equal answers."""
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+
+from hf2triton.checkpoint import load_checkpoint
+from hf2triton.errors import UnknownName
+from hf2triton.graph.attention import ATTENTIONS
+from hf2triton.graph.export import export_graph
+from hf2triton.graph.files import save_graph
+from hf2triton.graph.heads import TaskModel
+from hf2triton.graph.passes import clean
+from hf2triton.graph.release import find_release, fit, opset_for
+from hf2triton.source import find_source
+
+from ...conftest import CHECKPOINTS, FAMILIES, asset
+
+
+@pytest.fixture(scope="module")
+def load():
+    """Checkpoints by family and task, each loaded once."""
+    loaded = {}
+
+    def get(family, task):
+        if (family, task) not in loaded:
+            loaded[family, task] = load_checkpoint(find_source(str(asset(family, task))), task)
+        return loaded[family, task]
+
+    return get
+
+
+def make(checkpoint, path, attention="fused", release=None):
+    row = find_release(release)
+    graph = fit(clean(export_graph(checkpoint, attention, opset_for(row))), row)
+    save_graph(graph.model, path)
+    return graph
+
+
+def feeds(checkpoint, mask):
+    ids = torch.randint(5, 1000, mask.shape, generator=torch.Generator().manual_seed(0)) * mask
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
+    return {name: known[name] for name in checkpoint.family.inputs}
+
+
+def largest_difference(checkpoint, path, mask):
+    """Over the rows' own tokens for outputs per token, over everything otherwise."""
+    inputs = feeds(checkpoint, mask)
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    [output] = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
+    with torch.inference_mode():
+        expected = TaskModel(checkpoint)(*inputs.values())
+    gap = (expected - torch.tensor(output)).abs()
+    return (gap[mask.bool()] if checkpoint.task.per == "token" else gap).max().item()
+
+
+RIGHT = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]])
+LEFT = RIGHT.flip(1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("task", CHECKPOINTS)
+@pytest.mark.parametrize("attention", ATTENTIONS)
+def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attention):
+    """Every family, task and attention equals PyTorch, for padded rows and for a single token."""
+    checkpoint = load(family, task)
+    make(checkpoint, tmp_path / "model.onnx", attention)
+    for mask in (RIGHT, torch.ones(1, 1, dtype=torch.int64), torch.ones(4, checkpoint.max_length, dtype=torch.int64)):
+        assert largest_difference(checkpoint, tmp_path / "model.onnx", mask) < 2e-5
+
+
+@pytest.mark.parametrize("attention", ["fused-any-mask", "standard"])
+def test_any_mask_may_be_padded_on_the_left(load, tmp_path, attention):
+    """Where the mask is kept in two dimensions, callers may mask what they like."""
+    checkpoint = load("distilbert", "token-classification")
+    make(checkpoint, tmp_path / "model.onnx", attention)
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", LEFT) < 2e-5
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_attention_is_one_node_a_layer(load, tmp_path, family):
+    """The fused graph has one attention node a layer, no softmax and no reshapes around it."""
+    graph = make(load(family, "text-classification"), tmp_path / "model.onnx")
+    ops = [node.op_type for node in graph.model.graph]
+    assert ops.count("MultiHeadAttention") == 2
+    assert not {"Softmax", "Reshape", "Transpose"} & set(ops)
+
+
+def test_standard_attention_needs_no_contrib_ops(load, tmp_path):
+    """The standard graph imports ONNX's own domain alone, for other runtimes."""
+    make(load("bert", "text-classification"), tmp_path / "model.onnx", "standard")
+    model = onnx.load(tmp_path / "model.onnx")
+    assert {entry.domain for entry in model.opset_import} == {""}
+    onnx.checker.check_model(model, full_check=True)
+
+
+@pytest.mark.parametrize(("release", "opset", "ir_version"), [(None, 20, 10), ("23.12", 19, 9), ("26.08", 20, 10)])
+def test_a_graph_fits_its_release(load, tmp_path, release, opset, ir_version):
+    """IR and opset are what the release loads, and no opset is imported that is not used."""
+    checkpoint = load("bert", "text-classification")
+    make(checkpoint, tmp_path / "model.onnx", release=release)
+    model = onnx.load(tmp_path / "model.onnx")
+    assert model.ir_version == ir_version
+    assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset, "com.microsoft": 1}
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", RIGHT) < 2e-5
+
+
+def test_axes_are_named(load, tmp_path):
+    """Inputs and outputs carry the names batch and sequence."""
+    make(load("bert", "token-classification"), tmp_path / "model.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
+    assert {tuple(tensor.shape) for tensor in session.get_inputs()} == {("batch", "sequence")}
+    assert session.get_outputs()[0].shape == ["batch", "sequence", 7]
+
+
+def test_the_file_tells_nothing_of_the_machine(load, tmp_path):
+    """No stack trace or path of the exporting machine is left in the graph."""
+    make(load("bert", "text-classification"), tmp_path / "model.onnx")
+    content = (tmp_path / "model.onnx").read_bytes()
+    assert b"site-packages" not in content
+    assert b".py" not in content
+
+
+def test_the_same_checkpoint_gives_the_same_bytes(load, tmp_path):
+    """Two exports of one checkpoint are equal byte for byte."""
+    for name in ("one.onnx", "two.onnx"):
+        make(load("bert", "sentence-similarity"), tmp_path / name)
+    assert (tmp_path / "one.onnx").read_bytes() == (tmp_path / "two.onnx").read_bytes()
+
+
+def test_an_unknown_attention_lists_the_known(load):
+    """The error lists the attentions there are."""
+    with pytest.raises(UnknownName, match="fused, fused-any-mask, standard"):
+        export_graph(load("bert", "text-classification"), "flash", 20)

@@ -1,0 +1,76 @@
+"""config.pbtxt: complete, readable by Triton's own protobuf, and equal to what is committed."""
+
+import json
+from pathlib import Path
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from ...conftest import export_asset
+
+REFERENCE = Path(__file__).parents[3] / "model_repository"
+
+
+def read(path: Path) -> pb.ModelConfig:
+    return text_format.Parse(path.read_text(), pb.ModelConfig())
+
+
+def configs(repository: Path) -> list[pb.ModelConfig]:
+    return [read(path) for path in sorted(repository.glob("*/config.pbtxt"))]
+
+
+def test_every_config_is_complete(repository):
+    """Each says its backend, batching, instance count, threads, a bounded queue and a version policy."""
+    found = configs(repository)
+    assert len(found) > 16
+    for config in found:
+        assert config.backend in ("python", "onnxruntime")
+        assert config.max_batch_size == 64
+        assert config.HasField("dynamic_batching")
+        assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+        assert [(group.count, group.kind) for group in config.instance_group] == [(1, pb.ModelInstanceGroup.KIND_CPU)]
+        assert config.version_policy.WhichOneof("policy_choice") in ("specific", "latest")
+        calls_another = config.name.endswith("-bls")
+        assert calls_another or config.parameters["intra_op_thread_count"].string_value == "0"
+
+
+def test_warm_up_lists_every_input(repository):
+    """Triton refuses a warm-up sample that leaves an input out."""
+    for config in configs(repository):
+        if config.name.endswith("-bls"):
+            continue
+        assert config.model_warmup
+        for sample in config.model_warmup:
+            assert set(sample.inputs) == {tensor.name for tensor in config.input}
+
+
+def test_outputs_are_those_of_the_task(repository):
+    """Token classification answers what aggregation needs; the other tasks do not."""
+    for config in configs(repository):
+        if config.backend != "python":
+            continue
+        settings = json.loads(config.parameters["hf2triton"].string_value)
+        names = {tensor.name for tensor in config.output}
+        assert set(settings["outputs"]) == names
+        assert ("offsets" in names) == (settings["task"] == "token-classification")
+
+
+def test_cuda_puts_the_graph_on_the_gpu(tmp_path):
+    """With --device cuda the graph is a model of its own with GPU instances, and lengths are padded to 8."""
+    export_asset(tmp_path, "bert", "text-classification", "fp16", name="gpu", device="cuda", runner=None)
+    graph, front = read(tmp_path / "gpu_model" / "config.pbtxt"), read(tmp_path / "gpu" / "config.pbtxt")
+    assert graph.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU
+    assert front.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    assert json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())["limits"]["round_to"] == 8
+
+
+@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*/config.pbtxt")), ids=lambda path: path.parent.name)
+def test_the_committed_config_is_what_the_code_writes(path, minilm):
+    """The reference model's config in the repository is the one an export gives today."""
+    assert path.read_text() == (minilm / path.parent.name / "config.pbtxt").read_text()
+
+
+def test_the_reference_model_is_there():
+    """The committed repository describes at least the demo's model."""
+    assert (REFERENCE / "minilm" / "config.pbtxt").exists()

@@ -1,0 +1,225 @@
+"""Publishing: versions, atomic switches, and crashes at every step."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from hf2triton.artifacts import ExportOptions
+from hf2triton.errors import RepositoryError
+from hf2triton.repository import publish as module
+from hf2triton.repository.layout import LINKED, MANIFEST, entries, served_version, versions
+from hf2triton.repository.publish import publish
+
+from ...conftest import asset
+from ...support import snapshot
+
+#: Every call of publishing that changes a directory.
+STEPS = ("rename", "replace", "link", "mkdir", "unlink", "rmdir")
+
+
+@pytest.fixture(scope="module")
+def draft(tmp_path_factory):
+    """Makes drafts of entries, from one export whose result is kept."""
+    from dataclasses import replace
+
+    import hf2triton.pipeline as pipeline
+
+    kept = {}
+
+    def keep(draft):
+        path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
+        kept["draft"] = replace(draft, stored=replace(draft.stored, path=path))
+        return None, {}
+
+    folder = tmp_path_factory.mktemp("draft")
+    original, module.publish = module.publish, keep
+    try:
+        source = str(asset("bert", "text-classification"))
+        pipeline.export(ExportOptions(source, "model", repository=folder / "unused"))
+    finally:
+        module.publish = original
+
+    def make(repository, runner="inprocess"):
+        options = replace(kept["draft"].options, repository=repository)
+        return replace(kept["draft"], options=options, runner=runner)
+
+    return make
+
+
+@pytest.fixture
+def repository(tmp_path):
+    return tmp_path / "models" / "model_repository"
+
+
+@pytest.mark.parametrize("runner", ["inprocess", "bls"])
+def test_versions_count_up(draft, repository, runner):
+    """A second export of a name becomes version 2 and is served; version 1 stays for rolling back."""
+    for expected in (1, 2, 3):
+        entry, manifest = publish(draft(repository, runner))
+        assert (entry.version, manifest["version"]) == (expected, expected)
+        assert served_version(repository, "model") == expected
+    assert versions(repository / "model") == [1, 2, 3]
+    if runner == "bls":
+        assert versions(repository / "model_model") == [2, 3]
+    assert entries(repository) == ["model"]
+
+
+def test_the_served_version_shows_beside_the_config(draft, repository):
+    """manifest.json and the baseline beside config.pbtxt are the served version's."""
+    publish(draft(repository))
+    publish(draft(repository))
+    for name in LINKED:
+        assert (repository / "model" / name).read_bytes() == (repository / "model" / "2" / name).read_bytes()
+    assert json.loads((repository / "model" / MANIFEST).read_text())["version"] == 2
+
+
+def test_the_manifest_tells_what_was_done(draft, repository):
+    """It names the source with its digests, the packages, the parity and the digest of each file."""
+    import hashlib
+
+    publish(draft(repository))
+    folder = repository / "model" / "1"
+    manifest = json.loads((folder / MANIFEST).read_text())
+    assert manifest["source"]["digests"]["model.safetensors"].startswith("sha256:")
+    assert manifest["parity"]["passed"] is True
+    assert manifest["packages"]["torch"]
+    for name, digest in manifest["files"].items():
+        assert digest == f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
+    assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()}
+
+
+def test_nothing_is_left_beside_the_repository(draft, repository):
+    """The staging folder goes, also those of publishers that were killed."""
+    left = repository.parent / f".{repository.name}.staging-old"
+    left.mkdir(parents=True)
+    publish(draft(repository))
+    assert [path.name for path in repository.parent.iterdir()] == [repository.name]
+
+
+def calls_of(monkeypatch, fail_at, error):
+    """Counts the steps, and raises at one of them."""
+    count = 0
+
+    def wrap(original):
+        def step(*arguments, **options):
+            nonlocal count
+            count += 1
+            if count == fail_at:
+                raise error
+            return original(*arguments, **options)
+
+        return step
+
+    for name in STEPS:
+        monkeypatch.setattr(os, name, wrap(getattr(os, name)))
+    return lambda: count
+
+
+@pytest.mark.parametrize("runner", ["inprocess", "bls"])
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_error_at_any_step_changes_nothing_before_the_switch(draft, repository, runner, existing):
+    """Whatever step fails, the repository is as it was, or the new version is complete and served."""
+    if existing:
+        publish(draft(repository, runner))
+    before = snapshot(repository)
+    with pytest.MonkeyPatch.context() as patch:
+        steps = calls_of(patch, 0, None)
+        publish(draft(repository, runner))
+        total = steps()
+    assert total > 5
+    for step in range(1, total + 1):
+        shutil.rmtree(repository)
+        if existing:
+            publish(draft(repository, runner))
+            before = snapshot(repository)
+        with pytest.MonkeyPatch.context() as patch:
+            calls_of(patch, step, OSError(errno.ENOSPC, "No space left on device"))
+            failure = attempt(draft(repository, runner))
+        assert failure is None or "the disk is full" in failure
+        if snapshot(repository) != before:
+            assert served_version(repository, "model") == 1 + existing
+            assert_complete(repository, 1 + existing)
+
+
+def attempt(draft):
+    """Publishes; gives what it failed with."""
+    try:
+        publish(draft)
+    except RepositoryError as error:
+        return str(error)
+    return None
+
+
+CRASH = """
+import os, pickle, sys
+from pathlib import Path
+step, count = int(sys.argv[1]), 0
+def wrap(original):
+    def call(*arguments, **options):
+        global count
+        count += 1
+        if count == step:
+            os.kill(os.getpid(), 9)
+        return original(*arguments, **options)
+    return call
+for name in {steps!r}:
+    setattr(os, name, wrap(getattr(os, name)))
+from hf2triton.repository import publish
+from hf2triton.repository.entry import ModelFiles
+def entry_files(draft, version, staging):
+    contents = {{name: str(version).encode() for name in {files!r}}}
+    return [ModelFiles(name, f"versions: {{version}}", {{}}, contents) for name in ("model_model", "model")], {{}}
+publish.entry_files = entry_files
+class Options: repository, name = Path(sys.argv[2]), "model"
+class Draft: options = Options
+publish.publish(Draft)
+print(count)
+"""
+
+
+def test_a_crash_at_any_step_leaves_the_old_version_serving(tmp_path):
+    """Killed with SIGKILL at each step in turn, the config always names a version that is complete."""
+    script = tmp_path / "crash.py"
+    script.write_text(CRASH.format(steps=STEPS, files=LINKED))
+
+    def run(step, repository):
+        return subprocess.run([sys.executable, str(script), str(step), str(repository)], capture_output=True, text=True)
+
+    total = int(run(0, tmp_path / "count" / "repository").stdout)
+    served = set()
+    for step in range(1, total + 30):
+        repository = tmp_path / str(step) / "repository"
+        assert run(0, repository).returncode == 0
+        crashed = run(step, repository)
+        version = served_version(repository, "model")
+        assert_complete(repository, version)
+        assert (repository / "model_model" / str(version)).is_dir()
+        served.add(version)
+        if crashed.returncode == 0:
+            break
+        assert run(0, repository).returncode == 0, "publishing goes on after a crash"
+        assert not list(repository.parent.glob(".*staging*"))
+    else:
+        pytest.fail("publishing has more steps than were tried")
+    assert served == {1, 2}
+
+
+def assert_complete(repository, version):
+    folder = repository / "model" / str(version)
+    assert {name for name in LINKED if (folder / name).is_file()} == set(LINKED)
+
+
+def test_publishers_exclude_each_other(draft, repository):
+    """Two publishers of one name at the same time get two versions."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: publish(draft(repository)), range(4)))
+    assert sorted(entry.version for entry, _ in results) == [1, 2, 3, 4]
+    assert served_version(repository, "model") == 4
