@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
@@ -25,6 +26,7 @@ def load_checkpoint(source: Source, task_name: str | None) -> Checkpoint:
     folder = source.model_folder
     family = _family(source)
     task = find_task(task_name) if task_name else _infer_task(source, family)
+    _check_head(source, family, task)
     model = _load_model(folder, family, task, pickled=not any(name.endswith(".safetensors") for name in source.digests))
     tokenizer, tokenizer_limit = _load_tokenizer(folder)
     limits = [tokenizer_limit, getattr(model.config, family.max_positions)]
@@ -76,6 +78,16 @@ def _infer_task(source: Source, family: Family) -> Task:
     return TASKS[family.architectures[architecture]]
 
 
+def _check_head(source: Source, family: Family, task: Task) -> None:
+    """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
+    architecture = (source.config.get("architectures") or [None])[0]
+    trained_for = family.architectures.get(architecture)
+    if task.has_head and trained_for not in (None, task.name):
+        raise HeadMissing(
+            f"{source.given} was trained for {trained_for} ({architecture}); it has no trained head for {task.name}"
+        )
+
+
 def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
     import torch
     from optimum.exporters.tasks import TasksManager
@@ -98,7 +110,7 @@ def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
             output_loading_info=True,
             **arguments,
         )
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+    except (OSError, SafetensorError, RuntimeError, ValueError, UnpicklingError) as error:
         first_line = str(error).strip().splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
     missing = sorted(info["missing_keys"])

@@ -165,7 +165,7 @@ def test_a_task_without_a_head(filled):
     """A sentiment checkpoint cannot tag tokens: its head for that would be random."""
     before = snapshot(filled)
     result = export(SENTIMENT, filled, "--task", "ner")
-    assert_refused(result, filled, before, "has no trained weights for token-classification")
+    assert_refused(result, filled, before, "was trained for text-classification (BertForSequenceClassification)")
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_a_repository_that_is_a_file(tmp_path):
 
 @pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MiB: a tmpfs, where it may be mounted."""
+    """A file system of 256 KiB: a tmpfs, where it may be mounted."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip("mounting a tmpfs needs privileges; the same path is tested with a limit on file sizes")
     yield folder

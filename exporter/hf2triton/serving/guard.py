@@ -130,14 +130,19 @@ class Guard:
                 server.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # stubs whose server went without them
-        for left in Path("/dev/shm").glob(f"{self.plan['shm_prefix']}*"):
-            left.unlink(missing_ok=True)
+        remove_shared_memory(self.plan["shm_prefix"])
         if not self._wanted():  # else the parent still wants to read the log
             shutil.rmtree(self.plan["folder"], ignore_errors=True)
 
     def _log(self, message: str) -> None:
         with open(self.plan["log"], "a", encoding="utf-8") as log:
             log.write(f"hf2triton: {message}\n")
+
+
+def remove_shared_memory(prefix: str) -> None:
+    """Removes the regions that a server which ended in a hurry left behind."""
+    for left in Path("/dev/shm").glob(f"{prefix}*"):
+        left.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:

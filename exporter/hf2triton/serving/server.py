@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..errors import ServingError
 from ..repository.layout import versions
-from .guard import EXIT_SECONDS
+from .guard import EXIT_SECONDS, remove_shared_memory
 from .requirements import Installation, check_ports, check_requirements
 
 _HERE = Path(__file__).parent
@@ -79,6 +79,11 @@ class Server:
     def running(self) -> bool:
         return self._guard is not None and self._guard.poll() is None
 
+    @property
+    def _shm_prefix(self) -> str:
+        """What the names of the server's shared memory begin with."""
+        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-"
+
     def start(self) -> Server:
         """Starts the server and waits until every model is ready."""
         began = time.monotonic()
@@ -120,6 +125,7 @@ class Server:
         self._guard = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
+            remove_shared_memory(self._shm_prefix)
 
     def load(self, name: str) -> None:
         """Makes the server read a model again: a new version, or another config. Raises ServingError."""
@@ -153,7 +159,6 @@ class Server:
 
     def _plan(self, installation: Installation, folder: Path) -> dict:
         """What the guard needs to know."""
-        prefix = f"hf2triton-{os.getpid()}-{self.ports.grpc}-"
         key = f"{_RESTRICTED}:{_CONTROL_HEADER}={self._control_key}"
         addresses = [
             f"--{protocol}-{what}={value}"
@@ -173,7 +178,7 @@ class Server:
             "--allow-cpu-metrics=false",
             "--log-format=ISO8601",
             f"--exit-timeout-secs={EXIT_SECONDS}",
-            f"--backend-config=python,shm-region-prefix-name={prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--http-restricted-api={key}",
             f"--grpc-restricted-protocol={key}",
         ]
@@ -190,7 +195,7 @@ class Server:
             "folder": str(folder),
             "work_folder": str(folder / "empty"),
             "log": str(self._log_path),
-            "shm_prefix": prefix,
+            "shm_prefix": self._shm_prefix,
             "parent": os.getpid(),
             "control": {
                 "url": self.http_url,

@@ -39,13 +39,16 @@ def wait_for(condition, seconds=PATIENCE):
         time.sleep(0.05)
 
 
-def server_processes(root: int) -> list[psutil.Process]:
-    """The guard, tritonserver and its stubs below a process."""
-    return psutil.Process(root).children(recursive=True)
+def processes_below(pid: int) -> list[psutil.Process]:
+    """A guard (or whoever started it), tritonserver and its stubs."""
+    root = psutil.Process(pid)
+    return [root, *root.children(recursive=True)]
 
 
-def left_in_shared_memory(pid: int) -> list[str]:
-    return [name for name in os.listdir("/dev/shm") if name.startswith(f"hf2triton-{pid}-")]
+def left_in_shared_memory(pid: int, url: str) -> list[str]:
+    """Regions of the server that process `pid` started at `url`."""
+    port = url.rpartition(":")[2]
+    return [name for name in os.listdir("/dev/shm") if name.startswith(f"hf2triton-{pid}-{port}-")]
 
 
 def answers(url: str) -> bool:
@@ -53,23 +56,27 @@ def answers(url: str) -> bool:
         return classify("good")[0]["score"] > 0
 
 
-def assert_gone(processes, pid):
-    """No process, port or shared memory is left."""
-    wait_for(lambda: not [process for process in processes if process.is_running()])
-    wait_for(lambda: not left_in_shared_memory(pid))
+def alive(processes):
+    return [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE]
+
+
+def assert_gone(processes, pid, url):
+    """No process and no shared memory is left."""
+    wait_for(lambda: not alive(processes))
+    wait_for(lambda: not left_in_shared_memory(pid, url))
 
 
 def test_it_starts_answers_and_stops(small):
     """A context manager: ready inside, nothing left outside, neither processes nor files nor ports."""
     with Server(small) as server:
         assert answers(server.url)
-        processes = server_processes(os.getpid())
+        processes = processes_below(server._guard.pid)
         assert any(process.name() == "tritonserver" for process in processes)
-        assert left_in_shared_memory(os.getpid())
+        assert left_in_shared_memory(os.getpid(), server.url)
         folder = server._folder
         ports = vars(server.ports)
     assert not folder.exists()
-    assert_gone(processes, os.getpid())
+    assert_gone(processes, os.getpid(), server.url)
     with Server(small, http_port=ports["http"], grpc_port=ports["grpc"], metrics_port=ports["metrics"]) as again:
         assert vars(again.ports) == ports
 
@@ -78,7 +85,7 @@ def test_a_dead_model_process_is_replaced(small):
     """A model whose process was killed answers again by itself."""
     with Server(small) as server:
         assert answers(server.url)
-        [stub] = [p for p in server_processes(os.getpid()) if "stub" in p.name()]
+        [stub] = [p for p in processes_below(server._guard.pid) if "stub" in p.name()]
         time.sleep(0.5)  # the guard looks five times a second, and must have seen it alive
         stub.kill()
         began = time.monotonic()
@@ -92,7 +99,6 @@ def test_a_dead_model_process_is_replaced(small):
         wait_for(recovered)
         print(f"answered again {time.monotonic() - began:.1f} s after its process was killed")
         assert "has died; reloading it" in server.log_text()
-        stub.kill() if stub.is_running() else None
 
 
 def test_a_new_version_is_served_after_load(small, tmp_path):
@@ -132,34 +138,34 @@ def test_it_ends_with_whoever_started_it(small, number):
     """On SIGTERM and SIGINT, and when its parent is killed, the server goes and leaves nothing."""
     process, url = start_cli(small)
     assert answers(url)
-    processes = server_processes(process.pid)
+    processes = processes_below(process.pid)[1:]
     folders = [Path(p.cwd()).parent for p in processes if p.name() == "tritonserver"]
     assert len(processes) >= 3
     process.send_signal(number)
     code = process.wait(PATIENCE)
     assert code == (-signal.SIGKILL if number == signal.SIGKILL else 0)
-    assert_gone(processes, process.pid)
+    assert_gone(processes, process.pid, url)
     wait_for(lambda: not any(folder.exists() for folder in folders))
 
 
 def test_it_ends_when_its_guard_is_killed(small):
     """Even without the guard, tritonserver does not outlive the program that started it."""
     server = Server(small).start()
-    processes = server_processes(os.getpid())
+    processes = processes_below(server._guard.pid)
     server._guard.kill()
-    wait_for(lambda: not [p for p in processes if p.is_running() and p.status() != psutil.STATUS_ZOMBIE])
+    wait_for(lambda: not alive(processes))
     server.stop()
-    for name in left_in_shared_memory(os.getpid()):
-        os.unlink(f"/dev/shm/{name}")
+    assert not left_in_shared_memory(os.getpid(), server.url)
 
 
 def test_a_corrupt_graph_is_named(small, tmp_path):
     """A model that does not load ends the start with Triton's reason."""
     repository = Path(shutil.copytree(small, tmp_path / "model_repository"))
     (repository / NAME / "1" / GRAPH).write_bytes(b"not a graph")
+    server = Server(repository)
     with pytest.raises(ServingError, match="(?s)sentiment.*(INVALID_PROTOBUF|parsing failed)"):
-        Server(repository).start()
-    assert not left_in_shared_memory(os.getpid())
+        server.start()
+    assert not left_in_shared_memory(os.getpid(), server.url)
 
 
 def test_a_repository_without_models_is_refused(tmp_path):
