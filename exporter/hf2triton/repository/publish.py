@@ -47,7 +47,7 @@ def publish(draft: Draft) -> tuple[Entry, dict[str, Any]]:
     repository, name = draft.options.repository, draft.options.name
     with _errors_named(repository), ExitStack() as undo:
         if not repository.exists():
-            repository.mkdir(parents=True)
+            repository.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
             undo.callback(_remove_if_empty, repository)
         with _locked(repository), _staging(repository) as staging:
             version = 1 + max([0, *versions(repository / name), *versions(repository / graph_model(name))])
@@ -119,9 +119,14 @@ def _replace(path: Path, content: bytes) -> None:
 @contextmanager
 def _locked(repository: Path) -> Iterator[None]:
     """One publisher at a time; the lock goes with the process that holds it."""
-    with (repository / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    path = repository / ".lock"
+    while True:
+        with path.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            # whoever had it may have removed the file, and then others lock another one
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                yield
+                return
 
 
 @contextmanager
