@@ -15,6 +15,7 @@ from hf2triton_client.compare import compare
 
 from .artifacts import ParityCheck, ParityReport, StoredGraph
 from .errors import ParityError
+from .repository.fronts.runners import open_session
 from .repository.fronts.text import TextEncoder
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding).
@@ -39,7 +40,7 @@ def measure_parity(
         runs = [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
     checks = []
     for prefix, file in runs:
-        session = open_session(file)
+        session = _small_session(file)
         for name, batch, reverse, extra in LAYOUTS:
             outputs = _run(session, graph.per == "token", encoder, rows, batch, reverse, extra)
             pairs = zip(baseline.answers[graph.output], outputs, strict=True)
@@ -68,7 +69,7 @@ def measure_call_price(stored: StoredGraph, encoder: TextEncoder, threads: int) 
     Times batches of 1 to 8 rows of 8 to 64 tokens and fits `time = a + b · rows · tokens`; the price is a / b, kept
     between 0 and 256 and rounded to 4, so that small disturbances do not change it.
     """
-    session = open_session(stored.path, threads)
+    session = open_session(str(stored.path), threads)  # as the front opens it
     [row] = encoder.encode(
         ["the of and to in is it you that he was for on are with as his they be at one have this from"]
     )
@@ -93,14 +94,12 @@ def measure_call_price(stored: StoredGraph, encoder: TextEncoder, threads: int) 
     return int(np.clip(round(price / 4) * 4, 0, 256))
 
 
-def open_session(path: Path, threads: int = 0) -> onnxruntime.InferenceSession:
-    """A CPU session of a graph; `threads` 0 is one for each core."""
+def _small_session(path: Path) -> onnxruntime.InferenceSession:
+    """A CPU session that takes little memory, at the price of speed."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
     options.log_severity_level = 3
-    options.enable_cpu_mem_arena = False  # memory counts here, not speed
+    options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")
-    options.add_session_config_entry("session.force_spinning_stop", "1")
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -85,6 +85,8 @@ class Stages:
         except Hf2TritonError as error:
             error.stage, error.done = name, tuple(self.seconds)
             raise
+        except ModuleNotFoundError:  # the command line tells which extra brings it
+            raise
         except Exception as error:
             wrapped = ExportError(f"{type(error).__name__}: {error}")
             wrapped.stage, wrapped.done = name, tuple(self.seconds)

@@ -1,7 +1,7 @@
 """Throughput on real texts of mixed length, each contender in a process of its own, interleaved: `make bench`.
 
     in process            onnxruntime (its defaults) and the tokenizer, one text at a time, no server
-    pipeline, one list    the client's pipeline over gRPC, called once with all texts, N requests in flight
+    pipeline, one list    the client's pipeline over gRPC, called once with all texts, N requests of 8 texts in flight
     pipeline, one text    the client's pipeline, called with one text at a time from N threads
     bls, one text         the same, with the graph in a model of its own (runner bls)
     ensemble, one length  a tokenizer → graph ensemble, one text a call; a batch's texts are padded to one length
@@ -56,9 +56,9 @@ def measure_pipeline(url: str, name: str, texts: list[str], concurrency: int, on
         served = pipeline("sentence-similarity", model=name, connection=connection)
         if not one_list:
             return _measure(served.encode, texts, concurrency)
-        served.encode(texts[:200])
+        served.encode(texts[:200], batch_size=8)
         began = time.perf_counter()
-        served.encode(texts)
+        served.encode(texts, batch_size=8)
         return {"texts_per_second": len(texts) / (time.perf_counter() - began)}
 
 

@@ -27,8 +27,8 @@ class InProcess:
 
     def __init__(self, path: str, threads: int) -> None:
         self.workers = threads or len(os.sched_getaffinity(0))
-        self._wide = _session(path, self.workers)
-        self._narrow = _session(path, 1) if self.workers > 1 else self._wide
+        self._wide = open_session(path, self.workers)
+        self._narrow = open_session(path, 1) if self.workers > 1 else self._wide
         self._pool = ThreadPoolExecutor(self.workers)
 
     def run(self, output: str, calls: Sequence[Feeds], shares: Shares) -> list[np.ndarray | Exception]:
@@ -80,7 +80,8 @@ def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InPro
     return InProcess(os.path.join(folder, settings["graph"]), threads)
 
 
-def _session(path: str, threads: int) -> Any:
+def open_session(path: str, threads: int) -> Any:
+    """A CPU session with `threads` threads to a call (0: one for each core)."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
