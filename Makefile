@@ -1,5 +1,6 @@
 # make demo, make test: they set up everything in $(VENV) first. Python 3.10 to 3.12.
 #   make demo TORCH="torch==2.13.0 --index-url URL"   another build of torch, such as the CPU one of pytorch.org
+#   make bench BENCH="--texts 1000 --rounds 2"       a shorter benchmark
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
@@ -18,7 +19,7 @@ test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 1800
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m tests.benchmarks.throughput
+	$(BIN)/python -m tests.benchmarks.throughput $(BENCH)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
