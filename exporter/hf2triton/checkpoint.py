@@ -29,6 +29,8 @@ def load_checkpoint(source: Source, task_name: str | None) -> Checkpoint:
     _check_head(source, family, task)
     model = _load_model(folder, family, task, pickled=not any(name.endswith(".safetensors") for name in source.digests))
     tokenizer, tokenizer_limit = _load_tokenizer(folder)
+    if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
+        raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
     limits = [tokenizer_limit, getattr(model.config, family.max_positions)]
     pooling = None
     if task.name == "sentence-similarity":

@@ -7,6 +7,7 @@ it runs, so that `--help` is fast and the base install suffices for the commands
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 import threading
@@ -130,10 +131,12 @@ def export(report: Path | None, **options: Any) -> None:
     write_report(report, result.to_json())
     worst = result.parity.worst.difference
     where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
     click.echo(
         f"{options['name']}: {result.family} {result.task} in {options['precision']},"
         f" {result.parity.weight_bytes / 1e6:.1f} MB of weights ({result.parity.fp32_weight_bytes / 1e6:.1f} MB in fp32),"
-        f" largest difference from PyTorch {worst.max_abs:.2g}, {where}, {sum(result.seconds.values()):.0f} s"
+        f" largest difference from PyTorch {worst.max_abs:.2g}, {where},"
+        f" {sum(result.seconds.values()):.0f} s, {peak:.2f} GB at its peak"
     )
 
 

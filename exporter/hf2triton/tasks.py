@@ -19,7 +19,7 @@ class Task:
 
     `output`: the graph's output. `per`: "row" (`[batch, …]`) or "token" (`[batch, sequence, …]`). `has_head`: it needs a
     trained head, so that a checkpoint without one is refused. `tolerances`: for each precision, how far the output may
-    lie from PyTorch's in fp32.
+    lie from PyTorch's in fp32. `joins_words`: clients join word pieces into words again.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Task:
     has_head: bool
     tolerances: Mapping[str, Tolerance]
     aliases: tuple[str, ...] = ()
+    joins_words: bool = False
 
 
 # fp32: what reordered sums leave (measured 1e-6 to 2e-5 on BERT-sized models), with room for deeper ones.
@@ -49,7 +50,7 @@ TASKS = {
     task.name: task
     for task in (
         Task("text-classification", "logits", "row", True, _LOGITS, ("sentiment-analysis",)),
-        Task("token-classification", "logits", "token", True, _LOGITS, ("ner",)),
+        Task("token-classification", "logits", "token", True, _LOGITS, ("ner",), joins_words=True),
         Task("feature-extraction", "last_hidden_state", "token", False, _STATES),
         Task("sentence-similarity", "embedding", "row", False, _EMBEDDING),
     )

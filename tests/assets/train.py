@@ -123,32 +123,32 @@ def train_tokenizer(texts: list[str], size: int, lowercase: bool) -> PreTrainedT
     )
 
 
-def bert(vocabulary: int, labels: list[str]) -> dict:
-    config = BertConfig(
-        vocab_size=vocabulary,
-        hidden_size=64,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        intermediate_size=128,
-        max_position_embeddings=MAX_LENGTH,
-        id2label=dict(enumerate(labels)),
-        label2id={x: i for i, x in enumerate(labels)},
-    )
-    return {"sentiment": BertForSequenceClassification, "ner": BertForTokenClassification, "config": config}
+#: family -> its config, what the config calls the four sizes, and its heads.
+FAMILIES = {
+    "bert": (
+        BertConfig,
+        ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size"),
+        {"sentiment": BertForSequenceClassification, "ner": BertForTokenClassification},
+    ),
+    "distilbert": (
+        DistilBertConfig,
+        ("dim", "n_layers", "n_heads", "hidden_dim"),
+        {"sentiment": DistilBertForSequenceClassification, "ner": DistilBertForTokenClassification},
+    ),
+}
+SIZES = (64, 2, 4, 128)
 
 
-def distilbert(vocabulary: int, labels: list[str]) -> dict:
-    config = DistilBertConfig(
+def new_model(family: str, head: str, vocabulary: int, labels: list[str]) -> torch.nn.Module:
+    config_class, names, heads = FAMILIES[family]
+    config = config_class(
         vocab_size=vocabulary,
-        dim=64,
-        n_layers=2,
-        n_heads=4,
-        hidden_dim=128,
         max_position_embeddings=MAX_LENGTH,
         id2label=dict(enumerate(labels)),
-        label2id={x: i for i, x in enumerate(labels)},
+        label2id={label: index for index, label in enumerate(labels)},
+        **dict(zip(names, SIZES, strict=True)),
     )
-    return {"sentiment": DistilBertForSequenceClassification, "ner": DistilBertForTokenClassification, "config": config}
+    return heads[head](config)
 
 
 def fit(model: torch.nn.Module, batches: Callable[[], list[dict]], epochs: int, lr: float = 2e-3) -> None:
@@ -192,7 +192,7 @@ def save(name: str, model: torch.nn.Module, tokenizer: PreTrainedTokenizerFast, 
     print(name, score)
 
 
-def sentiment(name: str, family: Callable[..., dict], labels: list[str], rows: list[tuple[str, float]]) -> None:
+def sentiment(family: str, labels: list[str], rows: list[tuple[str, float]]) -> None:
     def label_of(score: float) -> int | None:
         if abs(score) >= 0.8:
             return labels.index("POSITIVE" if score > 0 else "NEGATIVE")
@@ -207,18 +207,23 @@ def sentiment(name: str, family: Callable[..., dict], labels: list[str], rows: l
         batch = tokenizer([text for text, _ in part], padding=True, truncation=True, return_tensors="pt")
         return {**batch, "labels": torch.tensor([label for _, label in part])}
 
-    parts = family(len(tokenizer), labels)
-    model = parts["sentiment"](parts["config"])
+    model = new_model(family, "sentiment", len(tokenizer), labels)
     fit(model, batched(training, 32, collate), epochs=6)
     with torch.inference_mode():
         right = sum(
             int((model(**batch).logits.argmax(-1) == batch["labels"]).sum())
             for batch in batched(test, 64, collate, False)()
         )
-    save(name, model, tokenizer, f"accuracy {right / len(test):.3f}", "Sentiment of short English texts.")
+    save(
+        f"{family}-sentiment",
+        model,
+        tokenizer,
+        f"accuracy {right / len(test):.3f}",
+        "Sentiment of short English texts.",
+    )
 
 
-def entities(name: str, family: Callable[..., dict]) -> None:
+def entities(family: str) -> None:
     training, test = entity_rows(8000, False), entity_rows(800, True)
     tokenizer = train_tokenizer([" ".join(words) for words, _ in training], 3000, lowercase=False)
 
@@ -237,8 +242,7 @@ def entities(name: str, family: Callable[..., dict]) -> None:
         batch["input_ids"][chosen] = torch.randint(5, len(tokenizer), (int(chosen.sum()),))
         return {**batch, "labels": targets}
 
-    parts = family(len(tokenizer), ENTITY_LABELS)
-    model = parts["ner"](parts["config"])
+    model = new_model(family, "ner", len(tokenizer), ENTITY_LABELS)
     fit(model, batched(training, 32, partial(collate, scrambled=0.5)), epochs=12, lr=1e-3)
     right = total = 0
     with torch.inference_mode():
@@ -247,7 +251,7 @@ def entities(name: str, family: Callable[..., dict]) -> None:
             right += int((model(**batch).logits.argmax(-1) == batch["labels"])[scored].sum())
             total += int(scored.sum())
     save(
-        name,
+        f"{family}-ner",
         model,
         tokenizer,
         f"token accuracy {right / total:.3f} on unseen names",
@@ -260,10 +264,10 @@ def main() -> None:
     torch.manual_seed(0)
     with tempfile.TemporaryDirectory() as folder:
         rows = sentiment_rows(Path(folder))
-    sentiment("bert-sentiment", bert, ["NEGATIVE", "NEUTRAL", "POSITIVE"], rows)
-    sentiment("distilbert-sentiment", distilbert, ["NEGATIVE", "POSITIVE"], rows)
-    entities("bert-ner", bert)
-    entities("distilbert-ner", distilbert)
+    sentiment("bert", ["NEGATIVE", "NEUTRAL", "POSITIVE"], rows)
+    sentiment("distilbert", ["NEGATIVE", "POSITIVE"], rows)
+    entities("bert")
+    entities("distilbert")
 
 
 if __name__ == "__main__":

@@ -161,6 +161,15 @@ def test_a_name_that_is_not_valid(filled, name):
     assert_refused(export(SENTIMENT, filled, name=name), filled, before, repr(name), exit_code=2)
 
 
+def test_a_tokenizer_without_word_pieces(tmp_path, filled):
+    """Entities are joined from word pieces; a tokenizer that makes none is refused for this task, not for others."""
+    folder = Path(shutil.copytree(asset("bert", "token-classification"), tmp_path / "ner"))
+    definition = json.loads((folder / "tokenizer.json").read_text())
+    (folder / "tokenizer.json").write_text(json.dumps(definition | {"decoder": {"type": "Fuse"}}))
+    before = snapshot(filled)
+    assert_refused(export(folder, filled), filled, before, "joins word pieces")
+
+
 def test_a_task_without_a_head(filled):
     """A sentiment checkpoint cannot tag tokens: its head for that would be random."""
     before = snapshot(filled)

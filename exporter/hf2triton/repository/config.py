@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.served_model import FORMAT, PARAMETER
 
 from ..artifacts import Checkpoint, ExportOptions, Graph
+from ..tasks import Task
 from .layout import WARMUP, graph_model
 
 #: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
@@ -21,13 +22,16 @@ MAX_TOKENS = 1 << 14
 #: Requests that may wait; later ones are refused with UNAVAILABLE rather than kept for ever.
 MAX_QUEUE = 4096
 
-#: What a front answers beside the task's output: name -> (type, dims, the tasks that need it; None: all).
-_SIDE_OUTPUTS: Mapping[str, tuple[int, list[int], str | None]] = {
-    "num_tokens": (pb.TYPE_INT32, [1], None),
-    "num_truncated_tokens": (pb.TYPE_INT32, [1], None),
-    "tokens": (pb.TYPE_STRING, [-1], "token-classification"),
-    "offsets": (pb.TYPE_INT32, [-1, 2], "token-classification"),
-    "special_tokens_mask": (pb.TYPE_INT32, [-1], "token-classification"),
+#: What every front answers beside the task's output: name -> (type, dims).
+_SIDE_OUTPUTS: Mapping[str, tuple[int, list[int]]] = {
+    "num_tokens": (pb.TYPE_INT32, [1]),
+    "num_truncated_tokens": (pb.TYPE_INT32, [1]),
+}
+#: And what clients need besides to join word pieces.
+_WORD_OUTPUTS: Mapping[str, tuple[int, list[int]]] = {
+    "tokens": (pb.TYPE_STRING, [-1]),
+    "offsets": (pb.TYPE_INT32, [-1, 2]),
+    "special_tokens_mask": (pb.TYPE_INT32, [-1]),
 }
 #: device -> where the graph's instances run.
 _KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
@@ -36,11 +40,7 @@ _WARMUP_TEXTS = ("short", "long")
 
 def client_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
     """What clients read from the front's config: the JSON of the parameter `hf2triton`."""
-    sides = {
-        name: "token" if dims[0] == -1 else "row"
-        for name, (_, dims, task) in _SIDE_OUTPUTS.items()
-        if task in (None, checkpoint.task.name)
-    }
+    sides = {name: "token" if dims[0] == -1 else "row" for name, (_, dims) in _sides(checkpoint.task).items()}
     settings: dict[str, Any] = {
         "format": FORMAT,
         "task": checkpoint.task.name,
@@ -55,8 +55,8 @@ def client_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
     }
     if checkpoint.pooling is not None:
         settings |= {"pooling": vars(checkpoint.pooling), "embedding_dim": graph.width}
-    if checkpoint.task.name == "token-classification":
-        decoder = dict(checkpoint.tokenizer.decoder or {})
+    if checkpoint.task.joins_words:
+        decoder = checkpoint.tokenizer.decoder
         settings |= {
             "decoder": {"prefix": decoder["prefix"], "cleanup": decoder["cleanup"]},
             "unk_token": checkpoint.tokenizer.unk_token,
@@ -65,17 +65,15 @@ def client_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
 
 
 def front_config(
-    options: ExportOptions, runner: str, graph: Graph, settings: Mapping[str, Any], version: int
+    options: ExportOptions, runner: str, task: Task, graph: Graph, settings: Mapping[str, Any], version: int
 ) -> pb.ModelConfig:
-    """The config of a front that serves `version`."""
+    """The config of a front that serves `version`; `settings` are the clients'."""
     config = _config(options.name, "python", options.max_batch_size)
     config.version_policy.specific.versions.append(version)
     config.input.add(name="text", data_type=pb.TYPE_STRING, dims=[1])
     config.output.add(name=graph.output, data_type=pb.TYPE_FP32, dims=_output_dims(graph))
-    for name in settings["outputs"]:
-        if name in _SIDE_OUTPUTS:
-            data_type, dims, _ = _SIDE_OUTPUTS[name]
-            config.output.add(name=name, data_type=data_type, dims=dims)
+    for name, (data_type, dims) in _sides(task).items():
+        config.output.add(name=name, data_type=data_type, dims=dims)
     _queue(config)
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
     config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
@@ -122,6 +120,10 @@ def graph_config(options: ExportOptions, graph: Graph) -> pb.ModelConfig:
 def to_text(config: pb.ModelConfig) -> str:
     """The text of a config.pbtxt."""
     return text_format.MessageToString(config, as_utf8=True)
+
+
+def _sides(task: Task) -> dict[str, tuple[int, list[int]]]:
+    return {**_SIDE_OUTPUTS, **(_WORD_OUTPUTS if task.joins_words else {})}
 
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:

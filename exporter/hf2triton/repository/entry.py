@@ -54,7 +54,9 @@ def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     options = draft.options
     preprocessing = _preprocessing_digest(draft.checkpoint)
     settings = configs.client_settings(draft.checkpoint, draft.stored.graph, preprocessing)
-    config = configs.to_text(configs.front_config(options, draft.runner, draft.stored.graph, settings, version))
+    config = configs.to_text(
+        configs.front_config(options, draft.runner, draft.checkpoint.task, draft.stored.graph, settings, version)
+    )
     about = {**draft.baseline.about, "name": options.name, "version": version, "preprocessing": preprocessing}
     baseline = workspace / BASELINE
     replace(draft.baseline, about=about).save(baseline)
