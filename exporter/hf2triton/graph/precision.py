@@ -111,8 +111,9 @@ def rounded_twin(model: ir.Model) -> ir.Model:
     """
     twin = model.clone()
     graph = twin.graph
+    # by the node itself: names are for people, and need not be there
     computed_in_half = {
-        node.name for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
+        node for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
     }
     half_values = []
     for value in graph.initializers.values():
@@ -120,7 +121,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
             value.type, value.const_value = ir.TensorType(FLOAT), _lazily_full(value.const_value)
     for node in list(graph):
         outputs = [value for value in node.outputs if value.dtype == FLOAT16]
-        if node.op_type != "Cast" and node.name in computed_in_half:
+        if node.op_type != "Cast" and node in computed_in_half:
             outputs = [_rounded(graph, node, value) for value in outputs]
         half_values += outputs
     for value in half_values:

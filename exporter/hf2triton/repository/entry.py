@@ -15,6 +15,7 @@ from hf2triton_client.baseline import Baseline
 
 from .. import __version__
 from ..artifacts import Checkpoint, ExportOptions, ParityReport, StoredGraph
+from ..source import digest_of
 from . import config as configs
 from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, graph_model
 
@@ -147,8 +148,7 @@ def _preprocessing_digest(checkpoint: Checkpoint) -> str:
 
 
 def _digest(content: bytes | Path) -> str:
-    data = content.read_bytes() if isinstance(content, Path) else content
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    return digest_of(content) if isinstance(content, Path) else f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _version(package: str) -> str | None:
