@@ -20,13 +20,30 @@ from hf2triton.artifacts import ExportOptions  # noqa: E402
 from .support import ASSETS  # noqa: E402
 
 FAMILIES = ("bert", "distilbert")
-#: What is exported of each family: task -> the checkpoint it is made from.
+#: What is exported: (family, task) -> the trained checkpoint that it is made from.
 CHECKPOINTS = {
-    "text-classification": "sentiment",
-    "token-classification": "ner",
-    "feature-extraction": "sentiment",
-    "sentence-similarity": "ner",
+    ("bert", "text-classification"): "bert-sentiment",
+    ("bert", "token-classification"): "bert-ner",
+    ("bert", "feature-extraction"): "bert-sentiment",
+    ("bert", "sentence-similarity"): "bert-ner",
+    ("bert", "question-answering"): "bert-qa",
+    ("bert", "zero-shot-classification"): "bert-nli",
+    ("distilbert", "text-classification"): "distilbert-sentiment",
+    ("distilbert", "token-classification"): "distilbert-ner",
+    ("distilbert", "feature-extraction"): "distilbert-sentiment",
+    ("distilbert", "sentence-similarity"): "distilbert-ner",
+    ("distilbert", "fill-mask"): "distilbert-mlm",
+    ("vit", "image-classification"): "vit-fashion",
+    ("vit", "image-feature-extraction"): "vit-fashion",
+    ("clip", "zero-shot-image-classification"): "clip-fashion",
 }
+PRECISIONS = ("fp32", "fp16")
+#: Those that are exported in fp16 with the runner bls as well.
+WITH_BLS = (
+    ("bert", "token-classification"),
+    ("bert", "question-answering"),
+    ("clip", "zero-shot-image-classification"),
+)
 
 
 def entry_name(family: str, task: str, precision: str, runner: str = "inprocess") -> str:
@@ -35,7 +52,7 @@ def entry_name(family: str, task: str, precision: str, runner: str = "inprocess"
 
 def asset(family: str, task: str) -> Path:
     """The trained checkpoint that a family's task is exported from."""
-    return ASSETS / f"{family}-{CHECKPOINTS[task]}"
+    return ASSETS / CHECKPOINTS[family, task]
 
 
 def export_asset(repository: Path, family: str, task: str, precision: str, **options: object):
@@ -50,15 +67,15 @@ def export_asset(repository: Path, family: str, task: str, precision: str, **opt
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with every task of every family in both precisions, and one entry with the runner bls."""
+    """A repository with every task of every family in both precisions, and some entries with the runner bls."""
     folder = tmp_path_factory.mktemp("session") / "model_repository"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for family in FAMILIES:
-            for task in CHECKPOINTS:
-                for precision in ("fp32", "fp16"):
-                    export_asset(folder, family, task, precision)
-        export_asset(folder, "bert", "token-classification", "fp16", runner="bls")
+        for family, task in CHECKPOINTS:
+            for precision in PRECISIONS:
+                export_asset(folder, family, task, precision)
+        for family, task in WITH_BLS:
+            export_asset(folder, family, task, "fp16", runner="bls")
     return folder
 
 

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 
 ASSETS = Path(__file__).parent / "assets"
+#: What older versions of libraries gave, each with the script that recorded it.
+RECORDS = Path(__file__).parent / "records"
 #: Texts that differ in length, script and form; the last is longer than the small checkpoints' 128 tokens.
 TEXTS = [
     "I love this film, it is wonderful!",

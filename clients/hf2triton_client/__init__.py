@@ -28,7 +28,7 @@ from .errors import (
 )
 from .pipelines import Metadata, Results, TaskPipeline, pipeline_class
 from .runner import BlockingRunner
-from .served_model import ServedModel
+from .served_model import ServedModel, one_of_several
 
 __all__ = [
     "AccessDenied",
@@ -94,9 +94,21 @@ def pipeline(
     owned = connection is None
     connection = connection or connect(url, timeout=timeout, retries=retries, headers=headers, tls=tls)
     try:
-        served = ServedModel.from_config(connection.model_config(model))
-        return pipeline_class(task, served)(served, BlockingRunner(connection, served, owned), options)
+        models = _models(connection, model)
+        return pipeline_class(task, models)(models, BlockingRunner(connection, owned), options)
     except BaseException:
         if owned:
             connection.close()
         raise
+
+
+def _models(connection: Connection, name: str) -> dict[str, ServedModel]:
+    """The fronts of an entry, by what they read."""
+    try:
+        config = connection.model_config(name)
+    except ModelNotFound:
+        config = connection.find_config(one_of_several(name))
+        if config is None:
+            raise
+    fronts = ServedModel.from_config(config).fronts
+    return {reads: ServedModel.from_config(connection.model_config(front)) for reads, front in fronts.items()}

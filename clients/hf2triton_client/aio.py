@@ -17,8 +17,8 @@ from .connection import Request, Target, unknown_model
 from .errors import ClientError, ModelNotFound
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.base import Call
-from .runner import WINDOW
-from .served_model import ServedModel
+from .runner import WINDOW, requests_of, result_of
+from .served_model import ServedModel, one_of_several
 
 __all__ = ["AsyncConnection", "pipeline"]
 
@@ -39,6 +39,13 @@ class AsyncConnection:
         except ModelNotFound as error:
             raise unknown_model(name, await self.ready_models(), error) from error
         return answer["config"]
+
+    async def find_config(self, name: str) -> dict[str, Any] | None:
+        """As `model_config`, but None where there is no such model."""
+        try:
+            return await self.model_config(name)
+        except ModelNotFound:
+            return None
 
     async def ready_models(self) -> list[str]:
         try:
@@ -70,17 +77,15 @@ class AsyncConnection:
 
 
 class AsyncRunner:
-    """Runs calls of one model as coroutines."""
+    """Runs calls as coroutines."""
 
-    def __init__(self, connection: AsyncConnection, model: ServedModel, owned: bool) -> None:
+    def __init__(self, connection: AsyncConnection, owned: bool) -> None:
         self._connection = connection
-        self._model = model
         self._owned = owned
 
     async def run(self, call: Call) -> Any:
-        requests = list(self._model.requests(call.texts, call.outputs, call.batch_size))
-        results = await self._connection.infer_all(requests)
-        return call.finish([row for result in results for row in self._model.rows(result, call.outputs)])
+        requests = requests_of(call)
+        return result_of(call, requests, await self._connection.infer_all([one for own in requests for one in own]))
 
     async def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> AsyncIterator[Any]:
         while window := list(islice(inputs, WINDOW)):
@@ -107,12 +112,24 @@ class _Opening:
         if owned:
             connection = AsyncConnection(connection)
         try:
-            model = ServedModel.from_config(await connection.model_config(name))
-            return pipeline_class(task, model)(model, AsyncRunner(connection, model, owned), defaults)
+            models = await self._models(connection, name)
+            return pipeline_class(task, models)(models, AsyncRunner(connection, owned), defaults)
         except BaseException:
             if owned:
                 await connection.close()
             raise
+
+    @staticmethod
+    async def _models(connection: AsyncConnection, name: str) -> dict[str, ServedModel]:
+        """The fronts of an entry, by what they read."""
+        try:
+            config = await connection.model_config(name)
+        except ModelNotFound:
+            config = await connection.find_config(one_of_several(name))
+            if config is None:
+                raise
+        fronts = ServedModel.from_config(config).fronts
+        return {reads: ServedModel.from_config(await connection.model_config(front)) for reads, front in fronts.items()}
 
     async def __aenter__(self) -> TaskPipeline:
         self._pipeline = await self._open()

@@ -32,19 +32,23 @@ class Latency:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What PyTorch answered to each text, one text at a time and without padding.
+    """What PyTorch answered to each item (a text, a question with its context, an image), one at a time and without padding.
 
-    `answers`: output name -> one array a text, without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
+    `inputs`: input of the front -> its value for each item, strings or files. `answers`: output name -> one array an item,
+    without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
     `tolerances`: output name -> how far the served model may lie from these. `latency`: PyTorch's own, fp32, batch 1.
     """
 
     task: str
     precision: str
-    texts: tuple[str, ...]
+    inputs: Mapping[str, tuple[str | bytes, ...]]
     answers: Mapping[str, tuple[np.ndarray, ...]]
     tolerances: Mapping[str, Tolerance]
     latency: Latency
     about: Mapping[str, Any]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
 
     def save(self, path: Path) -> None:
         """Writes `path` (ending .safetensors) and the .json beside it."""
@@ -53,12 +57,18 @@ class Baseline:
             for output, arrays in self.answers.items()
             for index, array in enumerate(arrays)
         }
+        texts = {name: list(values) for name, values in self.inputs.items() if isinstance(values[0], str)}
+        for name in set(self.inputs) - set(texts):
+            for index, value in enumerate(self.inputs[name]):
+                tensors[f"{name}.{index}"] = np.frombuffer(value, np.uint8)
         save_file(tensors, path)
         description = {
             "format": FORMAT,
             "task": self.task,
             "precision": self.precision,
-            "texts": list(self.texts),
+            "items": len(self),
+            "texts": texts,
+            "files": sorted(set(self.inputs) - set(texts)),
             "outputs": list(self.answers),
             "tolerances": {output: tolerance.to_json() for output, tolerance in self.tolerances.items()},
             "latency": vars(self.latency),
@@ -80,18 +90,20 @@ class Baseline:
             raise BaselineError(f"the baseline at {path} cannot be read: {error}") from error
         if description.get("format") != FORMAT:
             raise BaselineError(f"{path} has format {description.get('format')}; this version reads format {FORMAT}")
-        count = len(description["texts"])
+        indices = range(description["items"])
         try:
             answers = {
-                output: tuple(tensors[f"{output}.{index}"] for index in range(count))
-                for output in description["outputs"]
+                output: tuple(tensors[f"{output}.{index}"] for index in indices) for output in description["outputs"]
+            }
+            files = {
+                name: tuple(tensors[f"{name}.{index}"].tobytes() for index in indices) for name in description["files"]
             }
         except KeyError as error:
             raise BaselineError(f"the baseline at {path} lacks the tensor {error}") from None
         return cls(
             description["task"],
             description["precision"],
-            tuple(description["texts"]),
+            {name: tuple(values) for name, values in description["texts"].items()} | files,
             answers,
             {output: Tolerance(**tolerance) for output, tolerance in description["tolerances"].items()},
             Latency(**description["latency"]),

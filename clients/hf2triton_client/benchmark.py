@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
 from .baseline import Latency
 
+Item = TypeVar("Item")
 
-def measure_latency(call: Callable[[str], object], texts: Sequence[str], calls: int = 60, warm_up: int = 5) -> Latency:
-    """Times `calls` calls with one text each, going round the texts, after `warm_up` that do not count."""
+
+def measure_latency(
+    call: Callable[[Item], object], items: Sequence[Item], calls: int = 60, warm_up: int = 5
+) -> Latency:
+    """Times `calls` calls with one item each, going round the items, after `warm_up` that do not count."""
     milliseconds = []
     for index in range(warm_up + calls):
         began = time.perf_counter()
-        call(texts[index % len(texts)])
+        call(items[index % len(items)])
         milliseconds.append((time.perf_counter() - began) * 1e3)
     counted = milliseconds[warm_up:]
     return Latency(float(np.percentile(counted, 50)), float(np.percentile(counted, 90)), len(counted))

@@ -141,6 +141,13 @@ class Connection:
         except ModelNotFound as error:
             raise unknown_model(name, self.ready_models(), error) from error
 
+    def find_config(self, name: str) -> dict[str, Any] | None:
+        """As `model_config`, but None where there is no such model."""
+        try:
+            return self.model_config(name)
+        except ModelNotFound:
+            return None
+
     def ready_models(self) -> list[str]:
         """The names of the models that are ready, from the statistics (listing a repository is often restricted)."""
         try:

@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
-from .connection import Connection
+from .connection import Connection, Request
 from .pipelines.base import Call
-from .served_model import ServedModel
 
-#: Texts read from an iterator before they are sent.
+#: Inputs read from an iterator before they are sent.
 WINDOW = 256
 
 
-class BlockingRunner:
-    """Runs calls of one model. `owned`: the connection is closed with the pipeline."""
+def requests_of(call: Call) -> list[list[Request]]:
+    """The requests of each question that a call asks."""
+    return [list(ask.model.requests(ask.inputs, ask.outputs, ask.batch_size)) for ask in call.asks]
 
-    def __init__(self, connection: Connection, model: ServedModel, owned: bool) -> None:
+
+def result_of(call: Call, requests: Sequence[Sequence[Request]], results: Sequence[Any]) -> Any:
+    """The result of a call, given those of all its requests in order."""
+    left = iter(results)
+    rows = [
+        [row for result in islice(left, len(own)) for row in ask.model.rows(result, ask.outputs)]
+        for ask, own in zip(call.asks, requests, strict=True)
+    ]
+    return call.finish(*rows)
+
+
+class BlockingRunner:
+    """Runs calls. `owned`: the connection is closed with the pipeline."""
+
+    def __init__(self, connection: Connection, owned: bool) -> None:
         self._connection = connection
-        self._model = model
         self._owned = owned
 
     def run(self, call: Call) -> Any:
-        requests = list(self._model.requests(call.texts, call.outputs, call.batch_size))
-        results = self._connection.infer_all(requests)
-        return call.finish([row for result in results for row in self._model.rows(result, call.outputs)])
+        requests = requests_of(call)
+        return result_of(call, requests, self._connection.infer_all([one for own in requests for one in own]))
 
     def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> Iterator[Any]:
         """Results of an endless or a long input, a window at a time."""

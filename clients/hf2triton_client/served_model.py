@@ -59,32 +59,56 @@ class ServedModel:
     def id2label(self) -> dict[int, str]:
         return {int(index): label for index, label in self.settings["id2label"].items()}
 
-    def requests(self, texts: Sequence[str], outputs: Sequence[str], rows: int) -> Iterator[Request]:
-        """Splits texts into requests of at most `rows` texts each (and at most what the server takes)."""
+    @property
+    def fronts(self) -> Mapping[str, str]:
+        """What the entry's fronts read -> their names; this one alone, where its task needs no other."""
+        return self.settings.get("fronts", {"": self.name})
+
+    def requests(
+        self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], rows: int
+    ) -> Iterator[Request]:
+        """Splits inputs (name -> a value for each item) into requests of at most `rows` items each, and at most what the
+        server takes."""
         rows = min(rows, self.max_batch_size)
-        for start in range(0, len(texts), rows):
-            part = np.array([text.encode() for text in texts[start : start + rows]], dtype=np.object_)
-            tensor = triton.InferInput("text", [len(part), 1], "BYTES")
-            tensor.set_data_from_numpy(part[:, None])
-            wanted = [*outputs, "num_tokens", "num_truncated_tokens"]
-            yield Request(self.name, [tensor], [triton.InferRequestedOutput(name) for name in wanted])
+        wanted = [*outputs, *(name for name in _COUNTS if name in self.settings["outputs"])]
+        for start in range(0, len(next(iter(inputs.values()))), rows):
+            tensors = [_strings(name, values[start : start + rows]) for name, values in inputs.items()]
+            yield Request(self.name, tensors, [triton.InferRequestedOutput(name) for name in wanted])
 
     def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
-        """The rows of an answer. Outputs per token are cut to the row's own tokens.
+        """The rows of an answer. Outputs per token or per mask are cut to the row's own.
 
-        Yields one dict a text: each output without its batch dimension, and the scalars `num_tokens` (tokens that the
-        model read), `num_truncated_tokens` and `version`.
+        Yields one dict an item: each output without its batch dimension, the scalar `version`, and those of `num_tokens`
+        (tokens that the model read), `num_truncated_tokens` and `num_masks` that the front gives.
         """
-        per = self.settings["outputs"]
         arrays = {name: result.as_numpy(name) for name in outputs}
-        version = int(result.get_response().model_version or 0)
-        counts = result.as_numpy("num_tokens")[:, 0]
-        truncated = result.as_numpy("num_truncated_tokens")[:, 0]
-        for index, count in enumerate(counts):
+        version = np.int64(result.get_response().model_version or 0)
+        counts = {name: result.as_numpy(name)[:, 0] for name in _COUNTS if name in self.settings["outputs"]}
+        own = {name: counts.get(_EXTENT.get(self.settings["outputs"][name])) for name in arrays}
+        for index in range(len(next(iter(arrays.values())))):
             row: Row = {
-                name: array[index, :count] if per[name] == "token" else array[index] for name, array in arrays.items()
+                name: array[index] if own[name] is None else array[index, : own[name][index]]
+                for name, array in arrays.items()
             }
-            yield row | {"num_tokens": count, "num_truncated_tokens": truncated[index], "version": np.int64(version)}
+            yield row | {name: count[index] for name, count in counts.items()} | {"version": version}
+
+
+#: What fronts count of each row, and the count that outputs per token and per mask are cut to.
+_COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
+_EXTENT = {"token": "num_tokens", "mask": "num_masks"}
+
+
+def _strings(name: str, values: Sequence[str | bytes]) -> triton.InferInput:
+    """A STRING tensor `[rows, 1]`."""
+    encoded = [value.encode() if isinstance(value, str) else value for value in values]
+    tensor = triton.InferInput(name, [len(encoded), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array(encoded, dtype=np.object_)[:, None])
+    return tensor
+
+
+def one_of_several(name: str) -> str:
+    """The name of a front of the entry `name`, if that has several."""
+    return f"{name}_image"
 
 
 def as_text(value: object, index: int) -> str:

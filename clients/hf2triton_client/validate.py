@@ -57,22 +57,22 @@ class Validation:
 
 
 def validate(connection: Connection, name: str, baseline: Baseline) -> Validation:
-    """Asks the served model for each text of the baseline: alone, in batches, and in batches in reverse order.
+    """Asks the served model for each item of the baseline: alone, in batches, and in batches in reverse order.
 
     Raises BaselineError when the baseline is another model's or another version's, and the errors of the client.
     """
     model = ServedModel.from_config(connection.model_config(name))
     _check_same(model, baseline)
     outputs = list(baseline.answers)
-    forward = list(range(len(baseline.texts)))
+    forward = list(range(len(baseline)))
     checks, versions = [], set()
     for check, order, rows_each in (
-        ("one text a request", forward, 1),
-        ("requests of several texts", forward, model.max_batch_size),
+        ("one item a request", forward, 1),
+        ("requests of several items", forward, model.max_batch_size),
         ("in reverse order", forward[::-1], 5),
     ):
-        requests = model.requests([baseline.texts[index] for index in order], outputs, rows_each)
-        results = connection.infer_all(list(requests))
+        inputs = {name: [values[index] for index in order] for name, values in baseline.inputs.items()}
+        results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
         rows = [row for result in results for row in model.rows(result, outputs)]
         versions |= {int(row["version"]) for row in rows}
         checks.append(Check(check, _compare(baseline, order, rows)))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf2triton_client.compare import Difference
 
 from .families import Family
-from .tasks import Task
+from .tasks import Output, Task
 
 if TYPE_CHECKING:
     import onnx_ir
@@ -24,6 +24,7 @@ class ExportOptions:
     source: str
     name: str
     task: str | None = None
+    adapter: str | None = None
     revision: str | None = None
     precision: str = "fp16"
     release: str | None = None
@@ -47,12 +48,19 @@ class Pooling:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation."""
+    """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
+
+    `clean_up`: decoded text is cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left".
+    """
 
     definition: str
     pad_token_id: int
+    cls_token_id: int | None
     unk_token: str | None
+    mask_token: str | None
     decoder: Mapping[str, Any] | None
+    clean_up: bool
+    truncation_side: str
 
 
 @dataclass(frozen=True)
@@ -75,39 +83,65 @@ class Source:
         """The folder with the weights, which sentence-transformers may put into a subfolder."""
         return self.folder / self.modules.get("Transformer", "")
 
+    @property
+    def pickled(self) -> bool:
+        """Whether the weights are pickles, which were allowed."""
+        return not any(name.endswith(".safetensors") for name in self.digests)
+
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model in fp32 and evaluation mode, its tokenizer, and what its files say of its use.
+    """A loaded model in fp32 and evaluation mode, what prepares its inputs, and what its files say of its use.
 
-    `max_length`: the most tokens it takes, special ones included. `id2label` is empty where there is no head.
+    `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no front reads text,
+    `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
+    the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
+    `id2label` is empty where there is no head. `logit_scale`: what similarities are multiplied with. `missing`: names
+    of parameters that are random until an adapter brings them. `adapter`: what was merged, for the manifest.
     """
 
     source: Source
     family: Family
     task: Task
     model: torch.nn.Module
-    tokenizer: Tokenizer
-    max_length: int
+    tokenizer: Tokenizer | None
+    max_length: int | None
+    image: Mapping[str, Any] | None
+    outputs: Mapping[str, tuple[Output, ...]]
     pooling: Pooling | None
     id2label: Mapping[int, str]
     problem_type: str | None
+    logit_scale: float | None = None
+    missing: frozenset[str] = frozenset()
+    adapter: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of a graph: its ONNX type ("INT64", "FLOAT") and its dimensions, free ones by name."""
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphOutput:
+    """An fp32 output of a graph, `[batch, *dims]` if `per` is "row", `[batch, tokens or masks, *dims]` otherwise."""
+
+    name: str
+    per: str
+    dims: tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX model on its way through the passes.
-
-    `inputs`: names, each int64 `[batch, sequence]`. `output`: the name of its fp32 output, `[batch, width]` if `per` is
-    "row" or `[batch, sequence, width]` if it is "token". `full_precision`: names of nodes that stay fp32 when the rest
-    becomes fp16.
-    """
+    """An ONNX model on its way through the passes. `full_precision`: names of nodes that stay fp32 when the rest becomes
+    fp16."""
 
     model: onnx_ir.Model
-    inputs: tuple[str, ...]
-    output: str
-    per: str
-    width: int
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[GraphOutput, ...]
     attention: str
     precision: str = "fp32"
     full_precision: frozenset[str] = frozenset()
@@ -116,12 +150,13 @@ class Graph:
 @dataclass(frozen=True)
 class StoredGraph:
     """A graph on disk. `graph` is its description, without weights; `twin` lies beside an fp16 graph and computes in fp32
-    what fp16 rounds to. `weight_bytes`: of all its initializers."""
+    what fp16 rounds to. `weight_bytes`: of all its initializers; `fp32_weight_bytes`: before the conversion."""
 
     graph: Graph
     path: Path
     twin: Path
     weight_bytes: int
+    fp32_weight_bytes: int
 
     @property
     def has_twin(self) -> bool:
@@ -164,30 +199,35 @@ class ParityReport:
 
 @dataclass(frozen=True)
 class Entry:
-    """What an export added to a repository. `paths`: the folders of the front and, with the runner bls, of the graph."""
+    """What an export added to a repository. `paths`: the folders of the fronts and, with the runner bls, of the graphs.
 
-    name: str
+    `manifests`: of each front, by its name.
+    """
+
     version: int
     paths: tuple[Path, ...]
+    manifests: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. `entry` is None after a dry run; `seconds`: each stage's time."""
+    """The result of an export. `parity`: of each front, by its name. `entry` is None after a dry run; `seconds`: each
+    stage's time."""
 
     options: ExportOptions
     task: str
     family: str
-    parity: ParityReport
+    parity: Mapping[str, ParityReport]
     entry: Entry | None
-    manifest: Mapping[str, Any]
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
+        entry = self.entry
         return {
             "name": self.options.name,
-            "version": self.entry.version if self.entry else None,
-            "paths": [str(path) for path in self.entry.paths] if self.entry else [],
+            "version": entry.version if entry else None,
+            "paths": [str(path) for path in entry.paths] if entry else [],
             "seconds": dict(self.seconds),
-            "manifest": dict(self.manifest),
+            "parity": {name: report.to_json() for name, report in self.parity.items()},
+            "manifests": {name: dict(manifest) for name, manifest in entry.manifests.items()} if entry else {},
         }

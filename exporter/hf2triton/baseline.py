@@ -1,60 +1,130 @@
-"""What PyTorch answers and how fast: real texts through the checkpoint, one at a time and without padding."""
+"""What PyTorch answers and how fast: real inputs through the checkpoint, one at a time and without padding."""
 
 from __future__ import annotations
 
-from importlib import resources
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
 
-from .artifacts import Checkpoint
+from .artifacts import Checkpoint, Tokenizer
 from .errors import ParityError
-from .repository.fronts.text import TextEncoder
+from .repository.fronts.readers import Item, Reader, make_reader
+from .samples import Inputs, parity_inputs
+from .tasks import Part
+
+#: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
+MAX_TEXT_BYTES = 1 << 20
+#: Bytes and pixels of one image that a front takes; a small file can hold a very large image.
+MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 100_000_000
 
 
-def parity_texts() -> tuple[str, ...]:
-    """Real texts from one token to more than 512, see data/README.md."""
-    return tuple((resources.files("hf2triton") / "data" / "texts.txt").read_text(encoding="utf-8").splitlines())
+def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> dict[str, Any]:
+    """What the front's reader is made with, see `repository/fronts/readers.py`. Lengths are padded to multiples of
+    `round_to`."""
+    if part.modality == "image":
+        return {
+            "kind": part.reader,
+            "spec": checkpoint.image["spec"],
+            "tokens": checkpoint.image["tokens"],
+            "max_bytes": MAX_IMAGE_BYTES,
+            "max_pixels": MAX_PIXELS,
+        }
+    tokenizer = checkpoint.tokenizer
+    settings = {
+        "kind": part.reader,
+        "inputs": list(checkpoint.family.inputs["text"]),
+        "max_length": checkpoint.max_length,
+        "max_bytes": MAX_TEXT_BYTES,
+        "pad_token_id": tokenizer.pad_token_id,
+        "round_to": round_to,
+        "truncation_side": tokenizer.truncation_side,
+    }
+    return settings | _MORE.get(part.reader, lambda _: {})(tokenizer)
 
 
-def encoder_of(checkpoint: Checkpoint) -> TextEncoder:
-    """The encoder that the front will use."""
-    tokenizer = Tokenizer.from_str(checkpoint.tokenizer.definition)
-    return TextEncoder(tokenizer, checkpoint.max_length, checkpoint.tokenizer.pad_token_id, checkpoint.family.inputs)
+#: kind of reader -> what it needs besides.
+_MORE: Mapping[str, Callable[[Tokenizer], dict[str, Any]]] = {
+    "question": lambda tokenizer: {"cls_token_id": tokenizer.cls_token_id},
+    "masked-text": lambda tokenizer: {"mask_token": tokenizer.mask_token, "clean_up": tokenizer.clean_up},
+}
 
 
-def record_baseline(checkpoint: Checkpoint, precision: str) -> Baseline:
-    """Asks PyTorch (fp32) for each text. Raises ParityError when PyTorch itself answers with NaN or infinity."""
+def reader_of(checkpoint: Checkpoint, part: Part) -> Reader:
+    """The reader that the front will use."""
+    definition = checkpoint.tokenizer.definition if part.modality == "text" else None
+    return make_reader(reader_settings(checkpoint, part), definition)
+
+
+def items_of(reader: Reader, inputs: Inputs) -> list[Item]:
+    """Inputs as the front reads them. Raises ParityError where it cannot."""
+    arrays = {name: np.array([_encoded(value) for value in values], np.object_) for name, values in inputs.items()}
+    items = reader.items(reader.values(arrays), set())
+    for item in items:
+        if isinstance(item, ValueError):
+            raise ParityError(f"the front cannot read what parity asks: {item}") from item
+    return items
+
+
+def record_baseline(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline:
+    """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor.
+
+    Raises ParityError when PyTorch itself answers with NaN or infinity.
+    """
     import torch
 
     from .graph.heads import TaskModel
 
-    texts = parity_texts()
-    encoder = encoder_of(checkpoint)
-    module = TaskModel(checkpoint)
+    inputs, reader = parity_inputs(checkpoint, part), reader_of(checkpoint, part)
+    module = TaskModel(checkpoint, part)
+    outputs = checkpoint.outputs[part.suffix]
 
-    def ask(text: str) -> np.ndarray:
-        tensors = [torch.from_numpy(array) for array in encoder.feeds(encoder.encode([text])).values()]
-        return module(*tensors)[0].numpy()
+    def ask(item: Item) -> dict[str, np.ndarray]:
+        rows: dict[str, list[np.ndarray]] = {output.name: [] for output in outputs}
+        for row in item.rows:
+            feeds = reader.feeds([row])
+            for output, tensor in zip(
+                outputs, module(*(torch.from_numpy(feeds[name]) for name in module.inputs)), strict=True
+            ):
+                rows[output.name].append(tensor[0].numpy())
+        return {name: joined(arrays) for name, arrays in rows.items()}
 
+    items = _as_the_checkpoint_reads(checkpoint, part, items_of(reader, inputs), inputs)
     with torch.inference_mode():
-        answers = tuple(ask(text) for text in texts)
-        for text, answer in zip(texts, answers, strict=True):
-            if not np.isfinite(answer).all():
-                raise ParityError(
-                    f"PyTorch itself answers with NaN or infinity to {text[:40]!r}: the checkpoint is broken"
-                )
-        latency = measure_latency(ask, texts)
-    output = checkpoint.task.output
+        answers = [ask(item) for item in items]
+        for index, answer in enumerate(answers):
+            if not all(np.isfinite(array).all() for array in answer.values()):
+                asked = next(iter(inputs.values()))[index][:40]
+                raise ParityError(f"PyTorch itself answers with NaN or infinity to {asked!r}: the checkpoint is broken")
+        latency = measure_latency(ask, items)
+    about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
-        texts=texts,
-        answers={output: answers},
-        tolerances={output: checkpoint.task.tolerances[precision]},
+        inputs=inputs,
+        answers={output.name: tuple(answer[output.name] for answer in answers) for output in outputs},
+        tolerances={output.name: output.tolerances[precision] for output in outputs},
         latency=latency,
-        about={"source": checkpoint.source.given, "torch": torch.__version__, "threads": torch.get_num_threads()},
+        about={"source": checkpoint.source.given, **about},
     )
+
+
+def joined(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays of an item's rows as one: windows follow each other."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, items: list[Item], inputs: Inputs) -> list[Item]:
+    """The items as transformers' own processors prepare them."""
+    if part.modality != "image":
+        return items
+    from .image_processor import reference_pixels
+
+    return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
+
+
+def _encoded(value: str | bytes) -> bytes:
+    return value.encode() if isinstance(value, str) else value

@@ -8,44 +8,58 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+from .adapter import Adapter, head_settings, require_base
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
-from .errors import HeadMissing, SourceError, TokenizerMissing, UnsupportedArchitecture, WeightsError
+from .errors import HeadMissing, SourceError, TokenizerMissing, UnsupportedArchitecture, UsageError, WeightsError
 from .families import FAMILIES, Family
-from .source import read_json
+from .source import read_json, weight_names
 from .tasks import TASKS, Task, find_task
 
 #: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
 _POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
+#: What peft calls the tasks that adapters are trained for -> ours.
+_ADAPTER_TASKS = {
+    "SEQ_CLS": "text-classification",
+    "TOKEN_CLS": "token-classification",
+    "QUESTION_ANS": "question-answering",
+}
+#: One of these must be there: whole tokenizers, and the vocabularies of WordPiece and BPE.
+_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
-def load_checkpoint(source: Source, task_name: str | None) -> Checkpoint:
-    """Loads the model for a task (None: the one it was trained for) and its tokenizer.
+def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Checkpoint:
+    """Loads the model for a task (None: the one it was trained for), its tokenizer and its image processor.
 
-    Remote code is never run. Raises SourceError and its kinds, and UnknownName for a task.
+    With an adapter that is to be merged, the task is the one that it was trained for, and its head may be random until
+    then. Remote code is never run. Raises SourceError and its kinds, and UnknownName for a task.
     """
-    folder = source.model_folder
     family = _family(source)
-    task = find_task(task_name) if task_name else _infer_task(source, family)
-    _check_head(source, family, task)
-    model = _load_model(folder, family, task, pickled=not any(name.endswith(".safetensors") for name in source.digests))
-    tokenizer, tokenizer_limit = _load_tokenizer(folder)
-    if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
-        raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
-    limits = [tokenizer_limit, getattr(model.config, family.max_positions)]
-    pooling = None
-    if task.name == "sentence-similarity":
-        pooling = _pooling(source)
-        limits.append(_sentence_limit(folder))
+    if adapter is not None:
+        require_base(adapter, source.given, source.config)
+    task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
+    _check_task(source, family, task, adapter)
+    model, missing = _load_model(source, family, task, adapter)
+    modalities = {part.modality for part in task.parts}
+    pooling = _pooling(source) if task.name == "sentence-similarity" else None
+    tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
+    optional = _has_pooler(source, family)
+    scale = getattr(model, family.logit_scale) if family.logit_scale else None
     return Checkpoint(
         source=source,
         family=family,
         task=task,
         model=model,
         tokenizer=tokenizer,
-        max_length=min(limit for limit in limits if limit),
+        max_length=max_length,
+        image=_image_side(source, family, model.config) if "image" in modalities else None,
+        outputs={
+            part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
+        },
         pooling=pooling,
-        id2label=dict(model.config.id2label) if task.has_head else {},
+        id2label=_labels(source, task, model.config),
         problem_type=getattr(model.config, "problem_type", None),
+        logit_scale=None if scale is None else float(scale.exp()),
+        missing=missing,
     )
 
 
@@ -67,37 +81,47 @@ def _family(source: Source) -> Family:
     return FAMILIES[model_type]
 
 
-def _infer_task(source: Source, family: Family) -> Task:
-    """The task of a checkpoint by its folder layout (sentence-transformers) or by its architecture."""
+def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task:
+    """The task of a checkpoint by its adapter, its folder layout (sentence-transformers) or its architecture."""
+    if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
+        return TASKS[_ADAPTER_TASKS[adapter.task_type]]
     if "Pooling" in source.modules:
         return TASKS["sentence-similarity"]
-    architecture = (source.config.get("architectures") or [None])[0]
+    architecture = (adapter.architecture if adapter else None) or (source.config.get("architectures") or [None])[0]
     if architecture not in family.architectures:
         raise UnsupportedArchitecture(
             f"{source.given} was trained as {architecture}, whose task is not served; for {family.name} these are:"
             f" {', '.join(family.architectures)}. Give --task to use another head"
         )
-    return TASKS[family.architectures[architecture]]
+    return TASKS[family.architectures[architecture][0]]
 
 
-def _check_head(source: Source, family: Family, task: Task) -> None:
+def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | None) -> None:
     """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
+    if task.name not in family.tasks:
+        raise UsageError(f"{family.name} models do not serve {task.name}; they serve {', '.join(family.tasks)}")
     architecture = (source.config.get("architectures") or [None])[0]
-    trained_for = family.architectures.get(architecture)
-    if task.has_head and trained_for not in (None, task.name):
+    trained_for = family.architectures.get(architecture, (task.name,))
+    if task.has_head and task.name not in trained_for and adapter is None:
         raise HeadMissing(
-            f"{source.given} was trained for {trained_for} ({architecture}); it has no trained head for {task.name}"
+            f"{source.given} was trained for {trained_for[0]} ({architecture}); it has no trained head for {task.name}"
         )
 
 
-def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
+def _load_model(source: Source, family: Family, task: Task, adapter: Adapter | None) -> tuple[Any, frozenset[str]]:
+    """The model, and the parameters that are random because an adapter will bring them."""
     import torch
     from optimum.exporters.tasks import TasksManager
     from safetensors import SafetensorError
     from transformers.utils import logging as hf_logging
 
-    auto_class = TasksManager.get_model_class_for_task(task.name, model_type=family.name)
+    folder = source.model_folder
+    auto_class = TasksManager.get_model_class_for_task(task.class_of or task.name, model_type=family.name)
     arguments = {} if task.has_head else dict(family.base_arguments)
+    if family.pooler and not task.has_head:
+        arguments["add_pooling_layer"] = _has_pooler(source, family)
+    if adapter is not None and task.has_head:
+        arguments |= head_settings(adapter)
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
     try:
@@ -107,7 +131,7 @@ def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
             attn_implementation="sdpa",
             local_files_only=True,
             trust_remote_code=False,
-            use_safetensors=not pickled,
+            use_safetensors=not source.pickled,
             weights_only=True,
             output_loading_info=True,
             **arguments,
@@ -116,20 +140,69 @@ def _load_model(folder: Path, family: Family, task: Task, pickled: bool) -> Any:
         first_line = str(error).strip().splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
     missing = sorted(info["missing_keys"])
-    if missing:
+    if missing and adapter is None:
         raise HeadMissing(
             f"{folder} has no trained weights for {task.name}: {', '.join(missing[:4])}"
             f"{' …' if len(missing) > 4 else ''} would be random"
         )
-    return model.eval().requires_grad_(False)
+    return model.eval().requires_grad_(False), frozenset(missing)
+
+
+def _has_pooler(source: Source, family: Family) -> bool:
+    """Whether the checkpoint brings the weights of the family's pooling layer."""
+    if family.pooler is None:
+        return False
+    return any(f".{family.pooler}" in f".{name}" for name in weight_names(source))
+
+
+def _labels(source: Source, task: Task, config: Any) -> dict[int, str]:
+    """The head's labels. Raises HeadMissing where the task needs one that is not there."""
+    if not task.has_head or not any(output.name == "logits" for part in task.parts for output in part.outputs):
+        return {}
+    labels = dict(config.id2label) if task.name != "fill-mask" else {}
+    wanted = task.needs_label
+    if wanted and not any(label.lower().startswith(wanted[:6]) for label in labels.values()):
+        raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(labels.values())}")
+    return labels
+
+
+def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
+    """The tokenizer, and the most tokens of one row."""
+    folder = source.model_folder
+    tokenizer, limit = _load_tokenizer(folder)
+    if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
+        raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
+    if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
+        raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
+    limits = [limit, getattr(_config_of(config, family, "text"), family.max_positions)]
+    if task.name == "sentence-similarity":
+        limits.append(_sentence_limit(folder))
+    return tokenizer, min(limit for limit in limits if limit)
+
+
+def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
+    """How images are prepared (`spec`), the graph's input (`shape`), and the tokens that the model makes of one."""
+    from .image_processor import read_image_spec
+
+    config = _config_of(config, family, "image")
+    size, patch = config.image_size, config.patch_size
+    return {
+        "spec": read_image_spec(source.model_folder, size),
+        "shape": (config.num_channels, size, size),
+        "tokens": (size // patch) ** 2 + 1,
+    }
+
+
+def _config_of(config: Any, family: Family, modality: str) -> Any:
+    return getattr(config, family.configs[modality]) if modality in family.configs else config
 
 
 def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
     """The tokenizer, and the longest sequence it was made for."""
     from transformers import AutoTokenizer
 
-    if not any((folder / name).exists() for name in ("tokenizer.json", "vocab.txt")):
-        raise TokenizerMissing(f"{folder} has no tokenizer (tokenizer.json or vocab.txt): save it beside the model")
+    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise TokenizerMissing(f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES)}): save it beside the model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         definition = json.loads(tokenizer.backend_tokenizer.to_str())
@@ -143,8 +216,12 @@ def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
         Tokenizer(
             json.dumps(definition, ensure_ascii=False),
             tokenizer.pad_token_id,
+            tokenizer.cls_token_id,
             tokenizer.unk_token,
+            tokenizer.mask_token,
             definition.get("decoder"),
+            bool(tokenizer.clean_up_tokenization_spaces),
+            tokenizer.truncation_side,
         ),
         limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
     )

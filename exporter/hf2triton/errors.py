@@ -8,7 +8,8 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 │   ├── UnsupportedArchitecture    1  an architecture that no family covers; lists those that are
 │   ├── HeadMissing                1  the checkpoint has no trained head for the task
 │   ├── WeightsError               1  weights that are missing, corrupt or pickled
-│   └── TokenizerMissing           1  no tokenizer that can be served
+│   ├── TokenizerMissing           1  no tokenizer that can be served
+│   └── AdapterError               1  an adapter cannot be used, or not with this base
 ├── ExportError                    1  PyTorch's exporter or a graph pass failed
 ├── ParityError                    3  the exported model is not the model that was trained
 ├── RepositoryError                1  the model repository cannot be read or written
@@ -67,6 +68,10 @@ class WeightsError(SourceError):
 
 class TokenizerMissing(SourceError):
     """No tokenizer that can be served."""
+
+
+class AdapterError(SourceError):
+    """An adapter cannot be used, or not with this base."""
 
 
 class ExportError(Hf2TritonError):

@@ -1,6 +1,6 @@
-"""An entry's graph without a server: onnxruntime and the tokenizer in this process, one text a call.
+"""An entry's graph without a server: onnxruntime and the front's reader in this process, one item a call.
 
-What the served model is compared with. As a script it prints its latency over an entry's own texts, so that it can be
+What the served model is compared with. As a script it prints its latency over an entry's own inputs, so that it can be
 measured in a process of its own: `python -m hf2triton.in_process model_repository/NAME/1`.
 """
 
@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-from tokenizers import Tokenizer
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
 
-from .repository.fronts.text import TextEncoder
+from .repository.fronts.readers import make_reader
 from .repository.layout import BASELINE, FRONT, GRAPH, TOKENIZER
 
 
@@ -27,16 +26,22 @@ class InProcessModel:
 
     def __init__(self, folder: Path) -> None:
         settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        self._encoder = TextEncoder(tokenizer, settings["max_length"], settings["pad_token_id"], settings["inputs"])
+        tokenizer = folder / TOKENIZER
+        self._reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
         self._session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
-        self._outputs = [settings["output"]]
 
-    def __call__(self, text: str) -> np.ndarray:
-        """The task's output for one text, without the batch dimension."""
-        return self._session.run(self._outputs, self._encoder.feeds(self._encoder.encode([text])))[0][0]
+    def __call__(self, item: dict[str, str | bytes]) -> list[list[np.ndarray]]:
+        """The graph's outputs for each row of an item, given as its value of each input of the front."""
+        arrays = {
+            name: np.array([value.encode() if isinstance(value, str) else value], dtype=np.object_)
+            for name, value in item.items()
+        }
+        [read] = self._reader.items(self._reader.values(arrays), set())
+        return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
-    print(json.dumps(asdict(measure_latency(InProcessModel(folder), Baseline.load(folder / BASELINE).texts))))
+    inputs = Baseline.load(folder / BASELINE).inputs
+    items = [dict(zip(inputs, values, strict=True)) for values in zip(*inputs.values(), strict=True)]
+    print(json.dumps(asdict(measure_latency(InProcessModel(folder), items))))

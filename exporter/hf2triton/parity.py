@@ -1,11 +1,10 @@
-"""Proves a graph: the same texts as PyTorch was asked, run alone, padded, permuted; and the price of a call, on the way."""
+"""Proves a graph: the same inputs as PyTorch was asked, run alone, padded, permuted; and the price of a call, on the way."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -13,10 +12,11 @@ import onnxruntime
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare
 
-from .artifacts import ParityCheck, ParityReport, StoredGraph
+from .artifacts import Graph, ParityCheck, ParityReport, StoredGraph
+from .baseline import items_of, joined
 from .errors import ParityError
+from .repository.fronts.readers import Item, Reader
 from .repository.fronts.runners import open_session
-from .repository.fronts.text import TextEncoder
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding).
 LAYOUTS = (
@@ -26,15 +26,13 @@ LAYOUTS = (
 )
 
 
-def measure_parity(
-    stored: StoredGraph, fp32_weight_bytes: int, baseline: Baseline, encoder: TextEncoder
-) -> ParityReport:
-    """Runs a stored graph on the CPU and compares with PyTorch's answers.
+def measure_parity(stored: StoredGraph, baseline: Baseline, reader: Reader) -> ParityReport:
+    """Runs a stored graph on the CPU, with inputs as the front reads them, and compares with PyTorch's answers.
 
     An fp16 graph is measured twice: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow), and
     as it is.
     """
-    graph, rows = stored.graph, encoder.encode(baseline.texts)
+    items = items_of(reader, baseline.inputs)
     runs = [("", stored.path)]
     if stored.has_twin:
         runs = [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
@@ -42,12 +40,13 @@ def measure_parity(
     for prefix, file in runs:
         session = _small_session(file)
         for name, batch, reverse, extra in LAYOUTS:
-            outputs = _run(session, graph.per == "token", encoder, rows, batch, reverse, extra)
-            pairs = zip(baseline.answers[graph.output], outputs, strict=True)
-            difference = compare(graph.output, pairs, baseline.tolerances[graph.output])
-            checks.append(ParityCheck(prefix + name, difference))
+            answers = _run(session, stored.graph, reader, items, batch, reverse, extra)
+            for output, own in answers.items():
+                pairs = zip(baseline.answers[output], own, strict=True)
+                difference = compare(output, pairs, baseline.tolerances[output])
+                checks.append(ParityCheck(prefix + name, difference))
         del session
-    return ParityReport(tuple(checks), stored.weight_bytes, fp32_weight_bytes)
+    return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
 
 
 def require_parity(report: ParityReport) -> ParityReport:
@@ -63,29 +62,29 @@ def require_parity(report: ParityReport) -> ParityReport:
     return report
 
 
-def measure_call_price(stored: StoredGraph, encoder: TextEncoder, threads: int) -> int:
+def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, threads: int) -> int:
     """What one more call of the graph costs on this machine, in tokens of padding, with `threads` (0: all) to a call.
 
-    Times batches of 1 to 8 rows of 8 to 64 tokens and fits `time = a + b · rows · tokens`; the price is a / b, kept
-    between 0 and 256 and rounded to 4, so that small disturbances do not change it.
+    Times batches of 1 to 8 rows of 8 to 64 tokens (an image always has as many) and fits `time = a + b · rows · tokens`;
+    the price is a / b, kept between 0 and 256 and rounded to 4, so that small disturbances do not change it.
     """
     session = open_session(str(stored.path), threads)  # as the front opens it
-    [row] = encoder.encode(
-        ["the of and to in is it you that he was for on are with as his they be at one have this from"]
-    )
+    row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
+    free = {value.name: value.dims.index("sequence") for value in stored.graph.inputs if "sequence" in value.dims}
+    example = {name: array * (name != "mask_positions") for name, array in reader.feeds([row]).items()}
     sizes, seconds = [], []
-    for tokens in (8, 16, 32, 64):
+    for tokens in (8, 16, 32, 64) if free else (reader.length(row),):
         for rows in (1, 2, 4, 8):
-            feeds = {
-                name: np.resize(array, (rows, min(tokens, encoder.max_length)))
-                for name, array in encoder.feeds([row]).items()
-            }
+            shapes = {name: [rows, *array.shape[1:]] for name, array in example.items()}
+            for name, axis in free.items():
+                shapes[name][axis] = tokens
+            feeds = {name: np.resize(array, shapes[name]) for name, array in example.items()}
             times = []
             for _ in range(6):
                 began = time.perf_counter()
                 session.run(None, feeds)
                 times.append(time.perf_counter() - began)
-            sizes.append(next(iter(feeds.values())).size)
+            sizes.append(rows * tokens)
             seconds.append(min(times))
     # relative errors count: small calls are what the price is about
     weights = 1 / np.array(seconds)
@@ -105,20 +104,26 @@ def _small_session(path: Path) -> onnxruntime.InferenceSession:
 
 def _run(
     session: onnxruntime.InferenceSession,
-    per_token: bool,
-    encoder: TextEncoder,
-    rows: Sequence[Any],
+    graph: Graph,
+    reader: Reader,
+    items: Sequence[Item],
     batch: int,
     reverse: bool,
     extra: int,
-) -> list[np.ndarray]:
-    """Each row's output, cut to its own tokens where it is per token, in the order of `rows`."""
-    outputs: list[np.ndarray | None] = [None] * len(rows)
+) -> dict[str, list[np.ndarray]]:
+    """Each output of each item, cut to its own tokens, in the order of `items`."""
+    rows = [row for item in items for row in item.rows]
+    results: dict[str, list] = {output.name: [None] * len(rows) for output in graph.outputs}
     for indices in _batches(len(rows), batch, reverse):
-        [result] = session.run(None, encoder.feeds([rows[index] for index in indices], extra))
-        for position, index in enumerate(indices):
-            outputs[index] = result[position, : len(rows[index])] if per_token else result[position]
-    return outputs
+        arrays = session.run(list(results), reader.feeds([rows[index] for index in indices], extra))
+        for output, array in zip(graph.outputs, arrays, strict=True):
+            for position, index in enumerate(indices):
+                results[output.name][index] = array[position][: reader.extent(rows[index], output.per)]
+    ends = np.cumsum([len(item.rows) for item in items])
+    return {
+        name: [joined(own[end - len(item.rows) : end]) for item, end in zip(items, ends, strict=True)]
+        for name, own in results.items()
+    }
 
 
 def _batches(count: int, size: int, reverse: bool) -> Iterator[list[int]]:

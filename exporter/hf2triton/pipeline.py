@@ -1,7 +1,10 @@
 """The stages of an export, in order. Start reading here.
 
-    source ─find→ files ─load→ checkpoint ─baseline→ PyTorch's answers
-    checkpoint ─export→ graph ─clean, fit→ graph ─precision→ graph ─parity→ report ─publish→ entry
+    source ─find→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
+    for each front of its task (most have one):
+        checkpoint ─baseline→ PyTorch's answers
+        checkpoint ─export→ graph ─clean, fit→ graph ─precision→ graph ─store→ file ─parity→ report
+    reports, files ─publish→ entry
 
 Each stage is one function in one module; it takes frozen dataclasses and returns one (see artifacts.py). Nothing is
 written into the repository before parity has passed, and a failure leaves it as it was.
@@ -37,37 +40,50 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     release, runner = stages.run("check the options", _check, options)
 
     # heavy imports wait until cheap mistakes have been found
-    from .baseline import encoder_of, record_baseline
+    from .adapter import find_base_and_adapter
+    from .baseline import reader_of, record_baseline
     from .checkpoint import load_checkpoint, without_weights
     from .graph.export import export_graph
     from .graph.files import store
     from .graph.passes import clean
     from .graph.precision import weight_bytes, with_precision
     from .graph.release import fit, opset_for
+    from .lora import merge
     from .parity import measure_call_price, measure_parity, require_parity
     from .repository.entry import Draft
     from .repository.publish import publish
     from .source import find_source
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        source = stages.run("find the source", find_source, options.source, options.revision, options.allow_pickle)
-        checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task)
-        encoder = encoder_of(checkpoint)
-        baseline = stages.run("ask PyTorch", record_baseline, checkpoint, options.precision)
-        graph = stages.run("export the graph", export_graph, checkpoint, options.attention, opset_for(release))
-        graph = stages.run("clean the graph", clean, graph)
-        graph = stages.run("fit it to the release", fit, graph, release)
-        fp32_bytes = weight_bytes(graph.model)
-        graph = stages.run(f"convert to {options.precision}", with_precision, graph, options.precision)
-        stored = stages.run("write the graph", store, graph, Path(workspace))
+        base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
+        source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
+        checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
+        if adapter is not None:
+            checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+        asked = []
+        for part in checkpoint.task.parts:
+            run = stages.of(part.suffix)
+            baseline = run("ask PyTorch", record_baseline, checkpoint, part, options.precision)
+            graph = run("export the graph", export_graph, checkpoint, part, options.attention, opset_for(release))
+            graph = run("clean the graph", clean, graph)
+            graph = run("fit it to the release", fit, graph, release)
+            fp32_bytes = weight_bytes(graph.model)
+            graph = run(f"convert to {options.precision}", with_precision, graph, options.precision)
+            stored = run("write the graph", store, graph, fp32_bytes, Path(workspace, part.suffix or "graph"))
+            asked.append((part, baseline, stored))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
-        parity = stages.run("measure parity", measure_parity, stored, fp32_bytes, baseline, encoder)
-        stages.run("require parity", require_parity, parity)
-        threads = 1 if runner == "inprocess" else 0  # as the runner mostly calls it
-        price = stages.run("measure the price of a call", measure_call_price, stored, encoder, threads)
-        draft = Draft(options, runner, checkpoint, stored, parity, baseline, price)
-        entry, manifest = (None, {}) if options.dry_run else stages.run("publish", publish, draft)
-    return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity, entry, manifest, stages.seconds)
+        drafts = []
+        for part, baseline, stored in asked:
+            run = stages.of(part.suffix)
+            reader = reader_of(checkpoint, part)
+            parity = run("measure parity", measure_parity, stored, baseline, reader)
+            run("require parity", require_parity, parity)
+            threads = 1 if runner == "inprocess" else 0  # as the runner mostly calls it
+            price = run("measure the price of a call", measure_call_price, stored, baseline, reader, threads)
+            drafts.append(Draft(options, runner, checkpoint, part, stored, parity, baseline, price))
+        entry = None if options.dry_run else stages.run("publish", publish, drafts)
+    parity_of = {draft.name: draft.parity for draft in drafts}
+    return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity_of, entry, stages.seconds)
 
 
 class Stages:
@@ -76,6 +92,10 @@ class Stages:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}
+
+    def of(self, suffix: str) -> Callable[..., Any]:
+        """`run` for one of several fronts: the stages are named after it too."""
+        return lambda name, *rest: self.run(f"{suffix.strip('_')}: {name}" if suffix else name, *rest)
 
     def run(self, name: str, function: Callable[..., Result], *arguments: Any) -> Result:
         self._progress(name)

@@ -34,7 +34,7 @@ def find_source(given: str, revision: str | None = None, allow_pickle: bool = Fa
         folder, revision = _download(given, revision, allow_pickle)
     modules = _sentence_transformers_modules(folder)
     model = folder / modules.get("Transformer", "")
-    config = read_json(model / "config.json", f"{given} holds no config.json: is it a checkpoint folder?")
+    config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
     weights = _weights(model, allow_pickle)
     files = sorted({*weights, *(path for path in folder.rglob("*") if _describes(path, folder))})
     digests = {str(path.relative_to(folder)): digest_of(path) for path in files}
@@ -51,6 +51,18 @@ def read_json(path: Path, missing: str) -> Any:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
+def weight_names(source: Source) -> list[str]:
+    """The names of the tensors in a source's safetensors files; none for pickles."""
+    from safetensors import safe_open
+
+    names: list[str] = []
+    for file in source.digests:
+        if file.endswith(".safetensors"):
+            with safe_open(source.folder / file, framework="numpy") as weights:
+                names += weights.keys()
+    return names
+
+
 def digest_of(path: Path) -> str:
     """`sha256:` and the hexadecimal digest of a file."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
@@ -58,6 +70,14 @@ def digest_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _instead(folder: Path) -> str:
+    """What a folder without a config may be: what Trainer wrote its checkpoints into."""
+    steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
+    if not steps:
+        return "is it a checkpoint folder?"
+    return f"give one of the checkpoints in it ({', '.join(path.name for path in steps)})"
 
 
 def _describes(path: Path, folder: Path) -> bool:

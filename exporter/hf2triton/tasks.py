@@ -1,4 +1,4 @@
-"""The table of tasks: what each gives, and how far what is served may lie from PyTorch.
+"""The table of tasks: what each is asked, what it gives, and how far what is served may lie from PyTorch.
 
 The auto class of a task comes from optimum's TasksManager, see `checkpoint.py`.
 """
@@ -14,21 +14,48 @@ from .errors import UnknownName
 
 
 @dataclass(frozen=True)
-class Task:
-    """A task, named as `transformers.pipeline` names it.
+class Output:
+    """A tensor that a front gives.
 
-    `output`: the graph's output. `per`: "row" (`[batch, …]`) or "token" (`[batch, sequence, …]`). `has_head`: it needs a
-    trained head, so that a checkpoint without one is refused. `tolerances`: for each precision, how far the output may
-    lie from PyTorch's in fp32. `joins_words`: clients join word pieces into words again.
+    `per`: "row" (`[batch, …]`), "token" (`[batch, tokens, …]`) or "mask" (`[batch, mask tokens, …]`). `tolerances`: for
+    each precision, how far it may lie from PyTorch's in fp32. `optional`: only where the checkpoint has weights for it.
     """
 
     name: str
-    output: str
     per: str
-    has_head: bool
     tolerances: Mapping[str, Tolerance]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one front of a task does.
+
+    `reader`: how it reads what callers send, a key of `repository/fronts/readers.py`. `modality`: "text" or "image", which
+    of the family's inputs its graph has. `suffix`: what is added to the entry's name, where a task has several fronts.
+    """
+
+    reader: str
+    modality: str
+    outputs: tuple[Output, ...]
+    suffix: str = ""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A task, named as `transformers.pipeline` names it, with the fronts that serve it.
+
+    `has_head`: it needs a trained head, so that a checkpoint without one is refused. `joins_words`: clients join word
+    pieces into words again. `needs_labels`: a label that a head must have. `class_of`: the task whose auto class loads it.
+    """
+
+    name: str
+    has_head: bool
+    parts: tuple[Part, ...]
     aliases: tuple[str, ...] = ()
     joins_words: bool = False
+    needs_label: str | None = None
+    class_of: str | None = None
 
 
 # fp32: what reordered sums leave (measured 1e-6 to 2e-5 on BERT-sized models), with room for deeper ones.
@@ -46,13 +73,45 @@ _EMBEDDING = {
     "fp16": Tolerance(max_abs=5e-3, mean_abs=1e-3, cosine=0.9999),
 }
 
+_TEXT_LOGITS = (Part("text", "text", (Output("logits", "row", _LOGITS),)),)
+_IMAGE_FEATURES = (
+    Output("last_hidden_state", "row", _STATES),
+    Output("cls_embedding", "row", _STATES),
+    Output("pooler_output", "row", _STATES, optional=True),
+)
+
 TASKS = {
     task.name: task
     for task in (
-        Task("text-classification", "logits", "row", True, _LOGITS, ("sentiment-analysis",)),
-        Task("token-classification", "logits", "token", True, _LOGITS, ("ner",), joins_words=True),
-        Task("feature-extraction", "last_hidden_state", "token", False, _STATES),
-        Task("sentence-similarity", "embedding", "row", False, _EMBEDDING),
+        Task("text-classification", True, _TEXT_LOGITS, ("sentiment-analysis",)),
+        Task(
+            "zero-shot-classification",
+            True,
+            _TEXT_LOGITS,
+            needs_label="entailment",
+            class_of="text-classification",
+        ),
+        Task(
+            "token-classification",
+            True,
+            (Part("text", "text", (Output("logits", "token", _LOGITS),)),),
+            ("ner",),
+            joins_words=True,
+        ),
+        Task("question-answering", True, (Part("question", "text", (Output("span_logits", "token", _LOGITS),)),)),
+        Task("fill-mask", True, (Part("masked-text", "text", (Output("logits", "mask", _LOGITS),)),)),
+        Task("feature-extraction", False, (Part("text", "text", (Output("last_hidden_state", "token", _STATES),)),)),
+        Task("sentence-similarity", False, (Part("text", "text", (Output("embedding", "row", _EMBEDDING),)),)),
+        Task("image-classification", True, (Part("image", "image", (Output("logits", "row", _LOGITS),)),)),
+        Task("image-feature-extraction", False, (Part("image", "image", _IMAGE_FEATURES),)),
+        Task(
+            "zero-shot-image-classification",
+            True,
+            (
+                Part("text", "text", (Output("embedding", "row", _EMBEDDING),), "_text"),
+                Part("image", "image", (Output("embedding", "row", _EMBEDDING),), "_image"),
+            ),
+        ),
     )
 }
 _BY_NAME = {name: task for task in TASKS.values() for name in (task.name, *task.aliases)}

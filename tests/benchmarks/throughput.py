@@ -45,7 +45,7 @@ def measure_in_process(repository: Path, texts: list[str]) -> dict:
     from hf2triton.in_process import InProcessModel
 
     model = InProcessModel(repository / "front" / "1")
-    milliseconds = [_timed(model, text) for text in [*texts[:20], *texts]][20:]
+    milliseconds = [_timed(model, {"text": text}) for text in [*texts[:20], *texts]][20:]
     return {"texts_per_second": 1e3 * len(texts) / sum(milliseconds), "milliseconds": milliseconds}
 
 
@@ -93,7 +93,7 @@ def _measure(call, texts: list[str], concurrency: int) -> dict:
     return {"texts_per_second": len(texts) / (time.perf_counter() - began), "milliseconds": milliseconds}
 
 
-def _timed(call, text: str) -> float:
+def _timed(call, text) -> float:
     began = time.perf_counter()
     call(text)
     return (time.perf_counter() - began) * 1e3

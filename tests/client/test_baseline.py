@@ -13,17 +13,19 @@ from hf2triton_client.compare import Tolerance
 def make() -> Baseline:
     answers = {"logits": (np.ones((3, 2), np.float32), np.zeros((1, 2), np.float32))}
     tolerance = {"logits": Tolerance(0.1, 0.1, 0.9, 1.0)}
-    return Baseline("ner", "fp16", ("ä 😀", "b"), answers, tolerance, Latency(1.5, 2.5, 9), {"version": 1})
+    inputs = {"text": ("ä 😀", "b"), "image": (b"\x89PNG\x00", b"\xff")}
+    return Baseline("ner", "fp16", inputs, answers, tolerance, Latency(1.5, 2.5, 9), {"version": 1})
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    """Texts, answers, tolerances and latency come back as they were."""
+    """Texts, files, answers, tolerances and latency come back as they were."""
     path = tmp_path / "baseline.safetensors"
     make().save(path)
     loaded = Baseline.load(path)
     for ours, theirs in zip(make().answers["logits"], loaded.answers["logits"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert (loaded.texts, loaded.tolerances, loaded.latency) == (make().texts, make().tolerances, make().latency)
+    assert (loaded.inputs, loaded.tolerances, loaded.latency) == (make().inputs, make().tolerances, make().latency)
+    assert len(loaded) == 2
 
 
 def test_a_missing_baseline_names_the_file(tmp_path):

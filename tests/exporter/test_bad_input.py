@@ -97,7 +97,10 @@ def fill_with_nan(folder):
     [
         (lambda folder: (folder / "config.json").unlink(), "holds no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
-        (lambda folder: edit_config(folder, model_type="llama"), "is a llama; supported are bert, distilbert"),
+        (
+            lambda folder: edit_config(folder, model_type="llama"),
+            "is a llama; supported are bert, clip, distilbert, vit",
+        ),
         (
             lambda folder: edit_config(folder, architectures=["BertForMultipleChoice"]),
             "BertForMultipleChoice, whose task",
@@ -142,7 +145,8 @@ def test_a_model_that_fp16_breaks(checkpoint, filled, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--task", "question-answering"], "task 'question-answering' is unknown; known are feature-extraction"),
+        (["--task", "summarization"], "task 'summarization' is unknown; known are feature-extraction"),
+        (["--task", "image-classification"], "bert models do not serve image-classification; they serve text-"),
         (["--release", "19.01"], "release '19.01' is unknown; known are 23.12–24.02"),
         (["--max-batch-size", "0"], "largest batch must be 1 or more"),
         (["--device", "cuda", "--runner", "inprocess"], "--device cuda runs with --runner bls"),

@@ -84,7 +84,7 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     """Pooling, normalisation and the limit are read from the layout, in its old and its new form, and are right."""
     from sentence_transformers import SentenceTransformer
 
-    from hf2triton.baseline import encoder_of
+    from hf2triton.baseline import items_of, reader_of
     from hf2triton.graph.heads import TaskModel
 
     modules(sentence_folder, "Transformer", "Pooling", *kinds)
@@ -93,12 +93,13 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     checkpoint = load(sentence_folder)
     assert (checkpoint.task.name, checkpoint.pooling, checkpoint.max_length) == ("sentence-similarity", expected, 20)
     texts = ["A short text.", "A text that is longer than twenty tokens " * 3]
-    encoder = encoder_of(checkpoint)
-    feeds = encoder.feeds(encoder.encode(texts))
+    [part] = checkpoint.task.parts
+    reader = reader_of(checkpoint, part)
+    feeds = reader.feeds([item.rows[0] for item in items_of(reader, {"text": texts})])
     with torch.inference_mode():
-        ours = TaskModel(checkpoint)(*(torch.from_numpy(array) for array in feeds.values())).numpy()
+        [ours] = TaskModel(checkpoint, part)(*(torch.from_numpy(array) for array in feeds.values()))
     theirs = SentenceTransformer(str(sentence_folder), device="cpu").encode(texts)
-    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
 
 
 @pytest.mark.parametrize(

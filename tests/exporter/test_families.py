@@ -6,6 +6,7 @@ import transformers
 
 from hf2triton import families
 from hf2triton.families import FAMILIES
+from hf2triton.repository.fronts.readers import READERS
 from hf2triton.tasks import TASKS
 from hf2triton_client.pipelines import BY_NAME, PIPELINES
 
@@ -19,9 +20,22 @@ def test_every_family_file_is_registered():
 def test_every_architecture_exists():
     """The names of architectures are classes of transformers, and their tasks are in the table."""
     for family in FAMILIES.values():
-        for architecture, task in family.architectures.items():
+        for architecture in family.architectures:
             assert getattr(transformers, architecture).config_class.model_type == family.name
-            assert task in TASKS
+        assert set(family.tasks) <= set(TASKS)
+
+
+def test_every_task_is_served_by_a_family():
+    """No task is in the table for nothing."""
+    assert {task for family in FAMILIES.values() for task in family.tasks} == set(TASKS)
+
+
+def test_every_part_can_be_read_and_fed():
+    """A part's reader exists, and every family that serves its task has inputs for its modality."""
+    for family in FAMILIES.values():
+        for part in (part for task in family.tasks for part in TASKS[task].parts):
+            assert part.reader in READERS
+            assert family.inputs[part.modality]
 
 
 def test_every_task_has_a_client_pipeline():

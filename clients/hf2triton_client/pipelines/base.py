@@ -14,26 +14,34 @@ from ..served_model import Row, ServedModel, as_text
 
 log = logging.getLogger(__name__)
 
-#: Texts of one request, unless `batch_size` says otherwise: the server merges and re-cuts requests anyway.
-BATCH_SIZE = 32
+#: Texts and images of one request.
+BATCH_SIZE, IMAGES = 32, 8
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What one model is asked: a value of each input for each item, the outputs wanted, the items of one request."""
+
+    model: ServedModel
+    inputs: Mapping[str, Sequence[str | bytes]]
+    outputs: Sequence[str]
+    batch_size: int
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pipeline: the texts to send, the outputs to ask for, and what makes the result of the rows."""
+    """One call of a pipeline: what is asked, all at the same time, and what makes the result of the rows of each."""
 
-    texts: Sequence[str]
-    outputs: Sequence[str]
-    finish: Callable[[list[Row]], Any]
-    batch_size: int = BATCH_SIZE
+    asks: Sequence[Ask]
+    finish: Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What happened to one text on the server.
+    """What happened to one item on the server.
 
     `num_tokens`: tokens that the model read, special ones included. `num_truncated_tokens`: tokens cut off because
-    the text is longer than the model takes. `model_version`: the version that answered.
+    the text is longer than the model takes. Both are 0 for images. `model_version`: the version that answered.
     """
 
     num_tokens: int
@@ -42,12 +50,13 @@ class Metadata:
 
 
 class Results(list):
-    """A list as `transformers.pipeline` returns it; `metadata` tells of each text sent, in order."""
+    """A list as `transformers.pipeline` returns it; `metadata` tells of each item sent, in order."""
 
     def __init__(self, values: Sequence[Any], rows: Sequence[Row]) -> None:
         super().__init__(values)
         self.metadata = [
-            Metadata(int(row["num_tokens"]), int(row["num_truncated_tokens"]), int(row["version"])) for row in rows
+            Metadata(int(row.get("num_tokens", 0)), int(row.get("num_truncated_tokens", 0)), int(row["version"]))
+            for row in rows
         ]
         for index, entry in enumerate(self.metadata):
             if entry.num_truncated_tokens:
@@ -80,11 +89,17 @@ class TaskPipeline(ABC):
     task: ClassVar[str]
     #: Names that `transformers.pipeline` takes for the same task.
     aliases: ClassVar[tuple[str, ...]] = ()
+    #: Other tasks whose models it can use.
+    also: ClassVar[tuple[str, ...]] = ()
+    #: Items of one request, unless `batch_size` says otherwise: the server merges and re-cuts requests anyway.
+    batch_size: ClassVar[int] = BATCH_SIZE
     #: The keyword arguments of a call.
     options: ClassVar[frozenset[str]] = frozenset()
 
-    def __init__(self, model: ServedModel, runner: Runner, defaults: Mapping[str, Any]) -> None:
-        self.model = model
+    def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
+        """`models`: the entry's fronts, by what they read where there are several."""
+        self.models = models
+        self.model = next(iter(models.values()))
         self._runner = runner
         self._defaults = self._checked(defaults)
 
@@ -100,6 +115,10 @@ class TaskPipeline(ABC):
 
         Raises InputError.
         """
+
+    def ask(self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], options: Any) -> Ask:
+        """What is asked of the entry's one front."""
+        return Ask(self.model, inputs, outputs, options.get("batch_size") or self.batch_size)
 
     def close(self) -> Any:
         """Ends the connection if this pipeline opened it (a coroutine for asyncio pipelines)."""
@@ -133,6 +152,10 @@ def texts_of(inputs: Any) -> list[str]:
     return [as_text(value, index) for index, value in enumerate(inputs)]
 
 
-def batch_size_of(options: Mapping[str, Any]) -> int:
-    """The texts of one request."""
-    return options.get("batch_size") or BATCH_SIZE
+def positive(options: Mapping[str, Any], name: str, none_means: str | None = None) -> int | None:
+    """An option that is a whole number of 1 or more, or None. Raises InputError."""
+    value = options.get(name)
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        or_none = f", or None for {none_means}" if none_means else ""
+        raise InputError(f"{name} must be 1 or more{or_none}, not {value!r}")
+    return value

@@ -6,7 +6,7 @@ from collections import ChainMap
 from typing import Any
 
 from ..served_model import Row
-from .base import Call, Results, TaskPipeline, batch_size_of, texts_of
+from .base import Call, Results, TaskPipeline, texts_of
 
 
 class FeatureExtraction(TaskPipeline):
@@ -31,4 +31,4 @@ class FeatureExtraction(TaskPipeline):
             values = [state.tolist() for state in states]
             return Results(values[0] if single else values, rows)
 
-        return Call(texts, ("last_hidden_state",), finish, batch_size_of(options))
+        return Call([self.ask({"text": texts}, ["last_hidden_state"], options)], finish)

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import InputError
 from ..postprocess import normalize
 from ..served_model import Row
-from .base import BATCH_SIZE, Call, Results, TaskPipeline, batch_size_of, texts_of
+from .base import BATCH_SIZE, Call, Results, TaskPipeline, texts_of
 
 
 class SentenceSimilarity(TaskPipeline):
@@ -36,7 +36,7 @@ class SentenceSimilarity(TaskPipeline):
             embeddings = normalize(np.stack([row["embedding"] for row in rows]))
             return Results((embeddings[1:] @ embeddings[0]).tolist(), rows)
 
-        return Call(texts, ("embedding",), finish, batch_size_of(options))
+        return Call([self.ask({"text": texts}, ["embedding"], options)], finish)
 
     def encode(
         self, sentences: str | Sequence[str], *, batch_size: int = BATCH_SIZE, normalize_embeddings: bool = False
@@ -48,7 +48,7 @@ class SentenceSimilarity(TaskPipeline):
         """
         single = isinstance(sentences, (str, bytes))
         texts = [] if not single and len(sentences) == 0 else texts_of(sentences)
-        self._checked({"batch_size": batch_size})
+        options = self._checked({"batch_size": batch_size})
 
         def finish(rows: list[Row]) -> np.ndarray:
             dim = self.model.settings["embedding_dim"]
@@ -56,4 +56,4 @@ class SentenceSimilarity(TaskPipeline):
             embeddings = normalize(embeddings) if normalize_embeddings else embeddings
             return embeddings[0] if single else embeddings
 
-        return self._runner.run(Call(texts, ("embedding",), finish, batch_size))
+        return self._runner.run(Call([self.ask({"text": texts}, ["embedding"], options)], finish))

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import InputError
 from ..postprocess import AGGREGATIONS, Token, WordPieceDecoder, group_entities, softmax, words_of
 from ..served_model import Row
-from .base import Call, Results, TaskPipeline, batch_size_of, texts_of
+from .base import Call, Results, TaskPipeline, texts_of
 
 OUTPUTS = ("logits", "tokens", "offsets", "special_tokens_mask")
 
@@ -37,7 +37,7 @@ class TokenClassification(TaskPipeline):
             values = [self._entities(text, row, strategy, ignored) for text, row in zip(texts, rows, strict=True)]
             return Results(values[0] if isinstance(inputs, (str, bytes)) else values, rows)
 
-        return Call(texts, OUTPUTS, finish, batch_size_of(options))
+        return Call([self.ask({"text": texts}, OUTPUTS, options)], finish)
 
     def _entities(self, text: str, row: Row, strategy: str, ignored: list[str]) -> list[dict[str, Any]]:
         decoder = WordPieceDecoder(**self.model.settings["decoder"])

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from .base import Family
 from .bert import BERT
+from .clip import CLIP
 from .distilbert import DISTILBERT
+from .vit import VIT
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT, VIT, CLIP)}
 
 __all__ = ["FAMILIES", "Family"]

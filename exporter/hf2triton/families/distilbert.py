@@ -2,13 +2,17 @@
 
 from .base import Family
 
+_HEADLESS = ("feature-extraction", "sentence-similarity")
+
 DISTILBERT = Family(
     name="distilbert",
-    inputs=("input_ids", "attention_mask"),
+    inputs={"text": ("input_ids", "attention_mask")},
     architectures={
-        "DistilBertForSequenceClassification": "text-classification",
-        "DistilBertForTokenClassification": "token-classification",
-        "DistilBertModel": "feature-extraction",
-        "DistilBertForMaskedLM": "feature-extraction",
+        "DistilBertForSequenceClassification": ("text-classification", "zero-shot-classification"),
+        "DistilBertForTokenClassification": ("token-classification",),
+        "DistilBertForQuestionAnswering": ("question-answering",),
+        "DistilBertForMaskedLM": ("fill-mask",),
+        "DistilBertModel": _HEADLESS,
     },
+    headless=_HEADLESS,
 )

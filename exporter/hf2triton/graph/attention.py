@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from transformers import AttentionInterface, AttentionMaskInterface
+from transformers.masking_utils import causal_mask_function
 
 #: What masked positions get added before softmax. It is far below any real score, fits fp16, and a row that is wholly
 #: masked stays finite.
@@ -43,16 +44,22 @@ def _fused(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    is_causal: bool | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Emits MultiHeadAttention. `query`, `key`, `value`: `[batch, heads, sequence, head_size]`."""
     batch, heads, sequence, head_size = query.shape
     hidden = heads * head_size
     joined = [tensor.transpose(1, 2).reshape(batch, tensor.shape[2], hidden) for tensor in (query, key, value)]
+    causal = is_causal if is_causal is not None else getattr(module, "is_causal", False)
     output = torch.onnx.ops.symbolic(
         "com.microsoft::MultiHeadAttention",
-        [*joined, None, attention_mask],
-        attrs={"num_heads": heads, "scale": float(scaling if scaling is not None else head_size**-0.5)},
+        [*joined, None, attention_mask] if attention_mask is not None else joined,
+        attrs={
+            "num_heads": heads,
+            "scale": float(scaling if scaling is not None else head_size**-0.5),
+            **({"unidirectional": 1} if causal else {}),
+        },
         dtype=query.dtype,
         shape=(batch, sequence, hidden),
         version=1,
@@ -65,22 +72,26 @@ def _standard(
     query: torch.Tensor,
     key: torch.Tensor,
     value: torch.Tensor,
-    attention_mask: torch.Tensor,
+    attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """softmax(query · keyᵀ · scale + mask) · value, in standard ops."""
     scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
     # the query is scaled, not the scores, which would overflow fp16 sooner
-    scores = (query * scaling) @ key.transpose(-1, -2) + attention_mask.to(query.dtype)
+    scores = (query * scaling) @ key.transpose(-1, -2)
+    if attention_mask is not None:
+        scores = scores + attention_mask.to(query.dtype)
     return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
 
 
-def _row_lengths(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
+def _row_lengths(*_: Any, attention_mask: torch.Tensor | None, **__: Any) -> torch.Tensor | None:
     """The key padding mask in its 1-D form `[3 · batch + 2]`: key lengths, then cumulative query and key lengths.
 
     Rows must be padded on the right. On CUDA this is the form that reaches a fused kernel at any length.
     """
+    if attention_mask is None:  # images have no padding
+        return None
     batch, sequence = attention_mask.shape
     lengths = attention_mask.sum(dim=1).to(torch.int32)
     starts = torch.arange(batch + 1, dtype=torch.int32) * sequence
@@ -88,14 +99,22 @@ def _row_lengths(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tens
     return torch.cat([lengths, starts, starts])
 
 
-def _any_mask(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
+def _any_mask(*_: Any, attention_mask: torch.Tensor | None, **__: Any) -> torch.Tensor | None:
     """The key padding mask in its 2-D form `[batch, sequence]`: any position of a row may be masked."""
-    return attention_mask.to(torch.int32)
+    return None if attention_mask is None else attention_mask.to(torch.int32)
 
 
-def _additive(*_: Any, attention_mask: torch.Tensor, **__: Any) -> torch.Tensor:
-    """`[batch, 1, 1, sequence]`: 0 where a token is, MASKED where padding is."""
-    return (1.0 - attention_mask[:, None, None, :].to(torch.float32)) * MASKED
+def _additive(
+    *_: Any, attention_mask: torch.Tensor | None, mask_function: Callable[..., Any] | None = None, **__: Any
+) -> torch.Tensor | None:
+    """`[batch, 1, 1 or sequence, sequence]`: 0 where a query may look, MASKED at padding and, if causal, at what follows."""
+    if attention_mask is None:
+        return None
+    allowed = attention_mask[:, None, None, :].to(torch.float32)
+    if mask_function is causal_mask_function:
+        positions = torch.arange(attention_mask.shape[1])
+        allowed = allowed * (positions[:, None] >= positions[None, :]).to(torch.float32)
+    return (1.0 - allowed) * MASKED
 
 
 ATTENTIONS = {
@@ -115,6 +134,7 @@ for _attention in ATTENTIONS.values():
 def attention_of(model: Any, name: str) -> Iterator[None]:
     """Switches a model to one of ATTENTIONS, and back when the block is left."""
     before = model.config._attn_implementation
+    # towers have configs of their own, which the model's own passes the name on to
     model.set_attn_implementation(ATTENTIONS[name].registered_name)
     try:
         yield

@@ -1,4 +1,4 @@
-"""checkpoint → graph: PyTorch's exporter, with attention emitted and the axes named `batch` and `sequence`."""
+"""checkpoint → graph: PyTorch's exporter, with attention emitted and the free axes named."""
 
 from __future__ import annotations
 
@@ -9,34 +9,43 @@ from contextlib import contextmanager
 
 import torch
 
-from ..artifacts import Checkpoint, Graph
+from ..artifacts import Checkpoint, Graph, GraphInput, GraphOutput
 from ..errors import ExportError, UnknownName
+from ..tasks import Part
 from .attention import ATTENTIONS, attention_of
 from .heads import FULL_PRECISION, TaskModel
 
 #: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
 _MOST_ROWS = 1 << 16
+#: Free axis -> its size in the example. They must differ from each other, and from 0 and 1, which are specialised.
+_EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
+_TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
 
 
-def export_graph(checkpoint: Checkpoint, attention: str, opset: int) -> Graph:
-    """Exports the task's model in fp32. Raises ExportError, and UnknownName for `attention`."""
+def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:
+    """Exports the model of one part of the task in fp32. Raises ExportError, and UnknownName for `attention`."""
     if attention not in ATTENTIONS:
         raise UnknownName("attention", attention, ATTENTIONS)
-    inputs = checkpoint.family.inputs
-    batch = torch.export.Dim("batch", min=1, max=_MOST_ROWS)
-    sequence = torch.export.Dim("sequence", min=1, max=checkpoint.max_length)
-    # the sizes of the example must differ from each other, and from 0 and 1, which are specialised
-    example = tuple(torch.ones(2, 5, dtype=torch.int64) for _ in inputs)
-    module = TaskModel(checkpoint)
+    module = TaskModel(checkpoint, part)
+    inputs = tuple(_input(name, checkpoint) for name in module.inputs)
+    axes = {
+        "batch": torch.export.Dim("batch", min=1, max=_MOST_ROWS),
+        "sequence": torch.export.Dim("sequence", min=1, max=checkpoint.max_length),
+        "masks": torch.export.Dim("masks", min=1, max=checkpoint.max_length),
+    }
+    shapes = tuple({axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs)
+    example = tuple(
+        torch.ones([_EXAMPLE.get(dim, dim) for dim in value.dims], dtype=_TORCH_TYPES[value.dtype]) for value in inputs
+    )
     try:
         with attention_of(checkpoint.model, attention), _quiet():
             program = torch.onnx.export(
                 module,
                 example,
                 dynamo=True,
-                dynamic_shapes=(tuple({0: batch, 1: sequence} for _ in inputs),),
-                input_names=list(inputs),
-                output_names=[checkpoint.task.output],
+                dynamic_shapes=(shapes,),
+                input_names=list(module.inputs),
+                output_names=list(module.outputs),
                 opset_version=opset,
                 verbose=False,
             )
@@ -50,15 +59,18 @@ def export_graph(checkpoint: Checkpoint, attention: str, opset: int) -> Graph:
         for node in model.graph
         if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
     )
-    return Graph(
-        model=model,
-        inputs=inputs,
-        output=checkpoint.task.output,
-        per=checkpoint.task.per,
-        width=int(model.graph.outputs[0].shape[-1]),
-        attention=attention,
-        full_precision=full_precision,
+    outputs = tuple(
+        GraphOutput(output.name, output.per, tuple(value.shape[1 if output.per == "row" else 2 :]))
+        for output, value in zip(checkpoint.outputs[part.suffix], model.graph.outputs, strict=True)
     )
+    return Graph(model, inputs, outputs, attention, full_precision=full_precision)
+
+
+def _input(name: str, checkpoint: Checkpoint) -> GraphInput:
+    """An input's type and dimensions."""
+    if name == "pixel_values":
+        return GraphInput(name, "FLOAT", ("batch", *checkpoint.image["shape"]))
+    return GraphInput(name, "INT64", ("batch", "masks" if name == "mask_positions" else "sequence"))
 
 
 @contextmanager

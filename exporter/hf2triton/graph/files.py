@@ -18,12 +18,14 @@ LIMIT = (1 << 31) - 1
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
-def store(graph: Graph, folder: Path) -> StoredGraph:
+def store(graph: Graph, fp32_weight_bytes: int, folder: Path) -> StoredGraph:
     """Writes a graph, and for fp16 its rounded twin, into a folder; the graph's weights then leave memory.
 
     Raises ExportError above 2 GB.
     """
-    stored = StoredGraph(graph, folder / "model.onnx", folder / "twin.onnx", weight_bytes(graph.model))
+    folder.mkdir(parents=True, exist_ok=True)
+    size = weight_bytes(graph.model)
+    stored = StoredGraph(graph, folder / "model.onnx", folder / "twin.onnx", size, fp32_weight_bytes)
     save_graph(graph.model, stored.path)
     if stored.has_twin:
         # with its weights beside it, which onnxruntime maps into memory instead of copying them

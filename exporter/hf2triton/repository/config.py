@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf import text_format
@@ -11,51 +11,72 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.served_model import FORMAT, PARAMETER
 
-from ..artifacts import Checkpoint, ExportOptions, Graph
-from ..tasks import Task
-from .layout import WARMUP, graph_model
+from ..artifacts import Checkpoint, ExportOptions, Graph, GraphOutput
+from ..baseline import MAX_IMAGE_BYTES, MAX_TEXT_BYTES
+from ..samples import Inputs
+from ..tasks import Part, Task
+from .fronts.readers import READERS
+from .layout import WARMUP, front_name, graph_model
 
-#: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
-MAX_TEXT_BYTES = 1 << 20
 #: Padded tokens of one call of the graph, which bound the memory of its activations.
 MAX_TOKENS = 1 << 14
 #: Requests that may wait; later ones are refused with UNAVAILABLE rather than kept for ever.
 MAX_QUEUE = 4096
 
-#: What every front answers beside the task's output: name -> (type, dims).
-_SIDE_OUTPUTS: Mapping[str, tuple[int, list[int]]] = {
-    "num_tokens": (pb.TYPE_INT32, [1]),
-    "num_truncated_tokens": (pb.TYPE_INT32, [1]),
+#: What fronts answer beside the graph's outputs: name -> (type, dims, per).
+_ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
+    "num_tokens": (pb.TYPE_INT32, [1], "row"),
+    "num_truncated_tokens": (pb.TYPE_INT32, [1], "row"),
+    "num_masks": (pb.TYPE_INT32, [1], "row"),
+    "answers": (pb.TYPE_STRING, [1], "row"),
+    "tokens": (pb.TYPE_STRING, [-1], "token"),
+    "offsets": (pb.TYPE_INT32, [-1, 2], "token"),
+    "special_tokens_mask": (pb.TYPE_INT32, [-1], "token"),
+}
+#: kind of reader -> those that it gives.
+_OF_READER = {
+    "text": ("num_tokens", "num_truncated_tokens"),
+    "question": ("num_tokens", "answers"),
+    "masked-text": ("num_tokens", "num_truncated_tokens", "num_masks", "answers"),
+    "image": (),
 }
 #: And what clients need besides to join word pieces.
-_WORD_OUTPUTS: Mapping[str, tuple[int, list[int]]] = {
-    "tokens": (pb.TYPE_STRING, [-1]),
-    "offsets": (pb.TYPE_INT32, [-1, 2]),
-    "special_tokens_mask": (pb.TYPE_INT32, [-1]),
-}
+_OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
 #: device -> where the graph's instances run.
 _KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
-_WARMUP_TEXTS = ("short", "long")
 
 
-def client_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
-    """What clients read from the front's config: the JSON of the parameter `hf2triton`."""
-    sides = {name: "token" if dims[0] == -1 else "row" for name, (_, dims) in _sides(checkpoint.task).items()}
+def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocessing: str, name: str) -> dict[str, Any]:
+    """What clients read from the front's config: the JSON of the parameter `hf2triton`. `name`: of the entry."""
+    task = checkpoint.task
     settings: dict[str, Any] = {
         "format": FORMAT,
-        "task": checkpoint.task.name,
+        "task": task.name,
         "family": checkpoint.family.name,
         "precision": graph.precision,
-        "max_length": checkpoint.max_length,
-        "max_text_bytes": MAX_TEXT_BYTES,
-        "outputs": {graph.output: graph.per, **sides},
+        "inputs": READERS[part.reader].inputs,
+        "outputs": {
+            **{output.name: output.per for output in graph.outputs},
+            **{answer: _ANSWERS[answer][2] for answer in _answers(task, part)},
+        },
         "preprocessing": preprocessing,
         "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
         "problem_type": checkpoint.problem_type,
     }
+    if part.modality == "text":
+        settings |= {"max_length": checkpoint.max_length, "max_bytes": MAX_TEXT_BYTES}
+    else:
+        settings |= {"max_bytes": MAX_IMAGE_BYTES}
+    if part.suffix:
+        settings |= {"fronts": {other.modality: front_name(name, other) for other in task.parts}}
+    if checkpoint.logit_scale is not None:
+        settings |= {"logit_scale": checkpoint.logit_scale}
     if checkpoint.pooling is not None:
-        settings |= {"pooling": vars(checkpoint.pooling), "embedding_dim": graph.width}
-    if checkpoint.task.joins_words:
+        settings |= {"pooling": vars(checkpoint.pooling)}
+    embeddings = [output.dims[0] for output in graph.outputs if output.name == "embedding"]
+    if embeddings:
+        settings |= {"embedding_dim": embeddings[0]}
+    if task.joins_words:
         decoder = checkpoint.tokenizer.decoder
         settings |= {
             "decoder": {"prefix": decoder["prefix"], "cleanup": decoder["cleanup"]},
@@ -65,56 +86,84 @@ def client_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
 
 
 def front_config(
-    options: ExportOptions, runner: str, task: Task, graph: Graph, settings: Mapping[str, Any], version: int
+    options: ExportOptions,
+    runner: str,
+    task: Task,
+    part: Part,
+    graph: Graph,
+    settings: Mapping[str, Any],
+    version: int,
+    warmups: Inputs,
 ) -> pb.ModelConfig:
-    """The config of a front that serves `version`; `settings` are the clients'."""
-    config = _config(options.name, "python", options.max_batch_size)
+    """The config of a front that serves `version`; `settings` are the clients', `warmups` what it is warmed up with."""
+    config = _config(front_name(options.name, part), "python", options.max_batch_size)
     config.version_policy.specific.versions.append(version)
-    config.input.add(name="text", data_type=pb.TYPE_STRING, dims=[1])
-    config.output.add(name=graph.output, data_type=pb.TYPE_FP32, dims=_output_dims(graph))
-    for name, (data_type, dims) in _sides(task).items():
-        config.output.add(name=name, data_type=data_type, dims=dims)
+    for name, required in READERS[part.reader].inputs.items():
+        config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
+    for output in graph.outputs:
+        config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
+    for name in _answers(task, part):
+        config.output.add(name=name, data_type=_ANSWERS[name][0], dims=_ANSWERS[name][1])
     _queue(config)
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
     config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
     if runner == "inprocess":
         config.parameters["intra_op_thread_count"].string_value = str(options.threads)
         # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads
-        for name in _WARMUP_TEXTS:
-            warmup = config.model_warmup.add(name=name, batch_size=1)
-            warmup.inputs["text"].CopyFrom(
-                pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=f"{name}_text")
-            )
+        for index in range(len(next(iter(warmups.values())))):
+            warmup = config.model_warmup.add(name=f"sample-{index}", batch_size=1)
+            for name in warmups:
+                warmup.inputs[name].CopyFrom(
+                    pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=f"{index}_{name}")
+                )
     return config
 
 
-def warmup_files(texts: Mapping[str, str]) -> dict[str, bytes]:
+def warmup_files(warmups: Inputs) -> dict[str, bytes]:
     """The files of a front's warm-up: a STRING tensor is each string's length (4 bytes, little-endian) and its bytes."""
-    encoded = {f"{WARMUP}/{name}_text": text.encode() for name, text in texts.items()}
+    encoded = {
+        f"{WARMUP}/{index}_{name}": value.encode() if isinstance(value, str) else value
+        for name, values in warmups.items()
+        for index, value in enumerate(values)
+    }
     return {path: len(data).to_bytes(4, "little") + data for path, data in encoded.items()}
 
 
-def warmup_texts(texts: tuple[str, ...]) -> dict[str, str]:
-    """A short and a long text to warm a front up with."""
-    ordered = sorted(texts, key=len)
-    return dict(zip(_WARMUP_TEXTS, (ordered[len(ordered) // 3], ordered[-1]), strict=True))
+def warmup_inputs(part: Part, inputs: Inputs) -> Inputs:
+    """A short and a long item of real inputs, with a value for each input of the front, as Triton wants it."""
+    column = next(iter(inputs.values()))
+    order = sorted(range(len(column)), key=lambda index: sum(len(values[index]) for values in inputs.values()))
+    chosen = (order[len(order) // 3], order[-1])
+    fill = {"text_pair": "and another text", "parameters": "{}"}
+    return {
+        name: tuple(inputs[name][index] if name in inputs else fill[name] for index in chosen)
+        for name in READERS[part.reader].inputs
+    }
 
 
-def graph_config(options: ExportOptions, graph: Graph) -> pb.ModelConfig:
+def graph_config(options: ExportOptions, part: Part, graph: Graph) -> pb.ModelConfig:
     """The config of `NAME_model`, for the onnxruntime backend; the last two versions stay loaded for fronts that
     are about to switch."""
-    config = _config(graph_model(options.name), "onnxruntime", options.max_batch_size)
+    config = _config(graph_model(front_name(options.name, part)), "onnxruntime", options.max_batch_size)
     config.version_policy.latest.num_versions = 2
-    for name in graph.inputs:
-        config.input.add(name=name, data_type=pb.TYPE_INT64, dims=[-1])
-    config.output.add(name=graph.output, data_type=pb.TYPE_FP32, dims=_output_dims(graph))
+    for value in graph.inputs:
+        config.input.add(name=value.name, data_type=_TYPES[value.dtype], dims=_free(value.dims[1:]))
+    for output in graph.outputs:
+        config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
     _queue(config)
     config.instance_group.add(count=1, kind=_KINDS[options.device])
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
-    for name in graph.inputs:
-        warmup.inputs[name].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_INT64, dims=[8], zero_data=True))
+    for value in graph.inputs:
+        dims = [_WARMUP_SIZE.get(dim, dim) for dim in value.dims[1:]]
+        warmup.inputs[value.name].CopyFrom(
+            pb.ModelWarmup.Input(data_type=_TYPES[value.dtype], dims=dims, zero_data=True)
+        )
     return config
+
+
+_TYPES = {"INT64": pb.TYPE_INT64, "FLOAT": pb.TYPE_FP32}
+_WARMUP_SIZE = {"sequence": 8, "masks": 1}
 
 
 def to_text(config: pb.ModelConfig) -> str:
@@ -122,8 +171,8 @@ def to_text(config: pb.ModelConfig) -> str:
     return text_format.MessageToString(config, as_utf8=True)
 
 
-def _sides(task: Task) -> dict[str, tuple[int, list[int]]]:
-    return {**_SIDE_OUTPUTS, **(_WORD_OUTPUTS if task.joins_words else {})}
+def _answers(task: Task, part: Part) -> tuple[str, ...]:
+    return (*_OF_READER[part.reader], *(_OF_WORDS if task.joins_words else ()))
 
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:
@@ -135,5 +184,9 @@ def _queue(config: pb.ModelConfig) -> None:
     config.dynamic_batching.default_queue_policy.max_queue_size = MAX_QUEUE
 
 
-def _output_dims(graph: Graph) -> list[int]:
-    return [graph.width] if graph.per == "row" else [-1, graph.width]
+def _dims(output: GraphOutput) -> list[int]:
+    return [*([] if output.per == "row" else [-1]), *output.dims]
+
+
+def _free(dims: Sequence[int | str]) -> list[int]:
+    return [dim if isinstance(dim, int) else -1 for dim in dims]

@@ -1,4 +1,4 @@
-"""Puts together the files of an entry: what is written for one export, before any of it reaches a repository."""
+"""Puts together the files of an entry: what is written for each of its fronts, before any of it reaches a repository."""
 
 from __future__ import annotations
 
@@ -15,26 +15,52 @@ from hf2triton_client.baseline import Baseline
 
 from .. import __version__
 from ..artifacts import Checkpoint, ExportOptions, ParityReport, StoredGraph
+from ..baseline import reader_settings
 from ..source import digest_of
+from ..tasks import Part
 from . import config as configs
-from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, graph_model
+from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, front_name, graph_model
 
-FRONT_FILES = ("model.py", "planner.py", "runners.py", "text.py")
+FRONT_FILES = tuple(
+    sorted(
+        path.name
+        for path in resources.files("hf2triton.repository.fronts").iterdir()
+        if path.name.endswith(".py") and path.name != "__init__.py"
+    )
+)
 #: Packages whose version can change what is exported or served.
-_PACKAGES = ("numpy", "onnx", "onnx-ir", "onnxruntime", "onnxscript", "optimum", "tokenizers", "torch", "transformers")
+_PACKAGES = (
+    "numpy",
+    "onnx",
+    "onnx-ir",
+    "onnxruntime",
+    "onnxscript",
+    "optimum",
+    "peft",
+    "pillow",
+    "tokenizers",
+    "torch",
+    "transformers",
+)
 
 
 @dataclass(frozen=True)
 class Draft:
-    """An entry before it has a version. `call_price`: what one more call costs, in tokens."""
+    """One front of an entry before it has a version. `call_price`: what one more call costs, in tokens."""
 
     options: ExportOptions
     runner: str
     checkpoint: Checkpoint
+    part: Part
     stored: StoredGraph
     parity: ParityReport
     baseline: Baseline
     call_price: int
+
+    @property
+    def name(self) -> str:
+        """The name of the front."""
+        return front_name(self.options.name, self.part)
 
 
 @dataclass(frozen=True)
@@ -50,56 +76,53 @@ class ModelFiles:
     versioned: Mapping[str, bytes | Path]
 
 
-def entry_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
-    """The model folders of an entry, the front last, and its manifest. `workspace` holds what must be a file first."""
-    options = draft.options
-    preprocessing = _preprocessing_digest(draft.checkpoint)
-    settings = configs.client_settings(draft.checkpoint, draft.stored.graph, preprocessing)
+def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
+    """The model folders of a front, itself last, and its manifest. `workspace` holds what must be a file first."""
+    options, checkpoint, part, graph = draft.options, draft.checkpoint, draft.part, draft.stored.graph
+    preprocessing = _preprocessing_digest(draft)
+    settings = configs.client_settings(checkpoint, part, graph, preprocessing, options.name)
+    warmups = configs.warmup_inputs(part, draft.baseline.inputs)
     config = configs.to_text(
-        configs.front_config(options, draft.runner, draft.checkpoint.task, draft.stored.graph, settings, version)
+        configs.front_config(options, draft.runner, checkpoint.task, part, graph, settings, version, warmups)
     )
-    about = {**draft.baseline.about, "name": options.name, "version": version, "preprocessing": preprocessing}
-    baseline = workspace / BASELINE
+    about = {**draft.baseline.about, "name": draft.name, "version": version, "preprocessing": preprocessing}
+    baseline = workspace / draft.name / BASELINE
+    baseline.parent.mkdir()
     replace(draft.baseline, about=about).save(baseline)
     code = resources.files("hf2triton.repository.fronts")
     versioned: dict[str, bytes | Path] = {
         **{name: (code / name).read_bytes() for name in FRONT_FILES},
         FRONT: _json(_front_settings(draft, version)),
-        TOKENIZER: draft.checkpoint.tokenizer.definition.encode(),
         CONFIG: config.encode(),
         BASELINE: baseline,
         BASELINE_JSON: baseline.with_suffix(".json"),
     }
+    if part.modality == "text":
+        versioned[TOKENIZER] = checkpoint.tokenizer.definition.encode()
     models = []
     if draft.runner == "bls":
-        graph_config = configs.to_text(configs.graph_config(options, draft.stored.graph))
-        models.append(ModelFiles(graph_model(options.name), graph_config, {}, {GRAPH: draft.stored.path}))
+        graph_config = configs.to_text(configs.graph_config(options, part, graph))
+        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, {GRAPH: draft.stored.path}))
     else:
         versioned[GRAPH] = draft.stored.path
     manifest = _manifest(draft, version, preprocessing, {**versioned, GRAPH: draft.stored.path})
     versioned[MANIFEST] = _json(manifest)
-    warmup = configs.warmup_files(configs.warmup_texts(draft.baseline.texts)) if draft.runner == "inprocess" else {}
-    return [*models, ModelFiles(options.name, config, warmup, versioned)], manifest
+    warmup = configs.warmup_files(warmups) if draft.runner == "inprocess" else {}
+    return [*models, ModelFiles(draft.name, config, warmup, versioned)], manifest
 
 
 def _front_settings(draft: Draft, version: int) -> dict[str, Any]:
     """What the front reads at its start, see `fronts/model.py`."""
-    checkpoint, options = draft.checkpoint, draft.options
-    runner = (
-        {"model": graph_model(options.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
-    )
+    options = draft.options
+    runner = {"model": graph_model(draft.name), "model_version": version} if draft.runner == "bls" else {"graph": GRAPH}
     return {
-        "inputs": list(draft.stored.graph.inputs),
-        "output": draft.stored.graph.output,
-        "per": draft.stored.graph.per,
-        "max_length": checkpoint.max_length,
-        "max_text_bytes": configs.MAX_TEXT_BYTES,
-        "pad_token_id": checkpoint.tokenizer.pad_token_id,
+        "outputs": {output.name: output.per for output in draft.stored.graph.outputs},
+        # tensor cores want multiples of 8; on a CPU they would only be padding
+        "reader": reader_settings(draft.checkpoint, draft.part, round_to=1 if options.device == "cpu" else 8),
         "limits": {
             "call_price": draft.call_price,
             "max_rows": options.max_batch_size,
             "max_tokens": configs.MAX_TOKENS,
-            # tensor cores want multiples of 8; on a CPU they would only be padding
             "round_to": 1 if options.device == "cpu" else 8,
         },
         "runner": runner,
@@ -111,7 +134,7 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
     model = graph.model
     return {
         "format": 1,
-        "name": options.name,
+        "name": draft.name,
         "version": version,
         "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "task": checkpoint.task.name,
@@ -121,6 +144,7 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
             "revision": checkpoint.source.revision,
             "digests": dict(checkpoint.source.digests),
         },
+        "adapter": checkpoint.adapter,
         "graph": {
             "precision": graph.precision,
             "full_precision_nodes": sorted(graph.full_precision) if graph.precision != "fp32" else [],
@@ -142,9 +166,11 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
     }
 
 
-def _preprocessing_digest(checkpoint: Checkpoint) -> str:
-    """Identifies how texts become ids: the tokenizer and the limit."""
-    return _digest(f"{checkpoint.max_length}\n{checkpoint.tokenizer.definition}".encode())
+def _preprocessing_digest(draft: Draft) -> str:
+    """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
+    settings = json.dumps(reader_settings(draft.checkpoint, draft.part), sort_keys=True)
+    definition = draft.checkpoint.tokenizer.definition if draft.part.modality == "text" else ""
+    return _digest(f"{settings}\n{definition}".encode())
 
 
 def _digest(content: bytes | Path) -> str:

@@ -11,6 +11,8 @@ NAME/1/                            everything that belongs to version 1, so that
 NAME/manifest.json  baseline.*     the served version's, again (hard links)
 NAME/warmup/                       the same, where Triton looks for it
 NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
+
+A task with two fronts (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import re
 from pathlib import Path
 
 from ..errors import RepositoryError, UsageError
+from ..tasks import TASKS, Part
 
 CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
     "config.pbtxt",
@@ -46,6 +49,21 @@ def check_name(name: str) -> str:
     return name
 
 
+def front_name(name: str, part: Part) -> str:
+    """The name of the front that serves a part of the entry's task."""
+    return f"{name}{part.suffix}"
+
+
+def fronts_of(repository: Path, name: str) -> list[str]:
+    """The fronts of an entry, or the front itself if that is what is named. Raises RepositoryError."""
+    known = entries(repository)
+    suffixed = [[front_name(name, part) for part in task.parts] for task in TASKS.values() if len(task.parts) > 1]
+    for names in ([name], *suffixed):
+        if set(names) <= set(known):
+            return names
+    raise RepositoryError(f"{repository} has no entry {name!r} (known: {', '.join(known) or 'none'})")
+
+
 def graph_model(name: str) -> str:
     """The name of the model that holds the graph when the front calls it."""
     return f"{name}_model"
@@ -71,8 +89,7 @@ def served_version(repository: Path, name: str) -> int:
     try:
         match = re.search(r"versions:\s*\[?\s*(\d+)", path.read_text(encoding="utf-8"))
     except OSError as error:
-        known = ", ".join(entries(repository)) or "none"
-        raise RepositoryError(f"{repository} has no entry {name!r} (known: {known}): {error}") from error
+        raise RepositoryError(f"{path} cannot be read: {error}") from error
     if match is None:
         raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
     return int(match[1])

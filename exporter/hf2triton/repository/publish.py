@@ -12,14 +12,13 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from ..artifacts import Entry
 from ..errors import RepositoryError
-from .entry import Draft, ModelFiles, entry_files
+from .entry import Draft, ModelFiles, front_files
 from .layout import CONFIG, LINKED, WARMUP, graph_model, versions
 
 _FULL = {
@@ -29,6 +28,8 @@ _FULL = {
 }
 #: Versions of NAME_model that are kept: the one that is served and the one before it.
 KEPT_GRAPHS = 2
+#: Where finished models wait in the staging folder.
+_READY = "ready"
 
 
 def check_repository(repository: Path) -> None:
@@ -42,24 +43,30 @@ def check_repository(repository: Path) -> None:
         tempfile.TemporaryFile(dir=existing).close()
 
 
-def publish(draft: Draft) -> tuple[Entry, dict[str, Any]]:
-    """Writes an entry as the next version of its name; gives it and its manifest. Raises RepositoryError."""
-    repository, name = draft.options.repository, draft.options.name
+def publish(drafts: Sequence[Draft]) -> Entry:
+    """Writes the fronts of an entry as the next version of its name. Raises RepositoryError."""
+    repository = drafts[0].options.repository
+    names = [draft.name for draft in drafts]
     with _errors_named(repository), ExitStack() as undo:
         if not repository.exists():
             repository.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
             undo.callback(_remove_if_empty, repository)
         with _locked(repository), _staging(repository) as staging:
-            version = 1 + max([0, *versions(repository / name), *versions(repository / graph_model(name))])
-            models, manifest = entry_files(draft, version, staging)
+            folders = [repository / name for front in names for name in (front, graph_model(front))]
+            version = 1 + max([0, *(taken for folder in folders for taken in versions(folder))])
+            models, manifests = [], {}
+            for draft in drafts:
+                files, manifests[draft.name] = front_files(draft, version, staging)
+                models += files
             for model in models:
-                _write(model, staging / model.name, version)
+                _write(model, staging / _READY / model.name, version)
             for model in models:
-                _move_in(model.name, staging, repository, version, undo)
+                _move_in(model.name, staging / _READY, repository, version, undo)
             undo.pop_all()
-            _link_served(repository / name, version)
-            _prune(repository / graph_model(name))
-    return Entry(name, version, tuple(repository / model.name for model in reversed(models))), manifest
+            for name in names:
+                _link_served(repository / name, version)
+                _prune(repository / graph_model(name))
+    return Entry(version, tuple(repository / model.name for model in reversed(models)), manifests)
 
 
 def _write(model: ModelFiles, folder: Path, version: int) -> None:

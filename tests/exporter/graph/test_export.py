@@ -1,10 +1,12 @@
 """PyTorch models become graphs: named axes, attention as asked for, equal answers."""
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 import torch
 
+from hf2triton.baseline import items_of, reader_of
 from hf2triton.checkpoint import load_checkpoint
 from hf2triton.errors import UnknownName
 from hf2triton.graph.attention import ATTENTIONS
@@ -13,6 +15,7 @@ from hf2triton.graph.files import save_graph
 from hf2triton.graph.heads import TaskModel
 from hf2triton.graph.passes import clean
 from hf2triton.graph.release import find_release, fit, opset_for
+from hf2triton.samples import parity_inputs
 from hf2triton.source import find_source
 
 from ...conftest import CHECKPOINTS, FAMILIES, asset
@@ -31,43 +34,53 @@ def load():
     return get
 
 
-def make(checkpoint, path, attention="fused", release=None):
+def make(checkpoint, path, attention="fused", release=None, part=None):
     row = find_release(release)
-    graph = fit(clean(export_graph(checkpoint, attention, opset_for(row))), row)
+    part = part or checkpoint.task.parts[0]
+    graph = fit(clean(export_graph(checkpoint, part, attention, opset_for(row))), row)
     save_graph(graph.model, path)
     return graph
 
 
-def feeds(checkpoint, mask):
-    ids = torch.randint(5, 1000, mask.shape, generator=torch.Generator().manual_seed(0)) * mask
-    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": torch.zeros_like(ids)}
-    return {name: known[name] for name in checkpoint.family.inputs}
-
-
-def largest_difference(checkpoint, path, mask):
-    """Over the rows' own tokens for outputs per token, over everything otherwise."""
-    inputs = feeds(checkpoint, mask)
+def largest_difference(checkpoint, path, feeds, part=None):
+    """Between the outputs of PyTorch and of the stored graph, whose padding is wrong in the same way."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    [output] = session.run(None, {name: tensor.numpy() for name, tensor in inputs.items()})
     with torch.inference_mode():
-        expected = TaskModel(checkpoint)(*inputs.values())
-    gap = (expected - torch.tensor(output)).abs()
-    return (gap[mask.bool()] if checkpoint.task.per == "token" else gap).max().item()
+        module = TaskModel(checkpoint, part or checkpoint.task.parts[0])
+        expected = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.inputs))
+    actual = session.run(list(module.outputs), dict(feeds))
+    mask = feeds.get("attention_mask")
+    gaps = []
+    for one, other in zip(expected, actual, strict=True):
+        gap = np.abs(one.numpy() - other)
+        per_token = mask is not None and gap.shape[:2] == mask.shape
+        gaps.append((gap[mask.astype(bool)] if per_token else gap).max())
+    return max(gaps)
 
 
-RIGHT = torch.tensor([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]])
-LEFT = RIGHT.flip(1)
+def of_mask(checkpoint, mask):
+    """Random ids under a mask."""
+    ids = np.random.default_rng(0).integers(5, 1000, mask.shape) * mask
+    known = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+    return {name: known[name] for name in checkpoint.family.inputs["text"]}
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize("task", CHECKPOINTS)
+RIGHT = np.array([[1, 1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0, 0]])
+LEFT = RIGHT[:, ::-1].copy()
+
+
+@pytest.mark.parametrize(("family", "task"), CHECKPOINTS)
 @pytest.mark.parametrize("attention", ATTENTIONS)
 def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attention):
-    """Every family, task and attention equals PyTorch, for padded rows and for a single token."""
+    """Every family, task and attention equals PyTorch, for padded rows, for a single one and for the longest."""
     checkpoint = load(family, task)
-    make(checkpoint, tmp_path / "model.onnx", attention)
-    for mask in (RIGHT, torch.ones(1, 1, dtype=torch.int64), torch.ones(4, checkpoint.max_length, dtype=torch.int64)):
-        assert largest_difference(checkpoint, tmp_path / "model.onnx", mask) < 2e-5
+    for part in checkpoint.task.parts:
+        make(checkpoint, tmp_path / "model.onnx", attention, part=part)
+        reader = reader_of(checkpoint, part)
+        rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+        longest = max(rows, key=reader.length)
+        for own in (rows[:5], [rows[0]], [longest, rows[0], longest]):
+            assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(own), part) < 5e-5
 
 
 @pytest.mark.parametrize("attention", ["fused-any-mask", "standard"])
@@ -75,7 +88,7 @@ def test_any_mask_may_be_padded_on_the_left(load, tmp_path, attention):
     """Where the mask is kept in two dimensions, callers may mask what they like."""
     checkpoint = load("distilbert", "token-classification")
     make(checkpoint, tmp_path / "model.onnx", attention)
-    assert largest_difference(checkpoint, tmp_path / "model.onnx", LEFT) < 2e-5
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", of_mask(checkpoint, LEFT)) < 2e-5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -85,6 +98,21 @@ def test_attention_is_one_node_a_layer(load, tmp_path, family):
     ops = [node.op_type for node in graph.model.graph]
     assert ops.count("MultiHeadAttention") == 2
     assert not {"Softmax", "Reshape", "Transpose"} & set(ops)
+
+
+@pytest.mark.parametrize(
+    ("family", "task"), [("vit", "image-classification"), ("clip", "zero-shot-image-classification")]
+)
+def test_attention_of_towers(load, tmp_path, family, task):
+    """Images have no mask; CLIP's text tower looks back alone."""
+    checkpoint = load(family, task)
+    for part in checkpoint.task.parts:
+        graph = make(checkpoint, tmp_path / "model.onnx", part=part)
+        nodes = [node for node in graph.model.graph if node.op_type == "MultiHeadAttention"]
+        assert nodes
+        for node in nodes:
+            assert (len(node.inputs) > 4 and node.inputs[4] is not None) == (part.modality == "text")
+            assert ("unidirectional" in node.attributes) == (part.modality == "text")
 
 
 def test_standard_attention_needs_no_contrib_ops(load, tmp_path):
@@ -103,7 +131,7 @@ def test_a_graph_fits_its_release(load, tmp_path, release, opset, ir_version):
     model = onnx.load(tmp_path / "model.onnx")
     assert model.ir_version == ir_version
     assert {entry.domain: entry.version for entry in model.opset_import} == {"": opset, "com.microsoft": 1}
-    assert largest_difference(checkpoint, tmp_path / "model.onnx", RIGHT) < 2e-5
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", of_mask(checkpoint, RIGHT)) < 2e-5
 
 
 def test_axes_are_named(load, tmp_path):
@@ -132,4 +160,5 @@ def test_the_same_checkpoint_gives_the_same_bytes(load, tmp_path):
 def test_an_unknown_attention_lists_the_known(load):
     """The error lists the attentions there are."""
     with pytest.raises(UnknownName, match="fused, fused-any-mask, standard"):
-        export_graph(load("bert", "text-classification"), "flash", 20)
+        checkpoint = load("bert", "text-classification")
+        export_graph(checkpoint, checkpoint.task.parts[0], "flash", 20)

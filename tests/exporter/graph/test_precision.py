@@ -7,7 +7,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hf2triton.artifacts import Graph
+from hf2triton.artifacts import Graph, GraphInput, GraphOutput
 from hf2triton.errors import UnknownName
 from hf2triton.graph.files import save_graph
 from hf2triton.graph.precision import rounded_twin, weight_bytes, with_precision
@@ -21,9 +21,9 @@ def make_graph(nodes, weights, full_precision=(), ids=False):
     graph = helper.make_graph(nodes, "g", [x], [y], tensors)
     model = onnx.shape_inference.infer_shapes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)]))
     model.ir_version = 10
-    return Graph(
-        ir.serde.deserialize_model(model), ("x",), "y", "row", 64, "standard", "fp32", frozenset(full_precision)
-    )
+    inputs = (GraphInput("x", "INT64" if ids else "FLOAT", ("batch", 64)),)
+    outputs = (GraphOutput("y", "row", (64,)),)
+    return Graph(ir.serde.deserialize_model(model), inputs, outputs, "standard", "fp32", frozenset(full_precision))
 
 
 def overflowing(**options):

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.planner import TOGETHER, Limits, cost, plan, schedule, share_out
+from hf2triton.repository.fronts.planner import TOGETHER, Limits, busiest, cost, plan, schedule
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 limits = st.builds(
@@ -66,37 +66,34 @@ def test_nothing_to_plan():
 
 @given(lengths, limits, st.integers(1, 6))
 def test_a_schedule_runs_every_row_once(rows, limit, workers):
-    """Whatever is shared out, each row is in one group, each group with one worker, and the limits are kept."""
+    """However the calls are run, each row is in one of them, the limits are kept, and the dearest calls come first."""
     work = schedule(rows, limit, workers)
     assert sorted(index for group in work.groups for index in group) == list(range(len(rows)))
     assert all(len(group) <= limit.max_rows for group in work.groups)
-    if work.shares is not None:
-        assert len(work.shares) == workers
-        assert sorted(index for share in work.shares for index in share) == list(range(len(work.groups)))
+    if work.side_by_side:
+        costs = [cost([group], rows, limit) for group in work.groups]
+        assert costs == sorted(costs, reverse=True)
 
 
 @given(lengths, limits, st.integers(1, 6))
-def test_sharing_out_is_never_slower_by_estimate(rows, limit, workers):
-    """Calls run side by side only where the busiest worker is done before all threads together would be."""
+def test_side_by_side_is_never_slower_by_estimate(rows, limit, workers):
+    """Calls run side by side only where the busiest thread is done before all threads together would be."""
     work = schedule(rows, limit, workers)
-    if work.shares is not None:
+    if work.side_by_side:
         costs = [cost([group], rows, limit) for group in work.groups]
-        busiest = max(sum(costs[index] for index in share) for share in work.shares)
-        assert busiest < cost(plan(rows, limit), rows, limit) / (workers * TOGETHER)
+        assert busiest(costs, workers) < cost(plan(rows, limit), rows, limit) / (workers * TOGETHER)
 
 
 def test_a_lone_text_gets_all_threads():
     """One row, or one far longer than the others, is not left to a single thread."""
     limit = Limits(8, 64, 10**5)
-    assert schedule([100], limit, 2).shares is None
-    assert schedule([250, 4], limit, 2).shares is None
-    assert schedule([50, 48, 52, 49], limit, 2).shares is not None
+    assert not schedule([100], limit, 2).side_by_side
+    assert not schedule([250, 4], limit, 2).side_by_side
+    assert schedule([50, 48, 52, 49], limit, 2).side_by_side
 
 
 @given(st.lists(st.integers(1, 100), min_size=1), st.integers(1, 8))
-def test_shares_hold_every_call_once(costs, workers):
-    """The longest-first rule leaves nothing out and no worker has more than the mean load and one call."""
-    shares = share_out(costs, workers)
-    assert sorted(index for share in shares for index in share) == list(range(len(costs)))
-    busiest = max(sum(costs[index] for index in share) for share in shares)
-    assert busiest <= max(costs) + sum(costs) / workers
+def test_no_thread_has_much_more_than_its_part(costs, workers):
+    """The busiest thread has at least the mean load, and at most one call more than it."""
+    load = busiest(sorted(costs, reverse=True), workers)
+    assert sum(costs) / workers <= load <= max(costs) + sum(costs) / workers

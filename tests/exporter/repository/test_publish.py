@@ -32,10 +32,10 @@ def draft(tmp_path_factory):
 
     kept = {}
 
-    def keep(draft):
+    def keep(drafts):
+        [draft] = drafts
         path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
         kept["draft"] = replace(draft, stored=replace(draft.stored, path=path))
-        return None, {}
 
     folder = tmp_path_factory.mktemp("draft")
     original, module.publish = module.publish, keep
@@ -61,8 +61,8 @@ def repository(tmp_path):
 def test_versions_count_up(draft, repository, runner):
     """A second export of a name becomes version 2 and is served; version 1 stays for rolling back."""
     for expected in (1, 2, 3):
-        entry, manifest = publish(draft(repository, runner))
-        assert (entry.version, manifest["version"]) == (expected, expected)
+        entry = publish([draft(repository, runner)])
+        assert (entry.version, entry.manifests["model"]["version"]) == (expected, expected)
         assert served_version(repository, "model") == expected
     assert versions(repository / "model") == [1, 2, 3]
     if runner == "bls":
@@ -72,8 +72,8 @@ def test_versions_count_up(draft, repository, runner):
 
 def test_the_served_version_shows_beside_the_config(draft, repository):
     """manifest.json and the baseline beside config.pbtxt are the served version's."""
-    publish(draft(repository))
-    publish(draft(repository))
+    publish([draft(repository)])
+    publish([draft(repository)])
     for name in LINKED:
         assert (repository / "model" / name).read_bytes() == (repository / "model" / "2" / name).read_bytes()
     assert json.loads((repository / "model" / MANIFEST).read_text())["version"] == 2
@@ -83,7 +83,7 @@ def test_the_manifest_tells_what_was_done(draft, repository):
     """It names the source with its digests, the packages, the parity and the digest of each file."""
     import hashlib
 
-    publish(draft(repository))
+    publish([draft(repository)])
     folder = repository / "model" / "1"
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["source"]["digests"]["model.safetensors"].startswith("sha256:")
@@ -98,7 +98,7 @@ def test_nothing_is_left_beside_the_repository(draft, repository):
     """The staging folder goes, also those of publishers that were killed."""
     left = repository.parent / f".{repository.name}.staging-old"
     left.mkdir(parents=True)
-    publish(draft(repository))
+    publish([draft(repository)])
     assert [path.name for path in repository.parent.iterdir()] == [repository.name]
 
 
@@ -126,17 +126,17 @@ def calls_of(monkeypatch, fail_at, error):
 def test_an_error_at_any_step_changes_nothing_before_the_switch(draft, repository, runner, existing):
     """Whatever step fails, the repository is as it was, or the new version is complete and served."""
     if existing:
-        publish(draft(repository, runner))
+        publish([draft(repository, runner)])
     before = snapshot(repository)
     with pytest.MonkeyPatch.context() as patch:
         steps = calls_of(patch, 0, None)
-        publish(draft(repository, runner))
+        publish([draft(repository, runner)])
         total = steps()
     assert total > 5
     for step in range(1, total + 1):
         shutil.rmtree(repository, ignore_errors=True)
         if existing:
-            publish(draft(repository, runner))
+            publish([draft(repository, runner)])
             before = snapshot(repository)
         with pytest.MonkeyPatch.context() as patch:
             calls_of(patch, step, OSError(errno.ENOSPC, "No space left on device"))
@@ -150,7 +150,7 @@ def test_an_error_at_any_step_changes_nothing_before_the_switch(draft, repositor
 def attempt(draft):
     """Publishes; gives what it failed with."""
     try:
-        publish(draft)
+        publish([draft])
     except RepositoryError as error:
         return str(error)
     return None
@@ -172,13 +172,13 @@ for name in {steps!r}:
     setattr(os, name, wrap(getattr(os, name)))
 from hf2triton.repository import publish
 from hf2triton.repository.entry import ModelFiles
-def entry_files(draft, version, staging):
+def front_files(draft, version, staging):
     contents = {{name: str(version).encode() for name in {files!r}}}
     return [ModelFiles(name, f"versions: {{version}}", {{}}, contents) for name in ("model_model", "model")], {{}}
-publish.entry_files = entry_files
+publish.front_files = front_files
 class Options: repository, name = Path(sys.argv[2]), "model"
-class Draft: options = Options
-publish.publish(Draft)
+class Draft: options, name = Options, "model"
+publish.publish([Draft])
 print(count)
 """
 
@@ -220,6 +220,6 @@ def test_publishers_exclude_each_other(draft, repository):
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: publish(draft(repository)), range(4)))
-    assert sorted(entry.version for entry, _ in results) == [1, 2, 3, 4]
+        results = list(pool.map(lambda _: publish([draft(repository)]), range(4)))
+    assert sorted(entry.version for entry in results) == [1, 2, 3, 4]
     assert served_version(repository, "model") == 4

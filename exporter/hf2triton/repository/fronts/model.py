@@ -1,7 +1,7 @@
-"""The front of a text model: texts in, the task's tensors out.
+"""The front of a model: texts or images in, the task's tensors out.
 
-Triton's dynamic batcher hands over what has queued up, whatever the texts' lengths (each is a STRING [1]). They are
-tokenized together, cut into calls of similar length, run, and answered in the order of arrival. A request that is
+Triton's dynamic batcher hands over what has queued up, whatever the texts' lengths (each is a STRING [1]). The requests
+are read together, cut into calls of similar length, run, and answered in the order of arrival. A request that is
 malformed fails alone; when a call fails, only the requests in it do.
 """
 
@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton
-from tokenizers import Encoding, Tokenizer
 
 from .planner import Limits, schedule
+from .readers import Item, make_reader
 from .runners import make_runner
-from .text import TextEncoder, truncated
 
 
 class TritonPythonModel:
@@ -25,105 +25,107 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         folder = os.path.join(args["model_repository"], args["model_version"])
-        with open(os.path.join(folder, "front.json"), encoding="utf-8") as file:
-            settings = json.load(file)
+        settings = json.loads(_read(folder, "front.json"))
         parameters = json.loads(args["model_config"]).get("parameters", {})
         threads = int(parameters.get("intra_op_thread_count", {}).get("string_value") or 0)
-        self.max_bytes = settings["max_text_bytes"]
-        self.output, self.per_token = settings["output"], settings["per"] == "token"
+        self.outputs: Mapping[str, str] = settings["outputs"]
         self.limits = Limits(**settings["limits"])
-        self.encoder = TextEncoder(
-            Tokenizer.from_file(os.path.join(folder, "tokenizer.json")),
-            settings["max_length"],
-            settings["pad_token_id"],
-            settings["inputs"],
-            self.limits.round_to,
-        )
+        self.reader = make_reader(settings["reader"], _read(folder, "tokenizer.json"))
+        self.answers = self.reader.answers()
         self.runner = make_runner(settings["runner"], folder, threads)
 
     def execute(self, requests: list) -> list:
-        texts: list[str] = []
-        spans: list[tuple[int, int] | None] = []
+        values: list[Any] = []
+        spans: dict[int, slice] = {}
         responses: list = [None] * len(requests)
         for index, request in enumerate(requests):
             try:
-                own = self._texts(request)
+                own = self.reader.values(self._inputs(request))
             except ValueError as error:
-                spans.append(None)
-                responses[index] = _failure(str(error), triton.TritonError.INVALID_ARG)
+                responses[index] = _failure(error, triton.TritonError.INVALID_ARG)
                 continue
-            spans.append((len(texts), len(texts) + len(own)))
-            texts += own
-        with_offsets = any("offsets" in request.requested_output_names() for request in requests)
-        rows = self.encoder.encode(texts, with_offsets) if texts else []
-        answers, failures = self._run(rows)
-        for index, span in enumerate(spans):
-            if span is None:
-                continue
-            failed = [failures[row] for row in range(*span) if row in failures]
-            responses[index] = (
-                _failure(failed[0], triton.TritonError.INTERNAL)
-                if failed
-                else self._respond(requests[index], rows[slice(*span)], answers[slice(*span)])
-            )
+            spans[index] = slice(len(values), len(values) + len(own))
+            values += own
+        wanted = {name for request in requests for name in request.requested_output_names()}
+        items = self.reader.items(values, wanted) if values else []
+        outputs = self._run(items, self._needed(wanted))
+        for index, span in spans.items():
+            responses[index] = self._respond(requests[index], items[span], outputs[span])
         return responses
 
-    def _texts(self, request: triton.InferenceRequest) -> list[str]:
-        """The texts of a request. Raises ValueError."""
-        texts = []
-        for index, value in enumerate(triton.get_input_tensor_by_name(request, "text").as_numpy().ravel()):
-            if len(value) > self.max_bytes:
-                raise ValueError(f"text {index} has {len(value):,} bytes; at most {self.max_bytes:,} are taken")
-            try:
-                texts.append(value.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"text {index} is not UTF-8: {error}") from None
-        return texts
+    def _inputs(self, request: triton.InferenceRequest) -> dict[str, np.ndarray]:
+        tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.reader.inputs}
+        return {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
 
-    def _run(self, rows: Sequence[Encoding]) -> tuple[list, dict[int, str]]:
-        """Each row's output, without padding, and the errors of the rows whose call failed."""
-        answers: list = [None] * len(rows)
-        failures: dict[int, str] = {}
-        work = schedule([len(row) for row in rows], self.limits, self.runner.workers)
-        calls = [self.encoder.feeds([rows[index] for index in group]) for group in work.groups]
-        outputs = self.runner.run(self.output, calls, work.shares)
-        for group, output in zip(work.groups, outputs, strict=True):
-            if isinstance(output, Exception):
-                failures |= dict.fromkeys(group, f"the graph failed: {output}")
-                continue
+    def _needed(self, wanted: set[str]) -> list[str]:
+        """The graph's outputs that the outputs asked for are, or are made of."""
+        sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
+        return [name for name in self.outputs if name in sources]
+
+    def _run(self, items: Sequence[Item | ValueError], needed: list[str]) -> list[dict[str, list] | Exception]:
+        """For each item its rows' outputs, without padding, or the error that it or its call ended in."""
+        rows = [(index, row) for index, item in enumerate(items) if isinstance(item, Item) for row in item.rows]
+        results: list[Any] = [{name: [] for name in needed} if isinstance(item, Item) else item for item in items]
+        if not rows or not needed:
+            return results
+        work = schedule([self.reader.length(row) for _, row in rows], self.limits, self.runner.workers)
+        calls = [self.reader.feeds([rows[index][1] for index in group]) for group in work.groups]
+        arrays: list[Any] = [None] * len(rows)
+        for group, output in zip(work.groups, self.runner.run(needed, calls, work.side_by_side), strict=True):
             for position, index in enumerate(group):
-                answers[index] = output[position, : len(rows[index])] if self.per_token else output[position]
-        return answers, failures
+                arrays[index] = output if isinstance(output, Exception) else [array[position] for array in output]
+        # in the order of the rows, so that an item's windows stay in theirs
+        for (index, row), own in zip(rows, arrays, strict=True):
+            if isinstance(own, Exception):
+                results[index] = own
+            elif not isinstance(results[index], Exception):
+                for name, array in zip(needed, own, strict=True):
+                    results[index][name].append(array[: self.reader.extent(row, self.outputs[name])])
+        return results
 
     def _respond(
-        self, request: triton.InferenceRequest, rows: list[Encoding], answers: list
+        self, request: triton.InferenceRequest, items: Sequence[Item], outputs: Sequence[Any]
     ) -> triton.InferenceResponse:
-        """The outputs that the request asked for; those per token are padded with zeros to its longest row."""
-        make = {
-            self.output: lambda: _padded(answers) if self.per_token else np.stack(answers),
-            "num_tokens": lambda: np.array([[len(row)] for row in rows], dtype=np.int32),
-            "num_truncated_tokens": lambda: np.array([[truncated(row)] for row in rows], dtype=np.int32),
-            "tokens": lambda: _padded([_strings(row.tokens) for row in rows], b""),
-            "offsets": lambda: _padded([np.array(row.offsets, dtype=np.int32) for row in rows]),
-            "special_tokens_mask": lambda: _padded([np.array(row.special_tokens_mask, dtype=np.int32) for row in rows]),
-        }
+        """The outputs that the request asked for, or the first error of its items."""
+        for position, result in enumerate(outputs):
+            if isinstance(result, ValueError):
+                return _failure(f"input {position}: {result}", triton.TritonError.INVALID_ARG)
+            if isinstance(result, Exception):
+                return _failure(f"the graph failed: {result}", triton.TritonError.INTERNAL)
         return triton.InferenceResponse(
-            [triton.Tensor(name, make[name]()) for name in request.requested_output_names()]
+            [
+                triton.Tensor(name, _stacked([self._tensor(name, *pair) for pair in zip(items, outputs, strict=True)]))
+                for name in request.requested_output_names()
+            ]
         )
 
-
-def _strings(values: Sequence[str]) -> np.ndarray:
-    return np.array([value.encode("utf-8") for value in values], dtype=np.object_)
-
-
-def _padded(rows: Sequence[np.ndarray], fill: object = 0) -> np.ndarray:
-    """Rows `[tokens, …]` of different lengths as one array `[rows, longest, …]`."""
-    longest = max(len(row) for row in rows)
-    array = np.full((len(rows), longest, *rows[0].shape[1:]), fill, dtype=rows[0].dtype)
-    for index, row in enumerate(rows):
-        array[index, : len(row)] = row
-    return array
+    def _tensor(self, name: str, item: Item, outputs: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+        """One output of one item, without the batch dimension."""
+        if name in self.answers:
+            return self.answers[name](item, outputs)
+        rows = outputs[name]
+        return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
-def _failure(message: str, code: int) -> triton.InferenceResponse:
-    return triton.InferenceResponse(error=triton.TritonError(message, code))
+def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """Arrays `[n, …]` as one `[rows, longest n, …]`; the shorter are filled up with zeros or empty strings."""
+    if len({array.shape for array in arrays}) == 1:
+        return np.stack(arrays)
+    longest = max(len(array) for array in arrays)
+    fill = b"" if arrays[0].dtype == np.object_ else 0
+    stacked = np.full((len(arrays), longest, *arrays[0].shape[1:]), fill, dtype=arrays[0].dtype)
+    for index, array in enumerate(arrays):
+        stacked[index, : len(array)] = array
+    return stacked
+
+
+def _read(folder: str, name: str) -> str | None:
+    try:
+        with open(os.path.join(folder, name), encoding="utf-8") as file:
+            return file.read()
+    except FileNotFoundError:  # fronts of images have no tokenizer
+        return None
+
+
+def _failure(error: object, code: int) -> triton.InferenceResponse:
+    return triton.InferenceResponse(error=triton.TritonError(str(error), code))

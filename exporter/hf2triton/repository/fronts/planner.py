@@ -55,11 +55,11 @@ def cost(groups: Sequence[Sequence[int]], lengths: Sequence[int], limits: Limits
 
 @dataclass(frozen=True)
 class Schedule:
-    """Groups of rows, and `shares`: the groups of each worker, one thread to a call. Without shares the groups are run
-    one after another, with all threads to a call."""
+    """Groups of rows, the dearest first. `side_by_side`: one thread to a call, and whichever thread is free takes the next
+    group; otherwise they run one after another, with all threads to a call."""
 
     groups: list[list[int]]
-    shares: list[list[int]] | None
+    side_by_side: bool
 
 
 #: What all threads together make of one call, as a share of what they make of one call each: they wait for each other
@@ -72,29 +72,29 @@ def schedule(lengths: Sequence[int], limits: Limits, workers: int) -> Schedule:
 
     Tries plans with calls of different sizes; small ones cost more in sum and are easier to share out evenly.
     """
-    best, least = Schedule(plan(lengths, limits), None), float("inf")
+    groups = plan(lengths, limits)
+    best = Schedule(groups, False)
     if workers > 1 and lengths:
-        least = cost(best.groups, lengths, limits) / (workers * TOGETHER)
+        least = cost(groups, lengths, limits) / (workers * TOGETHER)
         sizes = {max(1, -(-len(lengths) // (workers * parts))) for parts in (1, 2, 4)} | {limits.max_rows}
         for max_rows in sorted(sizes):
             groups = plan(lengths, replace(limits, max_rows=min(max_rows, limits.max_rows)))
-            costs = [cost([group], lengths, limits) for group in groups]
-            shares = share_out(costs, workers)
-            longest = max(sum(costs[index] for index in share) for share in shares)
+            priced = sorted(((cost([group], lengths, limits), group) for group in groups), reverse=True)
+            longest = busiest([price for price, _ in priced], workers)
             if longest < least:
-                best, least = Schedule(groups, shares), longest
+                best, least = Schedule([group for _, group in priced], True), longest
     return best
 
 
-def share_out(costs: Sequence[float], workers: int) -> list[list[int]]:
-    """Indices into `costs` for each worker, the dearest first to whoever has least (Graham's LPT rule)."""
-    shares: list[list[int]] = [[] for _ in range(workers)]
+def busiest(costs: Sequence[float], workers: int) -> float:
+    """The load of the busiest of `workers` that take these costs in their order, each as soon as it is free.
+
+    Sorted from the dearest, that is Graham's LPT rule.
+    """
     loads = [0.0] * workers
-    for index in sorted(range(len(costs)), key=lambda index: -costs[index]):
-        lightest = loads.index(min(loads))
-        shares[lightest].append(index)
-        loads[lightest] += costs[index]
-    return shares
+    for one in costs:
+        loads[loads.index(min(loads))] += one
+    return max(loads)
 
 
 def _round_up(length: int, multiple: int) -> int:

@@ -1,6 +1,6 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-A runner takes the inputs of several calls and gives for each its output, or the error it ended in.
+A runner takes the inputs of several calls and gives for each its outputs, or the error it ended in.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 Feeds = Mapping[str, np.ndarray]
-#: The calls of each worker; None: one after another.
-Shares = Sequence[Sequence[int]] | None
+#: The outputs that were asked for, in that order.
+Arrays = list[np.ndarray]
 
 
 class InProcess:
@@ -31,17 +31,11 @@ class InProcess:
         self._narrow = open_session(path, 1) if self.workers > 1 else self._wide
         self._pool = ThreadPoolExecutor(self.workers)
 
-    def run(self, output: str, calls: Sequence[Feeds], shares: Shares) -> list[np.ndarray | Exception]:
-        if shares is None:
-            return [_result(self._wide, output, feeds) for feeds in calls]
-        results: list[Any] = [None] * len(calls)
-
-        def work(share: Sequence[int]) -> None:
-            for index in share:
-                results[index] = _result(self._narrow, output, calls[index])
-
-        list(self._pool.map(work, shares))
-        return results
+    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Arrays | Exception]:
+        if not side_by_side:
+            return [_result(self._wide, outputs, feeds) for feeds in calls]
+        # whoever is free takes the next call: cores are shared with Triton and its clients, so none can be sure of one
+        return list(self._pool.map(lambda feeds: _result(self._narrow, outputs, feeds), calls))
 
 
 class Bls:
@@ -53,22 +47,22 @@ class Bls:
         self._name = name
         self._version = version
 
-    def run(self, output: str, calls: Sequence[Feeds], shares: Shares) -> list[np.ndarray | Exception]:
+    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Arrays | Exception]:
         import triton_python_backend_utils as triton
 
-        results: list[np.ndarray | Exception] = []
+        results: list[Arrays | Exception] = []
         for feeds in calls:
             answer = triton.InferenceRequest(
                 model_name=self._name,
                 model_version=self._version,
-                requested_output_names=[output],
+                requested_output_names=list(outputs),
                 inputs=[triton.Tensor(name, array) for name, array in feeds.items()],
             ).exec()
             failed = answer.has_error()
             results.append(
                 RuntimeError(answer.error().message())
                 if failed
-                else triton.get_output_tensor_by_name(answer, output).as_numpy()
+                else [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
             )
         return results
 
@@ -92,8 +86,8 @@ def open_session(path: str, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _result(session: Any, output: str, feeds: Feeds) -> np.ndarray | Exception:
+def _result(session: Any, outputs: Sequence[str], feeds: Feeds) -> Arrays | Exception:
     try:
-        return session.run([output], dict(feeds))[0]
+        return session.run(list(outputs), dict(feeds))
     except Exception as error:  # onnxruntime's errors have no common base but Exception
         return error

@@ -10,15 +10,23 @@ from tokenizers import Encoding, Tokenizer
 
 
 class TextEncoder:
-    """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`."""
+    """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`,
+    and cuts on `truncation_side`."""
 
     def __init__(
-        self, tokenizer: Tokenizer, max_length: int, pad_token_id: int, inputs: Sequence[str], round_to: int = 1
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        pad_token_id: int,
+        inputs: Sequence[str],
+        round_to: int = 1,
+        truncation_side: str = "right",
     ) -> None:
         tokenizer.no_padding()
-        tokenizer.enable_truncation(max_length)
         self._tokenizer = tokenizer
+        self._side = truncation_side
         self.max_length = max_length
+        self._cut()
         self._round_to = round_to
         columns = {
             "input_ids": (lambda row: row.ids, pad_token_id),
@@ -27,10 +35,24 @@ class TextEncoder:
         }
         self._columns: Mapping[str, Any] = {name: columns[name] for name in inputs}
 
-    def encode(self, texts: Sequence[str], with_offsets: bool = False) -> list[Encoding]:
-        """Encodings with special tokens, cut to the limit; offsets count characters and cost extra."""
+    def encode(self, texts: Sequence[str | tuple[str, str]], with_offsets: bool = False) -> list[Encoding]:
+        """Encodings of texts and pairs with special tokens, cut to the limit; offsets count characters and cost extra."""
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
         return encode(list(texts))
+
+    def truncated(self, row: Encoding, text: str | tuple[str, str]) -> int:
+        """The number of tokens that the limit cut off a row, which was made of `text`."""
+        if not row.overflowing:
+            return 0
+        self._tokenizer.no_truncation()
+        try:
+            [whole] = self._tokenizer.encode_batch_fast([text])
+        finally:
+            self._cut()
+        return len(whole) - len(row)
+
+    def _cut(self) -> None:
+        self._tokenizer.enable_truncation(self.max_length, direction=self._side)
 
     def feeds(self, rows: Sequence[Encoding], extra: int = 0) -> dict[str, np.ndarray]:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
@@ -43,8 +65,3 @@ class TextEncoder:
                 array[index, : len(row)] = values_of(row)
             feeds[name] = array
         return feeds
-
-
-def truncated(row: Encoding) -> int:
-    """The number of tokens, special ones not counted, that the limit cut off a row."""
-    return sum(part.special_tokens_mask.count(0) for part in row.overflowing)

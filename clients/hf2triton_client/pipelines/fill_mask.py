@@ -1,0 +1,40 @@
+"""fill-mask: the likeliest tokens in the place of a mask."""
+
+from __future__ import annotations
+
+import json
+from collections import ChainMap
+from typing import Any
+
+from ..errors import InputError
+from ..served_model import Row
+from .base import Call, Results, TaskPipeline, positive, texts_of
+
+
+class FillMask(TaskPipeline):
+    """The likeliest tokens for the mask of a text, best first: dicts with `score`, `token` (its id), `token_str` and
+    `sequence` (the text with it). A text with several masks gives a list for each.
+
+    Options, as in transformers: `top_k` (default 5) and `targets` (a string or a list: the tokens to choose among).
+    """
+
+    task = "fill-mask"
+    options = frozenset({"top_k", "targets"})
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
+        texts = texts_of(inputs)
+        targets = options.get("targets")
+        if isinstance(targets, str):
+            targets = [targets]
+        if targets is not None and not targets:
+            raise InputError("targets is empty")
+        given = {"top_k": positive(options, "top_k"), "targets": targets and texts_of(targets)}
+        parameters = json.dumps({name: value for name, value in given.items() if value is not None})
+
+        def finish(rows: list[Row]) -> Any:
+            values = [json.loads(row["answers"][0]) for row in rows]
+            # transformers unwraps a list of one
+            return Results(values[0] if len(values) == 1 else values, rows)
+
+        asked = {"text": texts, "parameters": [parameters] * len(texts)}
+        return Call([self.ask(asked, ["answers"], options)], finish)

@@ -1,0 +1,58 @@
+"""image-feature-extraction: the hidden states of an image's patches, or one vector for the image."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..images import images_of
+from ..served_model import Row
+from .base import IMAGES, Call, Results, TaskPipeline
+
+
+class ImageFeatureExtraction(TaskPipeline):
+    """Features of images: nested lists of shape `[1, 1 + patches, hidden_size]` for an image, a list of those for a list.
+
+    Options, as in transformers: `pool` (the pooling layer's output, `[1, hidden_size]`), `return_tensors` (numpy arrays,
+    float32, in place of lists) and `timeout`. `encode` gives the embedding of the [CLS] token, which most searches want.
+    """
+
+    task = "image-feature-extraction"
+    options = frozenset({"pool", "return_tensors", "timeout"})
+    batch_size = IMAGES
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
+        images, single = images_of(inputs, options.get("timeout"))
+        output = "pooler_output" if options.get("pool") else "last_hidden_state"
+        self._require(output)
+        as_tensors = options.get("return_tensors", False)
+
+        def finish(rows: list[Row]) -> Any:
+            features = [row[output][None] for row in rows]
+            if as_tensors:
+                return features[0] if single else features
+            values = [array.tolist() for array in features]
+            return Results(values[0] if single else values, rows)
+
+        return Call([self.ask({"image": images}, [output], options)], finish)
+
+    def encode(self, images: Any, *, pool: bool = False, batch_size: int | None = None) -> Any:
+        """Embeddings: float32 `[hidden_size]` for an image, `[n, hidden_size]` for a list. The state of the [CLS] token,
+        or with `pool` the pooling layer's output. A coroutine for asyncio pipelines. Raises InputError."""
+        output = "pooler_output" if pool else "cls_embedding"
+        self._require(output)
+        options = self._checked({"batch_size": batch_size} if batch_size else {})
+        encoded, single = images_of(images)
+
+        def finish(rows: list[Row]) -> np.ndarray:
+            embeddings = np.stack([row[output] for row in rows])
+            return embeddings[0] if single else embeddings
+
+        return self._runner.run(Call([self.ask({"image": encoded}, [output], options)], finish))
+
+    def _require(self, output: str) -> None:
+        if output not in self.model.settings["outputs"]:
+            raise InputError(f"model {self.model.name!r} gives no pooled output: its checkpoint has no pooling layer")

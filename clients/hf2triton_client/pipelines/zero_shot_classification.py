@@ -1,0 +1,88 @@
+"""zero-shot-classification: labels chosen at call time, over a model trained on natural language inference."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError, WrongTask
+from ..postprocess import softmax
+from ..served_model import Row
+from .base import Call, Results, TaskPipeline, texts_of
+
+
+class ZeroShotClassification(TaskPipeline):
+    """How well labels fit a text: `{"sequence": …, "labels": [best first], "scores": […]}`, a list for a list.
+
+    `pipe(texts, candidate_labels=["travel", "cooking"])`; the labels may also be one string with commas. Options, as in
+    transformers: `hypothesis_template` (default "This example is {}.") and `multi_label` (each label on its own, by
+    entailment against contradiction, in place of a softmax over the labels).
+    """
+
+    task = "zero-shot-classification"
+    also = ("text-classification",)
+    options = frozenset({"candidate_labels", "hypothesis_template", "multi_label"})
+
+    def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
+        if candidate_labels is not None:
+            options["candidate_labels"] = candidate_labels
+        return super().__call__(inputs, **options)
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
+        texts = texts_of(inputs)
+        labels = labels_of(options.get("candidate_labels"))
+        hypotheses = filled(options.get("hypothesis_template") or "This example is {}.", labels)
+        alone = bool(options.get("multi_label")) or len(labels) == 1
+        entailment = self._entailment()
+
+        def finish(rows: list[Row]) -> Any:
+            logits = np.stack([row["logits"] for row in rows]).reshape(len(texts), len(labels), -1)
+            if alone:
+                contradiction = -1 if entailment == 0 else 0
+                scores = softmax(logits[..., [contradiction, entailment]])[..., 1]
+            else:
+                scores = softmax(logits[..., entailment])
+            values = [_ranked(text, labels, own) for text, own in zip(texts, scores, strict=True)]
+            return values[0] if isinstance(inputs, (str, bytes)) else Results(values, rows[:: len(labels)])
+
+        pairs = {
+            "text": [text for text in texts for _ in labels],
+            "text_pair": [hypothesis for _ in texts for hypothesis in hypotheses],
+        }
+        return Call([self.ask(pairs, ["logits"], options)], finish)
+
+    def _entailment(self) -> int:
+        """The index of the label for entailment, the last one where none is named so, as in transformers."""
+        named = [index for index, label in self.model.id2label.items() if label.lower().startswith("entail")]
+        if not named:
+            known = ", ".join(self.model.id2label.values())
+            raise WrongTask(f"model {self.model.name!r} has no label for entailment (its labels: {known})")
+        return named[0]
+
+
+def _ranked(text: str, labels: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
+    order = list(reversed(scores.argsort()))
+    return {
+        "sequence": text,
+        "labels": [labels[index] for index in order],
+        "scores": [float(scores[index]) for index in order],
+    }
+
+
+def labels_of(given: Any) -> list[str]:
+    """Labels as transformers takes them: a list, or one string with commas. Raises InputError."""
+    if isinstance(given, str):
+        given = [label.strip() for label in given.split(",") if label.strip()]
+    if given is None or not isinstance(given, Sequence) or not given:
+        raise InputError("candidate_labels is a list of labels, or a string with commas; it is empty")
+    return texts_of(given)
+
+
+def filled(template: str, labels: Sequence[str]) -> list[str]:
+    """The template with each label. Raises InputError where it has no place for one."""
+    if template.format(labels[0]) == template:
+        raise InputError(f"hypothesis_template {template!r} has no {{}} for the label")
+    return [template.format(label) for label in labels]

@@ -1,0 +1,85 @@
+"""zero-shot-image-classification: labels chosen at call time, compared with images by CLIP's embeddings."""
+
+from __future__ import annotations
+
+from collections import ChainMap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..images import images_of
+from ..postprocess import softmax
+from ..served_model import Row, ServedModel
+from .base import BATCH_SIZE, IMAGES, Ask, Call, Results, Runner, TaskPipeline, texts_of
+from .zero_shot_classification import filled, labels_of
+
+
+class ZeroShotImageClassification(TaskPipeline):
+    """How well labels fit an image, best first: `[{"score": 0.9, "label": "cat"}, …]`, a list of those for a list.
+
+    `pipe("cat.jpg", candidate_labels=["cat", "dog"])`; images as in image-classification. Options, as in transformers:
+    `hypothesis_template` (default "This is a photo of {}.") and `timeout`. The labels' embeddings are computed once and
+    kept for the life of the pipeline.
+
+    `encode_texts` and `encode_images` give the embeddings, of length 1.
+    """
+
+    task = "zero-shot-image-classification"
+    options = frozenset({"candidate_labels", "hypothesis_template", "timeout"})
+    batch_size = IMAGES
+
+    def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
+        super().__init__(models, runner, defaults)
+        self._known: dict[str, np.ndarray] = {}
+
+    def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
+        if candidate_labels is not None:
+            options["candidate_labels"] = candidate_labels
+        return super().__call__(inputs, **options)
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
+        images, single = images_of(inputs, options.get("timeout"))
+        labels = labels_of(options.get("candidate_labels"))
+        texts = filled(options.get("hypothesis_template") or "This is a photo of {}.", labels)
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+
+        def finish(rows: list[Row], text_rows: Sequence[Row] = ()) -> Results:
+            self._known |= {text: row["embedding"] for text, row in zip(new, text_rows, strict=True)}
+            of_labels = np.stack([self._known[text] for text in texts])
+            logits = np.stack([row["embedding"] for row in rows]) @ of_labels.T * self.model.settings["logit_scale"]
+            values = [_ranked(labels, scores) for scores in softmax(logits)]
+            return Results(values[0] if single else values, rows)
+
+        asks = [self._ask("image", images, options.get("batch_size") or IMAGES)]
+        if new:
+            asks.append(self._ask("text", new, BATCH_SIZE))
+        return Call(asks, finish)
+
+    def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Any:
+        """Embeddings of texts: float32 `[dim]` for a string, `[n, dim]` for a list. A coroutine for asyncio pipelines.
+        Raises InputError."""
+        return self._encode("text", texts_of(texts), isinstance(texts, (str, bytes)), batch_size)
+
+    def encode_images(self, images: Any, *, batch_size: int = IMAGES) -> Any:
+        """Embeddings of images, as `encode_texts`."""
+        encoded, single = images_of(images)
+        return self._encode("image", encoded, single, batch_size)
+
+    def _encode(self, reads: str, values: Sequence[str | bytes], single: bool, batch_size: int) -> Any:
+        self._checked({"batch_size": batch_size})
+
+        def finish(rows: list[Row]) -> np.ndarray:
+            embeddings = np.stack([row["embedding"] for row in rows])
+            return embeddings[0] if single else embeddings
+
+        return self._runner.run(Call([self._ask(reads, values, batch_size)], finish))
+
+    def _ask(self, reads: str, values: Sequence[str | bytes], batch_size: int) -> Ask:
+        return Ask(self.models[reads], {reads: values}, ["embedding"], batch_size)
+
+
+def _ranked(labels: Sequence[str], scores: np.ndarray) -> list[dict[str, Any]]:
+    """Labels by score; equal scores keep the order of the labels."""
+    pairs = sorted(zip(scores.tolist(), labels, strict=True), key=lambda pair: -pair[0])
+    return [{"score": score, "label": label} for score, label in pairs]

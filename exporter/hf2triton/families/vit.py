@@ -1,0 +1,24 @@
+"""ViT."""
+
+from .base import Family
+
+VIT = Family(
+    name="vit",
+    inputs={"image": ("pixel_values",)},
+    architectures={
+        "ViTForImageClassification": ("image-classification",),
+        "ViTModel": ("image-feature-extraction",),
+        "ViTForMaskedImageModeling": ("image-feature-extraction",),
+    },
+    headless=("image-feature-extraction",),
+    pooler="pooler.",
+    renamed_modules=(
+        (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
+        (r"\.attention\.q_proj$", ".attention.attention.query"),
+        (r"\.attention\.k_proj$", ".attention.attention.key"),
+        (r"\.attention\.v_proj$", ".attention.attention.value"),
+        (r"\.attention\.o_proj$", ".attention.output.dense"),
+        (r"\.mlp\.fc1$", ".intermediate.dense"),
+        (r"\.mlp\.fc2$", ".output.dense"),
+    ),
+)

@@ -1,0 +1,167 @@
+"""Filling masks: the likeliest tokens in the place of each mask token of a text.
+
+Follows the fill-mask pipeline of transformers 5 (src/transformers/pipelines/fill_mask.py), so that the answers are the
+same; decoding follows its `TokenizersBackend._decode`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+from .question_answering import Check, integer, parse_parameters
+
+#: The most answers of one text, all its masks together: each is decoded on its own. transformers has no such limit.
+MAX_ANSWERS = 10_000
+
+#: What transformers replaces where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
+_CLEAN_UP = (
+    (" .", "."),
+    (" ?", "?"),
+    (" !", "!"),
+    (" ,", ","),
+    (" ' ", "'"),
+    (" n't", "n't"),
+    (" 'm", "'m"),
+    (" 's", "'s"),
+    (" 've", "'ve"),
+    (" 're", "'re"),
+)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a request may ask for, with the names and defaults of transformers. `targets`: the words to choose among; of
+    one that is not in the vocabulary, the first token is taken."""
+
+    top_k: int = 5
+    targets: tuple[str, ...] | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Parameters:
+        """From a JSON object; `targets` may be a string or a list. Raises ValueError for unknown names and bad values."""
+        given = parse_parameters(text, _CHECKS)
+        targets = given.pop("targets", None)
+        if targets is not None:
+            given["targets"] = (targets,) if isinstance(targets, str) else tuple(targets)
+        return cls(**given)
+
+
+def _is_targets(value: Any) -> bool:
+    return isinstance(value, str) or (
+        isinstance(value, list) and len(value) > 0 and all(isinstance(one, str) for one in value)
+    )
+
+
+_CHECKS: Mapping[str, Check] = {
+    "top_k": integer(1, MAX_ANSWERS),
+    "targets": ("a string or a list of strings that is not empty", _is_targets),
+}
+
+
+@dataclass(frozen=True)
+class MaskedRow:
+    """A row of the graph. `positions`: where its mask tokens stand. `top_k`: how many answers each gets. `targets`: the
+    token ids to choose among, if not all."""
+
+    encoding: Encoding
+    positions: tuple[int, ...]
+    top_k: int
+    targets: tuple[int, ...] | None
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+
+class FillMask:
+    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`.
+
+    Raises ValueError if the tokenizer does not know `mask_token`.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, mask_token: str, pad_token_id: int | None, clean_up: bool) -> None:
+        mask_token_id = tokenizer.token_to_id(mask_token)
+        if mask_token_id is None:
+            raise ValueError(f"the tokenizer has no token {mask_token}")
+        self._tokenizer = tokenizer
+        self._mask_token = mask_token
+        self._mask_token_id = mask_token_id
+        self._pad_token_id = pad_token_id
+        self._clean_up = clean_up
+
+    def row(self, encoding: Encoding, parameters: Parameters) -> MaskedRow:
+        """A text's row. Raises ValueError where it has no mask token, or too many for `top_k`, or targets are no tokens."""
+        positions = tuple(index for index, token in enumerate(encoding.ids) if token == self._mask_token_id)
+        if not positions:
+            cut = f" within its first {len(encoding)} tokens, to which it was cut" if encoding.overflowing else ""
+            raise ValueError(f"the text has no mask token ({self._mask_token}){cut}")
+        targets = None if parameters.targets is None else self._token_ids(parameters.targets)
+        top_k = parameters.top_k if targets is None else min(parameters.top_k, len(targets))
+        if len(positions) * top_k > MAX_ANSWERS:
+            raise ValueError(
+                f"{top_k:,} answers for each of {len(positions):,} mask tokens are too many; at most {MAX_ANSWERS:,}"
+                " are given for a text: ask for a smaller top_k"
+            )
+        return MaskedRow(encoding, positions, top_k, targets)
+
+    def _token_ids(self, targets: Sequence[str]) -> tuple[int, ...]:
+        """The tokens that targets stand for, each once. Raises ValueError if there are none."""
+        found = []
+        for target in targets:
+            token = self._tokenizer.token_to_id(target)
+            pieces = [token] if token is not None else self._tokenizer.encode(target, add_special_tokens=False).ids
+            found += pieces[:1]
+        if not found:
+            raise ValueError("none of the targets has a token in the vocabulary")
+        # in the order of a set, as transformers has them: it shows where probabilities are equal
+        return tuple(set(found))
+
+    def answers(self, row: MaskedRow, logits: np.ndarray) -> list[Any]:
+        """The likeliest tokens, the best first: `{"score", "token", "token_str", "sequence"}`.
+
+        `logits`: float32 [masks, vocabulary], one line for each of the row's `positions`. A single mask gives a list of
+        such answers, several give a list of these lists.
+        """
+        lone = len(row.positions) == 1
+        ids = row.encoding.ids
+        results = []
+        for position, scores in zip(row.positions, _softmax(logits), strict=True):
+            choices = np.arange(len(scores)) if row.targets is None else np.array(row.targets)
+            answers = []
+            for index in _best(scores[choices], row.top_k):
+                token = int(choices[index])
+                filled = [*ids[:position], token, *ids[position + 1 :]]
+                answers.append(
+                    {
+                        "score": float(scores[token]),
+                        "token": token,
+                        "token_str": self._decode([token], False),
+                        # the other masks of a text are special tokens; without them it would read oddly
+                        "sequence": self._decode([one for one in filled if one != self._pad_token_id], lone),
+                    }
+                )
+            results.append(answers)
+        return results[0] if lone else results
+
+    def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
+        text = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
+        for dirty, clean in _CLEAN_UP if self._clean_up else ():
+            text = text.replace(dirty, clean)
+        return text
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    """Softmax of `[masks, vocabulary]` over the vocabulary, float32."""
+    logits = logits.astype(np.float32)
+    shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _best(scores: np.ndarray, count: int) -> np.ndarray:
+    """Indices of the `count` highest scores, the highest first."""
+    best = np.argpartition(-scores, count)[:count] if count < len(scores) else np.arange(len(scores))
+    return best[np.argsort(-scores[best], kind="stable")]

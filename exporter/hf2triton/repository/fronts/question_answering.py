@@ -1,0 +1,265 @@
+"""Extractive question answering: a context as windows, and the spans of it that answer.
+
+Follows the question-answering pipeline of transformers 4.57 with a fast tokenizer, step for step, so that the answers are
+the same (src/transformers/pipelines/question_answering.py there; transformers 5 has no such pipeline). What seems odd
+below is odd there too; only where it fails for lack of a check, a ValueError says what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from tokenizers import Encoding, Tokenizer
+
+#: The longest window unless a request asks for another, and the largest overlap that goes with it.
+MAX_SEQ_LEN = 384
+MAX_DOC_STRIDE = 128
+#: Limits that transformers does not have; they keep one request from holding up all others.
+MAX_WINDOWS = 64
+MAX_TOP_K = 1000
+#: The logit of what cannot be in an answer. transformers has this number, not -inf.
+_MASKED = np.float32(-10000.0)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a request may ask for, with the names and defaults of transformers 4; lengths are in tokens.
+
+    `doc_stride`: how much of a window the next one repeats; by default half of `max_seq_len`, at most 128.
+    `max_seq_len`: the length of a window with its question; by default the model's, at most 384.
+    `max_question_len`: taken and, as transformers does with fast tokenizers, not used: questions are never cut.
+    `align_to_words`: answers begin and end with whole words.
+    """
+
+    top_k: int = 1
+    doc_stride: int | None = None
+    max_answer_len: int = 15
+    max_seq_len: int | None = None
+    max_question_len: int = 64
+    handle_impossible_answer: bool = False
+    align_to_words: bool = True
+
+    @classmethod
+    def parse(cls, text: str) -> Parameters:
+        """From a JSON object. Raises ValueError for unknown names and bad values."""
+        return cls(**parse_parameters(text, _CHECKS))
+
+
+#: What a parameter must be, in words and as a function.
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the parameters are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"the parameters must be a JSON object, not {text[:80]}")
+    unknown = sorted(given.keys() - checks.keys())
+    if unknown:
+        raise ValueError(f"unknown parameters {', '.join(unknown)[:200]}; known are {', '.join(checks)}")
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        expected, holds = checks[name]
+        if not holds(value):
+            raise ValueError(f"{name} must be {expected}, not {json.dumps(value)[:80]}")
+    return given
+
+
+def integer(least: int, most: int | None = None) -> Check:
+    """An integer from `least` on, up to `most` if that is given."""
+    text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    # type(), since True is an int
+    return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
+
+
+_FLAG: Check = ("true or false", lambda value: isinstance(value, bool))
+_CHECKS: Mapping[str, Check] = {
+    "top_k": integer(1, MAX_TOP_K),
+    "doc_stride": integer(0),
+    "max_answer_len": integer(1),
+    "max_seq_len": integer(1),
+    "max_question_len": integer(1),
+    "handle_impossible_answer": _FLAG,
+    "align_to_words": _FLAG,
+}
+
+
+@dataclass(frozen=True)
+class Windows:
+    """A question with one window of the context after another. `rows`: what the graph is to be asked, one row a window,
+    with special tokens and without padding."""
+
+    rows: tuple[Encoding, ...]
+    context: str
+    parameters: Parameters
+
+
+class QuestionAnswering:
+    """Windows and answers for one model.
+
+    `max_length`: the most tokens of a row. `cls_token_id`: None if the tokenizer has no such token.
+    `padding_side`, `truncation_side`: as the tokenizer's configuration says, "right" or "left". What is padded on the
+    left has the context before the question; what is cut on the left has its windows from the context's end.
+
+    Keeps a tokenizer of its own, whose truncation it changes from request to request: not to be used by two threads at
+    the same time.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        max_length: int,
+        cls_token_id: int | None,
+        padding_side: str = "right",
+        truncation_side: str = "right",
+    ) -> None:
+        self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+        self._max_length = max_length
+        self._cls_token_id = cls_token_id
+        self._question_first = padding_side == "right"
+        #: which of a row's two sequences is the context
+        self._sequence = 1 if self._question_first else 0
+        self._direction = truncation_side
+
+    def windows(self, question: str, context: str, parameters: Parameters) -> Windows:
+        """The rows to ask. Raises ValueError where a text is empty, lengths do not fit or there would be too many."""
+        for name, text in (("question", question), ("context", context)):
+            if not text:
+                raise ValueError(f"the {name} cannot be empty")
+        max_seq_len = parameters.max_seq_len or min(self._max_length, MAX_SEQ_LEN)
+        doc_stride = parameters.doc_stride
+        if doc_stride is None:
+            doc_stride = min(max_seq_len // 2, MAX_DOC_STRIDE)
+        if doc_stride > max_seq_len:
+            raise ValueError(f"doc_stride ({doc_stride}) is larger than max_seq_len ({max_seq_len})")
+        texts = (question, context) if self._question_first else (context, question)
+        row = self._tokenizer.encode(*texts)
+        if min(len(row), max_seq_len) > self._max_length:
+            raise ValueError(
+                f"max_seq_len is {max_seq_len} and the text has {len(row)} tokens; the model takes {self._max_length}"
+            )
+        rows = [row] if len(row) <= max_seq_len else self._cut(row, texts, max_seq_len, doc_stride)
+        return Windows(tuple(rows), context, parameters)
+
+    def _cut(self, row: Encoding, texts: tuple[str, str], max_seq_len: int, doc_stride: int) -> list[Encoding]:
+        """The windows of a row that is too long.
+
+        The lengths are checked first: tokenizers panics where the windows would not advance, and Python cannot catch that
+        as an ordinary exception.
+        """
+        tokens = row.sequence_ids.count(self._sequence)
+        room = max_seq_len - (len(row) - tokens)
+        if room < 1:
+            raise ValueError(
+                f"the question is too long: with it and the special tokens a window has {len(row) - tokens} tokens, which"
+                f" leaves no room for the context in {max_seq_len}"
+            )
+        if doc_stride >= room:
+            raise ValueError(
+                f"doc_stride ({doc_stride}) must be less than the {room} tokens that the question leaves for the context"
+                f" in a window of {max_seq_len}"
+            )
+        count = 1 - (room - tokens) // (room - doc_stride)
+        if count > MAX_WINDOWS:
+            raise ValueError(
+                f"the context has {tokens:,} tokens, {count:,} windows; at most {MAX_WINDOWS} are taken. A shorter context"
+                f" or question, a smaller doc_stride ({doc_stride}) or a larger max_seq_len ({max_seq_len}) makes fewer"
+            )
+        strategy = "only_second" if self._question_first else "only_first"
+        self._tokenizer.enable_truncation(max_seq_len, stride=doc_stride, strategy=strategy, direction=self._direction)
+        try:
+            first = self._tokenizer.encode(*texts)
+        finally:
+            self._tokenizer.no_truncation()
+        return [first, *first.overflowing]
+
+    def answers(self, windows: Windows, logits: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+        """The best answers, the best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
+
+        `logits`: float32 [tokens, 2] for each row, its start and end logits. `start` and `end` count characters of the
+        context. Scores are probabilities: spans with the same text, upper or lower case, share one answer with their sum.
+        Where transformers returns a list of one, it returns its item instead; here it is always a list. It can hold
+        answers with the score 0 where the context has fewer than `top_k` spans; which ones is up to numpy's sort.
+        """
+        parameters = windows.parameters
+        # aligning to words makes some spans the same
+        count = parameters.top_k * 2 + 10 if parameters.align_to_words else parameters.top_k
+        found: dict[str, dict[str, Any]] = {}
+        null_score = 1000000.0
+        for row, values in zip(windows.rows, logits, strict=True):
+            allowed = self._allowed(row)
+            start, end = _probabilities(values, allowed)
+            null_score = min(null_score, (start[0] * end[0]).item())
+            start[0] = end[0] = 0.0
+            offsets = row.offsets
+            for first, last, score in _best_spans(start, end, allowed, count, parameters.max_answer_len):
+                whole = self._whole_words(row, first, last) if parameters.align_to_words else None
+                begin, stop = whole or (offsets[first][0], offsets[last][1])
+                text = windows.context[begin:stop]
+                answer = found.setdefault(text.lower(), {"score": 0.0, "start": begin, "end": stop, "answer": text})
+                answer["score"] += score
+        answers = list(found.values())
+        if parameters.handle_impossible_answer:
+            answers.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
+        return sorted(answers, key=lambda answer: answer["score"], reverse=True)[: parameters.top_k]
+
+    def _allowed(self, row: Encoding) -> np.ndarray:
+        """The tokens that take part in the softmax, bool [tokens]: the context's, and [CLS] for "no answer".
+
+        With the context first they are all.
+        """
+        if not self._question_first:
+            return np.ones(len(row), dtype=bool)
+        in_context = np.array([sequence == self._sequence for sequence in row.sequence_ids])
+        return in_context | (np.array(row.ids) == (-1 if self._cls_token_id is None else self._cls_token_id))
+
+    def _whole_words(self, row: Encoding, first: int, last: int) -> tuple[int, int] | None:
+        """Where the words of a span's first and last tokens begin and end in the context; None where a token is of no
+        word, as [CLS] is."""
+        words = row.token_to_word(first), row.token_to_word(last)
+        if None in words:
+            return None
+        begin, end = (row.word_to_chars(word, self._sequence) for word in words)
+        return (begin[0], end[1]) if begin and end else None
+
+
+def _probabilities(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+    """Softmax of logits `[tokens, 2]` over the allowed tokens, float32 `[2, tokens]`."""
+    # contiguous rows are summed in the order in which transformers sums them: the same floats, to the last bit
+    masked = np.where(allowed, np.ascontiguousarray(logits.T, dtype=np.float32), _MASKED)
+    shifted = np.exp(masked - masked.max(axis=-1, keepdims=True))
+    return shifted / shifted.sum(axis=-1, keepdims=True)
+
+
+def _best_spans(
+    start: np.ndarray, end: np.ndarray, allowed: np.ndarray, count: int, max_answer_len: int
+) -> list[tuple[int, int, float]]:
+    """The first and last tokens and the scores of the `count` best spans, the best first, less those not allowed."""
+    # a span does not end before it begins; the bound keeps numpy's integers from overflowing
+    scores = np.tril(np.triu(np.outer(start, end)), min(max_answer_len, len(start)) - 1)
+    flat = -scores.ravel()
+    # the very calls of transformers, since they settle which of several spans with equal scores are taken
+    if count == 1:
+        best = np.array([flat.argmin()])
+    elif count >= len(flat):
+        best = np.argsort(flat)
+    else:
+        best = np.argpartition(flat, count)[:count]
+        best = best[np.argsort(flat[best])]
+    allowed = allowed.copy()
+    allowed[0] = allowed.any()  # as there, whatever token it is
+    firsts, lasts = np.unravel_index(best, scores.shape)
+    return [
+        (int(first), int(last), scores[first, last].item())
+        for first, last in zip(firsts, lasts, strict=True)
+        if allowed[first] and allowed[last]
+    ]

@@ -1,0 +1,259 @@
+"""How what callers send becomes rows of the graph, and the graph's outputs what they asked for: one class a kind of front.
+
+An item is one thing that was asked: a text, a pair, a question with its context, an image. It has one row of the graph, or
+several (the windows of a long context). Graph outputs are handed back by row, cut to the row's own tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Graph output -> one array for each row of the item.
+Outputs = Mapping[str, Sequence[np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing that was asked: its rows, and what else its answer needs."""
+
+    rows: Sequence[Any]
+    about: Any = None
+
+
+class Reader:
+    """What all kinds have in common. `settings` are the "reader" of front.json; `definition` a tokenizer.json's text."""
+
+    #: Inputs that callers may send -> whether they must.
+    inputs: Mapping[str, bool]
+    #: Answers that are made of graph outputs -> those that they are made of.
+    made_of: Mapping[str, tuple[str, ...]] = {}
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        """The items of one request, as sent and checked. Raises ValueError."""
+        raise NotImplementedError
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        """Items of many requests, read together; one that cannot be read gives its error. `wanted`: outputs asked for."""
+        raise NotImplementedError
+
+    def length(self, row: Any) -> int:
+        """What a row costs, in tokens."""
+        return len(row)
+
+    def extent(self, row: Any, per: str) -> int | None:
+        """How many entries of an output per "token" or per "mask" are a row's own; None for outputs per row."""
+        return {"row": None, "token": len(row)}[per]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        """The graph's inputs for some rows; `extra` adds columns of padding."""
+        raise NotImplementedError
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        """Outputs beside the graph's -> what makes an item's of the item and the graph's outputs."""
+        return {}
+
+
+class TextReader(Reader):
+    """A text, or two where the caller sends a pair: one row."""
+
+    inputs = {"text": True, "text_pair": False}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        from tokenizers import Tokenizer
+
+        from .text import TextEncoder
+
+        self.tokenizer = Tokenizer.from_str(definition)
+        self.encoder = TextEncoder(
+            self.tokenizer,
+            settings["max_length"],
+            settings["pad_token_id"],
+            settings["inputs"],
+            settings["round_to"],
+            settings["truncation_side"],
+        )
+        self.max_bytes = settings["max_bytes"]
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        texts = self._texts("text", arrays)
+        return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        rows = self.encoder.encode(values, with_offsets="offsets" in wanted)
+        return [Item([row], value) for row, value in zip(rows, values, strict=True)]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        return self.encoder.feeds(rows, extra)
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        return {
+            "num_tokens": lambda item, _: _whole(sum(len(row) for row in item.rows)),
+            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0], item.about)),
+            "tokens": lambda item, _: _strings(item.rows[0].tokens),
+            "offsets": lambda item, _: np.array(item.rows[0].offsets, dtype=np.int32),
+            "special_tokens_mask": lambda item, _: np.array(item.rows[0].special_tokens_mask, dtype=np.int32),
+        }
+
+    def _texts(self, name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+        """The texts of one input. Raises ValueError."""
+        texts = []
+        for index, value in enumerate(arrays[name].ravel()):
+            if len(value) > self.max_bytes:
+                raise ValueError(f"{name} {index} has {len(value):,} bytes; at most {self.max_bytes:,} are taken")
+            try:
+                texts.append(value.decode("utf-8"))
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{name} {index} is not UTF-8: {error}") from None
+        return texts
+
+
+class _ParameterReader(TextReader):
+    """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        columns = [self._texts(name, arrays) for name, required in self.inputs.items() if required]
+        parameters = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(columns[0])
+        return list(zip(*columns, parameters, strict=True))
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        return [_or_error(self.item, *value) for value in values]
+
+    def item(self, *value: Any) -> Item:
+        """One item. Raises ValueError."""
+        raise NotImplementedError
+
+
+class QuestionReader(_ParameterReader):
+    """A question (`text`) and its context (`text_pair`): one row for each window of the context."""
+
+    inputs = {"text": True, "text_pair": True, "parameters": False}
+    made_of = {"answers": ("span_logits",)}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .question_answering import Parameters, QuestionAnswering
+
+        self._parse = Parameters.parse
+        self._logic = QuestionAnswering(
+            self.tokenizer,
+            settings["max_length"],
+            settings["cls_token_id"],
+            truncation_side=settings["truncation_side"],
+        )
+
+    def item(self, question: str, context: str, parameters: str) -> Item:
+        windows = self._logic.windows(question, context, self._parse(parameters))
+        return Item(windows.rows, windows)
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+            return _strings([json.dumps(self._logic.answers(item.about, outputs["span_logits"]), ensure_ascii=False)])
+
+        return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
+
+
+class MaskedTextReader(_ParameterReader):
+    """A text with mask tokens: one row, whose logits are those of its mask tokens alone."""
+
+    inputs = {"text": True, "parameters": False}
+    made_of = {"answers": ("logits",)}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .fill_mask import FillMask, Parameters
+
+        self._parse = Parameters.parse
+        self._logic = FillMask(self.tokenizer, settings["mask_token"], settings["pad_token_id"], settings["clean_up"])
+
+    def item(self, text: str, parameters: str) -> Item:
+        [encoding] = self.encoder.encode([text])
+        return Item([self._logic.row(encoding)], (text, self._parse(parameters)))
+
+    def extent(self, row: Any, per: str) -> int | None:
+        return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        positions = np.zeros((len(rows), max(len(row.positions) for row in rows)), dtype=np.int64)
+        for index, row in enumerate(rows):
+            positions[index, : len(row.positions)] = row.positions
+        feeds = self.encoder.feeds([row.encoding for row in rows], extra)
+        return {**feeds, "mask_positions": positions}
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+            _, parameters = item.about
+            values = self._logic.answers(item.rows[0], outputs["logits"][0], parameters)
+            return _strings([json.dumps(values, ensure_ascii=False)])
+
+        return {
+            "num_tokens": super().answers()["num_tokens"],
+            "num_truncated_tokens": lambda item, _: _whole(
+                self.encoder.truncated(item.rows[0].encoding, item.about[0])
+            ),
+            "num_masks": lambda item, _: _whole(len(item.rows[0].positions)),
+            "answers": answers,
+        }
+
+
+class ImageReader(Reader):
+    """An encoded image: one row, always of the same size."""
+
+    inputs = {"image": True}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str | None) -> None:
+        from .images import ImageEncoder
+
+        self._encoder = ImageEncoder(
+            settings["spec"], settings["max_bytes"], settings["max_pixels"], len(os.sched_getaffinity(0))
+        )
+        self._tokens = settings["tokens"]
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        return list(arrays["image"].ravel())
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        rows = self._encoder.encode(values)
+        return [row if isinstance(row, ValueError) else Item([row]) for row in rows]
+
+    def length(self, row: Any) -> int:
+        return self._tokens
+
+    def extent(self, row: Any, per: str) -> int | None:
+        return {"row": None}[per]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        return self._encoder.feeds(rows)
+
+
+READERS: Mapping[str, type[Reader]] = {
+    "text": TextReader,
+    "question": QuestionReader,
+    "masked-text": MaskedTextReader,
+    "image": ImageReader,
+}
+
+
+def make_reader(settings: Mapping[str, Any], definition: str | None) -> Any:
+    """The reader that an entry's settings ask for; `definition`: the text of its tokenizer.json, if it has one."""
+    return READERS[settings["kind"]](settings, definition)
+
+
+def _or_error(function: Callable[..., Item], *arguments: Any) -> Item | ValueError:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        return error
+
+
+def _whole(value: int) -> np.ndarray:
+    return np.array([value], dtype=np.int32)
+
+
+def _strings(values: Sequence[str]) -> np.ndarray:
+    return np.array([value.encode("utf-8") for value in values], dtype=np.object_)

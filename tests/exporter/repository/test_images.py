@@ -1,0 +1,386 @@
+"""The front's image encoder gives the pixels of transformers' own processors, and refuses what it should."""
+
+import io
+import json
+import struct
+import subprocess
+import sys
+import time
+import warnings
+import zlib
+from functools import partial
+from importlib import resources
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+
+from hf2triton.image_processor import RESAMPLE, read_image_spec, reference_pixels
+from hf2triton.repository.fronts import images as front
+from hf2triton.repository.fronts.images import FORMATS, ImageEncoder
+
+VIT, CLIP = {"image_processor_type": "ViTImageProcessor"}, {"image_processor_type": "CLIPImageProcessor"}
+ORIENTATION = 0x0112  # EXIF's tag
+
+
+@pytest.fixture(scope="session")
+def folder_of(tmp_path_factory):
+    """A checkpoint's folder with a processor of these settings."""
+    folders = {}
+
+    def folder(settings):
+        written = json.dumps(settings)
+        if written not in folders:
+            folders[written] = tmp_path_factory.mktemp("processor")
+            (folders[written] / "preprocessor_config.json").write_text(written)
+        return folders[written]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def encoder_of(folder_of):
+    """An encoder of these settings, whose spec went through JSON as it does in an entry."""
+
+    def encoder(settings, max_bytes=1 << 26, max_pixels=150_000_000, workers=2):
+        return ImageEncoder(
+            json.loads(json.dumps(read_image_spec(folder_of(settings)))), max_bytes, max_pixels, workers
+        )
+
+    return encoder
+
+
+@pytest.fixture(scope="session")
+def assert_same_pixels(folder_of, encoder_of):
+    """The encoder's pixels are the processor's, bit for bit."""
+
+    def check(settings, files):
+        for expected, actual in zip(
+            reference_pixels(folder_of(settings), files), encoder_of(settings).encode(files), strict=True
+        ):
+            assert isinstance(actual, np.ndarray), actual
+            assert actual.dtype == np.float32
+            np.testing.assert_array_equal(actual, expected)
+
+    return check
+
+
+def noise(width, height, mode="RGB", seed=0):
+    """Colour gradients with noise: every pixel matters, and neighbours differ."""
+    bands = len(Image.new(mode, (1, 1)).getbands())
+    rows, columns = np.mgrid[0:height, 0:width]
+    steps = np.add.outer(np.arange(bands) * 70, rows * 3 + columns * 2)
+    values = (steps + np.random.default_rng(seed).integers(0, 90, steps.shape)) % 256
+    bytes_ = np.ascontiguousarray(values.transpose(1, 2, 0).astype(np.uint8))
+    return Image.frombytes(mode, (width, height), bytes_.tobytes())
+
+
+def encoded(image, format="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, format, **options)
+    return file.getvalue()
+
+
+def deep(width=300, height=200):
+    """16 bits a pixel."""
+    return Image.fromarray((np.random.default_rng(1).integers(0, 1 << 16, (height, width))).astype(np.uint16))
+
+
+def palette(**options):
+    return encoded(noise(300, 200).quantize(40), **options)
+
+
+def turned(orientation, format="JPEG"):
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    return encoded(noise(300, 200), format, exif=exif)
+
+
+def animated(format):
+    frames = [noise(120, 90, seed=seed) for seed in range(3)]
+    return encoded(frames[0], format, save_all=True, append_images=frames[1:], duration=40)
+
+
+AWKWARD = {
+    "greyscale": lambda: encoded(noise(300, 200, "L")),
+    "greyscale with a transparent shade": lambda: encoded(noise(300, 200, "L"), transparency=17),
+    "greyscale with alpha": lambda: encoded(noise(300, 200, "LA")),
+    "greyscale JPEG": lambda: encoded(noise(300, 200, "L"), "JPEG"),
+    "palette": palette,
+    "palette with a transparent colour": lambda: palette(transparency=3),
+    "palette with alphas": lambda: palette(transparency=bytes(range(0, 240, 6))),
+    "RGB with a transparent colour": lambda: encoded(noise(60, 40).quantize(9).convert("RGB"), transparency=(0, 0, 0)),
+    "RGBA": lambda: encoded(noise(300, 200, "RGBA")),
+    "RGBA WebP": lambda: encoded(noise(300, 200, "RGBA"), "WEBP", lossless=True),
+    "CMYK JPEG": lambda: encoded(noise(300, 200, "CMYK"), "JPEG"),
+    "CMYK TIFF": lambda: encoded(noise(300, 200, "CMYK"), "TIFF"),
+    "16 bits, PNG": lambda: encoded(deep()),
+    "16 bits, TIFF": lambda: encoded(deep(), "TIFF"),
+    "floats, TIFF": lambda: encoded(noise(300, 200, "L").convert("F"), "TIFF"),
+    "1 bit, PNG": lambda: encoded(noise(300, 200, "L").convert("1")),
+    "1 bit, TIFF, compressed": lambda: encoded(noise(300, 200, "L").convert("1"), "TIFF", compression="group4"),
+    "LZW TIFF": lambda: encoded(noise(300, 200), "TIFF", compression="tiff_lzw"),
+    "big-endian TIFF": lambda: encoded(noise(30, 20), "TIFF", big_tiff=True),
+    "LAB TIFF": lambda: encoded(Image.frombytes("LAB", (30, 20), noise(30, 20).tobytes()), "TIFF"),
+    "BMP": lambda: encoded(noise(301, 199), "BMP"),
+    "GIF": lambda: palette(format="GIF"),
+    "animated GIF": lambda: animated("GIF"),
+    "animated WebP": lambda: animated("WEBP"),
+    "animated PNG": lambda: animated("PNG"),
+    "multi-picture JPEG": lambda: animated("MPO"),
+    "many-page TIFF": lambda: animated("TIFF"),
+    "progressive JPEG": lambda: encoded(noise(300, 200), "JPEG", progressive=True, quality=30),
+    "one pixel": lambda: encoded(noise(1, 1)),
+    "one pixel high": lambda: encoded(noise(2000, 1)),
+    "one pixel wide": lambda: encoded(noise(1, 2000)),
+    "very large": lambda: encoded(noise(5000, 3000), "JPEG"),
+    "odd sizes": lambda: encoded(noise(333, 227)),
+    "smaller than the crop": lambda: encoded(noise(31, 60)),
+    "as large as the model takes": lambda: encoded(noise(224, 224)),
+    **{f"EXIF orientation {number}": partial(turned, number) for number in range(1, 9)},
+    **{f"EXIF orientation 6, {format}": partial(turned, 6, format) for format in ("PNG", "WEBP", "TIFF")},
+}
+
+
+@pytest.fixture(scope="session")
+def file_of():
+    """The awkward file of this name, made once."""
+    files = {}
+
+    def file(name):
+        if name not in files:
+            files[name] = AWKWARD[name]()
+        return files[name]
+
+    return file
+
+
+CONFIGURATIONS = {
+    "ViT": VIT,
+    "ViT 384": VIT | {"size": 384},
+    "not square": VIT | {"size": {"height": 100, "width": 160}},
+    "shortest edge, no crop": VIT | {"size": {"shortest_edge": 90}},
+    "composited on white": VIT | {"do_convert_rgb": True},
+    "not resized": VIT | {"do_resize": False},
+    "not resized, cropped": CLIP | {"do_resize": False},
+    "not rescaled": VIT | {"do_rescale": False},
+    "not normalised": VIT | {"do_normalize": False},
+    "neither rescaled nor normalised": VIT | {"do_rescale": False, "do_normalize": False},
+    "rescaled otherwise": VIT | {"rescale_factor": 1 / 127.5, "image_mean": 1.0, "image_std": 1},
+    "a mean and deviation a channel": VIT | {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    "CLIP": CLIP,
+    "CLIP 336": CLIP | {"size": 336, "crop_size": 336},
+    "CLIP, no RGB conversion": CLIP | {"do_convert_rgb": False},
+    "crop larger than the edge": CLIP | {"size": 97, "crop_size": 225},
+    "crop of another shape": CLIP | {"size": 150, "crop_size": {"height": 31, "width": 400}},
+    "DeiT": {"image_processor_type": "DeiTImageProcessor"},
+    **{f"ViT {name}": VIT | {"resample": number} for number, name in RESAMPLE.items()},
+    **{f"CLIP {name}": CLIP | {"resample": number} for number, name in RESAMPLE.items()},
+}
+FEW = (
+    "RGBA",
+    "RGB with a transparent colour",
+    "palette with alphas",
+    "odd sizes",
+    "smaller than the crop",
+    "one pixel",
+)
+
+
+@pytest.mark.parametrize("settings", [VIT, CLIP], ids=["ViT", "CLIP"])
+@pytest.mark.parametrize("name", AWKWARD)
+def test_every_kind_of_file(name, settings, file_of, assert_same_pixels):
+    """Whatever the mode, depth, orientation, number of frames and size, the pixels are transformers' own."""
+    assert_same_pixels(settings, [file_of(name)])
+
+
+@pytest.mark.parametrize("settings", CONFIGURATIONS.values(), ids=CONFIGURATIONS)
+def test_every_step_and_filter(settings, file_of, assert_same_pixels):
+    """Whichever steps, sizes and filters a checkpoint asks for, the pixels are transformers' own."""
+    assert_same_pixels(settings, [file_of(name) for name in FEW])
+
+
+@given(
+    width=st.integers(1, 500),
+    height=st.integers(1, 500),
+    edge=st.integers(1, 160),
+    crop=st.tuples(st.integers(1, 200), st.integers(1, 200)),
+    resample=st.sampled_from(list(RESAMPLE)),
+)
+def test_every_size(assert_same_pixels, width, height, edge, crop, resample):
+    """Rounding of the resized edge and of the crop's place is transformers' own at every size."""
+    settings = CLIP | {
+        "size": edge,
+        "crop_size": dict(zip(("height", "width"), crop, strict=True)),
+        "resample": resample,
+    }
+    assert_same_pixels(settings, [encoded(noise(width, height), compress_level=0)])
+
+
+@pytest.mark.parametrize("settings", [VIT, CLIP], ids=["ViT", "CLIP"])
+def test_the_images_of_parity(settings, assert_same_pixels):
+    """The real photographs that exports are proven with come out as transformers' own, in one batch."""
+    folder = resources.files("hf2triton") / "data" / "images"
+    files = [path.read_bytes() for path in sorted(folder.iterdir()) if path.suffix != ".md"]
+    assert len(files) >= 8
+    assert_same_pixels(settings, files)
+
+
+def test_the_graphs_input(encoder_of, file_of):
+    """Rows become one contiguous batch in their order."""
+    encoder = encoder_of(VIT)
+    rows = encoder.encode([file_of("RGBA"), file_of("GIF")])
+    pixels = encoder.feeds(rows)["pixel_values"]
+    assert (pixels.shape, pixels.dtype) == ((2, 3, 224, 224), np.float32)
+    assert pixels.flags.c_contiguous
+    np.testing.assert_array_equal(pixels[1], rows[1])
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_bad_images_fail_alone(workers, encoder_of, file_of):
+    """In a batch, each image that is not taken has its reason, and the others their pixels."""
+    good, bad = file_of("odd sizes"), b"no image"
+    results = encoder_of(VIT, workers=workers).encode([bad, good, good[:99], good] * 5)
+    assert [isinstance(result, ValueError) for result in results] == [True, False, True, False] * 5
+    assert encoder_of(VIT).encode([]) == []
+
+
+def reason(encoder, data):
+    [result] = encoder.encode([data])
+    assert isinstance(result, ValueError)
+    return str(result)
+
+
+def png_bomb(width, height):
+    """A valid greyscale PNG, all black, of one bit a pixel."""
+    row, squeeze = bytes(1 + width // 8), zlib.compressobj(9)
+    data = b"".join(squeeze.compress(row * 500) for _ in range(height // 500)) + squeeze.flush()
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def gif_bomb():
+    """A GIF of one pixel with a far larger frame."""
+    small = encoded(noise(1, 1).quantize(2), "GIF")
+    frame = small.index(b",", 13)
+    return small[: frame + 5] + struct.pack("<HH", 65535, 65535) + small[frame + 9 :]
+
+
+@pytest.fixture
+def never_decoded(monkeypatch):
+    """Decoding anything fails the test."""
+
+    def load(self):
+        pytest.fail("it was decoded")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", load)
+
+
+def test_bombs_are_refused_unread(encoder_of, never_decoded):
+    """The header of a small file with huge contents is enough to refuse it, and the limit is named."""
+    bomb = png_bomb(30_000, 30_000)
+    assert len(bomb) < 300_000
+    encoder = encoder_of(VIT, max_pixels=50_000_000)
+    began = time.perf_counter()
+    assert reason(encoder, bomb) == (
+        "the image is 30,000 x 30,000 pixels, 900,000,000 in all; at most 50,000,000 are taken"
+    )
+    assert time.perf_counter() - began < 0.5
+    assert "at most 50,000,000 are taken" in reason(encoder, gif_bomb())
+
+
+@pytest.mark.parametrize("format", ["JPEG", "PNG", "GIF", "BMP"])
+def test_pillows_own_limit_is_not_the_limit(format, encoder_of, monkeypatch):
+    """What the explicit limit allows is decoded, without a warning, whatever Pillow's own limit is.
+
+    Its readers of WebP and TIFF insist on theirs, 179 million pixels, as well.
+    """
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20_000)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        [pixels] = encoder_of(VIT, max_pixels=60_000).encode([encoded(noise(300, 200), format)])
+    assert isinstance(pixels, np.ndarray)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_pixels_are_counted_in_every_format(format, encoder_of, never_decoded):
+    """One pixel too many is refused by the header, with the width, the height and the limit."""
+    data = encoded(noise(300, 200), format)
+    assert reason(encoder_of(VIT, max_pixels=59_999), data) == (
+        "the image is 300 x 200 pixels, 60,000 in all; at most 59,999 are taken"
+    )
+
+
+def test_extreme_shapes_are_limited_when_resized(encoder_of):
+    """A thin image becomes huge where its shortest edge decides; that is told before it happens."""
+    encoder = encoder_of(CLIP, max_pixels=1_000_000)
+    assert reason(encoder, encoded(noise(1, 2000))) == (
+        "the image, 1 x 2,000 pixels, would be resized to 224 x 448,000, 100,352,000 in all; at most 1,000,000 are taken"
+    )
+
+
+def test_too_many_bytes(encoder_of, file_of):
+    """A file beyond the limit is refused whatever it holds."""
+    assert reason(encoder_of(VIT, max_bytes=1000), bytes(1001)) == "the image has 1,001 bytes; at most 1,000 are taken"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"\xff", b"hello " * 99, b"<svg xmlns='http://www.w3.org/2000/svg'/>", b"%PDF-1.7", bytes(4096)],
+    ids=["empty", "a byte", "text", "SVG", "PDF", "zeros"],
+)
+def test_other_files(data, encoder_of):
+    """What is no image of a format that is taken is told which are."""
+    message = reason(encoder_of(VIT), data)
+    assert message == "this is not an image in a format that is taken: JPEG, PNG, WEBP, GIF, BMP, TIFF"
+
+
+def test_formats_beyond_the_list(encoder_of):
+    """Formats that Pillow reads and the list does not name are refused: each is a parser more to attack."""
+    for format in ("PPM", "ICO", "TGA", "PCX"):
+        assert "in a format that is taken" in reason(encoder_of(VIT), encoded(noise(16, 16), format))
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_broken_files(format, encoder_of):
+    """A file that ends early, anywhere, is told to be unreadable, never half an image."""
+    whole = encoded(noise(60, 50), format)
+    encoder = encoder_of(VIT)
+    for length in {16, 30, len(whole) // 3, len(whole) // 2, len(whole) * 9 // 10}:
+        assert f"cannot be read as {format}" in reason(encoder, whole[:length])
+
+
+@given(st.sampled_from(list(FORMATS)), st.data())
+def test_damaged_files(encoder_of, format, data):
+    """Whatever a file's bytes are changed to, the answer is pixels or a reason."""
+    whole = bytearray(encoded(noise(20, 10), format))
+    for _ in range(data.draw(st.integers(1, 8))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    [result] = encoder_of(VIT, max_pixels=1_000_000).encode([bytes(whole)])
+    assert isinstance(result, ValueError) or result.shape == (3, 224, 224)
+
+
+def test_sizes_that_the_model_does_not_take(folder_of):
+    """Where nothing resizes, an image of another size than the model's fails alone instead of breaking its batch."""
+    spec = read_image_spec(folder_of(VIT | {"do_resize": False}), 30)
+    right, wrong = ImageEncoder(spec, 1 << 20, 10**6, 1).encode([encoded(noise(30, 30)), encoded(noise(30, 31))])
+    assert right.shape == (3, 30, 30)
+    assert "30 x 31 pixels" in str(wrong)
+    assert "takes 30 x 30" in str(wrong)
+
+
+def test_it_needs_only_numpy_and_pillow():
+    """Inside Triton there is nothing else: the module loads where hf2triton, torch and transformers cannot be imported."""
+    script = (
+        "import sys, importlib.util\n"
+        "for name in ('hf2triton', 'torch', 'transformers'): sys.modules[name] = None\n"
+        f"spec = importlib.util.spec_from_file_location('images', {front.__file__!r})\n"
+        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
