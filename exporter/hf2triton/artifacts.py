@@ -51,6 +51,7 @@ class Tokenizer:
     """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
     `clean_up`: decoded text is cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left".
+    `type_ids`: it tells the two texts of a pair apart for the model.
     """
 
     definition: str
@@ -61,6 +62,7 @@ class Tokenizer:
     decoder: Mapping[str, Any] | None
     clean_up: bool
     truncation_side: str
+    type_ids: bool
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> di
         "pad_token_id": tokenizer.pad_token_id,
         "round_to": round_to,
         "truncation_side": tokenizer.truncation_side,
+        "type_ids": tokenizer.type_ids,
     }
     return settings | _MORE.get(part.reader, lambda _: {})(tokenizer)
 

@@ -222,6 +222,7 @@ def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
             definition.get("decoder"),
             bool(tokenizer.clean_up_tokenization_spaces),
             tokenizer.truncation_side,
+            "token_type_ids" in tokenizer.model_input_names,
         ),
         limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
     )

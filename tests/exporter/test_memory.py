@@ -4,7 +4,7 @@ import re
 import subprocess
 import sys
 
-from hf2triton.demo import weights
+from hf2triton.showcase import weights
 
 from ..conftest import asset
 

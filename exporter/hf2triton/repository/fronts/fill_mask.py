@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
-from .question_answering import Check, integer, parse_parameters
+from .parameters import Check, integer, parse_parameters
 
-#: The most answers of one text, all its masks together: each is decoded on its own. transformers has no such limit.
-MAX_ANSWERS = 10_000
+#: The most answers of one text, all its masks together; decoding them takes a second. transformers has no such limit.
+MAX_ANSWERS = 4096
 
 #: What transformers replaces where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
 _CLEAN_UP = (

@@ -87,7 +87,7 @@ class ImageEncoder:
         except Image.DecompressionBombError as error:  # what a reader checks itself: frames, tiles
             raise Refused(f"the image has too many pixels; at most {self._max_pixels:,} are taken ({error})") from error
         except Exception as error:  # a reader raises whatever a broken file makes it stumble over
-            raise Refused(f"the image cannot be read as {name}: {error or type(error).__name__}") from error
+            raise Refused(f"the image cannot be read as {name}: {str(error) or type(error).__name__}") from error
 
     def _pixels(self, image: Image.Image) -> np.ndarray:
         spec = self._spec

@@ -7,13 +7,14 @@ below is odd there too; only where it fails for lack of a check, a ValueError sa
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
+
+from .parameters import FLAG, Check, integer, parse_parameters
 
 #: The longest window unless a request asks for another, and the largest overlap that goes with it.
 MAX_SEQ_LEN = 384
@@ -49,45 +50,14 @@ class Parameters:
         return cls(**parse_parameters(text, _CHECKS))
 
 
-#: What a parameter must be, in words and as a function.
-Check = tuple[str, Callable[[Any], bool]]
-
-
-def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
-    """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
-    try:
-        given = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the parameters are not JSON: {error}") from None
-    if not isinstance(given, dict):
-        raise ValueError(f"the parameters must be a JSON object, not {text[:80]}")
-    unknown = sorted(given.keys() - checks.keys())
-    if unknown:
-        raise ValueError(f"unknown parameters {', '.join(unknown)[:200]}; known are {', '.join(checks)}")
-    given = {name: value for name, value in given.items() if value is not None}
-    for name, value in given.items():
-        expected, holds = checks[name]
-        if not holds(value):
-            raise ValueError(f"{name} must be {expected}, not {json.dumps(value)[:80]}")
-    return given
-
-
-def integer(least: int, most: int | None = None) -> Check:
-    """An integer from `least` on, up to `most` if that is given."""
-    text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
-    # type(), since True is an int
-    return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
-
-
-_FLAG: Check = ("true or false", lambda value: isinstance(value, bool))
 _CHECKS: Mapping[str, Check] = {
     "top_k": integer(1, MAX_TOP_K),
     "doc_stride": integer(0),
     "max_answer_len": integer(1),
     "max_seq_len": integer(1),
     "max_question_len": integer(1),
-    "handle_impossible_answer": _FLAG,
-    "align_to_words": _FLAG,
+    "handle_impossible_answer": FLAG,
+    "align_to_words": FLAG,
 }
 
 
@@ -255,8 +225,6 @@ def _best_spans(
     else:
         best = np.argpartition(flat, count)[:count]
         best = best[np.argsort(flat[best])]
-    allowed = allowed.copy()
-    allowed[0] = allowed.any()  # as there, whatever token it is
     firsts, lasts = np.unravel_index(best, scores.shape)
     return [
         (int(first), int(last), scores[first, last].item())

@@ -77,6 +77,7 @@ class TextReader(Reader):
             settings["inputs"],
             settings["round_to"],
             settings["truncation_side"],
+            settings["type_ids"],
         )
         self.max_bytes = settings["max_bytes"]
 
@@ -173,7 +174,7 @@ class MaskedTextReader(_ParameterReader):
 
     def item(self, text: str, parameters: str) -> Item:
         [encoding] = self.encoder.encode([text])
-        return Item([self._logic.row(encoding)], (text, self._parse(parameters)))
+        return Item([self._logic.row(encoding, self._parse(parameters))], text)
 
     def extent(self, row: Any, per: str) -> int | None:
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
@@ -187,15 +188,12 @@ class MaskedTextReader(_ParameterReader):
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
         def answers(item: Item, outputs: Outputs) -> np.ndarray:
-            _, parameters = item.about
-            values = self._logic.answers(item.rows[0], outputs["logits"][0], parameters)
+            values = self._logic.answers(item.rows[0], outputs["logits"][0])
             return _strings([json.dumps(values, ensure_ascii=False)])
 
         return {
             "num_tokens": super().answers()["num_tokens"],
-            "num_truncated_tokens": lambda item, _: _whole(
-                self.encoder.truncated(item.rows[0].encoding, item.about[0])
-            ),
+            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0].encoding, item.about)),
             "num_masks": lambda item, _: _whole(len(item.rows[0].positions)),
             "answers": answers,
         }

@@ -11,7 +11,8 @@ from tokenizers import Encoding, Tokenizer
 
 class TextEncoder:
     """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`,
-    and cuts on `truncation_side`."""
+    and cuts on `truncation_side`. Without `type_ids` both texts of a pair have the type 0, as a model was trained that
+    never was given any."""
 
     def __init__(
         self,
@@ -21,6 +22,7 @@ class TextEncoder:
         inputs: Sequence[str],
         round_to: int = 1,
         truncation_side: str = "right",
+        type_ids: bool = True,
     ) -> None:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
@@ -30,7 +32,7 @@ class TextEncoder:
         self._round_to = round_to
         columns = {
             "input_ids": (lambda row: row.ids, pad_token_id),
-            "token_type_ids": (lambda row: row.type_ids, 0),
+            "token_type_ids": (lambda row: row.type_ids if type_ids else 0, 0),
             "attention_mask": (lambda row: row.attention_mask, 0),
         }
         self._columns: Mapping[str, Any] = {name: columns[name] for name in inputs}

@@ -1,0 +1,40 @@
+"""The parameters of a request: a JSON object, checked name by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+#: What a parameter must be, in words and as a function.
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the parameters are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"the parameters must be a JSON object, not {text[:80]}")
+    unknown = sorted(given.keys() - checks.keys())
+    if unknown:
+        raise ValueError(f"unknown parameters {', '.join(unknown)[:200]}; known are {', '.join(checks)}")
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        expected, holds = checks[name]
+        if not holds(value):
+            raise ValueError(f"{name} must be {expected}, not {json.dumps(value)[:80]}")
+    return given
+
+
+def integer(least: int, most: int | None = None) -> Check:
+    """An integer from `least` on, up to `most` if that is given."""
+    text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    # type(), since True is an int
+    return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
+
+
+#: True or false.
+FLAG: Check = ("true or false", lambda value: isinstance(value, bool))
