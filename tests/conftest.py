@@ -12,6 +12,8 @@ from hypothesis import settings
 
 # nothing here may reach out; set before huggingface_hub is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
+# PyTorch's threads wait for each other in every layer, which on a busy machine takes longer than the work itself
+os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("shared-machine", deadline=None, max_examples=60)
 settings.load_profile("shared-machine")
 
@@ -91,9 +93,9 @@ def server(repository: Path) -> Iterator:
 @pytest.fixture(scope="session")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the demo's model, all-MiniLM-L6-v2, as `hf2triton demo` exports it."""
-    from hf2triton.demo import NAME, weights
     from hf2triton.pipeline import export
+    from hf2triton.showcase import weights
 
     folder = tmp_path_factory.mktemp("minilm") / "model_repository"
-    export(ExportOptions(str(weights()), NAME, repository=folder))
+    export(ExportOptions(str(weights()), "minilm", repository=folder))
     return folder

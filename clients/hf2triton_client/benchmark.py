@@ -14,13 +14,18 @@ Item = TypeVar("Item")
 
 
 def measure_latency(
-    call: Callable[[Item], object], items: Sequence[Item], calls: int = 60, warm_up: int = 5
+    call: Callable[[Item], object], items: Sequence[Item], calls: int = 60, warm_up: int = 5, seconds: float = 10.0
 ) -> Latency:
-    """Times `calls` calls with one item each, going round the items, after `warm_up` that do not count."""
+    """Times calls with one item each, going round the items, after `warm_up` that do not count: `calls` of them, or on a
+    slow or busy machine as many as fit into `seconds`, but at least one."""
     milliseconds = []
+    stop = time.perf_counter() + seconds
     for index in range(warm_up + calls):
         began = time.perf_counter()
         call(items[index % len(items)])
-        milliseconds.append((time.perf_counter() - began) * 1e3)
+        ended = time.perf_counter()
+        milliseconds.append((ended - began) * 1e3)
+        if ended > stop and index >= warm_up:
+            break
     counted = milliseconds[warm_up:]
     return Latency(float(np.percentile(counted, 50)), float(np.percentile(counted, 90)), len(counted))

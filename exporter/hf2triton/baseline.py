@@ -18,8 +18,9 @@ from .tasks import Part
 
 #: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
 MAX_TEXT_BYTES = 1 << 20
-#: Bytes and pixels of one image that a front takes; a small file can hold a very large image.
-MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 100_000_000
+#: Bytes and pixels of one image that a front takes; a small file can hold a very large image, and each core decodes one at a
+#: time, at up to 8 bytes a pixel.
+MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 1 << 26
 
 
 def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> dict[str, Any]:

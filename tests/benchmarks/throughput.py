@@ -118,7 +118,7 @@ def _run_child(options: argparse.Namespace) -> dict:
 
 
 def _export(repository: Path, precision: str) -> None:
-    from hf2triton.demo import weights
+    from hf2triton.showcase import weights
 
     for name, runner in (("front", "inprocess"), ("bls", "bls")):
         command = ["export", str(weights()), "--name", name, "--runner", runner, "--precision", precision]

@@ -73,7 +73,8 @@ def test_a_text_that_is_cut_is_reported(connection, caplog):
         (["ok", b"\xff\xfe"], "text 1 is not UTF-8"),
         (["ok", "\ud800"], "text 1 holds a lone surrogate"),
         (["ok", 3], "text 1 should be a string, not int"),
-        ({"text": "a", "text_pair": "b"}, "text_pair"),
+        ({"text": "a", "pair": "b"}, "the keys 'text' and 'text_pair', not 'pair', 'text'"),
+        ([{"text": "a", "text_pair": "b"}, "c"], "some inputs are pairs and some are not"),
         (7, "not int"),
     ],
 )

@@ -15,6 +15,7 @@ from hf2triton.errors import SourceError, WeightsError
 from hf2triton.source import find_source
 
 from ..conftest import FAMILIES, asset
+from ..support import RECORDS
 
 SENTIMENT = asset("bert", "text-classification")
 
@@ -186,6 +187,53 @@ def test_a_vocabulary_alone_is_a_tokenizer(tmp_path):
     served = Tokenizer.from_str(load(folder).tokenizer.definition)
     text = "An untidy café, isn't it? 😀"
     assert served.encode(text).ids == full.encode(text).ids
+
+
+def test_what_trainer_leaves_behind(tmp_path):
+    """A checkpoint-N folder of Trainer is a source, beside optimizer states and all; the folder around it names them."""
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
+
+    tokenizer = AutoTokenizer.from_pretrained(SENTIMENT)
+    rows = [{**tokenizer(text), "labels": label} for text, label in (("good", 1), ("bad", 0))]
+    arguments = TrainingArguments(str(tmp_path / "run"), max_steps=2, save_steps=1, report_to=[], use_cpu=True)
+    model = AutoModelForSequenceClassification.from_pretrained(SENTIMENT)
+    Trainer(model, arguments, train_dataset=rows, processing_class=tokenizer).train()
+    checkpoint = load(tmp_path / "run" / "checkpoint-2")
+    assert checkpoint.task.name == "text-classification"
+    for name, parameter in checkpoint.model.state_dict().items():
+        assert torch.equal(parameter, model.state_dict()[name])
+    with pytest.raises(SourceError, match=r"give one of the checkpoints in it \(checkpoint-1, checkpoint-2\)"):
+        load(tmp_path / "run")
+
+
+def test_checkpoints_of_transformers_4(tmp_path):
+    """Weights in the module names of transformers 4, and the processor file that it wrote, load as the same model."""
+    recorded = RECORDS / "adapters" / "bases" / "vit"
+    folder = Path(shutil.copytree(recorded, tmp_path / "vit"))
+    old = {
+        "image_processor_type": "ViTFeatureExtractor",
+        "size": 16,
+        "do_resize": True,
+        "do_normalize": True,
+        "resample": 2,
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(old))
+    weights = load_file(folder / "model.safetensors")
+    assert "encoder.layer.0.attention.attention.query.weight" in weights
+    checkpoint = load(folder)
+    assert (checkpoint.task.name, checkpoint.image["shape"]) == ("image-feature-extraction", (3, 16, 16))
+    loaded = checkpoint.model.state_dict()
+    assert {name for name in loaded if "q_proj" in name}
+    total = sum(array.astype(np.float64).sum() for array in weights.values())
+    assert sum(tensor.double().sum().item() for tensor in loaded.values()) == pytest.approx(total)
+
+
+def test_clip_has_two_parts():
+    """CLIP reads texts and images; the scale of its similarities comes from the checkpoint."""
+    checkpoint = load(asset("clip", "zero-shot-image-classification"))
+    assert [part.suffix for part in checkpoint.task.parts] == ["_text", "_image"]
+    assert checkpoint.logit_scale == pytest.approx(checkpoint.model.logit_scale.exp().item())
+    assert checkpoint.id2label == {}
 
 
 def test_remote_code_is_never_run(tmp_path):

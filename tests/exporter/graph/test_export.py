@@ -159,6 +159,6 @@ def test_the_same_checkpoint_gives_the_same_bytes(load, tmp_path):
 
 def test_an_unknown_attention_lists_the_known(load):
     """The error lists the attentions there are."""
+    checkpoint = load("bert", "text-classification")
     with pytest.raises(UnknownName, match="fused, fused-any-mask, standard"):
-        checkpoint = load("bert", "text-classification")
         export_graph(checkpoint, checkpoint.task.parts[0], "flash", 20)

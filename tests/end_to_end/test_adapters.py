@@ -1,0 +1,103 @@
+"""A LoRA adapter merged into its base, through the real server, against peft."""
+
+import json
+
+import pytest
+import transformers
+from peft import PeftModel
+
+from hf2triton.artifacts import ExportOptions
+from hf2triton.errors import AdapterError
+from hf2triton.pipeline import export
+from hf2triton.repository.layout import MANIFEST
+from hf2triton.serving import Server
+from hf2triton.showcase import BASE_NAME, weights
+from hf2triton_client import pipeline
+
+from ..conftest import PRECISIONS
+from ..support import ASSETS, TEXTS, assert_outputs_match, snapshot
+
+ADAPTER = ASSETS / "minilm-sentiment-lora"
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """MiniLM's folder under the name that the adapter gives to its base."""
+    link = tmp_path_factory.mktemp("base") / BASE_NAME
+    link.symlink_to(weights())
+    return link
+
+
+@pytest.fixture(scope="module")
+def adapted(base, tmp_path_factory):
+    """A server with the merged model in both precisions."""
+    repository = tmp_path_factory.mktemp("adapted") / "model_repository"
+    for precision in PRECISIONS:
+        options = ExportOptions(str(base), precision, adapter=str(ADAPTER), precision=precision, repository=repository)
+        export(options)
+    with Server(repository) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def theirs(base):
+    """The base with its adapter on, as peft runs it."""
+    config = json.loads((ADAPTER / "config.json").read_text())
+    labels = {int(index): label for index, label in config["id2label"].items()}
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=len(labels), id2label=labels
+    )
+    model = PeftModel.from_pretrained(model, ADAPTER).eval()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+    return transformers.TextClassificationPipeline(model=model.get_base_model(), tokenizer=tokenizer, device="cpu")
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_merged_model_answers_as_with_its_adapter(adapted, theirs, precision):
+    """Labels and scores are those of the model with its adapter on."""
+    with pipeline("sentiment-analysis", model=precision, url=adapted.url) as ours:
+        expected = theirs(TEXTS, top_k=None, truncation=True)
+        assert_outputs_match(expected, ours(TEXTS, top_k=None), 1e-4 if precision == "fp32" else 1e-2)
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_the_merged_model_is_as_good_as_in_training(adapted, precision):
+    """On held-out texts it is right about as often as its card says (0.886)."""
+    rows = [json.loads(line) for line in (ADAPTER / "sample.jsonl").read_text("utf-8").splitlines()]
+    with pipeline("sentiment-analysis", model=precision, url=adapted.url) as ours:
+        answers = ours([row["text"] for row in rows])
+    assert sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)) / len(rows) > 0.75
+
+
+def test_the_manifest_names_base_and_adapter(adapted):
+    """Both with the digests of their files, and the proof of the merge."""
+    manifest = json.loads((adapted.repository / "fp16" / MANIFEST).read_text())
+    adapter = manifest["adapter"]
+    assert manifest["source"]["digests"]["model.safetensors"].startswith("sha256:")
+    assert adapter["digests"]["adapter_model.safetensors"].startswith("sha256:")
+    assert adapter["base"].endswith(BASE_NAME)
+    assert adapter["merge"]["adapter_difference"] <= adapter["merge"]["allowed"] < adapter["merge"]["base_difference"]
+
+
+def test_an_adapter_as_source_names_its_base(base, tmp_path):
+    """Where the adapter's config names a folder, the adapter alone is enough."""
+    folder = tmp_path / "adapter"
+    folder.mkdir()
+    for path in ADAPTER.iterdir():
+        (folder / path.name).write_bytes(path.read_bytes())
+    config = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(base)}))
+    before = snapshot(folder)
+    report = export(ExportOptions(str(folder), "alone", repository=tmp_path / "r", dry_run=True))
+    assert report.task == "text-classification"
+    assert snapshot(folder) == before
+
+
+def test_another_base_is_refused(tmp_path):
+    """A base that the adapter does not name is an error with both names, before anything is written."""
+    options = ExportOptions(str(ASSETS / "bert-sentiment"), "x", adapter=str(ADAPTER), repository=tmp_path / "r")
+    with pytest.raises(
+        AdapterError, match=r"was trained on .*all-MiniLM-L6-v2, and the base given is .*bert-sentiment"
+    ):
+        export(options)
+    assert not (tmp_path / "r").exists()
