@@ -84,8 +84,12 @@ class AsyncRunner:
         self._owned = owned
 
     async def run(self, call: Call) -> Any:
-        requests = requests_of(call)
-        return result_of(call, requests, await self._connection.infer_all([one for own in requests for one in own]))
+        result: Any = call
+        while isinstance(result, Call):
+            requests = requests_of(result)
+            results = await self._connection.infer_all([one for own in requests for one in own])
+            result = result_of(result, requests, results)
+        return result
 
     async def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> AsyncIterator[Any]:
         while window := list(islice(inputs, WINDOW)):

@@ -19,7 +19,7 @@ def requests_of(call: Call) -> list[list[Request]]:
 
 
 def result_of(call: Call, requests: Sequence[Sequence[Request]], results: Sequence[Any]) -> Any:
-    """The result of a call, given those of all its requests in order."""
+    """The result of a call, or the call to be made next, given the results of all its requests in order."""
     left = iter(results)
     rows = [
         [row for result in islice(left, len(own)) for row in ask.model.rows(result, ask.outputs)]
@@ -36,8 +36,12 @@ class BlockingRunner:
         self._owned = owned
 
     def run(self, call: Call) -> Any:
-        requests = requests_of(call)
-        return result_of(call, requests, self._connection.infer_all([one for own in requests for one in own]))
+        result: Any = call
+        while isinstance(result, Call):
+            requests = requests_of(result)
+            results = self._connection.infer_all([one for own in requests for one in own])
+            result = result_of(result, requests, results)
+        return result
 
     def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> Iterator[Any]:
         """Results of an endless or a long input, a window at a time."""

@@ -5,6 +5,7 @@ import base64
 import http.server
 import io
 import json
+import shutil
 import threading
 from functools import partial
 
@@ -13,12 +14,13 @@ import pytest
 import torch
 import transformers
 from PIL import Image
+from safetensors.numpy import load_file, save_file
 
 from hf2triton.artifacts import ExportOptions
 from hf2triton.pipeline import export
 from hf2triton.samples import images
 from hf2triton.serving import Server
-from hf2triton_client import InputError, WrongTask, aio, connect, pipeline
+from hf2triton_client import InputError, ServerError, WrongTask, aio, connect, pipeline
 
 from ..conftest import PRECISIONS, asset, entry_name
 from ..support import assert_outputs_match
@@ -211,6 +213,29 @@ def test_labels_are_embedded_once(server):
         ours(images()[0], candidate_labels=["bag", "shirt"])
     assert len(sent) == 5
     assert sorted(entry["score"] for entry in first) == pytest.approx(sorted(entry["score"] for entry in again))
+
+
+def test_labels_are_embedded_again_for_a_new_version(tmp_path):
+    """When the entry is replaced, embeddings of the old version are not compared with those of the new one."""
+    export(ExportOptions(str(CLIP), "clip", repository=tmp_path / "r", precision="fp32"))
+    with Server(tmp_path / "r") as server, pipeline(model="clip", url=server.url) as ours:
+        first = ours(images()[0], candidate_labels=["bag", "coat"])
+        mirrored = tmp_path / "mirrored"
+        shutil.copytree(CLIP, mirrored)
+        weights = load_file(CLIP / "model.safetensors")
+        for name in ("text_projection.weight", "visual_projection.weight"):
+            weights[name] = -weights[name]  # the same similarities, but not with the old embeddings
+        save_file(weights, mirrored / "model.safetensors", {"format": "pt"})
+        export(ExportOptions(str(mirrored), "clip", repository=tmp_path / "r", precision="fp32"))
+        for front in ("clip_text", "clip_image"):
+            server.load(front)
+        again = ours(images()[0], candidate_labels=["bag", "coat"])
+        assert [entry.model_version for entry in (*first.metadata, *again.metadata)] == [1, 2]
+        assert_outputs_match(list(first), list(again), 1e-5)
+        export(ExportOptions(str(CLIP), "clip", repository=tmp_path / "r", precision="fp32"))
+        server.load("clip_text")
+        with pytest.raises(ServerError, match=r"answer with versions \[2, 3\]"):
+            ours(images()[0], candidate_labels=["shirt"])
 
 
 def test_asyncio_and_the_fronts_by_name(server):

@@ -35,7 +35,7 @@ def test_export_says_one_line_and_writes_a_report(tmp_path):
     assert all(re.match(r"\d\d:\d\d:\d\d \w", line) for line in result.stderr.strip().splitlines())
     assert "\x1b" not in result.output
     written = json.loads(report.read_text())
-    assert written["manifest"]["parity"]["passed"] is True
+    assert written["manifests"]["s"]["parity"]["passed"] is True
     assert sum(written["seconds"].values()) > 0
 
 
@@ -58,6 +58,10 @@ def test_validate_proves_the_live_endpoint(server, repository, tmp_path):
     assert json.loads(report.read_text())["passed"] is True
     path = repository / NAME / "1" / "baseline.safetensors"
     assert run("validate", NAME, "--url", server.url, "--baseline", path).exit_code == 0
+    clip = entry_name("clip", "zero-shot-image-classification", "fp16")
+    both = run("validate", clip, "--url", server.url, "--repository", repository, "--report", report)
+    assert both.exit_code == 0, both.output
+    assert set(json.loads(report.read_text())["fronts"]) == {f"{clip}_text", f"{clip}_image"}
 
 
 def test_validate_exits_3_when_the_answers_differ(server, repository, tmp_path):
@@ -93,6 +97,23 @@ def test_infer_prints_json(server):
         "infer", entry_name("bert", "token-classification", "fp32"), "Ann lives in Rome", "--url", server.url
     )
     assert isinstance(json.loads(entities.stdout)[0], list)
+
+
+def test_infer_takes_what_each_task_needs(server):
+    """Questions and contexts in turn, candidate labels, and paths of images."""
+    answer = run(
+        "infer", entry_name("bert", "question-answering", "fp32"), "Who?", "Ann Lee lives here.", "--url", server.url
+    )
+    assert set(json.loads(answer.stdout)) == {"score", "start", "end", "answer"}
+    odd = run("infer", entry_name("bert", "question-answering", "fp32"), "Who?", "--url", server.url)
+    assert (odd.exit_code, "the last question has no context" in odd.stderr) == (2, True)
+    image = asset("clip", "zero-shot-image-classification") / "README.md"
+    name = entry_name("clip", "zero-shot-image-classification", "fp32")
+    refused = run("infer", name, image, "--labels", "bag,coat", "--url", server.url)
+    assert (refused.exit_code, "not an image" in refused.stderr) == (2, True)
+    image = next((asset("vit", "image-classification") / "sample").iterdir())
+    answer = run("infer", name, image, "--labels", "bag,coat", "--url", server.url)
+    assert {entry["label"] for entry in json.loads(answer.stdout)[0]} == {"bag", "coat"}
 
 
 def test_list_shows_the_entries(repository):

@@ -30,7 +30,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pipeline: what is asked, all at the same time, and what makes the result of the rows of each."""
+    """One call of a pipeline: what is asked, all at the same time, and what makes the result of the rows of each.
+
+    `finish` may give another call, which is then made: its result counts.
+    """
 
     asks: Sequence[Ask]
     finish: Callable[..., Any]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from ..errors import ServerError
 from ..images import images_of
 from ..postprocess import softmax
 from ..served_model import Row, ServedModel
@@ -31,7 +32,7 @@ class ZeroShotImageClassification(TaskPipeline):
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
         super().__init__(models, runner, defaults)
-        self._known: dict[str, np.ndarray] = {}
+        self._known: dict[str, Row] = {}
 
     def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
         if candidate_labels is not None:
@@ -42,18 +43,37 @@ class ZeroShotImageClassification(TaskPipeline):
         images, single = images_of(inputs, options.get("timeout"))
         labels = labels_of(options.get("candidate_labels"))
         texts = filled(options.get("hypothesis_template") or "This is a photo of {}.", labels)
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
 
-        def finish(rows: list[Row], text_rows: Sequence[Row] = ()) -> Results:
-            self._known |= {text: row["embedding"] for text, row in zip(new, text_rows, strict=True)}
-            of_labels = np.stack([self._known[text] for text in texts])
+        def result(rows: list[Row]) -> Results:
+            of_labels = np.stack([self._known[text]["embedding"] for text in texts])
             logits = np.stack([row["embedding"] for row in rows]) @ of_labels.T * self.model.settings["logit_scale"]
             values = [_ranked(labels, scores) for scores in softmax(logits)]
             return Results(values[0] if single else values, rows)
 
-        asks = [self._ask("image", images, options.get("batch_size") or IMAGES)]
+        return self._call(images, texts, options.get("batch_size") or IMAGES, result, tries=3)
+
+    def _call(
+        self, images: list[bytes], texts: list[str], batch_size: int, result: Callable[[list[Row]], Results], tries: int
+    ) -> Call:
+        """Embeds images, and those texts that are not known yet.
+
+        Embeddings of different versions cannot be compared: where the entry is replaced meanwhile, all is asked again.
+        """
+        new = [text for text in dict.fromkeys(texts) if text not in self._known]
+        asks = [self._ask("image", images, batch_size)]
         if new:
             asks.append(self._ask("text", new, BATCH_SIZE))
+
+        def finish(rows: list[Row], text_rows: Sequence[Row] = ()) -> Results | Call:
+            self._known |= dict(zip(new, text_rows, strict=True))
+            versions = {int(row["version"]) for row in (*rows, *(self._known[text] for text in texts))}
+            if len(versions) == 1:
+                return result(rows)
+            if not tries:
+                raise ServerError(f"the fronts of {self.model.name!r} answer with versions {sorted(versions)}")
+            self._known.clear()
+            return self._call(images, texts, batch_size, result, tries - 1)
+
         return Call(asks, finish)
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Any:

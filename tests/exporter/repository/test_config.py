@@ -20,6 +20,11 @@ def configs(repository: Path) -> list[pb.ModelConfig]:
     return [read(path) for path in sorted(repository.glob("*/config.pbtxt"))]
 
 
+def calls_another(config: pb.ModelConfig) -> bool:
+    """Whether it is a front whose graph is a model of its own."""
+    return config.backend == "python" and "-bls" in config.name
+
+
 def test_every_config_is_complete(repository):
     """Each says its backend, batching, instance count, threads, a bounded queue and a version policy."""
     found = configs(repository)
@@ -31,14 +36,13 @@ def test_every_config_is_complete(repository):
         assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
         assert [(group.count, group.kind) for group in config.instance_group] == [(1, pb.ModelInstanceGroup.KIND_CPU)]
         assert config.version_policy.WhichOneof("policy_choice") in ("specific", "latest")
-        calls_another = config.name.endswith("-bls")
-        assert calls_another or config.parameters["intra_op_thread_count"].string_value == "0"
+        assert calls_another(config) or config.parameters["intra_op_thread_count"].string_value == "0"
 
 
 def test_warm_up_lists_every_input(repository):
     """Triton refuses a warm-up sample that leaves an input out."""
     for config in configs(repository):
-        if config.name.endswith("-bls"):
+        if calls_another(config):
             continue
         assert config.model_warmup
         for sample in config.model_warmup:
@@ -46,7 +50,7 @@ def test_warm_up_lists_every_input(repository):
 
 
 def test_outputs_are_those_of_the_task(repository):
-    """Token classification answers what aggregation needs; the other tasks do not."""
+    """Token classification answers what aggregation needs, spans and masks are decoded; other tasks give tensors alone."""
     for config in configs(repository):
         if config.backend != "python":
             continue
@@ -54,6 +58,10 @@ def test_outputs_are_those_of_the_task(repository):
         names = {tensor.name for tensor in config.output}
         assert set(settings["outputs"]) == names
         assert ("offsets" in names) == (settings["task"] == "token-classification")
+        assert ("answers" in names) == (settings["task"] in ("question-answering", "fill-mask"))
+        assert [tensor.name for tensor in config.input if not tensor.optional] == [
+            name for name, required in settings["inputs"].items() if required
+        ]
 
 
 def test_cuda_puts_the_graph_on_the_gpu(tmp_path):

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,33 @@ def test_versions_count_up(draft, repository, runner):
     if runner == "bls":
         assert versions(repository / "model_model") == [2, 3]
     assert entries(repository) == ["model"]
+
+
+def test_fronts_of_one_entry_appear_together(draft, repository):
+    """Where a task has several fronts, all get the same version, also after an error in the middle of publishing."""
+    from dataclasses import replace
+
+    def pair():
+        one = draft(repository)
+        return [replace(one, part=replace(one.part, suffix=suffix)) for suffix in ("_text", "_image")]
+
+    publish(pair())
+    before = snapshot(repository)
+    with pytest.MonkeyPatch.context() as patch:
+        steps = calls_of(patch, 0, None)
+        publish(pair())
+        total = steps()
+    for step in range(1, total + 1):
+        shutil.rmtree(repository)
+        publish(pair())
+        before = snapshot(repository)
+        with pytest.MonkeyPatch.context() as patch:
+            calls_of(patch, step, OSError(errno.ENOSPC, "No space left on device"))
+            with suppress(RepositoryError):
+                publish(pair())
+        served = {served_version(repository, name) for name in ("model_text", "model_image")}
+        assert len(served) == 1
+        assert served == {2} or snapshot(repository) == before
 
 
 def test_the_served_version_shows_beside_the_config(draft, repository):

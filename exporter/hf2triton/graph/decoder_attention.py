@@ -1,0 +1,116 @@
+"""Attention of a decoder, which reads what it has seen before (past) and gives that with what is new (present).
+
+Each kind is an attention function for transformers' `AttentionInterface`. No mask function is registered beside it, so
+that transformers makes no mask (https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py,
+`_preprocess_mask_arguments`): the functions read the rows' own mask from the `states` that the decoder hands through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import torch
+from transformers import AttentionInterface
+
+from .attention import MASKED, attention_of
+
+
+class States:
+    """Stands in for transformers' cache: collects each layer's present instead of keeping anything itself.
+
+    `past`: keys and values by turns, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for the
+    positions that a row has, those of this call included.
+    """
+
+    def __init__(self, past: Sequence[torch.Tensor], attention_mask: torch.Tensor) -> None:
+        self.past = past
+        self.attention_mask = attention_mask
+        self.present: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def update(self, keys: torch.Tensor, values: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a layer calls before its attention function, which wants the new keys and values alone."""
+        return keys, values
+
+    def past_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.past[2 * layer], self.past[2 * layer + 1]
+
+    @cached_property
+    def last_positions(self) -> torch.Tensor:
+        """`[batch]`: each row's length, less one."""
+        return (self.attention_mask.sum(dim=1) - 1).to(torch.int32)
+
+    @cached_property
+    def total(self) -> torch.Tensor:
+        """A scalar: the length of the longest row."""
+        return torch.scalar_tensor(self.attention_mask.shape[1], dtype=torch.int32)
+
+    @cached_property
+    def additive_mask(self) -> torch.Tensor:
+        """`[batch, 1, sequence, total]`: 0 where a query may look, MASKED at padding and at what follows."""
+        total = self.attention_mask.shape[1]
+        positions = torch.arange(total)
+        queries = positions[self.past[0].shape[2] :]
+        allowed = (positions[None, :] <= queries[:, None]).to(torch.float32)
+        return (1.0 - self.attention_mask[:, None, None, :].to(torch.float32) * allowed) * MASKED
+
+
+def _grouped(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    *,
+    states: States,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """Emits GroupQueryAttention
+    (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention),
+    which appends a row's keys and values right behind its own past, in place where past and present are one buffer.
+
+    `query`, `key`, `value`: `[batch, heads, sequence, head_size]`. It returns zeros in eager PyTorch.
+    """
+    batch, heads, sequence, head_size = query.shape
+    hidden = heads * head_size
+    joined = [tensor.transpose(1, 2).reshape(batch, sequence, hidden) for tensor in (query, key, value)]
+    kept = (batch, heads, states.attention_mask.shape[1], head_size)
+    output, *present = torch.onnx.ops.symbolic_multi_out(
+        "com.microsoft::GroupQueryAttention",
+        [*joined, *states.past_of(module.layer_idx), states.last_positions, states.total],
+        attrs={
+            "num_heads": heads,
+            "kv_num_heads": heads,
+            "scale": float(scaling if scaling is not None else head_size**-0.5),
+        },
+        dtypes=(query.dtype,) * 3,
+        shapes=((batch, sequence, hidden), kept, kept),
+        version=1,
+    )
+    states.present[module.layer_idx] = tuple(present)
+    return output.reshape(batch, sequence, heads, head_size), None
+
+
+def _concatenated(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float | None = None,
+    *,
+    states: States,
+    **_: Any,
+) -> tuple[torch.Tensor, None]:
+    """softmax(query · keyᵀ · scale + mask) · value over past and new keys, in standard ops."""
+    past_key, past_value = states.past_of(module.layer_idx)
+    key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
+    states.present[module.layer_idx] = key, value
+    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    # the query is scaled, not the scores, which would overflow fp16 sooner
+    scores = (query * scaling) @ key.transpose(-1, -2) + states.additive_mask
+    return (scores.softmax(dim=-1) @ value).transpose(1, 2), None

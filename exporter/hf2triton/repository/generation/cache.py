@@ -1,0 +1,136 @@
+"""The keys and values of all slots: one allocation for each of a layer's two tensors, where the session runs.
+
+The decoder binds a range of slots as past and as present at once, so GroupQueryAttention writes each new position in
+place and nothing is copied from step to step. Moving one slot into another is the only copy there is.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Layout:
+    """`names`: the tensors, `0.key`, `0.value`, `1.key`, …; each is `[slots, heads, max_length, head_size]`."""
+
+    names: tuple[str, ...]
+    slots: int
+    heads: int
+    max_length: int
+    head_size: int
+    dtype: np.dtype
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        return self.slots, self.heads, self.max_length, self.head_size
+
+    @property
+    def slot_bytes(self) -> int:
+        """Bytes of one slot in one tensor."""
+        return math.prod(self.shape[1:]) * self.dtype.itemsize
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of all tensors together."""
+        return len(self.names) * self.slots * self.slot_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.bytes / 2**20:,.0f} MiB for keys and values ({self.slots} slots of {self.max_length} tokens, "
+            f"{len(self.names) // 2} layers, {self.heads} heads of {self.head_size}, {self.dtype})"
+        )
+
+
+class HostCache:
+    """In the memory of this process, for sessions on the CPU.
+
+    Raises MemoryError when the machine, or the container's limit, lacks the memory.
+    """
+
+    device, device_id = "cpu", 0
+
+    def __init__(self, layout: Layout) -> None:
+        available = available_memory()
+        if layout.bytes > available:
+            raise _too_large(layout, f"{available / 2**20:,.0f} MiB are available")
+        self.layout = layout
+        self._arrays = {name: np.empty(layout.shape, layout.dtype) for name in layout.names}
+        for array in self._arrays.values():  # touched now, so that memory cannot run out in the middle of a text
+            array.fill(0)
+
+    def address(self, name: str, slot: int) -> int:
+        """Where a slot of a tensor begins; the slots after it follow."""
+        return self._arrays[name].ctypes.data + slot * self.layout.slot_bytes
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies the first `length` positions of a slot into another."""
+        for array in self._arrays.values():
+            array[target, :, :length] = array[source, :, :length]
+
+
+class DeviceCache:
+    """In the memory of the device that onnxruntime calls `device`, such as `cuda`, with the same methods.
+
+    onnxruntime has no call that copies a part of a device's memory. A graph of one Identity node does it, bound to the
+    two addresses: whole slots, since on a GPU that takes a fraction of a millisecond.
+    """
+
+    def __init__(self, layout: Layout, device: str, device_id: int, provider: Any) -> None:
+        import onnxruntime
+
+        self.layout, self.device, self.device_id = layout, device, device_id
+        try:
+            # from zeros, not uninitialised: NaNs beyond a row's length would survive a mask that multiplies by 0
+            self._values = {
+                name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(layout.shape, layout.dtype), device, device_id)
+                for name in layout.names
+            }
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            raise _too_large(layout, f"{device} {device_id} says: {error}") from error
+        self._copier = onnxruntime.InferenceSession(COPY, providers=[provider])
+
+    def address(self, name: str, slot: int) -> int:
+        return self._values[name].data_ptr() + slot * self.layout.slot_bytes
+
+    def move(self, source: int, target: int, length: int) -> None:
+        shape = [self.layout.slot_bytes]
+        for name in self.layout.names:
+            binding = self._copier.io_binding()
+            binding.bind_input("x", self.device, self.device_id, np.uint8, shape, self.address(name, source))
+            binding.bind_output("y", self.device, self.device_id, np.uint8, shape, self.address(name, target))
+            self._copier.run_with_iobinding(binding)
+
+
+#: An ONNX model, IR 8 and opset 13: `y = Identity(x)`, uint8 `[n]`. As bytes, because the package `onnx` is not there.
+COPY = (
+    b'\x08\x08:<\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x04copy'
+    b"Z\x10\n\x01x\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01n"
+    b"b\x10\n\x01y\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01nB\x04\n\x00\x10\r"
+)
+
+
+def available_memory() -> int:
+    """Bytes this process may still take: what Linux calls available, or less where the container's limit (cgroup v2, less
+    what is in use and not reclaimable) is closer."""
+    available = int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
+    try:
+        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+            limit = file.read().strip()
+        used = int(_fields("/sys/fs/cgroup/memory.stat")["anon"])
+    except OSError:  # no container, or cgroup v1
+        return available
+    return available if limit == "max" else min(available, int(limit) - used)
+
+
+def _fields(path: str) -> dict[str, str]:
+    """The first two words of each line, as name and value."""
+    with open(path, encoding="ascii") as file:
+        return dict(line.split()[:2] for line in file)
+
+
+def _too_large(layout: Layout, why: str) -> MemoryError:
+    return MemoryError(f"no room for {layout}: {why}. Serve with fewer slots or a smaller max_length")

@@ -1,0 +1,143 @@
+"""A decoder graph with GroupQueryAttention, run in slots.
+
+    inputs   input_ids, attention_mask, position_ids, past_key_values.N.key and .value
+    outputs  logits, present.N.key and .value
+
+A slot is one row of the cache. The decoder fills one slot with a piece of a prompt, or advances the first n slots by one
+token each, whatever their lengths: the op takes each row's length from the sum of its attention mask.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .cache import DeviceCache, HostCache, Layout
+
+logger = logging.getLogger(__name__)
+
+#: device -> onnxruntime's provider for it
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
+PAST = "past_key_values."
+
+
+class Decoder:
+    """The session and its cache. Not thread-safe: one thread runs it."""
+
+    def __init__(self, session: Any, cache: HostCache | DeviceCache) -> None:
+        self._session = session
+        self._cache = cache
+        self._bindings: dict[tuple[int, int, bool], Any] = {}
+        logits = _named(session.get_outputs(), "logits")
+        self.slots = cache.layout.slots
+        self.max_length = cache.layout.max_length
+        self.vocabulary: int = logits.shape[-1]
+        # bound once and written by every step; on the CPU, where the samplers are, also when the session is not
+        self._logits = np.empty((self.slots, 1, self.vocabulary), DTYPES[logits.type])
+
+    def prefill(self, slot: int, tokens: Sequence[int], length: int) -> None:
+        """Appends a piece of a prompt to a slot that holds `length` positions. Logits are not asked for: a prompt's last
+        token is left to `step`."""
+        self._run(slot, np.array([tokens]), np.array([length + len(tokens)]), logits=False)
+
+    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray:
+        """Appends one token to each of the first slots, which hold `lengths` positions.
+
+        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step writes over them.
+        """
+        self._run(0, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
+        return self._logits[: len(tokens), 0].astype(np.float32, copy=False)
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copies the first `length` positions of a slot into another."""
+        self._cache.move(source, target, length)
+
+    def _run(self, slot: int, input_ids: np.ndarray, lengths: np.ndarray, logits: bool) -> None:
+        """`input_ids [rows, n]` go to `rows` slots from `slot` on, which then hold `lengths [rows]` positions.
+
+        GroupQueryAttention takes n > 1 only for a single row, and needs the mask exactly as wide as the longest row.
+        """
+        rows, count = input_ids.shape
+        feeds = {
+            "input_ids": input_ids.astype(np.int64),
+            "attention_mask": (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64),
+            "position_ids": (lengths[:, None] - count + np.arange(count)).astype(np.int64),
+        }
+        binding = self._binding(slot, rows, logits)
+        for name, array in feeds.items():  # the binding only points to them: `feeds` keeps them until it has run
+            binding.bind_cpu_input(name, array)
+        self._session.run_with_iobinding(binding)
+
+    def _binding(self, slot: int, rows: int, logits: bool) -> Any:
+        """The cache of `rows` slots, as past and as present; made once for each range, as there are few."""
+        key = (slot, rows, logits)
+        if key not in self._bindings:
+            binding, cache = self._session.io_binding(), self._cache
+            where, shape = (cache.device, cache.device_id, cache.layout.dtype.type), (rows, *cache.layout.shape[1:])
+            if logits:
+                row = self._logits[:rows]
+                binding.bind_output("logits", "cpu", 0, row.dtype.type, row.shape, row.ctypes.data)
+            for name in cache.layout.names:
+                address = cache.address(name, slot)
+                binding.bind_input(PAST + name, *where, shape, address)
+                binding.bind_output("present." + name, *where, shape, address)
+            self._bindings[key] = binding
+        return self._bindings[key]
+
+
+def open_decoder(
+    path: str, slots: int, max_length: int, device: str = "cpu", device_id: int = 0, threads: int = 0
+) -> Decoder:
+    """Loads the graph at `path` and takes the memory for `slots` sequences of at most `max_length` tokens.
+
+    `threads` 0: one for each core this process may use. Raises MemoryError when the device lacks the memory, ValueError
+    when the graph is none of these, RuntimeError when onnxruntime has no provider for the device.
+    """
+    session = open_session(path, device, device_id, threads)
+    layout = layout_of(session, slots, max_length)
+    logger.info("taking %s on %s", layout, device)
+    if device == "cpu":
+        return Decoder(session, HostCache(layout))
+    return Decoder(session, DeviceCache(layout, device, device_id, (PROVIDERS[device], {"device_id": device_id})))
+
+
+def open_session(path: str, device: str, device_id: int, threads: int) -> Any:
+    """A session on the device; what it cannot run there runs on the CPU."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    # threads that spin between steps would take the cores from sampling and from Triton itself
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.log_severity_level = 3
+    provider = PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise RuntimeError(f"this onnxruntime has no {provider}, which device {device} needs; install onnxruntime-gpu")
+    chosen = [provider] if device == "cpu" else [(provider, {"device_id": device_id}), PROVIDERS["cpu"]]
+    session = onnxruntime.InferenceSession(path, options, providers=chosen)
+    if session.get_providers()[0] != provider:
+        raise RuntimeError(f"onnxruntime could not start {provider} and fell back to {session.get_providers()[0]}")
+    return session
+
+
+def layout_of(session: Any, slots: int, max_length: int) -> Layout:
+    """How large the cache of a graph is, read from its `past_key_values` inputs `[batch, heads, past, head_size]`."""
+    pasts = [tensor for tensor in session.get_inputs() if tensor.name.startswith(PAST)]
+    if not pasts:
+        found = ", ".join(tensor.name for tensor in session.get_inputs())
+        raise ValueError(f"the graph has no inputs {PAST}N.key and .value; its inputs are {found}")
+    _, heads, _, head_size = pasts[0].shape
+    names = tuple(tensor.name.removeprefix(PAST) for tensor in pasts)
+    return Layout(names, slots, heads, max_length, head_size, DTYPES[pasts[0].type])
+
+
+def _named(tensors: Sequence[Any], name: str) -> Any:
+    for tensor in tensors:
+        if tensor.name == name:
+            return tensor
+    raise ValueError(f"the graph has no {name}; it has {', '.join(tensor.name for tensor in tensors)}")
