@@ -127,7 +127,7 @@ def test_zero_shot_labels_are_as_good_as_in_training(server, precision):
             sum(ask(row["text"], candidate_labels=row["labels"])["labels"][0] == row["label"] for row in rows)
             for ask in (theirs, ours)
         ]
-    assert right[1] >= right[0] - 1 > len(rows) * 0.5
+    assert right[1] >= right[0] - 1 > len(rows) * 0.65
 
 
 @precisions

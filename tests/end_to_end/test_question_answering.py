@@ -1,6 +1,7 @@
 """question-answering through the real server, against what transformers 4 answered (5 has no such pipeline)."""
 
 import json
+from itertools import zip_longest
 
 import pytest
 
@@ -25,12 +26,16 @@ def served(request, server):
 
 
 def assert_same_spans(expected, actual, atol):
-    """Scores within `atol`, and the same spans but for those whose scores lie closer together than that."""
+    """Scores within `atol`, and the same spans but for those whose scores lie closer together than that.
+
+    Where a context has too few spans, transformers fills up with some of score 0, which depend on numpy's version: what one
+    side lacks counts as such.
+    """
     expected, actual = ([value] if isinstance(value, dict) else value for value in (expected, actual))
-    assert len(actual) == len(expected)
-    for one, other in zip(expected, actual, strict=True):
-        assert list(other) == ["score", "start", "end", "answer"]
-        assert other["score"] == pytest.approx(one["score"], abs=atol)
+    assert all(list(answer) == ["score", "start", "end", "answer"] for answer in actual)
+    scores = [[answer["score"] for answer in answers] for answers in (expected, actual)]
+    for one, other in zip_longest(*scores, fillvalue=0.0):
+        assert other == pytest.approx(one, abs=atol)
     spans = {(answer["start"], answer["end"], answer["answer"]) for answer in actual}
     for answer in expected:
         if answer["score"] > expected[-1]["score"] + atol or answer is expected[0] and answer["score"] > 0.5 + atol:
@@ -77,7 +82,7 @@ def test_answers_are_right_as_often_as_in_training(served):
         [{"question": row["question"], "context": row["context"]} for row in rows], handle_impossible_answer=True
     )
     right = sum(answer["answer"] == row["answer"] for answer, row in zip(answers, rows, strict=True))
-    assert right / len(rows) > 0.6
+    assert right / len(rows) > 0.9
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,11 @@ class QuestionReader(_ParameterReader):
         return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
 
 
+#: What a mask token counts as in planning, in tokens: its logits are as many numbers as the vocabulary has entries, and the
+#: tokens of one call are limited for the memory they take.
+_MASK_TOKENS = 16
+
+
 class MaskedTextReader(_ParameterReader):
     """A text with mask tokens: one row, whose logits are those of its mask tokens alone."""
 
@@ -175,6 +180,9 @@ class MaskedTextReader(_ParameterReader):
     def item(self, text: str, parameters: str) -> Item:
         [encoding] = self.encoder.encode([text])
         return Item([self._logic.row(encoding, self._parse(parameters))], text)
+
+    def length(self, row: Any) -> int:
+        return len(row) + _MASK_TOKENS * len(row.positions)
 
     def extent(self, row: Any, per: str) -> int | None:
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]

@@ -1,0 +1,48 @@
+"""Small configurations of BERT and DistilBERT."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from transformers import BertConfig, DistilBertConfig, PreTrainedConfig, PreTrainedModel
+
+from .wordpiece import MAX_LENGTH
+
+#: family -> its config, and what the config calls the hidden size, the layers, the heads and the inner size.
+FAMILIES = {
+    "bert": (BertConfig, ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")),
+    "distilbert": (DistilBertConfig, ("dim", "n_layers", "n_heads", "hidden_dim")),
+}
+
+
+def small_config(
+    family: str,
+    vocabulary: int,
+    labels: list[str] | None = None,
+    sizes: tuple[int, int, int, int] = (64, 2, 4, 128),
+    **more: Any,
+) -> PreTrainedConfig:
+    """`sizes`: hidden size, layers, heads, inner size."""
+    config_class, names = FAMILIES[family]
+    if labels:
+        more |= {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
+    return config_class(
+        vocab_size=vocabulary, max_position_embeddings=MAX_LENGTH, **dict(zip(names, sizes, strict=True)), **more
+    )
+
+
+def prepare(model: PreTrainedModel) -> None:
+    """Starts a BERT where a short training finds its way sooner: with attention to neighbours and to equal tokens.
+
+    Position embeddings start as sines, and each layer's keys as its queries, so that likes attend to each other.
+    """
+    positions = model.base_model.embeddings.position_embeddings.weight
+    count, hidden = positions.shape
+    angles = torch.arange(count)[:, None] / 10_000 ** (torch.arange(hidden // 2) * 2 / hidden)
+    with torch.no_grad():
+        positions.copy_(0.1 * torch.cat([angles.sin(), angles.cos()], dim=-1))
+        for name, parameter in model.named_parameters():
+            for query, key in (("query", "key"), ("q_lin", "k_lin")):
+                if f".{query}.weight" in name:
+                    model.get_parameter(name.replace(query, key)).copy_(parameter.mul_(1.5))
