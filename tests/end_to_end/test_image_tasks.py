@@ -4,7 +4,6 @@ import asyncio
 import base64
 import http.server
 import io
-import json
 import shutil
 import threading
 from functools import partial
@@ -23,7 +22,7 @@ from hf2triton.serving import Server
 from hf2triton_client import InputError, ServerError, WrongTask, aio, connect, pipeline
 
 from ..conftest import PRECISIONS, asset, entry_name
-from ..support import assert_outputs_match
+from ..support import assert_outputs_match, sample_of
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
 CLASSES = asset("vit", "image-classification")
@@ -39,8 +38,7 @@ def opened(data: bytes) -> Image.Image:
 
 
 def sample(folder):
-    rows = [json.loads(line) for line in (folder / "sample.jsonl").read_text("utf-8").splitlines()]
-    return [((folder / row["image"]).read_bytes(), row["label"]) for row in rows]
+    return [((folder / row["image"]).read_bytes(), row["label"]) for row in sample_of(folder)]
 
 
 def assert_same_labels(expected, actual, atol):

@@ -1,6 +1,5 @@
 """fill-mask, pairs and zero-shot-classification through the real server, against `transformers.pipeline`."""
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,7 +8,7 @@ import transformers
 from hf2triton_client import InputError, WrongTask, pipeline
 
 from ..conftest import PRECISIONS, asset, entry_name
-from ..support import TEXTS, assert_outputs_match
+from ..support import TEXTS, assert_outputs_match, sample_of
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
 precisions = pytest.mark.parametrize("precision", PRECISIONS)
@@ -24,11 +23,6 @@ MASKED = [
 
 def reference(task, family, **options):
     return transformers.pipeline(task, model=str(asset(family, task)), device="cpu", **options)
-
-
-def sample(family, task):
-    lines = (asset(family, task) / "sample.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line) for line in lines]
 
 
 def assert_same_fillings(expected, actual, atol):
@@ -62,7 +56,7 @@ def test_fill_mask(server, precision, options):
 @precisions
 def test_masks_are_filled_as_well_as_in_training(server, precision):
     """On held-out texts, the right token is among the five best as often as with PyTorch."""
-    rows = sample("distilbert", "fill-mask")
+    rows = sample_of(asset("distilbert", "fill-mask"))
     theirs = reference("fill-mask", "distilbert")
     with pipeline(model=entry_name("distilbert", "fill-mask", precision), url=server.url) as ours:
         found = [
@@ -120,7 +114,7 @@ def test_zero_shot_classification(server, precision, options):
 @precisions
 def test_zero_shot_labels_are_as_good_as_in_training(server, precision):
     """On held-out texts the served model chooses the same labels as PyTorch."""
-    rows = sample("bert", "zero-shot-classification")
+    rows = sample_of(asset("bert", "zero-shot-classification"))
     theirs = reference("zero-shot-classification", "bert")
     with pipeline(model=entry_name("bert", "zero-shot-classification", precision), url=server.url) as ours:
         right = [

@@ -7,7 +7,7 @@ import transformers
 from hf2triton_client import pipeline
 
 from ..conftest import FAMILIES, asset, entry_name
-from ..support import TEXTS, assert_outputs_match
+from ..support import TEXTS, assert_outputs_match, sample_of
 
 PRECISIONS = {"fp32": 1e-4, "fp16": 1e-2}
 combinations = pytest.mark.parametrize(
@@ -50,6 +50,37 @@ def test_options_given_to_the_pipeline_are_defaults(server, family, precision):
     with pipeline("text-classification", model=name, url=server.url, top_k=1) as ours:
         for inputs, options in ((TEXTS[0], {}), (TEXTS, {}), (TEXTS[0], {"top_k": 2})):
             assert_outputs_match(theirs(inputs, **options), ours(inputs, **options), PRECISIONS[precision])
+
+
+@both
+def test_texts_are_classified_as_well_as_in_training(server, family, precision):
+    """On held-out texts the served model is right as often as PyTorch, and about as often as its card says."""
+    rows = sample_of(asset(family, "text-classification"))
+    theirs = reference(family, "text-classification", truncation=True)
+    with pipeline(model=entry_name(family, "text-classification", precision), url=server.url) as ours:
+        right = [
+            sum(
+                answer["label"] == row["label"]
+                for answer, row in zip(ask([r["text"] for r in rows]), rows, strict=True)
+            )
+            for ask in (theirs, ours)
+        ]
+    assert right[1] >= right[0] - 1 > len(rows) * 0.55
+
+
+@both
+def test_entities_are_found_as_well_as_in_training(server, family, precision):
+    """On held-out names nearly every word gets its label."""
+    rows = sample_of(asset(family, "token-classification"))
+    right = total = 0
+    with pipeline(model=entry_name(family, "token-classification", precision), url=server.url) as ours:
+        for row in rows:
+            found = {entity["start"]: entity["entity"] for entity in ours(" ".join(row["words"]), ignore_labels=[])}
+            start = 0
+            for word, label in zip(row["words"], row["labels"], strict=True):
+                right, total = right + (found.get(start) == label), total + 1
+                start += len(word) + 1
+    assert right / total > 0.97
 
 
 @combinations

@@ -49,13 +49,13 @@ def make_question(names: Names, sentences: int) -> Question:
     return Question(question, context, values[slot], len(before) + told.index(values[slot]))
 
 
-def encode(tokenizer: BertTokenizer, row: Question, stride: int = STRIDE) -> list[dict]:
+def encode(tokenizer: BertTokenizer, row: Question) -> list[dict]:
     """The row's windows; a window without the whole answer points at [CLS]."""
     windows = tokenizer(
         row.question,
         row.context,
         truncation="only_second",
-        stride=stride,
+        stride=STRIDE,
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
@@ -85,12 +85,11 @@ def answer(model: BertForQuestionAnswering, tokenizer: BertTokenizer, row: Quest
             output = model(**tensors)
         start, end = output.start_logits[0].log_softmax(-1), output.end_logits[0].log_softmax(-1)
         empty = min(empty, float(start[0] + end[0]))
-        scores = (start[:, None] + end).triu().tril(LONGEST_ANSWER - 1)
+        possible = torch.full((len(start), len(start)), -torch.inf)
         positions = torch.tensor(list(window["spans"]))
-        allowed = torch.full_like(scores, -torch.inf)
-        allowed[positions[:, None], positions] = 0.0
-        reach = torch.ones_like(scores).triu().tril(LONGEST_ANSWER - 1).log()
-        score, place = (start[:, None] + end + allowed + reach).flatten().max(0)
+        possible[positions[:, None], positions] = 0.0
+        reach = torch.ones_like(possible).triu().tril(LONGEST_ANSWER - 1).log()  # -inf where too long or backwards
+        score, place = (start[:, None] + end + possible + reach).flatten().max(0)
         first, last = divmod(int(place), len(start))
         if float(score) > best[0]:
             best = (float(score), row.context[window["spans"][first][0] : window["spans"][last][1]])

@@ -1,4 +1,4 @@
-"""What every recipe does alike: train with transformers' Trainer, predict, and store a folder with its card."""
+"""What every recipe does alike: train with transformers' Trainer, and store a folder with its card."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def store(
     data: str,
     score: str,
     sample: list[dict],
-    seconds: float | None = None,
-) -> Path:
+    seconds: float,
+) -> None:
     """Writes a folder: each part by its own `save_pretrained`, the held-out sample and a card."""
     folder = ASSETS / name
     for part in parts:
@@ -81,10 +81,9 @@ def store(
     lines = [json.dumps(row, ensure_ascii=False) for row in sample]
     (folder / "sample.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     write_card(folder, about, data, score, seconds)
-    return folder
 
 
-def write_card(folder: Path, about: str, data: str, score: str, seconds: float | None) -> None:
+def write_card(folder: Path, about: str, data: str, score: str, seconds: float) -> None:
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.name != "README.md")
     card = [
         f"# {folder.name}",
@@ -93,8 +92,7 @@ def write_card(folder: Path, about: str, data: str, score: str, seconds: float |
         f"- Data: {data}",
         f"- Held-out: {score}. `sample.jsonl` has {SAMPLE} of these rows.",
         f"- Size: {size / 1e6:.2f} MB",
-        f"- Made by: `python -m tests.assets.train {folder.name}`"
-        + (f", {seconds:.0f} s of CPU time for training" if seconds else ""),
+        f"- Made by: `python -m tests.assets.train {folder.name}`, {seconds:.0f} s of CPU time for training",
         "- Licence: Apache-2.0, as this project",
     ]
     (folder / "README.md").write_text("\n".join(card) + "\n", encoding="utf-8")
