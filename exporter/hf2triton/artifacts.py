@@ -139,7 +139,8 @@ class GraphOutput:
 @dataclass(frozen=True)
 class Graph:
     """An ONNX model on its way through the passes. `full_precision`: names of nodes that stay fp32 when the rest becomes
-    fp16."""
+    fp16. `state`: input -> the output that is its value in the next call; both have the graph's own precision, and are not
+    among `outputs`."""
 
     model: onnx_ir.Model
     inputs: tuple[GraphInput, ...]
@@ -147,6 +148,7 @@ class Graph:
     attention: str
     precision: str = "fp32"
     full_precision: frozenset[str] = frozenset()
+    state: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,28 @@
 """A LoRA adapter merged into its base, through the real server, against peft."""
 
 import json
+import shutil
 
 import pytest
+import torch
 import transformers
-from peft import PeftModel
+from google.protobuf import text_format
+from peft import LoraConfig, PeftModel, get_peft_model
+from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.artifacts import ExportOptions
+from hf2triton.checkpoint import load_checkpoint
 from hf2triton.errors import AdapterError
 from hf2triton.pipeline import export
-from hf2triton.repository.layout import MANIFEST
+from hf2triton.repository.layout import CONFIG, MANIFEST
 from hf2triton.serving import Server
 from hf2triton.showcase import BASE_NAME, weights
+from hf2triton.source import find_source
 from hf2triton_client import pipeline
+from hf2triton_client.served_model import PARAMETER
 
-from ..conftest import PRECISIONS
-from ..support import ASSETS, TEXTS, assert_outputs_match, sample_of, snapshot
+from ..conftest import PRECISIONS, asset
+from ..support import ASSETS, RECORDS, TEXTS, assert_outputs_match, sample_of, snapshot
 
 ADAPTER = ASSETS / "minilm-sentiment-lora"
 
@@ -101,3 +108,42 @@ def test_another_base_is_refused(tmp_path):
     ):
         export(options)
     assert not (tmp_path / "r").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "targets"),
+    [
+        ("bert", "question-answering", ["query", "dense"]),
+        ("distilbert", "token-classification", ["q_lin", "v_lin"]),
+        ("vit", "image-classification", ["q_proj", "fc1"]),
+        ("clip", "zero-shot-image-classification", ["q_proj", "v_proj"]),
+    ],
+)
+def test_every_family_takes_an_adapter(tmp_path, family, task, targets):
+    """An adapter (random: nothing but numbers is proved here) is merged into each family's model, towers included."""
+    source = asset(family, task)
+    torch.manual_seed(0)
+    model = load_checkpoint(find_source(str(source)), task).model
+    get_peft_model(model, LoraConfig(target_modules=targets, init_lora_weights=False)).save_pretrained(
+        tmp_path / "adapter"
+    )
+    options = {"adapter": str(tmp_path / "adapter"), "precision": "fp32", "repository": tmp_path / "r"}
+    report = export(ExportOptions(str(source), "adapted", task, **options))
+    assert all(parity.passed for parity in report.parity.values())
+    for manifest in report.entry.manifests.values():
+        merge = manifest["adapter"]["merge"]
+        assert set(merge["target_modules"]) == set(targets)
+        assert merge["base_difference"] > merge["allowed"] >= merge["adapter_difference"]
+
+
+def test_an_adapter_of_transformers_4(tmp_path):
+    """Its modules have other names; it is merged all the same, and its head tells the task and the labels."""
+    base = shutil.copytree(RECORDS / "adapters" / "bases" / "vit", tmp_path / "tiny-vit")
+    transformers.ViTImageProcessor(size={"height": 16, "width": 16}).save_pretrained(base)
+    adapter = RECORDS / "adapters" / "vit" / "transformers-4"
+    report = export(ExportOptions(str(base), "old", adapter=str(adapter), repository=tmp_path / "r"))
+    assert report.task == "image-classification"
+    manifest = report.entry.manifests["old"]
+    assert manifest["adapter"]["merge"]["renamed"] is True
+    config = text_format.Parse((tmp_path / "r" / "old" / CONFIG).read_text(), pb.ModelConfig())
+    assert len(json.loads(config.parameters[PARAMETER].string_value)["id2label"]) == 4

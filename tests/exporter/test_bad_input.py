@@ -170,6 +170,9 @@ def test_a_tokenizer_without_word_pieces(tmp_path, filled):
     folder = Path(shutil.copytree(asset("bert", "token-classification"), tmp_path / "ner"))
     definition = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(definition | {"decoder": {"type": "Fuse"}}))
+    (folder / "tokenizer_config.json").write_text(
+        '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
+    )
     before = snapshot(filled)
     assert_refused(export(folder, filled), filled, before, "joins word pieces")
 

@@ -7,8 +7,8 @@ that transformers makes no mask (https://github.com/huggingface/transformers/blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from .attention import MASKED, attention_of
+from .attention import MASKED
 
 
 class States:
@@ -114,3 +114,38 @@ def _concatenated(
     # the query is scaled, not the scores, which would overflow fp16 sooner
     scores = (query * scaling) @ key.transpose(-1, -2) + states.additive_mask
     return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
+
+
+@dataclass(frozen=True)
+class DecoderAttention:
+    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory."""
+
+    name: str
+    function: Callable[..., Any]
+    shares_buffer: bool
+
+    @property
+    def registered_name(self) -> str:
+        return f"hf2triton-decoder-{self.name}"
+
+
+DECODER_ATTENTIONS = {
+    attention.name: attention
+    for attention in (
+        DecoderAttention("fused", _grouped, shares_buffer=True),
+        DecoderAttention("standard", _concatenated, shares_buffer=False),
+    )
+}
+for _attention in DECODER_ATTENTIONS.values():
+    AttentionInterface.register(_attention.registered_name, _attention.function)
+
+
+@contextmanager
+def decoder_attention_of(model: Any, name: str) -> Iterator[None]:
+    """Switches a model to one of DECODER_ATTENTIONS, and back when the block is left."""
+    before = model.config._attn_implementation
+    model.set_attn_implementation(DECODER_ATTENTIONS[name].registered_name)
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)

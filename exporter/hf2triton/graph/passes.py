@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 import onnx_ir as ir
 from onnx_ir.passes import InPlacePass, PassError, PassResult, Sequential
 from onnx_ir.passes.common import (
@@ -74,6 +76,11 @@ PASSES = (
     RemoveUnusedOpsetsPass(),
     TopologicalSortPass(),
     NameFixPass(),
+)
+
+# it remarks on every input that has a default, that it was left alone
+logging.getLogger("onnx_ir.passes.common.initializer_deduplication").addFilter(
+    lambda record: "graph input" not in record.getMessage()
 )
 
 

@@ -1,10 +1,12 @@
 """fp32 graph → fp16 graph, and the twin that shows on a CPU what fp16 does to it.
 
-Inputs and outputs of the graph keep their types: ids are integers, answers are fp32.
+Inputs and outputs of the graph keep their types, ids are integers, answers are fp32, but for a decoder's state (past and
+present keys and values), which becomes fp16 with the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -22,24 +24,32 @@ def with_precision(graph: Graph, precision: str) -> Graph:
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     if precision == "fp16":
-        _Halver(graph.model, graph.full_precision).run()
+        _Halver(graph.model, graph.full_precision, graph.state).run()
+        inputs = tuple(
+            replace(value, dtype="FLOAT16") if value.name in graph.state else value for value in graph.inputs
+        )
+        graph = replace(graph, inputs=inputs)
     return replace(graph, precision=precision)
 
 
 class _Halver:
-    """Turns a model's weights and arithmetic into fp16 in place, but for the nodes named in `keep`.
+    """Turns a model's weights, arithmetic and `state` into fp16 in place, but for the nodes named in `keep`.
 
     Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes a
     Cast, once for all of its readers.
     """
 
-    def __init__(self, model: ir.Model, keep: frozenset[str]) -> None:
+    def __init__(self, model: ir.Model, keep: frozenset[str], state: Mapping[str, str]) -> None:
         self.graph = model.graph
         self.keep = keep
+        self.state = state
         self._typed: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
         self._initializers = [value for value in self.graph.initializers.values() if value.dtype == FLOAT]
 
     def run(self) -> None:
+        for value in self.graph.inputs:
+            if value.name in self.state:
+                value.type = ir.TensorType(FLOAT16)
         for node in list(self.graph):
             if any(
                 attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -48,7 +58,7 @@ class _Halver:
                 raise ExportError(f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be made fp16")
             self._convert(node, FLOAT if node.name in self.keep else FLOAT16)
         for index, output in enumerate(self.graph.outputs):
-            if output.dtype == FLOAT16:
+            if output.dtype == FLOAT16 and output.name not in self.state.values():
                 self._cast_output(index, output)
         for value in self._initializers:
             if not value.uses():
@@ -115,7 +125,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
     computed_in_half = {
         node for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
     }
-    half_values = []
+    half_values = [value for value in graph.inputs if value.dtype == FLOAT16]
     for value in graph.initializers.values():
         if value.dtype == FLOAT16:
             value.type, value.const_value = ir.TensorType(FLOAT), _lazily_full(value.const_value)
@@ -126,8 +136,13 @@ def rounded_twin(model: ir.Model) -> ir.Model:
         half_values += outputs
     for value in half_values:
         readers = [usage.node for usage in value.uses()]
+        if not readers:
+            continue
         back = _cast_node(value, FLOAT)
-        graph.insert_after(value.producer(), back)
+        if value.producer() is None:
+            graph.insert_before(graph[0], back)
+        else:
+            graph.insert_after(value.producer(), back)
         for reader in readers:
             for index, read in enumerate(reader.inputs):
                 if read is value:
@@ -137,8 +152,13 @@ def rounded_twin(model: ir.Model) -> ir.Model:
 
 def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
     """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; gives the cast's value."""
-    cast = _cast_node(value, FLOAT16, f"{value.name}_rounded")
+    name = f"{value.name}_rounded"
+    if value.is_graph_output():
+        name, value.name = value.name, f"{value.name}_full"
+    cast = _cast_node(value, FLOAT16, name)
     graph.insert_after(node, cast)
+    if value.is_graph_output():
+        graph.outputs[graph.outputs.index(value)] = cast.outputs[0]
     for user, index in [(usage.node, usage.idx) for usage in value.uses()]:
         if user is not cast:
             user.replace_input_with(index, cast.outputs[0])

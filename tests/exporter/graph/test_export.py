@@ -5,10 +5,12 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+import transformers
 
 from hf2triton.baseline import items_of, reader_of
 from hf2triton.checkpoint import load_checkpoint
 from hf2triton.errors import UnknownName
+from hf2triton.families import FAMILIES as FAMILIES_BY_NAME
 from hf2triton.graph.attention import ATTENTIONS
 from hf2triton.graph.export import export_graph
 from hf2triton.graph.files import save_graph
@@ -19,6 +21,7 @@ from hf2triton.samples import parity_inputs
 from hf2triton.source import find_source
 
 from ...conftest import CHECKPOINTS, FAMILIES, asset
+from ...support import ASSETS
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +84,30 @@ def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attentio
         longest = max(rows, key=reader.length)
         for own in (rows[:5], [rows[0]], [longest, rows[0], longest]):
             assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(own), part) < 5e-5
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "base"),
+    [
+        ("bert", "fill-mask", "bert-sentiment"),
+        ("distilbert", "question-answering", "distilbert-ner"),
+        ("distilbert", "zero-shot-classification", "distilbert-sentiment"),
+    ],
+)
+def test_heads_that_no_trained_checkpoint_has(tmp_path, family, task, base):
+    """The other heads of each family are exported as well: of a trained checkpoint, with a random head."""
+    torch.manual_seed(0)
+    [architecture] = [name for name, tasks in FAMILIES_BY_NAME[family].architectures.items() if task in tasks][:1]
+    labels = {"id2label": {0: "contradiction", 1: "entailment"}} if task.startswith("zero") else {}
+    kind = getattr(transformers, architecture)
+    kind.from_pretrained(ASSETS / base, ignore_mismatched_sizes=True, **labels).save_pretrained(tmp_path / "model")
+    transformers.AutoTokenizer.from_pretrained(ASSETS / base).save_pretrained(tmp_path / "model")
+    checkpoint = load_checkpoint(find_source(str(tmp_path / "model")), task)
+    [part] = checkpoint.task.parts
+    make(checkpoint, tmp_path / "model.onnx")
+    reader = reader_of(checkpoint, part)
+    rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(rows[:5])) < 5e-5
 
 
 @pytest.mark.parametrize("attention", ["fused-any-mask", "standard"])

@@ -24,6 +24,11 @@ class Layout:
     head_size: int
     dtype: np.dtype
 
+    def __post_init__(self) -> None:
+        for name in ("slots", "max_length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         return self.slots, self.heads, self.max_length, self.head_size
@@ -112,15 +117,18 @@ COPY = (
     b"b\x10\n\x01y\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01nB\x04\n\x00\x10\r"
 )
 
+#: Where a container sees its own limits (cgroup v2).
+CGROUP = "/sys/fs/cgroup"
+
 
 def available_memory() -> int:
     """Bytes this process may still take: what Linux calls available, or less where the container's limit (cgroup v2, less
     what is in use and not reclaimable) is closer."""
     available = int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
     try:
-        with open("/sys/fs/cgroup/memory.max", encoding="ascii") as file:
+        with open(f"{CGROUP}/memory.max", encoding="ascii") as file:
             limit = file.read().strip()
-        used = int(_fields("/sys/fs/cgroup/memory.stat")["anon"])
+        used = int(_fields(f"{CGROUP}/memory.stat")["anon"])
     except OSError:  # no container, or cgroup v1
         return available
     return available if limit == "max" else min(available, int(limit) - used)

@@ -24,6 +24,8 @@ logger = logging.getLogger(__name__)
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
+#: An input that graphs may have: the first position whose logits are computed.
+FROM = "logits_from"
 
 
 class Decoder:
@@ -36,9 +38,10 @@ class Decoder:
         logits = _named(session.get_outputs(), "logits")
         self.slots = cache.layout.slots
         self.max_length = cache.layout.max_length
-        self.vocabulary: int = logits.shape[-1]
+        self.vocabulary = _size(logits, -1, "the size of the vocabulary")
+        self._skips_logits = any(value.name == FROM for value in session.get_overridable_initializers())
         # bound once and written by every step; on the CPU, where the samplers are, also when the session is not
-        self._logits = np.empty((self.slots, 1, self.vocabulary), DTYPES[logits.type])
+        self._logits = np.empty((self.slots, 1, self.vocabulary), _dtype(logits))
 
     def prefill(self, slot: int, tokens: Sequence[int], length: int) -> None:
         """Appends a piece of a prompt to a slot that holds `length` positions. Logits are not asked for: a prompt's last
@@ -52,6 +55,11 @@ class Decoder:
         """
         self._run(0, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
         return self._logits[: len(tokens), 0].astype(np.float32, copy=False)
+
+    def check(self, token: int) -> None:
+        """Raises ValueError for what is no token of the model."""
+        if not 0 <= token < self.vocabulary:
+            raise ValueError(f"token {token} is none of the model's {self.vocabulary}")
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` positions of a slot into another."""
@@ -82,6 +90,12 @@ class Decoder:
             if logits:
                 row = self._logits[:rows]
                 binding.bind_output("logits", "cpu", 0, row.dtype.type, row.shape, row.ctypes.data)
+            elif self._skips_logits:
+                # onnxruntime computes what nobody fetches: https://github.com/microsoft/onnxruntime/issues/16013
+                import onnxruntime
+
+                beyond = np.array([np.iinfo(np.int64).max])
+                binding.bind_ortvalue_input(FROM, onnxruntime.OrtValue.ortvalue_from_numpy(beyond))
             for name in cache.layout.names:
                 address = cache.address(name, slot)
                 binding.bind_input(PAST + name, *where, shape, address)
@@ -96,7 +110,7 @@ def open_decoder(
     """Loads the graph at `path` and takes the memory for `slots` sequences of at most `max_length` tokens.
 
     `threads` 0: one for each core this process may use. Raises MemoryError when the device lacks the memory, ValueError
-    when the graph is none of these, RuntimeError when onnxruntime has no provider for the device.
+    when the graph is none of these or a size is less than 1, RuntimeError when onnxruntime has no provider for the device.
     """
     session = open_session(path, device, device_id, threads)
     layout = layout_of(session, slots, max_length)
@@ -110,6 +124,8 @@ def open_session(path: str, device: str, device_id: int, threads: int) -> Any:
     """A session on the device; what it cannot run there runs on the CPU."""
     import onnxruntime
 
+    if device not in PROVIDERS:
+        raise RuntimeError(f"there is no device {device}; the devices are {', '.join(PROVIDERS)}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
     # threads that spin between steps would take the cores from sampling and from Triton itself
@@ -131,9 +147,9 @@ def layout_of(session: Any, slots: int, max_length: int) -> Layout:
     if not pasts:
         found = ", ".join(tensor.name for tensor in session.get_inputs())
         raise ValueError(f"the graph has no inputs {PAST}N.key and .value; its inputs are {found}")
-    _, heads, _, head_size = pasts[0].shape
+    heads, head_size = (_size(pasts[0], axis, "its heads and their size") for axis in (1, 3))
     names = tuple(tensor.name.removeprefix(PAST) for tensor in pasts)
-    return Layout(names, slots, heads, max_length, head_size, DTYPES[pasts[0].type])
+    return Layout(names, slots, heads, max_length, head_size, _dtype(pasts[0]))
 
 
 def _named(tensors: Sequence[Any], name: str) -> Any:
@@ -141,3 +157,18 @@ def _named(tensors: Sequence[Any], name: str) -> Any:
         if tensor.name == name:
             return tensor
     raise ValueError(f"the graph has no {name}; it has {', '.join(tensor.name for tensor in tensors)}")
+
+
+def _size(tensor: Any, axis: int, what: str) -> int:
+    """The size of an axis that must be fixed in the graph; onnxruntime gives the names of those that are not."""
+    size = tensor.shape[axis]
+    if not isinstance(size, int):
+        raise ValueError(f"the graph's {tensor.name} has the shape {tensor.shape}; {what} must be fixed")
+    return size
+
+
+def _dtype(tensor: Any) -> np.dtype:
+    if tensor.type not in DTYPES:
+        known = ", ".join(dtype.name for dtype in DTYPES.values())
+        raise ValueError(f"the graph's {tensor.name} is {tensor.type}; served are {known}")
+    return DTYPES[tensor.type]

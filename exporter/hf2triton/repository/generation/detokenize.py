@@ -1,0 +1,134 @@
+"""From tokens to text, piece by piece: whole characters only, and an end where a stop string is met."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from tokenizers import Tokenizer
+
+#: What decoders give for bytes that are no character, or not yet one.
+_REPLACEMENT = "\ufffd"
+#: A character has at most 4 bytes and a token at least 1: one that is not complete began at most 3 tokens ago.
+_LONGEST_CHARACTER = 4
+
+
+class TextStream:
+    """The text of one sequence's new tokens.
+
+    The pieces that `push` and `finish` return join to `tokenizer.decode` of all tokens, or to the part of it before the
+    stop string. A character whose bytes are spread over several tokens (emoji, CJK) comes with the last of them; bytes
+    that never become a character come as U+FFFD, as the tokenizer decodes them. A token costs the same however many came
+    before: only the last few tokens are decoded again.
+
+    `prompt_ids`: a stop string may begin in the prompt, as in transformers; it must end in the new text.
+    `stop`: the texts that end the stream, none of them empty. Text that may be the beginning of one is held back until it
+    is certain that it is not. Where several are met, the one that is complete first counts, of these the longest.
+    `keep_stop`: the stop string is given too, and what the token has after it, as transformers does. Nothing is held back.
+    `stopped`: the stop string that was met, or None.
+
+    Raises ValueError for tokenizers with byte fallback, whose text can change after it was given: a second character
+    that is not complete makes them spell the first one with U+FFFD.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        prompt_ids: Sequence[int] = (),
+        skip_special_tokens: bool = True,
+        stop: Sequence[str] = (),
+        keep_stop: bool = False,
+    ) -> None:
+        if _has_byte_fallback(tokenizer):
+            raise ValueError("the tokenizer decodes with byte fallback, whose text cannot be given piece by piece")
+        self.stopped: str | None = None
+        self._tokenizer = tokenizer
+        self._skip_special_tokens = skip_special_tokens
+        self._special = frozenset(
+            token
+            for token, added in tokenizer.get_added_tokens_decoder().items()
+            if added.special and skip_special_tokens
+        )
+        # the last tokens and how many characters of their text are settled
+        self._window: list[int] = []
+        self._settled = 0
+        self._stop = stop
+        self._keep_stop = keep_stop
+        # the end of the text, prompt included, as far as a stop string may begin there; its last `_held` characters are new
+        # and not given yet
+        self._reach = max(map(len, stop), default=1) - 1
+        self._held = 0
+        self._tail = self._end_of(prompt_ids) if self._reach else ""
+
+    def push(self, token: int) -> str:
+        """The text that is certain with this token and was not given before; "" if there is none, or after the end."""
+        # a token without text must not push others out of the window
+        if self.stopped is not None or token in self._special or self._tokenizer.id_to_token(token) is None:
+            return ""
+        self._window.append(token)
+        text = self._decode(self._window)
+        # only the last may still become a character: bytes that are the beginning of one are spelled with one U+FFFD
+        pending = _REPLACEMENT if text.endswith(_REPLACEMENT) else ""
+        new = text[self._settled : len(text) - len(pending)]
+        # one token stays even where all is settled, since decoders may treat the first token otherwise than others
+        self._window = self._window[-(_LONGEST_CHARACTER if pending else 1) :]
+        # alone, they may spell the end of an earlier character with U+FFFD; it is settled and will not be given
+        self._settled = len(self._decode(self._window)) - len(pending)
+        return self._give(new, pending)
+
+    def finish(self) -> str:
+        """The rest of the text, after the last token."""
+        if self.stopped is not None:
+            return ""
+        rest = self._decode(self._window)[self._settled :]
+        self._window, self._settled = [], 0
+        given = self._give(rest, "")
+        if self.stopped is None and self._held:
+            given += self._tail[-self._held :]
+            self._held = 0
+        return given
+
+    def _decode(self, ids: Sequence[int]) -> str:
+        return self._tokenizer.decode(list(ids), skip_special_tokens=self._skip_special_tokens)
+
+    def _end_of(self, prompt_ids: Sequence[int]) -> str:
+        """The last `_reach` characters of the prompt. A token has a character or, with others, makes one of four."""
+        return self._decode(prompt_ids[-(_LONGEST_CHARACTER * self._reach) :])[-self._reach :]
+
+    def _give(self, new: str, pending: str) -> str:
+        """What of the new text can be given; the rest is held back. `pending`: U+FFFD that may become a character."""
+        known = len(self._tail)
+        text = self._tail + new
+        found = self._first_stop(text, known) if new else None
+        first = known - self._held  # of what is not given yet
+        if found is not None:
+            begin, self.stopped = found
+            return text[first:] + pending if self._keep_stop else text[first : max(begin, first)]
+        self._held = 0 if self._keep_stop else min(self._longest_beginning(text), len(text) - first)
+        self._tail = text[max(len(text) - max(self._reach, self._held), 0) :]
+        return text[first : len(text) - self._held]
+
+    def _first_stop(self, text: str, known: int) -> tuple[int, str] | None:
+        """Where the stop string begins that is complete first after `known` characters, and which one it is."""
+        found = [(text.find(stop, max(known - len(stop) + 1, 0)), stop) for stop in self._stop]
+        return min(
+            ((begin, stop) for begin, stop in found if begin >= 0),
+            key=lambda match: (match[0] + len(match[1]), match[0]),
+            default=None,
+        )
+
+    def _longest_beginning(self, text: str) -> int:
+        """The length of the longest end of the text with which a stop string begins."""
+        longest = 0
+        for stop in self._stop:
+            begin = text.find(stop[0], max(len(text) - len(stop) + 1, 0))
+            while begin >= 0 and not stop.startswith(text[begin:]):
+                begin = text.find(stop[0], begin + 1)
+            longest = max(longest, len(text) - begin if begin >= 0 else 0)
+        return longest
+
+
+def _has_byte_fallback(tokenizer: Tokenizer) -> bool:
+    """Whether the decoder is or holds a ByteFallback."""
+    decoder = json.loads(tokenizer.decoder.__getstate__()) if tokenizer.decoder else {}
+    return any(part["type"] == "ByteFallback" for part in (decoder, *decoder.get("decoders", ())) if part)

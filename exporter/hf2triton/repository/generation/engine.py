@@ -1,0 +1,188 @@
+"""Continuous batching: requests join and leave a running batch between two steps.
+
+Requests are submitted and cancelled from any thread. One thread runs the steps; `batch.py` says what a step is. Callbacks are
+called from that thread, and everyone waits for them. What they raise ends their own request; the engine goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .batch import Batch
+from .decoder import Decoder
+from .request import Chooser, Finish, Reason, Request
+
+logger = logging.getLogger(__name__)
+
+
+class QueueFull(RuntimeError):
+    """As many requests are waiting as may; try again later."""
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """`live`: requests that generate; `joining`: whose prompt is being filled in; `queued`: that wait for a slot. Since the
+    start: `tokens` generated, in how many `steps`, and slots `moved` into gaps."""
+
+    live: int
+    joining: int
+    queued: int
+    tokens: int
+    steps: int
+    moved: int
+
+
+class Engine:
+    """Serves requests from a decoder's slots. `max_queue`: how many may wait beyond those that have a slot. `chunk`: the
+    most tokens of a prompt that are filled in at once.
+
+    Either `start` and `stop` (or `with`) run it in a thread of its own, or `step` is called by hand.
+    """
+
+    def __init__(self, decoder: Decoder, max_queue: int, chunk: int = 64) -> None:
+        if max_queue < 0:
+            raise ValueError(f"max_queue must be 0 or more, not {max_queue}")
+        self._decoder = decoder
+        self._max_queue = max_queue
+        self._batch = Batch(decoder, chunk, self._end)
+        self._changed = threading.Condition()  # guards the queue, the count of unfinished requests and `_stopped`
+        self._queue: deque[Request] = deque()
+        self._unfinished = 0
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
+
+    def submit(
+        self,
+        prompt_ids: Sequence[int],
+        sampler: Chooser,
+        max_new_tokens: int,
+        eos_token_ids: Collection[int],
+        on_token: Callable[[int], bool | None],
+        on_finish: Callable[[Finish], None],
+    ) -> Request:
+        """Queues a request, from any thread. `on_token` gets every token, the one that ends the text included, and may
+        return False to end it; `on_finish` is called once, after the last of them. Either may be called before this returns.
+
+        A text ends where its slot is full: `max_length - len(prompt_ids) + 1` tokens can follow a prompt. Raises ValueError
+        for prompts that do not fit or are none of the model's, QueueFull, and RuntimeError after `stop`.
+        """
+        prompt, longest = np.array(prompt_ids, np.int64), self._decoder.max_length
+        if not 1 <= prompt.size <= longest:
+            raise ValueError(f"a prompt must have 1 to {longest} tokens, not {prompt.size}")
+        if max_new_tokens < 1:
+            raise ValueError(f"max_new_tokens must be 1 or more, not {max_new_tokens}")
+        for token in (int(prompt.min()), int(prompt.max())):
+            self._decoder.check(token)
+        most = min(max_new_tokens, longest - prompt.size + 1)
+        request = Request(prompt, sampler, most, frozenset(eos_token_ids), on_token, on_finish, int(prompt[-1]))
+        with self._changed:
+            if self._stopped:
+                raise RuntimeError("the engine has stopped")
+            if self._unfinished >= self._decoder.slots + self._max_queue:
+                raise QueueFull(
+                    f"{self._unfinished} requests are running or waiting, as many as may: "
+                    f"{self._decoder.slots} slots and a queue of {self._max_queue}"
+                )
+            self._queue.append(request)
+            self._unfinished += 1
+            self._changed.notify()
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """Ends a request before the next step, from any thread; nothing happens if it has ended already. A token that is
+        being handed over at this moment is the last."""
+        request.cancelled = True
+
+    def statistics(self) -> Statistics:
+        """From any thread; during a step, some of the numbers may be of before it and some of after it."""
+        with self._changed:
+            queued = len(self._queue)
+        batch = self._batch
+        return Statistics(batch.live, int(batch.joining is not None), queued, batch.tokens, batch.steps, batch.moved)
+
+    def step(self) -> bool:
+        """At most one piece of a prompt and one token for every live request; False when no request is left."""
+        self._drop_cancelled()
+        self._batch.fill_in(self._next_waiting)
+        self._batch.advance()
+        return self._unfinished > 0
+
+    def start(self) -> Engine:
+        """Runs the steps in a thread, until `stop`."""
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        """Cancels all requests and returns when the thread has ended, after the step it is in; a callback does not wait
+        for that, since it is in that thread."""
+        with self._changed:
+            self._stopped = True
+            self._changed.notify()
+        if self._thread.ident is None:  # never started: nobody else would tell those who wait
+            self._end_all("cancelled")
+        elif self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def __enter__(self) -> Engine:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _run(self) -> None:
+        """Steps while there are requests and waits while there are none, until `stop`; then cancels what is left."""
+        try:
+            while self._wait_for_requests():
+                self.step()
+        except BaseException as error:  # such as SystemExit from a callback; nobody may be left to wait for ever
+            logger.exception("the engine has failed and serves no more requests")
+            self._end_all("error", error)
+        else:
+            self._end_all("cancelled")
+
+    def _wait_for_requests(self) -> bool:
+        """False when the engine is to stop."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopped or self._unfinished)
+            return not self._stopped
+
+    def _next_waiting(self) -> Request | None:
+        with self._changed:
+            return self._queue.popleft() if self._queue else None
+
+    def _unended(self) -> list[Request]:
+        """All requests without an end; where a step broke off, some of the batch have one."""
+        with self._changed:
+            return [request for request in (*self._batch.requests, *self._queue) if request.finish is None]
+
+    def _drop_cancelled(self) -> None:
+        for request in self._unended():
+            if request.cancelled:
+                self._end(request, "cancelled")
+        with self._changed:
+            self._queue = deque(request for request in self._queue if request.finish is None)
+        self._batch.drop_ended()
+
+    def _end_all(self, reason: Reason, error: BaseException | None = None) -> None:
+        with self._changed:
+            self._stopped = True
+        for request in self._unended():
+            self._end(request, reason, error)
+        with self._changed:
+            self._queue.clear()
+        self._batch.drop_ended()
+
+    def _end(self, request: Request, reason: Reason, error: BaseException | None = None) -> None:
+        request.finish = Finish(reason, request.prompt.size, request.tokens, request.first_token_seconds, error)
+        with self._changed:
+            self._unfinished -= 1
+        try:
+            request.on_finish(request.finish)
+        except Exception:  # it has ended, so there is nobody left to tell
+            logger.exception("on_finish of a request failed")

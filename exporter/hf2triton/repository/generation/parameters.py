@@ -1,0 +1,67 @@
+"""The parameters of a request: a JSON object, checked name by name.
+
+`fronts/parameters.py` again, with more kinds of values: each of the two folders is copied into entries on its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+#: What a parameter must be, in words and as a function.
+Check = tuple[str, Callable[[Any], bool]]
+
+
+def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
+    """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the parameters are not JSON: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"the parameters must be a JSON object, not {text[:80]}")
+    unknown = sorted(given.keys() - checks.keys())
+    if unknown:
+        raise ValueError(f"unknown parameters {', '.join(unknown)[:200]}; known are {', '.join(checks)}")
+    return check_parameters(given, checks)
+
+
+def check_parameters(given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
+    """Those that are not null. Raises ValueError for what does not hold."""
+    given = {name: value for name, value in given.items() if value is not None}
+    for name, value in given.items():
+        expected, holds = checks[name]
+        if not holds(value):
+            raise ValueError(f"{name} must be {expected}, not {json.dumps(value)[:80]}")
+    return given
+
+
+def integer(least: int, most: int | None = None) -> Check:
+    """An integer from `least` on, up to `most` if that is given."""
+    text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    # type(), since True is an int
+    return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
+
+
+def number(least: float, most: float) -> Check:
+    """An integer or a fraction; NaN, which JSON in Python may hold, is in no range."""
+    return f"a number from {least} to {most}", lambda value: type(value) in (int, float) and least <= value <= most
+
+
+def texts(count: int, length: int) -> Check:
+    """A text or a list of up to `count` texts, none of them empty or longer than `length` characters."""
+
+    def holds(value: Any) -> bool:
+        given = [value] if isinstance(value, str) else value
+        return (
+            isinstance(given, list)
+            and len(given) <= count
+            and all(isinstance(text, str) and 1 <= len(text) <= length for text in given)
+        )
+
+    return f"a text or a list of up to {count} texts, each of 1 to {length} characters", holds
+
+
+#: True or false.
+FLAG: Check = ("true or false", lambda value: isinstance(value, bool))

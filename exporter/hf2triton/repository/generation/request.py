@@ -1,0 +1,56 @@
+"""One sequence to generate: what the engine is asked, what it keeps of it, and how it ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+#: length: max_new_tokens, or the slot is full · eos: the model ended its text · stop: on_token wanted no more
+Reason = Literal["length", "eos", "stop", "cancelled", "error"]
+
+
+class Chooser(Protocol):
+    """Chooses the next token of one sequence, as `sampling.Sampler` does."""
+
+    def next(self, logits: np.ndarray) -> int:
+        """`logits` is float32 `[vocabulary]` and valid during the call."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """How a request ended. `tokens`: how many were generated. `first_token_seconds`: from `submit` to the first of them.
+    `error`: what was raised, where the reason is "error"."""
+
+    reason: Reason
+    prompt_tokens: int
+    tokens: int
+    first_token_seconds: float | None
+    error: BaseException | None = None
+
+
+@dataclass(eq=False)
+class Request:
+    """One sequence on its way; `Engine.submit` makes it and only the engine changes it: `cancelled` from any thread, all else
+    from the one that runs the steps.
+
+    `max_new_tokens` is no more than the slot has room for. `token` is the next to be fed, `cached` the positions its slot
+    holds. `finish` is None until it has ended.
+    """
+
+    prompt: np.ndarray
+    sampler: Chooser
+    max_new_tokens: int
+    eos_token_ids: frozenset[int]
+    on_token: Callable[[int], bool | None]
+    on_finish: Callable[[Finish], None]
+    token: int
+    cached: int = 0
+    tokens: int = 0
+    cancelled: bool = False
+    submitted: float = field(default_factory=time.perf_counter)
+    first_token_seconds: float | None = None
+    finish: Finish | None = None

@@ -1,0 +1,1 @@
+"""Text generation, tested without Triton on a small random decoder."""

@@ -1,0 +1,233 @@
+"""The engine takes requests from any thread and tells each of them its end, once."""
+
+import threading
+import time
+
+import pytest
+
+from hf2triton.repository.generation.engine import QueueFull
+
+from .callers import Caller, Greedy, broken, finish_all, make_engine
+from .tiny_decoder import MAX_LENGTH, PROMPTS, VOCABULARY
+
+
+@pytest.mark.parametrize(
+    ("prompt", "count", "message"),
+    [
+        ([], 1, "1 to 48 tokens, not 0"),
+        ([1] * (MAX_LENGTH + 1), 1, "1 to 48 tokens, not 49"),
+        ([1], 0, "max_new_tokens must be 1 or more, not 0"),
+        ([1, VOCABULARY], 1, "token 100 is none of the model's 100"),
+        ([-1], 1, "token -1 is none"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(prompt, count, message):
+    """Bad prompts are refused when they are submitted, before they could fail others."""
+    with pytest.raises(ValueError, match=message):
+        Caller(make_engine(), prompt, count)
+
+
+@pytest.mark.parametrize("steps", [0, 1, 3, 12])
+def test_a_cancelled_request_frees_its_slot_within_one_step(steps):
+    """Wherever it is, waiting, joining or generating, its slot goes to the next and no token comes after."""
+    engine = make_engine(slots=1)
+    caller, following = Caller(engine, PROMPTS[5], 20), Caller(engine, PROMPTS[2], 3)
+    for _ in range(steps):
+        engine.step()
+    engine.cancel(caller.request)
+    before = len(caller.tokens)
+    engine.step()
+    assert before == len(caller.tokens)
+    assert len(following.tokens) == 1
+    engine.cancel(caller.request)  # once more changes nothing
+    finish_all(engine)
+    caller.assert_as_alone("cancelled")
+    following.assert_as_alone()
+
+
+def test_a_waiting_request_can_be_cancelled():
+    """It never gets a slot, and leaves its place in the queue to others."""
+    engine = make_engine(slots=1, max_queue=1)
+    first, second = Caller(engine, PROMPTS[0], 5), Caller(engine, PROMPTS[1], 5)
+    engine.cancel(second.request)
+    engine.step()
+    assert second.reason == "cancelled"
+    third = Caller(engine, PROMPTS[2], 5)
+    finish_all(engine)
+    first.assert_as_alone()
+    third.assert_as_alone()
+
+
+def test_a_request_that_is_cancelled_during_a_step_gets_no_token_of_it():
+    """A callback cancels its neighbour, whose token of the same step is not handed over any more."""
+    engine = make_engine()
+    first = Caller(engine, PROMPTS[2], 5, when=lambda tokens: engine.cancel(second.request) if tokens == 3 else None)
+    second = Caller(engine, PROMPTS[2], 5)
+    finish_all(engine)
+    first.assert_as_alone()
+    second.assert_as_alone("cancelled")
+    assert len(second.tokens) == 2
+
+
+def test_an_error_in_on_finish_is_logged(caplog):
+    """The request has ended by then, and the engine goes on."""
+    engine = make_engine()
+    engine.submit([1], Greedy(), 1, (), lambda token: None, broken)
+    caller = Caller(engine, PROMPTS[0], 5)
+    finish_all(engine)
+    caller.assert_as_alone()
+    assert "on_finish" in caplog.text
+
+
+def test_a_full_queue_refuses():
+    """As many requests are taken as there are slots and places in the queue; each that ends makes room for one."""
+    engine = make_engine(slots=2, max_queue=1)
+    callers = [Caller(engine, PROMPTS[0], 3) for _ in range(3)]
+    with pytest.raises(QueueFull, match="3 requests are running or waiting.*2 slots and a queue of 1"):
+        Caller(engine, PROMPTS[0], 3)
+    finish_all(engine)
+    callers += [Caller(engine, PROMPTS[0], 3) for _ in range(3)]
+    finish_all(engine)
+    for caller in callers:
+        caller.assert_as_alone()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"chunk": 0}, "chunk must be 1 or more, not 0"), ({"max_queue": -1}, "max_queue must be 0 or more, not -1")],
+)
+def test_an_engine_that_could_serve_nobody_is_refused(options, message):
+    """Pieces of no tokens would keep a step going for ever, and a negative queue would keep slots empty."""
+    with pytest.raises(ValueError, match=message):
+        make_engine(**options)
+
+
+def test_requests_from_many_threads_are_served():
+    """Submitted at the same time from several threads, each request gets its own tokens."""
+    with make_engine() as engine:
+        callers = {}
+        threads = [
+            threading.Thread(target=lambda prompt=prompt: callers.update({prompt: Caller(engine, prompt, 12)}))
+            for prompt in PROMPTS
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for caller in callers.values():
+            assert caller.ended.wait(30)
+            caller.assert_as_alone()
+    assert len(callers) == len(PROMPTS)
+
+
+def test_stopping_ends_everything():
+    """Whoever generates or waits is told that it is cancelled, the thread ends, and nobody new is taken."""
+    started = threading.Event()
+
+    def slowly(tokens):
+        started.set()
+        time.sleep(0.1)
+
+    with make_engine(slots=1) as engine:
+        callers = [Caller(engine, [n], 40, when=slowly) for n in range(3)]
+        assert started.wait(30)
+    assert [caller.reason for caller in callers] == ["cancelled"] * 3
+    assert callers[0].tokens
+    assert "generation" not in {thread.name for thread in threading.enumerate()}
+    with pytest.raises(RuntimeError, match="stopped"):
+        Caller(engine, PROMPTS[0], 1)
+
+
+def test_everyone_is_told_once_whatever_happens_at_the_same_time():
+    """Threads submit and cancel without pause while the engine stops: who was taken has one end, who was not an error."""
+    engine, taken, refused = make_engine(slots=2, max_queue=3), [], []
+
+    def ask(seed):
+        for n in range(seed, seed + 1000):
+            try:
+                taken.append(Caller(engine, PROMPTS[n % 8], 3))
+            except QueueFull:
+                time.sleep(0.001)
+            except RuntimeError as error:
+                refused.append(str(error))
+                return
+            else:
+                if n % 3 == 0:
+                    engine.cancel(taken[-1].request)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    with engine:
+        for thread in threads:
+            thread.start()
+        time.sleep(0.3)
+    for thread in threads:
+        thread.join(30)
+    assert refused == ["the engine has stopped"] * 4
+    assert {caller.reason for caller in taken} == {"length", "cancelled"}
+    statistics = engine.statistics()
+    assert (statistics.live, statistics.joining, statistics.queued) == (0, 0, 0)
+
+
+def test_stopping_before_the_start_ends_everything():
+    """Whoever waits is told, although no thread ever ran; starting it then is over at once."""
+    engine = make_engine()
+    caller = Caller(engine, PROMPTS[0], 5)
+    engine.stop()
+    caller.assert_as_alone("cancelled")
+    with pytest.raises(RuntimeError, match="stopped"):
+        Caller(engine, PROMPTS[0], 5)
+    engine.start()
+    engine.stop()
+    assert len(caller.finishes) == 1
+
+
+def test_a_callback_may_stop_the_engine():
+    """It cannot wait for its own thread to end; the thread ends after the step, and all are told that they are cancelled."""
+    engine = make_engine(slots=1)
+    callers = [Caller(engine, PROMPTS[n], 5, when=lambda tokens: engine.stop()) for n in range(2)]
+    engine.start()
+    for caller in callers:
+        assert caller.ended.wait(30)
+        caller.assert_as_alone("cancelled")
+    engine.stop()
+
+
+def test_an_engine_that_fails_tells_everyone_once(caplog):
+    """Where a step breaks off, as at SystemExit, each request has one end, the log the error, and nobody new is taken."""
+
+    def leave(tokens):
+        raise SystemExit("broken off")
+
+    engine = make_engine(slots=2)
+    callers = [
+        Caller(engine, PROMPTS[2], 1),
+        Caller(engine, PROMPTS[2], 5, when=leave),
+        Caller(engine, PROMPTS[0], 5),
+    ]
+    engine.start()
+    for caller in callers:
+        assert caller.ended.wait(30)
+    engine.stop()
+    assert [caller.reason for caller in callers] == ["length", "error", "error"]
+    assert str(callers[2].finishes[0].error) == "broken off"
+    assert "SystemExit: broken off" in caplog.text
+    with pytest.raises(RuntimeError, match="stopped"):
+        Caller(engine, PROMPTS[0], 1)
+
+
+def test_a_callback_may_submit_and_cancel():
+    """Callbacks run in the engine's thread and may call it: a conversation goes on from its end."""
+    submitted, second = threading.Event(), []
+    with make_engine(slots=1, max_queue=0) as engine:
+
+        def cancel(tokens):
+            assert submitted.wait(30)
+            engine.cancel(first.request)
+
+        first = Caller(engine, PROMPTS[0], 40, when=cancel)
+        first.on_end = lambda: second.append(Caller(engine, PROMPTS[1], 4))
+        submitted.set()
+        assert first.ended.wait(30)
+        assert second[0].ended.wait(30)
+    first.assert_as_alone("cancelled")
+    second[0].assert_as_alone()
