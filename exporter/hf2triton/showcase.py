@@ -69,7 +69,7 @@ SHOWS = (
         "entities",
         "token-classification",
         "distilbert-ner",
-        "Angela Schmidt of Miller Ltd flew to Madrid on Monday.",
+        "Angela Schmidt, who was born in Madrid, works for Miller Ltd.",
         lambda result: ", ".join(f"{entity['word']} ({entity['entity_group']})" for entity in result),
         options={"aggregation_strategy": "simple"},
     ),
