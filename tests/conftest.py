@@ -29,6 +29,7 @@ CHECKPOINTS = {
     ("bert", "feature-extraction"): "bert-sentiment",
     ("bert", "sentence-similarity"): "bert-ner",
     ("bert", "question-answering"): "bert-qa",
+    ("bert", "fill-mask"): "bert-mlm",
     ("bert", "zero-shot-classification"): "bert-nli",
     ("distilbert", "text-classification"): "distilbert-sentiment",
     ("distilbert", "token-classification"): "distilbert-ner",

@@ -7,11 +7,12 @@ import transformers
 
 from hf2triton_client import InputError, WrongTask, pipeline
 
-from ..conftest import PRECISIONS, asset, entry_name
+from ..conftest import FAMILIES, PRECISIONS, asset, entry_name
 from ..support import TEXTS, assert_outputs_match, sample_of
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}
 precisions = pytest.mark.parametrize("precision", PRECISIONS)
+families = pytest.mark.parametrize("family", FAMILIES)
 MASKED = [
     "In the beginning God created the [MASK].",
     "And the [MASK] said unto him: 😀 what is thy name?",
@@ -36,13 +37,14 @@ def assert_same_fillings(expected, actual, atol):
 
 
 @precisions
+@families
 @pytest.mark.parametrize(
     "options", [{}, {"top_k": 1}, {"top_k": 12}, {"targets": ["king", "earth"]}, {"targets": "lord"}]
 )
-def test_fill_mask(server, precision, options):
+def test_fill_mask(server, family, precision, options):
     """Tokens, scores and sequences are transformers', for one mask and several, strings and lists."""
-    theirs = reference("fill-mask", "distilbert")
-    name = entry_name("distilbert", "fill-mask", precision)
+    theirs = reference("fill-mask", family)
+    name = entry_name(family, "fill-mask", precision)
     with pipeline("fill-mask", model=name, url=server.url) as ours:
         for text in MASKED:
             expected, actual = theirs(text, **options), ours(text, **options)
@@ -54,11 +56,12 @@ def test_fill_mask(server, precision, options):
 
 
 @precisions
-def test_masks_are_filled_as_well_as_in_training(server, precision):
+@families
+def test_masks_are_filled_as_well_as_in_training(server, family, precision):
     """On held-out texts, the right token is among the five best as often as with PyTorch."""
-    rows = sample_of(asset("distilbert", "fill-mask"))
-    theirs = reference("fill-mask", "distilbert")
-    with pipeline(model=entry_name("distilbert", "fill-mask", precision), url=server.url) as ours:
+    rows = sample_of(asset(family, "fill-mask"))
+    theirs = reference("fill-mask", family)
+    with pipeline(model=entry_name(family, "fill-mask", precision), url=server.url) as ours:
         found = [
             sum(row["token"] in [entry["token_str"] for entry in ask(row["text"])] for row in rows)
             for ask in (theirs, ours)

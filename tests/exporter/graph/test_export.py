@@ -89,7 +89,6 @@ def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attentio
 @pytest.mark.parametrize(
     ("family", "task", "base"),
     [
-        ("bert", "fill-mask", "bert-sentiment"),
         ("distilbert", "question-answering", "distilbert-sentiment"),
         ("distilbert", "zero-shot-classification", "distilbert-sentiment"),
     ],
