@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from hf2triton_client.benchmark import measure_latency
 
 from .artifacts import Checkpoint, Tokenizer
 from .errors import ParityError
-from .repository.fronts.readers import Item, Reader, make_reader
+from .repository.fronts.readers import Item, Reader, joined, make_reader
 from .samples import Inputs, parity_inputs
 from .tasks import Part
 
@@ -94,7 +94,7 @@ def record_baseline(checkpoint: Checkpoint, part: Part, precision: str) -> Basel
                 rows[output.name].append(tensor[0].numpy())
         return {name: joined(arrays) for name, arrays in rows.items()}
 
-    items = _as_the_checkpoint_reads(checkpoint, part, items_of(reader, inputs), inputs)
+    items = _as_the_checkpoint_reads(checkpoint, part, reader, inputs)
     with torch.inference_mode():
         answers = [ask(item) for item in items]
         for index, answer in enumerate(answers):
@@ -114,15 +114,10 @@ def record_baseline(checkpoint: Checkpoint, part: Part, precision: str) -> Basel
     )
 
 
-def joined(rows: Sequence[np.ndarray]) -> np.ndarray:
-    """The arrays of an item's rows as one: windows follow each other."""
-    return rows[0] if len(rows) == 1 else np.concatenate(rows)
-
-
-def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, items: list[Item], inputs: Inputs) -> list[Item]:
-    """The items as transformers' own processors prepare them."""
+def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:
+    """The inputs as transformers' own processors prepare them."""
     if part.modality != "image":
-        return items
+        return items_of(reader, inputs)
     from .image_processor import reference_pixels
 
     return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]

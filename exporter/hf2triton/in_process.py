@@ -17,6 +17,7 @@ import onnxruntime
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
 
+from .baseline import items_of
 from .repository.fronts.readers import make_reader
 from .repository.layout import BASELINE, FRONT, GRAPH, TOKENIZER
 
@@ -32,11 +33,7 @@ class InProcessModel:
 
     def __call__(self, item: dict[str, str | bytes]) -> list[list[np.ndarray]]:
         """The graph's outputs for each row of an item, given as its value of each input of the front."""
-        arrays = {
-            name: np.array([value.encode() if isinstance(value, str) else value], dtype=np.object_)
-            for name, value in item.items()
-        }
-        [read] = self._reader.items(self._reader.values(arrays), set())
+        [read] = items_of(self._reader, {name: (value,) for name, value in item.items()})
         return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
 
 

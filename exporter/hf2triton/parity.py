@@ -13,9 +13,9 @@ from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare
 
 from .artifacts import Graph, ParityCheck, ParityReport, StoredGraph
-from .baseline import items_of, joined
+from .baseline import items_of
 from .errors import ParityError
-from .repository.fronts.readers import Item, Reader
+from .repository.fronts.readers import Item, Reader, joined
 from .repository.fronts.runners import open_session
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding).

@@ -67,7 +67,7 @@ def _fused(
     return output.reshape(batch, sequence, heads, head_size), None
 
 
-def _standard(
+def standard(
     module: torch.nn.Module,
     query: torch.Tensor,
     key: torch.Tensor,
@@ -122,7 +122,7 @@ ATTENTIONS = {
     for attention in (
         Attention("fused", _fused, _row_lengths, contrib=True),
         Attention("fused-any-mask", _fused, _any_mask, contrib=True),
-        Attention("standard", _standard, _additive, contrib=False),
+        Attention("standard", standard, _additive, contrib=False),
     )
 }
 for _attention in ATTENTIONS.values():
@@ -131,11 +131,11 @@ for _attention in ATTENTIONS.values():
 
 
 @contextmanager
-def attention_of(model: Any, name: str) -> Iterator[None]:
-    """Switches a model to one of ATTENTIONS, and back when the block is left."""
+def attention_of(model: Any, registered_name: str) -> Iterator[None]:
+    """Switches a model to a registered attention, and back when the block is left."""
     before = model.config._attn_implementation
     # towers have configs of their own, which the model's own passes the name on to
-    model.set_attn_implementation(ATTENTIONS[name].registered_name)
+    model.set_attn_implementation(registered_name)
     try:
         yield
     finally:

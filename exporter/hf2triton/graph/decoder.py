@@ -31,9 +31,10 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from ..artifacts import Graph, GraphInput, GraphOutput
-from ..errors import ExportError, SourceError, UnknownName
-from .decoder_attention import DECODER_ATTENTIONS, States, decoder_attention_of
-from .export import _MOST_ROWS, _quiet
+from ..errors import SourceError, UnknownName
+from .attention import attention_of
+from .decoder_attention import DECODER_ATTENTIONS, States
+from .export import MOST_ROWS, example_of, free_axes, traced
 
 if TYPE_CHECKING:
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
 #: knows it by `bind_ortvalue_input` alone, and onnxruntime remarks on it when it loads the graph.
 LOGITS_FROM = "logits_from"
 #: The size of each free axis in the example. They differ from each other and from 0 and 1, which are specialised.
-_BATCH, _SEQUENCE, _PAST = 2, 5, 3
+_EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
 
 
 class Decoder(torch.nn.Module):
@@ -78,23 +79,10 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
     if config.add_cross_attention:
         raise SourceError("the model attends to an encoder (add_cross_attention in its config), which is not supported")
     inputs, outputs, state = _interface(config)
-    try:
-        with decoder_attention_of(model, attention), _plain_products(model), _quiet():
-            program = torch.onnx.export(
-                Decoder(model),
-                _example(inputs),
-                dynamo=True,
-                dynamic_shapes=_free_axes(inputs, config.n_positions, attention),
-                input_names=[value.name for value in inputs],
-                output_names=list(outputs),
-                opset_version=opset,
-                verbose=False,
-            )
-    except Exception as error:  # the exporter raises whatever its passes raise
-        raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
-    exported = program.model.clone()
-    for value in program.model.graph.initializers.values():
-        value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
+    names = [value.name for value in inputs]
+    with attention_of(model, DECODER_ATTENTIONS[attention].registered_name), _plain_products(model):
+        shapes = _free_axes(inputs, config.n_positions, attention)
+        exported = traced(Decoder(model), example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
     graph = exported.graph
     dims = {value.name: value.dims for value in inputs} | outputs
     for value in (*graph.inputs, *graph.outputs):
@@ -126,22 +114,16 @@ def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tu
     return tuple(inputs), outputs, state
 
 
-def _example(inputs: tuple[GraphInput, ...]) -> tuple[torch.Tensor, ...]:
-    sizes = {"batch": _BATCH, "sequence": _SEQUENCE, "past": _PAST, "total": _PAST + _SEQUENCE}
-    types = {"INT64": torch.int64, "FLOAT": torch.float32}
-    return tuple(torch.ones([sizes.get(dim, dim) for dim in value.dims], dtype=types[value.dtype]) for value in inputs)
-
-
 def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> tuple[Any, ...]:
     """What `torch.export` wants to know of each input; the past keys and values are one argument."""
     axes = {
-        "batch": torch.export.Dim("batch", min=1, max=_MOST_ROWS),
+        "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
         "sequence": torch.export.Dim("sequence", min=1, max=longest),
         "past": torch.export.Dim("past", min=0, max=longest),
         # where past and new keys are joined, it is a sum of two others, which a name cannot say
         "total": torch.export.Dim.AUTO if attention == "standard" else torch.export.Dim("total", min=1, max=longest),
     }
-    shapes = [{axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs]
+    shapes = free_axes(inputs, axes)
     return (*shapes[:3], tuple(shapes[3:]))
 
 

@@ -7,8 +7,7 @@ that transformers makes no mask (https://github.com/huggingface/transformers/blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from .attention import MASKED
+from .attention import MASKED, standard
 
 
 class States:
@@ -106,14 +105,11 @@ def _concatenated(
     states: States,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
-    """softmax(query · keyᵀ · scale + mask) · value over past and new keys, in standard ops."""
+    """Attention over past and new keys, in standard ops."""
     past_key, past_value = states.past_of(module.layer_idx)
     key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
     states.present[module.layer_idx] = key, value
-    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
-    # the query is scaled, not the scores, which would overflow fp16 sooner
-    scores = (query * scaling) @ key.transpose(-1, -2) + states.additive_mask
-    return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
+    return standard(module, query, key, value, states.additive_mask, scaling)
 
 
 @dataclass(frozen=True)
@@ -138,14 +134,3 @@ DECODER_ATTENTIONS = {
 }
 for _attention in DECODER_ATTENTIONS.values():
     AttentionInterface.register(_attention.registered_name, _attention.function)
-
-
-@contextmanager
-def decoder_attention_of(model: Any, name: str) -> Iterator[None]:
-    """Switches a model to one of DECODER_ATTENTIONS, and back when the block is left."""
-    before = model.config._attn_implementation
-    model.set_attn_implementation(DECODER_ATTENTIONS[name].registered_name)
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
+import onnx_ir as ir
 import torch
 
 from ..artifacts import Checkpoint, Graph, GraphInput, GraphOutput
@@ -16,7 +18,7 @@ from .attention import ATTENTIONS, attention_of
 from .heads import FULL_PRECISION, TaskModel
 
 #: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
-_MOST_ROWS = 1 << 16
+MOST_ROWS = 1 << 16
 #: Free axis -> its size in the example. They must differ from each other, and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
 _TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
@@ -29,31 +31,13 @@ def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int)
     module = TaskModel(checkpoint, part)
     inputs = tuple(_input(name, checkpoint) for name in module.inputs)
     axes = {
-        "batch": torch.export.Dim("batch", min=1, max=_MOST_ROWS),
+        "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
         "sequence": torch.export.Dim("sequence", min=1, max=checkpoint.max_length),
         "masks": torch.export.Dim("masks", min=1, max=checkpoint.max_length),
     }
-    shapes = tuple({axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs)
-    example = tuple(
-        torch.ones([_EXAMPLE.get(dim, dim) for dim in value.dims], dtype=_TORCH_TYPES[value.dtype]) for value in inputs
-    )
-    try:
-        with attention_of(checkpoint.model, attention), _quiet():
-            program = torch.onnx.export(
-                module,
-                example,
-                dynamo=True,
-                dynamic_shapes=(shapes,),
-                input_names=list(module.inputs),
-                output_names=list(module.outputs),
-                opset_version=opset,
-                verbose=False,
-            )
-    except Exception as error:  # the exporter raises whatever its passes raise
-        raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
-    model = program.model.clone()
-    for value in program.model.graph.initializers.values():
-        value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
+    with attention_of(checkpoint.model, ATTENTIONS[attention].registered_name):
+        shapes = (tuple(free_axes(inputs, axes)),)
+        model = traced(module, example_of(inputs, _EXAMPLE), shapes, module.inputs, module.outputs, opset)
     full_precision = frozenset(
         node.name
         for node in model.graph
@@ -64,6 +48,47 @@ def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int)
         for output, value in zip(checkpoint.outputs[part.suffix], model.graph.outputs, strict=True)
     )
     return Graph(model, inputs, outputs, attention, full_precision=full_precision)
+
+
+def example_of(inputs: Sequence[GraphInput], sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
+    """A tensor for each input; `sizes`: of the free axes."""
+    return tuple(
+        torch.ones([sizes.get(dim, dim) for dim in value.dims], dtype=_TORCH_TYPES[value.dtype]) for value in inputs
+    )
+
+
+def free_axes(inputs: Sequence[GraphInput], axes: Mapping[str, Any]) -> list[dict[int, Any]]:
+    """Which axes of each input are free, as `torch.export` wants to know it."""
+    return [{axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs]
+
+
+def traced(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    dynamic_shapes: tuple[Any, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> ir.Model:
+    """What PyTorch's exporter makes of a module, with the inputs and outputs named. Raises ExportError."""
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                dynamic_shapes=dynamic_shapes,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever its passes raise
+        raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
+    model = program.model.clone()
+    for value in program.model.graph.initializers.values():
+        value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
+    return model
 
 
 def _input(name: str, checkpoint: Checkpoint) -> GraphInput:

@@ -16,7 +16,7 @@ import numpy as np
 import triton_python_backend_utils as triton
 
 from .planner import Limits, schedule
-from .readers import Item, make_reader
+from .readers import Item, joined, make_reader
 from .runners import make_runner
 
 
@@ -103,8 +103,7 @@ class TritonPythonModel:
         """One output of one item, without the batch dimension."""
         if name in self.answers:
             return self.answers[name](item, outputs)
-        rows = outputs[name]
-        return rows[0] if len(rows) == 1 else np.concatenate(rows)
+        return joined(outputs[name])
 
 
 def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,12 @@ class Item:
     about: Any = None
 
 
-class Reader:
+def joined(rows: Sequence[np.ndarray]) -> np.ndarray:
+    """The arrays of an item's rows as one: windows follow each other."""
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
+
+
+class Reader(ABC):
     """What all kinds have in common. `settings` are the "reader" of front.json; `definition` a tokenizer.json's text."""
 
     #: Inputs that callers may send -> whether they must.
@@ -34,13 +40,13 @@ class Reader:
     #: Answers that are made of graph outputs -> those that they are made of.
     made_of: Mapping[str, tuple[str, ...]] = {}
 
+    @abstractmethod
     def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
         """The items of one request, as sent and checked. Raises ValueError."""
-        raise NotImplementedError
 
+    @abstractmethod
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
         """Items of many requests, read together; one that cannot be read gives its error. `wanted`: outputs asked for."""
-        raise NotImplementedError
 
     def length(self, row: Any) -> int:
         """What a row costs, in tokens."""
@@ -50,9 +56,9 @@ class Reader:
         """How many entries of an output per "token" or per "mask" are a row's own; None for outputs per row."""
         return {"row": None, "token": len(row)}[per]
 
+    @abstractmethod
     def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
         """The graph's inputs for some rows; `extra` adds columns of padding."""
-        raise NotImplementedError
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
         """Outputs beside the graph's -> what makes an item's of the item and the graph's outputs."""
@@ -125,9 +131,9 @@ class _ParameterReader(TextReader):
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
         return [_or_error(self.item, *value) for value in values]
 
+    @abstractmethod
     def item(self, *value: Any) -> Item:
         """One item. Raises ValueError."""
-        raise NotImplementedError
 
 
 class QuestionReader(_ParameterReader):
