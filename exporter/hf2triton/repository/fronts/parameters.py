@@ -21,6 +21,11 @@ def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
     unknown = sorted(given.keys() - checks.keys())
     if unknown:
         raise ValueError(f"unknown parameters {', '.join(unknown)[:200]}; known are {', '.join(checks)}")
+    return check_parameters(given, checks)
+
+
+def check_parameters(given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
+    """Those that are not null. Raises ValueError for what does not hold."""
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         expected, holds = checks[name]
@@ -34,6 +39,25 @@ def integer(least: int, most: int | None = None) -> Check:
     text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
     # type(), since True is an int
     return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
+
+
+def number(least: float, most: float) -> Check:
+    """An integer or a fraction; NaN, which JSON in Python may hold, is in no range."""
+    return f"a number from {least} to {most}", lambda value: type(value) in (int, float) and least <= value <= most
+
+
+def texts(count: int, length: int) -> Check:
+    """A text or a list of up to `count` texts, none of them empty or longer than `length` characters."""
+
+    def holds(value: Any) -> bool:
+        given = [value] if isinstance(value, str) else value
+        return (
+            isinstance(given, list)
+            and len(given) <= count
+            and all(isinstance(text, str) and 1 <= len(text) <= length for text in given)
+        )
+
+    return f"a text or a list of up to {count} texts, each of 1 to {length} characters", holds
 
 
 #: True or false.

@@ -4,9 +4,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from hf2triton.repository.generation.cache import COPY, HostCache
-from hf2triton.repository.generation.decoder import Decoder, layout_of, open_decoder
-from hf2triton.repository.generation.engine import Engine
+from hf2triton.repository.fronts.generation.cache import COPY, HostCache
+from hf2triton.repository.fronts.generation.decoder import Decoder, layout_of, open_decoder
+from hf2triton.repository.fronts.generation.engine import Engine
 
 from .callers import Caller, Watched, finish_all
 from .tiny_decoder import HEAD_SIZE, HEADS, MAX_LENGTH, PROMPTS, VOCABULARY, alone, graph

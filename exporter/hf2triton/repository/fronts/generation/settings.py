@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..parameters import FLAG, Check, check_parameters, integer, number, parse_parameters, texts
 from .generation_config import settings_of
-from .parameters import FLAG, Check, check_parameters, integer, number, parse_parameters, texts
 
 #: New tokens where neither the request nor the checkpoint says how many; the number is transformers'.
 DEFAULT_NEW_TOKENS = 20
