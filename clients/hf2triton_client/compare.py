@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,15 +29,19 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class Difference:
-    """The measured difference of an output over a set of rows, and what exceeded the tolerance (empty: nothing)."""
+    """The measured difference of an output over a set of rows, and what exceeded the tolerance (empty: nothing).
+
+    `cosine` and `argmax` are None where they have no meaning. `remark`: what else there is to say of it.
+    """
 
     output: str
     rows: int
     max_abs: float
     mean_abs: float
-    cosine: float
+    cosine: float | None
     argmax: float | None
     breaches: tuple[str, ...]
+    remark: str = ""
 
     @property
     def passed(self) -> bool:
@@ -52,24 +56,27 @@ def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], toleran
 
     A shape that differs, or a value that is not finite, is a breach by itself.
     """
-    references, candidates, breaches = [], [], []
+    rows = total = broken = agreeing = 0
+    max_abs, sum_abs, cosine, breaches = 0.0, 0.0, 1.0, []
     for index, (reference, candidate) in enumerate(pairs):
         if reference.shape != candidate.shape:
             breaches.append(f"row {index} has shape {list(candidate.shape)}, PyTorch gives {list(reference.shape)}")
             continue
         width = reference.shape[-1] if reference.ndim else 1
-        references.append(np.asarray(reference, np.float64).reshape(-1, width))
-        candidates.append(np.asarray(candidate, np.float64).reshape(-1, width))
-    if not references:
+        reference, candidate = (np.asarray(one, np.float64).reshape(-1, width) for one in (reference, candidate))
+        gap = np.abs(reference - candidate)
+        rows, total = rows + len(gap), total + gap.size
+        broken += int((~np.isfinite(candidate)).any(axis=-1).sum())
+        max_abs, sum_abs = float(np.maximum(max_abs, gap.max(initial=0))), sum_abs + float(gap.sum())
+        cosine = float(np.minimum(cosine, _cosine(reference, candidate).min(initial=1)))
+        if tolerance.argmax is not None:
+            agreeing += _argmax_agreement(reference, candidate, tolerance.max_abs)
+    if not total:
         return Difference(output, 0, float("inf"), float("inf"), 0.0, None, tuple(breaches) or ("nothing to compare",))
-    reference, candidate = np.concatenate(references), np.concatenate(candidates)
-    broken = int((~np.isfinite(candidate)).any(axis=-1).sum())
     if broken:
-        breaches.append(f"{broken} of {len(candidate)} rows hold a NaN or an infinity")
-    gap = np.abs(reference - candidate)
-    max_abs, mean_abs = float(gap.max(initial=0)), float(gap.mean())
-    cosine = float(_cosine(reference, candidate).min())
-    argmax = None if tolerance.argmax is None else _argmax_agreement(reference, candidate, tolerance.max_abs)
+        breaches.append(f"{broken} of {rows} rows hold a NaN or an infinity")
+    mean_abs = sum_abs / total
+    argmax = None if tolerance.argmax is None else agreeing / rows
     limits = (
         ("largest difference", max_abs, "above", tolerance.max_abs, max_abs <= tolerance.max_abs),
         ("mean difference", mean_abs, "above", tolerance.mean_abs, mean_abs <= tolerance.mean_abs),
@@ -78,7 +85,55 @@ def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], toleran
     )
     # `ok` is false for NaN as well
     breaches += [f"{name} {value:.3g} is {side} {limit:.3g}" for name, value, side, limit, ok in limits if not ok]
-    return Difference(output, len(reference), max_abs, mean_abs, cosine, argmax, tuple(breaches))
+    return Difference(output, rows, max_abs, mean_abs, cosine, argmax, tuple(breaches))
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """A text that PyTorch generated greedily: its tokens `[n]`, and of each step the likeliest tokens and their logits,
+    `[n, k]`, the best first."""
+
+    token_ids: np.ndarray
+    top_ids: np.ndarray
+    top_logits: np.ndarray
+
+
+def compare_greedy(output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tolerance: Tolerance) -> Difference:
+    """Compares greedy texts with what was served, `[n]` tokens each, up to the first token that is another one: after it
+    the texts have nothing to do with each other.
+
+    `max_abs` and `mean_abs` are of the margins: by how much PyTorch preferred its own token to the one served, 0 for texts
+    that are the same throughout; a margin above the tolerance's `max_abs` is a breach, and so is a text that ends early.
+    `argmax`: the share of texts that are the same.
+    """
+    margins, remarks, breaches = [], [], []
+    for index, (expected, served) in enumerate(pairs):
+        margin, where = _first_difference(expected, served)
+        margins.append(margin)
+        if where is None:
+            continue
+        remark = f"text {index} is another from token {where} on, where PyTorch prefers its own by {margin:.2g}"
+        remarks.append(remark)
+        if margin > tolerance.max_abs:
+            breaches.append(f"{remark}, which is above {tolerance.max_abs:.3g}")
+    if not margins:
+        return Difference(output, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
+    same = float(np.mean([margin == 0 for margin in margins]))
+    result = Difference(output, len(margins), max(margins), float(np.mean(margins)), None, same, tuple(breaches))
+    return replace(result, remark="; ".join(remarks))
+
+
+def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int | None]:
+    """The margin at the first token that differs, and where that is; a token that is none of the likeliest, or is not
+    there, has an infinite one."""
+    length = min(len(expected.token_ids), len(served))
+    different = np.flatnonzero(expected.token_ids[:length] != served[:length])
+    if not different.size:
+        return (0.0, None) if len(served) == len(expected.token_ids) else (float("inf"), length)
+    first = int(different[0])
+    logits = dict(zip(expected.top_ids[first].tolist(), expected.top_logits[first].tolist(), strict=True))
+    chosen = logits.get(int(served[first]), float("-inf"))
+    return max(logits[int(expected.token_ids[first])] - chosen, 0.0), first
 
 
 def _cosine(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
@@ -89,7 +144,7 @@ def _cosine(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
         return np.where(norms > 0, products / np.where(norms > 0, norms, 1), (reference == candidate).all(axis=-1))
 
 
-def _argmax_agreement(reference: np.ndarray, candidate: np.ndarray, margin: float) -> float:
-    """The share of rows where the candidate's best entry is the reference's, or as good within `margin`."""
+def _argmax_agreement(reference: np.ndarray, candidate: np.ndarray, margin: float) -> int:
+    """In how many rows the candidate's best entry is the reference's, or as good within `margin`."""
     chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-    return float((reference.max(axis=-1) - chosen <= margin).mean())
+    return int((reference.max(axis=-1) - chosen <= margin).sum())

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asked for, checked. `source` is a folder or a hub id; `task` None means: infer it."""
+    """What the user asked for, checked. `source` is a folder or a hub id; `task` None means: infer it.
+
+    `max_batch_size`: rows, images or generated sequences that are computed at once; None: what suits the task."""
 
     source: str
     name: str
@@ -32,7 +34,7 @@ class ExportOptions:
     device: str = "cpu"
     runner: str | None = None
     repository: Path = Path("model_repository")
-    max_batch_size: int = 64
+    max_batch_size: int | None = None
     threads: int = 0
     allow_pickle: bool = False
     dry_run: bool = False
@@ -50,11 +52,13 @@ class Pooling:
 class Tokenizer:
     """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
-    `clean_up`: decoded text is cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left".
-    `type_ids`: it tells the two texts of a pair apart for the model.
+    `config`: the text of a tokenizer_config.json, for other runtimes. `clean_up`: decoded text is cleaned up as transformers
+    does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two texts of a pair apart for
+    the model.
     """
 
     definition: str
+    config: str
     pad_token_id: int
     cls_token_id: int | None
     unk_token: str | None
@@ -98,8 +102,9 @@ class Checkpoint:
     `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no front reads text,
     `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
     the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
-    `id2label` is empty where there is no head. `logit_scale`: what similarities are multiplied with. `missing`: names
-    of parameters that are random until an adapter brings them. `adapter`: what was merged, for the manifest.
+    `id2label` is empty where there is no head. `generation`: what the generation config sets, where the task generates.
+    `logit_scale`: what similarities are multiplied with. `missing`: names of parameters that are random until an adapter
+    brings them. `adapter`: what was merged, for the manifest.
     """
 
     source: Source
@@ -113,6 +118,7 @@ class Checkpoint:
     pooling: Pooling | None
     id2label: Mapping[int, str]
     problem_type: str | None
+    generation: Mapping[str, Any] | None = None
     logit_scale: float | None = None
     missing: frozenset[str] = frozenset()
     adapter: Mapping[str, Any] | None = None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -10,10 +9,11 @@ from typing import Any
 
 from .adapter import Adapter, head_settings, require_base
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
-from .errors import HeadMissing, SourceError, TokenizerMissing, UnsupportedArchitecture, UsageError, WeightsError
+from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import FAMILIES, Family
 from .source import read_json, weight_names
 from .tasks import TASKS, Task, find_task
+from .tokenizer import load_tokenizer, require_streaming
 
 #: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
 _POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
@@ -22,9 +22,8 @@ _ADAPTER_TASKS = {
     "SEQ_CLS": "text-classification",
     "TOKEN_CLS": "token-classification",
     "QUESTION_ANS": "question-answering",
+    "CAUSAL_LM": "text-generation",
 }
-#: One of these must be there: whole tokenizers, and the vocabularies of WordPiece and BPE.
-_TOKENIZER_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 
 
 def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Checkpoint:
@@ -58,6 +57,7 @@ def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | No
         pooling=pooling,
         id2label=_labels(source, task, model.config),
         problem_type=getattr(model.config, "problem_type", None),
+        generation=_generation(source, model) if task.generates else None,
         logit_scale=None if scale is None else float(scale.exp()),
         missing=missing,
     )
@@ -159,7 +159,7 @@ def _labels(source: Source, task: Task, config: Any) -> dict[int, str]:
     """The head's labels. Raises HeadMissing where the task needs one that is not there."""
     if not task.has_head or not any(output.name == "logits" for part in task.parts for output in part.outputs):
         return {}
-    labels = dict(config.id2label) if task.name != "fill-mask" else {}
+    labels = {} if task.name == "fill-mask" or task.generates else dict(config.id2label)
     wanted = task.needs_label
     if wanted and not any(label.lower().startswith(wanted[:6]) for label in labels.values()):
         raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(labels.values())}")
@@ -169,12 +169,16 @@ def _labels(source: Source, task: Task, config: Any) -> dict[int, str]:
 def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
     """The tokenizer, and the most tokens of one row."""
     folder = source.model_folder
-    tokenizer, limit = _load_tokenizer(folder)
+    tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
     if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
-    limits = [limit, getattr(_config_of(config, family, "text"), family.max_positions)]
+    positions = getattr(_config_of(config, family, "text"), family.max_positions)
+    if task.generates:
+        require_streaming(tokenizer, folder)
+        return tokenizer, positions  # new tokens count as well, of which a tokenizer's limit says nothing
+    limits = [limit, positions]
     if task.name == "sentence-similarity":
         limits.append(_sentence_limit(folder))
     return tokenizer, min(limit for limit in limits if limit)
@@ -193,39 +197,20 @@ def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
     }
 
 
+def _generation(source: Source, model: Any) -> dict[str, Any]:
+    """What the generation config sets. Raises SourceError for what cannot be served, such as beams."""
+    from .repository.fronts.generation.settings import Settings
+
+    generation = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
+    try:
+        Settings.of_checkpoint(generation)
+    except ValueError as error:
+        raise SourceError(f"{source.given}: {error}") from error
+    return generation
+
+
 def _config_of(config: Any, family: Family, modality: str) -> Any:
     return getattr(config, family.configs[modality]) if modality in family.configs else config
-
-
-def _load_tokenizer(folder: Path) -> tuple[Tokenizer, int | None]:
-    """The tokenizer, and the longest sequence it was made for."""
-    from transformers import AutoTokenizer
-
-    if not any((folder / name).exists() for name in _TOKENIZER_FILES):
-        raise TokenizerMissing(f"{folder} has no tokenizer ({', '.join(_TOKENIZER_FILES)}): save it beside the model")
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    except Exception as error:  # tokenizers raises plain Exception
-        raise TokenizerMissing(f"the tokenizer in {folder} does not load: {error}") from error
-    if tokenizer.pad_token_id is None:
-        raise TokenizerMissing(f"the tokenizer in {folder} has no padding token")
-    definition |= {"truncation": None, "padding": None}
-    limit = tokenizer.model_max_length
-    return (
-        Tokenizer(
-            json.dumps(definition, ensure_ascii=False),
-            tokenizer.pad_token_id,
-            tokenizer.cls_token_id,
-            tokenizer.unk_token,
-            tokenizer.mask_token,
-            definition.get("decoder"),
-            bool(tokenizer.clean_up_tokenization_spaces),
-            tokenizer.truncation_side,
-            "token_type_ids" in tokenizer.model_input_names,
-        ),
-        limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
-    )
 
 
 def _pooling(source: Source) -> Pooling:

@@ -91,7 +91,7 @@ def main() -> None:
 @click.option("--name", required=True, help="The name to serve the model under.")
 @click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
 @click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16"]), default="fp16", show_default=True)
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
 @repository_option
 @click.option(
     "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where Triton runs it."
@@ -105,7 +105,11 @@ def main() -> None:
     show_default=True,
     help="standard: no ops beyond ONNX's own.",
 )
-@click.option("--max-batch-size", type=int, default=64, show_default=True)
+@click.option(
+    "--max-batch-size",
+    type=int,
+    help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
+)
 @click.option(
     "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
 )
@@ -275,6 +279,6 @@ def _numbers(difference: Any) -> tuple[str, ...]:
         difference.output,
         f"{difference.max_abs:.2g}",
         f"{difference.mean_abs:.2g}",
-        f"{difference.cosine:.6f}",
+        "–" if difference.cosine is None else f"{difference.cosine:.6f}",
         argmax,
     )

@@ -33,12 +33,9 @@ def measure_parity(stored: StoredGraph, baseline: Baseline, reader: Reader) -> P
     as it is.
     """
     items = items_of(reader, baseline.inputs)
-    runs = [("", stored.path)]
-    if stored.has_twin:
-        runs = [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
     checks = []
-    for prefix, file in runs:
-        session = _small_session(file)
+    for prefix, file in runs_of(stored):
+        session = small_session(file)
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, reader, items, batch, reverse, extra)
             for output, own in answers.items():
@@ -47,6 +44,13 @@ def measure_parity(stored: StoredGraph, baseline: Baseline, reader: Reader) -> P
                 checks.append(ParityCheck(prefix + name, difference))
         del session
     return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
+
+
+def runs_of(stored: StoredGraph) -> list[tuple[str, Path]]:
+    """The files to measure, with what is said of each: of an fp16 graph the twin and itself."""
+    if stored.has_twin:
+        return [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
+    return [("", stored.path)]
 
 
 def require_parity(report: ParityReport) -> ParityReport:
@@ -93,7 +97,7 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
     return int(np.clip(round(price / 4) * 4, 0, 256))
 
 
-def _small_session(path: Path) -> onnxruntime.InferenceSession:
+def small_session(path: Path) -> onnxruntime.InferenceSession:
     """A CPU session that takes little memory, at the price of speed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -15,19 +15,31 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .artifacts import ExportOptions, ExportReport
 from .errors import ExportError, Hf2TritonError, UsageError
 from .repository.layout import check_name
+from .tasks import Task, find_task
+
+if TYPE_CHECKING:
+    from .graph.release import Release
 
 Result = TypeVar("Result")
 #: Called when a stage begins, with its description.
 Progress = Callable[[str], None]
 
-#: device -> the runner it uses unless told otherwise, and those it can use.
-RUNNERS = {"cpu": ("inprocess", "bls"), "cuda": ("bls",)}
+#: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
+#: its graph is: to hand it from model to model costs more than the graph itself.
+RUNNERS = {
+    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",)},
+    "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
+}
+PRECISIONS = {"encoder": ("fp32", "fp16"), "decoder": ("fp32", "fp16", "int8")}
+#: What is computed at once unless told otherwise: rows or images, and sequences.
+MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
 
 
 def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
@@ -37,20 +49,20 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     exported model is not the model that was trained.
     """
     stages = Stages(progress)
-    release, runner = stages.run("check the options", _check, options)
+    release = stages.run("check the options", _check, options)
 
     # heavy imports wait until cheap mistakes have been found
     from .adapter import find_base_and_adapter
-    from .baseline import reader_of, record_baseline
+    from .baseline import reader_of
     from .checkpoint import load_checkpoint, without_weights
-    from .graph.export import export_graph
     from .graph.files import store
     from .graph.passes import clean
     from .graph.precision import weight_bytes, with_precision
     from .graph.release import fit, opset_for
+    from .kinds import KINDS
     from .lora import merge
-    from .parity import measure_call_price, measure_parity, require_parity
-    from .repository.entry import Draft
+    from .parity import require_parity
+    from .repository.draft import Draft
     from .repository.publish import publish
     from .source import find_source
 
@@ -60,11 +72,12 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
         if adapter is not None:
             checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+        options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
         asked = []
         for part in checkpoint.task.parts:
-            run = stages.of(part.suffix)
-            baseline = run("ask PyTorch", record_baseline, checkpoint, part, options.precision)
-            graph = run("export the graph", export_graph, checkpoint, part, options.attention, opset_for(release))
+            run, kind = stages.of(part.suffix), KINDS[part.kind]
+            baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
+            graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release)
             fp32_bytes = weight_bytes(graph.model)
@@ -74,13 +87,15 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
         drafts = []
         for part, baseline, stored in asked:
-            run = stages.of(part.suffix)
+            run, kind = stages.of(part.suffix), KINDS[part.kind]
             reader = reader_of(checkpoint, part)
-            parity = run("measure parity", measure_parity, stored, baseline, reader)
+            parity = run("measure parity", kind.measure_parity, stored, baseline, reader)
             run("require parity", require_parity, parity)
-            threads = 1 if runner == "inprocess" else 0  # as the runner mostly calls it
-            price = run("measure the price of a call", measure_call_price, stored, baseline, reader, threads)
-            drafts.append(Draft(options, runner, checkpoint, part, stored, parity, baseline, price))
+            price = None
+            if kind.measure_call_price is not None:
+                threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
+                price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
+            drafts.append(Draft(options, checkpoint, part, stored, parity, baseline, price))
         entry = None if options.dry_run else stages.run("publish", publish, drafts)
     parity_of = {draft.name: draft.parity for draft in drafts}
     return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity_of, entry, stages.seconds)
@@ -115,21 +130,29 @@ class Stages:
         return result
 
 
-def _check(options: ExportOptions) -> tuple[Any, str]:
-    """Finds cheap mistakes first: the release's row and the runner."""
+def _check(options: ExportOptions) -> Release | None:
+    """Finds cheap mistakes first; gives the release's row."""
     from .graph.release import find_release
     from .repository.publish import check_repository
-    from .tasks import find_task
 
     check_name(options.name)
-    if options.task is not None:
-        find_task(options.task)
-    if options.max_batch_size < 1:
+    if options.max_batch_size is not None and options.max_batch_size < 1:
         raise UsageError(f"the largest batch must be 1 or more, not {options.max_batch_size}")
+    if options.task is not None:
+        _settle(options, find_task(options.task))
     release = find_release(options.release)
-    possible = RUNNERS[options.device]
-    runner = options.runner or possible[0]
-    if runner not in possible:
-        raise UsageError(f"--device {options.device} runs with --runner {' or '.join(possible)}, not {runner}")
     check_repository(options.repository)
-    return release, runner
+    return release
+
+
+def _settle(options: ExportOptions, task: Task) -> ExportOptions:
+    """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
+    kind = task.parts[0].kind
+    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind]
+    runner = options.runner or runners[0]
+    if runner not in runners:
+        with_device = f"{task.name} with --device {options.device}"
+        raise UsageError(f"{with_device} runs with --runner {' or '.join(runners)}, not {runner}")
+    if options.precision not in precisions:
+        raise UsageError(f"{task.name} is exported in {', '.join(precisions)}, not {options.precision}")
+    return replace(options, runner=runner, max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind])

@@ -33,12 +33,14 @@ class Part:
 
     `reader`: how it reads what callers send, a key of `repository/fronts/readers.py`. `modality`: "text" or "image", which
     of the family's inputs its graph has. `suffix`: what is added to the entry's name, where a task has several fronts.
+    `kind`: "encoder" for graphs that answer at once, "decoder" for those that generate token by token; see `kinds.py`.
     """
 
     reader: str
     modality: str
     outputs: tuple[Output, ...]
     suffix: str = ""
+    kind: str = "encoder"
 
 
 @dataclass(frozen=True)
@@ -57,12 +59,23 @@ class Task:
     needs_label: str | None = None
     class_of: str | None = None
 
+    @property
+    def generates(self) -> bool:
+        """Whether it gives text, token by token."""
+        return any(part.kind == "decoder" for part in self.parts)
+
 
 # fp32: what reordered sums leave (measured 1e-6 to 2e-5 on BERT-sized models), with room for deeper ones.
 # fp16: 2^-11 relative at each step; measured 1e-3 to 4e-3 on hidden states of about 1 to 4 in size.
 _LOGITS = {
     "fp32": Tolerance(max_abs=1e-3, mean_abs=1e-4, cosine=0.99999, argmax=1.0),
     "fp16": Tolerance(max_abs=5e-2, mean_abs=1e-2, cosine=0.999, argmax=1.0),
+}
+# Logits over a vocabulary reach 100 and more in size, where fp16 has steps of 0.06. A token may be another one where PyTorch's
+# own logits for the two lie closer than `max_abs`.
+_NEXT_TOKEN = {
+    "fp32": Tolerance(max_abs=1e-3, mean_abs=1e-4, cosine=0.99999, argmax=1.0),
+    "fp16": Tolerance(max_abs=2e-1, mean_abs=3e-2, cosine=0.9999, argmax=1.0),
 }
 _STATES = {
     "fp32": Tolerance(max_abs=1e-3, mean_abs=1e-5, cosine=0.99999),
@@ -102,6 +115,11 @@ TASKS = {
         Task("fill-mask", True, (Part("masked-text", "text", (Output("logits", "mask", _LOGITS),)),)),
         Task("feature-extraction", False, (Part("text", "text", (Output("last_hidden_state", "token", _STATES),)),)),
         Task("sentence-similarity", False, (Part("text", "text", (Output("embedding", "row", _EMBEDDING),)),)),
+        Task(
+            "text-generation",
+            True,
+            (Part("text", "text", (Output("logits", "token", _NEXT_TOKEN),), kind="decoder"),),
+        ),
         Task("image-classification", True, (Part("image", "image", (Output("logits", "row", _LOGITS),)),)),
         Task("image-feature-extraction", False, (Part("image", "image", _IMAGE_FEATURES),)),
         Task(

@@ -6,8 +6,9 @@ from .base import Family
 from .bert import BERT
 from .clip import CLIP
 from .distilbert import DISTILBERT
+from .gpt2 import GPT2
 from .vit import VIT
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT, VIT, CLIP)}
+FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT, GPT2, VIT, CLIP)}
 
 __all__ = ["FAMILIES", "Family"]

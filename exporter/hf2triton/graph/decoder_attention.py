@@ -30,8 +30,11 @@ class States:
         self.attention_mask = attention_mask
         self.present: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
 
-    def update(self, keys: torch.Tensor, values: torch.Tensor, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a layer calls before its attention function, which wants the new keys and values alone."""
+    def update(
+        self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What a layer calls before its attention function, which wants the new keys and values alone. transformers 5.24
+        hands over further arguments."""
         return keys, values
 
     def past_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -114,11 +117,13 @@ def _concatenated(
 
 @dataclass(frozen=True)
 class DecoderAttention:
-    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory."""
+    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory. `onnxruntime`: the
+    first version that runs it rightly."""
 
     name: str
     function: Callable[..., Any]
     shares_buffer: bool
+    onnxruntime: str
 
     @property
     def registered_name(self) -> str:
@@ -128,8 +133,9 @@ class DecoderAttention:
 DECODER_ATTENTIONS = {
     attention.name: attention
     for attention in (
-        DecoderAttention("fused", _grouped, shares_buffer=True),
-        DecoderAttention("standard", _concatenated, shares_buffer=False),
+        # 1.19 takes a prompt in pieces and answers wrongly
+        DecoderAttention("fused", _grouped, shares_buffer=True, onnxruntime="1.20"),
+        DecoderAttention("standard", _concatenated, shares_buffer=False, onnxruntime="1.18"),
     )
 }
 for _attention in DECODER_ATTENTIONS.values():

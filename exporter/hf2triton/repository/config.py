@@ -43,25 +43,32 @@ _OF_READER = {
 #: And what clients need besides to join word pieces.
 _OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
 #: device -> where the graph's instances run.
-_KINDS = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
+INSTANCES = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
+
+
+def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
+    """What clients read of every front."""
+    return {
+        "format": FORMAT,
+        "task": checkpoint.task.name,
+        "family": checkpoint.family.name,
+        "precision": graph.precision,
+        "preprocessing": preprocessing,
+        "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
+        "problem_type": checkpoint.problem_type,
+    }
 
 
 def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocessing: str, name: str) -> dict[str, Any]:
     """What clients read from the front's config: the JSON of the parameter `hf2triton`. `name`: of the entry."""
     task = checkpoint.task
     settings: dict[str, Any] = {
-        "format": FORMAT,
-        "task": task.name,
-        "family": checkpoint.family.name,
-        "precision": graph.precision,
+        **common_settings(checkpoint, graph, preprocessing),
         "inputs": READERS[part.reader].inputs,
         "outputs": {
             **{output.name: output.per for output in graph.outputs},
             **{answer: _ANSWERS[answer][2] for answer in _answers(task, part)},
         },
-        "preprocessing": preprocessing,
-        "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
-        "problem_type": checkpoint.problem_type,
     }
     if part.modality == "text":
         settings |= {"max_length": checkpoint.max_length, "max_bytes": MAX_TEXT_BYTES}
@@ -87,7 +94,6 @@ def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocess
 
 def front_config(
     options: ExportOptions,
-    runner: str,
     task: Task,
     part: Part,
     graph: Graph,
@@ -107,7 +113,7 @@ def front_config(
     _queue(config)
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
     config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
-    if runner == "inprocess":
+    if options.runner == "inprocess":
         config.parameters["intra_op_thread_count"].string_value = str(options.threads)
         # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads
         for index in range(len(next(iter(warmups.values())))):
@@ -151,7 +157,7 @@ def graph_config(options: ExportOptions, part: Part, graph: Graph) -> pb.ModelCo
     for output in graph.outputs:
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
     _queue(config)
-    config.instance_group.add(count=1, kind=_KINDS[options.device])
+    config.instance_group.add(count=1, kind=INSTANCES[options.device])
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
     for value in graph.inputs:

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from ..artifacts import Entry
 from ..errors import RepositoryError
-from .entry import Draft, ModelFiles, front_files
+from .draft import Draft, ModelFiles
+from .entry import front_files
 from .layout import CONFIG, LINKED, WARMUP, graph_model, versions
 
 _FULL = {

@@ -199,7 +199,7 @@ def wrap(original):
 for name in {steps!r}:
     setattr(os, name, wrap(getattr(os, name)))
 from hf2triton.repository import publish
-from hf2triton.repository.entry import ModelFiles
+from hf2triton.repository.draft import ModelFiles
 def front_files(draft, version, staging):
     contents = {{name: str(version).encode() for name in {files!r}}}
     return [ModelFiles(name, f"versions: {{version}}", {{}}, contents) for name in ("model_model", "model")], {{}}

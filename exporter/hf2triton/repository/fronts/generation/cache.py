@@ -71,6 +71,10 @@ class HostCache:
         """Where a slot of a tensor begins; the slots after it follow."""
         return self._arrays[name].ctypes.data + slot * self.layout.slot_bytes
 
+    def rows(self, name: str, slot: int, rows: int) -> np.ndarray:
+        """`rows` slots of a tensor from `slot` on, `[rows, heads, max_length, head_size]`, to read and to write."""
+        return self._arrays[name][slot : slot + rows]
+
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` positions of a slot into another."""
         for array in self._arrays.values():

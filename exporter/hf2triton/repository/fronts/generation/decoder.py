@@ -26,6 +26,8 @@ DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.
 PAST = "past_key_values."
 #: An input that graphs may have: the first position whose logits are computed.
 FROM = "logits_from"
+#: Its value where none are wanted.
+BEYOND = np.array([np.iinfo(np.int64).max])
 
 
 class Decoder:
@@ -42,6 +44,16 @@ class Decoder:
         self._skips_logits = any(value.name == FROM for value in session.get_overridable_initializers())
         # bound once and written by every step; on the CPU, where the samplers are, also when the session is not
         self._logits = np.empty((self.slots, 1, self.vocabulary), _dtype(logits))
+
+    def __str__(self) -> str:
+        return f"{self._cache.layout} on {self._cache.device}"
+
+    def warm_up(self, chunk: int) -> None:
+        """Runs what every request needs once, so that the first one does not wait for it."""
+        chunk = min(chunk, self.max_length - 1)
+        self.prefill(0, [0] * chunk, 0)
+        for rows in {1, self.slots}:
+            self.step([0] * rows, [chunk] * rows)
 
     def prefill(self, slot: int, tokens: Sequence[int], length: int) -> None:
         """Appends a piece of a prompt to a slot that holds `length` positions. Logits are not asked for: a prompt's last
@@ -70,13 +82,12 @@ class Decoder:
 
         GroupQueryAttention takes n > 1 only for a single row, and needs the mask exactly as wide as the longest row.
         """
-        rows, count = input_ids.shape
         feeds = {
             "input_ids": input_ids.astype(np.int64),
             "attention_mask": (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64),
-            "position_ids": (lengths[:, None] - count + np.arange(count)).astype(np.int64),
+            "position_ids": positions(input_ids, lengths),
         }
-        binding = self._binding(slot, rows, logits)
+        binding = self._binding(slot, len(input_ids), logits)
         for name, array in feeds.items():  # the binding only points to them: `feeds` keeps them until it has run
             binding.bind_cpu_input(name, array)
         self._session.run_with_iobinding(binding)
@@ -94,8 +105,7 @@ class Decoder:
                 # onnxruntime computes what nobody fetches: https://github.com/microsoft/onnxruntime/issues/16013
                 import onnxruntime
 
-                beyond = np.array([np.iinfo(np.int64).max])
-                binding.bind_ortvalue_input(FROM, onnxruntime.OrtValue.ortvalue_from_numpy(beyond))
+                binding.bind_ortvalue_input(FROM, onnxruntime.OrtValue.ortvalue_from_numpy(BEYOND))
             for name in cache.layout.names:
                 address = cache.address(name, slot)
                 binding.bind_input(PAST + name, *where, shape, address)
@@ -104,20 +114,76 @@ class Decoder:
         return self._bindings[key]
 
 
+class CopyingDecoder(Decoder):
+    """For graphs in standard ops, whose present is a new tensor: the cache is copied in and what is new copied out, so that
+    a step takes longer the more it holds. The cache is in the memory of this process, wherever the session runs."""
+
+    def _run(self, slot: int, input_ids: np.ndarray, lengths: np.ndarray, logits: bool) -> None:
+        rows, count = input_ids.shape
+        before = lengths - count
+        past = int(before.max())
+        mask = np.ones((rows, past + count), np.int64)
+        mask[:, :past] = np.arange(past) < before[:, None]
+        feeds: dict[str, np.ndarray] = {
+            "input_ids": input_ids.astype(np.int64),
+            "attention_mask": mask,
+            "position_ids": positions(input_ids, lengths),
+        }
+        names = self._cache.layout.names
+        feeds |= {PAST + name: self._cache.rows(name, slot, rows)[:, :, :past] for name in names}
+        if not logits and self._skips_logits:
+            feeds[FROM] = BEYOND
+        *present, scores = self._session.run([*(f"present.{name}" for name in names), "logits"], feeds)
+        for name, array in zip(names, present, strict=True):
+            kept = self._cache.rows(name, slot, rows)
+            for row, start in enumerate(before):
+                kept[row, :, start : start + count] = array[row, :, past:]
+        if logits:
+            self._logits[:rows] = scores
+
+
+def positions(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+    """Where the tokens `[rows, n]` stand in rows that hold `lengths [rows]` tokens with them."""
+    count = input_ids.shape[1]
+    return (lengths[:, None] - count + np.arange(count)).astype(np.int64)
+
+
 def open_decoder(
-    path: str, slots: int, max_length: int, device: str = "cpu", device_id: int = 0, threads: int = 0
+    path: str,
+    slots: int,
+    max_length: int,
+    device: str = "cpu",
+    device_id: int = 0,
+    threads: int = 0,
+    in_place: bool = True,
 ) -> Decoder:
     """Loads the graph at `path` and takes the memory for `slots` sequences of at most `max_length` tokens.
 
-    `threads` 0: one for each core this process may use. Raises MemoryError when the device lacks the memory, ValueError
-    when the graph is none of these or a size is less than 1, RuntimeError when onnxruntime has no provider for the device.
+    `in_place`: the graph takes one buffer as past and present, as one with GroupQueryAttention does. `threads` 0: one
+    for each core this process may use. Raises MemoryError when the device lacks the memory, ValueError when the graph is none
+    of these or a size is less than 1, RuntimeError when onnxruntime has no provider for the device.
     """
     session = open_session(path, device, device_id, threads)
     layout = layout_of(session, slots, max_length)
-    logger.info("taking %s on %s", layout, device)
+    logger.info("taking %s on %s", layout, device if in_place else "cpu")
+    if not in_place:
+        return CopyingDecoder(session, HostCache(layout))
     if device == "cpu":
         return Decoder(session, HostCache(layout))
     return Decoder(session, DeviceCache(layout, device, device_id, (PROVIDERS[device], {"device_id": device_id})))
+
+
+def require_onnxruntime(least: str) -> None:
+    """Raises RuntimeError where this onnxruntime is older than the graph needs: older ones may answer wrongly."""
+    import onnxruntime
+
+    if _version(onnxruntime.__version__) < _version(least):
+        raise RuntimeError(f"the graph needs onnxruntime {least} or newer; this is {onnxruntime.__version__}")
+
+
+def _version(text: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(part) for part in text.split(".")[:2])
 
 
 def open_session(path: str, device: str, device_id: int, threads: int) -> Any:

@@ -9,8 +9,6 @@ from typing import Any
 from ..parameters import FLAG, Check, check_parameters, integer, number, parse_parameters, texts
 from .generation_config import settings_of
 
-#: New tokens where neither the request nor the checkpoint says how many; the number is transformers'.
-DEFAULT_NEW_TOKENS = 20
 #: Limits that transformers does not have; they bound what one request takes of the queue and of everyone's step.
 MAX_RETURN_SEQUENCES = 64
 MAX_STOPS = 16
@@ -31,8 +29,8 @@ class Settings:
     """How to generate; the names are those of transformers' GenerationConfig, lengths are in tokens.
 
     `max_new_tokens` goes before `max_length`, which counts the prompt too and means the context where it is longer;
-    without both there are 20 new tokens, fewer where the context ends. `min_new_tokens` goes before `min_length`; the
-    end of text is not chosen before, yet the maximum wins over the minimum.
+    without both there are `default_new_tokens` new ones, fewer where the context ends. `min_new_tokens` goes before
+    `min_length`; the end of text is not chosen before, yet the maximum wins over the minimum.
     `temperature`, `top_k` (0: all tokens) and `top_p` count only with `do_sample`.
     `seed`: the same seed gives the same tokens; None: others each time.
     `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers
@@ -47,6 +45,7 @@ class Settings:
     max_length: int | None = None
     min_new_tokens: int | None = None
     min_length: int = 0
+    default_new_tokens: int = 20
     do_sample: bool = False
     temperature: float = 1.0
     top_k: int = 50
@@ -89,6 +88,10 @@ class Settings:
         """
         return replace(defaults or cls(), **_with_types(_without_aliases(parse_parameters(text, _ACCEPTED))))
 
+    def returning_full_text(self, wanted: bool) -> Settings:
+        """The same, with the prompt before the new text or without it."""
+        return replace(self, return_full_text=wanted)
+
     def lengths(self, prompt: int, context: int) -> Lengths:
         """How much of a prompt of `prompt` tokens to use and how many new ones to generate at most, as transformers'
         `generate` counts them. `context`: the most tokens that the model takes.
@@ -106,7 +109,7 @@ class Settings:
                     " set max_new_tokens instead, with truncate_prompt if the prompt may lose its beginning"
                 )
             return Lengths(prompt, total - prompt)
-        wanted = min(DEFAULT_NEW_TOKENS, context - 1) if self.max_new_tokens is None else self.max_new_tokens
+        wanted = min(self.default_new_tokens, context - 1) if self.max_new_tokens is None else self.max_new_tokens
         room = context - prompt
         if wanted <= room:
             return Lengths(prompt, wanted)
@@ -135,6 +138,7 @@ _CHECKS: Mapping[str, Check] = {
     "max_length": integer(1),
     "min_new_tokens": integer(0),
     "min_length": integer(0),
+    "default_new_tokens": integer(1),
     "do_sample": FLAG,
     # what is smaller or larger than these two would leave float32's range in a division of logits
     "temperature": number(0.0001, 10000),

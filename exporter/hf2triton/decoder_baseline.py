@@ -1,0 +1,146 @@
+"""What PyTorch generates: greedy texts after real prompts, the logits on the way, and how long that took."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf2triton_client.baseline import Baseline, Latency
+
+from .artifacts import Checkpoint
+from .baseline import items_of, reader_of
+from .errors import ParityError
+from .repository.fronts.readers import Reader
+from .samples import texts
+from .tasks import Part
+
+if TYPE_CHECKING:
+    import torch
+
+#: The most tokens of a generated text.
+NEW_TOKENS = 64
+#: Real prompts, from one token to all that leaves room for the new ones.
+PROMPTS = 8
+#: The most positions of a prompt whose logits are compared; each is as long as the vocabulary.
+POSITIONS = 16
+#: How many of the likeliest tokens of each step are recorded.
+TOP = 16
+#: The settings of a greedy text, whatever a checkpoint's own are; the end of text does not end it.
+GREEDY = {
+    "do_sample": False,
+    "min_new_tokens": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "stop": [],
+    "ignore_eos": True,
+}
+
+
+def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline:
+    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts.
+
+    The answers: `token_ids` of the new tokens, `[new]`; `top_ids` and `top_logits` of each step, `[new, TOP]`; `logits` at
+    `compared_positions`, `[positions, vocabulary]`. Raises ParityError when PyTorch itself gives NaN or infinity.
+    """
+    import torch
+
+    reader = reader_of(checkpoint, part)
+    new = min(NEW_TOKENS, checkpoint.max_length // 2)
+    prompts = _prompts(reader, checkpoint.max_length - new)
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
+    milliseconds = []
+    with torch.inference_mode(), _greedy(checkpoint.model):
+        for prompt, ids in zip(prompts, prompt_ids(reader, prompts), strict=True):
+            given = torch.tensor([ids])
+            if not milliseconds:
+                _generate(checkpoint.model, given, 2)  # the first call prepares what the others find
+            began = time.perf_counter()
+            sequence = _generate(checkpoint.model, given, new)
+            milliseconds.append((time.perf_counter() - began) * 1e3)
+            logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
+            if not torch.isfinite(logits).all():
+                raise ParityError(
+                    f"PyTorch itself gives NaN or infinity after {prompt[:40]!r}: the checkpoint is broken"
+                )
+            top = logits[-new:].topk(min(TOP, logits.shape[-1]))
+            answers["logits"].append(logits.numpy())
+            answers["token_ids"].append(sequence[0, len(ids) :].numpy())
+            answers["top_ids"].append(top.indices.numpy())
+            answers["top_logits"].append(top.values.numpy())
+    tolerance = part.outputs[0].tolerances[precision]
+    return Baseline(
+        task=checkpoint.task.name,
+        precision=precision,
+        inputs={
+            "text_input": tuple(prompts),
+            "sampling_parameters": (json.dumps({"max_new_tokens": new, **GREEDY}),) * len(prompts),
+        },
+        answers={name: tuple(arrays) for name, arrays in answers.items()},
+        tolerances={"logits": tolerance, "token_ids": tolerance},
+        latency=Latency(*(float(np.percentile(milliseconds, q)) for q in (50, 90)), len(milliseconds)),
+        about={
+            "source": checkpoint.source.given,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "new_tokens": new,
+        },
+        unsaved=frozenset({"logits"}),
+    )
+
+
+def prompt_ids(reader: Reader, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of prompts, as the checkpoint's tokenizer makes them."""
+    return [item.rows[0].ids for item in items_of(reader, {"text": tuple(prompts)})]
+
+
+def compared_positions(prompt: int, new: int) -> list[int]:
+    """Where logits are compared in a sequence of `prompt` and `new` tokens: at up to POSITIONS of the prompt, its last one
+    among them, and at each later step but the last, which nothing follows."""
+    inside = np.unique(np.linspace(0, prompt - 1, min(prompt, POSITIONS)).astype(int))
+    return [*inside.tolist(), *range(prompt, prompt + new - 1)]
+
+
+def _prompts(reader: Reader, room: int) -> list[str]:
+    """Real texts of different lengths, of at most `room` tokens; the shortest and one that fills it are among them."""
+    candidates = sorted(texts(), key=len)
+    chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
+    long = " ".join(candidates)
+    return [_cut(reader, text, room) for text in (*chosen, long)]
+
+
+def _cut(reader: Reader, text: str, room: int) -> str:
+    """A text's beginning that has at most `room` tokens: whole words as long as there are several."""
+    while len(ids := prompt_ids(reader, [text])[0]) > room:
+        shorter = text[: max(len(text) * room // (len(ids) + 1), 1)]
+        text = shorter.rpartition(" ")[0] or shorter
+    return text
+
+
+def _generate(model: Any, ids: torch.Tensor, new: int) -> torch.Tensor:
+    import torch
+
+    return model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new)
+
+
+def _logits(model: Any, sequence: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
+    """`[positions, vocabulary]`; the head sees no others, whose logits would take much memory."""
+    states = model.base_model(sequence).last_hidden_state
+    return model.get_output_embeddings()(states[0, list(positions)])
+
+
+@contextmanager
+def _greedy(model: Any):
+    """Lets `generate` choose the best token each time and never end a text, whatever the checkpoint asks for."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
+    try:
+        yield
+    finally:
+        model.generation_config = own

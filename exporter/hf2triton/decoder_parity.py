@@ -1,0 +1,119 @@
+"""Proves a decoder: the logits of prompts and of each later step, and whole greedy texts, in the slots that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.compare import Difference, Greedy, compare, compare_greedy
+
+from .artifacts import ParityCheck, ParityReport, StoredGraph
+from .decoder_baseline import compared_positions, prompt_ids
+from .graph.decoder_attention import DECODER_ATTENTIONS
+from .parity import runs_of, small_session
+from .repository.fronts.generation.decoder import Decoder, open_decoder
+from .repository.fronts.generation.engine import Engine
+from .repository.fronts.readers import Reader
+
+#: The answers that a greedy text is compared with.
+RECORDED = ("token_ids", "top_ids", "top_logits")
+#: Prompts and the tokens that PyTorch generated after them.
+Texts = Sequence[tuple[list[int], list[int]]]
+#: How logits of later steps are measured: (name, tokens of a prompt's pieces, slots in reverse order).
+LAYOUTS = (
+    ("steps, all texts side by side", 64, False),
+    ("steps in reverse order, over slots that held other texts, prompts in pieces of 7", 7, True),
+)
+
+
+def measure_texts(stored: StoredGraph, baseline: Baseline, reader: Reader) -> ParityReport:
+    """Runs a stored decoder on the CPU and compares with PyTorch's logits and greedy texts.
+
+    An fp16 graph is measured twice: on a twin that rounds where a GPU would, and as it is.
+    """
+    texts = [
+        (ids, tokens.tolist())
+        for ids, tokens in zip(
+            prompt_ids(reader, baseline.inputs["text_input"]), baseline.answers["token_ids"], strict=True
+        )
+    ]
+    checks = []
+    for prefix, path in runs_of(stored):
+        checks.append(ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(stored, path, texts, baseline)))
+        decoder = open_decoder(
+            str(path),
+            slots=len(texts),
+            max_length=max(len(prompt) + len(tokens) for prompt, tokens in texts),
+            in_place=DECODER_ATTENTIONS[stored.graph.attention].shares_buffer,
+        )
+        for name, piece, reverse in LAYOUTS:
+            checks.append(ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse)))
+        checks.append(ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline)))
+    return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
+
+
+def _whole_texts(stored: StoredGraph, path: Path, texts: Texts, baseline: Baseline) -> Difference:
+    """Each prompt with what follows it in one call, from an empty past."""
+    session = small_session(path)
+    dtypes = {"FLOAT": np.float32, "FLOAT16": np.float16}
+    empty = {
+        value.name: np.zeros([{"batch": 1, "past": 0}.get(dim, dim) for dim in value.dims], dtypes[value.dtype])
+        for value in stored.graph.inputs
+        if value.name in stored.graph.state
+    }
+    pairs = []
+    for (prompt, tokens), expected in zip(texts, baseline.answers["logits"], strict=True):
+        ids = np.array([[*prompt, *tokens]])
+        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(ids.size)[None]}
+        [logits] = session.run(["logits"], feeds | empty)
+        pairs.append((expected, logits[0, compared_positions(len(prompt), len(tokens))]))
+    return compare("logits", pairs, baseline.tolerances["logits"])
+
+
+def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, reverse: bool) -> Difference:
+    """Prompts fill their slots in pieces, then PyTorch's tokens are fed to all of them, one a step."""
+    order = list(range(len(texts)))[:: -1 if reverse else 1]
+    lengths = []
+    for slot, index in enumerate(order):
+        before = texts[index][0][:-1]
+        for start in range(0, len(before), piece):
+            decoder.prefill(slot, before[start : start + piece], start)
+        lengths.append(len(before))
+    rows: list[list[np.ndarray]] = [[] for _ in texts]
+    for step in range(len(texts[0][1])):
+        fed = [[prompt[-1], *tokens][step] for prompt, tokens in (texts[index] for index in order)]
+        for index, logits in zip(order, decoder.step(fed, lengths), strict=True):
+            rows[index].append(logits.copy())
+        lengths = [length + 1 for length in lengths]
+    pairs = [
+        (expected[-len(own) :], np.stack(own)) for expected, own in zip(baseline.answers["logits"], rows, strict=True)
+    ]
+    return compare("logits", pairs, baseline.tolerances["logits"])
+
+
+class _Best:
+    """Chooses the likeliest token."""
+
+    def next(self, logits: np.ndarray) -> int:
+        return int(logits.argmax())
+
+
+def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline) -> Difference:
+    """All texts generated together by the engine that serves them."""
+    engine = Engine(decoder, max_queue=len(texts))
+    served: list[list[int]] = []
+    errors: list[BaseException] = []
+    for prompt, tokens in texts:
+        served.append([])
+        keep: Callable[[int], None] = served[-1].append
+        engine.submit(prompt, _Best(), len(tokens), (), keep, lambda finish: errors.append(finish.error))
+    while engine.step():
+        pass
+    for error in filter(None, errors):
+        raise error
+    expected = [Greedy(*arrays) for arrays in zip(*(baseline.answers[name] for name in RECORDED), strict=True)]
+    pairs = zip(expected, map(np.array, served), strict=True)
+    return compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])

@@ -1,0 +1,41 @@
+"""What differs between graphs that answer at once and those that generate token by token: a row for each kind.
+
+The stages of an export that are the same for all are called by `pipeline.py` itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hf2triton_client.baseline import Baseline
+
+from .artifacts import Checkpoint, Graph, ParityReport, StoredGraph
+from .baseline import record_baseline
+from .decoder_baseline import record_texts
+from .decoder_parity import measure_texts
+from .graph.decoder import export_decoder
+from .graph.export import export_graph
+from .parity import measure_call_price, measure_parity
+from .repository.fronts.readers import Reader
+from .tasks import Part
+
+
+@dataclass(frozen=True)
+class Kind:
+    """The stages of one kind of graph. `measure_call_price` is None where nothing has to be measured for serving."""
+
+    record_baseline: Callable[[Checkpoint, Part, str], Baseline]
+    export_graph: Callable[[Checkpoint, Part, str, int], Graph]
+    measure_parity: Callable[[StoredGraph, Baseline, Reader], ParityReport]
+    measure_call_price: Callable[[StoredGraph, Baseline, Reader, int], int] | None
+
+
+def _export_decoder(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:
+    return export_decoder(checkpoint.model, attention, opset)
+
+
+KINDS = {
+    "encoder": Kind(record_baseline, export_graph, measure_parity, measure_call_price),
+    "decoder": Kind(record_texts, _export_decoder, measure_texts, None),
+}

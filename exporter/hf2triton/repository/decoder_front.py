@@ -1,0 +1,119 @@
+"""The front of a graph that generates token by token."""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.served_model import PARAMETER
+
+from ..baseline import MAX_TEXT_BYTES
+from ..genai_config import GENAI_CONFIG, genai_config
+from ..graph.decoder_attention import DECODER_ATTENTIONS
+from .config import INSTANCES, common_settings
+from .draft import Draft, Front
+from .fronts.generation.generation_config import settings_of
+from .layout import GRAPH
+
+#: Sequences that may wait for a slot; later ones are refused with UNAVAILABLE rather than kept for ever.
+MAX_QUEUE = 256
+#: Tokens of a prompt that are run at once, while those who are generating wait.
+PREFILL_CHUNK = 64
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+_CODE = {
+    "model.py": "generation_model.py",
+    "parameters.py": "parameters.py",
+    **{
+        f"generation/{path.name}": f"generation/{path.name}"
+        for path in sorted(
+            resources.files("hf2triton.repository.fronts.generation").iterdir(), key=lambda path: path.name
+        )
+        if path.name.endswith(".py")
+    },
+}
+#: name -> (type, dims, whether callers must send it)
+_INPUTS = {
+    "text_input": (pb.TYPE_STRING, [1], True),
+    "stream": (pb.TYPE_BOOL, [1], False),
+    "sampling_parameters": (pb.TYPE_STRING, [1], False),
+    "exclude_input_in_output": (pb.TYPE_BOOL, [1], False),
+}
+#: name -> (type, dims); the first dimension is the sequences of a request.
+_OUTPUTS = {
+    "text_output": (pb.TYPE_STRING, [-1]),
+    "finish_reason": (pb.TYPE_STRING, [-1]),
+    "num_input_tokens": (pb.TYPE_INT32, [1]),
+    "num_output_tokens": (pb.TYPE_INT32, [-1]),
+    "token_ids": (pb.TYPE_INT32, [-1, -1]),
+}
+
+
+def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
+    """The files of a model that holds graph, tokenizer and engine. onnxruntime-genai can run its version folder as well."""
+    from transformers import AutoConfig, GenerationConfig
+
+    checkpoint, attention = draft.checkpoint, DECODER_ATTENTIONS[draft.stored.graph.attention]
+    model_config = AutoConfig.for_model(**checkpoint.source.config)
+    genai = genai_config(model_config, GenerationConfig(**checkpoint.generation), attention.name, GRAPH)
+    return Front(
+        config=_config(draft, version, preprocessing),
+        code=_CODE,
+        settings={
+            "graph": GRAPH,
+            "in_place": attention.shares_buffer,
+            "onnxruntime": attention.onnxruntime,
+            "context": checkpoint.max_length,
+            "max_bytes": MAX_TEXT_BYTES,
+            "generation": dict(checkpoint.generation),
+            "parameters": list(_parameters(draft)),
+        },
+        more={
+            GENAI_CONFIG: (json.dumps(genai, indent=2) + "\n").encode(),
+            TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(),
+        },
+    )
+
+
+def _parameters(draft: Draft) -> dict[str, int]:
+    """What operators may change in config.pbtxt. `max_length`: of a slot, 0 for the model's context."""
+    return {
+        "slots": draft.options.max_batch_size,
+        "max_length": 0,
+        "max_queue": MAX_QUEUE,
+        "prefill_chunk": PREFILL_CHUNK,
+        "intra_op_thread_count": draft.options.threads,
+    }
+
+
+def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
+    config = pb.ModelConfig(name=draft.name, backend="python", max_batch_size=0)
+    config.version_policy.specific.versions.append(version)
+    config.model_transaction_policy.decoupled = True
+    for name, (dtype, dims, required) in _INPUTS.items():
+        config.input.add(name=name, data_type=dtype, dims=dims, optional=not required)
+    for name, (dtype, dims) in _OUTPUTS.items():
+        config.output.add(name=name, data_type=dtype, dims=dims)
+    config.instance_group.add(count=1, kind=INSTANCES[draft.options.device])
+    for name, value in _parameters(draft).items():
+        config.parameters[name].string_value = str(value)
+    settings = json.dumps(_client_settings(draft, preprocessing), ensure_ascii=False, sort_keys=True)
+    config.parameters[PARAMETER].string_value = settings
+    return config
+
+
+def _client_settings(draft: Draft, preprocessing: str) -> dict[str, Any]:
+    """What clients read from the front's config: the JSON of the parameter `hf2triton`."""
+    checkpoint = draft.checkpoint
+    defaults = {name: value for name, value in settings_of(checkpoint.generation).items() if value is not None}
+    return {
+        **common_settings(checkpoint, draft.stored.graph, preprocessing),
+        "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},
+        "outputs": {name: "sequence" for name in _OUTPUTS},
+        "max_bytes": MAX_TEXT_BYTES,
+        "max_length": checkpoint.max_length,
+        "generation": {"slots": draft.options.max_batch_size, "defaults": defaults},
+    }

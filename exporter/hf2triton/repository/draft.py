@@ -1,0 +1,62 @@
+"""An entry before it is written: what each of its fronts is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.baseline import Baseline
+
+from ..artifacts import Checkpoint, ExportOptions, ParityReport, StoredGraph
+from ..tasks import Part
+from .layout import front_name
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One front of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
+    front has no calls to plan."""
+
+    options: ExportOptions
+    checkpoint: Checkpoint
+    part: Part
+    stored: StoredGraph
+    parity: ParityReport
+    baseline: Baseline
+    call_price: int | None
+
+    @property
+    def name(self) -> str:
+        """The name of the front."""
+        return front_name(self.options.name, self.part)
+
+
+@dataclass(frozen=True)
+class Front:
+    """What makes a front of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the fronts.
+    `settings`: what the code reads at its start. `warmup`: the files that Triton warms it up with. `more`: other files of the
+    version. `graph_config`: of the model that holds the graph, where that is another one."""
+
+    config: pb.ModelConfig
+    code: Mapping[str, str]
+    settings: Mapping[str, Any]
+    warmup: Mapping[str, bytes] = field(default_factory=dict)
+    more: Mapping[str, bytes] = field(default_factory=dict)
+    graph_config: pb.ModelConfig | None = None
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One model folder to be written: `shared` beside config.pbtxt, `versioned` in the version's folder.
+
+    Values are contents, or the path of a file to copy.
+    """
+
+    name: str
+    config: str
+    shared: Mapping[str, bytes]
+    versioned: Mapping[str, bytes | Path]

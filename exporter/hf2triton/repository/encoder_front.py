@@ -1,0 +1,55 @@
+"""The front of a graph that answers at once."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from ..baseline import reader_settings
+from . import config as configs
+from .draft import Draft, Front
+from .layout import GRAPH, graph_model
+
+#: All files of `fronts/` but what generation needs.
+_CODE = tuple(
+    sorted(
+        path.name
+        for path in resources.files("hf2triton.repository.fronts").iterdir()
+        if path.name.endswith(".py") and path.name not in ("__init__.py", "generation_model.py")
+    )
+)
+
+
+def encoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
+    """The files of a front, or of a front and the model behind it."""
+    options, checkpoint, part, graph = draft.options, draft.checkpoint, draft.part, draft.stored.graph
+    warmups = configs.warmup_inputs(part, draft.baseline.inputs)
+    settings = configs.client_settings(checkpoint, part, graph, preprocessing, options.name)
+    config = configs.front_config(options, checkpoint.task, part, graph, settings, version, warmups)
+    bls = options.runner == "bls"
+    return Front(
+        config=config,
+        code={name: name for name in _CODE},
+        settings=_settings(draft, version),
+        warmup={} if bls else configs.warmup_files(warmups),
+        graph_config=configs.graph_config(options, part, graph) if bls else None,
+    )
+
+
+def _settings(draft: Draft, version: int) -> dict[str, Any]:
+    """What the front reads at its start, see `fronts/model.py`."""
+    options = draft.options
+    bls = {"model": graph_model(draft.name), "model_version": version}
+    # tensor cores want multiples of 8; on a CPU they would only be padding
+    round_to = 1 if options.device == "cpu" else 8
+    return {
+        "outputs": {output.name: output.per for output in draft.stored.graph.outputs},
+        "reader": reader_settings(draft.checkpoint, draft.part, round_to),
+        "limits": {
+            "call_price": draft.call_price,
+            "max_rows": options.max_batch_size,
+            "max_tokens": configs.MAX_TOKENS,
+            "round_to": round_to,
+        },
+        "runner": bls if options.runner == "bls" else {"graph": GRAPH},
+    }

@@ -1,0 +1,78 @@
+"""A checkpoint's tokenizer, as fronts load it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .artifacts import Tokenizer
+from .errors import SourceError, TokenizerMissing
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: One of these must be there: whole tokenizers, and the vocabularies of WordPiece and BPE.
+_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
+#: What `save_pretrained` says of the machine and of how the tokenizer was loaded.
+_OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
+
+
+def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
+    """The tokenizer, and the longest sequence it was made for. `pads`: rows of different lengths will be run together.
+
+    Raises TokenizerMissing.
+    """
+    from transformers import AutoTokenizer
+
+    if not any((folder / name).exists() for name in _FILES):
+        raise TokenizerMissing(f"{folder} has no tokenizer ({', '.join(_FILES)}): save it beside the model")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    except Exception as error:  # tokenizers raises plain Exception
+        raise TokenizerMissing(f"the tokenizer in {folder} does not load: {error}") from error
+    padding = tokenizer.pad_token_id
+    if padding is None:
+        if pads:
+            raise TokenizerMissing(f"the tokenizer in {folder} has no padding token")
+        padding = tokenizer.eos_token_id or 0  # what PyTorch is asked with is masked: any token will do
+    definition |= {"truncation": None, "padding": None}
+    limit = tokenizer.model_max_length
+    return (
+        Tokenizer(
+            json.dumps(definition, ensure_ascii=False),
+            _config(tokenizer),
+            padding,
+            tokenizer.cls_token_id,
+            tokenizer.unk_token,
+            tokenizer.mask_token,
+            definition.get("decoder"),
+            bool(tokenizer.clean_up_tokenization_spaces),
+            tokenizer.truncation_side,
+            "token_type_ids" in tokenizer.model_input_names,
+        ),
+        limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
+    )
+
+
+def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
+    """Whether text can be given piece by piece as its tokens come. Raises SourceError."""
+    import tokenizers
+
+    from .repository.fronts.generation.detokenize import TextStream
+
+    try:
+        TextStream(tokenizers.Tokenizer.from_str(tokenizer.definition))
+    except ValueError as error:
+        raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
+
+
+def _config(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of its tokenizer_config.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        config = json.loads(Path(folder, "tokenizer_config.json").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in config.items() if name not in _OF_THE_MACHINE}
+    return json.dumps(kept, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
