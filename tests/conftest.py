@@ -39,8 +39,11 @@ CHECKPOINTS = {
     ("vit", "image-classification"): "vit-fashion",
     ("vit", "image-feature-extraction"): "vit-fashion",
     ("clip", "zero-shot-image-classification"): "clip-fashion",
+    ("gpt2", "text-generation"): "gpt2-verses",
 }
 PRECISIONS = ("fp32", "fp16")
+#: Those that are exported in int8 as well.
+WITH_INT8 = (("gpt2", "text-generation"),)
 #: Those that are exported in fp16 with the runner bls as well.
 WITH_BLS = (
     ("bert", "token-classification"),
@@ -77,6 +80,8 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for family, task in CHECKPOINTS:
             for precision in PRECISIONS:
                 export_asset(folder, family, task, precision)
+        for family, task in WITH_INT8:
+            export_asset(folder, family, task, "int8")
         for family, task in WITH_BLS:
             export_asset(folder, family, task, "fp16", runner="bls")
     return folder

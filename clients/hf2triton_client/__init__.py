@@ -26,17 +26,22 @@ from .errors import (
     ServerError,
     WrongTask,
 )
-from .pipelines import Metadata, Results, TaskPipeline, pipeline_class
+from .generation import GenerationMetadata
+from .pipelines import GeneratedTexts, Metadata, Results, TaskPipeline, pipeline_class
 from .runner import BlockingRunner
 from .served_model import ServedModel, one_of_several
+from .streams import AsyncTextStream, TextStream
 
 __all__ = [
     "AccessDenied",
+    "AsyncTextStream",
     "BaselineError",
     "ClientError",
     "Connection",
     "ConnectionFailed",
     "DeadlineExceeded",
+    "GeneratedTexts",
+    "GenerationMetadata",
     "InputError",
     "Metadata",
     "ModelNotFound",
@@ -44,6 +49,7 @@ __all__ = [
     "ServerBusy",
     "ServerError",
     "TaskPipeline",
+    "TextStream",
     "Tls",
     "WrongTask",
     "connect",

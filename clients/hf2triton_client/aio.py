@@ -11,16 +11,20 @@ from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequen
 from itertools import islice
 from typing import Any
 
+import grpc
 import tritonclient.grpc.aio as triton
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from .connection import Request, Target, unknown_model
 from .errors import ClientError, ModelNotFound
+from .generation import Generation, Prompt
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.base import Call
 from .runner import WINDOW, requests_of, result_of
 from .served_model import ServedModel, one_of_several
+from .streams import AsyncExchange, AsyncTextStream, async_results
 
-__all__ = ["AsyncConnection", "pipeline"]
+__all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
 
 class AsyncConnection:
@@ -28,9 +32,12 @@ class AsyncConnection:
 
     def __init__(self, target: Target, max_in_flight: int = 4) -> None:
         self.target = target
+        self.max_in_flight = max_in_flight
         self._slots = asyncio.Semaphore(max_in_flight)
         with target.errors_mapped():
             self._client = triton.InferenceServerClient(**target.client_arguments())
+            self._channel = target.channel(grpc.aio)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def model_config(self, name: str) -> dict[str, Any]:
         try:
@@ -69,11 +76,16 @@ class AsyncConnection:
             for task in tasks:
                 task.cancel()
 
+    def stream_infer(self, message: service_pb2.ModelInferRequest, timeout: float) -> Any:
+        """As `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
+        return self._stub.ModelStreamInfer([message], metadata=[*self.target.headers.items()], timeout=timeout)
+
     def _call(self) -> dict[str, Any]:
         return {"headers": dict(self.target.headers), "client_timeout": self.target.timeout}
 
     async def close(self) -> None:
         await self._client.close()
+        await self._channel.close()
 
 
 class AsyncRunner:
@@ -95,6 +107,15 @@ class AsyncRunner:
         while window := list(islice(inputs, WINDOW)):
             for value in await self.run(prepare(window)):
                 yield value
+
+    async def generate(self, generation: Generation) -> Any:
+        return generation.finish([result async for result in self.generate_each(generation)])
+
+    def generate_each(self, generation: Generation) -> AsyncIterator[Any]:
+        return async_results(self._connection, generation)
+
+    def generate_stream(self, prompt: Prompt) -> AsyncTextStream:
+        return AsyncTextStream(AsyncExchange.open(self._connection, prompt))
 
     async def close(self) -> None:
         if self._owned:

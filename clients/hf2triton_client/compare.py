@@ -48,7 +48,10 @@ class Difference:
         return not self.breaches
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self) | {"passed": self.passed}
+        """JSON has no infinity and no NaN: they become null."""
+        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
+        broken = {name: None for name, value in numbers.items() if not np.isfinite(value)}
+        return asdict(self) | broken | {"passed": self.passed}
 
 
 def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance) -> Difference:
@@ -114,11 +117,11 @@ def compare_greedy(output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tole
             continue
         remark = f"text {index} is another from token {where} on, where PyTorch prefers its own by {margin:.2g}"
         remarks.append(remark)
-        if margin > tolerance.max_abs:
+        if not margin <= tolerance.max_abs:  # NaN is a breach as well
             breaches.append(f"{remark}, which is above {tolerance.max_abs:.3g}")
     if not margins:
         return Difference(output, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
-    same = float(np.mean([margin == 0 for margin in margins]))
+    same = 1 - len(remarks) / len(margins)
     result = Difference(output, len(margins), max(margins), float(np.mean(margins)), None, same, tuple(breaches))
     return replace(result, remark="; ".join(remarks))
 
@@ -132,8 +135,9 @@ def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int 
         return (0.0, None) if len(served) == len(expected.token_ids) else (float("inf"), length)
     first = int(different[0])
     logits = dict(zip(expected.top_ids[first].tolist(), expected.top_logits[first].tolist(), strict=True))
-    chosen = logits.get(int(served[first]), float("-inf"))
-    return max(logits[int(expected.token_ids[first])] - chosen, 0.0), first
+    # PyTorch's own is the best, or equal to it and, where more are equal than are recorded, perhaps not among them
+    best = float(expected.top_logits[first, 0])
+    return max(best - logits.get(int(served[first]), float("-inf")), 0.0), first
 
 
 def _cosine(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:

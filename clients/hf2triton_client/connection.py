@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import grpc
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from .errors import AccessDenied, ClientError, InputError, ModelNotFound, from_rpc
+
+#: Seconds between two tries of a request; they double from the first to the longest.
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,11 @@ class Tls:
     root_certificates: str | None = None
     private_key: str | None = None
     certificate_chain: str | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For a channel. Raises OSError."""
+        pems = (self.root_certificates, self.private_key, self.certificate_chain)
+        return grpc.ssl_channel_credentials(*(path and Path(path).read_bytes() for path in pems))
 
 
 @dataclass(frozen=True)
@@ -60,10 +71,25 @@ class Target:
 
     def client_arguments(self) -> dict[str, Any]:
         """The arguments of `tritonclient.grpc.InferenceServerClient` and of its asyncio twin."""
-        arguments: dict[str, Any] = {"url": self.url, "channel_args": self._channel_arguments()}
-        if self.tls is not None:
-            arguments |= {"ssl": True, **vars(self.tls)}
-        return arguments
+        return {"url": self.url, "channel_args": self._channel_arguments(), "creds": self._credentials()}
+
+    def channel(self, library: Any) -> Any:
+        """A channel of `library`, which is `grpc` or `grpc.aio`, for calls that tritonclient does not offer."""
+        if (credentials := self._credentials()) is None:
+            return library.insecure_channel(self.url, self._channel_arguments())
+        return library.secure_channel(self.url, credentials, self._channel_arguments())
+
+    def pauses(self) -> Iterator[float]:
+        """Seconds before each further try of a request, one after the other."""
+        pauses = (min(_FIRST_PAUSE * 2**index, _LONGEST_PAUSE) for index in range(self._further_tries))
+        return (pause * random.uniform(0.8, 1.2) for pause in pauses)
+
+    @property
+    def _further_tries(self) -> int:
+        return min(self.retries, 4)  # gRPC allows no more
+
+    def _credentials(self) -> grpc.ChannelCredentials | None:
+        return None if self.tls is None else self.tls.credentials()
 
     def _channel_arguments(self) -> list[tuple[str, Any]]:
         unlimited = -1
@@ -75,16 +101,18 @@ class Target:
         if self.retries:
             # gRPC's own retries: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
             policy = {
-                "maxAttempts": min(self.retries, 4) + 1,
-                "initialBackoff": "0.1s",
-                "maxBackoff": "2s",
+                "maxAttempts": self._further_tries + 1,
+                "initialBackoff": f"{_FIRST_PAUSE}s",
+                "maxBackoff": f"{_LONGEST_PAUSE}s",
                 "backoffMultiplier": 2,
                 "retryableStatusCodes": ["UNAVAILABLE"],
             }
-            service = {
-                "methodConfig": [{"name": [{"service": "inference.GRPCInferenceService"}], "retryPolicy": policy}]
-            }
-            arguments += [("grpc.enable_retries", 1), ("grpc.service_config", json.dumps(service))]
+            service = {"service": "inference.GRPCInferenceService"}
+            # Not for streams: a blocking one waits for ever, past its deadline, if the server dies before it has answered
+            # (grpcio 1.85). streams.py tries again itself.
+            without = {"name": [{**service, "method": "ModelStreamInfer"}]}
+            config = {"methodConfig": [{"name": [service], "retryPolicy": policy}, without]}
+            arguments += [("grpc.enable_retries", 1), ("grpc.service_config", json.dumps(config))]
         return arguments
 
     @contextmanager
@@ -128,6 +156,8 @@ class Connection:
         self.max_in_flight = max_in_flight
         with target.errors_mapped():
             self._client = triton.InferenceServerClient(**target.client_arguments())
+            self._channel = target.channel(grpc)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
         self._pool: ThreadPoolExecutor | None = None
 
     def model_config(self, name: str) -> dict[str, Any]:
@@ -178,6 +208,13 @@ class Connection:
             for future in futures:
                 future.cancel()
 
+    def stream_infer(self, message: service_pb2.ModelInferRequest, timeout: float) -> Any:
+        """Sends one request on a stream of its own: an iterator of `ModelStreamInferResponse` that has a `cancel`.
+
+        `timeout`: seconds until it is given up. It is sent once.
+        """
+        return self._stub.ModelStreamInfer(iter([message]), metadata=[*self.target.headers.items()], timeout=timeout)
+
     def _call(self) -> dict[str, Any]:
         return {"headers": dict(self.target.headers), "client_timeout": self.target.timeout}
 
@@ -186,6 +223,7 @@ class Connection:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
         self._client.close()
+        self._channel.close()
 
     def __enter__(self) -> Connection:
         return self

@@ -7,7 +7,9 @@ from itertools import islice
 from typing import Any
 
 from .connection import Connection, Request
+from .generation import Generation, Prompt
 from .pipelines.base import Call
+from .streams import Exchange, TextStream, results
 
 #: Inputs read from an iterator before they are sent.
 WINDOW = 256
@@ -47,6 +49,18 @@ class BlockingRunner:
         """Results of an endless or a long input, a window at a time."""
         while window := list(islice(inputs, WINDOW)):
             yield from self.run(prepare(window))
+
+    def generate(self, generation: Generation) -> Any:
+        """The result of all prompts."""
+        return generation.finish(list(self.generate_each(generation)))
+
+    def generate_each(self, generation: Generation) -> Iterator[Any]:
+        """The results of the prompts, one after the other."""
+        return results(self._connection, generation)
+
+    def generate_stream(self, prompt: Prompt) -> TextStream:
+        """The text that follows a prompt, piece by piece."""
+        return TextStream(Exchange.open(self._connection, prompt))
 
     def close(self) -> None:
         if self._owned:

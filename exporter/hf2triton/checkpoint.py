@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -37,6 +38,8 @@ def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | No
         require_base(adapter, source.given, source.config)
     task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
     _check_task(source, family, task, adapter)
+    if task.generates:
+        _check_generation(source)
     model, missing = _load_model(source, family, task, adapter)
     modalities = {part.modality for part in task.parts}
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
@@ -197,16 +200,31 @@ def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
     }
 
 
+def _check_generation(source: Source) -> None:
+    """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
+    path = source.model_folder / "generation_config.json"
+    if path.exists():
+        config = read_json(path, "")
+        if not isinstance(config, dict):
+            raise SourceError(f"{path} holds no JSON object")
+        _require_supported(config, path)
+
+
 def _generation(source: Source, model: Any) -> dict[str, Any]:
-    """What the generation config sets. Raises SourceError for what cannot be served, such as beams."""
+    """What the generation config sets, or where there is none, the model's own config. Raises SourceError."""
+    config = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
+    _require_supported(config, source.given)
+    return config
+
+
+def _require_supported(config: Mapping[str, Any], where: object) -> None:
+    """Raises SourceError for settings that cannot be served, such as beams, and for bad values."""
     from .repository.fronts.generation.settings import Settings
 
-    generation = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
     try:
-        Settings.of_checkpoint(generation)
+        Settings.of_checkpoint(config)
     except ValueError as error:
-        raise SourceError(f"{source.given}: {error}") from error
-    return generation
+        raise SourceError(f"{where}: {error}") from error
 
 
 def _config_of(config: Any, family: Family, modality: str) -> Any:

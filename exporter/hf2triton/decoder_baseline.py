@@ -36,6 +36,7 @@ GREEDY = {
     "min_new_tokens": 0,
     "repetition_penalty": 1.0,
     "no_repeat_ngram_size": 0,
+    "num_return_sequences": 1,
     "stop": [],
     "ignore_eos": True,
 }
@@ -106,18 +107,25 @@ def compared_positions(prompt: int, new: int) -> list[int]:
 
 
 def _prompts(reader: Reader, room: int) -> list[str]:
-    """Real texts of different lengths, of at most `room` tokens; the shortest and one that fills it are among them."""
+    """Real texts of different lengths, of at most `room` tokens; the shortest is among them and one that fills it, but for what
+    a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
     candidates = sorted(texts(), key=len)
     chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
     long = " ".join(candidates)
-    return [_cut(reader, text, room) for text in (*chosen, long)]
+    return [text for text in (_cut(reader, text, room) for text in (*chosen, long)) if text]
 
 
 def _cut(reader: Reader, text: str, room: int) -> str:
-    """A text's beginning that has at most `room` tokens: whole words as long as there are several."""
-    while len(ids := prompt_ids(reader, [text])[0]) > room:
-        shorter = text[: max(len(text) * room // (len(ids) + 1), 1)]
-        text = shorter.rpartition(" ")[0] or shorter
+    """A text's beginning that has at most `room` tokens; "" where there is none."""
+    while text:
+        [item] = reader.items([text], {"offsets"})
+        [row] = item.rows
+        excess = len(row) - room
+        if excess <= 0:
+            break
+        # whole characters, of which one may be several tokens; special tokens stand for none
+        starts = [start for start, end in row.offsets if start < end]
+        text = text[: starts[-excess]].rstrip() if excess <= len(starts) else ""
     return text
 
 

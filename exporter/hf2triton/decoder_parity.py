@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,8 +13,8 @@ from hf2triton_client.compare import Difference, Greedy, compare, compare_greedy
 from .artifacts import ParityCheck, ParityReport, StoredGraph
 from .decoder_baseline import compared_positions, prompt_ids
 from .graph.decoder_attention import DECODER_ATTENTIONS
-from .parity import runs_of, small_session
-from .repository.fronts.generation.decoder import Decoder, open_decoder
+from .parity import runs_of
+from .repository.fronts.generation.decoder import Decoder, make_decoder, open_session
 from .repository.fronts.generation.engine import Engine
 from .repository.fronts.readers import Reader
 
@@ -40,24 +40,21 @@ def measure_texts(stored: StoredGraph, baseline: Baseline, reader: Reader) -> Pa
             prompt_ids(reader, baseline.inputs["text_input"]), baseline.answers["token_ids"], strict=True
         )
     ]
+    longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
+    in_place = DECODER_ATTENTIONS[stored.graph.attention].shares_buffer
     checks = []
     for prefix, path in runs_of(stored):
-        checks.append(ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(stored, path, texts, baseline)))
-        decoder = open_decoder(
-            str(path),
-            slots=len(texts),
-            max_length=max(len(prompt) + len(tokens) for prompt, tokens in texts),
-            in_place=DECODER_ATTENTIONS[stored.graph.attention].shares_buffer,
-        )
+        session = open_session(str(path), "cpu", 0, threads=0)  # as it is served
+        checks.append(ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline)))
+        decoder = make_decoder(session, len(texts), longest, in_place=in_place)
         for name, piece, reverse in LAYOUTS:
             checks.append(ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse)))
         checks.append(ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline)))
     return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
 
 
-def _whole_texts(stored: StoredGraph, path: Path, texts: Texts, baseline: Baseline) -> Difference:
+def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline) -> Difference:
     """Each prompt with what follows it in one call, from an empty past."""
-    session = small_session(path)
     dtypes = {"FLOAT": np.float32, "FLOAT16": np.float16}
     empty = {
         value.name: np.zeros([{"batch": 1, "past": 0}.get(dim, dim) for dim in value.dims], dtypes[value.dtype])

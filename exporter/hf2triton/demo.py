@@ -13,7 +13,9 @@ from pathlib import Path
 from hf2triton_client import Connection, connect, pipeline
 from hf2triton_client.baseline import Baseline, Latency
 from hf2triton_client.benchmark import measure_latency
-from hf2triton_client.validate import Validation, validate
+from hf2triton_client.served_model import ServedModel
+from hf2triton_client.streams import Exchange
+from hf2triton_client.validate import Validation, prompts_of, validate
 
 from .artifacts import ExportOptions, ExportReport
 from .pipeline import export
@@ -104,11 +106,10 @@ def _prove(
 
 def _measure_served(connection: Connection, name: str, baseline: Baseline) -> Latency:
     """What a call over gRPC takes that asks for the graph's outputs."""
-    from hf2triton_client.served_model import ServedModel
-
     model = ServedModel.from_config(connection.model_config(name))
-    outputs = list(baseline.answers)
-    requests = list(model.requests(baseline.inputs, outputs, 1))
+    if baseline.task == "text-generation":
+        return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts_of(model, baseline))
+    requests = list(model.requests(baseline.inputs, list(baseline.answers), 1))
     return measure_latency(connection.infer, requests)
 
 

@@ -1,4 +1,4 @@
-"""An entry's graph without a server: onnxruntime and the front's reader in this process, one item a call.
+"""An entry's graph without a server: onnxruntime and the front's own code in this process, one item a call.
 
 What the served model is compared with. As a script it prints its latency over an entry's own inputs, so that it can be
 measured in a process of its own: `python -m hf2triton.in_process model_repository/NAME/1`.
@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
+from tokenizers import Tokenizer
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
 
 from .baseline import items_of
+from .repository.fronts.generation.decoder import open_decoder
+from .repository.fronts.generation.engine import Engine
+from .repository.fronts.generation.exchange import Answer, Exchange, read_prompt
+from .repository.fronts.generation.generation_config import eos_token_ids
+from .repository.fronts.generation.settings import Settings
 from .repository.fronts.readers import make_reader
 from .repository.layout import BASELINE, FRONT, GRAPH, TOKENIZER
+
+#: An item, given as its value of each input of the front.
+Item = Mapping[str, Any]
 
 
 class InProcessModel:
@@ -31,14 +42,44 @@ class InProcessModel:
         self._reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
         self._session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
 
-    def __call__(self, item: dict[str, str | bytes]) -> list[list[np.ndarray]]:
-        """The graph's outputs for each row of an item, given as its value of each input of the front."""
+    def __call__(self, item: Item) -> list[list[np.ndarray]]:
+        """The graph's outputs for each row of an item."""
         [read] = items_of(self._reader, {name: (value,) for name, value in item.items()})
         return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
+
+
+class InProcessTexts:
+    """The version in `folder` of a model that generates, with a single slot."""
+
+    def __init__(self, folder: Path) -> None:
+        about = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        self._context = about["context"]
+        self._generation = about["generation"]
+        self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+        decoder = open_decoder(str(folder / GRAPH), 1, self._context, in_place=about["in_place"])
+        self._engine = Engine(decoder, max_queue=0)
+
+    def __call__(self, item: Item) -> Answer:
+        """What follows a prompt."""
+        settings = Settings.parse(item["sampling_parameters"], Settings.of_checkpoint(self._generation))
+        bos_token_id = self._generation.get("bos_token_id")
+        prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, bos_token_id)
+        ends = eos_token_ids(self._generation)
+        exchange = Exchange(prompt, settings, self._tokenizer, ends, stream=False, changed=lambda exchange: None)
+        exchange.submit(self._engine)
+        while self._engine.step():
+            pass
+        return exchange.take()
+
+
+def open_version(folder: Path) -> Callable[[Item], Any]:
+    """The version in `folder`, to be called with an item."""
+    settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+    return InProcessTexts(folder) if "generation" in settings else InProcessModel(folder)
 
 
 if __name__ == "__main__":
     folder = Path(sys.argv[1])
     inputs = Baseline.load(folder / BASELINE).inputs
     items = [dict(zip(inputs, values, strict=True)) for values in zip(*inputs.values(), strict=True)]
-    print(json.dumps(asdict(measure_latency(InProcessModel(folder), items))))
+    print(json.dumps(asdict(measure_latency(open_version(folder), items))))

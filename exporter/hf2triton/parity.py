@@ -35,7 +35,7 @@ def measure_parity(stored: StoredGraph, baseline: Baseline, reader: Reader) -> P
     items = items_of(reader, baseline.inputs)
     checks = []
     for prefix, file in runs_of(stored):
-        session = small_session(file)
+        session = _small_session(file)
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, reader, items, batch, reverse, extra)
             for output, own in answers.items():
@@ -97,7 +97,7 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
     return int(np.clip(round(price / 4) * 4, 0, 256))
 
 
-def small_session(path: Path) -> onnxruntime.InferenceSession:
+def _small_session(path: Path) -> onnxruntime.InferenceSession:
     """A CPU session that takes little memory, at the price of speed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -37,7 +37,13 @@ RUNNERS = {
     "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",)},
     "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
 }
-PRECISIONS = {"encoder": ("fp32", "fp16"), "decoder": ("fp32", "fp16", "int8")}
+#: The same for precisions.
+PRECISIONS = {
+    "encoder": {"cpu": ("fp32", "fp16"), "cuda": ("fp32", "fp16")},
+    "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
+}
+#: As graph/attention.py and graph/decoder_attention.py have them, which need PyTorch.
+ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
 #: What is computed at once unless told otherwise: rows or images, and sequences.
 MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
 
@@ -70,9 +76,9 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
         source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
         checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
+        options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
         if adapter is not None:
             checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
-        options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
         asked = []
         for part in checkpoint.task.parts:
             run, kind = stages.of(part.suffix), KINDS[part.kind]
@@ -148,11 +154,15 @@ def _check(options: ExportOptions) -> Release | None:
 def _settle(options: ExportOptions, task: Task) -> ExportOptions:
     """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
     kind = task.parts[0].kind
-    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind]
+    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
+    with_device = f"{task.name} with --device {options.device}"
     runner = options.runner or runners[0]
     if runner not in runners:
-        with_device = f"{task.name} with --device {options.device}"
         raise UsageError(f"{with_device} runs with --runner {' or '.join(runners)}, not {runner}")
     if options.precision not in precisions:
-        raise UsageError(f"{task.name} is exported in {', '.join(precisions)}, not {options.precision}")
+        raise UsageError(f"{with_device} is exported in {', '.join(precisions)}, not {options.precision}")
+    if options.attention not in ATTENTIONS[kind]:
+        raise UsageError(
+            f"{task.name} is exported with {', '.join(ATTENTIONS[kind])} attention, not {options.attention}"
+        )
     return replace(options, runner=runner, max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind])

@@ -100,6 +100,14 @@ SHOWS = (
         ),
         options={"candidate_labels": ["positive", "negative"]},
     ),
+    Show(
+        "verses",
+        "text-generation",
+        "gpt2-verses",
+        "And the king said unto",
+        lambda result: result[0]["generated_text"],
+        options={"max_new_tokens": 16, "seed": 1},
+    ),
     Show("clothes", "image-classification", "vit-fashion", IMAGE, _labels),
     Show(
         "pictures",

@@ -1,9 +1,11 @@
 """Recorded baselines survive the disk, and broken ones say so."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from hf2triton_client import BaselineError
 from hf2triton_client.baseline import Baseline, Latency
@@ -26,6 +28,26 @@ def test_what_is_saved_is_loaded(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
     assert (loaded.inputs, loaded.tolerances, loaded.latency) == (make().inputs, make().tolerances, make().latency)
     assert len(loaded) == 2
+
+
+def test_what_is_not_saved_is_not_there(tmp_path):
+    """Answers that only the export compares with leave nothing in the files, their tolerances included."""
+    recorded = make()
+    answers = {**recorded.answers, "token_ids": (np.arange(3), np.arange(5))}
+    tolerances = {**recorded.tolerances, "token_ids": recorded.tolerances["logits"]}
+    path, unsaved = tmp_path / "baseline.safetensors", frozenset({"logits"})
+    replace(recorded, answers=answers, tolerances=tolerances, unsaved=unsaved).save(path)
+    assert {name for name in load_file(path) if "logits" in name} == set()
+    assert "logits" not in path.with_suffix(".json").read_text()
+    loaded = Baseline.load(path)
+    assert (list(loaded.answers), list(loaded.tolerances), loaded.unsaved) == (
+        ["token_ids"],
+        ["token_ids"],
+        frozenset(),
+    )
+    for ours, theirs in zip(answers["token_ids"], loaded.answers["token_ids"], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert loaded.inputs == recorded.inputs
 
 
 def test_a_missing_baseline_names_the_file(tmp_path):

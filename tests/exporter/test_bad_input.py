@@ -99,7 +99,7 @@ def fill_with_nan(folder):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
         (
             lambda folder: edit_config(folder, model_type="llama"),
-            "is a llama; supported are bert, clip, distilbert, vit",
+            "is a llama; supported are bert, clip, distilbert, gpt2, vit",
         ),
         (
             lambda folder: edit_config(folder, architectures=["BertForMultipleChoice"]),

@@ -14,6 +14,7 @@ from .image_feature_extraction import ImageFeatureExtraction
 from .question_answering import QuestionAnswering
 from .sentence_similarity import SentenceSimilarity
 from .text_classification import TextClassification
+from .text_generation import GeneratedTexts, TextGeneration
 from .token_classification import TokenClassification
 from .zero_shot_classification import ZeroShotClassification
 from .zero_shot_image_classification import ZeroShotImageClassification
@@ -26,13 +27,14 @@ PIPELINES: tuple[type[TaskPipeline], ...] = (
     QuestionAnswering,
     SentenceSimilarity,
     TextClassification,
+    TextGeneration,
     TokenClassification,
     ZeroShotClassification,
     ZeroShotImageClassification,
 )
 BY_NAME = {name: cls for cls in PIPELINES for name in (cls.task, *cls.aliases)}
 
-__all__ = ["BY_NAME", "PIPELINES", "Metadata", "Results", "TaskPipeline", "pipeline_class"]
+__all__ = ["BY_NAME", "PIPELINES", "GeneratedTexts", "Metadata", "Results", "TaskPipeline", "pipeline_class"]
 
 
 def pipeline_class(task: str | None, models: Mapping[str, ServedModel]) -> type[TaskPipeline]:

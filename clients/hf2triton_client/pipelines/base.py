@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 from ..errors import InputError
+from ..generation import Generation, Prompt
 from ..served_model import Row, ServedModel, as_text
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,12 @@ class Runner(Protocol):
 
     def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> Any: ...
 
+    def generate(self, generation: Generation) -> Any: ...
+
+    def generate_each(self, generation: Generation) -> Any: ...
+
+    def generate_stream(self, prompt: Prompt) -> Any: ...
+
     def close(self) -> Any: ...
 
 
@@ -107,17 +114,21 @@ class TaskPipeline(ABC):
         self._defaults = self._checked(defaults)
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
-        merged = ChainMap(self._checked(options), dict(self._defaults))
+        merged = self.merged(options)
         if isinstance(inputs, Iterator):
             return self._runner.stream(inputs, lambda window: self.prepare(window, merged))
         return self._runner.run(self.prepare(inputs, merged))
 
     @abstractmethod
-    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
-        """Checks the inputs and makes the call. `options.maps[0]` are those given to the call itself.
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Any:
+        """Checks the inputs and makes the Call, or the Generation. `options.maps[0]` are those given to the call itself.
 
         Raises InputError.
         """
+
+    def merged(self, options: Mapping[str, Any]) -> ChainMap[str, Any]:
+        """The options of a call, over the defaults. Raises InputError for those that do not exist."""
+        return ChainMap(self._checked(options), dict(self._defaults))
 
     def ask(self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], options: Any) -> Ask:
         """What is asked of the entry's one front."""

@@ -31,7 +31,7 @@ import torch
 from transformers.pytorch_utils import Conv1D
 
 from ..artifacts import Graph, GraphInput, GraphOutput
-from ..errors import SourceError, UnknownName
+from ..errors import ExportError, SourceError, UnknownName
 from .attention import attention_of
 from .decoder_attention import DECODER_ATTENTIONS, States
 from .export import MOST_ROWS, example_of, free_axes, traced
@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 #: output that nobody fetches is computed all the same (https://github.com/microsoft/onnxruntime/issues/16013). IO binding
 #: knows it by `bind_ortvalue_input` alone, and onnxruntime remarks on it when it loads the graph.
 LOGITS_FROM = "logits_from"
+#: What onnxruntime's GroupQueryAttention wants of the size of a head; it says so only when it runs.
+FUSED_MULTIPLE = 8
 #: The size of each free axis in the example. They differ from each other and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
 
@@ -76,6 +78,12 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
     if attention not in DECODER_ATTENTIONS:
         raise UnknownName("attention of a decoder", attention, DECODER_ATTENTIONS)
     config = model.config
+    head_size = config.n_embd // config.n_head
+    if attention == "fused" and head_size % FUSED_MULTIPLE:
+        raise ExportError(
+            f"fused attention takes heads whose size is a multiple of {FUSED_MULTIPLE}, and these have {head_size}: use"
+            " --attention standard"
+        )
     if config.add_cross_attention:
         raise SourceError("the model attends to an encoder (add_cross_attention in its config), which is not supported")
     inputs, outputs, state = _interface(config)

@@ -1,4 +1,4 @@
-"""fp32 graph → fp16 graph, and the twin that shows on a CPU what fp16 does to it.
+"""fp32 graph → graph of another precision; and for fp16 the twin that shows on a CPU what fp16 does to it.
 
 Inputs and outputs of the graph keep their types, ids are integers, answers are fp32, but for a decoder's state (past and
 present keys and values), which becomes fp16 with the rest.
@@ -14,15 +14,18 @@ import onnx_ir as ir
 
 from ..artifacts import Graph
 from ..errors import ExportError, UnknownName
+from .quantize import quantize_weights
 
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
-PRECISIONS = ("fp32", "fp16")
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def with_precision(graph: Graph, precision: str) -> Graph:
-    """The graph in "fp32" (itself) or "fp16" (the model is changed in place). Raises UnknownName and ExportError."""
+    """The graph in "fp32" (itself), "fp16" or "int8" (the model is changed in place). Raises UnknownName and ExportError."""
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    if precision == "int8":
+        return quantize_weights(graph)
     if precision == "fp16":
         _Halver(graph.model, graph.full_precision, graph.state).run()
         inputs = tuple(

@@ -24,6 +24,9 @@ MAX_QUEUE = 256
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
+#: precision -> the first onnxruntime that runs it, where its ops are newer than those of attention: MatMulNBits with 8 bits.
+_NEWEST = {"int8": "1.23"}
+
 _CODE = {
     "model.py": "generation_model.py",
     "parameters.py": "parameters.py",
@@ -65,7 +68,7 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
         settings={
             "graph": GRAPH,
             "in_place": attention.shares_buffer,
-            "onnxruntime": attention.onnxruntime,
+            "onnxruntime": _NEWEST.get(draft.stored.graph.precision, attention.onnxruntime),
             "context": checkpoint.max_length,
             "max_bytes": MAX_TEXT_BYTES,
             "generation": dict(checkpoint.generation),

@@ -10,6 +10,7 @@ from transformers import set_seed
 from .answers import bert_qa
 from .entities import entities
 from .fashion import clip_fashion, vit_fashion
+from .generation import gpt2_verses, gpt2_verses_lora
 from .inference import bert_nli
 from .masked import masked_lm
 from .sentiment import minilm_sentiment_lora, sentiment
@@ -24,6 +25,8 @@ RECIPES = {
     "bert-nli": bert_nli,
     "bert-mlm": lambda: masked_lm("bert"),
     "distilbert-mlm": lambda: masked_lm("distilbert"),
+    "gpt2-verses": gpt2_verses,
+    "gpt2-verses-lora": gpt2_verses_lora,
     "vit-fashion": vit_fashion,
     "clip-fashion": clip_fashion,
 }

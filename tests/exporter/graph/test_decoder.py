@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hf2triton.errors import SourceError, UnknownName
+from hf2triton.errors import ExportError, SourceError, UnknownName
 from hf2triton.graph.decoder import LOGITS_FROM, export_decoder
 from hf2triton.graph.files import save_graph
 from hf2triton.graph.passes import clean
@@ -354,8 +354,11 @@ def test_the_model_is_left_as_it_was(export, models):
 
 
 def test_what_cannot_be_exported_is_refused(models):
-    """A model that attends to an encoder, and an attention that is not there, are errors that say so."""
+    """A model that attends to an encoder, heads that the op does not take, and an attention that is not there, are errors
+    that say so."""
     with pytest.raises(SourceError, match="add_cross_attention"):
         export_decoder(make_model(add_cross_attention=True, n_layer=1), "fused", OPSET)
+    with pytest.raises(ExportError, match="a multiple of 8, and these have 6: use --attention standard"):
+        export_decoder(make_model(n_embd=24, n_layer=1), "fused", OPSET)
     with pytest.raises(UnknownName, match="fused, standard"):
         export_decoder(models["plain"], "fused-any-mask", OPSET)

@@ -47,8 +47,7 @@ def draft(tmp_path_factory):
         module.publish = original
 
     def make(repository, runner="inprocess"):
-        options = replace(kept["draft"].options, repository=repository)
-        return replace(kept["draft"], options=options, runner=runner)
+        return replace(kept["draft"], options=replace(kept["draft"].options, repository=repository, runner=runner))
 
     return make
 

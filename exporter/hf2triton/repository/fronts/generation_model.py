@@ -18,8 +18,8 @@ import triton_python_backend_utils as triton
 from tokenizers import Tokenizer
 
 from .generation.decoder import open_decoder, require_onnxruntime
-from .generation.engine import Engine, QueueFull, Statistics
-from .generation.exchange import Answer, Exchange, Prompt
+from .generation.engine import Engine, QueueFull, Statistics, Stopped
+from .generation.exchange import Answer, Exchange, read_prompt
 from .generation.generation_config import eos_token_ids
 from .generation.outbox import Outbox
 from .generation.settings import Settings
@@ -62,13 +62,13 @@ class TritonPythonModel:
         ).start()
 
     def execute(self, requests: list) -> None:
-        """Queues requests. What cannot be queued is answered at once."""
+        """Queues requests; those that cannot be are refused."""
         for request in requests:
             caller = Caller(request)
             try:
                 self.outbox.submit(self._exchange(request), caller)
             except Exception as error:
-                caller.fail(error)
+                self.outbox.refuse(caller, error)
 
     def finalize(self) -> None:
         self.engine.stop()
@@ -77,11 +77,18 @@ class TritonPythonModel:
     def _exchange(self, request: triton.InferenceRequest) -> Exchange:
         """Raises ValueError for what cannot be served."""
         given = {name: _value(request, name) for name in ("text_input", "stream", "exclude_input_in_output")}
+        if given["text_input"] is None:  # Triton only counts the inputs
+            raise ValueError("text_input is missing")
         stream = bool(given["stream"])
         settings = self._settings(request, given["exclude_input_in_output"])
         if stream and settings.num_return_sequences > 1:
             raise ValueError("num_return_sequences must be 1 for a stream; send several requests instead")
-        prompt = self._prompt(_text("text_input", given["text_input"], self.max_bytes), settings)
+        if settings.num_return_sequences > self.engine.capacity:
+            raise ValueError(
+                f"num_return_sequences must be 1 to {self.engine.capacity}, as many as run and wait here at the same time"
+            )
+        text = _text("text_input", given["text_input"], self.max_bytes)
+        prompt = read_prompt(text, self.tokenizer, settings, self.context, self.bos_token_id)
         return Exchange(prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put)
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
@@ -94,18 +101,13 @@ class TritonPythonModel:
             if not name.startswith("triton_")
         }
         if text is not None and own:
-            raise ValueError(f"sampling_parameters and the request's parameters {', '.join(own)} exclude each other")
+            raise ValueError(
+                f"sampling_parameters and the request's parameters {', '.join(sorted(own))} exclude each other"
+            )
         defaults = self.defaults
         if without_prompt is not None:
             defaults = defaults.returning_full_text(not without_prompt)
         return Settings.parse(json.dumps(own) if text is None else text, defaults)
-
-    def _prompt(self, text: str, settings: Settings) -> Prompt:
-        ids: Sequence[int] = self.tokenizer.encode(text).ids
-        if not ids and self.bos_token_id is not None:
-            ids = [self.bos_token_id]
-        lengths = settings.lengths(len(ids), self.context)
-        return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
 
 
 class Caller:
@@ -129,8 +131,10 @@ class Caller:
 
     def fail(self, error: Exception) -> None:
         code, what = next((row for kind, *row in _ERRORS if isinstance(error, kind)), _ANY_ERROR)
+        # within a gRPC stream the text is all that callers get: the code is in it too
+        text = f"{code}: {what}{error}"
         # Triton adds its own classes to the module after this file was imported
-        failure = triton.TritonError(f"{what}{error}", getattr(triton.TritonError, code))
+        failure = triton.TritonError(text, getattr(triton.TritonError, code))
         response = triton.InferenceResponse(error=failure)
         self._sender.send(response, flags=FINAL)
 
@@ -142,7 +146,7 @@ class Caller:
 
 
 #: Errors -> Triton's code, and what is said before.
-_ERRORS = ((ValueError, "INVALID_ARG", ""), (QueueFull, "UNAVAILABLE", ""))
+_ERRORS = ((ValueError, "INVALID_ARG", ""), ((QueueFull, Stopped), "UNAVAILABLE", ""))
 _ANY_ERROR = ("INTERNAL", "the graph failed: ")
 
 
@@ -157,6 +161,9 @@ class Metrics:
         }
         self._metrics = {name: family.Metric(labels=labels) for name, family in self._families.items()}
         self._values = dict.fromkeys(_FAMILIES, 0.0)
+        for name, (_, kind) in _FAMILIES.items():
+            if kind == "GAUGE":  # Triton keeps what a process said last that was killed
+                self._metrics[name].set(0)
 
     def update(self, statistics: Statistics, first_token_seconds: Sequence[float]) -> None:
         """Only what has changed is told to Triton, which takes a while."""

@@ -1,14 +1,30 @@
 """The decoder runs a graph over slots of a cache that is bound in place."""
 
+from dataclasses import replace
+
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import torch
 
+from hf2triton.graph.decoder import export_decoder
+from hf2triton.graph.files import save_graph
+from hf2triton.graph.passes import clean
+from hf2triton.graph.precision import with_precision
+from hf2triton.graph.release import OPSET, fit
 from hf2triton.repository.fronts.generation.cache import COPY, HostCache
-from hf2triton.repository.fronts.generation.decoder import Decoder, layout_of, open_decoder
+from hf2triton.repository.fronts.generation.decoder import (
+    CopyingDecoder,
+    Decoder,
+    layout_of,
+    open_decoder,
+    require_onnxruntime,
+)
 from hf2triton.repository.fronts.generation.engine import Engine
 
-from .callers import Caller, Watched, finish_all
+from ...graph.test_decoder import make_model
+from .callers import Caller, Watched, finish_all, make_engine
 from .tiny_decoder import HEAD_SIZE, HEADS, MAX_LENGTH, PROMPTS, VOCABULARY, alone, graph
 
 
@@ -86,3 +102,172 @@ def test_the_cache_is_bound_in_place_and_never_copied_in_a_step():
     assert len(moves) == statistics.moved <= 2 * len(callers)
     pieces = sum(-(-(len(prompt) - 1) // 4) for prompt in PROMPTS)
     assert watched.runs == statistics.steps + pieces
+
+
+LENGTHS, NEW = (1, 9, 6, 40, 3, 80, 5, 10), 24
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model(seed=30)
+
+
+@pytest.fixture(scope="module")
+def expected(model):
+    """For each of LENGTHS a prompt, what PyTorch generates after it, and its logits on the way."""
+    rows = []
+    for length in LENGTHS:
+        prompt = torch.randint(0, model.config.vocab_size, (1, length), generator=torch.manual_seed(length))
+        with torch.inference_mode():
+            sequence = model.generate(
+                prompt, attention_mask=torch.ones_like(prompt), max_new_tokens=NEW, do_sample=False, pad_token_id=0
+            )
+            logits = model(sequence).logits[0, length - 1 : -1]
+        rows.append((prompt[0].tolist(), sequence[0, length:].tolist(), logits.numpy()))
+    assert min(len(set(tokens)) for _, tokens, _ in rows) > 8  # worth asking
+    return rows
+
+
+@pytest.fixture(scope="module")
+def standard(model, tmp_path_factory):
+    """The files of a graph in standard ops, by precision."""
+    folder, graph = tmp_path_factory.mktemp("standard"), export_decoder(model, "standard", OPSET)
+    graph, paths = fit(clean(graph), None), {}
+    for precision in ("fp32", "fp16"):
+        paths[precision] = folder / f"{precision}.onnx"
+        copy = replace(graph, model=graph.model.clone())
+        save_graph(with_precision(copy, precision).model, paths[precision])
+    return paths
+
+
+def open_standard(standard, precision="fp32", slots=3, max_length=128):
+    decoder = open_decoder(str(standard[precision]), slots, max_length, threads=1, in_place=False)
+    assert isinstance(decoder, CopyingDecoder)
+    return decoder
+
+
+class Wanted(Caller):
+    """Asks for a row of `expected`, at most `count` tokens of it."""
+
+    def __init__(self, engine, row, count=NEW):
+        super().__init__(engine, row[0], count)
+        self.row = row
+
+    def assert_as_pytorch(self, margin=0.0):
+        """A token may be another one where PyTorch prefers its own by no more than the margin."""
+        assert self.reason == "length"
+        assert len(self.tokens) == self.count
+        _, tokens, logits = self.row
+        for own, wanted, scores in zip(self.tokens, tokens, logits, strict=False):
+            if own != wanted:
+                assert scores[wanted] - scores[own] < margin
+                break
+
+
+@pytest.mark.parametrize(("precision", "margin"), [("fp32", 0.0), ("fp16", 0.02)])
+@pytest.mark.parametrize("chunk", [7, 64])
+def test_a_graph_in_standard_ops_generates_pytorchs_tokens(standard, expected, precision, margin, chunk):
+    """Through the engine, whatever the prompts' lengths, and whoever joins or leaves in the meantime."""
+    engine = Engine(open_standard(standard, precision), 100, chunk)
+    callers = [Wanted(engine, row, 6 + 5 * (index % 3)) for index, row in enumerate(expected[:4])]
+    for index, row in enumerate(expected):
+        for _ in range(index):
+            engine.step()
+        callers.append(Wanted(engine, row, NEW - index))
+        if index == 4:
+            leaver = Wanted(engine, row, 20)
+            for _ in range(9):
+                engine.step()
+            engine.cancel(leaver.request)
+    finish_all(engine)
+    assert leaver.reason == "cancelled"
+    assert engine.statistics().moved > 3
+    for caller in callers:
+        caller.assert_as_pytorch(margin)
+
+
+def test_a_slot_in_standard_ops_is_used_to_its_end(standard, expected):
+    """The last token's key and value fill the slot exactly, beside rows that are shorter."""
+    engine = Engine(open_standard(standard, slots=2, max_length=40 + NEW - 1), 100)
+    callers = [Wanted(engine, expected[3]), Wanted(engine, expected[1])]
+    finish_all(engine)
+    for caller in callers:
+        caller.assert_as_pytorch()
+
+
+@pytest.mark.parametrize("left", [np.nan, np.inf])
+def test_what_a_broken_request_left_is_not_seen(standard, expected, left):
+    """Keys and values that overflowed stay in a slot; they must not reach whoever has it next, through no mask that
+    multiplies by 0."""
+    copying, in_place = open_standard(standard), make_engine()._decoder
+    for decoder in (copying, in_place):
+        for name in decoder._cache.layout.names:
+            decoder._cache.rows(name, 0, decoder.slots)[...] = left
+    engine = Engine(copying, 100)
+    callers = [Wanted(engine, row) for row in expected]
+    finish_all(engine)
+    for caller in callers:
+        caller.assert_as_pytorch()
+    engine = Engine(in_place, 100)
+    callers = [Caller(engine, prompt, 12) for prompt in PROMPTS]
+    finish_all(engine)
+    for caller in callers:
+        caller.assert_as_alone()
+
+
+@pytest.mark.parametrize(
+    ("slots", "max_length", "chunk"), [(3, MAX_LENGTH, 4), (1, MAX_LENGTH, 1000), (2, 2, 64), (2, 1, 64)]
+)
+@pytest.mark.parametrize("in_place", [True, False])
+def test_warming_up_changes_no_answer(standard, expected, tmp_path, slots, max_length, chunk, in_place):
+    """Nor does it need room for more than the slots have."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph() if in_place else standard["fp32"].read_bytes())
+    decoder = open_decoder(str(path), slots, max_length, threads=1, in_place=in_place)
+    decoder.warm_up(chunk)
+    engine = Engine(decoder, 100, chunk)
+    if in_place:
+        callers = [
+            Caller(engine, prompt[:max_length], min(8, max_length - len(prompt[:max_length]) + 1)) for prompt in PROMPTS
+        ]
+    else:
+        callers = [Wanted(engine, expected[0], min(8, max_length)) for _ in range(3)]
+    finish_all(engine)
+    for caller in callers:
+        (caller.assert_as_alone if in_place else caller.assert_as_pytorch)()
+
+
+def test_warming_up_runs_what_requests_run():
+    """A piece of a prompt, one row and all rows, so that none of their shapes is new to the first request."""
+    watched = Watched()
+    Decoder(watched, HostCache(layout_of(watched, 3, MAX_LENGTH))).warm_up(4)
+    rows = [shape[0] for _, shape in watched.bound["past_key_values.0.key"]]
+    assert (watched.runs, sorted(set(rows))) == (3, [1, 3])
+
+
+def test_a_decoder_says_what_it_takes(standard):
+    """For the server's log: the memory, what it is made of, and where it is."""
+    text = str(open_standard(standard, "fp16", slots=2, max_length=128))
+    assert text == "0 MiB for keys and values (2 slots of 128 tokens, 2 layers, 4 heads of 8, float16) on cpu"
+
+
+@pytest.mark.parametrize(
+    ("version", "least", "new_enough"),
+    [
+        ("1.9.0", "1.20", False),
+        ("1.19.2", "1.20", False),
+        ("1.20.0", "1.20", True),
+        ("1.20.0rc1", "1.20", True),
+        ("1.24.0.dev20251031001", "1.20", True),
+        ("1.100.0", "1.20", True),
+        ("2.0.0", "1.20", True),
+    ],
+)
+def test_an_old_onnxruntime_is_refused(monkeypatch, version, least, new_enough):
+    """Versions are compared as numbers; the error names both."""
+    monkeypatch.setattr(onnxruntime, "__version__", version)
+    if new_enough:
+        require_onnxruntime(least)
+    else:
+        with pytest.raises(RuntimeError, match=f"needs onnxruntime {least} or newer; this is {version}"):
+            require_onnxruntime(least)

@@ -51,7 +51,8 @@ class Decoder:
     def warm_up(self, chunk: int) -> None:
         """Runs what every request needs once, so that the first one does not wait for it."""
         chunk = min(chunk, self.max_length - 1)
-        self.prefill(0, [0] * chunk, 0)
+        if chunk:
+            self.prefill(0, [0] * chunk, 0)
         for rows in {1, self.slots}:
             self.step([0] * rows, [chunk] * rows)
 
@@ -130,7 +131,11 @@ class CopyingDecoder(Decoder):
             "position_ids": positions(input_ids, lengths),
         }
         names = self._cache.layout.names
-        feeds |= {PAST + name: self._cache.rows(name, slot, rows)[:, :, :past] for name in names}
+        for name in names:
+            kept = self._cache.rows(name, slot, rows)[:, :, :past].copy()
+            for row, length in zip(kept, before, strict=True):
+                row[:, length:] = 0  # NaN that a broken request left there would come through the mask
+            feeds[PAST + name] = kept
         if not logits and self._skips_logits:
             feeds[FROM] = BEYOND
         *present, scores = self._session.run([*(f"present.{name}" for name in names), "logits"], feeds)
@@ -164,6 +169,13 @@ def open_decoder(
     of these or a size is less than 1, RuntimeError when onnxruntime has no provider for the device.
     """
     session = open_session(path, device, device_id, threads)
+    return make_decoder(session, slots, max_length, device, device_id, in_place)
+
+
+def make_decoder(
+    session: Any, slots: int, max_length: int, device: str = "cpu", device_id: int = 0, in_place: bool = True
+) -> Decoder:
+    """As `open_decoder`, of a session that is open already, on the same device."""
     layout = layout_of(session, slots, max_length)
     logger.info("taking %s on %s", layout, device if in_place else "cpu")
     if not in_place:

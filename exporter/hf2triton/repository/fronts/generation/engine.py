@@ -25,6 +25,10 @@ class QueueFull(RuntimeError):
     """As many requests are waiting as may; try again later."""
 
 
+class Stopped(RuntimeError):
+    """The engine serves no more: its model is being unloaded."""
+
+
 @dataclass(frozen=True)
 class Statistics:
     """`live`: requests that generate; `joining`: whose prompt is being filled in; `queued`: that wait for a slot. Since the
@@ -83,8 +87,8 @@ class Engine:
         request = Request(prompt, sampler, most, frozenset(eos_token_ids), on_token, on_finish, int(prompt[-1]))
         with self._changed:
             if self._stopped:
-                raise RuntimeError("the engine has stopped")
-            if self._unfinished >= self._decoder.slots + self._max_queue:
+                raise Stopped("the engine has stopped")
+            if self._unfinished >= self.capacity:
                 raise QueueFull(
                     f"{self._unfinished} requests are running or waiting, as many as may: "
                     f"{self._decoder.slots} slots and a queue of {self._max_queue}"
@@ -93,6 +97,11 @@ class Engine:
             self._unfinished += 1
             self._changed.notify()
         return request
+
+    @property
+    def capacity(self) -> int:
+        """The most requests that run or wait at the same time."""
+        return self._decoder.slots + self._max_queue
 
     def cancel(self, request: Request) -> None:
         """Ends a request before the next step, from any thread; nothing happens if it has ended already. A token that is

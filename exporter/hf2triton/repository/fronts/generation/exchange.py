@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tokenizers import Tokenizer
 
@@ -24,6 +24,18 @@ class Prompt:
     new_tokens: int
 
 
+def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: int, bos_token_id: int | None) -> Prompt:
+    """The tokens of a text and the room for those that follow. An empty text begins with `bos_token_id`, as in transformers.
+
+    Raises ValueError where the text does not fit into the `context`, or is empty and there is no such token.
+    """
+    ids: Sequence[int] = tokenizer.encode(text).ids
+    if not ids and bos_token_id is not None:
+        ids = [bos_token_id]
+    lengths = settings.lengths(len(ids), context)
+    return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
+
+
 @dataclass(frozen=True)
 class Answer:
     """What is sent at once: of each sequence its text, why it ended ("": it goes on), the tokens generated in all, and
@@ -38,8 +50,8 @@ class Answer:
 
 
 class Exchange:
-    """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called, from the engine's thread,
-    when `take` may have something to give.
+    """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called when `take` may have something
+    to give, from the engine's thread and at the end of `submit`.
 
     What is not taken is joined: whoever reads slowly gets longer pieces, and makes nobody wait.
     """
@@ -61,7 +73,8 @@ class Exchange:
         self._changed = changed
         self._lock = threading.Lock()
         self._requests: list[Request] = []
-        self._done = False
+        # from when all are queued, so that either `submit` or `take` raises an error, to the last answer
+        self._open = False
         beginning = prompt.text if settings.return_full_text else ""
         self._parts = [_Part(beginning) for _ in range(settings.num_return_sequences)]
         self._texts = [
@@ -69,7 +82,7 @@ class Exchange:
         ]
 
     def submit(self, engine: Engine) -> None:
-        """Queues all sequences, or none. Raises what `Engine.submit` raises."""
+        """Queues all sequences, or none: those before one that is refused are cancelled. Raises what `Engine.submit` raises."""
         try:
             for index in range(len(self._parts)):
                 sampler = Sampler(self._settings, self.prompt.ids, self._eos_token_ids, index)
@@ -84,9 +97,11 @@ class Exchange:
                     )
                 )
         except Exception:
-            self._done = True  # nothing of the others is sent
             self.cancel(engine)
             raise
+        with self._lock:
+            self._open = True
+        self._changed(self)  # there may be something already
 
     def cancel(self, engine: Engine) -> None:
         """Ends all sequences before the next step."""
@@ -96,18 +111,21 @@ class Exchange:
     def take(self) -> Answer | None:
         """What can be sent now: the new text, or all of it where nothing is streamed; None where there is nothing yet.
 
-        Raises what a sequence failed with, once; afterwards there is nothing to take any more.
+        Raises what a sequence failed with, once, without waiting for the others, which the caller should cancel; afterwards
+        there is nothing to take any more.
         """
         with self._lock:
-            finishes = [part.finish for part in self._parts]
-            last = all(finishes)
-            if self._done or not (last or (self._stream and any(part.text for part in self._parts))):
+            if not self._open:
                 return None
-            self._done = last
-            for finish in filter(None, finishes):
+            finishes = [part.finish for part in self._parts if part.finish]
+            for finish in finishes:
                 if finish.error is not None:
-                    self._done = True
-                    raise finish.error
+                    self._open = False
+                    raise _as_exception(finish.error)
+            last = len(finishes) == len(self._parts)
+            if not (last or (self._stream and any(part.text and part.count for part in self._parts))):
+                return None
+            self._open = not last
             answer = Answer(
                 [part.text for part in self._parts],
                 [part.finish.reason if part.finish else "" for part in self._parts],
@@ -133,7 +151,10 @@ class Exchange:
 
     def _finish(self, index: int, finish: Finish) -> None:
         part = self._parts[index]
-        rest = self._texts[index].finish()
+        try:
+            rest = self._texts[index].finish()
+        except Exception as error:  # here nobody else would tell
+            rest, finish = "", replace(finish, reason="error", error=finish.error or error)
         with self._lock:
             part.text += rest
             part.finish = finish
@@ -150,3 +171,12 @@ class _Part:
         self.token_ids: list[int] = []
         self.count = 0
         self.finish: Finish | None = None
+
+
+def _as_exception(error: BaseException) -> Exception:
+    """What has ended the engine's thread, such as SystemExit, must not end that of whoever is told."""
+    if isinstance(error, Exception):
+        return error
+    ended = RuntimeError(f"the engine has failed: {type(error).__name__}: {error}")
+    ended.__cause__ = error
+    return ended

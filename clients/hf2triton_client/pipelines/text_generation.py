@@ -1,0 +1,220 @@
+"""text-generation: texts that continue prompts."""
+
+from __future__ import annotations
+
+import json
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..errors import InputError
+from ..generation import Answer, Generation, GenerationMetadata, Prompt
+from ..served_model import as_text
+from .base import TaskPipeline
+
+#: Settings that the server takes under the names that callers give them.
+_SETTINGS = (
+    "max_new_tokens",
+    "default_new_tokens",
+    "max_length",
+    "min_new_tokens",
+    "min_length",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "num_return_sequences",
+    "seed",
+    "keep_stop",
+    "ignore_eos",
+    "truncate_prompt",
+)
+#: Names of the stop strings: the pipeline's of transformers, `generate`'s, and the server's.
+_STOPS = ("stop_sequence", "stop_strings", "stop")
+#: What None means to `generate`, where it does not mean that nothing was asked for.
+_OFF: Mapping[str, Any] = {
+    "do_sample": False,
+    "temperature": 1.0,
+    "top_k": 0,
+    "top_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "min_length": 0,
+}
+#: What transformers' pipeline does where neither the call nor the checkpoint's generation config says otherwise: the
+#: `_default_generation_config` of its TextGenerationPipeline. Stop strings are part of its texts.
+_DEFAULTS: Mapping[str, Any] = {"default_new_tokens": 256, "do_sample": True, "temperature": 0.7, "keep_stop": True}
+
+
+class GeneratedTexts(list):
+    """A list as `transformers.pipeline` returns it. `metadata` has its shape: a GenerationMetadata for each text."""
+
+    def __init__(self, values: Sequence[Any], metadata: Sequence[Any]) -> None:
+        super().__init__(values)
+        self.metadata: list[GenerationMetadata] | list[list[GenerationMetadata]] = list(metadata)
+
+
+class TextGeneration(TaskPipeline):
+    """Texts that continue prompts: `pipe("Once") -> [{"generated_text": "Once upon…"}]`, a list of those for a list.
+
+    Options, as in transformers: `max_new_tokens`, `max_length`, `min_new_tokens`, `min_length`, `do_sample`,
+    `temperature`, `top_k`, `top_p`, `repetition_penalty`, `no_repeat_ngram_size`, `num_return_sequences`,
+    `stop_sequence` or `stop_strings`, `return_full_text` (default True: the prompt stands before the new text),
+    `return_text`, `prefix` and `handle_long_generation` (None or "hole"). Unless the call or the checkpoint says otherwise,
+    256 tokens are sampled at temperature 0.7, fewer where the model's context ends. `batch_size` changes nothing: the
+    server merges what comes at the same time.
+
+    Options of the server: `seed` (the same seed gives the same text), `ignore_eos`, `truncate_prompt` (what "hole" does),
+    `stop` (another name of `stop_sequence`), `keep_stop` (default True, as in transformers: the stop string is part of the
+    text) and `default_new_tokens` (new tokens where nothing says how many; unlike `max_new_tokens` it yields to the end of
+    the context).
+
+    `stream` gives a text while it is generated.
+    """
+
+    task = "text-generation"
+    options = frozenset({*_SETTINGS, *_STOPS, "return_full_text", "return_text", "prefix", "handle_long_generation"})
+
+    def __call__(self, text_inputs: Any, **options: Any) -> Any:
+        generation = self.prepare(text_inputs, self.merged(options))
+        several = isinstance(text_inputs, Iterator)
+        return self._runner.generate_each(generation) if several else self._runner.generate(generation)
+
+    def stream(self, text_input: str | bytes, **options: Any) -> Any:
+        """The text that continues one prompt, while it is generated: a `TextStream`, or an `AsyncTextStream`.
+
+            with pipe.stream("Once", max_new_tokens=50) as pieces:
+                for piece in pieces:
+                    print(piece, end="", flush=True)
+            pieces.metadata.finish_reason
+
+        Options: those of a call, but for `num_return_sequences`; `return_full_text` (default False) gives the prompt as
+        the first piece. Raises InputError.
+        """
+        merged = self.merged(options)
+        if not isinstance(text_input, (str, bytes)):
+            raise InputError(f"a stream continues one prompt, a string, not {type(text_input).__name__}")
+        settings = self._settings(merged)
+        sequences = settings.get("num_return_sequences", self._checkpoint.get("num_return_sequences", 1))
+        if sequences != 1:
+            raise InputError(f"a stream gives one text; num_return_sequences is {sequences!r} and should be 1")
+        (prompt,) = self._prompts([_text(text_input, 0)], merged, settings, stream=True)
+        return self._runner.generate_stream(prompt)
+
+    def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Generation:
+        """An iterator of inputs is read when its prompts are sent."""
+        prompts = self._prompts(_texts(inputs), options, self._settings(options), stream=False)
+        single = isinstance(inputs, (str, bytes))
+
+        def finish(results: list[GeneratedTexts]) -> GeneratedTexts:
+            return results[0] if single else GeneratedTexts(results, [result.metadata for result in results])
+
+        return Generation(prompts, self.model.settings["generation"]["slots"], _result, finish)
+
+    @property
+    def _checkpoint(self) -> Mapping[str, Any]:
+        """What the checkpoint's own generation config sets."""
+        return self.model.settings["generation"]["defaults"]
+
+    def _prompts(
+        self, texts: Iterable[str], options: Mapping[str, Any], settings: Mapping[str, Any], *, stream: bool
+    ) -> Iterator[Prompt]:
+        prefix = options.get("prefix") or ""
+        if not isinstance(prefix, str):
+            raise InputError(f"prefix should be a string, not {type(prefix).__name__}")
+        full = options.get("return_full_text")
+        full = not stream if full is None else full
+        encoded = _json(settings)
+        return (
+            Prompt(self.model.name, _text(prefix + text, index), encoded, stream, head=text if full else "")
+            for index, text in enumerate(texts)
+        )
+
+    def _settings(self, options: ChainMap[str, Any]) -> dict[str, Any]:
+        """What the server is told. Raises InputError."""
+        if options.get("return_full_text") is not None and options.get("return_text") is not None:
+            raise InputError(
+                "return_text and return_full_text exclude each other; return_full_text=False gives new text"
+            )
+        settings = settings_of(options, self._checkpoint)
+        if options.get("prefix"):
+            _check_lengths_with_prefix({**self._checkpoint, **settings})
+        return settings
+
+
+def settings_of(options: ChainMap[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """The server's settings that do what transformers' pipeline does with the options of a call.
+
+    `checkpoint`: what its generation config sets. Raises InputError.
+    """
+    given = {name: options[name] for name in _SETTINGS if name in options}
+    known = {**checkpoint, **given}
+    defaults = {name: value for name, value in _DEFAULTS.items() if name not in known}
+    if "max_new_tokens" in known or known.get("max_length") is not None:
+        defaults.pop("default_new_tokens", None)
+    if not known.get("do_sample", True):
+        defaults.pop("temperature", None)
+    settings = defaults | {name: _OFF.get(name) if value is None else value for name, value in given.items()}
+    settings |= {"stop": _stops(options), **_long_generation(options)}
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _stops(options: ChainMap[str, Any]) -> Any:
+    """The stop strings, under whichever name; those of the call go before the pipeline's."""
+    for own in options.maps:
+        given = [name for name in _STOPS if own.get(name) is not None]
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} are names of the same option; give one of them")
+        if given:
+            return own[given[0]]
+    return None
+
+
+def _long_generation(options: Mapping[str, Any]) -> dict[str, bool]:
+    strategy = options.get("handle_long_generation")
+    if strategy not in (None, "hole"):
+        raise InputError(f"handle_long_generation should be None or 'hole', not {strategy!r}")
+    return {"truncate_prompt": True} if strategy else {}
+
+
+def _check_lengths_with_prefix(settings: Mapping[str, Any]) -> None:
+    """transformers adds the length of the prefix, in tokens, to total lengths; only the server could count it."""
+    for total, of_new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
+        if settings.get(total) and settings.get(of_new) is None:
+            raise InputError(f"{total} counts the prompt's tokens, a prefix's too: with prefix give {of_new} instead")
+
+
+def _json(settings: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(settings)
+    except TypeError as error:
+        raise InputError(f"an option cannot be sent: {error}") from None
+
+
+def _texts(inputs: Any) -> Iterable[str]:
+    """The prompts of a call; those of an iterator are read one by one. Raises InputError."""
+    if isinstance(inputs, Iterator):
+        return (_text(value, index) for index, value in enumerate(inputs))
+    if isinstance(inputs, (str, bytes, Mapping)):
+        return [_text(inputs, 0)]
+    if not isinstance(inputs, Sequence):
+        raise InputError(f"expected a string or a list of strings, not {type(inputs).__name__}")
+    if not inputs:
+        raise InputError("the list of texts is empty")
+    return [_text(value, index) for index, value in enumerate(inputs)]
+
+
+def _text(value: Any, index: int) -> str:
+    """One prompt. An empty one begins a text, as in transformers. Raises InputError."""
+    if isinstance(value, (Mapping, list, tuple)):
+        raise InputError(
+            f"text {index} is a {type(value).__name__}, as in a chat; this model has no template for chats: write what was"
+            " said as one string"
+        )
+    return "" if value in ("", b"") else as_text(value, index)
+
+
+def _result(prompt: Prompt, answer: Answer) -> GeneratedTexts:
+    return GeneratedTexts([{"generated_text": prompt.head + text} for text in answer.texts], answer.metadata)
