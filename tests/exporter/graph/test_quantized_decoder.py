@@ -23,6 +23,9 @@ from .test_quantize import ops_of
 
 VERSES = ASSETS / "gpt2-verses"
 
+#: How far int8 may move a logit at most and in the mean, as shares of the logits' spread: rounding grows with them.
+LARGEST, MEAN = 0.12, 0.01
+
 
 def make_decoder(model, path, attention="fused"):
     """The int8 graph of a GPT-2, stored."""
@@ -95,8 +98,8 @@ def test_logits_stay_near_pytorchs(exported, rows, expected):
     served = [logits_of(decoder, row) for row in rows]
     one, other = np.concatenate(expected).astype(np.float64), np.concatenate(served).astype(np.float64)
     gap = np.abs(one - other)
-    assert 1e-3 < gap.max() < 0.25
-    assert gap.mean() < 0.02
+    assert 1e-3 < gap.max() < LARGEST * one.std()
+    assert gap.mean() < MEAN * one.std()
     cosine = (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
     assert cosine.min() > 0.999
     assert (one.argmax(1) == other.argmax(1)).mean() > 0.98
@@ -122,7 +125,7 @@ def test_greedy_texts_differ_only_where_pytorch_wavers(verses, exported, rows):
             logits = verses(torch.tensor([text])).logits[0, len(prompt) - 1 : -1].numpy()
         chosen = np.array(text[len(prompt) :])
         margins = logits.max(1) - logits[np.arange(len(chosen)), chosen]
-        assert margins.max() < 0.25
+        assert margins.max() < LARGEST * logits.std()
         same += int((margins == 0).sum())
     assert same > 0.97 * 8 * 48
 
@@ -151,8 +154,9 @@ def test_prompts_may_come_in_pieces(exported, rows, expected, piece):
         decoder.prefill(1, row[start : min(start + piece, len(row) - 1)], start)
     decoder.move(1, 0, len(row) - 1)
     gap = np.abs(decoder.step([row[-1]], [len(row) - 1])[0] - expected[rows.index(row)][-1])
-    assert 0 < gap.mean() < 0.02
-    assert gap.max() < 0.25
+    spread = np.concatenate(expected).std()
+    assert 0 < gap.mean() < MEAN * spread
+    assert gap.max() < LARGEST * spread
 
 
 @pytest.mark.parametrize("attention", ["fused", "standard"])
@@ -164,7 +168,7 @@ def test_logits_may_be_left_out(verses, rows, expected, tmp_path, attention):
     feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(ids.size)[None]}
     feeds |= {value.name: np.zeros((1, 4, 0, 32), np.float32) for value in graph.inputs if value.name in graph.state}
     whole = session.run(["logits"], feeds)[0][0]
-    assert np.abs(whole - expected[0]).max() < 0.25
+    assert np.abs(whole - expected[0]).max() < LARGEST * expected[0].std()
     for value in (-1, 3, 10_000):
         kept = session.run(["logits"], feeds | {LOGITS_FROM: np.array([value])})[0][0]
         assert kept.shape == whole[value:].shape
