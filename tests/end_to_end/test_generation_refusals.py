@@ -10,7 +10,7 @@ from tritonclient.utils import InferenceServerException
 
 from .generation_calls import FP32, Stream, inputs_of, post
 
-PROMPT = "For he knew"
+PROMPT = "And"
 TOO_LONG = "word " * 400
 
 
@@ -47,8 +47,8 @@ BAD_SETTINGS = [
     ({"no_repeat_ngram_size": 2.5}, "no_repeat_ngram_size must be an integer of at least 0, not 2.5"),
     ({"max_new_tokens": 0}, "max_new_tokens must be an integer of at least 1, not 0"),
     ({"max_new_tokens": True}, "max_new_tokens must be an integer of at least 1, not true"),
-    ({"max_new_tokens": 254}, "max_new_tokens must be an integer from 1 to 253 for this prompt, not 254.*takes 256"),
-    ({"max_length": 3}, r"max_length \(3\) counts the prompt and leaves no room.*the prompt has 3 tokens"),
+    ({"max_new_tokens": 256}, "max_new_tokens must be an integer from 1 to 255 for this prompt, not 256.*takes 256"),
+    ({"max_length": 1}, r"max_length \(1\) counts the prompt and leaves no room.*the prompt has 1 tokens"),
     ({"max_new_tokens": 5, "max_tokens": 5}, "max_tokens is another name of max_new_tokens"),
     ({"seed": -1}, "seed must be an integer from 0 to 18446744073709551615, not -1"),
     ({"do_sample": 1}, "do_sample must be true or false, not 1"),
@@ -149,4 +149,4 @@ def refused_by_http(server, message: str, body: object) -> None:
 
 def assert_goes_on(server) -> None:
     with Stream(server) as stream:
-        assert stream.ask(FP32, PROMPT, max_new_tokens=40).reasons == ["eos"]
+        assert stream.ask(FP32, PROMPT, max_new_tokens=5, ignore_eos=True).counts == [5]

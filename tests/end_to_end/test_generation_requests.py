@@ -6,21 +6,8 @@ import json
 import pytest
 import tritonclient.grpc.aio as triton_aio
 
-from ..support import sample_of
-from .generation_calls import (
-    CHECKPOINT,
-    CONTEXT,
-    FP32,
-    Reply,
-    Stream,
-    inputs_of,
-    is_last,
-    post,
-    pytorch,
-)
-
-PROMPT = "For he knew"
-PROMPTS = [row["prompt"] for row in sample_of(CHECKPOINT)]
+from .generation_calls import FP32, Reply, Stream, inputs_of, is_last, post
+from .generation_reference import CONTEXT, PROMPTS, ending, pytorch
 
 
 def events(answer: str) -> list[dict]:
@@ -43,18 +30,18 @@ def events(answer: str) -> list[dict]:
 )
 def test_http_takes_settings_in_all_its_forms(server, body):
     """At the top, in `parameters` and as `sampling_parameters`; whole and as server-sent events the answer is the same."""
-    expected = pytorch().generate(PROMPT, max_new_tokens=40)
-    whole = json.loads(post(server, FP32, "generate", {"text_input": PROMPT, **body}))
+    expected = pytorch().generate(ending(), max_new_tokens=40)
+    whole = json.loads(post(server, FP32, "generate", {"text_input": ending(), **body}))
     assert whole == {
         "model_name": FP32,
         "model_version": "1",
-        "text_output": PROMPT + pytorch().text(expected),
+        "text_output": ending() + pytorch().text(expected),
         "finish_reason": "eos",
-        "num_input_tokens": len(pytorch().ids(PROMPT)),
+        "num_input_tokens": len(pytorch().ids(ending())),
         "num_output_tokens": len(expected),
         "token_ids": expected,
     }
-    *earlier, last = events(post(server, FP32, "generate_stream", {"text_input": PROMPT, "stream": True, **body}))
+    *earlier, last = events(post(server, FP32, "generate_stream", {"text_input": ending(), "stream": True, **body}))
     assert {event["finish_reason"] for event in earlier} == {""}
     assert "".join(event["text_output"] for event in [*earlier, last]) == whole["text_output"]
     assert sum((flat(event["token_ids"]) for event in [*earlier, last]), []) == expected
@@ -70,10 +57,10 @@ def flat(value: int | list[int]) -> list[int]:
 
 def test_http_answers_several_sequences_as_lists(server):
     """Texts, reasons and counts come as lists, the tokens in one, row by row."""
-    body = {"text_input": PROMPT, "do_sample": True, "num_return_sequences": 3, "seed": 3, "max_new_tokens": 40}
+    body = {"text_input": ending(), "do_sample": True, "num_return_sequences": 3, "seed": 3, "max_new_tokens": 40}
     answer = json.loads(post(server, FP32, "generate", body))
     with Stream(server) as stream:
-        reply = stream.ask(FP32, PROMPT, stream=False, **{name: body[name] for name in list(body)[1:]})
+        reply = stream.ask(FP32, ending(), stream=False, **{name: body[name] for name in list(body)[1:]})
     assert (answer["text_output"], answer["finish_reason"]) == (reply.texts, reply.reasons)
     assert answer["num_output_tokens"] == reply.counts
     longest = max(reply.counts)
@@ -83,7 +70,7 @@ def test_http_answers_several_sequences_as_lists(server):
 
 def test_http_generate_gives_no_stream(server):
     """Triton answers a stream on `generate` with an error and status 200: only `generate_stream` may stream."""
-    answer = post(server, FP32, "generate", {"text_input": PROMPT, "stream": True, "max_new_tokens": 40})
+    answer = post(server, FP32, "generate", {"text_input": ending(), "stream": True, "max_new_tokens": 40})
     assert "use generate stream" in json.loads(answer)["error"]
 
 
@@ -115,7 +102,8 @@ def test_a_long_prompt_loses_its_beginning_on_request(server):
 def test_the_final_response_is_marked(server):
     """Each request has one final response, the one with the reason, even where an empty one is asked for besides."""
     with Stream(server) as stream:
-        inputs = inputs_of(text_input=PROMPT, stream=True)
+        given = json.dumps({"max_new_tokens": 5, "ignore_eos": True})
+        inputs = inputs_of(text_input=ending(), stream=True, sampling_parameters=given)
         for empty in (False, True):
             request = stream.send_inputs(FP32, inputs, enable_empty_final_response=empty)
             assert stream.read(request).reasons == ["length"]
