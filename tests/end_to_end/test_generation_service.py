@@ -94,17 +94,6 @@ def control(server, model: str, what: str) -> None:
     urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=30).close()
 
 
-@pytest.fixture
-def unguarded(own):
-    """The guard pauses. It takes a model for dead whose process it sees in the moment between its end and its burial, as
-    after unloading, and loads it again."""
-    guard = psutil.Process(own._guard.pid)
-    guard.suspend()
-    yield
-    guard.resume()
-
-
-@pytest.mark.usefixtures("unguarded")
 def test_a_model_is_unloaded_and_loaded_again(own):
     """Streams under way are finished first, new ones are refused, the other model goes on; counters go on where they were."""
     with Stream(own) as stream, Stream(own) as another:

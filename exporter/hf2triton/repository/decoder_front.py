@@ -11,8 +11,6 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.served_model import PARAMETER
 
 from ..baseline import MAX_TEXT_BYTES
-from ..genai_config import GENAI_CONFIG, genai_config
-from ..graph.decoder_attention import DECODER_ATTENTIONS
 from .config import INSTANCES, common_settings
 from .draft import Draft, Front
 from .fronts.generation.generation_config import settings_of
@@ -57,7 +55,11 @@ _OUTPUTS = {
 
 def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
     """The files of a model that holds graph, tokenizer and engine. onnxruntime-genai can run its version folder as well."""
+    # these need PyTorch, whose import takes seconds: whoever only publishes does without
     from transformers import AutoConfig, GenerationConfig
+
+    from ..genai_config import GENAI_CONFIG, genai_config
+    from ..graph.decoder_attention import DECODER_ATTENTIONS
 
     checkpoint, attention = draft.checkpoint, DECODER_ATTENTIONS[draft.stored.graph.attention]
     model_config = AutoConfig.for_model(**checkpoint.source.config)

@@ -36,6 +36,7 @@ class Guard:
         self.plan = plan
         self.stopping = False
         self.stubs: dict[int, str] = {}  # pid -> model
+        self.zombies: set[int] = set()
 
     def run(self) -> int:
         """Starts the server and returns its exit code once it has ended."""
@@ -70,8 +71,9 @@ class Guard:
         return os.getppid() == self.plan["parent"]
 
     def _dead_models(self, server: int) -> list[str]:
-        """Models whose process is a zombie. The command line names the model, but only while the process lives."""
-        dead = []
+        """Models whose process is a zombie, and was one at the last look: those of models that are being unloaded are too, but
+        only for a moment. The command line names the model, but only while the process lives."""
+        dead, zombies = [], set()
         try:
             children = psutil.Process(server).children()
         except psutil.NoSuchProcess:
@@ -79,7 +81,8 @@ class Guard:
         for child in children:
             try:
                 if child.status() == psutil.STATUS_ZOMBIE:
-                    if child.pid in self.stubs:
+                    zombies.add(child.pid)
+                    if child.pid in self.zombies and child.pid in self.stubs:
                         dead.append(self.stubs.pop(child.pid))
                 elif child.pid not in self.stubs:
                     command = child.cmdline()
@@ -87,6 +90,7 @@ class Guard:
                         self.stubs[child.pid] = Path(command[1]).parts[-3]
             except psutil.NoSuchProcess:
                 continue
+        self.zombies = zombies
         return dead
 
     def _reload(self, model: str) -> None:

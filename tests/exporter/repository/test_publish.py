@@ -250,3 +250,9 @@ def test_publishers_exclude_each_other(draft, repository):
         results = list(pool.map(lambda _: publish([draft(repository)]), range(4)))
     assert sorted(entry.version for entry in results) == [1, 2, 3, 4]
     assert served_version(repository, "model") == 4
+
+
+def test_publishing_needs_no_pytorch():
+    """Options are checked, and entries written, without the seconds that its import takes."""
+    code = "import sys, hf2triton.repository.publish as p; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
