@@ -25,15 +25,27 @@ def calls_another(config: pb.ModelConfig) -> bool:
     return config.backend == "python" and "-bls" in config.name
 
 
+def generates(config: pb.ModelConfig) -> bool:
+    """Whether it is a model with an engine, which batches and warms up by itself."""
+    return config.model_transaction_policy.decoupled
+
+
 def test_every_config_is_complete(repository):
     """Each says its backend, batching, instance count, threads, a bounded queue and a version policy."""
     found = configs(repository)
     assert len(found) > 16
+    assert sum(map(generates, found)) == 3
     for config in found:
         assert config.backend in ("python", "onnxruntime")
-        assert config.max_batch_size == 64
-        assert config.HasField("dynamic_batching")
-        assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
+        if generates(config):
+            numbers = {name: value.string_value for name, value in config.parameters.items() if name != "hf2triton"}
+            expected = {"slots": "8", "max_length": "0", "max_queue": "256", "prefill_chunk": "64"}
+            assert numbers == {**expected, "intra_op_thread_count": "0"}
+            assert config.max_batch_size == 0
+        else:
+            assert config.max_batch_size == 64
+            assert config.HasField("dynamic_batching")
+            assert config.dynamic_batching.default_queue_policy.max_queue_size > 0
         assert [(group.count, group.kind) for group in config.instance_group] == [(1, pb.ModelInstanceGroup.KIND_CPU)]
         assert config.version_policy.WhichOneof("policy_choice") in ("specific", "latest")
         assert calls_another(config) or config.parameters["intra_op_thread_count"].string_value == "0"
@@ -42,7 +54,7 @@ def test_every_config_is_complete(repository):
 def test_warm_up_lists_every_input(repository):
     """Triton refuses a warm-up sample that leaves an input out."""
     for config in configs(repository):
-        if calls_another(config):
+        if calls_another(config) or generates(config):
             continue
         assert config.model_warmup
         for sample in config.model_warmup:
