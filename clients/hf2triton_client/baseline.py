@@ -6,7 +6,7 @@ Written at export, kept beside the served version, and read here on machines tha
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from .compare import Tolerance
+from .compare import Greedy, Tolerance
 from .errors import BaselineError
 
 FORMAT = 1
@@ -28,6 +28,11 @@ class Latency:
     p50_ms: float
     p90_ms: float
     calls: int
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Latency:
+        """Of what each call took."""
+        return cls(float(np.percentile(milliseconds, 50)), float(np.percentile(milliseconds, 90)), len(milliseconds))
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Baseline:
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
+
+    def greedy(self) -> list[Greedy]:
+        """The texts of a model that generates."""
+        columns = (self.answers[name] for name in ("token_ids", "top_ids", "top_logits"))
+        return [Greedy(*arrays) for arrays in zip(*columns, strict=True)]
 
     def save(self, path: Path) -> None:
         """Writes `path` (ending .safetensors) and the .json beside it."""

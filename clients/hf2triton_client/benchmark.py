@@ -6,8 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-import numpy as np
-
 from .baseline import Latency
 
 Item = TypeVar("Item")
@@ -27,5 +25,4 @@ def measure_latency(
         milliseconds.append((ended - began) * 1e3)
         if ended > stop and index >= warm_up:
             break
-    counted = milliseconds[warm_up:]
-    return Latency(float(np.percentile(counted, 50)), float(np.percentile(counted, 90)), len(counted))
+    return Latency.of(milliseconds[warm_up:])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -49,9 +49,9 @@ class Difference:
 
     def to_json(self) -> dict[str, Any]:
         """JSON has no infinity and no NaN: they become null."""
-        numbers = {name: value for name, value in asdict(self).items() if isinstance(value, float)}
-        broken = {name: None for name, value in numbers.items() if not np.isfinite(value)}
-        return asdict(self) | broken | {"passed": self.passed}
+        fields = asdict(self)
+        broken = [name for name, value in fields.items() if isinstance(value, float) and not np.isfinite(value)]
+        return fields | dict.fromkeys(broken) | {"passed": self.passed}
 
 
 def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance) -> Difference:
@@ -122,8 +122,8 @@ def compare_greedy(output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tole
     if not margins:
         return Difference(output, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
     same = 1 - len(remarks) / len(margins)
-    result = Difference(output, len(margins), max(margins), float(np.mean(margins)), None, same, tuple(breaches))
-    return replace(result, remark="; ".join(remarks))
+    mean = float(np.mean(margins))
+    return Difference(output, len(margins), max(margins), mean, None, same, tuple(breaches), "; ".join(remarks))
 
 
 def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int | None]:

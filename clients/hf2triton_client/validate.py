@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .baseline import Baseline
-from .compare import Difference, Greedy, compare, compare_greedy
+from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
 from .generation import Prompt
@@ -99,8 +99,7 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
     """Greedy texts: alone, all at the same time, and those as streams; and the versions that answered."""
-    recorded = zip(*(baseline.answers[name] for name in ("token_ids", "top_ids", "top_logits")), strict=True)
-    expected = [Greedy(*arrays) for arrays in recorded]
+    expected = baseline.greedy()
     checks, versions = [], set()
     for check, stream, in_flight in (
         ("one text at a time", False, 1),

@@ -52,13 +52,13 @@ class Pooling:
 class Tokenizer:
     """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
-    `config`: the text of a tokenizer_config.json, for other runtimes. `clean_up`: decoded text is cleaned up as transformers
-    does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two texts of a pair apart for
-    the model.
+    `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
+    cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two
+    texts of a pair apart for the model.
     """
 
     definition: str
-    config: str
+    config: str | None
     pad_token_id: int
     cls_token_id: int | None
     unk_token: str | None

@@ -83,7 +83,7 @@ def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline
         },
         answers={name: tuple(arrays) for name, arrays in answers.items()},
         tolerances={"logits": tolerance, "token_ids": tolerance},
-        latency=Latency(*(float(np.percentile(milliseconds, q)) for q in (50, 90)), len(milliseconds)),
+        latency=Latency.of(milliseconds),
         about={
             "source": checkpoint.source.given,
             "torch": torch.__version__,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import Difference, Greedy, compare, compare_greedy
+from hf2triton_client.compare import Difference, compare, compare_greedy
 
 from .artifacts import ParityCheck, ParityReport, StoredGraph
 from .decoder_baseline import compared_positions, prompt_ids
@@ -18,8 +18,6 @@ from .repository.fronts.generation.decoder import Decoder, make_decoder, open_se
 from .repository.fronts.generation.engine import Engine
 from .repository.fronts.readers import Reader
 
-#: The answers that a greedy text is compared with.
-RECORDED = ("token_ids", "top_ids", "top_logits")
 #: Prompts and the tokens that PyTorch generated after them.
 Texts = Sequence[tuple[list[int], list[int]]]
 #: How logits of later steps are measured: (name, tokens of a prompt's pieces, slots in reverse order).
@@ -111,6 +109,5 @@ def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline) -> Differe
         pass
     for error in filter(None, errors):
         raise error
-    expected = [Greedy(*arrays) for arrays in zip(*(baseline.answers[name] for name in RECORDED), strict=True)]
-    pairs = zip(expected, map(np.array, served), strict=True)
+    pairs = zip(baseline.greedy(), map(np.array, served), strict=True)
     return compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])

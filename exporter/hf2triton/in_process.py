@@ -37,7 +37,7 @@ class InProcessModel:
     """The version in `folder`, loaded as onnxruntime loads it by default: all cores, the CPU provider."""
 
     def __init__(self, folder: Path) -> None:
-        settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        settings = _settings(folder)
         tokenizer = folder / TOKENIZER
         self._reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
         self._session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
@@ -52,20 +52,19 @@ class InProcessTexts:
     """The version in `folder` of a model that generates, with a single slot."""
 
     def __init__(self, folder: Path) -> None:
-        about = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-        self._context = about["context"]
-        self._generation = about["generation"]
+        about = _settings(folder)
+        self._context, generation = about["context"], about["generation"]
+        self._defaults = Settings.of_checkpoint(generation)
+        self._bos_token_id, self._ends = generation.get("bos_token_id"), eos_token_ids(generation)
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         decoder = open_decoder(str(folder / GRAPH), 1, self._context, in_place=about["in_place"])
         self._engine = Engine(decoder, max_queue=0)
 
     def __call__(self, item: Item) -> Answer:
         """What follows a prompt."""
-        settings = Settings.parse(item["sampling_parameters"], Settings.of_checkpoint(self._generation))
-        bos_token_id = self._generation.get("bos_token_id")
-        prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, bos_token_id)
-        ends = eos_token_ids(self._generation)
-        exchange = Exchange(prompt, settings, self._tokenizer, ends, stream=False, changed=lambda exchange: None)
+        settings = Settings.parse(item["sampling_parameters"], self._defaults)
+        prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, self._bos_token_id)
+        exchange = Exchange(prompt, settings, self._tokenizer, self._ends, stream=False, changed=lambda exchange: None)
         exchange.submit(self._engine)
         while self._engine.step():
             pass
@@ -74,8 +73,11 @@ class InProcessTexts:
 
 def open_version(folder: Path) -> Callable[[Item], Any]:
     """The version in `folder`, to be called with an item."""
-    settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-    return InProcessTexts(folder) if "generation" in settings else InProcessModel(folder)
+    return InProcessTexts(folder) if "generation" in _settings(folder) else InProcessModel(folder)
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / FRONT).read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

@@ -43,7 +43,7 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     return (
         Tokenizer(
             json.dumps(definition, ensure_ascii=False),
-            _config(tokenizer),
+            None if pads else _config(tokenizer),
             padding,
             tokenizer.cls_token_id,
             tokenizer.unk_token,

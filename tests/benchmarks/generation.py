@@ -79,18 +79,13 @@ def measure_pytorch(folder: Path, tokens: int) -> dict:
     return {"tokens_per_second": tokens / generate(tokens)}
 
 
-class Best:
-    """Chooses the likeliest token."""
-
-    def next(self, logits: np.ndarray) -> int:
-        return int(logits.argmax())
-
-
 def measure_engine(version: Path, tokens: int) -> dict:
     """Tokens a second of one stream and of eight, the milliseconds between two tokens of one, and of a step after 100 and
     after 900 tokens."""
     from hf2triton.repository.fronts.generation.decoder import open_decoder
     from hf2triton.repository.fronts.generation.engine import Engine
+    from hf2triton.repository.fronts.generation.sampling import Sampler
+    from hf2triton.repository.fronts.generation.settings import Settings
 
     decoder = open_decoder(str(version / "model.onnx"), STREAMS, CONTEXT)
     decoder.warm_up(64)
@@ -101,7 +96,12 @@ def measure_engine(version: Path, tokens: int) -> dict:
         for _ in range(streams):
             ids = rng.integers(0, 256, SHORT_PROMPT)
             engine.submit(
-                ids, Best(), tokens, (), lambda token, times=times: times.append(time.perf_counter()), print_error
+                ids,
+                Sampler(Settings(), ids),
+                tokens,
+                (),
+                lambda token, times=times: times.append(time.perf_counter()),
+                print_error,
             )
         began = time.perf_counter()
         while engine.step():

@@ -17,16 +17,6 @@ from hf2triton_client.baseline import Baseline
 from .verses import VERSES, load, make_tiny
 
 
-@pytest.fixture(scope="module")
-def verses():
-    return load(VERSES)
-
-
-@pytest.fixture(scope="module")
-def baseline(verses):
-    return record_texts(*verses, "fp32")
-
-
 def test_what_is_recorded(baseline, verses):
     """Greedy texts after eight prompts, from one that is short to one that fills the context, with PyTorch's likeliest tokens."""
     checkpoint, part = verses

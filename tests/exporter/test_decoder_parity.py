@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 from hf2triton.artifacts import ExportOptions
 from hf2triton.baseline import reader_of
 from hf2triton.cli import main
-from hf2triton.decoder_baseline import NEW_TOKENS, record_texts
+from hf2triton.decoder_baseline import NEW_TOKENS
 from hf2triton.decoder_parity import LAYOUTS, measure_texts
 from hf2triton.errors import ParityError
 from hf2triton.graph.decoder import export_decoder
@@ -23,19 +23,9 @@ from hf2triton.graph.release import OPSET, fit
 from hf2triton.parity import require_parity
 from hf2triton.pipeline import export
 
-from .verses import VERSES, load, make_tiny
+from .verses import make_tiny
 
 WHOLE, TOGETHER, PIECES, GREEDY = ("whole texts, one a call", *(name for name, _, _ in LAYOUTS), "greedy texts")
-
-
-@pytest.fixture(scope="module")
-def verses():
-    return load(VERSES)
-
-
-@pytest.fixture(scope="module")
-def baseline(verses):
-    return record_texts(*verses, "fp32")
 
 
 def fewer(baseline, count=4):

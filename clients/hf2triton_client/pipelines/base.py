@@ -155,15 +155,16 @@ class TaskPipeline(ABC):
         return dict(options)
 
 
-def texts_of(inputs: Any) -> list[str]:
-    """The texts of a call that takes a string or a list of strings. Raises InputError."""
+def texts_of(inputs: Any, read: Callable[[Any, int], str] = as_text) -> list[str]:
+    """The texts of a call that takes a string or a list of strings. `read`: makes the text of a value and its index, or
+    raises InputError. Raises InputError."""
     if isinstance(inputs, (str, bytes)):
-        return [as_text(inputs, 0)]
+        return [read(inputs, 0)]
     if not isinstance(inputs, Sequence):
         raise InputError(f"expected a string or a list of strings, not {type(inputs).__name__}")
     if not inputs:
         raise InputError("the list of texts is empty")
-    return [as_text(value, index) for index, value in enumerate(inputs)]
+    return [read(value, index) for index, value in enumerate(inputs)]
 
 
 def positive(options: Mapping[str, Any], name: str, none_means: str | None = None) -> int | None:

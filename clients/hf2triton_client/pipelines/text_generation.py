@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import InputError
 from ..generation import Answer, Generation, GenerationMetadata, Prompt
 from ..served_model import as_text
-from .base import TaskPipeline
+from .base import TaskPipeline, texts_of
 
 #: Settings that the server takes under the names that callers give them.
 _SETTINGS = (
@@ -197,13 +197,7 @@ def _texts(inputs: Any) -> Iterable[str]:
     """The prompts of a call; those of an iterator are read one by one. Raises InputError."""
     if isinstance(inputs, Iterator):
         return (_text(value, index) for index, value in enumerate(inputs))
-    if isinstance(inputs, (str, bytes, Mapping)):
-        return [_text(inputs, 0)]
-    if not isinstance(inputs, Sequence):
-        raise InputError(f"expected a string or a list of strings, not {type(inputs).__name__}")
-    if not inputs:
-        raise InputError("the list of texts is empty")
-    return [_text(value, index) for index, value in enumerate(inputs)]
+    return texts_of([inputs] if isinstance(inputs, Mapping) else inputs, _text)
 
 
 def _text(value: Any, index: int) -> str:

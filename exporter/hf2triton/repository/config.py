@@ -59,6 +59,14 @@ def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
     }
 
 
+def common_config(name: str, max_batch_size: int, version: int, settings: Mapping[str, Any]) -> pb.ModelConfig:
+    """What the config of every front begins with; `settings` are the clients'."""
+    config = _config(name, "python", max_batch_size)
+    config.version_policy.specific.versions.append(version)
+    config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
+    return config
+
+
 def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocessing: str, name: str) -> dict[str, Any]:
     """What clients read from the front's config: the JSON of the parameter `hf2triton`. `name`: of the entry."""
     task = checkpoint.task
@@ -102,8 +110,7 @@ def front_config(
     warmups: Inputs,
 ) -> pb.ModelConfig:
     """The config of a front that serves `version`; `settings` are the clients', `warmups` what it is warmed up with."""
-    config = _config(front_name(options.name, part), "python", options.max_batch_size)
-    config.version_policy.specific.versions.append(version)
+    config = common_config(front_name(options.name, part), options.max_batch_size, version, settings)
     for name, required in READERS[part.reader].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
     for output in graph.outputs:
@@ -112,7 +119,6 @@ def front_config(
         config.output.add(name=name, data_type=_ANSWERS[name][0], dims=_ANSWERS[name][1])
     _queue(config)
     config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
-    config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
     if options.runner == "inprocess":
         config.parameters["intra_op_thread_count"].string_value = str(options.threads)
         # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads

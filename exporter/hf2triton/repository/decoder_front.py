@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from importlib import resources
 from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton_client.served_model import PARAMETER
-
 from ..baseline import MAX_TEXT_BYTES
-from .config import INSTANCES, common_settings
-from .draft import Draft, Front
+from .config import INSTANCES, common_config, common_settings
+from .draft import Draft, Front, python_files
 from .fronts.generation.generation_config import settings_of
 from .layout import GRAPH
 
@@ -27,14 +24,8 @@ _NEWEST = {"int8": "1.23"}
 
 _CODE = {
     "model.py": "generation_model.py",
-    "parameters.py": "parameters.py",
-    **{
-        f"generation/{path.name}": f"generation/{path.name}"
-        for path in sorted(
-            resources.files("hf2triton.repository.fronts.generation").iterdir(), key=lambda path: path.name
-        )
-        if path.name.endswith(".py")
-    },
+    **{name: name for name in ("inputs.py", "parameters.py", "sessions.py")},
+    **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
 }
 #: name -> (type, dims, whether callers must send it)
 _INPUTS = {
@@ -95,8 +86,7 @@ def _parameters(draft: Draft) -> dict[str, int]:
 
 
 def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
-    config = pb.ModelConfig(name=draft.name, backend="python", max_batch_size=0)
-    config.version_policy.specific.versions.append(version)
+    config = common_config(draft.name, 0, version, _client_settings(draft, preprocessing))
     config.model_transaction_policy.decoupled = True
     for name, (dtype, dims, required) in _INPUTS.items():
         config.input.add(name=name, data_type=dtype, dims=dims, optional=not required)
@@ -105,8 +95,6 @@ def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
     config.instance_group.add(count=1, kind=INSTANCES[draft.options.device])
     for name, value in _parameters(draft).items():
         config.parameters[name].string_value = str(value)
-    settings = json.dumps(_client_settings(draft, preprocessing), ensure_ascii=False, sort_keys=True)
-    config.parameters[PARAMETER].string_value = settings
     return config
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,12 @@ class Front:
     warmup: Mapping[str, bytes] = field(default_factory=dict)
     more: Mapping[str, bytes] = field(default_factory=dict)
     graph_config: pb.ModelConfig | None = None
+
+
+def python_files(*folder: str) -> list[str]:
+    """The names of the Python files among the fronts, or in a folder there."""
+    files = resources.files("hf2triton.repository.fronts").joinpath(*folder).iterdir()
+    return sorted(path.name for path in files if path.name.endswith(".py"))
 
 
 @dataclass(frozen=True)

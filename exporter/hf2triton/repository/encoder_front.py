@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from importlib import resources
 from typing import Any
 
 from ..baseline import reader_settings
 from . import config as configs
-from .draft import Draft, Front
+from .draft import Draft, Front, python_files
 from .layout import GRAPH, graph_model
 
 #: All files of `fronts/` but what generation needs.
-_CODE = tuple(
-    sorted(
-        path.name
-        for path in resources.files("hf2triton.repository.fronts").iterdir()
-        if path.name.endswith(".py") and path.name not in ("__init__.py", "generation_model.py")
-    )
-)
+_CODE = {name: name for name in python_files() if name not in ("__init__.py", "generation_model.py")}
 
 
 def encoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
@@ -29,7 +22,7 @@ def encoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
     bls = options.runner == "bls"
     return Front(
         config=config,
-        code={name: name for name in _CODE},
+        code=_CODE,
         settings=_settings(draft, version),
         warmup={} if bls else configs.warmup_files(warmups),
         graph_config=configs.graph_config(options, part, graph) if bls else None,

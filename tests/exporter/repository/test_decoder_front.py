@@ -14,12 +14,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton import pipeline
 from hf2triton.artifacts import ExportOptions
-from hf2triton.decoder_parity import RECORDED
 from hf2triton.repository import publish as publishing
 from hf2triton.repository.decoder_front import decoder_front
 from hf2triton.repository.fronts.generation.settings import Settings
 from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import Greedy, compare_greedy
+from hf2triton_client.compare import compare_greedy
 from hf2triton_client.served_model import FORMAT, PARAMETER
 
 from ...support import TEXTS
@@ -226,7 +225,7 @@ def test_a_version_runs_alone(exported, version, tmp_path):
     assert refused[0] == "INVALID_ARG"
     assert "temprature" in refused[1]
     recorded, tokenizer = Baseline.load(version / "baseline.safetensors"), AutoTokenizer.from_pretrained(version)
-    expected = [Greedy(*arrays) for arrays in zip(*(recorded.answers[name] for name in RECORDED), strict=True)]
+    expected = recorded.greedy()
     served = [np.array(tokens) for _, [tokens] in answers]
     assert compare_greedy("texts", zip(expected, served, strict=True), recorded.tolerances["token_ids"]).passed
     assert [text for text, _ in answers] == [tokenizer.decode(tokens, skip_special_tokens=True) for tokens in served]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from .generation.exchange import Answer, Exchange, read_prompt
 from .generation.generation_config import eos_token_ids
 from .generation.outbox import Outbox
 from .generation.settings import Settings
+from .inputs import decoded
 
 FINAL = triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -87,14 +89,14 @@ class TritonPythonModel:
             raise ValueError(
                 f"num_return_sequences must be 1 to {self.engine.capacity}, as many as run and wait here at the same time"
             )
-        text = _text("text_input", given["text_input"], self.max_bytes)
+        text = decoded("text_input", given["text_input"], self.max_bytes)
         prompt = read_prompt(text, self.tokenizer, settings, self.context, self.bos_token_id)
         return Exchange(prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put)
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
         """Of the JSON in `sampling_parameters`, or of the parameters of the request, as HTTP clients may send them."""
         text = _value(request, "sampling_parameters")
-        text = None if text is None else _text("sampling_parameters", text, self.max_bytes)
+        text = None if text is None else decoded("sampling_parameters", text, self.max_bytes)
         own = {
             name: value
             for name, value in json.loads(request.parameters() or "{}").items()
@@ -106,7 +108,7 @@ class TritonPythonModel:
             )
         defaults = self.defaults
         if without_prompt is not None:
-            defaults = defaults.returning_full_text(not without_prompt)
+            defaults = replace(defaults, return_full_text=not without_prompt)
         return Settings.parse(json.dumps(own) if text is None else text, defaults)
 
 
@@ -202,12 +204,3 @@ def _value(request: triton.InferenceRequest, name: str) -> Any:
     """The one element of an input; None where it was not sent."""
     tensor = triton.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy().ravel()[0]
-
-
-def _text(name: str, value: bytes, max_bytes: int) -> str:
-    if len(value) > max_bytes:
-        raise ValueError(f"{name} has {len(value):,} bytes; at most {max_bytes:,} are taken")
-    try:
-        return value.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{name} is not UTF-8: {error}") from None

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from .inputs import decoded
+
 #: Graph output -> one array for each row of the item.
 Outputs = Mapping[str, Sequence[np.ndarray]]
 
@@ -109,15 +111,8 @@ class TextReader(Reader):
 
     def _texts(self, name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """The texts of one input. Raises ValueError."""
-        texts = []
-        for index, value in enumerate(arrays[name].ravel()):
-            if len(value) > self.max_bytes:
-                raise ValueError(f"{name} {index} has {len(value):,} bytes; at most {self.max_bytes:,} are taken")
-            try:
-                texts.append(value.decode("utf-8"))
-            except UnicodeDecodeError as error:
-                raise ValueError(f"{name} {index} is not UTF-8: {error}") from None
-        return texts
+        values = enumerate(arrays[name].ravel())
+        return [decoded(f"{name} {index}", value, self.max_bytes) for index, value in values]
 
 
 class _ParameterReader(TextReader):

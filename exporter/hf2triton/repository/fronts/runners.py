@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .sessions import session_options
+
 Feeds = Mapping[str, np.ndarray]
 #: The outputs that were asked for, in that order.
 Arrays = list[np.ndarray]
@@ -78,12 +80,7 @@ def open_session(path: str, threads: int) -> Any:
     """A CPU session with `threads` threads to a call (0: one for each core)."""
     import onnxruntime
 
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    # threads that spin between calls would take the cores from tokenizing and from Triton itself
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def _result(session: Any, outputs: Sequence[str], feeds: Feeds) -> Arrays | Exception:

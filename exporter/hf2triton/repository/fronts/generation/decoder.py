@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from ..sessions import session_options
 from .cache import DeviceCache, HostCache, Layout
 
 logger = logging.getLogger(__name__)
@@ -204,11 +205,7 @@ def open_session(path: str, device: str, device_id: int, threads: int) -> Any:
 
     if device not in PROVIDERS:
         raise RuntimeError(f"there is no device {device}; the devices are {', '.join(PROVIDERS)}")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-    # threads that spin between steps would take the cores from sampling and from Triton itself
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
+    options = session_options(threads or len(os.sched_getaffinity(0)))
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise RuntimeError(f"this onnxruntime has no {provider}, which device {device} needs; install onnxruntime-gpu")

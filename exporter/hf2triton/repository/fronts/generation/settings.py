@@ -88,10 +88,6 @@ class Settings:
         """
         return replace(defaults or cls(), **_with_types(_without_aliases(parse_parameters(text, _ACCEPTED))))
 
-    def returning_full_text(self, wanted: bool) -> Settings:
-        """The same, with the prompt before the new text or without it."""
-        return replace(self, return_full_text=wanted)
-
     def lengths(self, prompt: int, context: int) -> Lengths:
         """How much of a prompt of `prompt` tokens to use and how many new ones to generate at most, as transformers'
         `generate` counts them. `context`: the most tokens that the model takes.
