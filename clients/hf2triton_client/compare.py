@@ -54,12 +54,19 @@ class Difference:
         return fields | dict.fromkeys(broken) | {"passed": self.passed}
 
 
+#: The smallest number that fp16 tells from 0. What is closer to 0 may be lost without notice.
+_SMALLEST = 2.0**-24
+#: The largest share of values that may become 0, as differences of numbers that fp16 cannot tell apart do.
+MOST_ZEROS = 0.01
+
+
 def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance) -> Difference:
     """Compares (reference, served) pairs of arrays `[…, n]`, taken together as vectors of length n.
 
-    A shape that differs, or a value that is not finite, is a breach by itself.
+    A shape that differs, or a value that is not finite, is a breach by itself, and so are zeros where the reference has none:
+    a vector of nothing else, or more of them than rounding explains.
     """
-    rows = total = broken = agreeing = 0
+    rows = total = broken = agreeing = lost = gone = 0
     max_abs, sum_abs, cosine, breaches = 0.0, 0.0, 1.0, []
     for index, (reference, candidate) in enumerate(pairs):
         if reference.shape != candidate.shape:
@@ -70,6 +77,9 @@ def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], toleran
         gap = np.abs(reference - candidate)
         rows, total = rows + len(gap), total + gap.size
         broken += int((~np.isfinite(candidate)).any(axis=-1).sum())
+        zeros = (candidate == 0) & (np.abs(reference) > _SMALLEST)
+        lost += int(zeros.sum())
+        gone += int(((candidate == 0).all(axis=-1) & zeros.any(axis=-1)).sum()) if width > 1 else 0
         max_abs, sum_abs = float(np.maximum(max_abs, gap.max(initial=0))), sum_abs + float(gap.sum())
         cosine = float(np.minimum(cosine, _cosine(reference, candidate).min(initial=1)))
         if tolerance.argmax is not None:
@@ -78,6 +88,8 @@ def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], toleran
         return Difference(output, 0, float("inf"), float("inf"), 0.0, None, tuple(breaches) or ("nothing to compare",))
     if broken:
         breaches.append(f"{broken} of {rows} rows hold a NaN or an infinity")
+    if gone or lost > MOST_ZEROS * total:
+        breaches.append(f"{lost} of {total} values are 0 where PyTorch's are not, among them {gone} whole rows")
     mean_abs = sum_abs / total
     argmax = None if tolerance.argmax is None else agreeing / rows
     limits = (
@@ -124,6 +136,16 @@ def compare_greedy(output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tole
     same = 1 - len(remarks) / len(margins)
     mean = float(np.mean(margins))
     return Difference(output, len(margins), max(margins), mean, None, same, tuple(breaches), "; ".join(remarks))
+
+
+def finite(output: str, arrays: Iterable[np.ndarray]) -> Difference:
+    """Whether arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with."""
+    rows = broken = 0
+    for array in arrays:
+        rows += len(array)
+        broken += int((~np.isfinite(array.reshape(len(array), -1))).any(axis=-1).sum())
+    breaches = (f"{broken} of {rows} rows hold a NaN or an infinity",) if broken else ()
+    return Difference(output, rows, 0.0, 0.0, None, None, breaches)
 
 
 def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int | None]:

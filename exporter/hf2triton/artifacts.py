@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf2triton_client.compare import Difference
 
 from .families import Family
+from .precision_plan import PrecisionPlan
 from .tasks import Output, Task
 
 if TYPE_CHECKING:
@@ -21,7 +22,10 @@ if TYPE_CHECKING:
 class ExportOptions:
     """What the user asked for, checked. `source` is a folder or a hub id; `task` None means: infer it.
 
-    `max_batch_size`: rows, images or generated sequences that are computed at once; None: what suits the task."""
+    `max_batch_size`: rows, images or generated sequences that are computed at once; None: what suits the task. `calibration`:
+    a file or folder of inputs. `precision_plan`: a file with a plan, or None: make one. `largest_file`: bytes of weights that
+    may be in the graph's own file.
+    """
 
     source: str
     name: str
@@ -37,6 +41,9 @@ class ExportOptions:
     max_batch_size: int | None = None
     threads: int = 0
     allow_pickle: bool = False
+    calibration: Path | None = None
+    precision_plan: Path | None = None
+    largest_file: int = (1 << 31) - 1
     dry_run: bool = False
 
 
@@ -159,14 +166,25 @@ class Graph:
 
 @dataclass(frozen=True)
 class StoredGraph:
-    """A graph on disk. `graph` is its description, without weights; `twin` lies beside an fp16 graph and computes in fp32
-    what fp16 rounds to. `weight_bytes`: of all its initializers; `fp32_weight_bytes`: before the conversion."""
+    """A graph on disk, in the precision of its `plan`. `graph` is its description, without weights. `files`: its place in a
+    version's folder -> the file, of the graph first, then of weights beside it. `twin` lies beside an fp16 graph and computes
+    in fp32 what fp16 rounds to. `weight_bytes`: of all its initializers; `fp32_weight_bytes`: before the conversion."""
 
     graph: Graph
-    path: Path
+    files: Mapping[str, Path]
     twin: Path
+    plan: PrecisionPlan
     weight_bytes: int
     fp32_weight_bytes: int
+
+    @property
+    def place(self) -> str:
+        """Where in a version's folder the graph lies."""
+        return next(iter(self.files))
+
+    @property
+    def path(self) -> Path:
+        return self.files[self.place]
 
     @property
     def has_twin(self) -> bool:
@@ -221,13 +239,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. `parity`: of each front, by its name. `entry` is None after a dry run; `seconds`: each
-    stage's time."""
+    """The result of an export. `parity` and `plans`: of each front, by its name. `entry` is None after a dry run; `seconds`:
+    each stage's time."""
 
     options: ExportOptions
     task: str
     family: str
     parity: Mapping[str, ParityReport]
+    plans: Mapping[str, PrecisionPlan]
     entry: Entry | None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -239,5 +258,6 @@ class ExportReport:
             "paths": [str(path) for path in entry.paths] if entry else [],
             "seconds": dict(self.seconds),
             "parity": {name: report.to_json() for name, report in self.parity.items()},
+            "precision_plans": {name: plan.to_json() for name, plan in self.plans.items()},
             "manifests": {name: dict(manifest) for name, manifest in entry.manifests.items()} if entry else {},
         }

@@ -114,6 +114,23 @@ def main() -> None:
     "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
 )
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="What ranges are measured on: a file with a text a line, a folder of images, or an .npz of the graph's tensors."
+    "  [default: real ones that come with hf2triton]",
+)
+@click.option(
+    "--precision-plan",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the nodes fp32 that this plan, manifest or report names, instead of calibrating.",
+)
+@click.option(
+    "--largest-file",
+    type=click.IntRange(1, (1 << 31) - 1),
+    default=(1 << 31) - 1,
+    help="Bytes of weights in the graph's own file; more lie beside it.  [default: 2 GB, the most]",
+)
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
 @report_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
@@ -124,9 +141,10 @@ def export(report: Path | None, **options: Any) -> None:
     Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
     """
     from .artifacts import ExportOptions
-    from .console import progress, write_report
+    from .console import progress, table, write_report
     from .errors import ParityError
     from .pipeline import export as run
+    from .tables import export_tables
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
@@ -136,17 +154,13 @@ def export(report: Path | None, **options: Any) -> None:
         write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
         raise
     write_report(report, result.to_json())
-    reports = result.parity.values()
-    worst = max(report.worst.difference.max_abs for report in reports)
-    sizes = [sum(sizes) / 1e6 for sizes in zip(*((r.weight_bytes, r.fp32_weight_bytes) for r in reports), strict=True)]
+    for title, columns, rows in export_tables(result):
+        table(title, columns, rows)
+    for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):
+        click.echo(f"warning: {warning}")
     where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
-    click.echo(
-        f"{options['name']}: {result.family} {result.task} in {options['precision']},"
-        f" {sizes[0]:.1f} MB of weights ({sizes[1]:.1f} MB in fp32),"
-        f" largest difference from PyTorch {worst:.2g}, {where},"
-        f" {sum(result.seconds.values()):.0f} s, {peak:.2f} GB at its peak"
-    )
+    click.echo(f"{options['name']}: {where}, {sum(result.seconds.values()):.0f} s, {peak:.2f} GB at its peak")
 
 
 @main.command()
@@ -241,19 +255,40 @@ def infer(name: str, inputs: tuple[str, ...], labels: str | None, url: str) -> N
 @command
 def list_entries(repository: Path) -> None:
     """List what a model repository serves."""
-    import json
-
     from .console import table
-    from .repository.layout import MANIFEST, entries, served_version
+    from .repository.layout import entries, served_manifest
 
     rows = []
     for name in entries(repository):
-        version = served_version(repository, name)
-        manifest = json.loads((repository / name / str(version) / MANIFEST).read_text(encoding="utf-8"))
+        manifest = served_manifest(repository, name)
         parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
         source = manifest["source"]["given"]
-        rows.append((name, version, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}", source))
+        rows.append(
+            (name, manifest["version"], manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}", source)
+        )
     table(str(repository), ("name", "version", "task", "precision", "difference", "source"), rows)
+
+
+@main.command()
+@click.argument("name")
+@repository_option
+@click.option("--precision", is_flag=True, help="Show which nodes stay fp32, why, and what that costs.")
+@command
+def inspect(name: str, repository: Path, precision: bool) -> None:
+    """Show the manifest of the version of NAME that is served, as JSON, or its precision plan."""
+    import json
+
+    from .console import table
+    from .precision_plan import KEY, plan_from
+    from .repository.layout import fronts_of, served_manifest
+    from .tables import plan_table
+
+    for front in fronts_of(repository, name):
+        manifest = served_manifest(repository, front)
+        if precision:
+            table(*plan_table(front, plan_from(manifest[KEY])))
+        else:
+            click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
 
 
 @main.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,13 +10,13 @@ import numpy as np
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import Difference, compare, compare_greedy
 
-from .artifacts import ParityCheck, ParityReport, StoredGraph
+from .artifacts import ParityCheck, StoredGraph
+from .calibration_inputs import whole_text
 from .decoder_baseline import compared_positions, prompt_ids
 from .graph.decoder_attention import DECODER_ATTENTIONS
-from .parity import runs_of
+from .parity import ParityInputs, calibration_checks, runs_of
 from .repository.fronts.generation.decoder import Decoder, make_decoder, open_session
 from .repository.fronts.generation.engine import Engine
-from .repository.fronts.readers import Reader
 
 #: Prompts and the tokens that PyTorch generated after them.
 Texts = Sequence[tuple[list[int], list[int]]]
@@ -27,43 +27,31 @@ LAYOUTS = (
 )
 
 
-def measure_texts(stored: StoredGraph, baseline: Baseline, reader: Reader) -> ParityReport:
-    """Runs a stored decoder on the CPU and compares with PyTorch's logits and greedy texts.
+def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
+    """Runs a stored decoder on the CPU and compares with PyTorch's logits and greedy texts, one check after the other.
 
     An fp16 graph is measured twice: on a twin that rounds where a GPU would, and as it is.
     """
-    texts = [
-        (ids, tokens.tolist())
-        for ids, tokens in zip(
-            prompt_ids(reader, baseline.inputs["text_input"]), baseline.answers["token_ids"], strict=True
-        )
-    ]
+    baseline = asked.baseline
+    prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
+    texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
     in_place = DECODER_ATTENTIONS[stored.graph.attention].shares_buffer
-    checks = []
     for prefix, path in runs_of(stored):
         session = open_session(str(path), "cpu", 0, threads=0)  # as it is served
-        checks.append(ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline)))
+        yield ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline))
         decoder = make_decoder(session, len(texts), longest, in_place=in_place)
         for name, piece, reverse in LAYOUTS:
-            checks.append(ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse)))
-        checks.append(ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline)))
-    return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
+            yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse))
+        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline))
+        yield from calibration_checks(session, stored.graph, asked, prefix)
 
 
 def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline) -> Difference:
     """Each prompt with what follows it in one call, from an empty past."""
-    dtypes = {"FLOAT": np.float32, "FLOAT16": np.float16}
-    empty = {
-        value.name: np.zeros([{"batch": 1, "past": 0}.get(dim, dim) for dim in value.dims], dtypes[value.dtype])
-        for value in stored.graph.inputs
-        if value.name in stored.graph.state
-    }
     pairs = []
     for (prompt, tokens), expected in zip(texts, baseline.answers["logits"], strict=True):
-        ids = np.array([[*prompt, *tokens]])
-        feeds = {"input_ids": ids, "attention_mask": np.ones_like(ids), "position_ids": np.arange(ids.size)[None]}
-        [logits] = session.run(["logits"], feeds | empty)
+        [logits] = session.run(["logits"], whole_text(stored.graph, [*prompt, *tokens]))
         pairs.append((expected, logits[0, compared_positions(len(prompt), len(tokens))]))
     return compare("logits", pairs, baseline.tolerances["logits"])
 

@@ -27,7 +27,7 @@ from .repository.fronts.generation.exchange import Answer, Exchange, read_prompt
 from .repository.fronts.generation.generation_config import eos_token_ids
 from .repository.fronts.generation.settings import Settings
 from .repository.fronts.readers import make_reader
-from .repository.layout import BASELINE, FRONT, GRAPH, TOKENIZER
+from .repository.layout import BASELINE, FRONT, TOKENIZER, graph_in
 
 #: An item, given as its value of each input of the front.
 Item = Mapping[str, Any]
@@ -40,7 +40,7 @@ class InProcessModel:
         settings = _settings(folder)
         tokenizer = folder / TOKENIZER
         self._reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
-        self._session = onnxruntime.InferenceSession(str(folder / GRAPH), providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
     def __call__(self, item: Item) -> list[list[np.ndarray]]:
         """The graph's outputs for each row of an item."""
@@ -57,7 +57,7 @@ class InProcessTexts:
         self._defaults = Settings.of_checkpoint(generation)
         self._bos_token_id, self._ends = generation.get("bos_token_id"), eos_token_ids(generation)
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        decoder = open_decoder(str(folder / GRAPH), 1, self._context, in_place=about["in_place"])
+        decoder = open_decoder(str(graph_in(folder)), 1, self._context, in_place=about["in_place"])
         self._engine = Engine(decoder, max_queue=0)
 
     def __call__(self, item: Item) -> Answer:

@@ -5,18 +5,18 @@ The stages of an export that are the same for all are called by `pipeline.py` it
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from hf2triton_client.baseline import Baseline
 
-from .artifacts import Checkpoint, Graph, ParityReport, StoredGraph
+from .artifacts import Checkpoint, Graph, ParityCheck, StoredGraph
 from .baseline import record_baseline
 from .decoder_baseline import record_texts
-from .decoder_parity import measure_texts
+from .decoder_parity import checks_of_texts
 from .graph.decoder import export_decoder
 from .graph.export import export_graph
-from .parity import measure_call_price, measure_parity
+from .parity import ParityInputs, checks_of, measure_call_price
 from .repository.fronts.readers import Reader
 from .tasks import Part
 
@@ -27,7 +27,7 @@ class Kind:
 
     record_baseline: Callable[[Checkpoint, Part, str], Baseline]
     export_graph: Callable[[Checkpoint, Part, str, int], Graph]
-    measure_parity: Callable[[StoredGraph, Baseline, Reader], ParityReport]
+    checks_of: Callable[[StoredGraph, ParityInputs], Iterator[ParityCheck]]
     measure_call_price: Callable[[StoredGraph, Baseline, Reader, int], int] | None
 
 
@@ -36,6 +36,6 @@ def _export_decoder(checkpoint: Checkpoint, part: Part, attention: str, opset: i
 
 
 KINDS = {
-    "encoder": Kind(record_baseline, export_graph, measure_parity, measure_call_price),
-    "decoder": Kind(record_texts, _export_decoder, measure_texts, None),
+    "encoder": Kind(record_baseline, export_graph, checks_of, measure_call_price),
+    "decoder": Kind(record_texts, _export_decoder, checks_of_texts, None),
 }

@@ -3,7 +3,8 @@
     source ─find→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
     for each front of its task (most have one):
         checkpoint ─baseline→ PyTorch's answers
-        checkpoint ─export→ graph ─clean, fit→ graph ─precision→ graph ─store→ file ─parity→ report
+        checkpoint ─export→ graph ─clean, fit→ graph, whose weights go to the disk
+        graph ─calibrate→ ranges ─plan→ precision plan ─store→ file ─parity→ report (─search→ plan, and once more)
     reports, files ─publish→ entry
 
 Each stage is one function in one module; it takes frozen dataclasses and returns one (see artifacts.py). Nothing is
@@ -16,16 +17,25 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .artifacts import ExportOptions, ExportReport
 from .errors import ExportError, Hf2TritonError, UsageError
+from .precision_plan import read_plan
 from .repository.layout import check_name
+from .samples import check_calibration
 from .tasks import Task, find_task
 
 if TYPE_CHECKING:
+    from hf2triton_client.baseline import Baseline
+
+    from .artifacts import Checkpoint, Graph, ParityReport, StoredGraph
     from .graph.release import Release
+    from .precision_plan import PrecisionPlan
+    from .repository.draft import Draft
+    from .tasks import Part
 
 Result = TypeVar("Result")
 #: Called when a stage begins, with its description.
@@ -39,7 +49,7 @@ RUNNERS = {
 }
 #: The same for precisions.
 PRECISIONS = {
-    "encoder": {"cpu": ("fp32", "fp16"), "cuda": ("fp32", "fp16")},
+    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
     "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
 }
 #: As graph/attention.py and graph/decoder_attention.py have them, which need PyTorch.
@@ -59,16 +69,12 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
     # heavy imports wait until cheap mistakes have been found
     from .adapter import find_base_and_adapter
-    from .baseline import reader_of
     from .checkpoint import load_checkpoint, without_weights
-    from .graph.files import store
+    from .graph.files import unload
     from .graph.passes import clean
-    from .graph.precision import weight_bytes, with_precision
     from .graph.release import fit, opset_for
     from .kinds import KINDS
     from .lora import merge
-    from .parity import require_parity
-    from .repository.draft import Draft
     from .repository.publish import publish
     from .source import find_source
 
@@ -81,30 +87,66 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
         asked = []
         for part in checkpoint.task.parts:
-            run, kind = stages.of(part.suffix), KINDS[part.kind]
+            run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
             baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
             graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release)
-            fp32_bytes = weight_bytes(graph.model)
-            graph = run(f"convert to {options.precision}", with_precision, graph, options.precision)
-            stored = run("write the graph", store, graph, fp32_bytes, Path(workspace, part.suffix or "graph"))
-            asked.append((part, baseline, stored))
+            graph = run("put its weights aside", unload, graph, folder)
+            asked.append((part, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
-        drafts = []
-        for part, baseline, stored in asked:
-            run, kind = stages.of(part.suffix), KINDS[part.kind]
-            reader = reader_of(checkpoint, part)
-            parity = run("measure parity", kind.measure_parity, stored, baseline, reader)
-            run("require parity", require_parity, parity)
-            price = None
-            if kind.measure_call_price is not None:
-                threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
-                price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
-            drafts.append(Draft(options, checkpoint, part, stored, parity, baseline, price))
+        drafts = [_prove(stages, options, checkpoint, *one) for one in asked]
         entry = None if options.dry_run else stages.run("publish", publish, drafts)
     parity_of = {draft.name: draft.parity for draft in drafts}
-    return ExportReport(options, checkpoint.task.name, checkpoint.family.name, parity_of, entry, stages.seconds)
+    plan_of = {draft.name: draft.stored.plan for draft in drafts}
+    return ExportReport(
+        options, checkpoint.task.name, checkpoint.family.name, parity_of, plan_of, entry, stages.seconds
+    )
+
+
+def _prove(
+    stages: Stages,
+    options: ExportOptions,
+    checkpoint: Checkpoint,
+    part: Part,
+    baseline: Baseline,
+    graph: Graph,
+    folder: Path,
+) -> Draft:
+    """One front: its graph in the precision asked for, proved to give PyTorch's answers. Raises ParityError."""
+    from .baseline import reader_of
+    from .calibration_inputs import calibration_of
+    from .graph.files import store
+    from .kinds import KINDS
+    from .parity import ParityInputs, report_of, require_parity
+    from .precision_search import calibrate, can_search, plan_precision, prepare, search_plan
+    from .repository.draft import Draft
+
+    run, kind, precision = stages.of(part.suffix), KINDS[part.kind], options.precision
+    reader = reader_of(checkpoint, part)
+    calibration = run(
+        "read the calibration inputs", calibration_of, checkpoint, part, graph, baseline, options.calibration
+    )
+    inputs = ParityInputs(baseline, reader, calibration)
+
+    def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
+        stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
+        return stored, run(f"measure parity{again}", report_of, stored, kind.checks_of(stored, inputs))
+
+    graph = run("prepare it for its precision", prepare, graph, options, calibration, folder)
+    ranges = run("calibrate", calibrate, graph, options, calibration, folder)
+    plan = run("plan the precision", plan_precision, graph, options, calibration, ranges)
+    stored, parity = prove(plan)
+    if not parity.passed and can_search(plan):
+        checks_of = partial(kind.checks_of, asked=inputs)
+        plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
+        stored, parity = prove(plan, " again")
+    run("require parity", require_parity, parity)
+    price = None
+    if kind.measure_call_price is not None:
+        threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
+        price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
+    return Draft(options, checkpoint, part, stored, parity, baseline, price)
 
 
 class Stages:
@@ -147,6 +189,8 @@ def _check(options: ExportOptions) -> Release | None:
     if options.task is not None:
         _settle(options, find_task(options.task))
     release = find_release(options.release)
+    if options.precision_plan is not None:
+        read_plan(options.precision_plan, options.precision)
     check_repository(options.repository)
     return release
 
@@ -154,6 +198,8 @@ def _check(options: ExportOptions) -> Release | None:
 def _settle(options: ExportOptions, task: Task) -> ExportOptions:
     """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
     kind = task.parts[0].kind
+    if options.calibration is not None:
+        check_calibration(options.calibration, [part.modality for part in task.parts])
     runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
     with_device = f"{task.name} with --device {options.device}"
     runner = options.runner or runners[0]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 
 from .artifacts import Checkpoint
+from .errors import UsageError
 from .tasks import Part
 
 #: Input of a front -> its value for each item; texts are strings, images are encoded files.
@@ -17,7 +19,24 @@ QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "W
 
 def parity_inputs(checkpoint: Checkpoint, part: Part) -> Inputs:
     """Real inputs for one part of a task, see data/README.md."""
-    return _INPUTS[part.reader](checkpoint)
+    return {"image": images()} if part.modality == "image" else inputs_from(part.reader, checkpoint, texts())
+
+
+def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """Inputs for one kind of front, made of texts."""
+    return _FROM_TEXTS[reader](checkpoint, lines)
+
+
+def check_calibration(path: Path, modalities: Sequence[str]) -> None:
+    """Whether a file can be used, before minutes of work. Raises UsageError."""
+    if not path.exists():
+        raise UsageError(f"there is no calibration file or folder {path}")
+    wanted = "image" if path.is_dir() else "text"
+    if path.suffix != ".npz" and wanted not in modalities:
+        takes = " or ".join(
+            {"image": "a folder of images", "text": "a file with lines of text"}[one] for one in modalities
+        )
+        raise UsageError(f"{path} cannot calibrate this task, which takes {takes}, or tensors as .npz")
 
 
 def texts() -> tuple[str, ...]:
@@ -32,18 +51,18 @@ def images() -> tuple[bytes, ...]:
     return tuple(path.read_bytes() for path in files)
 
 
-def _questions(checkpoint: Checkpoint) -> Inputs:
+def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """A question to each text; the last context is as long as three windows of the model."""
-    contexts = [text for text in texts() if len(text.split()) > 3]
+    contexts = [text for text in lines if len(text.split()) > 3] or list(lines)
     long = " ".join(contexts)[: 12 * checkpoint.max_length]
     asked = [QUESTIONS[index % len(QUESTIONS)] for index in range(len(contexts) + 1)]
     return {"text": tuple(asked), "text_pair": (*contexts, long)}
 
 
-def _masked(checkpoint: Checkpoint) -> Inputs:
+def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """Each text with its middle word masked, long ones with a second mask near the beginning."""
     mask, masked = checkpoint.tokenizer.mask_token, []
-    for text in texts():
+    for text in lines:
         # what is cut off cannot be masked: a word is at least one token
         words = text.split()[: checkpoint.max_length // 3]
         words[len(words) // 2] = mask
@@ -53,9 +72,8 @@ def _masked(checkpoint: Checkpoint) -> Inputs:
     return {"text": tuple(masked)}
 
 
-_INPUTS: Mapping[str, Callable[[Checkpoint], Inputs]] = {
-    "text": lambda checkpoint: {"text": texts()},
+_FROM_TEXTS: Mapping[str, Callable[[Checkpoint, Sequence[str]], Inputs]] = {
+    "text": lambda checkpoint, lines: {"text": tuple(lines)},
     "question": _questions,
     "masked-text": _masked,
-    "image": lambda checkpoint: {"image": images()},
 }

@@ -12,6 +12,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from hf2triton.cli import main
+from hf2triton.precision_plan import PrecisionPlan
 
 from ..conftest import asset, export_asset
 from ..support import snapshot
@@ -129,13 +130,16 @@ def test_weights_that_answer_with_nan(checkpoint, filled):
     assert_refused(export(checkpoint, filled), filled, before, "PyTorch itself answers with NaN", exit_code=3)
 
 
-def test_a_model_that_fp16_breaks(checkpoint, filled, tmp_path):
-    """Weights whose products overflow fp16 fail parity: exit code 3, the report written, the repository unchanged."""
+def test_a_model_that_plain_fp16_breaks(checkpoint, filled, tmp_path):
+    """Weights whose products overflow fp16 fail parity where the given plan keeps nothing in fp32: exit code 3, the report
+    written, the repository unchanged."""
     weights = load_file(checkpoint / "model.safetensors")
     weights["bert.encoder.layer.0.output.dense.weight"] *= 1e6
     save_file(weights, checkpoint / "model.safetensors", {"format": "pt"})
     before = snapshot(filled)
-    result = export(checkpoint, filled, "--report", str(tmp_path / "report.json"))
+    (tmp_path / "plain.json").write_text(json.dumps(PrecisionPlan("fp16").to_json()))
+    options = ("--report", str(tmp_path / "report.json"), "--precision-plan", str(tmp_path / "plain.json"))
+    result = export(checkpoint, filled, *options)
     assert_refused(result, filled, before, "the exported model is not the trained one", exit_code=3)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["parity"]["passed"] is False

@@ -11,17 +11,18 @@ from safetensors.numpy import load_file, save_file
 
 from hf2triton.artifacts import ExportOptions
 from hf2triton.baseline import reader_of
+from hf2triton.calibration_inputs import Calibration
 from hf2triton.cli import main
 from hf2triton.decoder_baseline import NEW_TOKENS
-from hf2triton.decoder_parity import LAYOUTS, measure_texts
+from hf2triton.decoder_parity import LAYOUTS, checks_of_texts
 from hf2triton.errors import ParityError
 from hf2triton.graph.decoder import export_decoder
 from hf2triton.graph.files import store
 from hf2triton.graph.passes import clean
-from hf2triton.graph.precision import with_precision
 from hf2triton.graph.release import OPSET, fit
-from hf2triton.parity import require_parity
+from hf2triton.parity import ParityInputs, report_of, require_parity
 from hf2triton.pipeline import export
+from hf2triton.precision_plan import PrecisionPlan
 
 from .verses import make_tiny
 
@@ -42,10 +43,11 @@ def measured(verses, baseline, tmp_path_factory):
     def measure(change=lambda graph: None, precision="fp32", all_texts=False):
         graph = replace(exported, model=exported.model.clone())
         change(graph.model.graph)
-        stored = store(with_precision(graph, precision), 0, tmp_path_factory.mktemp("graph"))
+        stored = store(graph, PrecisionPlan(precision), tmp_path_factory.mktemp("graph"))
         tolerance = verses[1].outputs[0].tolerances[precision]
         asked = replace(baseline, tolerances=dict.fromkeys(baseline.tolerances, tolerance))
-        return measure_texts(stored, asked if all_texts else fewer(asked), reader_of(*verses))
+        inputs = ParityInputs(asked if all_texts else fewer(asked), reader_of(*verses), Calibration((), "nothing"))
+        return report_of(stored, checks_of_texts(stored, inputs))
 
     return measure
 
@@ -182,16 +184,20 @@ def test_a_short_context_and_a_large_vocabulary_are_proved(tmp_path):
     assert [check.difference.rows for check in report.checks[1:]] == [8 * 12, 8 * 12, 8]
 
 
-def test_an_fp16_overflow_ends_the_export(tmp_path):
-    """Exit code 3, the report says where, and nothing is written."""
+def test_an_fp16_overflow_ends_a_plain_conversion(tmp_path):
+    """A plan without islands: exit code 3, the report says where, and nothing is written. Calibration finds the islands."""
     folder, report = make_tiny(tmp_path / "tiny", 24), tmp_path / "report.json"
     weights = load_file(folder / "model.safetensors")
     overflowing(weights["transformer.h.0.mlp.c_fc.weight"])
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     command = ["export", str(folder), "--name", "m", "--repository", str(tmp_path / "r"), "--report", str(report)]
-    result = CliRunner().invoke(main, command)
+    (tmp_path / "plain.json").write_text(json.dumps(PrecisionPlan("fp16").to_json()))
+    result = CliRunner().invoke(main, [*command, "--precision-plan", str(tmp_path / "plain.json")])
     assert result.exit_code == 3, result.output
     assert "require parity: the exported model is not the trained one: rounded to fp16: " in result.stderr
     assert "Try --precision fp32" in result.stderr
     assert json.loads(report.read_text())["parity"]["passed"] is False
     assert not (tmp_path / "r").exists()
+    assert CliRunner().invoke(main, command).exit_code == 0
+    plan = json.loads(report.read_text())["precision_plans"]["m"]
+    assert 0 < len(plan["islands"]) < plan["nodes"] / 2

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
+from ast import literal_eval
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -88,7 +90,20 @@ def traced(
     model = program.model.clone()
     for value in program.model.graph.initializers.values():
         value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
+    _name_by_module(model.graph)
     return model
+
+
+def _name_by_module(graph: ir.Graph) -> None:
+    """Names nodes after the modules that they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
+    counts: Counter[str] = Counter()
+    for node in graph:
+        # the last scope is PyTorch's own name of the operation; the module that wraps ours says nothing
+        scopes = literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))[:-1]
+        module = scopes[-1].removeprefix("model").lstrip(".") if scopes else ""
+        name = f"{module}/{node.op_type}" if module and not module.startswith("_") else node.op_type
+        counts[name] += 1
+        node.name = name if counts[name] == 1 else f"{name}_{counts[name]}"
 
 
 def _input(name: str, checkpoint: Checkpoint) -> GraphInput:

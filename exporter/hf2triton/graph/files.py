@@ -1,7 +1,9 @@
-"""Graphs on disk, written one weight at a time, so that weights are in memory once."""
+"""Graphs on disk, written one weight at a time, so that weights are in memory once at most."""
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -9,30 +11,73 @@ import onnx_ir as ir
 
 from ..artifacts import Graph, StoredGraph
 from ..errors import ExportError
-from .precision import rounded_twin, weight_bytes
+from ..precision_plan import PrecisionPlan
+from ..repository.layout import GRAPH
+from .precision import rounded_twin, weight_bytes, with_precision
 
 #: What one protobuf message can hold.
 LIMIT = (1 << 31) - 1
+#: The weights beside a graph. Triton wants the two in a folder that has the graph's name
+#: (https://github.com/triton-inference-server/onnxruntime_backend/blob/main/README.md).
+WEIGHTS = "weights.data"
+#: How weights lie in a file beside their graph: large ones where they can be mapped into memory; what is smaller than this
+#: stays in the graph, where onnxruntime reads shapes and axes.
+_LAYOUT = {"alignment": 4096, "size_threshold_bytes": 1024}
 #: Protobuf field numbers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.graph,
 #: GraphProto.initializer and TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
-def store(graph: Graph, fp32_weight_bytes: int, folder: Path) -> StoredGraph:
-    """Writes a graph, and for fp16 its rounded twin, into a folder; the graph's weights then leave memory.
+def unload(graph: Graph, folder: Path) -> Graph:
+    """Moves a graph's weights into a file, from where they are read when they are needed, and out of memory.
 
-    Raises ExportError above 2 GB.
+    The file must stay as long as the graph is used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    size = weight_bytes(graph.model)
-    stored = StoredGraph(graph, folder / "model.onnx", folder / "twin.onnx", size, fp32_weight_bytes)
-    save_graph(graph.model, stored.path)
+    ir.external_data.unload_from_model(graph.model, folder, WEIGHTS, **_LAYOUT)
+    for value in graph.model.graph.initializers.values():
+        if not isinstance(value.const_value, ir.ExternalTensor):  # small ones, whose memory is still PyTorch's
+            value.const_value = ir.Tensor(value.const_value.numpy().copy(), name=value.name)
+    return graph
+
+
+def store(graph: Graph, plan: PrecisionPlan, folder: Path, largest_file: int = LIMIT) -> StoredGraph:
+    """Writes a graph in the precision that is planned, and for fp16 its rounded twin, into a folder.
+
+    Weights of more than `largest_file` bytes go into a file of their own, beside the graph and in a folder with it. What an
+    earlier call has written there is replaced.
+    """
+    fp32_weight_bytes = weight_bytes(graph.model)
+    converted = with_precision(graph, plan.precision, plan.names)
+    size = weight_bytes(converted.model)
+    external = size > min(largest_file, LIMIT)
+    names = (f"{GRAPH}/{GRAPH}", f"{GRAPH}/{WEIGHTS}") if external else (GRAPH,)
+    stored = StoredGraph(
+        replace(converted, model=_described(converted.model)),
+        {name: folder / name for name in names},
+        folder / "twin.onnx",
+        plan,
+        size,
+        fp32_weight_bytes,
+    )
+    if (folder / GRAPH).is_dir():
+        shutil.rmtree(folder / GRAPH)
+    else:
+        (folder / GRAPH).unlink(missing_ok=True)
+    stored.path.parent.mkdir(parents=True, exist_ok=True)
+    if external:
+        save_beside(converted.model, stored.path)
+    else:
+        save_graph(converted.model, stored.path)
     if stored.has_twin:
         # with its weights beside it, which onnxruntime maps into memory instead of copying them
-        ir.save(rounded_twin(graph.model), stored.twin, external_data="twin.data")
-    for value in graph.model.graph.initializers.values():
-        value.const_value = None
+        ir.save(rounded_twin(converted.model), stored.twin, external_data="twin.data")
     return stored
+
+
+def save_beside(model: ir.Model, path: Path) -> None:
+    """Writes a model with its weights in a file beside it."""
+    ir.save(model, path, external_data=WEIGHTS, **_LAYOUT)
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
@@ -67,3 +112,11 @@ def _length_prefix(field: int, length: int) -> bytes:
         length >>= 7
     encoded.append(length)
     return bytes(encoded)
+
+
+def _described(model: ir.Model) -> ir.Model:
+    """A model without its weights."""
+    described = model.clone()
+    for value in described.graph.initializers.values():
+        value.const_value = None
+    return described

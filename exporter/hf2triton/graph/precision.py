@@ -6,7 +6,7 @@ present keys and values), which becomes fp16 with the rest.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -14,25 +14,42 @@ import onnx_ir as ir
 
 from ..artifacts import Graph
 from ..errors import ExportError, UnknownName
-from .quantize import quantize_weights
+from .dynamic_quantize import OPS, quantize_products
+from .quantize import matrix_of, quantize_weights
 
 FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-def with_precision(graph: Graph, precision: str) -> Graph:
-    """The graph in "fp32" (itself), "fp16" or "int8" (the model is changed in place). Raises UnknownName and ExportError."""
+def with_precision(graph: Graph, precision: str, islands: Iterable[str] = ()) -> Graph:
+    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `islands` stay fp32 as well.
+
+    Weights are converted when they are written, not before. Raises UnknownName and ExportError.
+    """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
+    keep = graph.full_precision | frozenset(islands)
+    graph = replace(graph, model=graph.model.clone(), full_precision=keep)
     if precision == "int8":
-        return quantize_weights(graph)
+        # a decoder's steps have one row each: there int8 is about reading fewer bytes, elsewhere about multiplying faster
+        return quantize_weights(graph) if graph.state else quantize_products(graph)
     if precision == "fp16":
-        _Halver(graph.model, graph.full_precision, graph.state).run()
+        _Halver(graph.model, keep, graph.state).run()
         inputs = tuple(
             replace(value, dtype="FLOAT16") if value.name in graph.state else value for value in graph.inputs
         )
         graph = replace(graph, inputs=inputs)
     return replace(graph, precision=precision)
+
+
+def quantizable(graph: Graph) -> list[ir.Node]:
+    """The nodes that int8 changes: those that multiply with a constant matrix."""
+    ops = ("MatMul",) if graph.state else OPS
+    return [
+        node
+        for node in graph.model.graph
+        if node.op_type in ops and not node.domain and matrix_of(node.inputs[1]) is not None
+    ]
 
 
 class _Halver:
@@ -66,7 +83,6 @@ class _Halver:
         for value in self._initializers:
             if not value.uses():
                 del self.graph.initializers[value.name]
-                value.const_value = None  # onnx_ir keeps a removed value alive, but its weights can go
 
     def _convert(self, node: ir.Node, dtype: ir.DataType) -> None:
         for index, value in enumerate(node.inputs):
@@ -94,7 +110,7 @@ class _Halver:
             return None
         name = f"{value.name}_{dtype.name.lower()}"
         stored = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
-        stored.const_value = _as_type(value.const_value, dtype, name)
+        stored.const_value = _lazily(value.const_value, dtype, name)
         self.graph.register_initializer(stored)
         return stored
 
@@ -131,7 +147,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
     half_values = [value for value in graph.inputs if value.dtype == FLOAT16]
     for value in graph.initializers.values():
         if value.dtype == FLOAT16:
-            value.type, value.const_value = ir.TensorType(FLOAT), _lazily_full(value.const_value)
+            value.type, value.const_value = ir.TensorType(FLOAT), _lazily(value.const_value, FLOAT)
     for node in list(graph):
         outputs = [value for value in node.outputs if value.dtype == FLOAT16]
         if node.op_type != "Cast" and node in computed_in_half:
@@ -180,11 +196,10 @@ def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> 
     return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=f"Cast_{name}")
 
 
-def _lazily_full(tensor: ir.TensorProtocol) -> ir.LazyTensor:
-    """An fp16 tensor's values in fp32, made only when they are written."""
-    return ir.LazyTensor(
-        lambda: _as_type(tensor, FLOAT), dtype=FLOAT, shape=tensor.shape, name=tensor.name, cache=False
-    )
+def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.LazyTensor:
+    """A tensor's values in another type, made only when they are written."""
+    name = name or tensor.name
+    return ir.LazyTensor(lambda: _as_type(tensor, dtype, name), dtype=dtype, shape=tensor.shape, name=name, cache=False)
 
 
 def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:

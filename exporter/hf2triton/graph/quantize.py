@@ -81,17 +81,17 @@ def quantize_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _products(graph: ir.Graph, keep: frozenset[str]) -> dict[tuple[ir.Value, bool], list[ir.Node]]:
-    """The MatMuls with a constant matrix, but for those named in `keep`, by what `_matrix_of` says of it."""
+    """The MatMuls with a constant matrix, but for those named in `keep`, by what `matrix_of` says of it."""
     products: dict[tuple[ir.Value, bool], list[ir.Node]] = {}
     for node in graph:
         if _is(node, "MatMul") and node.name not in keep:
-            matrix = _matrix_of(node.inputs[1])
+            matrix = matrix_of(node.inputs[1])
             if matrix is not None:
                 products.setdefault(matrix, []).append(node)
     return products
 
 
-def _matrix_of(factor: ir.Value) -> tuple[ir.Value, bool] | None:
+def matrix_of(factor: ir.Value) -> tuple[ir.Value, bool] | None:
     """The constant fp32 matrix that is a factor `[K, N]`, and whether it is stored transposed, as `[N, K]`."""
     reader = factor.producer()
     transposed = reader is not None and _is(reader, "Transpose")

@@ -11,7 +11,6 @@ from ..baseline import MAX_TEXT_BYTES
 from .config import INSTANCES, common_config, common_settings
 from .draft import Draft, Front, python_files
 from .fronts.generation.generation_config import settings_of
-from .layout import GRAPH
 
 #: Sequences that may wait for a slot; later ones are refused with UNAVAILABLE rather than kept for ever.
 MAX_QUEUE = 256
@@ -54,12 +53,12 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
 
     checkpoint, attention = draft.checkpoint, DECODER_ATTENTIONS[draft.stored.graph.attention]
     model_config = AutoConfig.for_model(**checkpoint.source.config)
-    genai = genai_config(model_config, GenerationConfig(**checkpoint.generation), attention.name, GRAPH)
+    genai = genai_config(model_config, GenerationConfig(**checkpoint.generation), attention.name, draft.stored.place)
     return Front(
         config=_config(draft, version, preprocessing),
         code=_CODE,
         settings={
-            "graph": GRAPH,
+            "graph": draft.stored.place,
             "in_place": attention.shares_buffer,
             "onnxruntime": _NEWEST.get(draft.stored.graph.precision, attention.onnxruntime),
             "context": checkpoint.max_length,

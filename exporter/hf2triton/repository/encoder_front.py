@@ -7,7 +7,7 @@ from typing import Any
 from ..baseline import reader_settings
 from . import config as configs
 from .draft import Draft, Front, python_files
-from .layout import GRAPH, graph_model
+from .layout import graph_model
 
 #: All files of `fronts/` but what generation needs.
 _CODE = {name: name for name in python_files() if name not in ("__init__.py", "generation_model.py")}
@@ -44,5 +44,5 @@ def _settings(draft: Draft, version: int) -> dict[str, Any]:
             "max_tokens": configs.MAX_TOKENS,
             "round_to": round_to,
         },
-        "runner": bls if options.runner == "bls" else {"graph": GRAPH},
+        "runner": bls if options.runner == "bls" else {"graph": draft.stored.place},
     }

@@ -13,12 +13,13 @@ from typing import Any
 
 from .. import __version__
 from ..baseline import reader_settings
+from ..precision_plan import KEY
 from ..source import digest_of
 from .config import to_text
 from .decoder_front import decoder_front
 from .draft import Draft, Front, ModelFiles
 from .encoder_front import encoder_front
-from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, TOKENIZER, graph_model
+from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
 
 #: Packages whose version can change what is exported or served.
 _PACKAGES = (
@@ -62,11 +63,10 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
         versioned[TOKENIZER] = draft.checkpoint.tokenizer.definition.encode()
     models = []
     if front.graph_config is not None:
-        graph = {GRAPH: draft.stored.path}
-        models.append(ModelFiles(graph_model(draft.name), to_text(front.graph_config), {}, graph))
+        models.append(ModelFiles(graph_model(draft.name), to_text(front.graph_config), {}, draft.stored.files))
     else:
-        versioned[GRAPH] = draft.stored.path
-    manifest = _manifest(draft, version, preprocessing, {**versioned, GRAPH: draft.stored.path})
+        versioned |= draft.stored.files
+    manifest = _manifest(draft, version, preprocessing, {**versioned, **draft.stored.files})
     versioned[MANIFEST] = _json(manifest)
     return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
 
@@ -89,7 +89,6 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
         "adapter": checkpoint.adapter,
         "graph": {
             "precision": graph.precision,
-            "full_precision_nodes": sorted(graph.full_precision) if graph.precision != "fp32" else [],
             "attention": graph.attention,
             "opset": dict(model.opset_imports),
             "ir_version": model.ir_version,
@@ -102,6 +101,7 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
             "call_price_tokens": draft.call_price,
         },
         "preprocessing": preprocessing,
+        KEY: draft.stored.plan.to_json(),
         "parity": draft.parity.to_json(),
         "packages": {"hf2triton": __version__, **{name: _version(name) for name in _PACKAGES}},
         "files": {name: _digest(content) for name, content in sorted(files.items())},

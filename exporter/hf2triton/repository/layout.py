@@ -4,7 +4,8 @@ NAME/config.pbtxt                  which version is served (version_policy), bat
 NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
     model.py …                     the front, copied as it is
     front.json  tokenizer.json     its settings and its tokenizer
-    model.onnx                     the graph (runner inprocess)
+    model.onnx                     the graph (runner inprocess); with more than 2 GB of weights, a folder that holds
+                                   model.onnx and weights.data
     manifest.json  config.pbtxt    what was exported, and the config that serves this version
     baseline.safetensors  .json    PyTorch's answers
     warmup/                        what Triton sends the model when it loads it
@@ -17,8 +18,10 @@ A task with two fronts (zero-shot-image-classification) has NAME_text and NAME_i
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import RepositoryError, UsageError
 from ..tasks import TASKS, Part
@@ -69,6 +72,12 @@ def graph_model(name: str) -> str:
     return f"{name}_model"
 
 
+def graph_in(folder: Path) -> Path:
+    """The file of the graph in a version's folder. One with its weights beside it lies in a folder of its name."""
+    path = folder / GRAPH
+    return path / GRAPH if path.is_dir() else path
+
+
 def versions(folder: Path) -> list[int]:
     """The versions in a model's folder, oldest first."""
     if not folder.is_dir():
@@ -93,6 +102,15 @@ def served_version(repository: Path, name: str) -> int:
     if match is None:
         raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
     return int(match[1])
+
+
+def served_manifest(repository: Path, name: str) -> dict[str, Any]:
+    """The manifest of the version that is served. Raises RepositoryError."""
+    path = repository / name / str(served_version(repository, name)) / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RepositoryError(f"{path} cannot be read: {error}") from error
 
 
 def baseline_path(repository: Path, name: str) -> Path:

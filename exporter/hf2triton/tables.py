@@ -1,0 +1,53 @@
+"""What the command line shows of exports and plans, as tables of (title, columns, rows)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from .artifacts import ExportReport, ParityReport
+from .precision_plan import PrecisionPlan
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+#: Islands that the report of an export shows; the others are a command away.
+SHOWN = 8
+#: How a plan came about, in words.
+_ORIGINS = {
+    "calibrated": "calibrated with {}",
+    "searched": "calibrated with {}, then searched, since parity failed",
+    "given": "as the given plan says",
+}
+
+
+def export_tables(report: ExportReport) -> list[Table]:
+    """The report of an export, on one screen."""
+    rows = [_row(name, parity, report.plans[name]) for name, parity in report.parity.items()]
+    columns = ("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
+    tables: list[Table] = [(f"{report.family} {report.task}, compared with PyTorch in fp32", columns, rows)]
+    for name, plan in report.plans.items():
+        if plan.islands:
+            tables.append(plan_table(name, plan, SHOWN))
+    return tables
+
+
+def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
+    """The islands of a plan, the first `most` of them."""
+    shown = plan.islands[:most]
+    rows = [(island.node, island.reason, island.extra_bytes) for island in shown]
+    if len(shown) < len(plan.islands):
+        rows.append((f"and {len(plan.islands) - len(shown)} more", f"hf2triton inspect {name} --precision", ""))
+    title = (
+        f"{name}: {len(plan.islands)} of {plan.nodes} nodes stay fp32, {plan.extra_bytes:,} bytes more;"
+        f" {_ORIGINS[plan.origin].format(plan.calibration)}"
+    )
+    return title, ("node", "why it stays fp32", "bytes more"), rows
+
+
+def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, ...]:
+    """Agreement is of the best answers, where an output has one, and of directions otherwise."""
+    differences = [check.difference for check in parity.checks]
+    argmax = [one.argmax for one in differences if one.argmax is not None]
+    cosine = [one.cosine for one in differences if one.cosine is not None]
+    agreement = f"{min(argmax):.1%}" if argmax else f"cosine {min(cosine):.5f}"
+    sizes = (f"{size / 1e6:.1f}" for size in (parity.fp32_weight_bytes, parity.weight_bytes))
+    islands = f"{len(plan.islands)} of {plan.nodes}"
+    return (name, plan.precision, islands, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
