@@ -3,7 +3,7 @@
     source ─find→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
     for each front of its task (most have one):
         checkpoint ─baseline→ PyTorch's answers
-        checkpoint ─export→ graph ─clean, fit→ graph ─precision→ graph ─store→ file ─parity→ report
+        checkpoint ─export→ graph ─clean, fit→ graph ─precision, check→ graph ─store→ file ─parity→ report
     reports, files ─publish→ entry
 
 Each stage is one function in one module; it takes frozen dataclasses and returns one (see artifacts.py). Nothing is
@@ -64,7 +64,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     from .graph.files import store
     from .graph.passes import clean
     from .graph.precision import weight_bytes, with_precision
-    from .graph.release import fit, opset_for
+    from .graph.release import fit, opset_for, require_release
     from .kinds import KINDS
     from .lora import merge
     from .parity import require_parity
@@ -88,6 +88,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             graph = run("fit it to the release", fit, graph, release)
             fp32_bytes = weight_bytes(graph.model)
             graph = run(f"convert to {options.precision}", with_precision, graph, options.precision)
+            graph = run("check what the release has", require_release, graph, release)
             stored = run("write the graph", store, graph, fp32_bytes, Path(workspace, part.suffix or "graph"))
             asked.append((part, baseline, stored))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more

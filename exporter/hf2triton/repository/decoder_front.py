@@ -11,6 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.served_model import PARAMETER
 
 from ..baseline import MAX_TEXT_BYTES
+from ..graph.release import first_onnxruntime
 from .config import INSTANCES, common_settings
 from .draft import Draft, Front
 from .fronts.generation.generation_config import settings_of
@@ -21,9 +22,6 @@ MAX_QUEUE = 256
 #: Tokens of a prompt that are run at once, while those who are generating wait.
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
-
-#: precision -> the first onnxruntime that runs it, where its ops are newer than those of attention: MatMulNBits with 8 bits.
-_NEWEST = {"int8": "1.23"}
 
 _CODE = {
     "model.py": "generation_model.py",
@@ -70,7 +68,7 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
         settings={
             "graph": GRAPH,
             "in_place": attention.shares_buffer,
-            "onnxruntime": _NEWEST.get(draft.stored.graph.precision, attention.onnxruntime),
+            "onnxruntime": first_onnxruntime(draft.stored.graph),
             "context": checkpoint.max_length,
             "max_bytes": MAX_TEXT_BYTES,
             "generation": dict(checkpoint.generation),

@@ -4,7 +4,7 @@ NAME/config.pbtxt                  which version is served (version_policy), bat
 NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
     model.py …                     the front, copied as it is
     front.json  tokenizer.json     its settings and its tokenizer
-    model.onnx                     the graph (runner inprocess)
+    model.onnx                     the graph (runner inprocess); above 2 GB a folder with model.onnx and its data
     manifest.json  config.pbtxt    what was exported, and the config that serves this version
     baseline.safetensors  .json    PyTorch's answers
     warmup/                        what Triton sends the model when it loads it
@@ -98,3 +98,13 @@ def served_version(repository: Path, name: str) -> int:
 def baseline_path(repository: Path, name: str) -> Path:
     """The baseline of the version that is served."""
     return repository / name / str(served_version(repository, name)) / BASELINE
+
+
+def graph_file(repository: Path, name: str, version: int) -> Path:
+    """The graph of a front's version: its own, or that of the model behind it. Raises RepositoryError."""
+    places = [repository / model / str(version) / GRAPH for model in (name, graph_model(name))]
+    for place in places:
+        for path in (place / GRAPH, place):  # Triton reads a graph with data beside it from a folder of its name
+            if path.is_file():
+                return path
+    raise RepositoryError(f"version {version} of {name!r} has no graph: neither {places[0]} nor {places[1]} is there")
