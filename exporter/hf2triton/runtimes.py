@@ -52,19 +52,27 @@ def find_runtime(version: str) -> Runtime:
 
     This interpreter's Python is tried first, then those on the PATH. Raises RuntimeUnavailable, which says why not.
     """
-    cache = _cache()
-    places = {cache / f"onnxruntime-{version}-python{minor}": found for minor, found in _interpreters().items()}
-    for folder in places:
-        kept = _kept(folder)
-        if kept is not None:
-            return kept
+    root = os.environ.get(CACHE)
+    cache = (Path(root) if root else Path.home() / ".cache" / "hf2triton") / "runtimes"
     refusals = []
-    for folder, (interpreter, python) in places.items():
-        with _locked(folder.with_name(f".{folder.name}.lock")):
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        places = {
+            cache.resolve() / f"onnxruntime-{version}-python{minor}": found for minor, found in _interpreters().items()
+        }
+        for folder in places:
+            kept = _kept(folder)
+            if kept is not None:
+                return kept
+        for folder, (interpreter, python) in places.items():
             try:
-                return _kept(folder) or _make(folder, interpreter, python, version)
+                with _locked(folder.with_name(f".{folder.name}.lock")):
+                    return _kept(folder) or _make(folder, interpreter, python, version)
             except _Refused as refused:
                 refusals.append(f"Python {python}: {refused}")
+    except OSError as error:
+        reason = error.strerror or error
+        raise RuntimeUnavailable(f"{cache} cannot be written ({reason}); name another folder in {CACHE}") from error
     raise RuntimeUnavailable(
         f"no environment with onnxruntime {version} could be made ({'; '.join(refusals)}). Check that pip reaches its package"
         f" index, and put a Python on the PATH that onnxruntime {version} has wheels for"
@@ -80,19 +88,6 @@ def requirements(version: str) -> list[str]:
 
 class _Refused(Exception):
     """An interpreter from which an environment cannot be made."""
-
-
-def _cache() -> Path:
-    """Where environments lie. Raises RuntimeUnavailable where there can be none."""
-    root = os.environ.get(CACHE)
-    folder = (Path(root) if root else Path.home() / ".cache" / "hf2triton") / "runtimes"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RuntimeUnavailable(
-            f"{folder} cannot be made ({error.strerror}); name another folder in {CACHE}"
-        ) from error
-    return folder.resolve()
 
 
 def _interpreters() -> dict[str, tuple[str, str]]:
@@ -134,13 +129,12 @@ def _make(folder: Path, interpreter: str, python: str, version: str) -> Runtime:
 
 
 def _run(*command: object) -> str:
-    """What a command prints. Raises _Refused with the last line of its errors."""
-    # pip finds packages of ours that it should not see, if it is told where they are
-    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHONPATH", "PYTHONHOME")}
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, env=environment)
+    """What a command prints. Raises _Refused with what pip calls an error, or else the beginning of what was said."""
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise _Refused(said[-1].strip() if said else f"{command[0]} ended with {done.returncode}")
+        said = (done.stderr.strip() or done.stdout.strip() or f"it ended with {done.returncode}").splitlines()
+        errors = [line for line in said if line.startswith("ERROR:")]
+        raise _Refused(errors[-1] if errors else " ".join(said)[:300])
     return done.stdout
 
 

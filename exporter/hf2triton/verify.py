@@ -85,7 +85,10 @@ class Verification:
 
     @property
     def max_abs(self) -> float | None:
-        return max((check.difference.max_abs for check in self.checks), default=None)
+        """The largest difference of numbers; texts have none."""
+        return max(
+            (check.difference.max_abs for check in self.checks if check.difference.cosine is not None), default=None
+        )
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -149,12 +152,15 @@ def run_in(runtime: Runtime, release: Release, question: Question) -> Verificati
     """Runs a front's graph in an environment and compares."""
     with tempfile.TemporaryDirectory(prefix="hf2triton-verify-") as workspace:
         job, calls, answers = (Path(workspace, name) for name in ("job.json", "calls.npz", "answers.npz"))
-        arrays = {f"{call}/{name}": array for call, feeds in enumerate(question.calls) for name, array in feeds.items()}
-        np.savez(calls, **arrays)
+        feeds = {f"{call}/{name}": array for call, feeds in enumerate(question.calls) for name, array in feeds.items()}
+        np.savez(calls, **feeds)
         files = {"graph": str(question.graph.resolve()), "calls": str(calls), "answers": str(answers)}
         job.write_text(json.dumps({**question.job, **files}), encoding="utf-8")
         error = _run(runtime.interpreter, job)
-        checks = () if error else question.judge(np.load(answers))
+        checks: tuple[ParityCheck, ...] = ()
+        if error is None:
+            with np.load(answers) as arrays:
+                checks = question.judge(arrays)
     error = error and error.replace(str(question.graph.resolve()), question.graph.name)
     return Verification(question.front, question.version, release, runtime, checks, error)
 
@@ -168,7 +174,7 @@ def _run(interpreter: Path, job: Path) -> str | None:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         return f"ended with {done.returncode}" + (f": {said[-1]}" if said else "")
-    return json.loads(done.stdout)["error"]
+    return json.loads(done.stdout.splitlines()[-1])["error"]
 
 
 def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) -> tuple[Any, ...]:

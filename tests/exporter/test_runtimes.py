@@ -114,9 +114,8 @@ def test_an_environment_whose_python_has_gone_is_made_again(cache, commands):
 
 def test_another_python_is_tried(cache, monkeypatch):
     """Where this Python has no wheel of a version, the next one on the PATH makes the environment, once."""
-    monkeypatch.setattr(
-        runtimes, "_interpreters", lambda: {"3.99": ("new", "3.99.0"), "3.10": ("old", "3.10.13")}, raising=True
-    )
+    pythons = {"3.99": ("new", "3.99.0"), "3.10": ("old", "3.10.13")}
+    monkeypatch.setattr(runtimes, "_interpreters", lambda: pythons)
     fake = FakeCommands()
 
     def refusing(*command: object) -> str:
@@ -145,5 +144,5 @@ def test_a_cache_that_cannot_be_made(tmp_path, monkeypatch):
     """A file in the place of the folder is named, and the variable that moves it."""
     (tmp_path / "file").touch()
     monkeypatch.setenv(CACHE, str(tmp_path / "file"))
-    with pytest.raises(RuntimeUnavailable, match=f"cannot be made .*; name another folder in {CACHE}"):
+    with pytest.raises(RuntimeUnavailable, match=f"cannot be written .*; name another folder in {CACHE}"):
         find_runtime("1.17")
