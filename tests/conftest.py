@@ -97,6 +97,17 @@ def server(repository: Path) -> Iterator:
 
 
 @pytest.fixture(scope="session")
+def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Where `hf2triton verify` keeps its environments: the session's own folder, unless the environment names one."""
+    from hf2triton.runtimes import CACHE
+
+    with pytest.MonkeyPatch.context() as patch:
+        if CACHE not in os.environ:
+            patch.setenv(CACHE, str(tmp_path_factory.mktemp("runtimes")))
+        yield Path(os.environ[CACHE]) / "runtimes"
+
+
+@pytest.fixture(scope="session")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the demo's model, all-MiniLM-L6-v2, as `hf2triton demo` exports it."""
     from hf2triton.pipeline import export

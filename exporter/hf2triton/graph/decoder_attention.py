@@ -117,13 +117,11 @@ def _concatenated(
 
 @dataclass(frozen=True)
 class DecoderAttention:
-    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory. `onnxruntime`: the
-    first version that runs it rightly."""
+    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory."""
 
     name: str
     function: Callable[..., Any]
     shares_buffer: bool
-    onnxruntime: str
 
     @property
     def registered_name(self) -> str:
@@ -133,9 +131,8 @@ class DecoderAttention:
 DECODER_ATTENTIONS = {
     attention.name: attention
     for attention in (
-        # 1.19 takes a prompt in pieces and answers wrongly
-        DecoderAttention("fused", _grouped, shares_buffer=True, onnxruntime="1.20"),
-        DecoderAttention("standard", _concatenated, shares_buffer=False, onnxruntime="1.18"),
+        DecoderAttention("fused", _grouped, shares_buffer=True),
+        DecoderAttention("standard", _concatenated, shares_buffer=False),
     )
 }
 for _attention in DECODER_ATTENTIONS.values():

@@ -8,6 +8,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ..baseline import MAX_TEXT_BYTES
+from ..graph.release import first_onnxruntime
 from .config import INSTANCES, common_config, common_settings
 from .draft import Draft, Front, python_files
 from .fronts.generation.generation_config import settings_of
@@ -17,9 +18,6 @@ MAX_QUEUE = 256
 #: Tokens of a prompt that are run at once, while those who are generating wait.
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
-
-#: precision -> the first onnxruntime that runs it, where its ops are newer than those of attention: MatMulNBits with 8 bits.
-_NEWEST = {"int8": "1.23"}
 
 _CODE = {
     "model.py": "generation_model.py",
@@ -60,7 +58,7 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
         settings={
             "graph": draft.stored.place,
             "in_place": attention.shares_buffer,
-            "onnxruntime": _NEWEST.get(draft.stored.graph.precision, attention.onnxruntime),
+            "onnxruntime": first_onnxruntime(draft.stored.graph),
             "context": checkpoint.max_length,
             "max_bytes": MAX_TEXT_BYTES,
             "generation": dict(checkpoint.generation),

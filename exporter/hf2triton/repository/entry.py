@@ -13,6 +13,7 @@ from typing import Any
 
 from .. import __version__
 from ..baseline import reader_settings
+from ..graph.release import first_release
 from ..precision_plan import KEY
 from ..source import digest_of
 from .config import to_text
@@ -93,6 +94,7 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
             "opset": dict(model.opset_imports),
             "ir_version": model.ir_version,
             "release": options.release,
+            "first_release": first_release(graph).first,
         },
         "serving": {
             "device": options.device,

@@ -116,3 +116,12 @@ def served_manifest(repository: Path, name: str) -> dict[str, Any]:
 def baseline_path(repository: Path, name: str) -> Path:
     """The baseline of the version that is served."""
     return repository / name / str(served_version(repository, name)) / BASELINE
+
+
+def graph_file(repository: Path, name: str, version: int) -> Path:
+    """The graph of a front's version: its own, or that of the model behind it. Raises RepositoryError."""
+    places = [graph_in(repository / model / str(version)) for model in (name, graph_model(name))]
+    for path in places:
+        if path.is_file():
+            return path
+    raise RepositoryError(f"version {version} of {name!r} has no graph: neither {places[0]} nor {places[1]} is there")
