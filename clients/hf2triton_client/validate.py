@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -80,21 +81,40 @@ def validate(connection: Connection, name: str, baseline: Baseline) -> Validatio
 
 
 def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
-    """Alone, in batches, and in batches in reverse order; and the versions that answered."""
+    """Alone, in company of all kinds, and alone once more; and the versions that answered.
+
+    All are compared with PyTorch's answers, and the later ones with what the items got alone as well.
+    """
     outputs = list(baseline.answers)
-    forward = list(range(len(baseline)))
-    checks, versions = [], set()
-    for check, order, rows_each in (
-        ("one item a request", forward, 1),
-        ("requests of several items", forward, model.max_batch_size),
-        ("in reverse order", forward[::-1], 5),
-    ):
+    checks, versions, alone = [], set(), None
+    for check, order, rows_each in _orders(baseline, model.max_batch_size):
         inputs = {name: [values[index] for index in order] for name, values in baseline.inputs.items()}
         results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
         rows = [row for result in results for row in model.rows(result, outputs)]
         versions |= {int(row["version"]) for row in rows}
-        checks.append(Check(check, _compare(baseline, order, rows)))
+        references = [(check, baseline.answers)]
+        if alone is not None:
+            references.append((f"{check}, against the items alone", alone))
+        checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
+        alone = alone or {output: [row[output] for row in rows] for output in outputs}
     return checks, versions
+
+
+def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
+    """How items are asked for: (name, indices in order, items of a request). A request of `most` items may repeat some."""
+    count = len(baseline)
+    forward = list(range(count))
+    longest = max(forward, key=lambda index: sum(len(values[index]) for values in baseline.inputs.values()))
+    beside = [place for index in forward for place in (index, longest)]
+    filled = [index % count for index in range(-(-count // most) * most)]
+    return [
+        ("one item a request", forward, 1),
+        ("two items a request", forward, 2),
+        (f"{most} items a request, the most", filled, most),
+        ("five items a request, in reverse order", forward[::-1], 5),
+        ("each beside the longest", beside, 2),
+        ("one item a request, after all others", forward, 1),
+    ]
 
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
@@ -123,14 +143,17 @@ def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> 
     return [Prompt(model.name, text, settings, stream) for text, settings in asked]
 
 
-def _compare(baseline: Baseline, order: list[int], rows: list[Row]) -> tuple[Difference, ...]:
+def _compare(
+    baseline: Baseline, answers: Mapping[str, Sequence[np.ndarray]], order: list[int], rows: list[Row]
+) -> tuple[Difference, ...]:
+    """The rows that items in this order got, compared with answers to them."""
     return tuple(
         compare(
             output,
-            [(answers[index], row[output]) for index, row in zip(order, rows, strict=True)],
+            [(own[index], row[output]) for index, row in zip(order, rows, strict=True)],
             baseline.tolerances[output],
         )
-        for output, answers in baseline.answers.items()
+        for output, own in answers.items()
     )
 
 

@@ -91,7 +91,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
             graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
             graph = run("clean the graph", clean, graph)
-            graph = run("fit it to the release", fit, graph, release)
+            graph = run("fit it to the release", fit, graph, release, options.precision)
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((part, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more

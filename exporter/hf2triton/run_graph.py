@@ -9,7 +9,9 @@ empty. `slots`, for decoders: see `_steps`. What came of it is printed as JSON, 
 
 from __future__ import annotations
 
+import importlib
 import json
+import os
 import sys
 
 import numpy as np
@@ -55,11 +57,11 @@ def _nothing(value: onnxruntime.NodeArg) -> np.ndarray:
 def _steps(graph: str, code: str, in_place: bool, piece: int, texts: list[list[list[int]]]) -> dict[str, np.ndarray]:
     """Texts (prompt and what follows it) as the entry's own `code` serves them, side by side: prompts fill their slots in
     pieces, then each step appends a token to all. `slots/TEXT`: the logits of what follows, `[steps, vocabulary]`."""
-    sys.path.insert(0, code)
-    from generation.decoder import make_decoder, open_session
-
+    entry, version = os.path.split(code)
+    sys.path.insert(0, entry)
+    serving = importlib.import_module(f"{version}.generation.decoder")  # as Triton imports a version's folder
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
-    decoder = make_decoder(open_session(graph, "cpu", 0, 0), len(texts), longest, in_place=in_place)
+    decoder = serving.make_decoder(serving.open_session(graph, "cpu", 0, 0), len(texts), longest, in_place=in_place)
     for slot, (prompt, _) in enumerate(texts):
         for start in range(0, len(prompt) - 1, piece):
             decoder.prefill(slot, prompt[start : min(start + piece, len(prompt) - 1)], start)

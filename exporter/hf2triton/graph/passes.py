@@ -56,6 +56,24 @@ class RemoveNeedlessReshapes(InPlacePass):
         return None
 
 
+class UnfuseResiduals(InPlacePass):
+    """Writes an Add before a LayerNormalization as Sum, its twin of any number of inputs.
+
+    onnxruntime joins the former into SkipLayerNormalization when it loads the graph, and the latter not.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        modified = False
+        for node in model.graph:
+            if (node.domain, node.op_type) != ("", "LayerNormalization"):
+                continue
+            residual = node.inputs[0].producer()
+            if residual is not None and (residual.domain, residual.op_type) == ("", "Add"):
+                residual.op_type = "Sum"
+                modified = True
+        return PassResult(model, modified)
+
+
 def _known_shape(value: ir.Value) -> tuple[int | str, ...] | None:
     """A value's dimensions as numbers and names; None if one of them is neither."""
     if value.shape is None:

@@ -54,6 +54,10 @@ OPSET, IR_VERSION = 20, 10
 LOWEST_OPSET = 18
 
 
+#: The first onnxruntime whose SkipLayerNormalization adds up fp16 in fp32 on CUDA. Older ones may not join it from its parts.
+EXACT_SKIP_NORM = "1.28"
+
+
 @dataclass(frozen=True)
 class Need:
     """What a graph can contain that is newer than the oldest release: nodes of `op`, with its domain, for which `when` holds.
@@ -119,12 +123,16 @@ def opset_for(release: Release | None) -> int:
     return OPSET if release is None else min(OPSET, release.opset)
 
 
-def fit(graph: Graph, release: Release | None) -> Graph:
-    """Sets the IR version, checks the opset against the release, and notes the nodes that it knows in fp32 alone.
+def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph:
+    """Sets the IR version, checks the opset against the release, and sees to what it computes worse in a precision.
 
     Raises ExportError.
     """
     graph.model.ir_version = IR_VERSION if release is None else min(IR_VERSION, release.ir_version)
+    if precision == "fp16" and (release is None or _numbers(release.onnxruntime) < _numbers(EXACT_SKIP_NORM)):
+        from .passes import UnfuseResiduals  # whoever only asks for a release has no need of onnx_ir
+
+        UnfuseResiduals()(graph.model)
     if release is None:
         return graph
     opset = graph.model.opset_imports[""]
