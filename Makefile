@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation releases clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision releases clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -23,6 +23,9 @@ bench: $(VENV)/.installed
 
 bench-generation: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.generation $(BENCH)
+
+bench-precision: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.precision $(BENCH)
 
 releases: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.releases

@@ -43,7 +43,15 @@ CHECKPOINTS = {
 }
 PRECISIONS = ("fp32", "fp16")
 #: Those that are exported in int8 as well.
-WITH_INT8 = (("gpt2", "text-generation"),)
+WITH_INT8 = (
+    ("bert", "text-classification"),
+    ("bert", "question-answering"),
+    ("distilbert", "token-classification"),
+    ("distilbert", "fill-mask"),
+    ("vit", "image-classification"),
+    ("clip", "zero-shot-image-classification"),
+    ("gpt2", "text-generation"),
+)
 #: Those that are exported in fp16 with the runner bls as well.
 WITH_BLS = (
     ("bert", "token-classification"),

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -50,8 +51,12 @@ def calibration_of(
     if given is not None and given.suffix == ".npz":
         return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
     if given is not None and given.is_dir() == (part.modality == "image"):
-        inputs = _from_folder(given) if given.is_dir() else inputs_from(part.reader, checkpoint, _lines(given))
-        return _calibration(graph, reader, _rows(reader, inputs), f"{_count(inputs)} of {given.name}", own=True)
+        if given.is_dir():
+            files = _images(given)
+            rows = [row for path in files for row in _rows(reader, {"image": (path.read_bytes(),)}, path)]
+            return _calibration(graph, reader, rows, f"{len(files)} images of {given.name}", own=True)
+        inputs = inputs_from(part.reader, checkpoint, _lines(given))
+        return _calibration(graph, reader, _rows(reader, inputs, given), f"{_count(inputs)} of {given.name}", own=True)
     unknown = _share_unknown(checkpoint, reader) if part.modality == "text" else 0.0
     if unknown > MOST_UNKNOWN:
         warning = (
@@ -61,7 +66,7 @@ def calibration_of(
         return Calibration(tuple(_random(reader, graph)), "random tokens", (warning,))
     if graph.state:
         return Calibration(tuple(_generated(graph, reader, baseline)), f"{len(baseline)} texts that PyTorch generated")
-    rows = _rows(reader, baseline.inputs)
+    rows = [row for item in items_of(reader, baseline.inputs) for row in item.rows]
     return _calibration(graph, reader, rows, f"{_count(baseline.inputs)} that come with hf2triton")
 
 
@@ -79,11 +84,11 @@ def _count(inputs: Inputs) -> str:
     return f"{len(next(iter(inputs.values())))} {'images' if 'image' in inputs else 'texts'}"
 
 
-def _rows(reader: Reader, inputs: Inputs) -> list[Any]:
+def _rows(reader: Reader, inputs: Inputs, path: Path) -> list[Any]:
     try:
         return [row for item in items_of(reader, inputs) for row in item.rows]
     except ParityError as error:
-        raise UsageError(f"the calibration inputs cannot be used: {error}") from error
+        raise UsageError(f"{path} cannot be calibrated with: {error.__cause__}") from error
 
 
 def _generated(graph: Graph, reader: Reader, baseline: Baseline) -> Iterator[Feeds]:
@@ -115,11 +120,11 @@ def _lines(path: Path) -> tuple[str, ...]:
     return lines
 
 
-def _from_folder(folder: Path) -> Inputs:
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES)
+def _images(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.is_file())
     if not files:
         raise UsageError(f"the calibration folder {folder} holds no images ({', '.join(IMAGES)})")
-    return {"image": tuple(path.read_bytes() for path in files)}
+    return files
 
 
 def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
@@ -127,19 +132,21 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
         raise UsageError(f"the calibration file {path} cannot be read: {error}") from error
-    wanted = {value.name: value for value in graph.inputs}
+    wanted, sizes = {value.name: value for value in graph.inputs}, {}
     if set(arrays) != set(wanted):
         raise UsageError(f"{path} holds {', '.join(sorted(arrays))}; the graph takes {', '.join(sorted(wanted))}")
     for name, array in arrays.items():
         dims = wanted[name].dims
+        # a dimension with a name has the same size in all of them
         fits = array.ndim == len(dims) and all(
-            isinstance(dim, str) or dim == size for dim, size in zip(dims, array.shape, strict=True)
+            size == (sizes.setdefault(dim, size) if isinstance(dim, str) else dim)
+            for dim, size in zip(dims, array.shape, strict=True)
         )
         if not fits:
             raise UsageError(f"{name} in {path} has the shape {list(array.shape)}; the graph takes {list(dims)}")
-    rows = min(min(map(len, arrays.values())), MOST_ROWS)
+    rows = min(sizes["batch"], MOST_ROWS)
     if not rows:
         raise UsageError(f"{path} holds no rows")
     for start in range(0, rows, 1 if graph.state else ROWS):
@@ -149,8 +156,9 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
 
 def _share_unknown(checkpoint: Checkpoint, reader: Reader) -> float:
     """How much of the shipped texts the tokenizer does not know."""
-    tokens = [token for row in reader.encoder.encode(texts()) for token in row.tokens]
-    return tokens.count(checkpoint.tokenizer.unk_token) / len(tokens)
+    ids = [id for row in reader.encoder.encode(texts()) for id in row.ids]
+    unknown = checkpoint.tokenizer.unk_token
+    return ids.count(reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
 
 
 def _random(reader: Reader, graph: Graph) -> Iterator[Feeds]:

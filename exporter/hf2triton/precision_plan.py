@@ -79,6 +79,8 @@ def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
         raise ValueError(f"it has format {fields['format']}; this version reads format {FORMAT}")
     known = {name: fields[name] for name in ("precision", "nodes", "origin", "calibration")}
     islands = tuple(Island(**island) for island in fields["islands"])
+    if not all(isinstance(value, str) for island in islands for value in (island.node, island.reason)):
+        raise TypeError("an island's node and reason are texts")
     return PrecisionPlan(**known, islands=islands, warnings=tuple(fields["warnings"]))
 
 
@@ -88,4 +90,5 @@ def _plan_in(content: Any) -> list[Mapping[str, Any]]:
         return []
     if "islands" in content:
         return [content]
-    return [content[KEY]] if KEY in content else list(content.get(f"{KEY}s", {}).values())
+    several = content.get(f"{KEY}s")
+    return [content[KEY]] if KEY in content else list(several.values()) if isinstance(several, Mapping) else []

@@ -9,7 +9,7 @@ from pathlib import Path
 from .artifacts import ExportOptions, Graph, ParityCheck, StoredGraph
 from .calibration_inputs import Calibration
 from .graph.calibration import NodeRange, measure_ranges
-from .graph.files import store
+from .graph.files import store, unload
 from .graph.planning import check_plan, convertible, input_crest, islands_of, plan_fp16, reasons_by_design
 from .graph.precision import quantizable
 from .graph.search import smallest_set
@@ -24,7 +24,9 @@ FOUND = "found by search: without it parity fails"
 def prepare(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Graph:
     """The fp32 graph as the precision wants it; it computes the same. `folder`: where `unload` put its weights."""
     # a decoder's int8 has a scale for each few values, which large channels do not disturb
-    return smooth(graph, calibration.feeds, folder) if options.precision == "int8" and not graph.state else graph
+    if options.precision != "int8" or graph.state:
+        return graph
+    return unload(smooth(graph, calibration.feeds, folder), folder, "even.data")
 
 
 def calibrate(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Ranges:
@@ -42,7 +44,9 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
     if options.precision == "fp16":
         return plan_fp16(graph, ranges, **about)
     if options.precision == "int8":
-        return PrecisionPlan("int8", islands_of(graph, reasons_by_design(graph)), len(quantizable(graph)), **about)
+        return PrecisionPlan(
+            "int8", islands_of(graph, reasons_by_design(graph), "int8"), len(quantizable(graph)), **about
+        )
     return PrecisionPlan("fp32", nodes=len(convertible(graph)))
 
 
@@ -67,7 +71,7 @@ def search_plan(
 
     def with_islands(names: Iterable[str]) -> PrecisionPlan:
         reasons = by_design | dict.fromkeys(names, FOUND)
-        return replace(plan, islands=islands_of(graph, reasons), origin="searched")
+        return replace(plan, islands=islands_of(graph, reasons, plan.precision), origin="searched")
 
     def passes(names: list[str]) -> bool:
         return all(check.difference.passed for check in checks_of(store(graph, with_islands(names), folder)))

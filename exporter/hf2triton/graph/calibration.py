@@ -8,9 +8,10 @@ memory than any other run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -26,6 +27,8 @@ _HEADS = {
     "MultiHeadAttention": ("num_heads", "num_heads"),
     "GroupQueryAttention": ("num_heads", "kv_num_heads"),
 }
+#: The most bytes of weights whose readers are computed in fp16 in one run.
+SEGMENT = 1 << 29
 #: What is taken of each node -> how that of two calls is joined.
 _TAPS: Mapping[str, Callable[..., np.ndarray]] = {
     "peak": np.maximum,
@@ -53,8 +56,31 @@ class NodeRange:
 
 def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict[str, NodeRange]:
     """The range of each node of an fp32 graph that gives floats, by its name. `folder`: where `unload` put its weights."""
-    probe = _Probe(graph.model.clone())
-    session = open_probe(probe.model, folder)
+    batches, ranges = list(batches), {}
+    for nodes in _segments(graph):
+        probe = _Probe(graph.model.clone(), nodes)
+        ranges |= _ranges_of(probe.nodes, open_probe(probe.model, folder), batches)
+    return ranges
+
+
+def _segments(graph: Graph) -> list[set[str]]:
+    """The nodes that give floats, in groups that read at most SEGMENT bytes of weights: onnxruntime rounds all weights of a
+    call before it computes anything."""
+    segments: list[set[str]] = [set()]
+    size = 0
+    for node in graph.model.graph:
+        if not any(value.dtype == FLOAT for value in node.outputs):
+            continue
+        own = sum(value.const_value.nbytes for value in node.inputs if value is not None and value.is_initializer())
+        if size + own > SEGMENT and segments[-1]:
+            segments.append(set())
+            size = 0
+        segments[-1].add(node.name)
+        size += own
+    return segments
+
+
+def _ranges_of(nodes: Sequence[str], session: Any, batches: Sequence[Feeds]) -> dict[str, NodeRange]:
     totals = None
     for feeds in batches:
         numbers = np.array(session.run(None, dict(feeds)), np.float64).reshape(-1, len(_TAPS)).T
@@ -64,7 +90,7 @@ def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict
             else [join(*pair) for join, *pair in zip(_TAPS.values(), totals, numbers, strict=True)]
         )
     columns = np.array(totals).T.tolist()
-    return {name: _range(*numbers) for name, numbers in zip(probe.nodes, columns, strict=True)}
+    return {name: _range(*numbers) for name, numbers in zip(nodes, columns, strict=True)}
 
 
 def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
@@ -87,9 +113,9 @@ def _range(peak: float, scores: float, square: float, error: float, count: float
 
 
 class _Probe:
-    """A model whose outputs are what `_TAPS` takes of each of `nodes`, in this order."""
+    """A model whose outputs are what `_TAPS` takes of each of some nodes, `nodes`, in the order of the graph."""
 
-    def __init__(self, model: ir.Model) -> None:
+    def __init__(self, model: ir.Model, nodes: set[str]) -> None:
         self.model = model
         self.nodes: list[str] = []
         self._graph = model.graph
@@ -99,7 +125,7 @@ class _Probe:
         self._none = self._constant(np.float32(0))
         self._graph.outputs.clear()
         for node in list(self._graph):
-            if any(value.dtype == FLOAT for value in node.outputs):
+            if node.name in nodes:
                 self._tap(node)
 
     def _tap(self, node: ir.Node) -> None:

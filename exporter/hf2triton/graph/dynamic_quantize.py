@@ -37,13 +37,14 @@ def quantize_products(graph: Graph) -> Graph:
                 full,
                 quantized,
                 op_types_to_quantize=list(OPS),
-                nodes_to_exclude=sorted(graph.full_precision),
+                # it makes MatMuls of Gemms first, under this name
+                nodes_to_exclude=sorted(name + more for name in graph.full_precision for more in ("", "_MatMul")),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
                 use_external_data_format=True,
             )
         model = ir.external_data.load_to_model(ir.load(quantized))
-    model.ir_version = graph.model.ir_version
+    model.ir_version, model.producer_name, model.producer_version = graph.model.ir_version, "hf2triton", None
     return replace(graph, model=model, precision="int8")
 
 

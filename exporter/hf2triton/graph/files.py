@@ -13,7 +13,7 @@ from ..artifacts import Graph, StoredGraph
 from ..errors import ExportError
 from ..precision_plan import PrecisionPlan
 from ..repository.layout import GRAPH
-from .precision import rounded_twin, weight_bytes, with_precision
+from .precision import rounded_twin, values_of, weight_bytes, with_precision
 
 #: What one protobuf message can hold.
 LIMIT = (1 << 31) - 1
@@ -28,13 +28,13 @@ _LAYOUT = {"alignment": 4096, "size_threshold_bytes": 1024}
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
-def unload(graph: Graph, folder: Path) -> Graph:
-    """Moves a graph's weights into a file, from where they are read when they are needed, and out of memory.
+def unload(graph: Graph, folder: Path, name: str = WEIGHTS) -> Graph:
+    """Moves a graph's weights into a new file, from where they are read when they are needed, and out of memory.
 
     The file must stay as long as the graph is used.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ir.external_data.unload_from_model(graph.model, folder, WEIGHTS, **_LAYOUT)
+    ir.external_data.unload_from_model(graph.model, folder, name, **_LAYOUT)
     for value in graph.model.graph.initializers.values():
         if not isinstance(value.const_value, ir.ExternalTensor):  # small ones, whose memory is still PyTorch's
             value.const_value = ir.Tensor(value.const_value.numpy().copy(), name=value.name)
@@ -78,6 +78,9 @@ def store(graph: Graph, plan: PrecisionPlan, folder: Path, largest_file: int = L
 def save_beside(model: ir.Model, path: Path) -> None:
     """Writes a model with its weights in a file beside it."""
     ir.save(model, path, external_data=WEIGHTS, **_LAYOUT)
+    for value in model.graph.initializers.values():
+        if isinstance(value.const_value, ir.ExternalTensor):
+            value.const_value.release()
 
 
 def save_graph(model: ir.Model, path: Path) -> None:
@@ -96,7 +99,7 @@ def save_graph(model: ir.Model, path: Path) -> None:
         file.write(ir.serde.serialize_model(skeleton).SerializeToString(deterministic=True))
         for value in weights:
             tensor = value.const_value
-            data = tensor.tobytes()
+            data = values_of(tensor).tobytes()
             about = onnx.TensorProto(name=value.name, data_type=tensor.dtype.value, dims=tensor.shape.numpy())
             prefix = about.SerializeToString(deterministic=True) + _length_prefix(_RAW_DATA, len(data))
             in_graph = _length_prefix(_INITIALIZER, len(prefix) + len(data))

@@ -5,7 +5,7 @@ A value that fp16 cannot hold makes islands of the node that gives it and of tho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..artifacts import Graph
 from ..errors import UsageError
 from ..precision_plan import Island, PrecisionPlan
 from .calibration import NodeRange
-from .precision import FLOAT
+from .precision import FLOAT, values_of
 
 #: The largest number of fp16, and its smallest normal one, below which digits go missing
 #: (https://en.wikipedia.org/wiki/Half-precision_floating-point_format).
@@ -41,16 +41,22 @@ def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange], **about: object) ->
                 reasons.setdefault(node.name, f"reads {producer.name}, which {unfit[producer.name]}")
             elif value is not None and value.is_initializer() and value.dtype == FLOAT and value.const_value.size:
                 # small weights are left to what they do to the node: most biases can be 0 as well
-                largest = float(np.abs(value.const_value.numpy()).max())
+                largest = float(np.abs(values_of(value.const_value)).max())
                 if largest > LARGEST:
                     reasons.setdefault(node.name, f"has weights that overflow: up to {largest:.3g}")
-    for name, found in ranges.items():
-        if found.error > LOST:
+        found = ranges.get(node.name)
+        if found is None:
+            continue
+        if found.error > LOST and node.name not in reasons:
             off = f"is off by {found.error:.0%}" if np.isfinite(found.error) else "gives NaN or infinity"
-            reasons.setdefault(name, f"loses its answer: alone in fp16 it {off}")
+            reasons[node.name] = f"loses its answer: alone in fp16 it {off}"
+            # it is the digits of what it reads that go missing
+            for producer in (value.producer() for value in node.inputs if value is not None and value.dtype == FLOAT):
+                if producer is not None and np.isfinite(found.error):
+                    reasons.setdefault(producer.name, f"is read by {node.name}, which needs all digits")
         if found.scores > LARGEST:
-            reasons.setdefault(name, f"has scores that may reach {found.scores:.3g}; fp16 ends at {LARGEST:.0f}")
-    return PrecisionPlan("fp16", islands_of(graph, reasons), len(convertible(graph)), **about)
+            reasons.setdefault(node.name, f"has scores that may reach {found.scores:.3g}; fp16 ends at {LARGEST:.0f}")
+    return PrecisionPlan("fp16", islands_of(graph, reasons, "fp16"), len(convertible(graph)), **about)
 
 
 def reasons_by_design(graph: Graph) -> dict[str, str]:
@@ -58,10 +64,10 @@ def reasons_by_design(graph: Graph) -> dict[str, str]:
     return dict.fromkeys(graph.full_precision, BY_DESIGN)
 
 
-def islands_of(graph: Graph, reasons: Mapping[str, str]) -> tuple[Island, ...]:
+def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Island, ...]:
     """Islands in the order of the graph; names of nodes that compute no floats are passed over."""
     return tuple(
-        Island(node.name, node.op_type, reasons[node.name], _extra_bytes(node))
+        Island(node.name, node.op_type, reasons[node.name], _EXTRA_BYTES[precision](node))
         for node in convertible(graph)
         if node.name in reasons
     )
@@ -93,7 +99,7 @@ def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
             " for another checkpoint, task or attention"
         )
     reasons = reasons_by_design(graph) | {island.node: island.reason for island in plan.islands}
-    return replace(plan, islands=islands_of(graph, reasons))
+    return replace(plan, islands=islands_of(graph, reasons, plan.precision), nodes=len(known))
 
 
 def _unfit(graph: Graph, ranges: Mapping[str, NodeRange]) -> dict[str, str]:
@@ -102,17 +108,21 @@ def _unfit(graph: Graph, ranges: Mapping[str, NodeRange]) -> dict[str, str]:
     for node in graph.model.graph:
         peak = ranges[node.name].peak if node.name in ranges else 0.0
         if not peak <= LARGEST / HEADROOM:
-            reasons[node.name] = f"overflows: it reaches {peak:.3g}, and fp16 ends at {LARGEST:.0f}"
+            what = "overflows" if not peak <= LARGEST else "may overflow"
+            reasons[node.name] = f"{what}: it reaches {peak:.3g}, and fp16 ends at {LARGEST:.0f}"
         elif SMALLEST_NORMAL > peak > 0:
             below = f"stays below {peak:.2g}, and fp16 has all its digits from {SMALLEST_NORMAL:.2g} on"
             reasons[node.name] = f"vanishes: it {below}"
     return reasons
 
 
-def _extra_bytes(node: ir.Node) -> int:
-    """What the weights of a node take more in fp32 than in fp16."""
-    return sum(
-        value.const_value.nbytes // 2
-        for value in node.inputs
-        if value is not None and value.is_initializer() and value.dtype == FLOAT
-    )
+def _weights(node: ir.Node) -> list[ir.Value]:
+    return [value for value in node.inputs if value is not None and value.is_initializer() and value.dtype == FLOAT]
+
+
+#: precision -> what the weights of a node take more in fp32: all of them, or of int8 the matrix alone, scales not counted.
+_EXTRA_BYTES: Mapping[str, Callable[[ir.Node], int]] = {
+    "fp32": lambda node: 0,
+    "fp16": lambda node: sum(value.const_value.nbytes // 2 for value in _weights(node)),
+    "int8": lambda node: sum(value.const_value.nbytes * 3 // 4 for value in _weights(node) if value is node.inputs[1]),
+}

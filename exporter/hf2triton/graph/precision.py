@@ -205,4 +205,13 @@ def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = No
 def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:
     """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
     with np.errstate(over="ignore"):
-        return ir.Tensor(tensor.numpy().astype(dtype.numpy()), name=name or tensor.name)
+        return ir.Tensor(values_of(tensor).astype(dtype.numpy()), name=name or tensor.name)
+
+
+def values_of(tensor: ir.TensorProtocol) -> np.ndarray:
+    """A tensor's values. Of one in a file they are a copy, so that the file is no longer mapped: that counts as memory."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor.numpy()
+    array = tensor.numpy().copy()
+    tensor.release()
+    return array

@@ -1,0 +1,33 @@
+"""Every family in every precision answers the same alone, in a batch, elsewhere in it, with more padding, and after others."""
+
+from __future__ import annotations
+
+import pytest
+
+from hf2triton.repository.layout import baseline_path, entries
+from hf2triton_client import connect
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.validate import validate
+
+from ..conftest import CHECKPOINTS, PRECISIONS, WITH_BLS, WITH_INT8, entry_name
+
+NAMES = [
+    *(entry_name(*pair, precision) for pair in CHECKPOINTS for precision in PRECISIONS),
+    *(entry_name(*pair, "int8") for pair in WITH_INT8),
+    *(entry_name(*pair, "fp16", "bls") for pair in WITH_BLS),
+]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_answer_does_not_depend_on_its_company(server, repository, name):
+    """All checks of `validate` pass: batches of 1, 2, 5 and the most, in reverse, beside the longest, and once more."""
+    fronts = [front for front in entries(repository) if front in (name, f"{name}_text", f"{name}_image")]
+    assert fronts
+    with connect(server.url) as connection:
+        for front in fronts:
+            result = validate(connection, front, Baseline.load(baseline_path(repository, front)))
+            assert len(result.checks) in (3, 11)
+            failed = [
+                (check.name, one.breaches) for check in result.checks for one in check.differences if one.breaches
+            ]
+            assert not failed, front
