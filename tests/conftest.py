@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -81,18 +83,22 @@ def export_asset(repository: Path, family: str, task: str, precision: str, **opt
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository with every task of every family in both precisions, and some entries with the runner bls."""
+    """A repository with every task of every family in both precisions, and some entries in int8 and with the runner bls."""
     folder = tmp_path_factory.mktemp("session") / "model_repository"
+    jobs = [(*pair, precision, "inprocess") for pair in CHECKPOINTS for precision in PRECISIONS]
+    jobs += [(*pair, "int8", "inprocess") for pair in WITH_INT8]
+    jobs += [(*pair, "fp16", "bls") for pair in WITH_BLS]
+    # an export mostly traces, which uses one core; publishers wait for each other
+    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+        for done in [pool.submit(_export, folder, *job) for job in jobs]:
+            done.result()
+    return folder
+
+
+def _export(folder: Path, family: str, task: str, precision: str, runner: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for family, task in CHECKPOINTS:
-            for precision in PRECISIONS:
-                export_asset(folder, family, task, precision)
-        for family, task in WITH_INT8:
-            export_asset(folder, family, task, "int8")
-        for family, task in WITH_BLS:
-            export_asset(folder, family, task, "fp16", runner="bls")
-    return folder
+        export_asset(folder, family, task, precision, runner=runner)
 
 
 @pytest.fixture(scope="session")
