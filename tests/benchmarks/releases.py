@@ -27,9 +27,9 @@ from ..support import ASSETS
 ENCODERS = ("bert-sentiment", "bert-qa", "distilbert-mlm", "vit-fashion", "clip-fashion")
 #: column -> its checkpoints, attention and precisions
 COLUMNS = {
-    "fused": (ENCODERS[:-1], "fused", ("fp32", "fp16")),
+    "fused": (ENCODERS[:-1], "fused", ("fp32", "fp16", "int8")),
     "fused-any-mask": (ENCODERS[:-1], "fused-any-mask", ("fp32", "fp16")),
-    "CLIP, fused": (ENCODERS[-1:], "fused", ("fp32", "fp16")),
+    "CLIP, fused": (ENCODERS[-1:], "fused", ("fp32", "fp16", "int8")),
     "standard": (ENCODERS, "standard", ("fp32", "fp16")),
     "GPT-2, fused": (("gpt2-verses",), "fused", ("fp32", "fp16", "int8")),
     "GPT-2, standard": (("gpt2-verses",), "standard", ("fp32", "fp16", "int8")),

@@ -7,7 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from google.protobuf import text_format
 from safetensors.numpy import load_file, save_file
+from transformers import AutoTokenizer, CLIPModel
+from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.artifacts import ExportOptions
 from hf2triton.baseline import reader_of, record_baseline
@@ -18,14 +22,19 @@ from hf2triton.graph.export import export_graph
 from hf2triton.graph.files import store
 from hf2triton.graph.passes import clean
 from hf2triton.graph.release import OPSET, fit
+from hf2triton.image_processor import reference_pixels
+from hf2triton.in_process import open_version
 from hf2triton.parity import ParityInputs, checks_of
 from hf2triton.pipeline import export
 from hf2triton.precision_plan import PrecisionPlan
+from hf2triton.samples import images
 from hf2triton.source import find_source
+from hf2triton_client.served_model import PARAMETER
 
 from ..support import ASSETS
 
 TWIN = "rounded to fp16: "
+WORDS = ["a coat", "a bag", "a sneaker"]
 
 
 def scaled(factor, *names):
@@ -178,3 +187,31 @@ def test_squares_of_embeddings(tmp_path, index):
     assert failed(graph) == []
     broken = failed(replace(graph, full_precision=frozenset()))
     assert any("values are 0 where PyTorch's are not" in one for check in broken for one in check.difference.breaches)
+
+
+def test_a_logit_scale_beyond_fp16(tmp_path):
+    """CLIP's logit scale is no part of the graphs: one of 162,755 travels beside them, and logits are what PyTorch gives."""
+
+    def edit(weights):
+        weights["logit_scale"] = np.array(12, np.float32)
+
+    source = checkpoint_of("clip-fashion", edit, tmp_path)
+    entry = export(ExportOptions(str(source), "m", repository=tmp_path / "repository")).entry
+    answered = {}
+    for path, name, asked in (("m_text", "text", WORDS), ("m_image", "image", images()[:3])):
+        ask = open_version(tmp_path / "repository" / path / "1")
+        answered[name] = np.concatenate([ask({name: one})[0][0] for one in asked])
+    config = text_format.Parse((entry.paths[0] / "config.pbtxt").read_text(), pb.ModelConfig())
+    scale = json.loads(config.parameters[PARAMETER].string_value)["logit_scale"]
+    assert scale == pytest.approx(np.exp(12))
+    model, tokenizer = (
+        CLIPModel.from_pretrained(source, dtype=torch.float32).eval(),
+        AutoTokenizer.from_pretrained(source),
+    )
+    pixels = torch.from_numpy(np.stack(reference_pixels(source, images()[:3])))
+    with torch.inference_mode():
+        expected = model(
+            **tokenizer(WORDS, padding=True, return_tensors="pt"), pixel_values=pixels
+        ).logits_per_image.numpy()
+    assert np.abs(expected).max() > 65504 / 4
+    np.testing.assert_allclose(scale * answered["image"] @ answered["text"].T, expected, rtol=0, atol=2e-3 * scale)
