@@ -118,20 +118,23 @@ def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
 
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
-    """Greedy texts: alone, all at the same time, and those as streams; and the versions that answered."""
-    expected = baseline.greedy()
+    """Greedy texts: alone, in company of all kinds, and alone once more; and the versions that answered."""
+    expected, most = baseline.greedy(), len(baseline)
     checks, versions = [], set()
-    for check, stream, in_flight in (
-        ("one text at a time", False, 1),
-        ("all texts at once", False, len(baseline)),
-        ("all texts at once, as streams", True, len(baseline)),
+    for check, in_flight, stream, reverse in (
+        ("one text at a time", 1, False, False),
+        ("two texts at a time", 2, False, False),
+        ("all texts at once", most, False, False),
+        ("all texts at once, as streams, in reverse order", most, True, True),
+        ("one text at a time, after all others", 1, False, False),
     ):
-        prompts = prompts_of(model, baseline, stream)
+        order = -1 if reverse else 1
         with ThreadPoolExecutor(in_flight) as pool:
+            prompts = prompts_of(model, baseline, stream)[::order]
             answers = list(pool.map(lambda prompt: list(Exchange.open(connection, prompt)), prompts))
         served = [np.concatenate([answer.token_ids[0] for answer in own]) for own in answers]
         versions |= {own[-1].metadata[0].model_version for own in answers}
-        pairs = zip(expected, served, strict=True)
+        pairs = zip(expected[::order], served, strict=True)
         difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])
         checks.append(Check(check, (difference,)))
     return checks, versions

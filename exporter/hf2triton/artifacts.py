@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +166,25 @@ class Graph:
 
 
 @dataclass(frozen=True)
+class NodeRange:
+    """What a node of an fp32 graph gave over all calibration inputs, padding included.
+
+    `peak`: the largest magnitude. `rms`: the root of the mean square. `error`: how far the node, alone in fp16, was from
+    fp32, as a share of that; infinite where it gave NaN or infinity. `scores`: of attention, what its scores cannot exceed
+    by the lengths of queries and keys; 0 for other nodes.
+    """
+
+    peak: float
+    rms: float
+    error: float
+    scores: float = 0.0
+
+    def to_json(self) -> dict[str, float | None]:
+        """JSON has no infinity: it becomes null."""
+        return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
 class StoredGraph:
     """A graph on disk, in the precision of its `plan`. `graph` is its description, without weights. `files`: its place in a
     version's folder -> the file, of the graph first, then of weights beside it. `twin` lies beside an fp16 graph and computes
@@ -239,14 +259,15 @@ class Entry:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. `parity` and `plans`: of each front, by its name. `entry` is None after a dry run; `seconds`:
-    each stage's time."""
+    """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each front, by its
+    name. `entry` is None after a dry run; `seconds`: each stage's time."""
 
     options: ExportOptions
     task: str
     family: str
     parity: Mapping[str, ParityReport]
     plans: Mapping[str, PrecisionPlan]
+    ranges: Mapping[str, Mapping[str, NodeRange]]
     entry: Entry | None
     seconds: Mapping[str, float] = field(default_factory=dict)
 
@@ -259,5 +280,8 @@ class ExportReport:
             "seconds": dict(self.seconds),
             "parity": {name: report.to_json() for name, report in self.parity.items()},
             "precision_plans": {name: plan.to_json() for name, plan in self.plans.items()},
+            "ranges": {
+                name: {node: found.to_json() for node, found in own.items()} for name, own in self.ranges.items()
+            },
             "manifests": {name: dict(manifest) for name, manifest in entry.manifests.items()} if entry else {},
         }

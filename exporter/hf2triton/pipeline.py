@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from .artifacts import Checkpoint, Graph, ParityReport, StoredGraph
     from .graph.release import Release
     from .precision_plan import PrecisionPlan
+    from .precision_search import Ranges
     from .repository.draft import Draft
     from .tasks import Part
 
@@ -95,12 +96,18 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((part, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
-        drafts = [_prove(stages, options, release, checkpoint, *one) for one in asked]
+        proved = [_prove(stages, options, release, checkpoint, *one) for one in asked]
+        drafts = [draft for draft, _ in proved]
         entry = None if options.dry_run else stages.run("publish", publish, drafts)
-    parity_of = {draft.name: draft.parity for draft in drafts}
-    plan_of = {draft.name: draft.stored.plan for draft in drafts}
     return ExportReport(
-        options, checkpoint.task.name, checkpoint.family.name, parity_of, plan_of, entry, stages.seconds
+        options,
+        checkpoint.task.name,
+        checkpoint.family.name,
+        parity={draft.name: draft.parity for draft in drafts},
+        plans={draft.name: draft.stored.plan for draft in drafts},
+        ranges={draft.name: ranges for draft, ranges in proved},
+        entry=entry,
+        seconds=stages.seconds,
     )
 
 
@@ -113,8 +120,11 @@ def _prove(
     baseline: Baseline,
     graph: Graph,
     folder: Path,
-) -> Draft:
-    """One front: its graph in the precision asked for, proved to give PyTorch's answers. Raises ParityError."""
+) -> tuple[Draft, Ranges]:
+    """One front: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges.
+
+    Raises ParityError.
+    """
     from .baseline import reader_of
     from .calibration_inputs import calibration_of
     from .graph.files import store
@@ -149,7 +159,7 @@ def _prove(
     if kind.measure_call_price is not None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
         price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
-    return Draft(options, checkpoint, part, stored, parity, baseline, price)
+    return Draft(options, checkpoint, part, stored, parity, baseline, price), ranges
 
 
 class Stages:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from .artifacts import ExportOptions, Graph, ParityCheck, StoredGraph
+from .artifacts import ExportOptions, Graph, NodeRange, ParityCheck, StoredGraph
 from .calibration_inputs import Calibration
-from .graph.calibration import NodeRange, measure_ranges
+from .graph.calibration import measure_ranges
 from .graph.files import store, unload
 from .graph.planning import check_plan, convertible, input_crest, islands_of, plan_fp16, reasons_by_design
 from .graph.precision import quantizable

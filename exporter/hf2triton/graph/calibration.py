@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ import numpy as np
 import onnx_ir as ir
 import onnxruntime
 
-from ..artifacts import Graph
+from ..artifacts import Graph, NodeRange
 from .precision import FLOAT, FLOAT16
 
 #: The inputs of one call of a graph.
@@ -37,21 +36,6 @@ _TAPS: Mapping[str, Callable[..., np.ndarray]] = {
     "error": np.add,
     "count": np.add,
 }
-
-
-@dataclass(frozen=True)
-class NodeRange:
-    """What a node gave over all calibration inputs, padding included.
-
-    `peak`: the largest magnitude. `rms`: the root of the mean square. `error`: how far the node, alone in fp16, was from
-    fp32, as a share of that; infinite where it gave NaN or infinity. `scores`: of attention, what its scores cannot exceed
-    by the lengths of queries and keys; 0 for other nodes.
-    """
-
-    peak: float
-    rms: float
-    error: float
-    scores: float = 0.0
 
 
 def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict[str, NodeRange]:

@@ -11,10 +11,9 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from ..artifacts import Graph
+from ..artifacts import Graph, NodeRange
 from ..errors import UsageError
 from ..precision_plan import Island, PrecisionPlan
-from .calibration import NodeRange
 from .precision import FLOAT, values_of
 
 #: The largest number of fp16, and its smallest normal one, below which digits go missing

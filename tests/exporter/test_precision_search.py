@@ -1,0 +1,68 @@
+"""Layers that hurt int8 are left out: the fewest that let parity pass, on a trained model with a tolerance that all fail."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from hf2triton.artifacts import ExportOptions
+from hf2triton.baseline import reader_of, record_baseline
+from hf2triton.calibration_inputs import calibration_of
+from hf2triton.checkpoint import load_checkpoint
+from hf2triton.graph.export import export_graph
+from hf2triton.graph.files import store, unload
+from hf2triton.graph.passes import clean
+from hf2triton.graph.release import OPSET, fit
+from hf2triton.parity import ParityInputs, checks_of
+from hf2triton.precision_plan import PrecisionPlan
+from hf2triton.precision_search import FOUND, calibrate, plan_precision, prepare, search_plan
+from hf2triton.source import find_source
+from hf2triton_client.compare import Tolerance
+
+from ..conftest import asset
+
+#: Between what int8 gives with all layers (0.2) and with none (1e-5).
+STRICT = Tolerance(max_abs=0.12, mean_abs=0.05, cosine=0.99, argmax=0.9)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """The plan that was found, and whether a plan passes."""
+    folder = tmp_path_factory.mktemp("search")
+    source = asset("bert", "token-classification")
+    checkpoint = load_checkpoint(find_source(str(source)), None)
+    [part] = checkpoint.task.parts
+    baseline = record_baseline(checkpoint, part, "int8")
+    baseline = replace(baseline, tolerances={"logits": STRICT})
+    graph = unload(fit(clean(export_graph(checkpoint, part, "fused", OPSET)), None), folder)
+    options = ExportOptions(str(source), "m", precision="int8")
+    calibration = calibration_of(checkpoint, part, graph, baseline, None)
+    graph = prepare(graph, options, calibration, folder)
+    ranges = calibrate(graph, options, calibration, folder)
+    asked = ParityInputs(baseline, reader_of(checkpoint, part), calibration)
+
+    def passes(plan: PrecisionPlan) -> bool:
+        return all(check.difference.passed for check in checks_of(store(graph, plan, folder), asked))
+
+    plan = plan_precision(graph, options, calibration, ranges)
+    return plan, search_plan(graph, plan, ranges, lambda stored: checks_of(stored, asked), folder), passes
+
+
+def test_few_layers_are_left_out(searched):
+    """Parity fails with all layers in int8 and passes with those that were found in fp32, which are not most."""
+    plan, found, passes = searched
+    assert not passes(plan)
+    assert passes(found)
+    assert found.origin == "searched"
+    assert 0 < len(found.islands) < found.nodes / 2
+    assert {island.reason for island in found.islands} == {FOUND}
+    assert all(island.extra_bytes > 0 for island in found.islands)
+
+
+def test_none_of_them_can_be_spared(searched):
+    """Whichever of them becomes int8 as well, parity fails."""
+    _, found, passes = searched
+    for island in found.islands:
+        islands = tuple(other for other in found.islands if other != island)
+        assert not passes(replace(found, islands=islands)), island.node
