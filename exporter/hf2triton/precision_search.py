@@ -10,8 +10,7 @@ from .artifacts import ExportOptions, Graph, NodeRange, ParityCheck, StoredGraph
 from .calibration_inputs import Calibration
 from .graph.calibration import measure_ranges
 from .graph.files import store, unload
-from .graph.planning import check_plan, convertible, input_crest, islands_of, plan_fp16, reasons_by_design
-from .graph.precision import quantizable
+from .graph.planning import CHANGED, check_plan, input_crest, islands_of, plan_fp16, reasons_by_design
 from .graph.search import smallest_set
 from .graph.smooth import smooth
 from .precision_plan import PrecisionPlan, read_plan
@@ -40,14 +39,13 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
     """The plan that the user gave, or the one that follows from the ranges. Raises UsageError for a plan that does not fit."""
     if options.precision_plan is not None:
         return check_plan(graph, read_plan(options.precision_plan, options.precision))
+    precision, nodes = options.precision, len(CHANGED[options.precision](graph))
+    if precision == "fp32":
+        return PrecisionPlan(precision, nodes=nodes)
     about = {"calibration": calibration.about, "warnings": calibration.warnings}
-    if options.precision == "fp16":
+    if precision == "fp16":
         return plan_fp16(graph, ranges, **about)
-    if options.precision == "int8":
-        return PrecisionPlan(
-            "int8", islands_of(graph, reasons_by_design(graph), "int8"), len(quantizable(graph)), **about
-        )
-    return PrecisionPlan("fp32", nodes=len(convertible(graph)))
+    return PrecisionPlan(precision, islands_of(graph, reasons_by_design(graph), precision), nodes, **about)
 
 
 def can_search(plan: PrecisionPlan) -> bool:
@@ -83,6 +81,6 @@ def search_plan(
 def _suspects(graph: Graph, precision: str, ranges: Ranges) -> list[str]:
     """The nodes that may be kept, those that suffer most first."""
     if precision == "int8":
-        return [node.name for node in sorted(quantizable(graph), key=lambda node: -input_crest(node, ranges))]
-    names = [node.name for node in convertible(graph)]
+        return [node.name for node in sorted(CHANGED[precision](graph), key=lambda node: -input_crest(node, ranges))]
+    names = [node.name for node in CHANGED[precision](graph)]
     return sorted(names, key=lambda name: -ranges[name].error if name in ranges else 0.0)

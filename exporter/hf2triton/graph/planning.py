@@ -14,7 +14,7 @@ import onnx_ir as ir
 from ..artifacts import Graph, NodeRange
 from ..errors import UsageError
 from ..precision_plan import Island, PrecisionPlan
-from .precision import FLOAT, values_of
+from .precision import FLOAT, quantizable, values_of
 
 #: The largest number of fp16, and its smallest normal one, below which digits go missing
 #: (https://en.wikipedia.org/wiki/Half-precision_floating-point_format).
@@ -64,10 +64,10 @@ def reasons_by_design(graph: Graph) -> dict[str, str]:
 
 
 def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Island, ...]:
-    """Islands in the order of the graph; names of nodes that compute no floats are passed over."""
+    """Islands in the order of the graph; names of nodes that the precision does not change are passed over."""
     return tuple(
         Island(node.name, node.op_type, reasons[node.name], _EXTRA_BYTES[precision](node))
-        for node in convertible(graph)
+        for node in CHANGED[precision](graph)
         if node.name in reasons
     )
 
@@ -81,6 +81,14 @@ def convertible(graph: Graph) -> list[ir.Node]:
     ]
 
 
+#: precision -> the nodes that it changes
+CHANGED: Mapping[str, Callable[[Graph], list[ir.Node]]] = {
+    "fp32": convertible,
+    "fp16": convertible,
+    "int8": quantizable,
+}
+
+
 def input_crest(node: ir.Node, ranges: Mapping[str, NodeRange]) -> float:
     """How much larger than usual the largest value is that a node reads: what int8 has few steps left for."""
     producer = node.inputs[0].producer()
@@ -90,7 +98,7 @@ def input_crest(node: ir.Node, ranges: Mapping[str, NodeRange]) -> float:
 
 def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
     """A plan that was given, with what its islands cost in this graph. Raises UsageError for nodes that it does not have."""
-    known = {node.name for node in convertible(graph)}
+    known = {node.name for node in CHANGED[plan.precision](graph)}
     unknown = sorted(plan.names - known)
     if unknown:
         raise UsageError(
