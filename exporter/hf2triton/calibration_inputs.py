@@ -23,7 +23,7 @@ from .tasks import Part
 #: The inputs of one call of a graph.
 Feeds = Mapping[str, np.ndarray]
 #: Rows of one call.
-ROWS = 8
+ROWS = 4
 #: The most rows that are calibrated with; a file may hold any number.
 MOST_ROWS = 512
 #: Files that hold images in a folder.

@@ -22,21 +22,25 @@ def run(*arguments):
     return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
 
-def test_export_says_one_line_and_writes_a_report(tmp_path):
-    """Stages go to stderr with the time of day, the summary is one line, the report is JSON."""
+def test_export_says_what_it_did_and_writes_a_report(tmp_path):
+    """Stages go to stderr with the time of day; the report on stdout is a table and one line; the whole of it is JSON."""
     report = tmp_path / "report.json"
     source = asset("distilbert", "text-classification")
     result = run("export", source, "--name", "s", "--repository", tmp_path / "r", "--report", report)
     assert result.exit_code == 0, result.output
-    [summary] = result.stdout.strip().splitlines()
-    assert re.match(
-        r"s: distilbert text-classification in fp16, 0\.5 MB of weights \(1\.1 MB in fp32\), largest", summary
-    )
+    title, columns, front, summary = result.stdout.strip().splitlines()
+    assert title == "distilbert text-classification, compared with PyTorch in fp32"
+    assert re.split(r"  +", columns) == [
+        *("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
+    ]
+    assert re.match(r"s +fp16 +0 of \d+ +0\.00\d+ +100\.0% +1\.1 +0\.5$", front)
+    assert re.match(r"s: version 1 in .*, \d+ s, \d\.\d\d GB at its peak$", summary)
     assert all(re.match(r"\d\d:\d\d:\d\d \w", line) for line in result.stderr.strip().splitlines())
     assert "\x1b" not in result.output
     written = json.loads(report.read_text())
     assert written["manifests"]["s"]["parity"]["passed"] is True
     assert sum(written["seconds"].values()) > 0
+    assert written["ranges"]["s"]["distilbert.embeddings.LayerNorm/LayerNormalization"]["peak"] > 0
 
 
 def test_a_dry_run_writes_nothing(tmp_path):

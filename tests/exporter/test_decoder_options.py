@@ -40,7 +40,11 @@ def refused(source, *options):
     ("source", "options", "message"),
     [
         (VERSES, ["--precision", "int8", "--device", "cuda"], "--device cuda is exported in fp32, fp16, not int8"),
-        (BERT, ["--precision", "int8"], "text-classification with --device cpu is exported in fp32, fp16, not int8"),
+        (
+            BERT,
+            ["--precision", "int8", "--device", "cuda"],
+            "text-classification with --device cuda is exported in fp32,",
+        ),
         (VERSES, ["--runner", "bls"], "text-generation with --device cpu runs with --runner inprocess, not bls"),
         (
             VERSES,
@@ -170,6 +174,6 @@ def test_options_are_settled_before_an_adapter_is_merged(tmp_path):
     adapter = ASSETS / "minilm-sentiment-lora"
     base = tmp_path / BASE_NAME
     base.symlink_to(weights())
-    code, line = refused(base, "--adapter", str(adapter), "--precision", "int8")
+    code, line = refused(base, "--adapter", str(adapter), "--precision", "int8", "--device", "cuda")
     assert code == 2
-    assert "text-classification with --device cpu is exported in fp32, fp16, not int8 (done before: " in line
+    assert "text-classification with --device cuda is exported in fp32, fp16, not int8 (done before: " in line

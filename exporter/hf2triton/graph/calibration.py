@@ -8,9 +8,8 @@ memory than any other run.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -26,8 +25,6 @@ _HEADS = {
     "MultiHeadAttention": ("num_heads", "num_heads"),
     "GroupQueryAttention": ("num_heads", "kv_num_heads"),
 }
-#: The most bytes of weights whose readers are computed in fp16 in one run.
-SEGMENT = 1 << 29
 #: What is taken of each node -> how that of two calls is joined.
 _TAPS: Mapping[str, Callable[..., np.ndarray]] = {
     "peak": np.maximum,
@@ -40,31 +37,8 @@ _TAPS: Mapping[str, Callable[..., np.ndarray]] = {
 
 def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict[str, NodeRange]:
     """The range of each node of an fp32 graph that gives floats, by its name. `folder`: where `unload` put its weights."""
-    batches, ranges = list(batches), {}
-    for nodes in _segments(graph):
-        probe = _Probe(graph.model.clone(), nodes)
-        ranges |= _ranges_of(probe.nodes, open_probe(probe.model, folder), batches)
-    return ranges
-
-
-def _segments(graph: Graph) -> list[set[str]]:
-    """The nodes that give floats, in groups that read at most SEGMENT bytes of weights: onnxruntime rounds all weights of a
-    call before it computes anything."""
-    segments: list[set[str]] = [set()]
-    size = 0
-    for node in graph.model.graph:
-        if not any(value.dtype == FLOAT for value in node.outputs):
-            continue
-        own = sum(value.const_value.nbytes for value in node.inputs if value is not None and value.is_initializer())
-        if size + own > SEGMENT and segments[-1]:
-            segments.append(set())
-            size = 0
-        segments[-1].add(node.name)
-        size += own
-    return segments
-
-
-def _ranges_of(nodes: Sequence[str], session: Any, batches: Sequence[Feeds]) -> dict[str, NodeRange]:
+    probe = _Probe(graph.model.clone())
+    session = open_probe(probe.model, folder)
     totals = None
     for feeds in batches:
         numbers = np.array(session.run(None, dict(feeds)), np.float64).reshape(-1, len(_TAPS)).T
@@ -74,7 +48,7 @@ def _ranges_of(nodes: Sequence[str], session: Any, batches: Sequence[Feeds]) -> 
             else [join(*pair) for join, *pair in zip(_TAPS.values(), totals, numbers, strict=True)]
         )
     columns = np.array(totals).T.tolist()
-    return {name: _range(*numbers) for name, numbers in zip(nodes, columns, strict=True)}
+    return {name: _range(*numbers) for name, numbers in zip(probe.nodes, columns, strict=True)}
 
 
 def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
@@ -84,6 +58,8 @@ def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
+    # in the order of the graph, as far as it goes: what is taken of a node lets it go at once
+    options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # optimizations would drop the casts, or fold them into copies of the weights
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
@@ -97,20 +73,22 @@ def _range(peak: float, scores: float, square: float, error: float, count: float
 
 
 class _Probe:
-    """A model whose outputs are what `_TAPS` takes of each of some nodes, `nodes`, in the order of the graph."""
+    """A model whose outputs are what `_TAPS` takes of each of `nodes`, in this order."""
 
-    def __init__(self, model: ir.Model, nodes: set[str]) -> None:
+    def __init__(self, model: ir.Model) -> None:
         self.model = model
         self.nodes: list[str] = []
         self._graph = model.graph
-        self._tape = ir.tape.Tape(model.graph)
+        self._tape = ir.tape.Tape()
         self._numbers = itertools.count()
         self._rounded: dict[ir.Value, ir.Value] = {}
         self._none = self._constant(np.float32(0))
         self._graph.outputs.clear()
         for node in list(self._graph):
-            if node.name in nodes:
+            if any(value.dtype == FLOAT for value in node.outputs):
+                self._tape = ir.tape.Tape()
                 self._tap(node)
+                self._graph.insert_after(node, self._tape.nodes)
 
     def _tap(self, node: ir.Node) -> None:
         # further outputs of attention are its state: the keys and values that came in, which have taps of their own
@@ -128,11 +106,14 @@ class _Probe:
         self._graph.outputs.extend(self._op("Identity", [taps[name]]) for name in _TAPS)
 
     def _alone(self, node: ir.Node) -> ir.Value:
-        """The first output of a node that reads what fp16 holds of its inputs."""
+        """The first output of a node that reads what fp16 holds of its inputs. A lookup's is what it is, if that is rounded:
+        a whole table need not be."""
+        if node.op_type == "Gather":
+            return node.outputs[0]
         inputs = [self._round(value) if value is not None and value.dtype == FLOAT else value for value in node.inputs]
         outputs = [ir.Value(name=self._name(), shape=value.shape, type=value.type) for value in node.outputs]
-        self._graph.append(
-            ir.Node(node.domain, node.op_type, inputs, node.attributes.values(), outputs=outputs, name=self._name())
+        self._tape.op_multi_out(
+            node.op_type, inputs, node.attributes, domain=node.domain, name=self._name(), outputs=outputs
         )
         return outputs[0]
 
@@ -158,7 +139,10 @@ class _Probe:
         return self._tape.op(kind, inputs, attributes, name=self._name(), output=ir.Value(name=self._name()))
 
     def _constant(self, array: np.ndarray) -> ir.Value:
-        return self._tape.initializer(ir.Tensor(np.asarray(array), name=self._name()))
+        tensor = ir.Tensor(np.asarray(array), name=self._name())
+        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+        self._graph.register_initializer(value)
+        return value
 
     def _name(self) -> str:
         return f"probe:{next(self._numbers)}"

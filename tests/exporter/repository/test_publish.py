@@ -36,7 +36,7 @@ def draft(tmp_path_factory):
     def keep(drafts):
         [draft] = drafts
         path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
-        kept["draft"] = replace(draft, stored=replace(draft.stored, path=path))
+        kept["draft"] = replace(draft, stored=replace(draft.stored, files={path.name: path}))
 
     folder = tmp_path_factory.mktemp("draft")
     original, module.publish = module.publish, keep
