@@ -75,9 +75,9 @@ def test_lines_of_text(load, tmp_path):
     path = lines_in(tmp_path / "own.txt", "", *lines, "  \t ", "")
     calibration, reader = load("bert", "text-classification", path)
     assert (calibration.about, calibration.own, calibration.warnings) == ("20 texts of own.txt", True, ())
-    assert rows_of(calibration) == [8, 8, 4]
+    assert rows_of(calibration) == [4] * 5
     rows = [item.rows[0] for item in reader.items(lines, set())]
-    for name, expected in reader.feeds(rows[8:16]).items():
+    for name, expected in reader.feeds(rows[4:8]).items():
         np.testing.assert_array_equal(calibration.feeds[1][name], expected)
 
 
@@ -147,11 +147,11 @@ def saved(path, arrays):
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])
 def test_tensors_for_an_encoder(load, tmp_path, dtype):
-    """The graph's own inputs, eight rows a call, in the graph's type."""
+    """The graph's own inputs, four rows a call, in the graph's type."""
     arrays = tensors(dtype=dtype)
     calibration, _ = load("bert", "text-classification", saved(tmp_path / "own.npz", arrays))
     assert (calibration.about, calibration.own) == ("the tensors in own.npz", True)
-    assert rows_of(calibration) == [8, 8, 4]
+    assert rows_of(calibration) == [4] * 5
     for name, array in arrays.items():
         np.testing.assert_array_equal(np.concatenate([feeds[name] for feeds in calibration.feeds]), array)
         assert all(feeds[name].dtype == np.int64 for feeds in calibration.feeds)
@@ -362,10 +362,10 @@ def test_clip_takes_either_kind(load, tmp_path, given, abouts):
 
 
 def test_what_comes_with_the_package(load):
-    """Without a file: the shipped texts, in calls of eight, which the user need not answer for."""
+    """Without a file: the shipped texts, in calls of four, which the user need not answer for."""
     calibration, _ = load("bert", "text-classification")
     assert (calibration.about, calibration.own) == ("30 texts that come with hf2triton", False)
-    assert rows_of(calibration) == [8, 8, 8, 6]
+    assert rows_of(calibration) == [4] * 7 + [2]
 
 
 @pytest.fixture
