@@ -70,7 +70,7 @@ def rows_of(calibration):
 
 
 def test_lines_of_text(load, tmp_path):
-    """Each line that is not blank is a row as the front reads it, eight to a call."""
+    """Each line that is not blank is a row as the front reads it, four to a call."""
     lines = [f"This is line {number}." + " word" * number for number in range(20)]
     path = lines_in(tmp_path / "own.txt", "", *lines, "  \t ", "")
     calibration, reader = load("bert", "text-classification", path)
