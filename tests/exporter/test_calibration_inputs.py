@@ -8,68 +8,39 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from hf2triton.artifacts import Graph, GraphInput
-from hf2triton.baseline import reader_of
 from hf2triton.calibration_inputs import MOST_ROWS, calibration_of
 from hf2triton.checkpoint import load_checkpoint
-from hf2triton.cli import main
-from hf2triton.errors import UsageError
 from hf2triton.precision_plan import PrecisionPlan
 from hf2triton.samples import parity_inputs
 from hf2triton.source import find_source
 from hf2triton_client.baseline import Baseline, Latency
 
-from ..conftest import asset
 from ..support import ASSETS
+from .calibrating import (
+    DECODER_INPUTS,
+    PIXELS,
+    STATE,
+    TEXT_INPUTS,
+    decoder_tensors,
+    export,
+    lines_in,
+    load,
+    saved,
+    tensors,
+)
 
 IMAGES = Path(str(resources.files("hf2triton") / "data" / "images"))
 SENTIMENT = ASSETS / "bert-sentiment"
-TEXT_INPUTS = tuple(
-    GraphInput(name, "INT64", ("batch", "sequence")) for name in ("input_ids", "attention_mask", "token_type_ids")
-)
-PIXELS = (GraphInput("pixel_values", "FLOAT", ("batch", 3, 28, 28)),)
-DECODER_INPUTS = (
-    GraphInput("input_ids", "INT64", ("batch", "sequence")),
-    GraphInput("attention_mask", "INT64", ("batch", "total")),
-    GraphInput("position_ids", "INT64", ("batch", "sequence")),
-    GraphInput("past_key_values.0.key", "FLOAT", ("batch", 4, "past", 32)),
-    GraphInput("past_key_values.0.value", "FLOAT", ("batch", 4, "past", 32)),
-)
-STATE = {f"past_key_values.0.{kind}": f"present.0.{kind}" for kind in ("key", "value")}
-
-
-@pytest.fixture(scope="module")
-def load():
-    """The calibration of a trained checkpoint's part, from a file, or from what comes with the package."""
-    loaded = {}
-
-    def calibration(family, task, given=None, inputs=TEXT_INPUTS, part=0):
-        if (family, task) not in loaded:
-            loaded[family, task] = load_checkpoint(find_source(str(asset(family, task))), task)
-        checkpoint = loaded[family, task]
-        own = checkpoint.task.parts[part]
-        state = STATE if own.kind == "decoder" else {}
-        graph = Graph(None, inputs, (), "fused", state=state)
-        asked = {} if state else parity_inputs(checkpoint, own)
-        baseline = Baseline(task, "fp16", asked, {}, {}, Latency.of([1.0]), {})
-        return calibration_of(checkpoint, own, graph, baseline, given), reader_of(checkpoint, own)
-
-    return calibration
-
-
-def lines_in(path, *lines):
-    path.write_text("\n".join(lines), encoding="utf-8")
-    return path
 
 
 def rows_of(calibration):
     return [len(feeds["input_ids"]) for feeds in calibration.feeds]
 
 
-def test_lines_of_text(load, tmp_path):
+def test_lines_of_text(tmp_path):
     """Each line that is not blank is a row as the front reads it, four to a call."""
     lines = [f"This is line {number}." + " word" * number for number in range(20)]
     path = lines_in(tmp_path / "own.txt", "", *lines, "  \t ", "")
@@ -81,7 +52,7 @@ def test_lines_of_text(load, tmp_path):
         np.testing.assert_array_equal(calibration.feeds[1][name], expected)
 
 
-def test_lines_become_questions(load, tmp_path):
+def test_lines_become_questions(tmp_path):
     """Where a task has pairs, lines are the contexts, with a question to each."""
     path = lines_in(tmp_path / "own.txt", "Angela Schmidt of Acme Ltd flew to Paris on Monday.", "It is a chair.")
     calibration, reader = load("bert", "question-answering", path)
@@ -92,7 +63,7 @@ def test_lines_become_questions(load, tmp_path):
     assert calibration.feeds[0]["token_type_ids"].any()
 
 
-def test_lines_get_masks(load, tmp_path):
+def test_lines_get_masks(tmp_path):
     """A masked language model is asked for a word of each line."""
     inputs = (*TEXT_INPUTS, GraphInput("mask_positions", "INT64", ("batch", "masks")))
     path = lines_in(tmp_path / "own.txt", "It is a chair.", "One two three four five six seven eight nine ten.")
@@ -103,7 +74,7 @@ def test_lines_get_masks(load, tmp_path):
     assert (np.take_along_axis(feeds["input_ids"], feeds["mask_positions"], 1)[:, 0] == mask).all()
 
 
-def test_a_long_file(load, tmp_path):
+def test_a_long_file(tmp_path):
     """The first 512 rows are taken, and the plan says so."""
     path = lines_in(tmp_path / "own.txt", *["It is a chair."] * (MOST_ROWS + 1))
     calibration, _ = load("bert", "text-classification", path)
@@ -111,7 +82,7 @@ def test_a_long_file(load, tmp_path):
     assert calibration.about == "513 texts of own.txt, the first 512 rows of them"
 
 
-def test_lines_for_a_decoder(load, tmp_path):
+def test_lines_for_a_decoder(tmp_path):
     """Each line is a text of its own, from an empty past."""
     calibration, reader = load("gpt2", "text-generation", lines_in(tmp_path / "own.txt", "Yes.", "No, not now."))
     assert (calibration.about, calibration.own) == ("2 texts of own.txt", True)
@@ -122,7 +93,7 @@ def test_lines_for_a_decoder(load, tmp_path):
         assert feeds["position_ids"].tolist() == [list(range(len(ids)))]
 
 
-def test_a_folder_of_images(load, tmp_path):
+def test_a_folder_of_images(tmp_path):
     """Files that are images by their name, in order; others are passed over."""
     for name in ("chelsea.jpg", "coffee.webp", "README.md"):
         shutil.copy(IMAGES / name, tmp_path)
@@ -135,18 +106,8 @@ def test_a_folder_of_images(load, tmp_path):
     np.testing.assert_array_equal(feeds["pixel_values"], reader.feeds(rows)["pixel_values"])
 
 
-def tensors(rows=20, length=9, dtype=np.int64):
-    ids = np.random.default_rng(0).integers(5, 3000, (rows, length)).astype(dtype)
-    return {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-
-
-def saved(path, arrays):
-    np.savez(path, **arrays)
-    return path
-
-
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])
-def test_tensors_for_an_encoder(load, tmp_path, dtype):
+def test_tensors_for_an_encoder(tmp_path, dtype):
     """The graph's own inputs, four rows a call, in the graph's type."""
     arrays = tensors(dtype=dtype)
     calibration, _ = load("bert", "text-classification", saved(tmp_path / "own.npz", arrays))
@@ -157,7 +118,7 @@ def test_tensors_for_an_encoder(load, tmp_path, dtype):
         assert all(feeds[name].dtype == np.int64 for feeds in calibration.feeds)
 
 
-def test_tensors_for_images(load, tmp_path):
+def test_tensors_for_images(tmp_path):
     """Pixels as the graph takes them, in any float type."""
     pixels = np.random.default_rng(0).standard_normal((3, 3, 28, 28))
     path = saved(tmp_path / "own.npz", {"pixel_values": pixels})
@@ -166,181 +127,13 @@ def test_tensors_for_images(load, tmp_path):
     np.testing.assert_allclose(feeds["pixel_values"], pixels, rtol=1e-6)
 
 
-def decoder_tensors(rows=3, sequence=4, past=2):
-    rng = np.random.default_rng(0)
-    states = {name: rng.standard_normal((rows, 4, past, 32)).astype(np.float32) for name in STATE}
-    return {
-        "input_ids": rng.integers(0, 2000, (rows, sequence)),
-        "attention_mask": np.ones((rows, sequence + past), np.int64),
-        "position_ids": np.tile(np.arange(past, past + sequence), (rows, 1)),
-        **states,
-    }
-
-
-def test_tensors_for_a_decoder(load, tmp_path):
+def test_tensors_for_a_decoder(tmp_path):
     """One row a call, its past among them."""
     arrays = decoder_tensors()
     calibration, _ = load("gpt2", "text-generation", saved(tmp_path / "own.npz", arrays), DECODER_INPUTS)
     assert rows_of(calibration) == [1, 1, 1]
     for name, array in arrays.items():
         np.testing.assert_array_equal(np.concatenate([feeds[name] for feeds in calibration.feeds]), array)
-
-
-def without(arrays, name):
-    return {key: array for key, array in arrays.items() if key != name}
-
-
-TEXT, IMAGE, DECODER = (
-    ("bert", "text-classification", TEXT_INPUTS),
-    ("vit", "image-classification", PIXELS),
-    ("gpt2", "text-generation", DECODER_INPUTS),
-)
-
-
-def as_file(content):
-    return lambda path: path.write_bytes(content)
-
-
-def as_tensors(arrays):
-    return lambda path: np.savez(path, **arrays)
-
-
-def cut_short(path):
-    saved(path, tensors())
-    path.write_bytes(path.read_bytes()[:-50])
-
-
-def array_alone(path):
-    with path.open("wb") as file:
-        np.save(file, np.ones(3))
-
-
-def image_folder(content, name="bad.png"):
-    def make(path):
-        path.mkdir()
-        shutil.copy(IMAGES / "chelsea.jpg", path)
-        (path / name).write_bytes(content)
-
-    return make
-
-
-WRONG = [
-    pytest.param(TEXT, "own.txt", as_file(b""), "holds no text", id="empty"),
-    pytest.param(TEXT, "own.txt", as_file(b"\n  \n\t\n"), "holds no text", id="blank"),
-    pytest.param(TEXT, "own.txt", as_file("naïve".encode("utf-16")), "cannot be read as lines of text", id="not UTF-8"),
-    pytest.param(IMAGE, "own", Path.mkdir, "holds no images (.bmp, .gif", id="no images"),
-    pytest.param(IMAGE, "own", image_folder(b"not an image"), "bad.png", id="no image"),
-    pytest.param(IMAGE, "own", image_folder((IMAGES / "grass.png").read_bytes()[:2000]), "bad.png", id="damaged image"),
-    pytest.param(TEXT, "own.npz", as_file(b""), "cannot be read", id="npz empty"),
-    pytest.param(TEXT, "own.npz", as_file(b"garbage"), "cannot be read", id="npz garbage"),
-    pytest.param(TEXT, "own.npz", cut_short, "cannot be read", id="npz cut short"),
-    pytest.param(TEXT, "own.npz", array_alone, "cannot be read", id="npy"),
-    pytest.param(TEXT, "own.npz", as_tensors({"input_ids": np.array(["a", None])}), "cannot be read", id="objects"),
-    pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(without(tensors(), "token_type_ids")),
-        "holds attention_mask, input_ids; the graph takes attention_mask, input_ids, token_type_ids",
-        id="a name missing",
-    ),
-    pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(tensors() | {"labels": np.ones(20)}),
-        "holds attention_mask, input_ids, labels, token_type_ids; the graph takes",
-        id="a name more",
-    ),
-    pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(tensors() | {"attention_mask": np.ones(20)}),
-        "attention_mask in {path} has the shape [20]; the graph takes ['batch', 'sequence']",
-        id="a dimension missing",
-    ),
-    pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(tensors() | {"attention_mask": np.ones((20, 8))}),
-        "attention_mask",
-        id="another length",
-    ),
-    pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(tensors() | {"attention_mask": np.ones((19, 9))}),
-        "attention_mask",
-        id="other rows",
-    ),
-    pytest.param(TEXT, "own.npz", as_tensors(tensors(rows=0)), "holds no rows", id="no rows"),
-    pytest.param(
-        IMAGE,
-        "own.npz",
-        as_tensors({"pixel_values": np.ones((2, 3, 32, 32))}),
-        "pixel_values in {path} has the shape [2, 3, 32, 32]; the graph takes ['batch', 3, 28, 28]",
-        id="another size",
-    ),
-    pytest.param(
-        DECODER,
-        "own.npz",
-        as_tensors({name: array for name, array in decoder_tensors().items() if name not in STATE}),
-        "past_key_values.0.value",
-        id="no past",
-    ),
-    pytest.param(
-        DECODER,
-        "own.npz",
-        as_tensors(decoder_tensors() | {"past_key_values.0.key": np.ones((3, 8, 2, 32))}),
-        "past_key_values.0.key in {path} has the shape [3, 8, 2, 32]",
-        id="other heads",
-    ),
-]
-
-
-@pytest.mark.parametrize(("model", "name", "make", "message"), WRONG)
-def test_what_cannot_be_used_is_refused(load, tmp_path, model, name, make, message):
-    """Wrong usage, exit code 2, with the file and what is wrong with it."""
-    family, task, inputs = model
-    path = tmp_path / name
-    make(path)
-    with pytest.raises(UsageError) as raised:
-        load(family, task, path, inputs)
-    assert raised.value.exit_code == 2
-    assert message.format(path=path) in str(raised.value)
-    assert name in str(raised.value)
-
-
-def export(source, folder, *options):
-    command = ["export", str(source), "--name", "m", "--repository", str(folder / "repository"), "--dry-run"]
-    return CliRunner().invoke(main, [*command, "--report", str(folder / "report.json"), *map(str, options)])
-
-
-@pytest.mark.parametrize("task", [True, False], ids=["task named", "task inferred"])
-@pytest.mark.parametrize(
-    ("family", "name_of_task", "given", "message"),
-    [
-        ("bert", "text-classification", "nowhere.txt", "there is no calibration file or folder"),
-        ("bert", "text-classification", ".", "takes a file with lines of text, or tensors as .npz"),
-        ("vit", "image-classification", "own.txt", "takes a folder of images, or tensors as .npz"),
-    ],
-)
-def test_the_wrong_kind_is_refused_at_once(tmp_path, family, name_of_task, given, message, task):
-    """A path that is not there, a folder for texts and a text for images end the command before anything is exported."""
-    lines_in(tmp_path / "own.txt", "It is a chair.")
-    options = ("--task", name_of_task) if task else ()
-    result = export(asset(family, name_of_task), tmp_path, "--calibration", tmp_path / given, *options)
-    assert result.exit_code == 2
-    assert message in result.stderr.splitlines()[-1]
-    assert str(tmp_path / given) in result.stderr
-    assert "export the graph" not in result.stderr
-
-
-def test_a_file_that_turns_out_wrong_ends_the_command(tmp_path):
-    """What is only found when it is read: one line, exit code 2."""
-    (tmp_path / "own.txt").write_bytes(b"\xff\xfe")
-    result = export(SENTIMENT, tmp_path, "--calibration", tmp_path / "own.txt")
-    assert result.exit_code == 2
-    assert "own.txt cannot be read as lines of text" in result.stderr.splitlines()[-1]
-    assert "Traceback" not in result.output
 
 
 @pytest.mark.parametrize(
@@ -350,7 +143,7 @@ def test_a_file_that_turns_out_wrong_ends_the_command(tmp_path):
         ("images", ("30 texts that come with hf2triton", "2 images of images")),
     ],
 )
-def test_clip_takes_either_kind(load, tmp_path, given, abouts):
+def test_clip_takes_either_kind(tmp_path, given, abouts):
     """The part of that kind is calibrated with it, the other with what comes with the package."""
     lines_in(tmp_path / "own.txt", "a photo of a chair")
     (tmp_path / "images").mkdir()
@@ -361,7 +154,7 @@ def test_clip_takes_either_kind(load, tmp_path, given, abouts):
         assert (calibration.about, calibration.own) == (about, "come with" not in about)
 
 
-def test_what_comes_with_the_package(load):
+def test_what_comes_with_the_package():
     """Without a file: the shipped texts, in calls of four, which the user need not answer for."""
     calibration, _ = load("bert", "text-classification")
     assert (calibration.about, calibration.own) == ("30 texts that come with hf2triton", False)

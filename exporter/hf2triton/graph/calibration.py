@@ -58,6 +58,7 @@ def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
+    options.add_session_config_entry("session.disable_prepacking", "1")  # which would copy the weights
     # in the order of the graph, as far as it goes: what is taken of a node lets it go at once
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # optimizations would drop the casts, or fold them into copies of the weights
