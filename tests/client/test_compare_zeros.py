@@ -127,3 +127,11 @@ def test_arrays_that_are_not_finite(value, dtype):
 def test_arrays_without_rows():
     """Nothing was asked: that is no proof."""
     assert not finite("logits", []).passed
+
+
+def test_a_cosine_without_meaning():
+    """Where the tolerance has none, vectors of any direction are compared by size alone."""
+    tolerance = Tolerance(max_abs=1.0, mean_abs=1.0, cosine=None)
+    difference = compare("span_logits", [(np.array([[0.1, 0.1]]), np.array([[-0.1, 0.1]]))], tolerance)
+    assert difference.passed
+    assert difference.cosine is None

@@ -111,7 +111,7 @@ def test_exchanges_are_kept_no_longer_than_needed(monkeypatch):
             listener = Listener()
             kept.append(weakref.ref(ask_patiently(running, listener, PROMPTS[0], 4, **options)))
             assert listener.ended.wait(PATIENCE)
-            refused = make_exchange(PROMPTS[0], 4, changed=running.outbox.put, num_return_sequences=9, **SAMPLED)
+            refused = make_exchange(PROMPTS[0], 4, changed=running.outbox.put, num_return_sequences=99, **SAMPLED)
             kept.append(weakref.ref(refused))
             with pytest.raises(QueueFull):
                 running.outbox.submit(refused, listener)
