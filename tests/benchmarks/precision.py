@@ -1,8 +1,8 @@
 """all-MiniLM-L6-v2 in each precision: bytes, agreement with PyTorch and time: `make bench-precision`.
 
-    fp32, fp16, int8     as `hf2triton export` makes them
-    int8, as it comes    onnxruntime's dynamic quantizer on the same graph without smoothing
-    int8, static         its static quantizer (QDQ, min and max), smoothed and calibrated with the same texts
+    fp32, fp16, int8                 as `hf2triton export` makes them
+    int8 without evening out         onnxruntime's dynamic quantizer on the same graph without smoothing
+    int8, static (QDQ), evened out   its static quantizer (minima and maxima), smoothed and calibrated with the same texts
 
 Times are medians of the rounds, each measurement in a process of its own, interleaved, with all cores. Cosines are the smallest
 over the 30 texts that come with hf2triton, alone and in padded batches of 8.
@@ -70,9 +70,9 @@ def write_graphs(folder: Path) -> dict[str, Path]:
         "fp32": graph,
         "fp16": with_precision(graph, "fp16"),
         "int8": with_precision(even, "int8"),
-        "int8, as it comes": with_precision(graph, "int8"),
+        "int8 without evening out": with_precision(graph, "int8"),
     }
-    paths = {name: folder / f"{index}.onnx" for index, name in enumerate((*made, "int8, static"))}
+    paths = {name: folder / f"{index}.onnx" for index, name in enumerate((*made, "int8, static (QDQ), evened out"))}
     for name, one in made.items():
         save_graph(one.model, paths[name])
 
@@ -86,7 +86,7 @@ def write_graphs(folder: Path) -> dict[str, Path]:
     ir.save(even.model, folder / "even.onnx", external_data="even.data")
     quantize_static(
         folder / "even.onnx",
-        paths["int8, static"],
+        paths["int8, static (QDQ), evened out"],
         Texts(),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["MatMul", "Gemm"],
