@@ -131,7 +131,7 @@ def test_more_slots_than_memory_are_refused(repository, tmp_path):
         Server(tmp_path).start()
 
 
-# Triton 24.10 itself ends now and then when the process of a decoupled model is killed amid its answers, more often on a busy machine
+# Triton 24.10 itself ends now and then when a decoupled model's process is killed amid its answers
 @pytest.mark.slow
 def test_a_dead_model_is_served_again(own):
     """A model whose process was killed comes back by itself, with no slots held; the other model goes on meanwhile. Triton tells
