@@ -24,7 +24,10 @@ def make_large(folder: Path) -> Path:
 import torch
 from transformers import BertConfig, BertForSequenceClassification
 torch.manual_seed(0)
-config = BertConfig(30522, 2048, 11, 32, 8192, max_position_embeddings=64, num_labels=3)
+config = BertConfig(
+    vocab_size=30522, hidden_size=2048, num_hidden_layers=11, num_attention_heads=32, intermediate_size=8192,
+    max_position_embeddings=64, num_labels=3,
+)
 BertForSequenceClassification(config).save_pretrained({str(folder)!r}, max_shard_size="1GB")
 """
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
