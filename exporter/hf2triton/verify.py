@@ -23,7 +23,7 @@ from .artifacts import ParityCheck
 from .baseline import items_of
 from .graph.release import RELEASES, Release, find_release
 from .repository.fronts.readers import Item, joined, make_reader
-from .repository.layout import BASELINE, FRONT, MANIFEST, TOKENIZER, fronts_of, graph_file, served_version
+from .repository.layout import BASELINE, FRONT, TOKENIZER, fronts_of, graph_file, served_manifest, served_version
 from .runtimes import Runtime, find_runtime
 
 #: Stands for every release.
@@ -109,7 +109,7 @@ def question_of(repository: Path, front: str) -> Question:
     version = served_version(repository, front)
     folder = repository / front / str(version)
     settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-    about = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["graph"]
+    about = served_manifest(repository, front)["graph"]
     ask = _ask_decoder if "generation" in settings else _ask_encoder
     job, calls, judge = ask(folder, settings, Baseline.load(folder / BASELINE))
     return Question(front, version, graph_file(repository, front, version), about, job, calls, judge)

@@ -16,6 +16,7 @@ import onnx_ir as ir
 import onnxruntime
 
 from ..artifacts import Graph, NodeRange
+from .initializers import add_initializer
 from .precision import FLOAT, FLOAT16
 
 #: The inputs of one call of a graph.
@@ -140,10 +141,7 @@ class _Probe:
         return self._tape.op(kind, inputs, attributes, name=self._name(), output=ir.Value(name=self._name()))
 
     def _constant(self, array: np.ndarray) -> ir.Value:
-        tensor = ir.Tensor(np.asarray(array), name=self._name())
-        value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-        self._graph.register_initializer(value)
-        return value
+        return add_initializer(self._graph, ir.Tensor(np.asarray(array), name=self._name()))
 
     def _name(self) -> str:
         return f"probe:{next(self._numbers)}"

@@ -35,6 +35,7 @@ from ..errors import ExportError, SourceError, UnknownName
 from .attention import attention_of
 from .decoder_attention import DECODER_ATTENTIONS, States
 from .export import MOST_ROWS, example_of, free_axes, traced
+from .initializers import add_initializer
 
 if TYPE_CHECKING:
     from transformers import GPT2Config, GPT2LMHeadModel
@@ -184,12 +185,7 @@ def _keep_some_logits(graph: ir.Graph) -> None:
 
 def _integers(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
     """A new int64 initializer."""
-    tensor = ir.Tensor(np.array(values, np.int64), name=name)
-    value = ir.Value(
-        name=name, shape=ir.Shape((len(values),)), type=ir.TensorType(ir.DataType.INT64), const_value=tensor
-    )
-    graph.register_initializer(value)
-    return value
+    return add_initializer(graph, ir.Tensor(np.array(values, np.int64), name=name))
 
 
 def _scores(graph: ir.Graph) -> frozenset[str]:

@@ -23,6 +23,7 @@ import onnx_ir as ir
 
 from ..artifacts import Graph
 from ..errors import ExportError
+from .initializers import add_initializer
 
 #: Values that share a scale. With 128 a step of GPT-2 takes a quarter less and its logits are a quarter less exact, more so
 #: where a few states are far larger than the rest. Up to 32 the op adds up in the same order for one row and for many, so
@@ -213,7 +214,4 @@ def _replace(graph: ir.Graph, node: ir.Node, new: Sequence[ir.Node]) -> None:
 
 def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
     """A new initializer."""
-    tensor = ir.Tensor(array, name=name)
-    value = ir.Value(name=name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
+    return add_initializer(graph, ir.Tensor(array, name=name))

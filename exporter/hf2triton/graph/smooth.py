@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from ..artifacts import Graph
 from .calibration import Feeds, open_probe
+from .initializers import add_initializer
 from .precision import FLOAT, quantizable, values_of
 
 #: How much of a channel's size goes to the matrix. With 0.7, all-MiniLM-L6-v2's embeddings in int8 have a cosine of at least
@@ -72,7 +73,7 @@ def _scales(peaks: np.ndarray, nodes: Sequence[ir.Node]) -> np.ndarray:
 
 def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: np.ndarray) -> None:
     """Lets nodes read a value with its channels divided, and their matrices with their rows multiplied."""
-    factors = _initializer(graph, ir.Tensor(1 / scales, name=f"{value.name}:channels"))
+    factors = add_initializer(graph, ir.Tensor(1 / scales, name=f"{value.name}:channels"))
     even = ir.Value(name=f"{value.name}:even", shape=value.shape, type=value.type)
     graph.insert_before(nodes[0], ir.Node("", "Mul", [value, factors], outputs=[even], name=f"{nodes[0].name}:even"))
     for node in nodes:
@@ -86,7 +87,7 @@ def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: 
             cache=False,
         )
         node.replace_input_with(0, even)
-        node.replace_input_with(1, _initializer(graph, product))
+        node.replace_input_with(1, add_initializer(graph, product))
     for old in [value for value in graph.initializers.values() if not value.uses()]:
         del graph.initializers[old.name]
 
@@ -98,9 +99,3 @@ def _product(matrix: ir.TensorProtocol, scales: np.ndarray, axis: int, name: str
 def _axis(node: ir.Node) -> int:
     """The axis of a node's matrix that its states' channels run along."""
     return node.attributes.get_int("transB", 0)
-
-
-def _initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
-    graph.register_initializer(value)
-    return value
