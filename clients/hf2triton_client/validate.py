@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -14,52 +12,9 @@ from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
 from .generation import Prompt
+from .results import Check, Validation
 from .served_model import Row, ServedModel
 from .streams import Exchange
-
-
-@dataclass(frozen=True)
-class Check:
-    """One way of asking: which, and how far each output was from PyTorch."""
-
-    name: str
-    differences: tuple[Difference, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(difference.passed for difference in self.differences)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "passed": self.passed,
-            "differences": [difference.to_json() for difference in self.differences],
-        }
-
-
-@dataclass(frozen=True)
-class Validation:
-    """The checks of one served model against one baseline."""
-
-    model: str
-    version: int
-    task: str
-    precision: str
-    checks: tuple[Check, ...]
-
-    @property
-    def passed(self) -> bool:
-        return all(check.passed for check in self.checks)
-
-    def to_json(self) -> dict[str, Any]:
-        return {
-            "model": self.model,
-            "version": self.version,
-            "task": self.task,
-            "precision": self.precision,
-            "passed": self.passed,
-            "checks": [check.to_json() for check in self.checks],
-        }
 
 
 def validate(connection: Connection, name: str, baseline: Baseline) -> Validation:
@@ -77,7 +32,8 @@ def validate(connection: Connection, name: str, baseline: Baseline) -> Validatio
             f"the server answers with version {', '.join(map(str, sorted(versions)))} of {name!r},"
             f" the baseline is of version {expected}"
         )
-    return Validation(name, expected, model.task, baseline.precision, tuple(checks))
+    reference = f"the baseline that was recorded at its export, from {baseline.about['source']}"
+    return Validation(name, expected, model.task, baseline.precision, reference, len(baseline), tuple(checks))
 
 
 def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:

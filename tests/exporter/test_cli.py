@@ -9,8 +9,9 @@ import sys
 import pytest
 from click.testing import CliRunner
 
-from hf2triton import __version__, cli
+from hf2triton import __version__
 from hf2triton.cli import main
+from hf2triton.commands import common
 from hf2triton.errors import MissingExtra
 
 from ..conftest import asset, entry_name
@@ -65,7 +66,8 @@ def test_validate_proves_the_live_endpoint(server, repository, tmp_path):
     clip = entry_name("clip", "zero-shot-image-classification", "fp16")
     both = run("validate", clip, "--url", server.url, "--repository", repository, "--report", report)
     assert both.exit_code == 0, both.output
-    assert set(json.loads(report.read_text())["fronts"]) == {f"{clip}_text", f"{clip}_image"}
+    served = {own["model"] for own in json.loads(report.read_text())["validations"]}
+    assert served == {f"{clip}_text", f"{clip}_image"}
 
 
 def test_validate_exits_3_when_the_answers_differ(server, repository, tmp_path):
@@ -154,6 +156,7 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 from hf2triton.cli import main
+from hf2triton.commands import common
 main()
 """
     extra = {"export": ["x", "--name", "y"], "serve": []}[command]
@@ -168,7 +171,7 @@ def test_every_extra_exists():
     """The extras that errors name are those of the package."""
     from importlib import metadata
 
-    assert set(cli._EXTRAS.values()) <= set(metadata.metadata("hf2triton").get_all("Provides-Extra"))
+    assert set(common.EXTRAS.values()) <= set(metadata.metadata("hf2triton").get_all("Provides-Extra"))
     assert "hf2triton[cpu]" in str(MissingExtra("x", "cpu", "y"))
 
 

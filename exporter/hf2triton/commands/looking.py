@@ -1,0 +1,73 @@
+"""Commands that ask a served model, or look at what a repository holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .common import command, repository_option, url_option
+
+
+@click.command()
+@click.argument("name")
+@click.argument("inputs", nargs=-1, required=True)
+@click.option("--labels", help="Candidate labels of a zero-shot task, with commas between them.")
+@url_option
+@command
+def infer(name: str, inputs: tuple[str, ...], labels: str | None, url: str) -> None:
+    """Ask the served model NAME and print the answer as JSON.
+
+    INPUT is a text, or a path or URL for models of images. For sentence-similarity the first is compared with the others;
+    for question-answering they are questions and their contexts in turn.
+    """
+    import json
+
+    from hf2triton_client import pipeline
+
+    from ..console import inputs_of
+
+    with pipeline(model=name, url=url) as ask:
+        options = {"candidate_labels": labels} if labels is not None else {}
+        click.echo(json.dumps(ask(inputs_of(ask.model.task, inputs), **options), ensure_ascii=False, default=float))
+
+
+@click.command("list")
+@repository_option
+@command
+def list_entries(repository: Path) -> None:
+    """List what a model repository serves."""
+    from ..console import table
+    from ..repository.layout import entries, served_manifest
+
+    rows = []
+    for name in entries(repository):
+        manifest = served_manifest(repository, name)
+        parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
+        source = manifest["source"]["given"]
+        rows.append(
+            (name, manifest["version"], manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}", source)
+        )
+    table(str(repository), ("name", "version", "task", "precision", "difference", "source"), rows)
+
+
+@click.command()
+@click.argument("name")
+@repository_option
+@click.option("--precision", is_flag=True, help="Show which nodes stay fp32, why, and what that costs.")
+@command
+def inspect(name: str, repository: Path, precision: bool) -> None:
+    """Show the manifest of the version of NAME that is served, as JSON, or its precision plan."""
+    import json
+
+    from ..console import table
+    from ..precision_plan import KEY, plan_from
+    from ..repository.layout import fronts_of, served_manifest
+    from ..tables import plan_table
+
+    for front in fronts_of(repository, name):
+        manifest = served_manifest(repository, front)
+        if precision:
+            table(*plan_table(front, plan_from(manifest[KEY])))
+        else:
+            click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
