@@ -22,6 +22,7 @@ for _command in (
     making.export,
     serving.serve,
     proving.validate,
+    proving.baseline,
     proving.verify,
     looking.infer,
     looking.list_entries,

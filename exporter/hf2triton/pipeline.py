@@ -69,23 +69,16 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     release = stages.run("check the options", _check, options)
 
     # heavy imports wait until cheap mistakes have been found
-    from .adapter import find_base_and_adapter
-    from .checkpoint import load_checkpoint, without_weights
+    from .checkpoint import without_weights
     from .graph.files import unload
     from .graph.passes import clean
     from .graph.release import fit, opset_for
     from .kinds import KINDS
-    from .lora import merge
     from .repository.publish import publish
-    from .source import find_source
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
-        source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
-        checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
+        checkpoint = load(stages, options)
         options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
-        if adapter is not None:
-            checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
         asked = []
         for part in checkpoint.task.parts:
             run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
@@ -109,6 +102,19 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         entry=entry,
         seconds=stages.seconds,
     )
+
+
+def load(stages: Stages, options: ExportOptions) -> Checkpoint:
+    """The checkpoint that the options name, with its adapter merged."""
+    from .adapter import find_base_and_adapter
+    from .checkpoint import load_checkpoint
+    from .lora import merge
+    from .source import find_source
+
+    base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
+    source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
+    checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
+    return checkpoint if adapter is None else stages.run("merge the adapter", merge, checkpoint, adapter)
 
 
 def _prove(

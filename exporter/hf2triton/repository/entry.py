@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..baseline import reader_settings
+from ..baseline import preprocessing_digest
 from ..graph.release import first_release
 from ..precision_plan import KEY
 from ..source import digest_of
@@ -44,7 +44,7 @@ _FRONTS: Mapping[str, Callable[[Draft, int, str], Front]] = {"encoder": encoder_
 
 def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
     """The model folders of a front, itself last, and its manifest. `workspace` holds what must be a file first."""
-    preprocessing = _preprocessing_digest(draft)
+    preprocessing = preprocessing_digest(draft.checkpoint, draft.part)
     front = _FRONTS[draft.part.kind](draft, version, preprocessing)
     config = to_text(front.config)
     baseline = workspace / draft.name / BASELINE
@@ -108,13 +108,6 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
         "packages": {"hf2triton": __version__, **{name: _version(name) for name in _PACKAGES}},
         "files": {name: _digest(content) for name, content in sorted(files.items())},
     }
-
-
-def _preprocessing_digest(draft: Draft) -> str:
-    """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
-    settings = json.dumps(reader_settings(draft.checkpoint, draft.part), sort_keys=True)
-    definition = draft.checkpoint.tokenizer.definition if draft.part.modality == "text" else ""
-    return _digest(f"{settings}\n{definition}".encode())
 
 
 def _digest(content: bytes | Path) -> str:

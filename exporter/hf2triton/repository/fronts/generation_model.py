@@ -83,8 +83,9 @@ class TritonPythonModel:
             raise ValueError("text_input is missing")
         stream = bool(given["stream"])
         settings = self._settings(request, given["exclude_input_in_output"])
-        if stream and settings.num_return_sequences > 1:
-            raise ValueError("num_return_sequences must be 1 for a stream; send several requests instead")
+        if settings.num_return_sequences > 1 and (stream or settings.prompt_logprobs):
+            what = "a stream" if stream else "prompt_logprobs"
+            raise ValueError(f"num_return_sequences must be 1 for {what}; send several requests instead")
         if settings.num_return_sequences > self.engine.capacity:
             raise ValueError(
                 f"num_return_sequences must be 1 to {self.engine.capacity}, as many as run and wait here at the same time"
@@ -128,6 +129,8 @@ class Caller:
             "num_output_tokens": np.array(answer.counts, np.int32),
             "token_ids": np.array(token_ids, np.int32).reshape(len(token_ids), longest),
         }
+        if answer.logprobs is not None:
+            outputs["prompt_logprobs"] = np.array(answer.logprobs, np.float32)
         response = triton.InferenceResponse([triton.Tensor(name, array) for name, array in outputs.items()])
         self._sender.send(response, flags=FINAL if answer.last else 0)
 
