@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from hf2triton_client.validate import validate
 from .artifacts import ExportOptions
 from .errors import UsageError
 from .pipeline import Progress
-from .repository.layout import baseline_path, fronts_of
+from .repository.layout import baseline_path, entries, fronts_of
 from .tasks import TASKS
 
 #: The endings of fronts' names, the first that of tasks with a single one.
@@ -36,14 +37,39 @@ class Against:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def validate_entry(
-    connection: Connection, name: str, against: Against, progress: Progress = lambda stage: None
+@contextmanager
+def served_at(url: str, repository: Path | None) -> Iterator[str]:
+    """The url of a server: the one given, or that of an embedded one that serves a repository meanwhile."""
+    if repository is None:
+        yield url
+        return
+    from .serving import Server
+
+    with Server(repository) as server:
+        yield server.url
+
+
+def validate_entries(
+    connection: Connection, names: Sequence[str], against: Against, progress: Progress = lambda stage: None
 ) -> list[Validation]:
-    """The fronts of an entry, each compared. Raises the errors of errors.py and of the client."""
+    """The fronts of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
     if against.baseline is not None and against.source is not None:
         raise UsageError("--baseline and --source exclude each other: either is whom the model is compared with")
     if against.adapter is not None and against.source is None:
         raise UsageError("--adapter is merged into --source; give that as well")
+    special = [f"--{name}" for name in ("baseline", "source", "dataset") if getattr(against, name) is not None]
+    if special and len(names) != 1:
+        raise UsageError(
+            f"{' and '.join(special)} {'are' if special[1:] else 'is'} of one model: give one NAME with it"
+        )
+    names = names or entries(against.repository)
+    if not names:
+        raise UsageError(f"{against.repository} holds no entries; give a NAME, or another --repository")
+    return [found for name in names for found in _validate(connection, name, against, progress)]
+
+
+def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
+    """The fronts of an entry, each compared."""
     if against.source is not None:
         expected = _ask_pytorch(connection, name, against, progress)
     elif against.baseline is not None:

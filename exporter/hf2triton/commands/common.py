@@ -32,6 +32,13 @@ repository_option = click.option(
     show_default=True,
     help="The model repository.",
 )
+reports_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report as .json, .md or .html, by the file's ending. May be given several times.",
+)
 report_option = click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
 )

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import command, fail, report_option, repository_option, url_option
+from .common import command, fail, report_option, reports_option, repository_option, url_option
 
 dataset_option = click.option(
     "--dataset",
@@ -72,8 +72,9 @@ def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str,
 
 
 @click.command()
-@click.argument("name")
+@click.argument("names", metavar="[NAME]...", nargs=-1)
 @url_option
+@click.option("--serve", is_flag=True, help="Start an embedded Triton on the repository for it, on free ports.")
 @repository_option
 @click.option(
     "--baseline",
@@ -84,12 +85,12 @@ def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str,
 @adapter_option
 @dataset_option
 @column_option
-@report_option
+@reports_option
 @command
-def validate(name: str, url: str, report: Path | None, **against: Any) -> None:
-    """Prove the served model NAME against PyTorch: tensors, decoded answers, and scores on labelled data.
+def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
+    """Prove the served models NAME… against PyTorch: tensors, decoded answers, and scores on labelled data.
 
-    Exit code 3 if it differs. Needs no torch, unless --source is given.
+    Without a NAME all that the repository holds. Exit code 3 if one differs. Needs no torch, unless --source is given.
     """
     import logging
 
@@ -98,19 +99,25 @@ def validate(name: str, url: str, report: Path | None, **against: Any) -> None:
 
     from ..console import progress, table
     from ..tables import validation_tables
-    from ..validation import Against, validate_entry
+    from ..validation import Against, served_at, validate_entries
 
     logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
-    with progress() as advance, connect(url) as connection:
-        found = new_report(f"Triton at {url}", validate_entry(connection, name, Against(**against), advance))
-    if report is not None:
-        write_report(found, report)
+    whom = Against(**against)
+    with (
+        progress() as advance,
+        served_at(url, whom.repository if serve else None) as place,
+        connect(place) as connection,
+    ):
+        found = new_report(connection.server_name(), validate_entries(connection, names, whom, advance))
+    for path in reports:
+        write_report(found, path)
     for title, header, rows in validation_tables(found):
         table(title, header, rows)
-    if not found.passed:
-        fail(f"{name} at {url} does not give PyTorch's answers", 3)
+    failed = [one.model for one in found.validations if not one.passed]
+    if failed:
+        fail(f"{', '.join(failed)} at {place}: not PyTorch's answers", 3)
     count = sum(len(one.checks) + len(one.scores) for one in found.validations)
-    click.echo(f"{name}: all {count} checks passed")
+    click.echo(f"{', '.join(names) or f'{len(found.validations)} models'}: all {count} checks passed")
 
 
 @click.command()
