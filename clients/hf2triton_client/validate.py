@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .baseline import Baseline
+from .baseline import Baseline, Latency
+from .benchmark import measure_latency
 from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
@@ -24,10 +25,13 @@ DRAWN = 500
 _Asked = tuple[list[Check], set[int], tuple[Scatter, ...]]
 
 
-def validate(connection: Connection, name: str, baseline: Baseline, labelled: Questions | None = None) -> Validation:
+def validate(
+    connection: Connection, name: str, baseline: Baseline, labelled: Questions | None = None, calls: int = 0
+) -> Validation:
     """Asks the served model for each item of the baseline, in several ways, and its pipeline the baseline's questions.
 
-    `labelled`: other questions, to which PyTorch's answers are not known, for scores alone. Raises BaselineError when the
+    `labelled`: other questions, to which PyTorch's answers are not known, for scores alone. `calls`: how many are timed
+    afterwards. Raises BaselineError when the
     baseline is another model's or another version's, and the errors of the client.
     """
     model = ServedModel.from_config(connection.model_config(name))
@@ -52,7 +56,18 @@ def validate(connection: Connection, name: str, baseline: Baseline, labelled: Qu
         (*checks, *answered),
         scores,
         scatters,
+        baseline.latency,
+        served_latency(connection, model, baseline, calls) if calls else None,
     )
+
+
+def served_latency(connection: Connection, model: ServedModel, baseline: Baseline, calls: int) -> Latency:
+    """What a call over gRPC takes that asks for the outputs of one item, or for one greedy text."""
+    if baseline.task == "text-generation":
+        prompts = prompts_of(model, baseline)
+        return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts, calls, warm_up=1)
+    requests = list(model.requests(baseline.inputs, list(baseline.answers), 1))
+    return measure_latency(connection.infer, requests, calls)
 
 
 def _ask_questions(

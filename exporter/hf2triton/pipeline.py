@@ -77,8 +77,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     from .repository.publish import publish
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        checkpoint = load(stages, options)
-        options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
+        checkpoint, options = load(stages, options)
         asked = []
         for part in checkpoint.task.parts:
             run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
@@ -104,8 +103,8 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     )
 
 
-def load(stages: Stages, options: ExportOptions) -> Checkpoint:
-    """The checkpoint that the options name, with its adapter merged."""
+def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOptions]:
+    """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
     from .adapter import find_base_and_adapter
     from .checkpoint import load_checkpoint
     from .lora import merge
@@ -114,7 +113,10 @@ def load(stages: Stages, options: ExportOptions) -> Checkpoint:
     base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
     source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
     checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
-    return checkpoint if adapter is None else stages.run("merge the adapter", merge, checkpoint, adapter)
+    options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
+    if adapter is not None:
+        checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+    return checkpoint, options
 
 
 def _prove(

@@ -36,7 +36,7 @@ def record(
     if options.task is not None and dataset is not None:
         read_questions(dataset, find_task(options.task).name, columns)  # before minutes of work
     stages = Stages(progress)
-    checkpoint = load(stages, options)
+    checkpoint, _ = load(stages, options)
     parts, asked, inputs = checkpoint.task.parts, None, {}
     if dataset is not None:
         asked = read_questions(dataset, checkpoint.task.name, columns)

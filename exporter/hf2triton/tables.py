@@ -78,6 +78,10 @@ def validation_tables(report: Report) -> list[Table]:
         title = f"{own.model} version {own.version}: {own.task} in {own.precision}, {own.items} inputs, against {own.reference}"
         rows = [(check.name, *_numbers(difference)) for check in own.checks for difference in check.differences]
         tables.append((title, ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows))
+        if own.served_latency and own.pytorch_latency:
+            named = (("PyTorch fp32, when recorded", own.pytorch_latency), ("served, just now", own.served_latency))
+            times = [(what, f"{one.p50_ms:.1f}", f"{one.p90_ms:.1f}", one.calls) for what, one in named]
+            tables.append((f"{own.model}: ms of one at a time", ("who", "p50", "p90", "calls"), times))
         if own.scores:
             scores = [
                 (

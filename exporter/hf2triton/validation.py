@@ -22,6 +22,8 @@ from .tasks import TASKS
 
 #: The endings of fronts' names, the first that of tasks with a single one.
 SUFFIXES = tuple(dict.fromkeys(part.suffix for task in TASKS.values() for part in task.parts))
+#: Calls that are timed.
+CALLS = 30
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def _validate(connection: Connection, name: str, against: Against, progress: Pro
         # what PyTorch has answered of a file is among the baseline's own questions
         asks_file = against.dataset is not None and against.source is None and index == len(expected)
         labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
-        found.append(validate(connection, front, baseline, labelled))
+        found.append(validate(connection, front, baseline, labelled, CALLS))
     return found
 
 

@@ -89,6 +89,7 @@ def test_the_config_is_that_of_a_decoupled_model(exported):
         ("num_input_tokens", pb.TYPE_INT32, [1]),
         ("num_output_tokens", pb.TYPE_INT32, [-1]),
         ("token_ids", pb.TYPE_INT32, [-1, -1]),
+        ("prompt_logprobs", pb.TYPE_FP32, [-1]),
     ]
 
 
