@@ -69,7 +69,7 @@ def _csv(text: str) -> list[Any]:
                 raise ValueError(f"more cells than columns ({len(reader.fieldnames or ())}); a comma needs quotes")
             rows.append(row)
     except (ValueError, csv.Error) as error:
-        raise ValueError(f"line {reader.line_num}: {error}") from None
+        raise ValueError(f"line {reader.reader.line_num}: {error}") from None
     return rows
 
 
