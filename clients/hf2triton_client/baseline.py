@@ -98,7 +98,7 @@ class Baseline:
             "outputs": [output for output in self.answers if output not in self.unsaved],
             "tolerances": self._tolerances(self.tolerances),
             "other_tolerances": {name: self._tolerances(own) for name, own in self.others.items()},
-            "questions": self.questions and _with_places(self.questions, self.inputs.get("image", ())),
+            "questions": _with_places(self.questions, self.inputs.get("image", ())),
             "latency": vars(self.latency),
             "about": dict(self.about),
         }
@@ -148,8 +148,10 @@ def _read_tolerances(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Tole
     return {output: Tolerance(**tolerance) for output, tolerance in written.items()}
 
 
-def _with_places(questions: Questions, files: Sequence[str | bytes]) -> dict[str, Any]:
+def _with_places(questions: Questions | None, files: Sequence[str | bytes]) -> dict[str, Any] | None:
     """As JSON has them: an image, which lies among the tensors, as its number."""
+    if questions is None:
+        return None
     inputs = [{"file": files.index(one)} if isinstance(one, bytes) else one for one in questions.inputs]
     return {**asdict(questions), "inputs": inputs}
 

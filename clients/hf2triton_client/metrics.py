@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections import Counter
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 
 import numpy as np
 
@@ -22,15 +22,14 @@ def top_k_accuracy(expected: Sequence[Hashable], given: Sequence[Collection[Hash
 
 def macro_f1(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
     """The mean of each label's F1, over the labels that occur on either side (scikit-learn's `f1_score(average="macro")`)."""
-    scores = []
-    for label in {*expected, *given}:
-        both = sum(one == other == label for one, other in zip(expected, given, strict=True))
-        scores.append(2 * both / (sum(one == label for one in expected) + sum(one == label for one in given)))
-    return float(np.mean(scores))
+    right = Counter(one for one, other in zip(expected, given, strict=True) if one == other)
+    counts = Counter(expected) + Counter(given)
+    return float(np.mean([2 * right[label] / count for label, count in counts.items()]))
 
 
 def set_f1(expected: Sequence[Collection[Hashable]], given: Sequence[Collection[Hashable]]) -> float:
-    """F1 of all that was found against all that there is, such as entities with their places (seqeval's micro average)."""
+    """F1 of all that was found against all that there is, such as entities with their places (seqeval's micro average).
+    1 where there is nothing and nothing was found."""
     found = sum(len(set(one) & set(other)) for one, other in zip(expected, given, strict=True))
     total = sum(map(len, expected)) + sum(map(len, given))
     return 2 * found / total if total else 1.0
@@ -53,8 +52,9 @@ def perplexity(logprobs: Sequence[Sequence[float]]) -> float:
 
 
 def spearman(expected: Sequence[float], given: Sequence[float]) -> float:
-    """Spearman's rank correlation; equal values share their mean rank."""
-    return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
+    """Spearman's rank correlation; equal values share their mean rank. NaN where all values of a side are equal."""
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
 
 
 def normalised_answer(text: str) -> str:
@@ -63,8 +63,10 @@ def normalised_answer(text: str) -> str:
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
-def _best(measure, right: Sequence[str], answer: str) -> float:
-    return max(measure(normalised_answer(one), normalised_answer(answer)) for one in (right or [""]))
+def _best(measure: Callable[[str, str], float], right: Sequence[str], answer: str) -> float:
+    # as in SQuAD 2.0's script, a right answer of which nothing is left when it is normalised counts for nothing
+    texts = [text for text in map(normalised_answer, right) if text] or [""]
+    return max(measure(text, normalised_answer(answer)) for text in texts)
 
 
 def _equal(one: str, other: str) -> float:

@@ -1,7 +1,7 @@
 """What a pipeline is asked, one call each, and how far its answers lie from PyTorch's.
 
 Answers are those of `transformers.pipeline`: labels and scores, entities, spans, tokens, texts. They are compared by what they
-say and by their scores; where PyTorch's own scores lie closer together than the tolerance, either order is right.
+say and by their scores.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 from .compare import Difference, Tolerance
 
@@ -41,7 +43,7 @@ class Questions:
         """The answers of a pipeline, of ours or of transformers."""
         call = getattr(pipeline, self.method) if self.method else pipeline
         with ThreadPoolExecutor(in_flight) as pool:
-            return list(pool.map(lambda one, own: call(one, **self.options, **own), self.inputs, self.options_each))
+            return list(pool.map(lambda one, own: call(one, **{**self.options, **own}), self.inputs, self.options_each))
 
     @property
     def options_each(self) -> tuple[Mapping[str, Any], ...]:
@@ -55,21 +57,25 @@ def compare_answers(
     """Compares answers row by row.
 
     `max_abs`, `mean_abs`: of the scores of what both say. `argmax`: the share of rows that say the same. What one says and
-    the other does not is a breach, unless the other says something in its place whose score is as good within the tolerance's
-    `max_abs`, or the row is one of `ties`: PyTorch's own tensors leave it open.
+    the other does not is a breach, but where the row is one of `ties`, as PyTorch's own tensors leave it open, and at the end
+    of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`.
     """
     gaps: list[float] = []
     breaches, same = [], 0
     for index, (one, other) in enumerate(zip(expected, served, strict=True)):
-        said, answered = ({} if answer is None else _said(answer) for answer in (one, other))
-        gaps += [abs(said[key] - answered[key]) for key in said.keys() & answered.keys()]
-        same += said.keys() == answered.keys()
-        missing = _unmatched(said, answered, tolerance.max_abs)
-        if missing and not (ties and ties[index]):
-            breaches.append(f"row {index}: PyTorch says {_words(missing[0], said)}, served is {_words(None, answered)}")
+        said, answered = _said(one), _said(other)
+        same += _keys(said) == _keys(answered)
+        open_row = bool(ties and ties[index])
+        for place in sorted(said.keys() | answered.keys()):
+            mine, theirs = said.get(place, _NOTHING), answered.get(place, _NOTHING)
+            gaps += [abs(mine.scores[key] - theirs.scores[key]) for key in mine.scores.keys() & theirs.scores.keys()]
+            lost, extra = _alone(mine, theirs, tolerance.max_abs), _alone(theirs, mine, tolerance.max_abs)
+            cut = _is_cut(mine, theirs)
+            if (lost or extra) and (cut or not open_row):
+                breaches.append(f"row {index}: PyTorch says {_words(lost, mine)}, served is {_words(extra, theirs)}")
     if not expected:
         return Difference(ANSWERS, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
-    largest, mean = max(gaps, default=0.0), sum(gaps) / max(len(gaps), 1)
+    largest, mean = float(np.max(gaps, initial=0.0)), float(np.sum(gaps)) / max(len(gaps), 1)
     for name, value, limit in (
         ("largest difference", largest, tolerance.max_abs),
         ("mean difference", mean, tolerance.mean_abs),
@@ -79,35 +85,61 @@ def compare_answers(
     return Difference(ANSWERS, len(expected), largest, mean, None, same / len(expected), tuple(breaches))
 
 
-def _unmatched(said: Mapping[Any, float], answered: Mapping[Any, float], tolerance: float) -> list[Any]:
-    """What one side says alone, without a partner of the other side whose score is as good."""
-    alone = {key: score for key, score in said.items() if key not in answered}
-    others = sorted((score, str(key)) for key, score in answered.items() if key not in said)
-    left = []
-    for key, score in sorted(alone.items(), key=lambda pair: pair[1]):
-        partner = next((other for other in others if abs(other[0] - score) <= tolerance), None)
-        if partner is None:
-            left.append(key)
-        else:
-            others.remove(partner)
-    return left or [key for _, key in others]
+@dataclass(frozen=True)
+class _Said:
+    """What is said in one place of an answer -> its score. `ranked`: of all that there is, the best come first."""
+
+    scores: Mapping[Any, float]
+    ranked: bool = False
 
 
-def _said(answer: Any) -> dict[Any, float]:
-    """An answer as what it says -> its score."""
-    if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification
-        return dict(zip(answer["labels"], map(float, answer["scores"]), strict=True))
-    if isinstance(answer, (str, float, int)):
-        return {answer: 1.0} if isinstance(answer, str) else {"": float(answer)}
+_NOTHING = _Said({})
+
+
+def _keys(said: Mapping[int, _Said]) -> set[tuple[int, Any]]:
+    return {(place, key) for place, own in said.items() for key in own.scores}
+
+
+def _is_cut(one: _Said, other: _Said) -> bool:
+    """Whether both are rankings of which the rest may have been cut off. A ranking of one is an answer, of which nothing
+    tells how good others are."""
+    return one.ranked and other.ranked and len(one.scores) == len(other.scores) > 1
+
+
+def _alone(one: _Said, other: _Said, tolerance: float) -> list[Any]:
+    """What only the first of two says, but for what the other's ranking may have cut off."""
+    alone = [key for key in one.scores if key not in other.scores]
+    if not alone or not _is_cut(one, other):
+        return alone
+    limit, left = min(other.scores.values()), 1 - sum(other.scores.values())
+    if abs(left) <= tolerance:  # probabilities of which nearly none are left
+        limit = min(limit, max(left, 0.0))
+    return [key for key in alone if not one.scores[key] <= limit + tolerance]
+
+
+def _said(answer: Any) -> dict[int, _Said]:
+    """An answer as its places -> what is said there. There are several where texts or masks are."""
+    if answer is None:
+        return {}
+    if isinstance(answer, str):
+        return {0: _Said({answer: 1.0})}
+    if isinstance(answer, (float, int)):
+        return {0: _Said({"": float(answer)})}
+    if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification: all of them, always
+        return {0: _Said(dict(zip(answer["labels"], map(float, answer["scores"]), strict=True)))}
     if isinstance(answer, Mapping):
-        key = next(read for fields, read in _KEYS if fields <= answer.keys())(answer)
-        return {key: float(answer.get("score", 1.0))}
-    said: dict[Any, float] = {}
-    for index, entry in enumerate(answer):
-        # lists of lists are of several masks, lists of numbers of several texts: their places count
-        placed = isinstance(entry, (list, float, int))
-        said |= {(index, key) if placed else key: score for key, score in _said(entry).items()}
-    return said
+        return {0: _Said(dict([_entry(answer)]))}
+    if all(isinstance(entry, Mapping) for entry in answer):
+        ranked = not any(fields & entry.keys() for entry in answer for fields in _FOUND)
+        return {0: _Said(dict(map(_entry, answer)), ranked)}
+    return {place: own for place, entry in enumerate(answer) for own in _said(entry).values()}
+
+
+def _entry(entry: Mapping[str, Any]) -> tuple[Any, float]:
+    read = next((read for fields, read in _KEYS if fields <= entry.keys()), None)
+    if read is None:
+        raise ValueError(f"an answer with {', '.join(entry)} is none that can be compared")
+    return read(entry), float(entry.get("score", 1.0))
 
 
 #: Fields of an answer -> what it says, of them.
@@ -124,9 +156,15 @@ _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
 )
 
 
-def _words(key: Any, said: Mapping[Any, float]) -> str:
-    """What is said, or the best of it, in a few words."""
-    if key is None:
-        key = max(said, key=lambda one: said[one], default="nothing")
+#: Fields of entries that are all that was found, not the best of all that there is.
+_FOUND = (frozenset({"entity_group", "entity"}), frozenset({"generated_text"}))
+
+
+def _words(alone: Sequence[Any], said: _Said) -> str:
+    """What is said by one side alone, or else the best of all that it says, in a few words."""
+    scores = said.scores
+    if not scores:
+        return "nothing"
+    key = alone[0] if alone else max(scores, key=lambda one: scores[one])
     text = str(key) if len(str(key)) <= 60 else f"{str(key)[:59]}…"
-    return f"{text} ({said[key]:.3g})" if key in said else text
+    return f"{text} ({scores[key]:.3g})"

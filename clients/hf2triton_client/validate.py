@@ -92,17 +92,27 @@ def _ask_questions(
 
 
 def near_ties(baseline: Baseline) -> list[bool] | None:
-    """The items whose two best entries, of any of PyTorch's vectors, lie closer together than the tolerance: either may be the
-    answer. None where the questions are not the items."""
+    """The questions whose two best entries, of any of PyTorch's vectors, lie closer together than the tolerance: either may be
+    the answer. Those whose vectors are not recorded, after the first of many, are open as well. None where the questions are
+    not about the items."""
     found = next((name for name in _TIED if name in baseline.answers), None)
-    if found is None or baseline.questions is None or len(baseline.questions) != len(baseline):
+    if found is None or baseline.questions is None or not _are_about_items(baseline.questions, baseline):
         return None
     axis, limit = _TIED[found], baseline.tolerances.get(found, baseline.tolerances.get("token_ids")).max_abs
     tied = []
     for array in baseline.answers[found]:
         best = np.sort(array, axis=axis).take([-2, -1], axis=axis) if array.shape[axis] > 1 else np.array([0, np.inf])
         tied.append(bool((np.diff(best, axis=axis) <= limit).any()))
-    return tied
+    return tied + [True] * (len(baseline.questions) - len(tied))
+
+
+def _are_about_items(questions: Questions, baseline: Baseline) -> bool:
+    """Whether the first question is the first item, and so on to the last item."""
+    if questions.method or len(questions) < len(baseline):
+        return False
+    asked = (tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in questions.inputs)
+    items = zip(*baseline.inputs.values(), strict=True)
+    return all(item[: len(own)] == own for own, item in zip(asked, items, strict=False))
 
 
 #: Output -> the axis along which the best entry is the answer.
@@ -132,11 +142,11 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
 def _scatter(output: str, expected: Sequence[np.ndarray], served: Sequence[np.ndarray]) -> Scatter:
     """Up to `DRAWN` values of all items, evenly chosen."""
     alike = [pair for pair in zip(expected, served, strict=True) if pair[0].shape == pair[1].shape]
-    columns = [np.concatenate([array.ravel() for array in side]) for side in zip(*alike, strict=True)] or [
-        np.empty(0)
-    ] * 2
-    chosen = np.unique(np.linspace(0, len(columns[0]) - 1, DRAWN).astype(int)) if len(columns[0]) else []
-    return Scatter(output, *(tuple(column[chosen].astype(float).tolist()) for column in columns))
+    sides = zip(*alike, strict=True) if alike else ([], [])
+    columns = [np.concatenate([np.empty(0), *(array.ravel() for array in side)]) for side in sides]
+    count = len(columns[0])
+    chosen = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).astype(int))
+    return Scatter(output, *(tuple(column[chosen].tolist()) for column in columns))
 
 
 def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:

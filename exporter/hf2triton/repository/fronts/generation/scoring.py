@@ -18,8 +18,11 @@ class Scorer:
         self.logprobs: list[float] = []
 
     def next(self, logits: np.ndarray) -> int:
-        """The text's next token; `logits` `[vocabulary]` are those that it had. Raises ValueError for NaN and infinity."""
+        """The text's next token; `logits` `[vocabulary]` are those that it had. Raises ValueError for NaN and infinity, and
+        for a token that has none: a tokenizer can have more tokens than the model."""
         token = self._ids[len(self.logprobs) + 1]
+        if token >= len(logits):
+            raise ValueError(f"token {token} of the prompt is none of the model's {len(logits)}")
         scores = logits.astype(np.float64)
         if not np.isfinite(scores).all():
             raise ValueError("the model gives logits that are NaN or infinite")

@@ -63,6 +63,8 @@ class Settings:
     prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
+        if self.num_return_sequences > 1 and self.prompt_logprobs:
+            raise ValueError("num_return_sequences must be 1 for prompt_logprobs; send several requests instead")
         if self.num_return_sequences > 1 and not self.do_sample:
             raise ValueError(
                 f"num_return_sequences is {self.num_return_sequences}, but without do_sample they would all be the same:"
