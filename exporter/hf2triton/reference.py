@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from hf2triton_client.errors import InputError
 from hf2triton_client.questions import Questions
 
 from .artifacts import Checkpoint
@@ -148,6 +149,8 @@ class _Logprobs:
         import torch
 
         [item] = self._reader.items([text], set())
+        if len(item.rows[0]) < 2:
+            raise InputError(f"{text!r} has a single token, before which there is nothing that it could be likely after")
         ids = torch.tensor([item.rows[0].ids[: self._limit]])
         logits = self._model(ids).logits[0, :-1].log_softmax(dim=-1)
         return logits.gather(1, ids[0, 1:, None])[:, 0].tolist()

@@ -83,9 +83,8 @@ class TritonPythonModel:
             raise ValueError("text_input is missing")
         stream = bool(given["stream"])
         settings = self._settings(request, given["exclude_input_in_output"])
-        if settings.num_return_sequences > 1 and (stream or settings.prompt_logprobs):
-            what = "a stream" if stream else "prompt_logprobs"
-            raise ValueError(f"num_return_sequences must be 1 for {what}; send several requests instead")
+        if stream and settings.num_return_sequences > 1:
+            raise ValueError("num_return_sequences must be 1 for a stream; send several requests instead")
         if settings.num_return_sequences > self.engine.capacity:
             raise ValueError(
                 f"num_return_sequences must be 1 to {self.engine.capacity}, as many as run and wait here at the same time"
