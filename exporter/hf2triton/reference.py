@@ -150,7 +150,9 @@ class _Logprobs:
 
         [item] = self._reader.items([text], set())
         if len(item.rows[0]) < 2:
-            raise InputError(f"{text!r} has a single token, before which there is nothing that it could be likely after")
+            raise InputError(
+                f"{text!r} has a single token, before which there is nothing that it could be likely after"
+            )
         ids = torch.tensor([item.rows[0].ids[: self._limit]])
         logits = self._model(ids).logits[0, :-1].log_softmax(dim=-1)
         return logits.gather(1, ids[0, 1:, None])[:, 0].tolist()

@@ -28,7 +28,7 @@ def test_an_answer_does_not_depend_on_its_company(server, repository, name):
             result = validate(connection, front, Baseline.load(baseline_path(repository, front)))
             answers = [check.differences[0] for check in result.checks if check.name.startswith("answers")]
             assert len(result.checks) - len(answers) in (5, 11)
-            assert all(one.rows and one.argmax >= 0.8 for one in answers)
+            assert all(one.rows for one in answers)
             assert bool(answers) == (front == fronts[-1] and "feature-extraction" not in name), front
             failed = [
                 (check.name, one.breaches) for check in result.checks for one in check.differences if one.breaches

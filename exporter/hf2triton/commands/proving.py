@@ -108,7 +108,8 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         served_at(url, whom.repository if serve else None) as place,
         connect(place) as connection,
     ):
-        found = new_report(connection.server_name(), validate_entries(connection, names, whom, advance))
+        validations = validate_entries(connection, names, whom, advance)
+        found = new_report(connection.server_name(), validations)
     for path in reports:
         write_report(found, path)
     for title, header, rows in validation_tables(found):
