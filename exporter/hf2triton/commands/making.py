@@ -17,6 +17,7 @@ from .common import command, report_option, repository_option
 @click.option("--name", required=True, help="The name to serve the model under.")
 @click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
 @click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
+@click.option("--base-name", help="What the adapter calls SOURCE, where its own name does not tell.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
 @repository_option
 @click.option(
@@ -35,6 +36,9 @@ from .common import command, report_option, repository_option
     "--max-batch-size",
     type=int,
     help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
+)
+@click.option(
+    "--instances", type=int, default=1, show_default=True, help="How many times the model that computes is loaded."
 )
 @click.option(
     "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
@@ -62,7 +66,7 @@ from .common import command, report_option, repository_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
 @command
 def export(report: Path | None, **options: Any) -> None:
-    """Export SOURCE, a checkpoint folder or a hub id, into a model repository.
+    """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.
 
     Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
     """
