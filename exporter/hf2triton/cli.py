@@ -20,6 +20,8 @@ def main() -> None:
 
 for _command in (
     making.export,
+    making.build,
+    making.schema,
     serving.serve,
     proving.validate,
     proving.baseline,

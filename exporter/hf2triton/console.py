@@ -1,4 +1,4 @@
-"""How the command line speaks: a spinner on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
+"""How the command line speaks: a spinner or a bar on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
 
 from __future__ import annotations
 
@@ -26,6 +26,22 @@ def progress() -> Iterator[Callable[[str], None]]:
     console = Console(stderr=True)
     with console.status("starting") as status:
         yield lambda stage: status.update(f"{stage} …")
+
+
+@contextmanager
+def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
+    """The same for several things: gives a function to be called with each stage's name and how many are done."""
+    if not sys.stderr.isatty():
+        with progress() as advance:
+            yield lambda stage, done: advance(f"[{done + 1}/{total}] {stage}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda stage, done: bar.update(task, description=f"{stage} …", completed=done)
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

@@ -12,7 +12,8 @@ from hf2triton_client.pipelines.zero_shot_classification import filled
 from hf2triton_client.questions import Questions
 
 from .artifacts import ExportOptions
-from .pipeline import PRECISIONS, Progress, Stages, load
+from .options import PRECISIONS
+from .pipeline import Progress, Stages, load
 from .samples import Inputs
 from .tasks import find_task
 

@@ -11,6 +11,7 @@ from hf2triton_client.results import Report
 from hf2triton_client.scores import scores_of
 
 from .artifacts import ExportReport, ParityReport
+from .build_plan import UNLISTED, Plan
 from .precision_plan import PrecisionPlan
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
@@ -33,6 +34,22 @@ def export_tables(report: ExportReport) -> list[Table]:
         if plan.islands:
             tables.append(plan_table(name, plan, SHOWN))
     return tables
+
+
+def build_table(plan: Plan) -> Table:
+    """What a build would do."""
+    rows = [
+        (entry.name, entry.task or "", entry.options.precision, entry.state, "; ".join(entry.reasons))
+        for entry in plan.entries
+    ]
+    rows += [(front, "", "", UNLISTED, "it stays as it is") for front in plan.unlisted]
+    title = f"{plan.declared.path} → {plan.declared.repository}"
+    return title, ("entry", "task", "precision", "state", "why"), rows
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in words, but for those of nothing."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
 
 
 def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
