@@ -93,4 +93,3 @@ FORMS: dict[str, tuple[Callable[[Report, Comparison | None], str], tuple[str, ..
     ".md": (_write_markdown, ()),
     ".html": (_write_page, ("jinja2",)),
 }
-

@@ -47,7 +47,8 @@ class Measured:
 @dataclass(frozen=True)
 class Comparison:
     """What two runs both found, as (earlier, later); what only one of them did; and what else is to be known, such as that they
-    ran on different machines. `alone`: whatever no other run has anything of."""
+    ran on different machines. `alone`: whatever no other run has anything of. `failures`: what was asked not to happen, and did.
+    """
 
     measurements: tuple[tuple[Measured, Measured], ...] = ()
     validations: tuple[tuple[Validation, Validation], ...] = ()
@@ -55,6 +56,7 @@ class Comparison:
     new: tuple[Measured, ...] = ()
     alone: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.measurements or self.validations)
@@ -121,16 +123,17 @@ def slower(comparison: Comparison, allowed: float) -> list[str]:
         if not words.is_served(after.contender):
             continue
         earlier, later = before.measurement, after.measurement
-        figures = [
-            ("p50", "ms", earlier.p50_ms, later.p50_ms, later.p50_ms > earlier.p50_ms * (1 + allowed)),
-            _throughput("items/s", earlier.items_per_second, later.items_per_second, allowed),
-        ]
+        figures = [("p50", "ms", earlier.p50_ms, later.p50_ms, later.p50_ms > earlier.p50_ms * (1 + allowed))]
+        figures.append(_throughput("items/s", earlier.items_per_second, later.items_per_second, allowed))
         if earlier.tokens_per_second is not None and later.tokens_per_second is not None:
             figures.append(_throughput("tokens/s", earlier.tokens_per_second, later.tokens_per_second, allowed))
-        for name, unit, was, now, failed in figures:
-            if failed or now != now:  # NaN: nothing was measured
-                change = words.percent(was, now)
-                found.append(f"{after}: {name} {words.significant(was)} → {words.significant(now)} {unit} ({change})")
+        sentences = [
+            f"{name} {words.significant(was)} → {words.significant(now)} {unit}{_bracketed(words.percent(was, now))}"
+            for name, unit, was, now, failed in figures
+            if failed or now != now  # NaN: nothing was measured
+        ]
+        if sentences:
+            found.append(f"{after}: {', '.join(sentences)}")
     return found
 
 
@@ -171,6 +174,10 @@ def machine_notes(earlier: Report, later: Report) -> list[str]:
 def _machine(machine: Machine) -> dict[str, str]:
     told = {"CPU": machine.cpu, "cores": str(machine.cores), "GPUs": ", ".join(machine.gpus), "Python": machine.python}
     return {name: value for name, value in (told | dict(machine.packages)).items() if value}
+
+
+def _bracketed(change: str) -> str:
+    return f" ({change})" if change else ""
 
 
 def _throughput(unit: str, was: float, now: float, allowed: float) -> tuple[str, str, float, float, bool]:

@@ -94,7 +94,9 @@ def _check(report: Report) -> None:
         known = len(benchmark.contenders)
         for measurement in benchmark.measurements:
             if not 0 <= measurement.contender < known:
-                raise ReportError(f"has a measurement of contender {measurement.contender}, and only {known} contenders")
+                raise ReportError(
+                    f"has a measurement of contender {measurement.contender}, and only {known} contenders"
+                )
     for validation in report.validations:
         for scatter in validation.scatters:
             if len(scatter.pytorch) != len(scatter.served):

@@ -18,11 +18,10 @@ _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
 
 def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
     """The report in Markdown, in at most MOST_BYTES bytes of UTF-8."""
-    said = verdict(report)
+    said = verdict(report, comparison)
     lines = [f"{_SIGNS[said.state]} **{STATES[said.state][0]}.** {escape(said.summary)}", ""]
     lines += [f"- {escape(reason)}" for reason in said.reasons]
-    notes = [*said.cautions, *(comparison.notes if comparison else ())]
-    lines += [*([""] if said.reasons and notes else []), *(f"- ⚠️ {escape(note)}" for note in notes)]
+    lines += [f"- ⚠️ {escape(caution)}" for caution in said.cautions]
     blocks, left = ["\n".join(lines).rstrip()], []
     open_ones = [figures_table(report), *(comparison_tables(comparison) if comparison else [])]
     details = [own for own in tables(report) if own.title != open_ones[0].title]

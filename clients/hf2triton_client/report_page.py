@@ -5,14 +5,26 @@ What it looks like is in data/report.html.j2 and data/report.css. Needs jinja2.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from . import report_words as words
 from .report_comparison import Comparison
-from .report_plots import MOST_POINTS, Bar, Line, bars, finite_pairs, lines, marker, parity_scatter
+from .report_plots import (
+    MOST_POINTS,
+    Bar,
+    Line,
+    Mark,
+    bars,
+    finite_pairs,
+    lines,
+    marker,
+    parity_scatter,
+    residual_scatter,
+)
 from .report_tables import (
     Table,
     benchmark_tables,
@@ -49,7 +61,7 @@ def to_page(report: Report, comparison: Comparison | None = None) -> str:
     )
     environment.filters["svg"] = Markup  # made here, with everything escaped
     environment.filters["numeric"] = lambda table: numeric_columns(table.rows)
-    said = verdict(report)
+    said = verdict(report, comparison)
     models = dict.fromkeys(
         [own.model for own in report.validations]
         + [own.model for benchmark in report.benchmarks for own in benchmark.contenders]
@@ -61,8 +73,8 @@ def to_page(report: Report, comparison: Comparison | None = None) -> str:
         verdict=said,
         state=STATES[said.state],
         figures=figures(report),
-        notes=[*said.cautions, *(comparison.notes if comparison else ())],
-        changes=comparison_tables(comparison) if comparison else [],
+        moment=words.moment(report.created_at),
+        changes=[_short(table) for table in comparison_tables(comparison)] if comparison else [],
         validations=[_validation(place, own) for place, own in enumerate(report.validations)],
         benchmarks=[_benchmark(place, own) for place, own in enumerate(report.benchmarks)],
         machine=machine_table(report),
@@ -70,14 +82,14 @@ def to_page(report: Report, comparison: Comparison | None = None) -> str:
 
 
 def _validation(place: int, validation: Validation) -> dict[str, Any]:
-    plots = [
-        Figure(
-            f"{one.output}, PyTorch and served",
-            parity_scatter(one, f"v{place}-{index}", f"{validation.model}, {one.output}"),
-            _scatter_note(one),
+    plots = []
+    for index, one in enumerate(validation.scatters):
+        name, about = f"v{place}-{index}", f"{validation.model}, {one.output}"
+        plots.append(
+            Figure(f"{one.output}: served and PyTorch's", parity_scatter(one, name, about), _scatter_note(one))
         )
-        for index, one in enumerate(validation.scatters)
-    ]
+        note = "The same values, enlarged: what lies above 0 is more than PyTorch's."
+        plots.append(Figure(f"{one.output}: differences", residual_scatter(one, f"{name}-gap", about), note))
     return {"own": validation, "plots": plots, "tables": [_short(table) for table in validation_tables(validation)]}
 
 
@@ -85,12 +97,13 @@ def _scatter_note(scatter: Any) -> str:
     drawn, all_of_them = len(finite_pairs(scatter)), len(scatter.pytorch)
     said = f"{min(drawn, MOST_POINTS):,} of the values; on the diagonal both are the same, and the ring is the farthest from it."
     broken = all_of_them - drawn
-    return said + (f" {broken:,} are NaN or infinite and cannot be drawn." if broken else "")
+    return said + (f" NaN or infinite, and so not drawn: {broken:,}." if broken else "")
 
 
 def _short(table: Table) -> Table:
-    """The heading of the section says already what the title does."""
-    return Table("Scores" if table.columns[0] == "score" else "Checks", table.columns, table.rows, table.bad)
+    """Without what the heading of the section says already."""
+    title = {"check": "Checks", "score": "Scores"}.get(table.columns[0], table.title.rpartition(": ")[2].capitalize())
+    return replace(table, title=title)
 
 
 def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
@@ -100,7 +113,7 @@ def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
         "over_load": [*_over_loads(place, benchmark)],
         "sizes": [*_by_contender(place, benchmark)],
         "tables": [
-            Table(title, table.columns, table.rows, table.bad)
+            replace(table, title=title)
             for title, table in (("Measurements", measured), ("Contenders", contenders))
             if table is not None
         ],
@@ -117,22 +130,19 @@ def _over_loads(place: int, benchmark: Benchmark) -> Iterator[Figure]:
             loads = sorted({getattr(one.load, axis) for one in group})
             series = sorted({one.contender for one in group})
 
-            def line(
-                index: int, value: Any, dashed: bool = False, label: str = "", group=group, loads=loads, axis=axis
-            ) -> Line:
-                found = sorted((loads.index(getattr(o.load, axis)), value(o)) for o in group if o.contender == index)
-                points = tuple(pair for pair in found if pair[1] == pair[1])
-                return Line(index, f"{names[index]}{label}", points, dashed)
+            def line(index: int, value: Any, upper: Any = None, group=group, loads=loads, axis=axis) -> Line:
+                own = {loads.index(getattr(one.load, axis)): one for one in group if one.contender == index}
+                points = [Mark(at, value(one), upper and upper(one)) for at, one in sorted(own.items())]
+                return Line(index, names[index], tuple(points))
 
             about = words.size(Load(size[0], size[1] or None, None))
             ident = f"b{place}-{axis}-{size[0]}-{size[1]}"
             legend = tuple((marker(index), names[index]) for index in series)
-            drawn = [line(index, lambda one: one.p99_ms, True, ", p99") for index in series]
-            drawn += [line(index, lambda one: one.p50_ms, False, ", median") for index in series]
+            drawn = [line(index, lambda one: one.p50_ms, lambda one: one.p99_ms) for index in series]
             yield Figure(
                 f"Latency, {about}",
                 lines(drawn, _places(loads), f"{ident}-ms", f"Latency, {about}", x_label, "ms"),
-                "Solid: the median of a call (p50). Dashed: p99, which one call in a hundred exceeds.",
+                "Marks: the median of a call (p50). Whiskers end at p99, which one call in a hundred exceeds.",
                 legend,
             )
             if len(loads) > 1 and axis == "concurrency":
@@ -172,7 +182,7 @@ def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
             for what, field in megabytes.items()
         ),
     ):
-        drawn = [Bar(index, names[index], value) for index, value in values.items() if value == value]
+        drawn = [Bar(index, names[index], value) for index, value in values.items() if math.isfinite(value)]
         if drawn:
             ident = f"b{place}-{title.split()[0].lower()}"
             note = "The highest throughput under any load; more is better." if said != "MB" else "Less is better."
@@ -181,5 +191,3 @@ def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
 
 def _places(loads: list[Any]) -> list[str]:
     return [words.significant(load) if isinstance(load, float) else str(load) for load in loads]
-
-

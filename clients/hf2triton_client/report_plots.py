@@ -7,7 +7,7 @@ series also has a marker of its own shape. What a mark stands for is its <title>
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
@@ -20,7 +20,7 @@ from .results import Scatter
 SERIES = 8
 #: Points of a scatter that are drawn: more than these hide each other, and make the page heavy.
 MOST_POINTS = 1000
-_WIDTH, _HEIGHT, _SQUARE = 440, 290, 380
+_WIDTH, _HEIGHT, _SQUARE, _NARROW = 440, 290, 380, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 26, 42
 #: Paths of markers around (0, 0), about as large as each other.
 _MARKERS = (
@@ -36,13 +36,21 @@ _MARKERS = (
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A value at a place on the x axis, and where the whisker above it ends, if there is one."""
+
+    place: int
+    value: float
+    upper: float | None = None
+
+
+@dataclass(frozen=True)
 class Line:
-    """A series: its number, what it is called, and (place on the x axis, value) of its marks."""
+    """A series: its number, what it is called, and its marks from left to right."""
 
     series: int
     label: str
-    points: tuple[tuple[int, float], ...]
-    dashed: bool = False
+    marks: tuple[Mark, ...]
 
 
 @dataclass(frozen=True)
@@ -57,29 +65,19 @@ class Bar:
 def parity_scatter(scatter: Scatter, name: str, about: str) -> str:
     """Each value that PyTorch gave (x) and that was served (y), on the diagonal where they are the same. The pair that is
     farthest from it has a ring. `name`: unique on the page."""
-    pairs = finite_pairs(scatter)
-    drawn = pairs if len(pairs) <= MOST_POINTS else [pairs[i * len(pairs) // MOST_POINTS] for i in range(MOST_POINTS)]
-    values = [value for pair in pairs for value in pair] or [0.0]
-    x = linear(min(values), max(values), _LEFT, _SQUARE - _RIGHT, 6, around=True)
-    y = linear(min(values), max(values), _SQUARE - _BOTTOM, _TOP, 6, around=True)
-    svg = _svg(name, _SQUARE, _SQUARE, f"{about}: served values against PyTorch's", _told(pairs))
-    _y_axis(svg, y, f"served {scatter.output}", _SQUARE)
-    for tick, label in zip(x.ticks, x.labels(), strict=True):
-        _line(svg, "grid", x(tick), _TOP, x(tick), _SQUARE - _BOTTOM)
-        _text(svg, label, x(tick), _SQUARE - _BOTTOM + 16, "middle")
-    _text(svg, f"PyTorch's {scatter.output}", (_LEFT + _SQUARE - _RIGHT) / 2, _SQUARE - 6, "middle", "label")
-    _line(svg, "diagonal", x(x.low), y(y.low), x(x.high), y(y.high))
-    group = SubElement(svg, "g", {"class": "points s0"})
-    for theirs, ours in drawn:
-        _titled(
-            SubElement(group, "circle", {"cx": _n(x(theirs)), "cy": _n(y(ours)), "r": "2.6"}),
-            f"PyTorch {significant(theirs, 5)}, served {significant(ours, 5)}",
-        )
-    if pairs:
-        theirs, ours = max(pairs, key=_gap)
-        ring = SubElement(svg, "circle", {"class": "ring", "cx": _n(x(theirs)), "cy": _n(y(ours)), "r": "6"})
-        _titled(ring, f"the farthest: PyTorch {significant(theirs, 5)}, served {significant(ours, 5)}")
-    return _written(svg)
+    values = [value for pair in finite_pairs(scatter) for value in pair] or [0.0]
+    range_ = min(values), max(values)
+    title = f"{about}: served values against PyTorch's"
+    return _cloud(scatter, name, title, f"served {scatter.output}", range_, range_, lambda theirs, ours: ours, True)
+
+
+def residual_scatter(scatter: Scatter, name: str, about: str) -> str:
+    """By how much what was served is above PyTorch's value (y), over that value (x): what the diagonal is too coarse for."""
+    pairs = finite_pairs(scatter) or [(0.0, 0.0)]
+    values, widest = [theirs for theirs, _ in pairs], max(map(_gap, pairs))
+    title, label = f"{about}: differences over PyTorch's values", "served − PyTorch"
+    ranges = (min(values), max(values)), (-widest, widest)
+    return _cloud(scatter, name, title, label, *ranges, lambda theirs, ours: ours - theirs, False)
 
 
 def finite_pairs(scatter: Scatter) -> list[tuple[float, float]]:
@@ -89,12 +87,14 @@ def finite_pairs(scatter: Scatter) -> list[tuple[float, float]]:
 
 
 def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x_label: str, y_label: str) -> str:
-    """Values over loads, which stand at equal distances: 1, 8 and 32 are steps, not a length."""
-    y = amounts([value for line in drawn for _, value in line.points], _HEIGHT - _BOTTOM, _TOP)
+    """Values over loads, which stand at equal distances: 1, 8 and 32 are steps, not a length. Series with whiskers stand a
+    little beside each other, so that these can be told apart."""
+    values = [value for line in drawn for mark in line.marks for value in (mark.value, mark.upper)]
+    y = amounts([value for value in values if value is not None and math.isfinite(value)], _HEIGHT - _BOTTOM, _TOP)
     inset = (_WIDTH - _LEFT - _RIGHT) / (2 * len(places) + 1)
     first, last = (_LEFT + inset, _WIDTH - _RIGHT - inset) if len(places) > 1 else 2 * ((_LEFT + _WIDTH - _RIGHT) / 2,)
     at = [first + (last - first) * place / max(1, len(places) - 1) for place in range(len(places))]
-    said = "; ".join(f"{line.label}: {', '.join(significant(value) for _, value in line.points)}" for line in drawn)
+    said = "; ".join(f"{line.label}: {', '.join(significant(mark.value) for mark in line.marks)}" for line in drawn)
     svg = _svg(name, _WIDTH, _HEIGHT, about, f"{y_label} at {x_label} {', '.join(places)}. {said}.")
     _y_axis(svg, y, y_label + (", logarithmic" if y.logarithmic else ""), _HEIGHT)
     each = math.ceil(len(places) / 8)  # labels that fit beside each other
@@ -103,24 +103,31 @@ def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x
         if place % each == 0:
             _text(svg, label, at[place], _HEIGHT - _BOTTOM + 17, "middle")
     _text(svg, x_label, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "middle", "label")
-    for line in drawn:
-        kind = f"line s{line.series % SERIES}{' dashed' if line.dashed else ''}"
-        group = SubElement(svg, "g", {"class": kind})
-        points = [(at[place], y(value)) for place, value in line.points]
+    apart = min(9.0, 2 * inset / (len(drawn) + 1)) if any(mark.upper is not None for mark in drawn[0].marks) else 0.0
+    for index, line in enumerate(drawn):
+        group = SubElement(svg, "g", {"class": f"line s{line.series % SERIES}"})
+        aside = (index - (len(drawn) - 1) / 2) * apart
+        marks = [mark for mark in line.marks if math.isfinite(mark.value)]
+        points = [(at[mark.place] + aside, y(mark.value)) for mark in marks]
         SubElement(group, "polyline", {"points": " ".join(f"{_n(a)},{_n(b)}" for a, b in points)})
-        for (place, value), (a, b) in zip(line.points, points, strict=True):
-            mark = _mark(group, line.series, a, b)
-            _titled(mark, f"{line.label}, {places[place]} {x_label}: {significant(value)} {y_label}")
+        for mark, (a, b) in zip(marks, points, strict=True):
+            said = f"{line.label}, {places[mark.place]} {x_label}: {significant(mark.value)} {y_label}"
+            if mark.upper is not None and math.isfinite(mark.upper):
+                said += f", p99 {significant(mark.upper)} {y_label}"
+                top = y(mark.upper)
+                whisker = {"class": "whisker", "d": f"M{_n(a)},{_n(b)}V{_n(top)}M{_n(a - 3)},{_n(top)}h6"}
+                _titled(SubElement(group, "path", whisker), said)
+            _titled(_mark(group, line.series, a, b), said)
     return _written(svg)
 
 
 def bars(drawn: Sequence[Bar], name: str, about: str, unit: str) -> str:
     """Bars from 0, each below what it is called and beside its value."""
-    row, longest = 42, _WIDTH - 110
+    row, longest = 42, _NARROW - 96
     height = row * len(drawn) + 6
     most = max(bar.value for bar in drawn) or 1.0
     said = "; ".join(f"{bar.label}: {significant(bar.value)} {unit}" for bar in drawn)
-    svg = _svg(name, _WIDTH, height, about, f"{said}.")
+    svg = _svg(name, _NARROW, height, about, f"{said}.")
     for place, bar in enumerate(drawn):
         top, length = place * row, max(1.5, longest * bar.value / most)
         _text(svg, bar.label, 2, top + 15, "start", "name")
@@ -130,13 +137,49 @@ def bars(drawn: Sequence[Bar], name: str, about: str, unit: str) -> str:
     return _written(svg)
 
 
-def marker(series: int, dashed: bool = False) -> str:
+def marker(series: int) -> str:
     """The sample of a series in a legend."""
     attributes = {"class": "sample", "viewBox": "0 0 28 12", "width": "28", "height": "12", "aria-hidden": "true"}
     svg = Element("svg", attributes)
-    group = SubElement(svg, "g", {"class": f"line s{series % SERIES}{' dashed' if dashed else ''}"})
+    group = SubElement(svg, "g", {"class": f"line s{series % SERIES}"})
     SubElement(group, "polyline", {"points": "1,6 27,6"})
     _mark(group, series, 14, 6)
+    return _written(svg)
+
+
+def _cloud(
+    scatter: Scatter,
+    name: str,
+    title: str,
+    y_label: str,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    height: Callable[[float, float], float],
+    diagonal: bool,
+) -> str:
+    """Points over PyTorch's values, and the line on which nothing differs."""
+    pairs = finite_pairs(scatter)
+    drawn = pairs if len(pairs) <= MOST_POINTS else [pairs[i * len(pairs) // MOST_POINTS] for i in range(MOST_POINTS)]
+    x = linear(*x_range, _LEFT, _SQUARE - _RIGHT, 8, around=True)
+    y = linear(*y_range, _SQUARE - _BOTTOM, _TOP, 8, around=True)
+    svg = _svg(name, _SQUARE, _SQUARE, title, _told(pairs))
+    _y_axis(svg, y, y_label, _SQUARE)
+    for tick, label in zip(x.ticks, x.labels(), strict=True):
+        _line(svg, "grid", x(tick), _TOP, x(tick), _SQUARE - _BOTTOM)
+        _text(svg, label, x(tick), _SQUARE - _BOTTOM + 16, "middle")
+    _text(svg, f"PyTorch's {scatter.output}", (_LEFT + _SQUARE - _RIGHT) / 2, _SQUARE - 6, "middle", "label")
+    left, right = (y.low, y.high) if diagonal else (0.0, 0.0)
+    _line(svg, "same", x(x.low), y(left), x(x.high), y(right))
+    group = SubElement(svg, "g", {"class": "points s0"})
+    for theirs, ours in drawn:
+        place = {"cx": _n(x(theirs)), "cy": _n(y(height(theirs, ours)))}
+        said = f"PyTorch {significant(theirs, 5)}, served {significant(ours, 5)}"
+        _titled(SubElement(group, "circle", place | {"r": "2.6"}), said)
+    if pairs:
+        theirs, ours = max(pairs, key=_gap)
+        place = {"cx": _n(x(theirs)), "cy": _n(y(height(theirs, ours)))}
+        said = f"the farthest: PyTorch {significant(theirs, 5)}, served {significant(ours, 5)}"
+        _titled(SubElement(svg, "circle", place | {"class": "ring", "r": "6"}), said)
     return _written(svg)
 
 

@@ -1,4 +1,4 @@
-"""Where plots put their values: axes that begin and end at round numbers, or, for values far apart, at powers of ten."""
+"""Where plots put their values: axes that begin and end at round numbers, and are logarithmic for values far apart."""
 
 from __future__ import annotations
 
@@ -10,6 +10,12 @@ from .report_words import significant
 
 #: From this ratio of the largest to the smallest value on, a linear axis hides the small ones.
 _FAR_APART = 30.0
+#: What is closer to 0 than this is 0.
+_NOTHING = 1e-100
+#: Decades of a logarithmic axis, from the largest value down.
+_MOST_DECADES = 7
+#: More ticks than these of a logarithmic axis crowd it.
+_MOST_TICKS = 9
 #: The least that an axis spans, of its values' size: below it floats cannot tell ticks apart.
 _SMALLEST_SPAN = 1e-9
 
@@ -42,14 +48,14 @@ class Scale:
         return [f"{tick:,.{max(0, -power)}f}" for tick in self.ticks]
 
     def _of(self, value: float) -> float:
-        return math.log10(max(value, self.low / 10)) if self.logarithmic else value
+        return math.log10(max(value, self.low)) if self.logarithmic else value
 
 
 def linear(low: float, high: float, start: float, end: float, most: int = 6, around: bool = False) -> Scale:
     """An axis whose ticks are multiples of 1, 2 or 5 times a power of ten, at most `most` of them. It begins and ends at a
     tick, or, where it lies `around` its values, close to them."""
-    if high - low <= _SMALLEST_SPAN * max(abs(low), abs(high)):
-        half = abs(low) / 2 or 0.5
+    if high - low <= max(_SMALLEST_SPAN * max(abs(low), abs(high)), _NOTHING):
+        half = abs(low) / 2 if abs(low) > _NOTHING else 0.5
         low, high = low - half, high + half
     step = _step((high - low) / max(1, most - 1))
     if around:
@@ -63,12 +69,21 @@ def linear(low: float, high: float, start: float, end: float, most: int = 6, aro
 
 
 def amounts(values: Sequence[float], start: float, end: float) -> Scale:
-    """An axis of amounts, none below 0: from 0, or logarithmic where they lie far apart."""
+    """An axis of amounts, none below 0: from 0, or logarithmic where they lie far apart; what lies below a logarithmic axis
+    stands at its end."""
     smallest, largest = min((value for value in values if value > 0), default=1.0), max(values, default=1.0)
     if largest / smallest < _FAR_APART:
-        return linear(0.0, largest or 1.0, start, end)
-    low, high = math.floor(math.log10(smallest)), math.ceil(math.log10(largest))
-    return Scale(10.0**low, 10.0**high, start, end, tuple(10.0**power for power in range(low, high + 1)), True)
+        return linear(0.0, largest if largest > _NOTHING else 1.0, start, end)
+    smallest = max(smallest, largest / 10**_MOST_DECADES)
+    powers = range(math.floor(math.log10(smallest)), math.ceil(math.log10(largest)) + 1)
+    ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    first = max(place for place, tick in enumerate(ticks) if tick <= smallest)
+    last = min(place for place, tick in enumerate(ticks) if tick >= largest)
+    ticks = ticks[first : last + 1]
+    if len(ticks) > _MOST_TICKS:
+        shown = [tick for tick in ticks if f"{tick:.0e}".startswith("1")]
+        return Scale(ticks[0], ticks[-1], start, end, tuple(shown), True)
+    return Scale(ticks[0], ticks[-1], start, end, tuple(ticks), True)
 
 
 def _step(least: float) -> float:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from . import report_words as words
 from .report_comparison import Comparison, Measured, lost
 from .report_verdict import figures
-from .results import Benchmark, Measurement, Report, Validation
+from .results import Benchmark, Measurement, Report, Score, Validation
 
 #: What a cell of numbers looks like: one number or several, signs, units and what stands for nothing.
-_NUMBER = re.compile(r"[+−-]?(\d[\d,.]*(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
+_NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,.]*(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def tables(report: Report, comparison: Comparison | None = None) -> list[Table]:
 
 
 def figures_table(report: Report) -> Table:
-    found = figures(report)
+    found = [one for group in figures(report) for one in group]
     rows = tuple((one.label, one.value, one.beside) for one in found)
     bad = frozenset(place for place, one in enumerate(found) if one.bad)
     return Table("Figures to decide by", ("figure", "value", "beside it"), rows, bad)
@@ -73,14 +73,13 @@ def validation_tables(validation: Validation) -> list[Table]:
             f"{score.rows:,}",
             words.score(score.served),
             words.score(score.pytorch),
-            "higher" if score.higher_is_better else "lower",
-            words.score(score.allowed),
+            _limit(score),
             "ok" if score.passed else "worse",
         )
         for score in own.scores
     )
     worse = frozenset(place for place, score in enumerate(own.scores) if not score.passed)
-    named = ("score", "rows", "served", "PyTorch", "better is", "may be worse by", "result")
+    named = ("score", "rows", "served", "PyTorch", "must be", "result")
     found = [Table(title, columns, tuple(rows), frozenset(bad)), Table(f"{about}, scores", named, scores, worse)]
     return [table for table in found if table.rows]
 
@@ -152,7 +151,9 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
             was = known.get(score.name)
             if was and lost(was, score):
                 fallen.add(len(scores))
-            scores.append((after.model, score.name, words.score(was.served if was else None), words.score(score.served)))
+            scores.append(
+                (after.model, score.name, words.score(was.served if was else None), words.score(score.served))
+            )
     found = [
         Table("What changed: calls", ("contender", "load", "p50 ms", "p90 ms", "p99 ms", "items/s"), calls),
         Table("What changed: weights and memory", ("contender", "weights MB", "memory MB"), _sizes(pairs)),
@@ -176,7 +177,7 @@ def machine_table(report: Report) -> Table:
     """Where and with what it was found."""
     own = report.machine
     rows = (
-        ("made", report.created_at),
+        ("made", words.moment(report.created_at)),
         ("server", report.server or words.NOTHING),
         ("CPU", f"{own.cpu}, {own.cores} core{'' if own.cores == 1 else 's'} to use"),
         ("memory", f"{words.significant(own.memory_bytes / 1e9)} GB"),
@@ -211,6 +212,14 @@ def _change(before: float | None, after: float | None, say=words.significant) ->
         return words.NOTHING if before is after else f"{say(before)} → {say(after)}"
     change = words.percent(before, after)
     return f"{say(before)} → {say(after)}" + (f" ({change})" if change else "")
+
+
+def _limit(score: Score) -> str:
+    """What the served model must reach; nothing where PyTorch's own is not known."""
+    if score.pytorch is None:
+        return words.NOTHING
+    allowed = -score.allowed if score.higher_is_better else score.allowed
+    return f"{'≥' if score.higher_is_better else '≤'} {words.score(score.pytorch + allowed)}"
 
 
 def _result(passed: bool) -> str:

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 from . import report_words as words
 from .compare import Difference
+from .report_comparison import Comparison
 from .results import Benchmark, Measurement, Report, Score, Validation
 
 #: state -> the word for it, and a sign that tells it without colours.
 STATES = {"passed": ("Passed", "✓"), "failed": ("Failed", "✗"), "measured": ("Measured", "•")}
-#: Reasons and scores that are told; the tables hold all.
-_SHOWN = 4
+#: Reasons that are told, and scores that have figures: the tables hold all.
+_SHOWN, _SCORES = 4, 3
 
 
 @dataclass(frozen=True)
@@ -36,45 +37,50 @@ class Figure:
     bad: bool = False
 
 
-def verdict(report: Report) -> Verdict:
-    """Whether the report passed, in words."""
-    cautions = tuple(_cautions(report))
+def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
+    """Whether the report passed, and nothing was found in the comparison that was asked not to be, in words."""
+    found = _of_validations(report)
+    notes = (*_cautions(report), *(comparison.notes if comparison is not None else ()))
+    if comparison is None or not comparison.failures:
+        return replace(found, cautions=notes)
+    summary = f"{found.summary} The comparison with an earlier run failed."
+    return Verdict("failed", summary, (*found.reasons, *_some(comparison.failures)), notes)
+
+
+def _of_validations(report: Report) -> Verdict:
     if not report.validations:
         measured = sum(len(benchmark.measurements) for benchmark in report.benchmarks)
         said = "nothing was compared with PyTorch's answers" if measured else "the report holds nothing"
-        return Verdict("measured", said[0].upper() + said[1:] + ".", cautions=cautions)
+        return Verdict("measured", f"{said[0].upper()}{said[1:]}.")
     if report.passed:
         checks = sum(len(own.checks) + len(own.scores) for own in report.validations)
         who = _listed([f"{own.model} ({own.precision})" for own in report.validations])
         give = "gives" if len(report.validations) == 1 else "give"
-        return Verdict("passed", f"{who} {give} PyTorch's answers in {_count(checks, 'check')}.", cautions=cautions)
+        return Verdict("passed", f"{who} {give} PyTorch's answers in {_count(checks, 'check')}.")
     failed = [own for own in report.validations if not own.passed]
     who = _listed([f"{own.model} ({own.precision})" for own in failed])
     do = "does" if len(failed) == 1 else "do"
-    reasons = [reason for own in failed for reason in _reasons(own)]
-    more = len(reasons) - _SHOWN
-    shown = (*reasons[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
+    reasons = _some([reason for own in failed for reason in _reasons(own)])
     good = len(report.validations) - len(failed)
     rest = f" {good} other{' model does' if good == 1 else ' models do'}." if good else ""
-    return Verdict("failed", f"{who} {do} not give PyTorch's answers.{rest}", shown, cautions)
+    return Verdict("failed", f"{who} {do} not give PyTorch's answers.{rest}", reasons)
 
 
-def figures(report: Report) -> list[Figure]:
-    """The figures that one decides by: closeness first, then speed and size, each beside PyTorch's."""
-    found = [*_closeness(report.validations), *_scores(report.validations)]
-    for benchmark in report.benchmarks:
-        found += _speed(report, benchmark)
-    return found
+def figures(report: Report) -> list[list[Figure]]:
+    """The figures that one decides by, in groups: closeness first, then speed and size of each benchmark, beside PyTorch's."""
+    found = [[*_closeness(report.validations), *_scores(report.validations)]]
+    found += [[*_speed(report, benchmark)] for benchmark in report.benchmarks]
+    return [group for group in found if group]
 
 
 def fastest(report: Report, benchmark: Benchmark) -> int | None:
-    """The contender whose figures stand for the benchmark: of the served ones the one with the highest throughput, those
-    whose answers were found wrong last."""
-    wrong = {(own.model, own.precision) for own in report.validations if not own.passed}
+    """The contender whose figures stand for the benchmark: of the served ones whose answers were proved, or else were not
+    looked at, or else were wrong, the one with the highest throughput."""
+    proved = {(own.model, own.precision): own.passed for own in report.validations}
 
-    def rank(index: int) -> tuple[bool, bool, float]:
+    def rank(index: int) -> tuple[bool, float, float]:
         own = benchmark.contenders[index]
-        return (words.is_served(own), (own.model, own.precision) not in wrong, rate(best(benchmark, index)))
+        return (words.is_served(own), proved.get((own.model, own.precision), 0.5), rate(best(benchmark, index)))
 
     measured = sorted({one.contender for one in benchmark.measurements})
     return max(measured, key=rank) if measured else None
@@ -111,7 +117,7 @@ def _closeness(validations: tuple[Validation, ...]) -> Iterator[Figure]:
 def _scores(validations: tuple[Validation, ...]) -> Iterator[Figure]:
     found = [(own.model, score) for own in validations for score in own.scores]
     found.sort(key=lambda pair: pair[1].passed)
-    for model, score in found[:_SHOWN]:
+    for model, score in found[:_SCORES]:
         yield Figure(
             score.name[:1].upper() + score.name[1:],
             words.score(score.served),
@@ -181,7 +187,7 @@ def _reasons(validation: Validation) -> Iterator[str]:
                 yield f"{validation.model}, {check.name}: {one.output}: {breach}"
     for score in validation.scores:
         if not score.passed:
-            allowed = f", more than {words.score(score.allowed)} worse" if score.pytorch is not None else ""
+            allowed = f", more than {score.allowed:g} worse" if score.pytorch is not None else ""
             yield f"{validation.model}: {score.name} is {words.score(score.served)}, {_beside(score)}{allowed}"
 
 
@@ -195,6 +201,12 @@ def _cautions(report: Report) -> Iterator[str]:
                 yield f"{label}: {errors} of {_count(calls, 'call')} failed"
         for name, why in benchmark.missing.items():
             yield f"{name} was not measured: {why}"
+
+
+def _some(sentences: Sequence[str]) -> tuple[str, ...]:
+    """The first of them, and how many more there are."""
+    more = len(sentences) - _SHOWN
+    return (*sentences[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
 
 
 def _count(number: int, noun: str) -> str:

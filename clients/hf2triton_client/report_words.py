@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import datetime, timezone
 
 from .results import Benchmark, Contender, Load, Measurement
 
@@ -58,12 +59,20 @@ def times(value: float) -> str:
 
 
 def percent(before: float, after: float) -> str:
-    """A change, with its sign."""
-    if not (math.isfinite(before) and math.isfinite(after)) or before == 0:
-        return "" if before == after else "?"
+    """A change, with its sign; nothing where there is none, or none that can be said in percent."""
+    if before == after or before == 0 or not (math.isfinite(before) and math.isfinite(after)):
+        return ""
     change = (after - before) / abs(before) * 100
     digits = 0 if abs(change) >= 9.95 else 1
     return f"{change:+.{digits}f}%".replace("-", "−")
+
+
+def moment(created_at: str) -> str:
+    """A time in UTC for people, of one in ISO 8601."""
+    try:
+        return f"{datetime.fromisoformat(created_at).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
+    except ValueError:  # of another program, or Python 3.10 and an ending that it does not know
+        return created_at
 
 
 def items_of(task: str) -> str:
