@@ -190,4 +190,4 @@ def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
 
 
 def _places(loads: list[Any]) -> list[str]:
-    return [words.significant(load) if isinstance(load, float) else str(load) for load in loads]
+    return [f"{load:g}" for load in loads]

@@ -37,6 +37,9 @@ class Scale:
 
     def labels(self) -> list[str]:
         """What stands at the ticks: all with as many digits behind the point."""
+        return [label.replace("-", "−") for label in self._labels()]
+
+    def _labels(self) -> list[str]:
         if self.logarithmic:
             return [significant(tick, 1) for tick in self.ticks]
         steps = [after - before for before, after in zip(self.ticks, self.ticks[1:], strict=False)]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from . import report_words as words
+from .compare import Difference
 from .report_comparison import Comparison, Measured, lost
 from .report_verdict import figures
 from .results import Benchmark, Measurement, Report, Score, Validation
 
 #: What a cell of numbers looks like: one number or several, signs, units and what stands for nothing.
-_NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,.]*(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
+_NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,]*(\.\d+)?(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
 
 
 @dataclass(frozen=True)
@@ -133,17 +134,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
         )
         for before, after in pairs
     )
-    checks, failing = [], set()
-    for before, after in comparison.validations:
-        earlier = {(check.name, one.output): one for check in before.checks for one in check.differences}
-        for check in after.checks:
-            for one in check.differences:
-                was = earlier.get((check.name, one.output))
-                if not one.passed:
-                    failing.add(len(checks))
-                numbers = (words.difference(was.max_abs if was else None), words.difference(one.max_abs))
-                state = f"{_result(was.passed) if was else 'not there'} → {_result(one.passed)}"
-                checks.append((after.model, check.name, one.output, *numbers, state))
+    checks = [row for pair in comparison.validations for row in _check_changes(*pair)]
+    failing = {place for place, row in enumerate(checks) if row[-1].endswith(_result(False))}
     scores, fallen = [], set()
     for before, after in comparison.validations:
         known = {score.name: score for score in before.scores}
@@ -188,6 +180,25 @@ def machine_table(report: Report) -> Table:
         *own.packages.items(),
     )
     return Table("Machine and versions", ("what", "which"), rows)
+
+
+def _check_changes(before: Validation, after: Validation) -> Iterator[tuple[str, ...]]:
+    """Of each check whose largest difference or result is another one than before, what it was and is; then of all others."""
+    earlier = {(check.name, one.output): one for check in before.checks for one in check.differences}
+    same: list[Difference] = []
+    for check in after.checks:
+        for one in check.differences:
+            was = earlier.get((check.name, one.output))
+            numbers = (words.difference(was.max_abs if was else None), words.difference(one.max_abs))
+            if was and numbers[0] == numbers[1] and was.passed == one.passed:
+                same.append(one)
+            else:
+                state = f"{_result(was.passed) if was else 'not there'} → {_result(one.passed)}"
+                yield (after.model, check.name, one.output, *numbers, state)
+    if same:
+        worst = words.difference(max(one.max_abs for one in same))
+        passed = _result(all(one.passed for one in same))
+        yield (after.model, f"{len(same)} that are as before", "all", worst, worst, f"{passed} → {passed}")
 
 
 def _measured(one: Measurement, generates: bool) -> tuple[str, ...]:

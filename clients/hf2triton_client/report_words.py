@@ -43,10 +43,10 @@ def share(value: float | None) -> str:
 
 
 def cosine(value: float | None) -> str:
-    """With six digits, rounded down, so that 1 is said of nothing else."""
+    """With six digits, rounded down, so that 1 is said of nothing else but what a float cannot tell from it."""
     if value is None or not math.isfinite(value):
         return significant(value)
-    return f"{math.floor(value * 1e6) / 1e6:.6f}"
+    return f"{math.floor((value + 1e-9) * 1e6) / 1e6:.6f}"
 
 
 def megabytes(size: float | None) -> str:
@@ -83,7 +83,7 @@ def items_of(task: str) -> str:
 def pressure(load: Load) -> str:
     """How much is asked at a time."""
     if load.rate is not None:
-        return f"{significant(load.rate)} calls/s"
+        return f"{load.rate:g} calls/s"
     return f"{load.concurrency} in flight"
 
 

@@ -53,8 +53,8 @@ def test_numbers_are_aligned_right():
     lines = to_markdown(report()).splitlines()
     header = lines.index("| contender | size | load | p50 ms | p90 ms | p99 ms | mean ms | texts/s | calls | errors |")
     assert lines[header + 1] == "| :-- | :-- | :-- | --: | --: | --: | --: | --: | --: | --: |"
-    rows = [("1", "a", "–", "–", "≥ 0.9"), ("1,234.5", "1", "–", "3.1 ms", "0.1")]
-    assert numeric_columns(rows) == [True, False, False, True, True]
+    rows = [("1", "a", "–", "–", "≥ 0.9", "1.2.3"), ("1,234.5", "1", "–", "3.1 ms", "1.2e-06", "1.3.0")]
+    assert numeric_columns(rows) == [True, False, False, True, True, False]
 
 
 def test_details_are_folded():
@@ -95,6 +95,20 @@ def test_changes_stand_before_details():
     failed = to_markdown(report(validations=(good(),)), replace(comparison, failures=("it is slower",)))
     assert failed.startswith("❌ **Failed.**")
     assert "\n- it is slower\n" in failed
+
+
+def test_only_checks_that_changed_are_listed():
+    """Those with another difference or result stand alone, all others in one line."""
+    failing = replace(
+        good(), checks=(*good().checks[:-1], replace(good().checks[-1], differences=bad().checks[1].differences))
+    )
+    _, comparison = combine([report(validations=(one,), benchmarks=()) for one in (good(), failing)])
+    (table,) = [own for own in tables(report(), comparison) if own.title == "What changed: largest differences"]
+    assert table.rows == (
+        ("sentiment", "five items a request, in reverse order", "logits", "0.0029", "0.71", "ok → failed"),
+        ("sentiment", "2 that are as before", "all", "0.0025", "0.0025", "ok → ok"),
+    )
+    assert table.bad == {0}
 
 
 def test_the_figures_are_of_what_was_proved():
