@@ -5,8 +5,7 @@ What it looks like is in data/report.html.j2 and data/report.css. Needs jinja2.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from .report_tables import (
     validation_tables,
 )
 from .report_verdict import STATES, best, figures, rate, unit, verdict
-from .results import Benchmark, Load, Report, Validation
+from .results import Benchmark, Measurement, Report, Scatter, Validation
 
 _DATA = Path(__file__).parent / "data"
 #: What a group of loads is drawn over: the field of Load, and what stands at the axis.
@@ -93,7 +92,7 @@ def _validation(place: int, validation: Validation) -> dict[str, Any]:
     return {"own": validation, "plots": plots, "tables": [_short(table) for table in validation_tables(validation)]}
 
 
-def _scatter_note(scatter: Any) -> str:
+def _scatter_note(scatter: Scatter) -> str:
     drawn, all_of_them = len(finite_pairs(scatter)), len(scatter.pytorch)
     said = f"{min(drawn, MOST_POINTS):,} of the values; on the diagonal both are the same, and the ring is the farthest from it."
     broken = all_of_them - drawn
@@ -107,87 +106,69 @@ def _short(table: Table) -> Table:
 
 
 def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
-    measured, contenders = ([*benchmark_tables(benchmark), None, None])[:2]
+    titles = {"size": "Measurements", "model": "Contenders"}  # by the second column
     return {
         "own": benchmark,
         "over_load": [*_over_loads(place, benchmark)],
         "sizes": [*_by_contender(place, benchmark)],
-        "tables": [
-            replace(table, title=title)
-            for title, table in (("Measurements", measured), ("Contenders", contenders))
-            if table is not None
-        ],
+        "tables": [replace(table, title=titles[table.columns[1]]) for table in benchmark_tables(benchmark)],
     }
 
 
 def _over_loads(place: int, benchmark: Benchmark) -> Iterator[Figure]:
-    """Latency over how much is asked at a time, and throughput where that varies; a pair of plots for each size of calls."""
-    names = words.labels(benchmark)
+    """The plots over how much is asked at a time, for each size of calls."""
     for axis, x_label in _AXES:
-        own = [one for one in benchmark.measurements if getattr(one.load, axis) is not None]
-        for size in sorted({(one.load.batch_size, one.load.length or 0) for one in own}):
-            group = [one for one in own if (one.load.batch_size, one.load.length or 0) == size]
-            loads = sorted({getattr(one.load, axis) for one in group})
-            series = sorted({one.contender for one in group})
+        alike: dict[str, list[Measurement]] = {}
+        for one in sorted(benchmark.measurements, key=lambda one: words.weight(one.load)):
+            if getattr(one.load, axis) is not None:
+                alike.setdefault(words.size(one.load), []).append(one)
+        for number, (size, group) in enumerate(alike.items()):
+            yield from _over_load(benchmark, group, f"b{place}-{axis}-{number}", size, axis, x_label)
 
-            def line(index: int, value: Any, upper: Any = None, group=group, loads=loads, axis=axis) -> Line:
-                own = {loads.index(getattr(one.load, axis)): one for one in group if one.contender == index}
-                points = [Mark(at, value(one), upper and upper(one)) for at, one in sorted(own.items())]
-                return Line(index, names[index], tuple(points))
 
-            about = words.size(Load(size[0], size[1] or None, None))
-            ident = f"b{place}-{axis}-{size[0]}-{size[1]}"
-            legend = tuple((marker(index), names[index]) for index in series)
-            drawn = [line(index, lambda one: one.p50_ms, lambda one: one.p99_ms) for index in series]
-            yield Figure(
-                f"Latency, {about}",
-                lines(drawn, _places(loads), f"{ident}-ms", f"Latency, {about}", x_label, "ms"),
-                "Marks: the median of a call (p50). Whiskers end at p99, which one call in a hundred exceeds.",
-                legend,
-            )
-            if len(loads) > 1 and axis == "concurrency":
-                said = unit(benchmark, group[0])
-                yield Figure(
-                    f"Throughput, {about}",
-                    lines(
-                        [line(index, rate) for index in series],
-                        _places(loads),
-                        f"{ident}-rate",
-                        f"Throughput, {about}",
-                        x_label,
-                        said,
-                    ),
-                    "More is better.",
-                    legend,
-                )
+def _over_load(
+    benchmark: Benchmark, group: list[Measurement], name: str, size: str, axis: str, x_label: str
+) -> Iterator[Figure]:
+    """Latency, and throughput where what varies is how many calls are under way."""
+    labels, loads = words.labels(benchmark), sorted({getattr(one.load, axis) for one in group})
+    places, series = [f"{load:g}" for load in loads], sorted({one.contender for one in group})
+    legend = tuple((marker(index), labels[index]) for index in series)
+
+    def drawn(value: Callable[[Measurement], float], upper: Callable[[Measurement], float] | None = None) -> list[Line]:
+        found: dict[int, dict[int, Mark]] = {index: {} for index in series}
+        for one in group:
+            at = loads.index(getattr(one.load, axis))
+            found[one.contender][at] = Mark(at, value(one), upper(one) if upper else None)
+        return [
+            Line(index, labels[index], tuple(mark for _, mark in sorted(own.items()))) for index, own in found.items()
+        ]
+
+    latencies = drawn(lambda one: one.p50_ms, lambda one: one.p99_ms)
+    yield Figure(
+        f"Latency, {size}",
+        lines(latencies, places, f"{name}-ms", f"Latency, {size}", x_label, "ms"),
+        "Marks: the median of a call (p50). Whiskers end at p99, which one call in a hundred exceeds.",
+        legend,
+    )
+    if axis == "concurrency" and len(loads) > 1:
+        said = unit(benchmark, group[0])
+        svg = lines(drawn(rate), places, f"{name}-rate", f"Throughput, {size}", x_label, said)
+        yield Figure(f"Throughput, {size}", svg, "More is better.", legend)
 
 
 def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
     """Bytes and speed, a bar for each contender, whose name holds its precision."""
-    names, measured = words.labels(benchmark), sorted({one.contender for one in benchmark.measurements})
-    speed = unit(benchmark, benchmark.measurements[0]) if measured else ""
-    megabytes = {"weights": "weight_bytes", "memory": "memory_bytes"}
-    for title, said, values in (
-        ("Speed by precision", speed, {index: rate(best(benchmark, index)) for index in measured}),
-        *(
-            (
-                f"{what.capitalize()} by precision",
-                "MB",
-                {
-                    index: getattr(own, field) / 1e6
-                    for index, own in enumerate(benchmark.contenders)
-                    if getattr(own, field) is not None
-                },
-            )
-            for what, field in megabytes.items()
-        ),
+    labels, measured = words.labels(benchmark), sorted({one.contender for one in benchmark.measurements})
+    speeds: dict[int, float | None] = {index: rate(best(benchmark, index)) for index in measured}
+    weights = {index: own.weight_bytes for index, own in enumerate(benchmark.contenders)}
+    memory = {index: own.memory_bytes for index, own in enumerate(benchmark.contenders)}
+    said = unit(benchmark, benchmark.measurements[0]) if measured else ""
+    for title, values, divisor, what, note in (
+        ("Speed by precision", speeds, 1, said, "The highest throughput under any load; more is better."),
+        ("Weights by precision", weights, 1e6, "MB", "Less is better."),
+        ("Memory by precision", memory, 1e6, "MB", "The most that the process took which computes; less is better."),
     ):
-        drawn = [Bar(index, names[index], value) for index, value in values.items() if math.isfinite(value)]
+        known = {index: value / divisor for index, value in values.items() if value is not None}
+        drawn = [Bar(index, labels[index], value) for index, value in known.items() if words.is_ordinary(value)]
         if drawn:
-            ident = f"b{place}-{title.split()[0].lower()}"
-            note = "The highest throughput under any load; more is better." if said != "MB" else "Less is better."
-            yield Figure(title, bars(drawn, ident, title, said), note)
-
-
-def _places(loads: list[Any]) -> list[str]:
-    return [f"{load:g}" for load in loads]
+            yield Figure(title, bars(drawn, f"b{place}-{title.split()[0].lower()}", title, what), note)

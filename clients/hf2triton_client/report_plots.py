@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from .report_scales import Scale, amounts, linear
-from .report_words import difference, significant
+from .report_words import difference, is_ordinary, significant
 from .results import Scatter
 
 #: Series that have a colour and a marker of their own; further ones begin again.
@@ -22,6 +22,8 @@ SERIES = 8
 MOST_POINTS = 1000
 _WIDTH, _HEIGHT, _SQUARE, _NARROW = 440, 290, 380, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 26, 42
+#: How wide a letter is in wide fonts.
+_LETTER = 7.6
 #: Paths of markers around (0, 0), about as large as each other.
 _MARKERS = (
     "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
@@ -83,14 +85,14 @@ def residual_scatter(scatter: Scatter, name: str, about: str) -> str:
 def finite_pairs(scatter: Scatter) -> list[tuple[float, float]]:
     """The pairs of values that can be drawn."""
     pairs = zip(scatter.pytorch, scatter.served, strict=True)
-    return [pair for pair in pairs if all(map(math.isfinite, pair))]
+    return [pair for pair in pairs if all(map(is_ordinary, pair))]
 
 
 def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x_label: str, y_label: str) -> str:
     """Values over loads, which stand at equal distances: 1, 8 and 32 are steps, not a length. Series with whiskers stand a
     little beside each other, so that these can be told apart."""
     values = [value for line in drawn for mark in line.marks for value in (mark.value, mark.upper)]
-    y = amounts([value for value in values if value is not None and math.isfinite(value)], _HEIGHT - _BOTTOM, _TOP)
+    y = amounts([value for value in values if value is not None and is_ordinary(value)], _HEIGHT - _BOTTOM, _TOP)
     inset = (_WIDTH - _LEFT - _RIGHT) / (2 * len(places) + 1)
     first, last = (_LEFT + inset, _WIDTH - _RIGHT - inset) if len(places) > 1 else 2 * ((_LEFT + _WIDTH - _RIGHT) / 2,)
     at = [first + (last - first) * place / max(1, len(places) - 1) for place in range(len(places))]
@@ -107,12 +109,12 @@ def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x
     for index, line in enumerate(drawn):
         group = SubElement(svg, "g", {"class": f"line s{line.series % SERIES}"})
         aside = (index - (len(drawn) - 1) / 2) * apart
-        marks = [mark for mark in line.marks if math.isfinite(mark.value)]
+        marks = [mark for mark in line.marks if is_ordinary(mark.value)]
         points = [(at[mark.place] + aside, y(mark.value)) for mark in marks]
         SubElement(group, "polyline", {"points": " ".join(f"{_n(a)},{_n(b)}" for a, b in points)})
         for mark, (a, b) in zip(marks, points, strict=True):
             said = f"{line.label}, {places[mark.place]} {x_label}: {significant(mark.value)} {y_label}"
-            if mark.upper is not None and math.isfinite(mark.upper):
+            if mark.upper is not None and is_ordinary(mark.upper):
                 said += f", p99 {significant(mark.upper)} {y_label}"
                 top = y(mark.upper)
                 whisker = {"class": "whisker", "d": f"M{_n(a)},{_n(b)}V{_n(top)}M{_n(a - 3)},{_n(top)}h6"}
@@ -215,7 +217,13 @@ def _line(svg: Element, kind: str, x1: float, y1: float, x2: float, y2: float) -
 
 
 def _text(svg: Element, text: str, x: float, y: float, anchor: str, kind: str = "number") -> None:
-    SubElement(svg, "text", {"class": kind, "x": _n(x), "y": _n(y), "text-anchor": anchor}).text = text
+    left, right = x, float(svg.get("viewBox", "").split()[2]) - x
+    room = int({"start": right, "middle": 2 * min(left, right), "end": left}[anchor] / _LETTER)
+    shown = text if len(text) <= room else f"{text[: max(1, room - 1)]}…"
+    element = SubElement(svg, "text", {"class": kind, "x": _n(x), "y": _n(y), "text-anchor": anchor})
+    element.text = shown
+    if shown != text:
+        _titled(element, text)
 
 
 def _mark(group: Element, series: int, x: float, y: float) -> Element:

@@ -176,7 +176,7 @@ def unit(benchmark: Benchmark, measurement: Measurement) -> str:
 
 
 def _as_fast(more: float, less: float) -> str:
-    known = less and math.isfinite(more / less)
+    known = less and words.is_ordinary(more) and words.is_ordinary(more / less)
     return f"{words.times(more / less)} as fast as PyTorch" if known else "PyTorch beside it"
 
 

@@ -9,6 +9,13 @@ from .results import Benchmark, Contender, Load, Measurement
 
 #: Where there is nothing to say.
 NOTHING = "–"
+#: From here on no figure means anything, and sums of floats may overflow.
+_HUGE = 1e100
+
+
+def is_ordinary(value: float) -> bool:
+    """Whether it can be drawn and reckoned with: no NaN, no infinity, and nothing near one."""
+    return abs(value) < _HUGE
 
 
 def significant(value: float | None, digits: int = 3) -> str:
@@ -19,6 +26,8 @@ def significant(value: float | None, digits: int = 3) -> str:
         return {"nan": "NaN", "inf": "∞", "-inf": "−∞"}[str(float(value))]
     if value == 0:
         return "0"
+    if abs(value) >= _HUGE:
+        return f"{value:.{digits - 1}e}"
     value = float(f"{value:.{digits - 1}e}")  # rounded first: 99.96 has one digit behind the point less than 99.9
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 12)}f}"
@@ -44,7 +53,7 @@ def share(value: float | None) -> str:
 
 def cosine(value: float | None) -> str:
     """With six digits, rounded down, so that 1 is said of nothing else but what a float cannot tell from it."""
-    if value is None or not math.isfinite(value):
+    if value is None or not is_ordinary(value):
         return significant(value)
     return f"{math.floor((value + 1e-9) * 1e6) / 1e6:.6f}"
 
@@ -60,7 +69,7 @@ def times(value: float) -> str:
 
 def percent(before: float, after: float) -> str:
     """A change, with its sign; nothing where there is none, or none that can be said in percent."""
-    if before == after or before == 0 or not (math.isfinite(before) and math.isfinite(after)):
+    if before == after or before == 0 or not (is_ordinary(before) and is_ordinary(after)):
         return ""
     change = (after - before) / abs(before) * 100
     digits = 0 if abs(change) >= 9.95 else 1

@@ -14,7 +14,11 @@ from jsonschema import Draft202012Validator
 from hf2triton_client.errors import ReportError, UnknownForm
 from hf2triton_client.machine import describe_machine
 from hf2triton_client.report import FORMS, new_report, read_report, require_form, write_report
+from hf2triton_client.report_comparison import combine
 from hf2triton_client.report_json import SCHEMA, from_json, report_schema, to_json
+from hf2triton_client.report_markdown import to_markdown
+from hf2triton_client.report_page import to_page
+from hf2triton_client.report_verdict import STATES, verdict
 from hf2triton_client.results import (
     Benchmark,
     Check,
@@ -67,6 +71,16 @@ def test_what_is_written_is_read_again(made):
     """Any report comes back as it was, NaN and infinities included, through JSON that every parser takes."""
     written = json.dumps(to_json(made), allow_nan=False)
     assert repr(from_json(json.loads(written))) == repr(made)
+
+
+@settings(max_examples=40, deadline=None)
+@given(_REPORTS)
+def test_whatever_is_found_can_be_shown(made):
+    """Any report, however odd its figures, has a page and Markdown, alone and beside itself."""
+    together, comparison = combine([made, made])
+    for own, beside in ((made, None), (together, comparison)):
+        assert to_page(own, beside).startswith("<!DOCTYPE html>")
+        assert f"**{STATES[verdict(own, beside).state][0]}.**" in to_markdown(own, beside).splitlines()[0]
 
 
 def test_the_file_is_read_again(tmp_path):

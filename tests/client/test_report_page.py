@@ -51,12 +51,21 @@ def compared():
     return together, replace(comparison, failures=("it is slower",))
 
 
+def long():
+    """Names that are longer than any plot or telephone is wide."""
+    name = "a_model_with_a_long_name_" * 5
+    made, validation = benchmark(model=name), replace(good(), model=name, scatters=(scatter(name, 0.1),))
+    contenders = tuple(replace(own, name=f"{own.name} {name}", remark=name) for own in made.contenders)
+    return report(validations=(validation,), benchmarks=(replace(made, contenders=contenders, inputs=name),)), None
+
+
 #: What is looked at: everything a report can hold, and as little as it can.
 PAGES = {
     "realistic": lambda: (report(), None),
     "passed": lambda: (report(validations=(good(),)), None),
     "broad": lambda: (report(validations=(), benchmarks=(broad(),)), None),
     "compared": compared,
+    "long": long,
     "empty": lambda: (report(validations=(), benchmarks=()), None),
 }
 
@@ -154,7 +163,7 @@ def test_nothing_runs_over(look, name, width):
 
 
 @pytest.mark.parametrize("width", [1280, 390])
-@pytest.mark.parametrize("name", ["realistic", "broad"])
+@pytest.mark.parametrize("name", ["realistic", "broad", "long"])
 def test_plots_hold_what_they_draw(look, name, width):
     """Marks lie within their plot, texts too, no text lies on another, and none is too small to be read."""
     page, *_ = look(name, width=width)

@@ -123,6 +123,16 @@ def test_what_cannot_be_written_is_refused_first(files, tmp_path):
     assert (missing.exit_code, "none.json cannot be read as a report: No such file" in missing.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(("package", "ending"), [("jinja2", "html"), ("pydantic", "md")])
+def test_a_missing_package_is_named(files, tmp_path, package, ending):
+    """Where the extra is not installed, the command says how to install it."""
+    code = f"import sys; sys.modules[{package!r}] = None; from hf2triton.cli import main; main()"
+    command = [sys.executable, "-c", code, "report", str(files["old"]), "-o", str(tmp_path / f"r.{ending}")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert f"needs the package '{package}'; install it with: pip install 'hf2triton[report]'" in result.stderr
+
+
 def test_the_schema_is_printed(files):
     """It is JSON, and reports fit it; other names are refused with those that are known."""
     result = CliRunner().invoke(main, ["schema", "report"])
