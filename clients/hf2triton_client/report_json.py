@@ -6,6 +6,7 @@ JSON has no NaN and no infinities: they are written as the strings "NaN", "Infin
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -59,6 +60,7 @@ def report_schema() -> dict[str, Any]:
 
         def dataclass_schema(self, schema: Any) -> dict[str, Any]:
             made = super().dataclass_schema(schema)
+            made["description"] = inspect.getdoc(schema["cls"])  # which not every version of pydantic does
             if _has_verdict(schema["cls"]):
                 made["properties"]["passed"] = {"type": "boolean", "readOnly": True}
                 made["required"].append("passed")
