@@ -144,3 +144,8 @@ def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[
 
 def _worst(validation: Validation) -> float:
     return max(difference.max_abs for check in validation.checks for difference in check.differences)
+
+
+def _latencies(front: Front) -> tuple[Latency, ...]:
+    """PyTorch's, onnxruntime's and Triton's."""
+    return front.baseline.latency, front.in_process, front.validation.served_latency

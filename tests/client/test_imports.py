@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "optimum", "tokenizers")
+HEAVY = ("torch", "transformers", "onnx", "onnxruntime", "optimum", "tokenizers", "pydantic", "jinja2")
 
 
 def run(code: str) -> str:
@@ -13,10 +13,17 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["hf2triton_client", "hf2triton_client.aio", "hf2triton_client.validate", "hf2triton.cli"]
+    "module",
+    [
+        "hf2triton_client",
+        "hf2triton_client.aio",
+        "hf2triton_client.validate",
+        "hf2triton_client.report",
+        "hf2triton.cli",
+    ],
 )
 def test_imports_are_light(module):
-    """Neither the client nor the command line imports torch, transformers, onnx or onnxruntime."""
+    """Neither the client nor the command line imports what only extras bring."""
     loaded = run(f"import sys, {module}; print(*(name for name in {HEAVY!r} if name in sys.modules))")
     assert loaded.strip() == ""
 

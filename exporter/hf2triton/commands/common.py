@@ -26,13 +26,13 @@ EXTRAS = {
             "onnxscript",
             "huggingface_hub",
             "peft",
-            "pydantic",
             "yaml",
         ),
         "export",
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
 }
 

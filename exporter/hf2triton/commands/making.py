@@ -8,16 +8,12 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
-
-#: What `hf2triton schema` prints: name -> file of the package's data.
-SCHEMAS = {"build": "build.schema.json"}
 
 
 @click.command()
@@ -170,11 +166,3 @@ def _terminated_as_interrupted() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-@click.command()
-@click.argument("what", type=click.Choice(sorted(SCHEMAS)))
-@command
-def schema(what: str) -> None:
-    """Print the JSON schema of a file, for editors: build is what `hf2triton build` reads."""
-    click.echo(resources.files("hf2triton").joinpath("data", SCHEMAS[what]).read_text(encoding="utf-8"), nl=False)
