@@ -178,6 +178,7 @@ def test_a_version_has_all_it_needs(version):
         "runner": "inprocess",
         "max_batch_size": 8,
         "call_price_tokens": None,
+        "graph_config": None,
     }
     assert {name.rpartition(".")[0] for name in load_file(version / "baseline.safetensors")} == {
         "token_ids",
