@@ -81,7 +81,17 @@ def validation_tables(validation: Validation) -> list[Table]:
     )
     worse = frozenset(place for place, score in enumerate(own.scores) if not score.passed)
     named = ("score", "rows", "served", "PyTorch", "must be", "result")
-    found = [Table(title, columns, tuple(rows), frozenset(bad)), Table(f"{about}, scores", named, scores, worse)]
+    timed = (("PyTorch fp32, when recorded", own.pytorch_latency), ("served, over gRPC", own.served_latency))
+    times = tuple(
+        (who, words.significant(one.p50_ms), words.significant(one.p90_ms), f"{one.calls:,}")
+        for who, one in timed
+        if own.served_latency is not None and one is not None
+    )
+    found = [
+        Table(title, columns, tuple(rows), frozenset(bad)),
+        Table(f"{about}, scores", named, scores, worse),
+        Table(f"{about}, one at a time", ("who", "p50 ms", "p90 ms", "calls"), times),
+    ]
     return [table for table in found if table.rows]
 
 

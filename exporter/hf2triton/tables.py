@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import Difference
-from hf2triton_client.results import Report
 from hf2triton_client.scores import scores_of
 
 from .artifacts import ExportReport, ParityReport
@@ -86,40 +84,3 @@ def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Bas
         rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in scores]
     asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
     return f"PyTorch, running {source}, on {asked}", ("front", "what", "rows", "PyTorch"), rows
-
-
-def validation_tables(report: Report) -> list[Table]:
-    """The checks of each front, and its scores."""
-    tables: list[Table] = []
-    for own in report.validations:
-        title = f"{own.model} version {own.version}: {own.task} in {own.precision}, {own.items} inputs, against {own.reference}"
-        rows = [(check.name, *_numbers(difference)) for check in own.checks for difference in check.differences]
-        tables.append((title, ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows))
-        if own.served_latency and own.pytorch_latency:
-            named = (("PyTorch fp32, when recorded", own.pytorch_latency), ("served, just now", own.served_latency))
-            times = [(what, f"{one.p50_ms:.1f}", f"{one.p90_ms:.1f}", one.calls) for what, one in named]
-            tables.append((f"{own.model}: ms of one at a time", ("who", "p50", "p90", "calls"), times))
-        if own.scores:
-            scores = [
-                (
-                    score.name,
-                    score.rows,
-                    f"{score.served:.4g}",
-                    "–" if score.pytorch is None else f"{score.pytorch:.4g}",
-                    "ok" if score.passed else f"worse by more than {score.allowed:.2g}",
-                )
-                for score in own.scores
-            ]
-            tables.append((f"{own.model} on labelled data", ("metric", "rows", "served", "PyTorch", "result"), scores))
-    return tables
-
-
-def _numbers(difference: Difference) -> tuple[str, ...]:
-    return (
-        difference.output,
-        f"{difference.max_abs:.2g}",
-        f"{difference.mean_abs:.2g}",
-        "–" if difference.cosine is None else f"{difference.cosine:.6f}",
-        "–" if difference.argmax is None else f"{difference.argmax:.3f}",
-        "ok" if difference.passed else "; ".join(difference.breaches),
-    )

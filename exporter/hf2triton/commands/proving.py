@@ -95,14 +95,16 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
     import logging
 
     from hf2triton_client import connect
-    from hf2triton_client.report import new_report, write_report
+    from hf2triton_client.report import new_report, require_form, write_report
+    from hf2triton_client.report_tables import validation_tables
 
     from ..console import progress, table
-    from ..tables import validation_tables
     from ..validation import Against, served_at, validate_entries
 
     logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
     whom = Against(**against)
+    for path in reports:
+        require_form(path)
     with (
         progress() as advance,
         served_at(url, whom.repository if serve else None) as place,
@@ -112,8 +114,8 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         found = new_report(connection.server_name(), validations)
     for path in reports:
         write_report(found, path)
-    for title, header, rows in validation_tables(found):
-        table(title, header, rows)
+    for own in (one for validation in validations for one in validation_tables(validation)):
+        table(own.title, own.columns, own.rows)
     failed = [one.model for one in found.validations if not one.passed]
     if failed:
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers", 3)
