@@ -80,7 +80,7 @@ def amounts(values: Sequence[float], start: float, end: float) -> Scale:
     smallest = max(smallest, largest / 10**_MOST_DECADES)
     powers = range(math.floor(math.log10(smallest)), math.ceil(math.log10(largest)) + 1)
     ticks = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
-    first = max(place for place, tick in enumerate(ticks) if tick <= smallest)
+    first = max((place for place, tick in enumerate(ticks) if tick <= smallest), default=0)  # rounding may leave none
     last = min(place for place, tick in enumerate(ticks) if tick >= largest)
     ticks = ticks[first : last + 1]
     if len(ticks) > _MOST_TICKS:
