@@ -21,7 +21,7 @@ SERIES = 8
 #: Points of a scatter that are drawn: more than these hide each other, and make the page heavy.
 MOST_POINTS = 1000
 _WIDTH, _HEIGHT, _SQUARE, _NARROW = 440, 290, 380, 330
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 26, 42
+_LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 26, 42
 #: How wide a letter is in wide fonts.
 _LETTER = 7.6
 #: Paths of markers around (0, 0), about as large as each other.

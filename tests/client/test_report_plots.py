@@ -25,7 +25,8 @@ from hf2triton_client.results import Scatter
 from .reports import scatter
 
 _NUMBERS = st.floats(-1e12, 1e12, allow_nan=False)
-_AMOUNTS = st.lists(st.floats(0, 1e9), min_size=1, max_size=6)
+#: Nothing, or more than a thousand millionth.
+_AMOUNTS = st.lists(st.just(0.0) | st.floats(1e-9, 1e9), min_size=1, max_size=6)
 
 
 def all_of(svg, kind, tag):

@@ -120,7 +120,8 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
     if failed:
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers", 3)
     count = sum(len(one.checks) + len(one.scores) for one in found.validations)
-    click.echo(f"{', '.join(names) or f'{len(found.validations)} models'}: all {count} checks passed")
+    who = ", ".join(names) or ", ".join(one.model for one in found.validations)
+    click.echo(f"{who}: all {count} checks passed")
 
 
 @click.command()
