@@ -78,14 +78,14 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
     lost_answers = worse(comparison) if fail_if_worse else []
     comparison = replace(comparison, failures=(*lost_answers, *lost_speed, *lacking))
 
+    for path in outputs:
+        write_report(together, path, comparison)
     said = verdict(together, comparison)
     click.echo(f"{STATES[said.state][0]}. {said.summary}")
     for sentence in (*said.reasons, *said.cautions):
         click.echo(f"- {sentence}")
     for own in tables(together, comparison):
         table(own.title, own.columns, own.rows)
-    for path in outputs:
-        write_report(together, path, comparison)
     for sentence in comparison.failures:
         click.echo(f"hf2triton: {sentence}", err=True)
     if lost_answers:
