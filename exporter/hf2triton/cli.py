@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, proving, serving
+from .commands import looking, making, measuring, proving, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -23,6 +23,7 @@ for _command in (
     serving.serve,
     proving.validate,
     proving.verify,
+    measuring.bench,
     looking.infer,
     looking.list_entries,
     looking.inspect,

