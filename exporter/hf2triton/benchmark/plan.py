@@ -14,7 +14,7 @@ from hf2triton_client.results import Load
 
 from ..adapter import is_adapter
 from ..errors import UsageError
-from ..repository.layout import BASELINE, fronts_of, graph_file, graph_model, served_manifest
+from ..repository.layout import BASELINE, fronts_of, graph_file, served_manifest
 from ..tasks import TASKS
 from .contenders import CONTENDERS, Kind, contenders_of, devices
 from .inputs import TEXTS, inputs_of_length

@@ -74,11 +74,12 @@ class Streams(Direct):
         self.threads = _threads(self._connection, config)
 
     def ask(self, batch: Batch) -> Generated:
-        began, first, answer = time.perf_counter(), 0.0, None
+        began, first, tokens = time.perf_counter(), 0.0, 0
         prompt = Prompt(self._name, batch["text_input"][0], batch["sampling_parameters"][0], stream=True)
         for answer in Exchange.open(self._connection, prompt):
             first = first or time.perf_counter() - began
-        return Generated(answer.metadata[0].num_output_tokens, first)
+            tokens = answer.metadata[0].num_output_tokens
+        return Generated(tokens, first)
 
 
 def server_of(connection: Connection) -> str:
