@@ -13,7 +13,15 @@ def run(code: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "module", ["hf2triton_client", "hf2triton_client.aio", "hf2triton_client.validate", "hf2triton.cli"]
+    "module",
+    [
+        "hf2triton_client",
+        "hf2triton_client.aio",
+        "hf2triton_client.load",
+        "hf2triton_client.shared_memory",
+        "hf2triton_client.validate",
+        "hf2triton.cli",
+    ],
 )
 def test_imports_are_light(module):
     """Neither the client nor the command line imports torch, transformers, onnx or onnxruntime."""

@@ -121,16 +121,29 @@ def test_who_cannot_take_part_is_missing_with_the_reason(measured, monkeypatch):
     monkeypatch.setattr(plan, "devices", lambda: ("cpu", "cuda"))
     monkeypatch.setattr("hf2triton.benchmark.run.PATIENCE", 120)
     with Server(measured.repository) as restricted:
-        options = options_of(restricted, "sentiment", source="./gone", rounds=1, concurrencies=(1,))
+        options = options_of(
+            restricted, "sentiment", source="./gone", rounds=1, contenders=("pytorch", "onnxruntime", "shared-memory")
+        )
         report = run.bench(options)
     [benchmark] = report.benchmarks
-    assert {"ONNX Runtime", "Triton, gRPC"} <= {one.name for one in benchmark.contenders}
+    assert [one.name for one in benchmark.contenders if one.device == "cpu"] == ["ONNX Runtime"]
     assert "there is no folder ./gone" in benchmark.missing["PyTorch"]
     assert "shared memory" in benchmark.missing["Triton, shared memory"]
     if "cuda" not in contenders.devices():
         assert "no CUDAExecutionProvider here" in benchmark.missing["ONNX Runtime (cuda)"]
         assert "finds no GPU" in benchmark.missing["PyTorch (cuda)"]
     assert bench_tables(report)[-1][0] == "not measured"
+
+
+@pytest.mark.slow
+def test_torch_compile_is_measured_on_request(measured, monkeypatch):
+    """The compiled checkpoint answers under load, of the kinds that answer at once and those that generate."""
+    monkeypatch.setattr(plan, "devices", lambda: ("cpu",))
+    for name in ("sentiment", "verses"):
+        report = run.bench(options_of(measured, name, contenders=("pytorch",), compile=True, rounds=1))
+        [benchmark] = report.benchmarks
+        assert benchmark.missing == {}
+        assert [one.name for one in benchmark.contenders] == ["PyTorch", "torch.compile"]
 
 
 def test_a_precision_is_exported_and_served_first(measured, monkeypatch):

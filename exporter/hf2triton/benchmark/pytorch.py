@@ -6,9 +6,10 @@ Inputs are read by the front's own tokenizer or image code and padded to the lon
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -55,13 +56,15 @@ class PyTorch(Direct):
 
         module = TaskModel(checkpoint, part)
         self._inputs = module.inputs
+        # a head that is limited to some positions is so for all threads: see graph/heads.py
+        self._turn = threading.Lock() if "mask_positions" in module.inputs else nullcontext()
         self._module = self._torch.compile(module, dynamic=True) if self.compiled else module
 
     def ask(self, batch: Batch) -> list[Any]:
         torch = self._torch
         rows = [row for item in items_of(self._reader, batch) for row in item.rows]
         feeds = self._reader.feeds(rows)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._turn:
             tensors = [self._to_device(torch.from_numpy(feeds[name])) for name in self._inputs]
             return [output.float().cpu().numpy() for output in self._module(*tensors)]
 
