@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 from .compare import Greedy, Tolerance
 from .errors import BaselineError
+from .questions import Questions
 
 FORMAT = 1
 
@@ -42,7 +43,8 @@ class Baseline:
     `inputs`: input of the front -> its value for each item, strings or files. `answers`: output name -> one array an item,
     without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
     `tolerances`: output name -> how far the served model may lie from these. `latency`: PyTorch's own, fp32, batch 1.
-    `unsaved`: answers that only the export itself compares with, as they are large.
+    `unsaved`: answers that only the export itself compares with, as they are large. `questions`: what pipelines are asked,
+    with PyTorch's decoded answers. `others`: the tolerances of other precisions, where models of those may be compared too.
     """
 
     task: str
@@ -53,6 +55,8 @@ class Baseline:
     latency: Latency
     about: Mapping[str, Any]
     unsaved: frozenset[str] = frozenset()
+    questions: Questions | None = None
+    others: Mapping[str, Mapping[str, Tolerance]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -61,6 +65,15 @@ class Baseline:
         """The texts of a model that generates."""
         columns = (self.answers[name] for name in ("token_ids", "top_ids", "top_logits"))
         return [Greedy(*arrays) for arrays in zip(*columns, strict=True)]
+
+    def within(self, precision: str) -> Baseline:
+        """With the tolerances of another precision. Raises BaselineError where it has none for that."""
+        if precision == self.precision:
+            return self
+        if precision not in self.others:
+            known = ", ".join([self.precision, *self.others])
+            raise BaselineError(f"the baseline is for models in {known}, and the served one is in {precision}")
+        return replace(self, precision=precision, tolerances=self.others[precision])
 
     def save(self, path: Path) -> None:
         """Writes `path` (ending .safetensors) and the .json beside it."""
@@ -83,15 +96,16 @@ class Baseline:
             "texts": texts,
             "files": sorted(set(self.inputs) - set(texts)),
             "outputs": [output for output in self.answers if output not in self.unsaved],
-            "tolerances": {
-                output: tolerance.to_json()
-                for output, tolerance in self.tolerances.items()
-                if output not in self.unsaved
-            },
+            "tolerances": self._tolerances(self.tolerances),
+            "other_tolerances": {name: self._tolerances(own) for name, own in self.others.items()},
+            "questions": _with_places(self.questions, self.inputs.get("image", ())),
             "latency": vars(self.latency),
             "about": dict(self.about),
         }
         path.with_suffix(".json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n")
+
+    def _tolerances(self, tolerances: Mapping[str, Tolerance]) -> dict[str, Any]:
+        return {output: tolerance.to_json() for output, tolerance in tolerances.items() if output not in self.unsaved}
 
     @classmethod
     def load(cls, path: Path) -> Baseline:
@@ -122,7 +136,29 @@ class Baseline:
             description["precision"],
             {name: tuple(values) for name, values in description["texts"].items()} | files,
             answers,
-            {output: Tolerance(**tolerance) for output, tolerance in description["tolerances"].items()},
+            _read_tolerances(description["tolerances"]),
             Latency(**description["latency"]),
             description["about"],
+            questions=_with_files(description.get("questions"), files.get("image", ())),
+            others={name: _read_tolerances(own) for name, own in description.get("other_tolerances", {}).items()},
         )
+
+
+def _read_tolerances(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Tolerance]:
+    return {output: Tolerance(**tolerance) for output, tolerance in written.items()}
+
+
+def _with_places(questions: Questions | None, files: Sequence[str | bytes]) -> dict[str, Any] | None:
+    """As JSON has them: an image, which lies among the tensors, as its number."""
+    if questions is None:
+        return None
+    inputs = [{"file": files.index(one)} if isinstance(one, bytes) else one for one in questions.inputs]
+    return {**asdict(questions), "inputs": inputs}
+
+
+def _with_files(written: Mapping[str, Any] | None, files: Sequence[bytes]) -> Questions | None:
+    if written is None:
+        return None
+    inputs = [files[one["file"]] if isinstance(one, dict) and "file" in one else one for one in written["inputs"]]
+    lists = {name: tuple(written[name]) for name in ("answers", "labels", "each")}
+    return Questions(tuple(inputs), written["options"], written["method"], **lists)

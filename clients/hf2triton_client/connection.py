@@ -178,6 +178,12 @@ class Connection:
         except ModelNotFound:
             return None
 
+    def server_name(self) -> str:
+        """What the server says it is, with its version and where it is."""
+        with self.target.errors_mapped():
+            about = self._client.get_server_metadata(as_json=True, **self._call())
+        return f"{about['name']} {about['version']} at {self.target.url}"
+
     def ready_models(self) -> list[str]:
         """The names of the models that are ready, from the statistics (listing a repository is often restricted)."""
         try:

@@ -9,7 +9,9 @@
     ├── AccessDenied         TLS or credentials are missing or refused
     ├── ServerBusy           the server refused the request because it has too many (retry later)
     ├── ServerError          the model failed on this request, and other answers of the server
-    └── BaselineError        a recorded baseline that cannot be read, or belongs to another version
+    ├── BaselineError        a recorded baseline that cannot be read, or belongs to another version
+    └── ReportError          a report that cannot be read, written or compared
+        └── UnknownForm      a file's ending that names no form of a report (also a ValueError)
 
 `from_rpc` is the one place where gRPC's errors become ours.
 """
@@ -57,6 +59,16 @@ class ServerError(ClientError):
 
 class BaselineError(ClientError):
     """A recorded baseline that cannot be read, or belongs to another version."""
+
+
+class ReportError(ClientError):
+    """A report that cannot be read, written or compared."""
+
+
+class UnknownForm(ReportError, ValueError):
+    """A file's ending that names no form of a report."""
+
+    exit_code = 2  # of the command line: wrong usage
 
 
 #: gRPC status -> (error, what happened). The codes are those of grpc.StatusCode, as tritonclient names them.

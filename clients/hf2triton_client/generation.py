@@ -19,6 +19,7 @@ from .errors import ClientError, from_rpc
 #: its code before. (With the header `triton_grpc_error` there is a status, but Triton 24.10 then crashes when a request
 #: fails at once: it still uses a stream that the error has closed. Seen after 5 to 140 such requests.)
 _CODES = {"INVALID_ARG": "INVALID_ARGUMENT", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL"}
+_LOGPROBS = "prompt_logprobs"
 _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens", "token_ids")
 
 
@@ -27,7 +28,8 @@ class Prompt:
     """A text to be continued.
 
     `settings`: how, as a JSON object. `stream`: each piece is answered as soon as it is there, not the whole text at its
-    end. `head`: what stands before the new text in what the caller gets; it is not sent.
+    end. `head`: what stands before the new text in what the caller gets; it is not sent. `logprobs`: the settings ask for
+    those of the text itself.
     """
 
     model: str
@@ -35,6 +37,7 @@ class Prompt:
     settings: str
     stream: bool = False
     head: str = ""
+    logprobs: bool = False
 
     def message(self) -> service_pb2.ModelInferRequest:
         """The request. No tensor has a batch dimension."""
@@ -43,7 +46,7 @@ class Prompt:
             tensor = message.inputs.add(name=name, datatype="BYTES", shape=[1])
             tensor.contents.bytes_contents.append(value.encode())
         message.inputs.add(name="stream", datatype="BOOL", shape=[1]).contents.bool_contents.append(self.stream)
-        for name in _OUTPUTS:
+        for name in (*_OUTPUTS, *([_LOGPROBS] if self.logprobs else [])):
             message.outputs.add(name=name)
         return message
 
@@ -68,12 +71,14 @@ class GenerationMetadata:
 class Answer:
     """One response: the text of each sequence, or the next piece of the only one, and how far they have come.
 
-    `token_ids`: int32 `[sequences, longest]`, those of this response, the shorter filled up with zeros.
+    `token_ids`: int32 `[sequences, longest]`, those of this response, the shorter filled up with zeros. `logprobs`: float32
+    `[tokens - 1]`, of the prompt's tokens but the first, where they were asked for.
     """
 
     texts: tuple[str, ...]
     metadata: tuple[GenerationMetadata, ...]
     token_ids: np.ndarray
+    logprobs: np.ndarray | None = None
 
     @classmethod
     def of(cls, response: service_pb2.ModelStreamInferResponse, url: str) -> Answer:
@@ -87,7 +92,7 @@ class Answer:
             GenerationMetadata(reason.decode(), int(used[0]), int(count), version)
             for reason, count in zip(reasons, counts, strict=True)
         )
-        return cls(tuple(text.decode() for text in texts), tuple(metadata), token_ids)
+        return cls(tuple(text.decode() for text in texts), tuple(metadata), token_ids, result.as_numpy(_LOGPROBS))
 
     @property
     def complete(self) -> bool:

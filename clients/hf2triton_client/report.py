@@ -1,17 +1,27 @@
-"""Reports: what was found in one run, written as JSON and read again."""
+"""Reports: what was found in one run, written as JSON, Markdown or an HTML page, and read again from JSON.
+
+Only reading needs pydantic, and only the page jinja2: both come with the extra `report`.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
+from .errors import ReportError, UnknownForm
 from .machine import describe_machine
-from .results import Benchmark, Report, Validation
+from .report_json import from_json, to_json
+from .results import FORMAT, Benchmark, Report, Validation
+
+if TYPE_CHECKING:
+    from .report_comparison import Comparison
+
+#: The most that is read as a report. One with everything in it has less than a megabyte.
+_MOST_BYTES = 256 << 20
 
 
 def new_report(
@@ -22,16 +32,64 @@ def new_report(
     return Report(now, metadata.version("hf2triton"), describe_machine(), server, tuple(validations), tuple(benchmarks))
 
 
-def to_json(report: Report) -> dict[str, Any]:
-    """The report as JSON has it, with what passed said beside it."""
-    written = dataclasses.asdict(report)
-    written["passed"] = report.passed
-    for validation, own in zip(report.validations, written["validations"], strict=True):
-        own["passed"] = validation.passed
-    return written
-
-
-def write_report(report: Report, path: Path) -> None:
-    """Writes a report in the form that the file's ending names."""
+def write_report(report: Report, path: Path, comparison: Comparison | None = None) -> None:
+    """Writes a report in the form that the file's ending names, one of FORMS; pages and Markdown also show the comparison
+    with an earlier run. Raises UnknownForm."""
+    require_form(path)
+    text = FORMS[path.suffix.lower()][0](report, comparison)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(to_json(report), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+def require_form(path: Path) -> None:
+    """Makes sure that a report can be written there, before hours are spent on what it is to hold.
+
+    Raises UnknownForm for an ending that names no form, and ModuleNotFoundError for a package that the form needs.
+    """
+    if path.suffix.lower() not in FORMS:
+        raise UnknownForm(f"{str(path)!r} names no form of a report by its ending; known are {', '.join(FORMS)}")
+    for package in FORMS[path.suffix.lower()][1]:
+        import_module(package)
+
+
+def read_report(path: Path) -> Report:
+    """Reads a report that `write_report` wrote as JSON. Raises ReportError."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise ReportError(f"{path} is no report: it has more than {_MOST_BYTES >> 20} MiB")
+        written = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ReportError(f"{path} cannot be read as a report: {reason}; give the .json that --report wrote") from error
+    if not isinstance(written, dict) or "machine" not in written or "format" not in written:
+        raise ReportError(f"{path} is no report of a validation or a benchmark; give the .json that --report wrote")
+    if written["format"] != FORMAT:
+        raise ReportError(f"{path} has format {written['format']!r}, this version of hf2triton reads {FORMAT}")
+    try:
+        return from_json(written)
+    except ReportError as error:
+        raise ReportError(f"{path} {error}") from error
+
+
+def _write_json(report: Report, comparison: Comparison | None) -> str:
+    return json.dumps(to_json(report), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _write_markdown(report: Report, comparison: Comparison | None) -> str:
+    from .report_markdown import to_markdown
+
+    return to_markdown(report, comparison)
+
+
+def _write_page(report: Report, comparison: Comparison | None) -> str:
+    from .report_page import to_page
+
+    return to_page(report, comparison)
+
+
+#: A file's ending -> what makes the text, and the packages that this needs.
+FORMS: dict[str, tuple[Callable[[Report, Comparison | None], str], tuple[str, ...]]] = {
+    ".json": (_write_json, ()),
+    ".md": (_write_markdown, ()),
+    ".html": (_write_page, ("jinja2",)),
+}

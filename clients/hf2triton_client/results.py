@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from .baseline import Latency
 from .compare import Difference
 
 #: The version of the JSON's shape.
@@ -59,7 +60,9 @@ class Scatter:
 class Validation:
     """The checks of one served model (a front) against PyTorch, its scores on a labelled file, and values to be drawn.
 
-    `reference`: whose answers it was compared with, in words. `items`: how many inputs were asked.
+    `reference`: whose answers it was compared with, in words. `items`: how many inputs were asked. `pytorch_latency`: of
+    PyTorch in fp32, as recorded with its answers; `served_latency`: through the server, where it was measured; both of one
+    item (or one text that is generated) at a time.
     """
 
     model: str
@@ -71,6 +74,8 @@ class Validation:
     checks: tuple[Check, ...]
     scores: tuple[Score, ...] = ()
     scatters: tuple[Scatter, ...] = ()
+    pytorch_latency: Latency | None = None
+    served_latency: Latency | None = None
 
     @property
     def passed(self) -> bool:

@@ -7,37 +7,120 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .baseline import Baseline
+from .baseline import Baseline, Latency
+from .benchmark import measure_latency
 from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
 from .generation import Prompt
-from .results import Check, Validation
+from .questions import ANSWERS, Questions, compare_answers
+from .results import Check, Scatter, Score, Validation
+from .scores import scores_of
 from .served_model import Row, ServedModel
 from .streams import Exchange
 
+#: Values of an output that are kept to be drawn.
+DRAWN = 500
+#: Checks, the versions that answered, and values to be drawn.
+_Asked = tuple[list[Check], set[int], tuple[Scatter, ...]]
 
-def validate(connection: Connection, name: str, baseline: Baseline) -> Validation:
-    """Asks the served model for each item of the baseline, in several ways.
 
-    Raises BaselineError when the baseline is another model's or another version's, and the errors of the client.
+def validate(
+    connection: Connection, name: str, baseline: Baseline, labelled: Questions | None = None, calls: int = 0
+) -> Validation:
+    """Asks the served model for each item of the baseline, in several ways, and its pipeline the baseline's questions.
+
+    `labelled`: other questions, to which PyTorch's answers are not known, for scores alone. `calls`: how many are timed
+    afterwards. Raises BaselineError when the
+    baseline is another model's or another version's, and the errors of the client.
     """
     model = ServedModel.from_config(connection.model_config(name))
     _check_same(model, baseline)
+    baseline = baseline.within(model.settings["precision"])
     ask = _ask_for_texts if baseline.task == "text-generation" else _ask_for_rows
-    checks, versions = ask(connection, model, baseline)
+    checks, versions, scatters = ask(connection, model, baseline)
     expected = baseline.about.get("version")
-    if versions != {expected}:
+    if len(versions) > 1 or expected not in (None, *versions):
         raise BaselineError(
             f"the server answers with version {', '.join(map(str, sorted(versions)))} of {name!r},"
-            f" the baseline is of version {expected}"
+            f" the baseline is of {f'version {expected}' if expected else 'one'}"
         )
-    reference = f"the baseline that was recorded at its export, from {baseline.about['source']}"
-    return Validation(name, expected, model.task, baseline.precision, reference, len(baseline), tuple(checks))
+    answered, scores = _ask_questions(connection, model, baseline, labelled)
+    return Validation(
+        name,
+        versions.pop(),
+        model.task,
+        baseline.precision,
+        f"PyTorch, as recorded of {baseline.about['source']}",
+        len(baseline),
+        (*checks, *answered),
+        scores,
+        scatters,
+        baseline.latency,
+        served_latency(connection, model, baseline, calls) if calls else None,
+    )
 
 
-def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
-    """Alone, in company of all kinds, and alone once more; and the versions that answered.
+def served_latency(connection: Connection, model: ServedModel, baseline: Baseline, calls: int) -> Latency:
+    """What a call over gRPC takes that asks for the outputs of one item, or for one greedy text."""
+    if baseline.task == "text-generation":
+        prompts = prompts_of(model, baseline)
+        return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts, calls, warm_up=1)
+    requests = list(model.requests(baseline.inputs, list(baseline.answers), 1))
+    return measure_latency(connection.infer, requests, calls)
+
+
+def _ask_questions(
+    connection: Connection, model: ServedModel, baseline: Baseline, labelled: Questions | None
+) -> tuple[list[Check], tuple[Score, ...]]:
+    """Decoded answers, compared with PyTorch's where they are known, and how right they are."""
+    from . import pipeline
+
+    if baseline.questions is None and labelled is None:
+        return [], ()
+    checks, scores = [], ()
+    with pipeline(model=model.name, connection=connection) as served:
+        questions = baseline.questions
+        if questions is not None:
+            answers = questions.ask(served)
+            difference = compare_answers(questions.answers, answers, baseline.tolerances[ANSWERS], near_ties(baseline))
+            checks.append(Check("answers, as a pipeline gives them", (difference,)))
+            scores = scores_of(model.task, questions, model.id2label, answers, questions.answers)
+        if labelled is not None:
+            scores += scores_of(model.task, labelled, model.id2label, labelled.ask(served))
+    return checks, scores
+
+
+def near_ties(baseline: Baseline) -> list[bool] | None:
+    """The questions whose two best entries, of any of PyTorch's vectors, lie closer together than the tolerance: either may be
+    the answer. Those whose vectors are not recorded, after the first of many, are open as well. None where the questions are
+    not about the items."""
+    found = next((name for name in _TIED if name in baseline.answers), None)
+    if found is None or baseline.questions is None or not _are_about_items(baseline.questions, baseline):
+        return None
+    axis, limit = _TIED[found], baseline.tolerances.get(found, baseline.tolerances.get("token_ids")).max_abs
+    tied = []
+    for array in baseline.answers[found]:
+        best = np.sort(array, axis=axis).take([-2, -1], axis=axis) if array.shape[axis] > 1 else np.array([0, np.inf])
+        tied.append(bool((np.diff(best, axis=axis) <= limit).any()))
+    return tied + [True] * (len(baseline.questions) - len(tied))
+
+
+def _are_about_items(questions: Questions, baseline: Baseline) -> bool:
+    """Whether the first question is the first item, and so on to the last item."""
+    if questions.method or len(questions) < len(baseline):
+        return False
+    asked = (tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in questions.inputs)
+    items = zip(*baseline.inputs.values(), strict=True)
+    return all(item[: len(own)] == own for own, item in zip(asked, items, strict=False))
+
+
+#: Output -> the axis along which the best entry is the answer.
+_TIED = {"top_logits": -1, "span_logits": 0, "logits": -1}
+
+
+def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
+    """Alone, in company of all kinds, and alone once more; the versions that answered, and values to be drawn.
 
     All are compared with PyTorch's answers, and the later ones with what the items got alone as well.
     """
@@ -53,7 +136,17 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
             references.append((f"{check}, against the items alone", alone))
         checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
         alone = alone or {output: [row[output] for row in rows] for output in outputs}
-    return checks, versions
+    return checks, versions, tuple(_scatter(output, baseline.answers[output], alone[output]) for output in outputs)
+
+
+def _scatter(output: str, expected: Sequence[np.ndarray], served: Sequence[np.ndarray]) -> Scatter:
+    """Up to `DRAWN` values of all items, evenly chosen."""
+    alike = [pair for pair in zip(expected, served, strict=True) if pair[0].shape == pair[1].shape]
+    sides = zip(*alike, strict=True) if alike else ([], [])
+    columns = [np.concatenate([np.empty(0), *(array.ravel() for array in side)]) for side in sides]
+    count = len(columns[0])
+    chosen = np.unique(np.linspace(0, count - 1, min(count, DRAWN)).astype(int))
+    return Scatter(output, *(tuple(column[chosen].tolist()) for column in columns))
 
 
 def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
@@ -73,7 +166,7 @@ def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
     ]
 
 
-def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> tuple[list[Check], set[int]]:
+def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
     """Greedy texts: alone, in company of all kinds, and alone once more; and the versions that answered."""
     expected, most = baseline.greedy(), len(baseline)
     checks, versions = [], set()
@@ -93,7 +186,7 @@ def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baselin
         pairs = zip(expected[::order], served, strict=True)
         difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])
         checks.append(Check(check, (difference,)))
-    return checks, versions
+    return checks, versions, ()
 
 
 def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> list[Prompt]:
@@ -119,7 +212,6 @@ def _compare(
 def _check_same(model: ServedModel, baseline: Baseline) -> None:
     for what, served, recorded in (
         ("task", model.task, baseline.task),
-        ("precision", model.settings["precision"], baseline.precision),
         ("preprocessing", model.settings["preprocessing"], baseline.about.get("preprocessing")),
     ):
         if served != recorded:

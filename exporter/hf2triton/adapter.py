@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .artifacts import ExportOptions
 from .errors import AdapterError
-from .source import digest_of, read_json
+from .source import digest_of, folder_of, read_json
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,8 @@ _HEADS = ("classifier.weight", "score.weight")
 class Adapter:
     """An adapter's folder. `config`: its adapter_config.json. `base`: the model it was trained on, as it names it.
 
-    `weights`: the file with its weights. `digests`: file -> sha256 of all that it consists of.
+    `weights`: the file with its weights. `digests`: file -> sha256 of all that it consists of. `base_name`: what the user
+    says that the base given is called.
     """
 
     folder: Path
@@ -34,6 +35,7 @@ class Adapter:
     base: str | None
     weights: str
     digests: Mapping[str, str]
+    base_name: str | None = None
 
     @property
     def task_type(self) -> str | None:
@@ -54,14 +56,23 @@ def is_adapter(folder: Path) -> bool:
 def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
     """The source of the base, and the adapter if one was given, as an option or as the source itself: its config then names
     the base. Raises SourceError and its kinds."""
-    folder = Path(options.source).expanduser()
+    base, adapter = read_base_and_adapter(options)
+    if adapter is not None:
+        _require_sound(adapter)
+    return base, adapter
+
+
+def read_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
+    """The same, of the files alone: without peft and PyTorch, whose import takes seconds."""
+    folder = folder_of(options.source)
     if options.adapter is not None:
         if is_adapter(folder):
             raise AdapterError(f"{options.source} is an adapter itself; give its base as SOURCE, or no --adapter")
-        return options.source, find_adapter(Path(options.adapter).expanduser(), options.allow_pickle)
+        adapter = read_adapter(folder_of(options.adapter), options.allow_pickle)
+        return options.source, replace(adapter, base_name=options.base_name)
     if not is_adapter(folder):
         return options.source, None
-    adapter = find_adapter(folder, options.allow_pickle)
+    adapter = read_adapter(folder, options.allow_pickle)
     if adapter.base is None:
         raise AdapterError(f"{folder / CONFIG} names no base: give the base as SOURCE, and the adapter with --adapter")
     return adapter.base, adapter
@@ -69,10 +80,14 @@ def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
 
 def find_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
     """The adapter in a folder, its files checked. Raises AdapterError, also for a kind that cannot be merged."""
+    return _require_sound(read_adapter(folder, allow_pickle))
+
+
+def read_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
+    """The adapter in a folder, with the digests of its files. Raises AdapterError where one is missing."""
     config = read_json(folder / CONFIG, f"{folder} holds no {CONFIG}: is it an adapter's folder?")
     if not isinstance(config, dict):
         raise AdapterError(f"{folder / CONFIG} holds no JSON object")
-    _require_mergeable(folder, config)
     weights = _WEIGHTS
     if not (folder / _WEIGHTS).is_file():
         if not (folder / _PICKLE).is_file():
@@ -85,9 +100,7 @@ def find_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
         weights = _PICKLE
     files = [name for name in (CONFIG, weights, "config.json") if (folder / name).is_file()]
     digests = {name: digest_of(folder / name) for name in files}
-    adapter = Adapter(folder, config, config.get("base_model_name_or_path") or None, weights, digests)
-    load_weights(adapter)
-    return adapter
+    return Adapter(folder, config, config.get("base_model_name_or_path") or None, weights, digests)
 
 
 def require_base(adapter: Adapter, given: str, config: Mapping[str, Any]) -> None:
@@ -98,11 +111,13 @@ def require_base(adapter: Adapter, given: str, config: Mapping[str, Any]) -> Non
     """
     if adapter.base is None:
         return
-    known = _model_names(given) | _model_names(str(config.get("_name_or_path") or ""))
+    known = {
+        name for own in (given, config.get("_name_or_path"), adapter.base_name) for name in _model_names(own or "")
+    }
     if not known & _model_names(adapter.base):
         raise AdapterError(
             f"the adapter in {adapter.folder} was trained on {adapter.base}, and the base given is {given}: give"
-            f" {adapter.base}, or, if they are the same model, the right base_model_name_or_path in {CONFIG}"
+            f" {adapter.base}, or, if they are the same model, --base-name {adapter.base}"
         )
 
 
@@ -152,6 +167,13 @@ def load_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
     if broken:
         raise AdapterError(f"{path} holds values that are not finite, in {some(broken)}: did the training diverge?")
     return weights
+
+
+def _require_sound(adapter: Adapter) -> Adapter:
+    """The adapter, if it can be merged and its weights can be read. Raises AdapterError."""
+    _require_mergeable(adapter.folder, adapter.config)
+    load_weights(adapter)
+    return adapter
 
 
 def _require_mergeable(folder: Path, config: Mapping[str, Any]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,12 +11,14 @@ import numpy as np
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.benchmark import measure_latency
+from hf2triton_client.compare import Tolerance
+from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint, Tokenizer
 from .errors import ParityError
 from .repository.fronts.readers import Item, Reader, joined, make_reader
 from .samples import Inputs, parity_inputs
-from .tasks import Part
+from .tasks import DECODED, Part
 
 #: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
 MAX_TEXT_BYTES = 1 << 20
@@ -55,6 +59,14 @@ _MORE: Mapping[str, Callable[[Tokenizer], dict[str, Any]]] = {
 }
 
 
+def preprocessing_digest(checkpoint: Checkpoint, part: Part) -> str:
+    """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
+    settings = json.dumps(reader_settings(checkpoint, part), sort_keys=True)
+    definition = checkpoint.tokenizer.definition if part.modality == "text" else ""
+    digest = hashlib.sha256(f"{settings}\n{definition}".encode())
+    return f"sha256:{digest.hexdigest()}"
+
+
 def reader_of(checkpoint: Checkpoint, part: Part) -> Reader:
     """The reader that the front will use."""
     definition = checkpoint.tokenizer.definition if part.modality == "text" else None
@@ -71,16 +83,23 @@ def items_of(reader: Reader, inputs: Inputs) -> list[Item]:
     return items
 
 
-def record_baseline(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline:
-    """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor.
+def record_baseline(
+    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+) -> Baseline:
+    """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor. And its pipeline what is
+    `asked`; by default real inputs that come with hf2triton.
 
     Raises ParityError when PyTorch itself answers with NaN or infinity.
     """
     import torch
 
     from .graph.heads import TaskModel
+    from .reference import answered, questions_of
 
-    inputs, reader = parity_inputs(checkpoint, part), reader_of(checkpoint, part)
+    if inputs is None:
+        inputs = parity_inputs(checkpoint, part)
+        asked = questions_of(checkpoint, part, inputs)
+    reader = reader_of(checkpoint, part)
     module = TaskModel(checkpoint, part)
     outputs = checkpoint.outputs[part.suffix]
 
@@ -108,10 +127,17 @@ def record_baseline(checkpoint: Checkpoint, part: Part, precision: str) -> Basel
         precision=precision,
         inputs=inputs,
         answers={output.name: tuple(answer[output.name] for answer in answers) for output in outputs},
-        tolerances={output.name: output.tolerances[precision] for output in outputs},
+        tolerances=tolerances_of(checkpoint, part, precision),
         latency=latency,
         about={"source": checkpoint.source.given, **about},
+        questions=answered(checkpoint, asked),
     )
+
+
+def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+    """How far each output and the decoded answers may lie from PyTorch's."""
+    outputs = checkpoint.outputs[part.suffix]
+    return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
 
 
 def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from pickle import UnpicklingError
@@ -27,17 +27,19 @@ _ADAPTER_TASKS = {
 }
 
 
-def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Checkpoint:
+def load_checkpoint(
+    source: Source, task_name: str | None, adapter: Adapter | None = None, labels: Sequence[str] | None = None
+) -> Checkpoint:
     """Loads the model for a task (None: the one it was trained for), its tokenizer and its image processor.
 
     With an adapter that is to be merged, the task is the one that it was trained for, and its head may be random until
-    then. Remote code is never run. Raises SourceError and its kinds, and UnknownName for a task.
+    then. `labels` take the place of the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName
+    for a task, and UsageError for labels that do not fit.
     """
     family = _family(source)
     if adapter is not None:
         require_base(adapter, source.given, source.config)
-    task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
-    _check_task(source, family, task, adapter)
+    task = task_of(source, task_name, adapter)
     if task.generates:
         _check_generation(source)
     model, missing = _load_model(source, family, task, adapter)
@@ -58,12 +60,21 @@ def load_checkpoint(source: Source, task_name: str | None, adapter: Adapter | No
             part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
         },
         pooling=pooling,
-        id2label=_labels(source, task, model.config),
+        id2label=_labels(source, task, model.config, labels),
         problem_type=getattr(model.config, "problem_type", None),
         generation=_generation(source, model) if task.generates else None,
         logit_scale=None if scale is None else float(scale.exp()),
         missing=missing,
     )
+
+
+def task_of(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Task:
+    """The task of that name, or else the one that the checkpoint was trained for. Raises UnsupportedArchitecture, UnknownName,
+    and UsageError or HeadMissing for a task that the checkpoint does not serve."""
+    family = _family(source)
+    task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
+    _check_task(source, family, task, adapter)
+    return task
 
 
 def without_weights(checkpoint: Checkpoint) -> Checkpoint:
@@ -158,11 +169,17 @@ def _has_pooler(source: Source, family: Family) -> bool:
     return any(f".{family.pooler}" in f".{name}" for name in weight_names(source))
 
 
-def _labels(source: Source, task: Task, config: Any) -> dict[int, str]:
-    """The head's labels. Raises HeadMissing where the task needs one that is not there."""
-    if not task.has_head or not any(output.name == "logits" for part in task.parts for output in part.outputs):
-        return {}
-    labels = {} if task.name == "fill-mask" or task.generates else dict(config.id2label)
+def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None) -> dict[int, str]:
+    """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where the
+    task needs one that is not there."""
+    has_logits = any(output.name == "logits" for part in task.parts for output in part.outputs)
+    named = task.has_head and has_logits and task.name != "fill-mask" and not task.generates
+    labels = dict(config.id2label) if named else {}
+    if given is not None:
+        if len(given) != len(labels):
+            has = f"head has {len(labels)}" if named else f"task, {task.name}, has none"
+            raise UsageError(f"{len(given)} labels are given ({', '.join(given)}), and the {has}")
+        labels = dict(enumerate(given))
     wanted = task.needs_label
     if wanted and not any(label.lower().startswith(wanted[:6]) for label in labels.values()):
         raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(labels.values())}")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, measuring, proving, serving
+from .commands import looking, making, measuring, proving, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -20,10 +20,14 @@ def main() -> None:
 
 for _command in (
     making.export,
+    making.build,
     serving.serve,
     proving.validate,
+    proving.baseline,
     proving.verify,
     measuring.bench,
+    reporting.report,
+    reporting.schema,
     looking.infer,
     looking.list_entries,
     looking.inspect,

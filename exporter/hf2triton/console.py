@@ -1,4 +1,4 @@
-"""How the command line speaks: a spinner on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
+"""How the command line speaks: a spinner or a bar on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
 
 from __future__ import annotations
 
@@ -28,25 +28,50 @@ def progress() -> Iterator[Callable[[str], None]]:
         yield lambda stage: status.update(f"{stage} …")
 
 
+@contextmanager
+def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
+    """The same for several things: gives a function to be called with each stage's name and how many are done."""
+    if not sys.stderr.isatty():
+        with progress() as advance:
+            yield lambda stage, done: advance(f"[{done + 1}/{total}] {stage}")
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        yield lambda stage, done: bar.update(task, description=f"{stage} …", completed=done)
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table: drawn on terminals, aligned plain text elsewhere."""
+    """Prints a table: drawn on terminals, aligned plain text elsewhere; columns of numbers are aligned right."""
+    from hf2triton_client.report_tables import numeric_columns
+
     cells = [[str(cell) for cell in row] for row in rows]
+    right = numeric_columns(cells) if cells else [False] * len(columns)
     if sys.stdout.isatty():
         from rich import box
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
-        drawn = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
-        for column in columns:
-            drawn.add_column(column)
+        # Text: what stands between brackets, such as a shape, is no markup
+        drawn = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
+        for column, one in zip(columns, right, strict=True):
+            drawn.add_column(Text(column), justify="right" if one else "left")
         for row in cells:
-            drawn.add_row(*row)
+            drawn.add_row(*map(Text, row))
         Console().print(drawn)
         return
     widths = [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
     click.echo(f"\n{title}")
     for line in [list(columns), *cells]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        aligned = [
+            cell.rjust(width) if one else cell.ljust(width)
+            for cell, width, one in zip(line, widths, right, strict=True)
+        ]
+        click.echo("  ".join(aligned).rstrip())
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hf2triton_client.baseline import Baseline, Latency
+from hf2triton_client.compare import Tolerance
+from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint
 from .baseline import items_of, reader_of
 from .errors import ParityError
+from .reference import answered
 from .repository.fronts.readers import Reader
-from .samples import texts
+from .samples import Inputs, texts
 from .tasks import Part
 
 if TYPE_CHECKING:
@@ -42,8 +45,11 @@ GREEDY = {
 }
 
 
-def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline:
-    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts.
+def record_texts(
+    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+) -> Baseline:
+    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, of `inputs` or of real texts that come with
+    hf2triton. What its pipeline is `asked`, if anything, is recorded in place of these texts, decoded.
 
     The answers: `token_ids` of the new tokens, `[new]`; `top_ids` and `top_logits` of each step, `[new, TOP]`; `logits` at
     `compared_positions`, `[positions, vocabulary]`. Raises ParityError when PyTorch itself gives NaN or infinity.
@@ -52,7 +58,7 @@ def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline
 
     reader = reader_of(checkpoint, part)
     new = min(NEW_TOKENS, checkpoint.max_length // 2)
-    prompts = _prompts(reader, checkpoint.max_length - new)
+    prompts = _prompts(reader, texts() if inputs is None else inputs["text"], checkpoint.max_length - new)
     answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
     milliseconds = []
     with torch.inference_mode(), _greedy(checkpoint.model):
@@ -73,7 +79,6 @@ def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline
             answers["token_ids"].append(sequence[0, len(ids) :].numpy())
             answers["top_ids"].append(top.indices.numpy())
             answers["top_logits"].append(top.values.numpy())
-    tolerance = part.outputs[0].tolerances[precision]
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
@@ -82,7 +87,7 @@ def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline
             "sampling_parameters": (json.dumps({"max_new_tokens": new, **GREEDY}),) * len(prompts),
         },
         answers={name: tuple(arrays) for name, arrays in answers.items()},
-        tolerances={"logits": tolerance, "token_ids": tolerance},
+        tolerances=token_tolerances(checkpoint, part, precision),
         latency=Latency.of(milliseconds),
         about={
             "source": checkpoint.source.given,
@@ -91,7 +96,32 @@ def record_texts(checkpoint: Checkpoint, part: Part, precision: str) -> Baseline
             "new_tokens": new,
         },
         unsaved=frozenset({"logits"}),
+        questions=answered(checkpoint, asked) or _decoded(checkpoint, prompts, answers["token_ids"]),
     )
+
+
+def _decoded(checkpoint: Checkpoint, prompts: Sequence[str], token_ids: Sequence[np.ndarray]) -> Questions:
+    """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
+    from transformers import AutoTokenizer
+
+    folder = checkpoint.source.model_folder
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+    def written(prompt: str, new: np.ndarray) -> str:
+        ids = tokenizer(prompt)["input_ids"]
+        head, whole = (tokenizer.decode(some, skip_special_tokens=True) for some in (ids, [*ids, *new.tolist()]))
+        return whole[len(head) :]
+
+    greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
+    options = {"max_new_tokens": len(token_ids[0]), "return_full_text": False, **greedy}
+    pairs = zip(prompts, token_ids, strict=True)
+    return Questions(tuple(prompts), options, answers=tuple([{"generated_text": written(*pair)}] for pair in pairs))
+
+
+def token_tolerances(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+    """How far logits, the margins of other tokens, and the scores of decoded answers may lie from PyTorch's."""
+    tolerance = part.outputs[0].tolerances[precision]
+    return {"logits": tolerance, "token_ids": tolerance, ANSWERS: tolerance}
 
 
 def prompt_ids(reader: Reader, prompts: Sequence[str]) -> list[list[int]]:
@@ -106,10 +136,10 @@ def compared_positions(prompt: int, new: int) -> list[int]:
     return [*inside.tolist(), *range(prompt, prompt + new - 1)]
 
 
-def _prompts(reader: Reader, room: int) -> list[str]:
-    """Real texts of different lengths, of at most `room` tokens; the shortest is among them and one that fills it, but for what
-    a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
-    candidates = sorted(texts(), key=len)
+def _prompts(reader: Reader, given: Sequence[str], room: int) -> list[str]:
+    """Some of the texts given, of different lengths and at most `room` tokens; the shortest is among them and one that fills
+    it, but for what a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
+    candidates = sorted(given, key=len)
     chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
     long = " ".join(candidates)
     return [text for text in (_cut(reader, text, room) for text in (*chosen, long)) if text]

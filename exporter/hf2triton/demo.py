@@ -6,22 +6,23 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hf2triton_client import Connection, connect, pipeline
 from hf2triton_client.baseline import Baseline, Latency
-from hf2triton_client.benchmark import measure_latency
-from hf2triton_client.served_model import ServedModel
-from hf2triton_client.streams import Exchange
-from hf2triton_client.validate import Validation, prompts_of, validate
+from hf2triton_client.results import Validation
+from hf2triton_client.validate import validate
 
-from .artifacts import ExportOptions, ExportReport
-from .pipeline import export
-from .repository.layout import BASELINE
+from .build import build
+from .build_file import Declared
+from .build_plan import plan_build
+from .repository.layout import baseline_path, served_manifest
 from .serving import Server
-from .showcase import BASE_NAME, CHECKPOINTS, Show, shows_of, weights
+from .showcase import CHECKPOINTS, Show, declared, shows_of
+from .validation import CALLS
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 Progress = Callable[[str], None]
@@ -37,15 +38,14 @@ class DemoResult:
 
 @dataclass(frozen=True)
 class Front:
-    """One front of what is shown, with what was measured of it. Latencies are of one input at a time."""
+    """One front of what is shown, with its manifest and what was measured of it. Latencies are of one input at a time."""
 
     show: Show
     name: str
-    report: ExportReport
+    manifest: Mapping[str, Any]
     baseline: Baseline
     in_process: Latency
     validation: Validation
-    served: Latency
 
 
 def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> DemoResult:
@@ -53,34 +53,30 @@ def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> De
     shows = shows_of(tuple(tasks))
     with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
         repository = repository or Path(temporary) / "model_repository"
-        exported = [(show, _export(show, repository, Path(temporary), progress)) for show in shows]
+        fronts_of = _build(declared(shows, repository), progress)
         measured = {}
-        for _, report in exported:
-            for path in report.entry.paths:
-                progress(f"{path.name}: measure onnxruntime in process")
-                measured[path.name] = _measure_in_process(path / str(report.entry.version))
+        for name in (name for names in fronts_of.values() for name in names):
+            progress(f"{name}: measure onnxruntime in process")
+            measured[name] = _measure_in_process(baseline_path(repository, name).parent)
         progress("start Triton")
         with Server(repository) as server, connect(server.url) as connection:
             fronts, answers = [], []
-            for show, report in exported:
+            for show in shows:
                 progress(f"{show.name}: ask the served model")
                 answers.append((show.name, _question(show), _answer(show, connection)))
-                for name in report.parity:
+                for name in fronts_of[show.name]:
                     progress(f"{name}: validate and measure the served model")
-                    fronts.append(_prove(show, name, report, repository, measured[name], connection))
+                    fronts.append(_prove(show, name, repository, measured[name], connection))
         return DemoResult(_tables(fronts, answers), all(front.validation.passed for front in fronts))
 
 
-def _export(show: Show, repository: Path, temporary: Path, progress: Progress) -> ExportReport:
-    source = weights() if show.source is None else CHECKPOINTS / show.source
-    adapter = None
-    if show.adapter is not None:
-        # under the name that the adapter gives to its base
-        link = temporary / BASE_NAME
-        link.symlink_to(source)
-        source, adapter = link, str(CHECKPOINTS / show.adapter)
-    options = ExportOptions(str(source), show.name, show.task, adapter, repository=repository)
-    return export(options, lambda stage: progress(f"{show.name}: {stage}"))
+def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
+    """Builds what the repository does not hold yet; the fronts of each entry. Raises what an export raises."""
+    plan = plan_build(declared)
+    for built in build(plan, lambda stage, done: progress(stage), fail_fast=True):
+        if built.error is not None:
+            raise built.error
+    return {entry.name: entry.fronts for entry in plan.entries}
 
 
 def _answer(show: Show, connection: Connection) -> str:
@@ -96,21 +92,9 @@ def _question(show: Show) -> str:
     return str(asked) if len(str(asked)) <= 76 else f"{str(asked)[:75]}…"
 
 
-def _prove(
-    show: Show, name: str, report: ExportReport, repository: Path, in_process: Latency, connection: Connection
-) -> Front:
-    baseline = Baseline.load(repository / name / str(report.entry.version) / BASELINE)
-    validation = validate(connection, name, baseline)
-    return Front(show, name, report, baseline, in_process, validation, _measure_served(connection, name, baseline))
-
-
-def _measure_served(connection: Connection, name: str, baseline: Baseline) -> Latency:
-    """What a call over gRPC takes that asks for the graph's outputs."""
-    model = ServedModel.from_config(connection.model_config(name))
-    if baseline.task == "text-generation":
-        return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts_of(model, baseline))
-    requests = list(model.requests(baseline.inputs, list(baseline.answers), 1))
-    return measure_latency(connection.infer, requests)
+def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> Front:
+    manifest, baseline = served_manifest(repository, name), Baseline.load(baseline_path(repository, name))
+    return Front(show, name, manifest, baseline, in_process, validate(connection, name, baseline, calls=CALLS))
 
 
 def _measure_in_process(version: Path) -> Latency:
@@ -123,17 +107,23 @@ def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[
     parity = [
         (
             front.name,
-            front.report.family,
+            front.manifest["family"],
             front.show.task,
-            f"{front.report.parity[front.name].weight_bytes / 1e6:.1f}",
-            f"{front.report.parity[front.name].worst.difference.max_abs:.1e}",
+            f"{front.manifest['parity']['weight_bytes'] / 1e6:.1f}",
+            f"{max(check['max_abs'] for check in front.manifest['parity']['checks']):.1e}",
             f"{_worst(front.validation):.1e}",
             "ok" if front.validation.passed else "FAILED",
         )
         for front in fronts
     ]
     latency = [
-        (front.name, *(f"{one.p50_ms:.1f}" for one in (front.baseline.latency, front.in_process, front.served)))
+        (
+            front.name,
+            *(
+                f"{one.p50_ms:.1f}"
+                for one in (front.baseline.latency, front.in_process, front.validation.served_latency)
+            ),
+        )
         for front in fronts
     ]
     precision = fronts[0].baseline.precision
@@ -154,3 +144,8 @@ def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[
 
 def _worst(validation: Validation) -> float:
     return max(difference.max_abs for check in validation.checks for difference in check.differences)
+
+
+def _latencies(front: Front) -> tuple[Latency, ...]:
+    """PyTorch's, onnxruntime's and Triton's."""
+    return front.baseline.latency, front.in_process, front.validation.served_latency

@@ -5,14 +5,15 @@ The stages of an export that are the same for all are called by `pipeline.py` it
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 from hf2triton_client.baseline import Baseline
+from hf2triton_client.compare import Tolerance
 
 from .artifacts import Checkpoint, Graph, ParityCheck, StoredGraph
-from .baseline import record_baseline
-from .decoder_baseline import record_texts
+from .baseline import record_baseline, tolerances_of
+from .decoder_baseline import record_texts, token_tolerances
 from .decoder_parity import checks_of_texts
 from .graph.decoder import export_decoder
 from .graph.export import export_graph
@@ -23,9 +24,11 @@ from .tasks import Part
 
 @dataclass(frozen=True)
 class Kind:
-    """The stages of one kind of graph. `measure_call_price` is None where nothing has to be measured for serving."""
+    """The stages of one kind of graph. `record_baseline` takes what `baseline.record_baseline` takes; `tolerances` are those
+    of a precision. `measure_call_price` is None where nothing has to be measured for serving."""
 
-    record_baseline: Callable[[Checkpoint, Part, str], Baseline]
+    record_baseline: Callable[..., Baseline]
+    tolerances: Callable[[Checkpoint, Part, str], Mapping[str, Tolerance]]
     export_graph: Callable[[Checkpoint, Part, str, int], Graph]
     checks_of: Callable[[StoredGraph, ParityInputs], Iterator[ParityCheck]]
     measure_call_price: Callable[[StoredGraph, Baseline, Reader, int], int] | None
@@ -36,6 +39,6 @@ def _export_decoder(checkpoint: Checkpoint, part: Part, attention: str, opset: i
 
 
 KINDS = {
-    "encoder": Kind(record_baseline, export_graph, checks_of, measure_call_price),
-    "decoder": Kind(record_texts, _export_decoder, checks_of_texts, None),
+    "encoder": Kind(record_baseline, tolerances_of, export_graph, checks_of, measure_call_price),
+    "decoder": Kind(record_texts, token_tolerances, _export_decoder, checks_of_texts, None),
 }

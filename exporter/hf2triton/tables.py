@@ -1,10 +1,17 @@
-"""What the command line shows of exports and plans, as tables of (title, columns, rows)."""
+"""What the command line shows of exports, plans and validations, as tables of (title, columns, rows)."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.compare import Difference
+from hf2triton_client.results import Report
+from hf2triton_client.scores import scores_of
 
 from .artifacts import ExportReport, ParityReport
+from .build_plan import UNLISTED, Plan
 from .precision_plan import PrecisionPlan
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
@@ -29,6 +36,22 @@ def export_tables(report: ExportReport) -> list[Table]:
     return tables
 
 
+def build_table(plan: Plan) -> Table:
+    """What a build would do."""
+    rows = [
+        (entry.name, entry.task or "", entry.options.precision, entry.state, "; ".join(entry.reasons))
+        for entry in plan.entries
+    ]
+    rows += [(front, "", "", UNLISTED, "it stays as it is") for front in plan.unlisted]
+    title = f"{plan.declared.path} → {plan.declared.repository}"
+    return title, ("entry", "task", "precision", "state", "why"), rows
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in words, but for those of nothing."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+
+
 def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
     """The islands of a plan, the first `most` of them."""
     shown = plan.islands[:most]
@@ -51,3 +74,52 @@ def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, 
     sizes = (f"{size / 1e6:.1f}" for size in (parity.fp32_weight_bytes, parity.weight_bytes))
     islands = f"{len(plan.islands)} of {plan.nodes}"
     return (name, plan.precision, islands, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
+
+
+def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:
+    """What PyTorch was asked, and how right it is on labelled data."""
+    rows: list[Sequence[object]] = []
+    for suffix, own in recorded.items():
+        labels = {int(index): label for index, label in own.about["id2label"].items()}
+        scores = () if own.questions is None else scores_of(own.task, own.questions, labels, own.questions.answers)
+        rows.append((suffix.strip("_") or own.task, "inputs", len(own), ""))
+        rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in scores]
+    asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
+    return f"PyTorch, running {source}, on {asked}", ("front", "what", "rows", "PyTorch"), rows
+
+
+def validation_tables(report: Report) -> list[Table]:
+    """The checks of each front, and its scores."""
+    tables: list[Table] = []
+    for own in report.validations:
+        title = f"{own.model} version {own.version}: {own.task} in {own.precision}, {own.items} inputs, against {own.reference}"
+        rows = [(check.name, *_numbers(difference)) for check in own.checks for difference in check.differences]
+        tables.append((title, ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows))
+        if own.served_latency and own.pytorch_latency:
+            named = (("PyTorch fp32, when recorded", own.pytorch_latency), ("served, just now", own.served_latency))
+            times = [(what, f"{one.p50_ms:.1f}", f"{one.p90_ms:.1f}", one.calls) for what, one in named]
+            tables.append((f"{own.model}: ms of one at a time", ("who", "p50", "p90", "calls"), times))
+        if own.scores:
+            scores = [
+                (
+                    score.name,
+                    score.rows,
+                    f"{score.served:.4g}",
+                    "–" if score.pytorch is None else f"{score.pytorch:.4g}",
+                    "ok" if score.passed else f"worse by more than {score.allowed:.2g}",
+                )
+                for score in own.scores
+            ]
+            tables.append((f"{own.model} on labelled data", ("metric", "rows", "served", "PyTorch", "result"), scores))
+    return tables
+
+
+def _numbers(difference: Difference) -> tuple[str, ...]:
+    return (
+        difference.output,
+        f"{difference.max_abs:.2g}",
+        f"{difference.mean_abs:.2g}",
+        "–" if difference.cosine is None else f"{difference.cosine:.6f}",
+        "–" if difference.argmax is None else f"{difference.argmax:.3f}",
+        "ok" if difference.passed else "; ".join(difference.breaches),
+    )

@@ -94,6 +94,13 @@ _EMBEDDING = {
     "int8": Tolerance(max_abs=1e-1, mean_abs=8e-3, cosine=0.98),
 }
 
+#: Of decoded answers: scores may differ by what logits that move by `max_abs` do to a probability, tanh(max_abs / 2).
+DECODED = {
+    "fp32": Tolerance(max_abs=1e-3, mean_abs=1e-4, cosine=None),
+    "fp16": Tolerance(max_abs=2.5e-2, mean_abs=5e-3, cosine=None),
+    "int8": Tolerance(max_abs=2.5e-1, mean_abs=5e-2, cosine=None),
+}
+
 _TEXT_LOGITS = (Part("text", "text", (Output("logits", "row", _LOGITS),)),)
 _IMAGE_FEATURES = (
     Output("last_hidden_state", "row", _STATES),

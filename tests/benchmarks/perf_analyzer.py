@@ -2,7 +2,7 @@
 
 NVIDIA's perf_analyzer comes in the manylinux1 wheel of `tritonclient` 2.51.0, which pip downloads once into a cache folder;
 the libraries it wants are in the wheel of the embedded Triton, under longer names. Prints medians of the rounds, and the median
-of what ours is, relative to its. `--rounds`, `--seconds`, `--precision` and `--source` (by default all-MiniLM-L6-v2) change what
+of what ours is, relative to its. Triton's dynamic batcher is off. `--rounds`, `--seconds`, `--precision` and `--source` (by default all-MiniLM-L6-v2) change what
 is measured.
 """
 
@@ -21,11 +21,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
 from hf2triton.benchmark.contenders import CONTENDERS
 from hf2triton.benchmark.inputs import batches_of
 from hf2triton.benchmark.plan import BenchOptions, fronts_named, groups_of
 from hf2triton.benchmark.run import run_child
 from hf2triton.benchmark.tables import in_words
+from hf2triton.repository.config import to_text
 from hf2triton.serving import Server
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.load import Sample
@@ -34,7 +38,7 @@ from hf2triton_client.results import Load
 CACHE = Path(tempfile.gettempdir()) / "hf2triton-perf-analyzer-2.51.0"
 #: Library as perf_analyzer asks for it -> how its file begins in the wheel of the embedded Triton.
 LIBRARIES = {"libb64.so.0d": "libb64-", "libcudart.so.12": "libcudart-"}
-LOADS = (Load(1, None, 1), Load(1, None, 8), Load(8, None, 2), Load(1, None, None, 40.0))
+LOADS = (Load(1, None, 1), Load(1, None, 8), Load(8, None, 2), Load(1, None, None, 8.0))
 #: What is compared: name -> whose of a Sample, and perf_analyzer's column with how many of its units make one of ours.
 FIGURES = {
     "p50_ms": ("p50 latency", 1e3),
@@ -97,6 +101,12 @@ def find_perf_analyzer() -> PerfAnalyzer:
 def export(source: str, precision: str, repository: Path) -> None:
     command = [sys.executable, "-m", "hf2triton", "export", source, "--name", "model", "--precision", precision]
     subprocess.run([*command, "--repository", str(repository)], check=True, capture_output=True)
+    # Triton's dynamic batcher misses wake-ups on busy machines and then sleeps for 500 ms: each such stall hits one of the two
+    # at random, and hides what is compared here
+    config = repository / "model" / "config.pbtxt"
+    parsed = text_format.Parse(config.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
+    parsed.ClearField("dynamic_batching")
+    config.write_text(to_text(parsed), encoding="utf-8")
 
 
 def compare(options: argparse.Namespace) -> None:

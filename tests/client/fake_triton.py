@@ -19,8 +19,8 @@ NAME = "verses"
 
 @dataclass(frozen=True)
 class Seen:
-    """A request as the server sees it. `headers`: gRPC's metadata; `seconds`: until its deadline; `tries`: requests with
-    this text so far."""
+    """A request as the server sees it. `outputs`: the names asked for; `headers`: gRPC's metadata; `seconds`: until its
+    deadline; `tries`: requests with this text so far."""
 
     text: str
     settings: dict[str, Any]
@@ -28,12 +28,17 @@ class Seen:
     headers: Mapping[str, str]
     seconds: float
     tries: int
+    outputs: tuple[str, ...] = ()
 
 
 def response(
-    texts: Sequence[str], reasons: Sequence[str], counts: Sequence[int] = (), used: int = 3
+    texts: Sequence[str],
+    reasons: Sequence[str],
+    counts: Sequence[int] = (),
+    used: int = 3,
+    logprobs: Sequence[float] | None = None,
 ) -> service_pb2.ModelStreamInferResponse:
-    """A response as the front gives it. `counts`: 1 for each sequence where they are left out."""
+    """A response as the front gives it. `counts`: 1 for each sequence where they are left out. `logprobs`: of the prompt."""
     answer = service_pb2.ModelInferResponse(model_name=NAME, model_version="4")
     answer.parameters["triton_final_response"].bool_param = all(reasons)
     strings = {"text_output": texts, "finish_reason": reasons}
@@ -49,6 +54,9 @@ def response(
         answer.raw_output_contents.append(array.tobytes())
     answer.outputs.add(name="token_ids", datatype="INT32", shape=[len(texts), 0])
     answer.raw_output_contents.append(b"")
+    if logprobs is not None:
+        answer.outputs.add(name="prompt_logprobs", datatype="FP32", shape=[len(logprobs)])
+        answer.raw_output_contents.append(np.array(logprobs, np.float32).tobytes())
     return service_pb2.ModelStreamInferResponse(infer_response=answer)
 
 
@@ -118,6 +126,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
                 dict(context.invocation_metadata()),
                 context.time_remaining(),
                 1 + sum(other.text == text for other in self.seen),
+                tuple(output.name for output in request.outputs),
             )
             self.seen.append(seen)
             self._under_way += 1

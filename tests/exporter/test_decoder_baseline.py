@@ -65,7 +65,8 @@ def test_the_baselines_file_holds_no_full_logits(baseline, tmp_path):
     assert max(array.size for array in load_file(path).values()) == NEW_TOKENS * TOP
     assert path.stat().st_size < 200_000
     loaded = Baseline.load(path)
-    assert set(loaded.tolerances) == {"token_ids"}
+    assert set(loaded.tolerances) == {"token_ids", "answers"}
+    assert loaded.questions == baseline.questions
 
 
 def copied(folder, **generation):

@@ -2,12 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
 
-from hf2triton import pipeline
+from hf2triton import options as tables
 from hf2triton.cli import main
 from hf2triton.graph.attention import ATTENTIONS
 from hf2triton.graph.decoder_attention import DECODER_ATTENTIONS
@@ -70,14 +71,22 @@ def test_what_a_task_cannot_have_is_refused(source, options, message, named):
 def test_what_both_kinds_have_is_left_to_them():
     """The tables of options name what graphs, fronts and tolerances there are, for every kind of part."""
     kinds = {part.kind for task in TASKS.values() for part in task.parts}
-    for table in (KINDS, _FRONTS, pipeline.RUNNERS, pipeline.PRECISIONS, pipeline.ATTENTIONS, pipeline.MAX_BATCH_SIZES):
+    for table in (
+        KINDS,
+        _FRONTS,
+        tables.RUNNERS,
+        tables.PRECISIONS,
+        tables.ATTENTIONS,
+        tables.MAX_BATCH_SIZES,
+        tables.MAX_INSTANCES,
+    ):
         assert set(table) == kinds
-    assert {"encoder": tuple(ATTENTIONS), "decoder": tuple(DECODER_ATTENTIONS)} == pipeline.ATTENTIONS
+    assert {"encoder": tuple(ATTENTIONS), "decoder": tuple(DECODER_ATTENTIONS)} == tables.ATTENTIONS
     for task in TASKS.values():
         assert len({part.kind for part in task.parts}) == 1  # options are those of the first
         for part in task.parts:
             for output in part.outputs:
-                for precisions in pipeline.PRECISIONS[part.kind].values():
+                for precisions in tables.PRECISIONS[part.kind].values():
                     assert set(precisions) <= set(output.tolerances)
 
 
@@ -93,11 +102,11 @@ def test_what_was_left_open_is_settled():
         ("fill-mask", "cpu", ("inprocess", 64)),
         ("fill-mask", "cuda", ("bls", 64)),
     ):
-        settled = pipeline._settle(pipeline.replace(open_options, device=device), find_task(task))
+        settled = tables.settle(replace(open_options, device=device), find_task(task))
         assert (settled.runner, settled.max_batch_size) == expected
-        assert pipeline._settle(settled, find_task(task)) == settled
-    given = pipeline.replace(open_options, runner="inprocess", max_batch_size=3)
-    assert pipeline._settle(given, find_task("text-generation")) == given
+        assert tables.settle(settled, find_task(task)) == settled
+    given = replace(open_options, runner="inprocess", max_batch_size=3)
+    assert tables.settle(given, find_task("text-generation")) == given
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import peft
@@ -10,7 +11,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from hf2triton.adapter import find_adapter, head_settings, is_adapter, require_base
+from hf2triton.adapter import find_adapter, find_base_and_adapter, head_settings, is_adapter, require_base
+from hf2triton.artifacts import ExportOptions
 from hf2triton.errors import AdapterError, HeadMissing, SourceError
 from hf2triton.families import FAMILIES
 from hf2triton.lora import merge_adapter
@@ -293,6 +295,17 @@ def test_another_base_than_the_adapter_names(copied):
     edit(copied, base_model_name_or_path="google-bert/bert-base-uncased")
     with pytest.raises(AdapterError, match=r"trained on google-bert/bert-base-uncased, and the base given is \./other"):
         require_base(find_adapter(copied), "./other", {"_name_or_path": "bert-base-cased"})
+
+
+def test_the_base_may_be_named(copied):
+    """Where its folder has another name, the user says which model it is; a wrong one is refused all the same."""
+    edit(copied, base_model_name_or_path="google-bert/bert-base-uncased")
+    source = ExportOptions("./other", "x", adapter=str(copied))
+    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-uncased"))
+    require_base(adapter, base, {})
+    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-cased"))
+    with pytest.raises(AdapterError, match=r"if they are the same model, --base-name google-bert/bert-base-uncased"):
+        require_base(adapter, base, {})
 
 
 @pytest.mark.parametrize(

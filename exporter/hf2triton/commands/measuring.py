@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .common import command, report_option, repository_option, url_option
+from .common import command, reports_option, repository_option, url_option
 
 
 class Listed(click.ParamType):
@@ -106,9 +106,9 @@ def _precision(word: str) -> str:
     show_default=True,
     help="Of a call in process, and of what --precision exports; 0 is one for each core.",
 )
-@report_option
+@reports_option
 @command
-def bench(report: Path | None, **options: Any) -> None:
+def bench(reports: tuple[Path, ...], **options: Any) -> None:
     """Measure latency, throughput and memory of NAME, or several, beside PyTorch and ONNX Runtime.
 
     Each contender runs in a process of its own, and all of them in each round. CUDA's take part where there is a GPU.
@@ -122,8 +122,8 @@ def bench(report: Path | None, **options: Any) -> None:
 
     with progress() as advance:
         result = run(BenchOptions(**options), advance)
-    if report is not None:
-        write_report(result, report)
+    for path in reports:
+        write_report(result, path)
     for title, columns, rows in bench_tables(result):
         table(title, columns, rows)
     for remark in dict.fromkeys(one.remark for benchmark in result.benchmarks for one in benchmark.contenders):

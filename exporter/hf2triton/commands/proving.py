@@ -7,47 +7,118 @@ from typing import Any
 
 import click
 
-from .common import command, fail, report_option, repository_option, url_option
+from .common import command, fail, report_option, reports_option, repository_option, url_option
+
+dataset_option = click.option(
+    "--dataset",
+    type=click.Path(path_type=Path),
+    help="Labelled data: .jsonl, .json, .csv, or a folder of images by label.",
+)
+column_option = click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    callback=lambda _, __, given: dict(_column(one) for one in given),
+    metavar="NAME=COLUMN",
+    help="What the data call a column, such as text=review. May be given several times.",
+)
+adapter_option = click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE.")
+
+
+def _column(given: str) -> tuple[str, str]:
+    name, equals, column = given.partition("=")
+    if not equals:
+        raise click.BadParameter(f"{given!r} should read NAME=COLUMN")
+    return name, column
 
 
 @click.command()
-@click.argument("name")
+@click.argument("source")
+@click.option(
+    "--output",
+    "-o",
+    type=click.Path(dir_okay=False, path_type=Path),
+    required=True,
+    help="Ends in .safetensors; a .json is written beside it.",
+)
+@dataset_option
+@column_option
+@click.option("--task", help="By default what the checkpoint was trained for.")
+@adapter_option
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
+@command
+def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str, str], **options: Any) -> None:
+    """Record what PyTorch answers of SOURCE, a checkpoint folder or a hub id, and how right it is.
+
+    `hf2triton validate NAME --baseline FILE` compares a served model with it later, on machines without torch.
+    """
+    from ..artifacts import ExportOptions
+    from ..console import progress, table
+    from ..errors import UsageError
+    from ..record import record
+    from ..tables import recorded_table
+    from ..validation import beside
+
+    if output.suffix != ".safetensors":
+        raise UsageError(f"{output} should end in .safetensors")
+    with progress() as advance:
+        recorded = record(ExportOptions(source, output.stem, **options), dataset, columns, advance)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for suffix, own in recorded.items():
+        own.save(beside(output, suffix))
+    table(*recorded_table(source, dataset, recorded))
+    click.echo(f"recorded in {', '.join(str(beside(output, suffix)) for suffix in recorded)}")
+
+
+@click.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
 @url_option
+@click.option("--serve", is_flag=True, help="Start an embedded Triton on the repository for it, on free ports.")
 @repository_option
 @click.option(
     "--baseline",
     type=click.Path(dir_okay=False, path_type=Path),
     help="A recorded baseline.  [default: the one in the repository's entry]",
 )
-@report_option
+@click.option("--source", help="Compare with PyTorch itself, which runs this checkpoint; needs hf2triton[export].")
+@adapter_option
+@dataset_option
+@column_option
+@reports_option
 @command
-def validate(name: str, url: str, repository: Path, baseline: Path | None, report: Path | None) -> None:
-    """Prove the served model NAME against PyTorch's recorded answers. Exit code 3 if it differs; needs no torch."""
+def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
+    """Prove the served models NAME… against PyTorch: tensors, decoded answers, and scores on labelled data.
+
+    Without a NAME all that the repository holds. Exit code 3 if one differs. Needs no torch, unless --source is given.
+    """
+    import logging
+
     from hf2triton_client import connect
-    from hf2triton_client.baseline import Baseline
     from hf2triton_client.report import new_report, write_report
-    from hf2triton_client.validate import validate as run
 
-    from ..console import table
-    from ..repository.layout import baseline_path, fronts_of
+    from ..console import progress, table
+    from ..tables import validation_tables
+    from ..validation import Against, served_at, validate_entries
 
-    fronts = [name] if baseline else fronts_of(repository, name)
-    recorded = [Baseline.load(baseline or baseline_path(repository, front)) for front in fronts]
-    with connect(url) as connection:
-        results = [run(connection, front, own) for front, own in zip(fronts, recorded, strict=True)]
-    passed = all(result.passed for result in results)
-    if report is not None:
-        write_report(new_report(f"Triton at {url}", results), report)
-    for result, own in zip(results, recorded, strict=True):
-        rows = [
-            (check.name, *_numbers(difference), "ok" if difference.passed else "; ".join(difference.breaches))
-            for check in result.checks
-            for difference in check.differences
-        ]
-        about = f"version {result.version} at {url}: {result.task} in {result.precision}, {len(own)} inputs"
-        table(f"{result.model} {about}", ("check", "output", "largest", "mean", "cosine", "argmax", "result"), rows)
-    if not passed:
-        fail(f"{name} at {url} does not give PyTorch's answers", 3)
+    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
+    whom = Against(**against)
+    with (
+        progress() as advance,
+        served_at(url, whom.repository if serve else None) as place,
+        connect(place) as connection,
+    ):
+        validations = validate_entries(connection, names, whom, advance)
+        found = new_report(connection.server_name(), validations)
+    for path in reports:
+        write_report(found, path)
+    for title, header, rows in validation_tables(found):
+        table(title, header, rows)
+    failed = [one.model for one in found.validations if not one.passed]
+    if failed:
+        fail(f"{', '.join(failed)} at {place}: not PyTorch's answers", 3)
+    count = sum(len(one.checks) + len(one.scores) for one in found.validations)
+    click.echo(f"{', '.join(names) or f'{len(found.validations)} models'}: all {count} checks passed")
 
 
 @click.command()
@@ -95,14 +166,3 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
         fail(f"{name} does not give PyTorch's answers on every one of these releases", 3)
     if any(result.error for result in results):
         fail(f"{name} does not run on every one of these releases", 1)
-
-
-def _numbers(difference: Any) -> tuple[str, ...]:
-    argmax = "–" if difference.argmax is None else f"{difference.argmax:.3f}"
-    return (
-        difference.output,
-        f"{difference.max_abs:.2g}",
-        f"{difference.mean_abs:.2g}",
-        "–" if difference.cosine is None else f"{difference.cosine:.6f}",
-        argmax,
-    )

@@ -118,7 +118,8 @@ def front_config(
     for name in _answers(task, part):
         config.output.add(name=name, data_type=_ANSWERS[name][0], dims=_ANSWERS[name][1])
     _queue(config)
-    config.instance_group.add(count=1, kind=pb.ModelInstanceGroup.KIND_CPU)
+    in_front = options.instances if options.runner == "inprocess" else 1
+    config.instance_group.add(count=in_front, kind=pb.ModelInstanceGroup.KIND_CPU)
     if options.runner == "inprocess":
         config.parameters["intra_op_thread_count"].string_value = str(options.threads)
         # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads
@@ -163,7 +164,7 @@ def graph_config(options: ExportOptions, part: Part, graph: Graph) -> pb.ModelCo
     for output in graph.outputs:
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
     _queue(config)
-    config.instance_group.add(count=1, kind=INSTANCES[options.device])
+    config.instance_group.add(count=options.instances, kind=INSTANCES[options.device])
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
     warmup = config.model_warmup.add(name="zeros", batch_size=1)
     for value in graph.inputs:

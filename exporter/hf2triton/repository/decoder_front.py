@@ -38,6 +38,7 @@ _OUTPUTS = {
     "num_input_tokens": (pb.TYPE_INT32, [1]),
     "num_output_tokens": (pb.TYPE_INT32, [-1]),
     "token_ids": (pb.TYPE_INT32, [-1, -1]),
+    "prompt_logprobs": (pb.TYPE_FP32, [-1]),
 }
 
 

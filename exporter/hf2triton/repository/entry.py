@@ -7,13 +7,14 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
-from ..baseline import reader_settings
+from ..baseline import preprocessing_digest
 from ..graph.release import first_release
+from ..options import recorded_options
+from ..packages import installed_versions
 from ..precision_plan import KEY
 from ..source import digest_of
 from .config import to_text
@@ -22,29 +23,13 @@ from .draft import Draft, Front, ModelFiles
 from .encoder_front import encoder_front
 from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
 
-#: Packages whose version can change what is exported or served.
-_PACKAGES = (
-    "numpy",
-    "onnx",
-    "onnx-ir",
-    "onnxruntime",
-    "onnxscript",
-    "optimum",
-    "peft",
-    "pillow",
-    "tokenizers",
-    "torch",
-    "transformers",
-)
-
-
 #: kind of graph -> what makes its front.
 _FRONTS: Mapping[str, Callable[[Draft, int, str], Front]] = {"encoder": encoder_front, "decoder": decoder_front}
 
 
 def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
     """The model folders of a front, itself last, and its manifest. `workspace` holds what must be a file first."""
-    preprocessing = _preprocessing_digest(draft)
+    preprocessing = preprocessing_digest(draft.checkpoint, draft.part)
     front = _FRONTS[draft.part.kind](draft, version, preprocessing)
     config = to_text(front.config)
     baseline = workspace / draft.name / BASELINE
@@ -62,22 +47,29 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     }
     if draft.part.modality == "text":
         versioned[TOKENIZER] = draft.checkpoint.tokenizer.definition.encode()
-    models = []
+    models, graph_config = [], None
     if front.graph_config is not None:
-        models.append(ModelFiles(graph_model(draft.name), to_text(front.graph_config), {}, draft.stored.files))
+        graph_config = to_text(front.graph_config)
+        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, draft.stored.files))
     else:
         versioned |= draft.stored.files
-    manifest = _manifest(draft, version, preprocessing, {**versioned, **draft.stored.files})
+    files = {**versioned, **draft.stored.files}
+    digest = None if graph_config is None else _digest(graph_config.encode())
+    manifest = _manifest(draft, version, preprocessing, files, digest)
     versioned[MANIFEST] = _json(manifest)
     return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
 
 
-def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str, bytes | Path]) -> dict[str, Any]:
+def _manifest(
+    draft: Draft, version: int, preprocessing: str, files: Mapping[str, bytes | Path], graph_config: str | None
+) -> dict[str, Any]:
+    """`graph_config`: the digest of the config of the model that holds the graph, where that is another one."""
     options, checkpoint, graph = draft.options, draft.checkpoint, draft.stored.graph
     model = graph.model
     return {
         "format": 1,
         "name": draft.name,
+        "entry": options.name,
         "version": version,
         "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "task": checkpoint.task.name,
@@ -88,6 +80,7 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
             "digests": dict(checkpoint.source.digests),
         },
         "adapter": checkpoint.adapter,
+        "options": recorded_options(options),
         "graph": {
             "precision": graph.precision,
             "attention": graph.attention,
@@ -101,31 +94,18 @@ def _manifest(draft: Draft, version: int, preprocessing: str, files: Mapping[str
             "runner": options.runner,
             "max_batch_size": options.max_batch_size,
             "call_price_tokens": draft.call_price,
+            "graph_config": graph_config,
         },
         "preprocessing": preprocessing,
         KEY: draft.stored.plan.to_json(),
         "parity": draft.parity.to_json(),
-        "packages": {"hf2triton": __version__, **{name: _version(name) for name in _PACKAGES}},
+        "packages": installed_versions(),
         "files": {name: _digest(content) for name, content in sorted(files.items())},
     }
 
 
-def _preprocessing_digest(draft: Draft) -> str:
-    """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
-    settings = json.dumps(reader_settings(draft.checkpoint, draft.part), sort_keys=True)
-    definition = draft.checkpoint.tokenizer.definition if draft.part.modality == "text" else ""
-    return _digest(f"{settings}\n{definition}".encode())
-
-
 def _digest(content: bytes | Path) -> str:
     return digest_of(content) if isinstance(content, Path) else f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _json(value: Any) -> bytes:

@@ -174,7 +174,7 @@ class Server:
             f"--cache-directory={folder / 'caches'}",
             *addresses,
             "--model-control-mode=explicit",
-            "--load-model=*",
+            *(f"--load-model={path.name}" for path in sorted(self.repository.iterdir()) if versions(path)),
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             "--allow-cpu-metrics=false",

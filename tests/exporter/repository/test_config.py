@@ -1,15 +1,23 @@
 """config.pbtxt: complete, readable by Triton's own protobuf, and equal to what is committed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from hf2triton.build import build
+from hf2triton.build_file import read_build_file
+from hf2triton.build_plan import plan_build
+from hf2triton.repository.layout import front_name
+from hf2triton.showcase import DECLARED
+from hf2triton.tasks import find_task
+
 from ...conftest import export_asset
 
-REFERENCE = Path(__file__).parents[3] / "model_repository"
+REFERENCE = DECLARED.parent
 
 
 def read(path: Path) -> pb.ModelConfig:
@@ -85,12 +93,41 @@ def test_cuda_puts_the_graph_on_the_gpu(tmp_path):
     assert json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())["limits"]["round_to"] == 8
 
 
-@pytest.mark.parametrize("path", sorted(REFERENCE.glob("*/config.pbtxt")), ids=lambda path: path.parent.name)
-def test_the_committed_config_is_what_the_code_writes(path, minilm):
-    """The reference model's config in the repository is the one an export gives today."""
-    assert path.read_text() == (minilm / path.parent.name / "config.pbtxt").read_text()
+#: Entries of the reference repository that are exported in seconds.
+QUICK = ("entities", "topics", "clothes")
 
 
-def test_the_reference_model_is_there():
-    """The committed repository describes at least the demo's model."""
-    assert (REFERENCE / "minilm" / "config.pbtxt").exists()
+def build_reference(repository: Path, *names: str) -> set[str]:
+    """Builds entries of the reference repository somewhere else; the names of their models."""
+    declared = read_build_file(DECLARED, repository)
+    chosen = {name: options for name, options in declared.entries.items() if not names or name in names}
+    assert all(built.error is None for built in build(plan_build(replace(declared, entries=chosen))))
+    return {path.parent.name for path in repository.glob("*/config.pbtxt")}
+
+
+def assert_committed(repository: Path, name: str) -> None:
+    assert (REFERENCE / name / "config.pbtxt").read_text() == (repository / name / "config.pbtxt").read_text()
+
+
+def test_the_committed_configs_are_what_the_code_writes(minilm, tmp_path):
+    """The reference models' configs in the project's repository are the ones that a build gives today."""
+    assert_committed(minilm, "minilm")
+    assert build_reference(tmp_path, *QUICK) == set(QUICK)
+    for name in QUICK:
+        assert_committed(tmp_path, name)
+
+
+@pytest.mark.slow
+def test_all_committed_configs_are_what_the_code_writes(tmp_path):
+    """Of every model that the reference repository's file declares, and of no other."""
+    names = build_reference(tmp_path)
+    assert names == {path.parent.name for path in REFERENCE.glob("*/config.pbtxt")}
+    for name in names:
+        assert_committed(tmp_path, name)
+
+
+def test_every_reference_model_has_its_config():
+    """A config for each front that the file declares, and for nothing else."""
+    declared = read_build_file(DECLARED)
+    fronts = {front_name(name, part) for name, one in declared.entries.items() for part in find_task(one.task).parts}
+    assert fronts == {path.parent.name for path in REFERENCE.glob("*/config.pbtxt")}

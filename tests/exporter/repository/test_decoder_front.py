@@ -89,6 +89,7 @@ def test_the_config_is_that_of_a_decoupled_model(exported):
         ("num_input_tokens", pb.TYPE_INT32, [1]),
         ("num_output_tokens", pb.TYPE_INT32, [-1]),
         ("token_ids", pb.TYPE_INT32, [-1, -1]),
+        ("prompt_logprobs", pb.TYPE_FP32, [-1]),
     ]
 
 
@@ -177,6 +178,7 @@ def test_a_version_has_all_it_needs(version):
         "runner": "inprocess",
         "max_batch_size": 8,
         "call_price_tokens": None,
+        "graph_config": None,
     }
     assert {name.rpartition(".")[0] for name in load_file(version / "baseline.safetensors")} == {
         "token_ids",

@@ -116,6 +116,8 @@ def test_the_manifest_tells_what_was_done(draft, repository):
     assert manifest["source"]["digests"]["model.safetensors"].startswith("sha256:")
     assert manifest["parity"]["passed"] is True
     assert manifest["packages"]["torch"]
+    assert manifest["entry"] == "model"
+    assert manifest["options"].items() >= {"precision": "fp16", "instances": 1, "labels": None}.items()
     for name, digest in manifest["files"].items():
         assert digest == f"sha256:{hashlib.sha256((folder / name).read_bytes()).hexdigest()}"
     assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()}

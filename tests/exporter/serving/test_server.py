@@ -81,6 +81,18 @@ def test_it_starts_answers_and_stops(small):
         assert vars(again.ports) == ports
 
 
+def test_a_model_that_was_not_built_is_passed_over(small, tmp_path):
+    """A folder with a config alone, as the project's repository commits them, is no reason not to serve the others."""
+    repository = Path(shutil.copytree(small, tmp_path / "model_repository"))
+    (repository / "unbuilt").mkdir()
+    config = (repository / NAME / "config.pbtxt").read_text()
+    (repository / "unbuilt" / "config.pbtxt").write_text(config.replace(f'"{NAME}"', '"unbuilt"', 1))
+    (repository / "hf2triton.yaml").write_text("entries: {}")
+    with Server(repository) as server:
+        assert answers(server.url)
+        assert "unbuilt" not in server.log_text()
+
+
 def test_a_dead_model_process_is_replaced(small):
     """A model whose process was killed answers again by itself."""
     with Server(small) as server:

@@ -128,6 +128,8 @@ class Caller:
             "num_output_tokens": np.array(answer.counts, np.int32),
             "token_ids": np.array(token_ids, np.int32).reshape(len(token_ids), longest),
         }
+        if answer.logprobs is not None:
+            outputs["prompt_logprobs"] = np.array(answer.logprobs, np.float32)
         response = triton.InferenceResponse([triton.Tensor(name, array) for name, array in outputs.items()])
         self._sender.send(response, flags=FINAL if answer.last else 0)
 

@@ -57,22 +57,27 @@ def graph(dtype: str = "float") -> bytes:
     return model.SerializeToString()
 
 
+def logits_of(ids: tuple[int, ...]) -> np.ndarray:
+    """The oracle: the decoder in numpy, in float64, one sequence, without a cache. `[tokens, vocabulary]`."""
+    w = {name: array.astype(np.float64) for name, array in weights().items()}
+    x = w["tokens"][list(ids)] + w["positions"][: len(ids)]
+    for n in range(LAYERS):
+        q, k, v = (
+            (x @ w[f"{name}{n}"]).reshape(len(ids), HEADS, HEAD_SIZE).swapaxes(0, 1) for name in ("wq", "wk", "wv")
+        )
+        scores = np.exp(q @ k.swapaxes(1, 2) / HEAD_SIZE**0.5) * np.tri(len(ids))
+        attended = (scores / scores.sum(-1, keepdims=True)) @ v
+        x = x + attended.swapaxes(0, 1).reshape(len(ids), WIDTH) @ w[f"wo{n}"]
+        x = x + np.tanh(x @ w[f"up{n}"]) @ w[f"down{n}"]
+    return x @ w["head"]
+
+
 @functools.cache
 def alone(prompt: tuple[int, ...], count: int) -> list[int]:
-    """The oracle: greedy tokens of the decoder in numpy, in float64, one sequence, without a cache."""
-    w = {name: array.astype(np.float64) for name, array in weights().items()}
+    """The oracle's greedy tokens."""
     ids = list(prompt)
     for _ in range(min(count, MAX_LENGTH - len(prompt) + 1)):
-        x = w["tokens"][ids] + w["positions"][: len(ids)]
-        for n in range(LAYERS):
-            q, k, v = (
-                (x @ w[f"{name}{n}"]).reshape(len(ids), HEADS, HEAD_SIZE).swapaxes(0, 1) for name in ("wq", "wk", "wv")
-            )
-            scores = np.exp(q @ k.swapaxes(1, 2) / HEAD_SIZE**0.5) * np.tri(len(ids))
-            attended = (scores / scores.sum(-1, keepdims=True)) @ v
-            x = x + attended.swapaxes(0, 1).reshape(len(ids), WIDTH) @ w[f"wo{n}"]
-            x = x + np.tanh(x @ w[f"up{n}"]) @ w[f"down{n}"]
-        ids.append(int((x[-1] @ w["head"]).argmax()))
+        ids.append(int(logits_of(tuple(ids))[-1].argmax()))
     return ids[len(prompt) :]
 
 

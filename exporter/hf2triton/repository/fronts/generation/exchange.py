@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from tokenizers import Tokenizer
 
@@ -12,12 +13,13 @@ from .detokenize import TextStream
 from .engine import Engine
 from .request import Finish, Request
 from .sampling import Sampler
+from .scoring import Scorer
 from .settings import Settings
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """`text` as it was sent; `ids` are the tokens of it that are used, `new_tokens` the most that may follow."""
+    """`text` as it was sent; `ids` are the tokens of it that are used, `new_tokens` the most that may follow, or be scored."""
 
     text: str
     ids: Sequence[int]
@@ -32,6 +34,9 @@ def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: in
     ids: Sequence[int] = tokenizer.encode(text).ids
     if not ids and bos_token_id is not None:
         ids = [bos_token_id]
+    if settings.prompt_logprobs:
+        used = settings.scored(len(ids), context)
+        return Prompt(text, ids[:used], used - 1)
     lengths = settings.lengths(len(ids), context)
     return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
 
@@ -39,7 +44,7 @@ def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: in
 @dataclass(frozen=True)
 class Answer:
     """What is sent at once: of each sequence its text, why it ended ("": it goes on), the tokens generated in all, and
-    those since the last answer. After the `last` nothing follows."""
+    those since the last answer. After the `last` nothing follows. `logprobs`: of the prompt's tokens, where asked for."""
 
     texts: list[str]
     reasons: list[str]
@@ -47,6 +52,7 @@ class Answer:
     counts: list[int]
     token_ids: list[list[int]]
     last: bool
+    logprobs: Sequence[float] | None = None
 
 
 class Exchange:
@@ -80,11 +86,16 @@ class Exchange:
         self._texts = [
             TextStream(tokenizer, prompt.ids, stop=settings.stop, keep_stop=settings.keep_stop) for _ in self._parts
         ]
+        self._scorer = Scorer(prompt.ids) if settings.prompt_logprobs else None
 
     def submit(self, engine: Engine) -> None:
         """Queues all sequences, or none: those before one that is refused are cancelled. Raises what `Engine.submit` raises."""
         try:
-            for index in range(len(self._parts)):
+            if self._scorer is not None:
+                beginning, scored = self.prompt.ids[:1], self.prompt.new_tokens
+                ended = partial(self._finish, 0)
+                self._requests.append(engine.submit(beginning, self._scorer, scored, (), lambda token: True, ended))
+            for index in range(0 if self._scorer else len(self._parts)):
                 sampler = Sampler(self._settings, self.prompt.ids, self._eos_token_ids, index)
                 self._requests.append(
                     engine.submit(
@@ -133,6 +144,7 @@ class Exchange:
                 [part.count for part in self._parts],
                 [part.token_ids for part in self._parts],
                 last,
+                self._scorer.logprobs if self._scorer and last else None,
             )
             for part in self._parts:
                 part.text, part.token_ids = "", []

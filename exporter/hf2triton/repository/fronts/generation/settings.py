@@ -39,6 +39,7 @@ class Settings:
     `ignore_eos`: generation goes on after the end of text.
     `truncate_prompt`: where the prompt and the new tokens exceed the context, the prompt loses its beginning, as with
     `handle_long_generation="hole"` in transformers' pipeline; otherwise such a request is refused.
+    `prompt_logprobs`: nothing is generated; the answer holds the log probability of each token of the prompt but the first.
     """
 
     max_new_tokens: int | None = None
@@ -59,8 +60,11 @@ class Settings:
     return_full_text: bool = False
     ignore_eos: bool = False
     truncate_prompt: bool = False
+    prompt_logprobs: bool = False
 
     def __post_init__(self) -> None:
+        if self.num_return_sequences > 1 and self.prompt_logprobs:
+            raise ValueError("num_return_sequences must be 1 for prompt_logprobs; send several requests instead")
         if self.num_return_sequences > 1 and not self.do_sample:
             raise ValueError(
                 f"num_return_sequences is {self.num_return_sequences}, but without do_sample they would all be the same:"
@@ -124,6 +128,17 @@ class Settings:
             " set truncate_prompt to cut its beginning"
         )
 
+    def scored(self, prompt: int, context: int) -> int:
+        """How many tokens of a prompt are scored: all, or with `truncate_prompt` its first ones. Raises ValueError."""
+        if prompt < 2:
+            raise ValueError(f"prompt_logprobs needs a prompt of 2 tokens or more; this one has {prompt}")
+        if prompt > context and not self.truncate_prompt:
+            raise ValueError(
+                f"the prompt has {prompt:,} tokens and the model takes {context:,}: shorten it, or set truncate_prompt to"
+                " score its beginning"
+            )
+        return min(prompt, context)
+
     def least_new_tokens(self, prompt: int) -> int:
         """How many tokens come at least before the end of text, after a prompt of `prompt` tokens."""
         return max(self.min_length - prompt, 0) if self.min_new_tokens is None else self.min_new_tokens
@@ -149,6 +164,7 @@ _CHECKS: Mapping[str, Check] = {
     "return_full_text": FLAG,
     "ignore_eos": FLAG,
     "truncate_prompt": FLAG,
+    "prompt_logprobs": FLAG,
 }
 #: Names that load generators for Triton's vLLM backend use.
 _ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}

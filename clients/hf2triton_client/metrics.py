@@ -1,0 +1,87 @@
+"""The metrics of labelled data, by their usual definitions."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Collection, Hashable, Sequence
+
+import numpy as np
+
+
+def accuracy(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
+    """The share of rows that are right."""
+    return float(np.mean([one == other for one, other in zip(expected, given, strict=True)]))
+
+
+def top_k_accuracy(expected: Sequence[Hashable], given: Sequence[Collection[Hashable]]) -> float:
+    """The share of rows whose right answer is among those given."""
+    return float(np.mean([one in others for one, others in zip(expected, given, strict=True)]))
+
+
+def macro_f1(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
+    """The mean of each label's F1, over the labels that occur on either side (scikit-learn's `f1_score(average="macro")`)."""
+    right = Counter(one for one, other in zip(expected, given, strict=True) if one == other)
+    counts = Counter(expected) + Counter(given)
+    return float(np.mean([2 * right[label] / count for label, count in counts.items()]))
+
+
+def set_f1(expected: Sequence[Collection[Hashable]], given: Sequence[Collection[Hashable]]) -> float:
+    """F1 of all that was found against all that there is, such as entities with their places (seqeval's micro average).
+    1 where there is nothing and nothing was found."""
+    found = sum(len(set(one) & set(other)) for one, other in zip(expected, given, strict=True))
+    total = sum(map(len, expected)) + sum(map(len, given))
+    return 2 * found / total if total else 1.0
+
+
+def exact_match(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
+    """SQuAD's: the share of answers that equal one of the right ones, normalised. Without a right one, "" is right."""
+    return float(np.mean([_best(_equal, right, answer) for right, answer in zip(expected, given, strict=True)]))
+
+
+def span_f1(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
+    """SQuAD's: the mean F1 of the words of an answer against those of the right one that is closest to it."""
+    return float(np.mean([_best(_overlap, right, answer) for right, answer in zip(expected, given, strict=True)]))
+
+
+def perplexity(logprobs: Sequence[Sequence[float]]) -> float:
+    """e to the mean negative log probability of all tokens of all texts."""
+    every = [value for own in logprobs for value in own]
+    return float(np.exp(-np.mean(every)))
+
+
+def spearman(expected: Sequence[float], given: Sequence[float]) -> float:
+    """Spearman's rank correlation; equal values share their mean rank. NaN where all values of a side are equal."""
+    with np.errstate(invalid="ignore"):
+        return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
+
+
+def normalised_answer(text: str) -> str:
+    """As SQuAD 2.0's evaluation script does it: lower case, without punctuation, articles and superfluous space."""
+    text = "".join(character for character in text.lower() if character not in string.punctuation)
+    return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
+
+
+def _best(measure: Callable[[str, str], float], right: Sequence[str], answer: str) -> float:
+    # as in SQuAD 2.0's script, a right answer of which nothing is left when it is normalised counts for nothing
+    texts = [text for text in map(normalised_answer, right) if text] or [""]
+    return max(measure(text, normalised_answer(answer)) for text in texts)
+
+
+def _equal(one: str, other: str) -> float:
+    return float(one == other)
+
+
+def _overlap(one: str, other: str) -> float:
+    words, others = one.split(), other.split()
+    if not words or not others:
+        return float(words == others)
+    common = sum((Counter(words) & Counter(others)).values())
+    return 2 * common / (len(words) + len(others))
+
+
+def _ranks(values: Sequence[float]) -> np.ndarray:
+    _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return ((ends - counts + 1 + ends) / 2)[places]

@@ -1,0 +1,170 @@
+"""What a pipeline is asked, one call each, and how far its answers lie from PyTorch's.
+
+Answers are those of `transformers.pipeline`: labels and scores, entities, spans, tokens, texts. They are compared by what they
+say and by their scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .compare import Difference, Tolerance
+
+#: The name of the difference between answers, among those of outputs.
+ANSWERS = "answers"
+#: Calls under way at the same time.
+IN_FLIGHT = 8
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Inputs of a pipeline, each for one call with `options`, and with options of its own where there are `each`.
+
+    `method`: of the pipeline, "" for the call itself. `answers`: PyTorch's, one an input. `labels`: what would be right, one
+    an input. Either is empty where it is not known. JSON can hold all of it but encoded images, which are bytes.
+    """
+
+    inputs: tuple[Any, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    method: str = ""
+    answers: tuple[Any, ...] = ()
+    labels: tuple[Any, ...] = ()
+    each: tuple[Mapping[str, Any], ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def ask(self, pipeline: Any, in_flight: int = IN_FLIGHT) -> list[Any]:
+        """The answers of a pipeline, of ours or of transformers."""
+        call = getattr(pipeline, self.method) if self.method else pipeline
+        with ThreadPoolExecutor(in_flight) as pool:
+            return list(pool.map(lambda one, own: call(one, **{**self.options, **own}), self.inputs, self.options_each))
+
+    @property
+    def options_each(self) -> tuple[Mapping[str, Any], ...]:
+        """The options of each call beyond those of all."""
+        return self.each or ({},) * len(self.inputs)
+
+
+def compare_answers(
+    expected: Sequence[Any], served: Sequence[Any], tolerance: Tolerance, ties: Sequence[bool] | None = None
+) -> Difference:
+    """Compares answers row by row.
+
+    `max_abs`, `mean_abs`: of the scores of what both say. `argmax`: the share of rows that say the same. What one says and
+    the other does not is a breach, but where the row is one of `ties`, as PyTorch's own tensors leave it open, and at the end
+    of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`.
+    """
+    gaps: list[float] = []
+    breaches, same = [], 0
+    for index, (one, other) in enumerate(zip(expected, served, strict=True)):
+        said, answered = _said(one), _said(other)
+        same += _keys(said) == _keys(answered)
+        open_row = bool(ties and ties[index])
+        for place in sorted(said.keys() | answered.keys()):
+            mine, theirs = said.get(place, _NOTHING), answered.get(place, _NOTHING)
+            gaps += [abs(mine.scores[key] - theirs.scores[key]) for key in mine.scores.keys() & theirs.scores.keys()]
+            lost, extra = _alone(mine, theirs, tolerance.max_abs), _alone(theirs, mine, tolerance.max_abs)
+            cut = _is_cut(mine, theirs)
+            if (lost or extra) and (cut or not open_row):
+                breaches.append(f"row {index}: PyTorch says {_words(lost, mine)}, served is {_words(extra, theirs)}")
+    if not expected:
+        return Difference(ANSWERS, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
+    largest, mean = float(np.max(gaps, initial=0.0)), float(np.sum(gaps)) / max(len(gaps), 1)
+    for name, value, limit in (
+        ("largest difference", largest, tolerance.max_abs),
+        ("mean difference", mean, tolerance.mean_abs),
+    ):
+        if not value <= limit:  # NaN is a breach as well
+            breaches.append(f"{name} of scores {value:.3g} is above {limit:.3g}")
+    return Difference(ANSWERS, len(expected), largest, mean, None, same / len(expected), tuple(breaches))
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What is said in one place of an answer -> its score. `ranked`: of all that there is, the best come first."""
+
+    scores: Mapping[Any, float]
+    ranked: bool = False
+
+
+_NOTHING = _Said({})
+
+
+def _keys(said: Mapping[int, _Said]) -> set[tuple[int, Any]]:
+    return {(place, key) for place, own in said.items() for key in own.scores}
+
+
+def _is_cut(one: _Said, other: _Said) -> bool:
+    """Whether both are rankings of which the rest may have been cut off. A ranking of one is an answer, of which nothing
+    tells how good others are."""
+    return one.ranked and other.ranked and len(one.scores) == len(other.scores) > 1
+
+
+def _alone(one: _Said, other: _Said, tolerance: float) -> list[Any]:
+    """What only the first of two says, but for what the other's ranking may have cut off."""
+    alone = [key for key in one.scores if key not in other.scores]
+    if not alone or not _is_cut(one, other):
+        return alone
+    limit, left = min(other.scores.values()), 1 - sum(other.scores.values())
+    if abs(left) <= tolerance:  # probabilities of which nearly none are left
+        limit = min(limit, max(left, 0.0))
+    return [key for key in alone if not one.scores[key] <= limit + tolerance]
+
+
+def _said(answer: Any) -> dict[int, _Said]:
+    """An answer as its places -> what is said there. There are several where texts or masks are."""
+    if answer is None:
+        return {}
+    if isinstance(answer, str):
+        return {0: _Said({answer: 1.0})}
+    if isinstance(answer, (float, int)):
+        return {0: _Said({"": float(answer)})}
+    if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification: all of them, always
+        return {0: _Said(dict(zip(answer["labels"], map(float, answer["scores"]), strict=True)))}
+    if isinstance(answer, Mapping):
+        return {0: _Said(dict([_entry(answer)]))}
+    if all(isinstance(entry, Mapping) for entry in answer):
+        ranked = not any(fields & entry.keys() for entry in answer for fields in _FOUND)
+        return {0: _Said(dict(map(_entry, answer)), ranked)}
+    return {place: own for place, entry in enumerate(answer) for own in _said(entry).values()}
+
+
+def _entry(entry: Mapping[str, Any]) -> tuple[Any, float]:
+    read = next((read for fields, read in _KEYS if fields <= entry.keys()), None)
+    if read is None:
+        raise ValueError(f"an answer with {', '.join(entry)} is none that can be compared")
+    return read(entry), float(entry.get("score", 1.0))
+
+
+#: Fields of an answer -> what it says, of them.
+_KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
+    (frozenset({"label"}), lambda answer: answer["label"]),
+    (frozenset({"token"}), lambda answer: (answer["token"], answer["token_str"], answer["sequence"])),
+    (
+        frozenset({"entity_group"}),
+        lambda answer: (answer["entity_group"], answer["start"], answer["end"], answer["word"]),
+    ),
+    (frozenset({"entity"}), lambda answer: (answer["entity"], answer["start"], answer["end"], answer["word"])),
+    (frozenset({"answer"}), lambda answer: (answer["start"], answer["end"], answer["answer"])),
+    (frozenset({"generated_text"}), lambda answer: answer["generated_text"]),
+)
+
+
+#: Fields of entries that are all that was found, not the best of all that there is.
+_FOUND = (frozenset({"entity_group", "entity"}), frozenset({"generated_text"}))
+
+
+def _words(alone: Sequence[Any], said: _Said) -> str:
+    """What is said by one side alone, or else the best of all that it says, in a few words."""
+    scores = said.scores
+    if not scores:
+        return "nothing"
+    key = alone[0] if alone else max(scores, key=lambda one: scores[one])
+    text = str(key) if len(str(key)) <= 60 else f"{str(key)[:59]}…"
+    return f"{text} ({scores[key]:.3g})"

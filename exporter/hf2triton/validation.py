@@ -1,0 +1,116 @@
+"""A served entry compared with what it should be: the baseline of its export, one that was recorded, or PyTorch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from hf2triton_client import Connection
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.datasets import read_questions
+from hf2triton_client.results import Validation
+from hf2triton_client.served_model import ServedModel
+from hf2triton_client.validate import validate
+
+from .artifacts import ExportOptions
+from .errors import UsageError
+from .pipeline import Progress
+from .repository.layout import baseline_path, entries, fronts_of
+from .tasks import TASKS
+
+#: The endings of fronts' names, the first that of tasks with a single one.
+SUFFIXES = tuple(dict.fromkeys(part.suffix for task in TASKS.values() for part in task.parts))
+#: Calls that are timed.
+CALLS = 30
+
+
+@dataclass(frozen=True)
+class Against:
+    """Whom an entry is compared with: PyTorch running `source` (with an `adapter`), or the `baseline` in a file, or the one
+    that lies in the entry in `repository`; and labelled data, whose `columns` may have names of their own."""
+
+    repository: Path = Path("model_repository")
+    baseline: Path | None = None
+    source: str | None = None
+    adapter: str | None = None
+    dataset: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def served_at(url: str, repository: Path | None) -> Iterator[str]:
+    """The url of a server: the one given, or that of an embedded one that serves a repository meanwhile."""
+    if repository is None:
+        yield url
+        return
+    from .serving import Server
+
+    with Server(repository) as server:
+        yield server.url
+
+
+def validate_entries(
+    connection: Connection, names: Sequence[str], against: Against, progress: Progress = lambda stage: None
+) -> list[Validation]:
+    """The fronts of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
+    if against.baseline is not None and against.source is not None:
+        raise UsageError("--baseline and --source exclude each other: either is whom the model is compared with")
+    if against.adapter is not None and against.source is None:
+        raise UsageError("--adapter is merged into --source; give that as well")
+    special = [f"--{name}" for name in ("baseline", "source", "dataset") if getattr(against, name) is not None]
+    if special and len(names) != 1:
+        raise UsageError(
+            f"{' and '.join(special)} {'are' if special[1:] else 'is'} of one model: give one NAME with it"
+        )
+    names = names or entries(against.repository)
+    if not names:
+        raise UsageError(f"{against.repository} holds no entries; give a NAME, or another --repository")
+    return [found for name in names for found in _validate(connection, name, against, progress)]
+
+
+def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
+    """The fronts of an entry, each compared."""
+    if against.source is not None:
+        expected = _ask_pytorch(connection, name, against, progress)
+    elif against.baseline is not None:
+        expected = _recorded(name, against.baseline)
+    else:
+        repository = against.repository
+        expected = {front: Baseline.load(baseline_path(repository, front)) for front in fronts_of(repository, name)}
+    found = []
+    for index, (front, baseline) in enumerate(expected.items(), 1):
+        progress(f"ask {front}")
+        # what PyTorch has answered of a file is among the baseline's own questions
+        asks_file = against.dataset is not None and against.source is None and index == len(expected)
+        labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
+        found.append(validate(connection, front, baseline, labelled, CALLS))
+    return found
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Where the baseline of a front with a suffix lies, given the path for the entry."""
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+
+
+def _recorded(name: str, path: Path) -> dict[str, Baseline]:
+    """Front -> its baseline, of a file for one front, or of those beside it for each."""
+    files = {name: path} if path.exists() else {f"{name}{suffix}": beside(path, suffix) for suffix in SUFFIXES[1:]}
+    present = {front: Baseline.load(file) for front, file in files.items() if file.exists()}
+    return present or {name: Baseline.load(path)}
+
+
+def _ask_pytorch(connection: Connection, name: str, against: Against, progress: Progress) -> dict[str, Baseline]:
+    from .record import record
+
+    options = ExportOptions(against.source, name, _served_task(connection, name), against.adapter)
+    recorded = record(options, against.dataset, against.columns, progress)
+    return {f"{name}{suffix}": baseline for suffix, baseline in recorded.items()}
+
+
+def _served_task(connection: Connection, name: str) -> str:
+    """The task of an entry, by whichever of its fronts there is."""
+    configs = (connection.find_config(f"{name}{suffix}") for suffix in SUFFIXES)
+    config = next((config for config in configs if config is not None), None)
+    return ServedModel.from_config(config or connection.model_config(name)).task

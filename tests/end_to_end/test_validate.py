@@ -1,0 +1,180 @@
+"""`hf2triton validate` and `hf2triton baseline` on trained checkpoints, through the real server."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from safetensors.numpy import load_file, save_file
+
+from hf2triton.cli import main
+from hf2triton.repository.layout import baseline_path
+from hf2triton_client import connect
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.errors import BaselineError
+from hf2triton_client.validate import validate
+
+from ..conftest import asset, entry_name
+from ..support import ASSETS, environment_without
+
+#: (family, task) -> the metric of its sample that is looked at; the others have no labels.
+SCORED = {
+    ("bert", "text-classification"): "accuracy",
+    ("bert", "zero-shot-classification"): "macro F1",
+    ("bert", "token-classification"): "entity F1",
+    ("bert", "question-answering"): "exact match",
+    ("distilbert", "fill-mask"): "top-5 accuracy",
+    ("gpt2", "text-generation"): "perplexity",
+    ("vit", "image-classification"): "accuracy",
+    ("clip", "zero-shot-image-classification"): "top-5 accuracy",
+}
+#: What the samples call their columns, where that is something else.
+COLUMNS = {"text-generation": ["--column", "text=verse"]}
+
+
+def run(*arguments: object):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def sample(family: str, task: str) -> list[object]:
+    """The options that name a checkpoint's labelled sample."""
+    return ["--dataset", asset(family, task) / "sample.jsonl", *COLUMNS.get(task, [])]
+
+
+@pytest.fixture(scope="module")
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with PyTorch's answers to the sample of each task."""
+    folder = tmp_path_factory.mktemp("recorded")
+    for family, task in SCORED:
+        output = folder / f"{task}.safetensors"
+        result = run("baseline", asset(family, task), "--task", task, "-o", output, *sample(family, task))
+        assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize(("family", "task"), SCORED)
+def test_a_recorded_sample_proves_models_of_any_precision(server, recorded, tmp_path, family, task, precision):
+    """One recording serves all precisions; the served model is as right as PyTorch, and exactly so in fp32."""
+    report = tmp_path / "report.json"
+    name = entry_name(family, task, precision)
+    baseline = recorded / f"{task}.safetensors"
+    result = run("validate", name, "--url", server.url, "--baseline", baseline, "--report", report)
+    assert result.exit_code == 0, result.output
+    last = json.loads(report.read_text())["validations"][-1]
+    score = next(score for score in last["scores"] if score["name"] == SCORED[family, task])
+    assert score["rows"] == 60
+    if precision == "fp32":
+        assert score["served"] == pytest.approx(score["pytorch"], rel=1e-4)
+    assert last["precision"] == precision
+    assert SCORED[family, task] in result.stdout
+    assert f"{name}: all " in result.stdout.strip().splitlines()[-1]
+
+
+def test_pytorch_itself_may_be_asked(server):
+    """--source runs the checkpoint here and now, on labelled data as well."""
+    name = entry_name("bert", "text-classification", "fp16")
+    options = ["--url", server.url, "--source", asset("bert", "text-classification")]
+    result = run("validate", name, *options, *sample("bert", "text-classification"))
+    assert result.exit_code == 0, result.output
+    assert "accuracy  60    0.68" in result.stdout
+
+
+def test_another_model_is_found_out(server, tmp_path):
+    """A checkpoint that was trained further than the served one fails with exit code 3, and says in which checks."""
+    folder = shutil.copytree(asset("bert", "text-classification"), tmp_path / "further")
+    weights = load_file(folder / "model.safetensors")
+    weights["classifier.bias"] = weights["classifier.bias"] + np.array([0.2, -0.2, 0.0], np.float32)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    name = entry_name("bert", "text-classification", "fp16")
+    result = run("validate", name, "--url", server.url, "--source", folder, *sample("bert", "text-classification"))
+    assert result.exit_code == 3, result.output
+    assert "largest difference 0.2" in result.output
+    assert "largest difference of scores" in result.output
+    assert f"{name} at {server.url} does not give PyTorch's answers" in result.output
+
+
+def test_labels_that_were_mixed_up_are_found_out(server, repository):
+    """Where tensors are right and the names of labels are not, the decoded answers tell."""
+    name = entry_name("bert", "text-classification", "fp16")
+    baseline = Baseline.load(baseline_path(repository, name))
+    swapped = {"NEGATIVE": "POSITIVE", "POSITIVE": "NEGATIVE"}
+    wrong = tuple(
+        [{**entry, "label": swapped.get(entry["label"], entry["label"])} for entry in answer]
+        for answer in baseline.questions.answers
+    )
+    with connect(server.url) as connection:
+        found = validate(connection, name, replace(baseline, questions=replace(baseline.questions, answers=wrong)))
+    failed = {check.name for check in found.checks if not check.passed}
+    assert failed == {"answers, as a pipeline gives them"}
+
+
+def test_a_model_that_is_less_right_fails(server, recorded):
+    """A score that is worse than PyTorch's by more than a row fails, whatever the tensors say."""
+    name = entry_name("bert", "text-classification", "fp16")
+    baseline = Baseline.load(recorded / "text-classification.safetensors")
+    best = tuple(max(answer, key=lambda entry: entry["score"])["label"] for answer in baseline.questions.answers)
+    with connect(server.url) as connection:
+        right = replace(baseline, questions=replace(baseline.questions, labels=best))
+        assert validate(connection, name, right).passed
+        answers = tuple([{**answer[0], "label": "?"}, *answer[1:]] for answer in baseline.questions.answers)
+        # PyTorch is said to have been right throughout, the served model is right half the time
+        labels = ("?",) * len(answers)
+        found = validate(
+            connection, name, replace(right, questions=replace(right.questions, answers=answers, labels=labels))
+        )
+    accuracy = next(score for score in found.scores if score.name == "accuracy")
+    assert (accuracy.served, accuracy.pytorch, accuracy.passed) == (0.0, 1.0, False)
+    assert not found.passed
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--baseline", "a.safetensors", "--source", "b"], "exclude each other"),
+        (["--adapter", "a"], "give that as well"),
+        (["--dataset", "nowhere.jsonl"], "there is no file nowhere.jsonl"),
+        (["--column", "text"], "should read NAME=COLUMN"),
+    ],
+)
+def test_options_that_make_no_sense(server, repository, options, message):
+    """Wrong usage is exit code 2, with the reason."""
+    name = entry_name("bert", "text-classification", "fp16")
+    result = run("validate", name, "--url", server.url, "--repository", repository, *options)
+    assert (result.exit_code, message in result.output) == (2, True), result.output
+
+
+def test_a_baseline_of_another_model_is_refused(server, recorded):
+    """What was recorded for another task is not compared with."""
+    name = entry_name("bert", "text-classification", "fp16")
+    with connect(server.url) as connection, pytest.raises(BaselineError, match="its task is fill-mask"):
+        validate(connection, name, Baseline.load(recorded / "fill-mask.safetensors"))
+
+
+def test_no_torch_is_needed(server, recorded, tmp_path):
+    """In an environment of the base install alone, which has no torch, a recorded sample proves the served model."""
+    folder = tmp_path / "environment"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    install = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", str(ASSETS.parents[1])]
+    subprocess.run(install, check=True, capture_output=True)
+    absent = "import importlib.util as u; print([n for n in ('torch', 'transformers', 'onnx', 'onnxruntime') if u.find_spec(n)])"
+    environment = environment_without("PYTHONPATH")
+    found = subprocess.run([python, "-c", absent], check=True, capture_output=True, text=True, env=environment)
+    assert found.stdout.strip() == "[]"
+    name = entry_name("bert", "question-answering", "fp16")
+    command = ["validate", name, "--url", server.url, "--baseline", recorded / "question-answering.safetensors"]
+    result = subprocess.run(
+        [folder / "bin" / "hf2triton", *map(str, command)], capture_output=True, text=True, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    assert "exact match" in result.stdout
+    assert sys.prefix not in result.stdout
