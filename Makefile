@@ -7,7 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision releases clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer releases clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -26,6 +26,9 @@ bench-generation: $(VENV)/.installed
 
 bench-precision: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.precision $(BENCH)
+
+bench-perf-analyzer: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.perf_analyzer $(BENCH)
 
 releases: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.releases

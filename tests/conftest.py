@@ -95,10 +95,10 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def _export(folder: Path, family: str, task: str, precision: str, runner: str) -> None:
+def _export(folder: Path, family: str, task: str, precision: str, runner: str, **options: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        export_asset(folder, family, task, precision, runner=runner)
+        export_asset(folder, family, task, precision, runner=runner, **options)
 
 
 @pytest.fixture(scope="session")
@@ -107,6 +107,18 @@ def server(repository: Path) -> Iterator:
     from hf2triton.serving import Server
 
     with Server(repository) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
+    """A server that allows shared memory, on a small repository: `sentiment` in fp32, and `verses`, which generates, in fp16."""
+    from hf2triton.serving import Server
+
+    folder = tmp_path_factory.mktemp("measured") / "model_repository"
+    _export(folder, "bert", "text-classification", "fp32", "inprocess", name="sentiment")
+    _export(folder, "gpt2", "text-generation", "fp16", "inprocess", name="verses")
+    with Server(folder, shared_memory=True) as running:
         yield running
 
 

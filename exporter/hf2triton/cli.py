@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, proving, reporting, serving
+from .commands import looking, making, measuring, proving, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -25,6 +25,7 @@ for _command in (
     proving.validate,
     proving.baseline,
     proving.verify,
+    measuring.bench,
     reporting.report,
     reporting.schema,
     looking.infer,

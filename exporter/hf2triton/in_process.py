@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -49,26 +51,52 @@ class InProcessModel:
 
 
 class InProcessTexts:
-    """The version in `folder` of a model that generates, with a single slot."""
+    """The version in `folder` of a model that generates. One text at a time in the thread that asks, in a single slot."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, slots: int = 1, threads: int = 0, device: str = "cpu", max_queue: int = 0) -> None:
         about = _settings(folder)
         self._context, generation = about["context"], about["generation"]
         self._defaults = Settings.of_checkpoint(generation)
         self._bos_token_id, self._ends = generation.get("bos_token_id"), eos_token_ids(generation)
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-        decoder = open_decoder(str(graph_in(folder)), 1, self._context, in_place=about["in_place"])
-        self._engine = Engine(decoder, max_queue=0)
+        graph = str(graph_in(folder))
+        decoder = open_decoder(graph, slots, self._context, device, threads=threads, in_place=about["in_place"])
+        self._engine = Engine(decoder, max_queue)
 
     def __call__(self, item: Item) -> Answer:
         """What follows a prompt."""
-        settings = Settings.parse(item["sampling_parameters"], self._defaults)
-        prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, self._bos_token_id)
-        exchange = Exchange(prompt, settings, self._tokenizer, self._ends, stream=False, changed=lambda exchange: None)
+        exchange = self._exchange(item, lambda exchange: None)
         exchange.submit(self._engine)
         while self._engine.step():
             pass
         return exchange.take()
+
+    def _exchange(self, item: Item, changed: Callable[[Exchange], None]) -> Exchange:
+        settings = Settings.parse(item["sampling_parameters"], self._defaults)
+        prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, self._bos_token_id)
+        return Exchange(prompt, settings, self._tokenizer, self._ends, stream=False, changed=changed)
+
+
+class ConcurrentTexts(InProcessTexts):
+    """The same for several threads: up to `slots` texts are generated together, by a thread that never ends."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._engine.start()
+
+    def __call__(self, item: Item) -> Answer:
+        return self.timed(item)[0]
+
+    def timed(self, item: Item) -> tuple[Answer, float]:
+        """What follows a prompt, and the seconds until its first token."""
+        began, changed = time.perf_counter(), threading.Event()
+        exchange = self._exchange(item, lambda exchange: changed.set())
+        read = time.perf_counter()
+        exchange.submit(self._engine)
+        while (answer := exchange.take()) is None:
+            changed.wait()
+            changed.clear()
+        return answer, read - began + exchange.first_token_seconds[0]
 
 
 def open_version(folder: Path) -> Callable[[Item], Any]:

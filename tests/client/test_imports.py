@@ -17,6 +17,8 @@ def run(code: str) -> str:
     [
         "hf2triton_client",
         "hf2triton_client.aio",
+        "hf2triton_client.load",
+        "hf2triton_client.shared_memory",
         "hf2triton_client.validate",
         "hf2triton_client.report",
         "hf2triton.cli",

@@ -31,7 +31,8 @@ EXTRAS = {
         "export",
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
-    **dict.fromkeys(("pytriton", "psutil"), "serve"),
+    "pytriton": "serve",
+    "psutil": "bench",  # `serve` says itself what it lacks
     **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
 }

@@ -19,6 +19,7 @@ from .common import command, fail, repository_option
 @click.option("--grpc-port", type=int, default=8001, show_default=True)
 @click.option("--metrics-port", type=int, default=8002, show_default=True)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where Triton writes its log.")
+@click.option("--shared-memory", is_flag=True, help="Let clients on this machine hand over tensors in shared memory.")
 @command
 def serve(repository: Path, **options: Any) -> None:
     """Serve a model repository with the embedded Triton, on this machine."""

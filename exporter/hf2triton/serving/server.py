@@ -23,7 +23,7 @@ from .requirements import Installation, check_ports, check_requirements
 
 _HERE = Path(__file__).parent
 #: Endpoints that can change or read more than a caller needs; they want a key that only this object knows.
-_RESTRICTED = "model-repository,shared-memory,trace,logging"
+_RESTRICTED = ("model-repository", "trace", "logging")
 _CONTROL_HEADER = "hf2triton-control"
 
 
@@ -42,7 +42,7 @@ class Server:
 
     Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
     its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. Raises ServingError.
+    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. Raises ServingError.
     """
 
     def __init__(
@@ -55,12 +55,14 @@ class Server:
         metrics_port: int = 0,
         log: str | Path | None = None,
         ready_timeout: float = 120.0,
+        shared_memory: bool = False,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
         self._asked = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._log = Path(log) if log else None
         self._ready_timeout = ready_timeout
+        self._restricted = ",".join([*_RESTRICTED, *([] if shared_memory else ["shared-memory"])])
         self._guard: subprocess.Popen | None = None
         self._folder: Path | None = None
         self.ports = Ports(0, 0, 0)
@@ -159,7 +161,7 @@ class Server:
 
     def _plan(self, installation: Installation, folder: Path) -> dict:
         """What the guard needs to know."""
-        key = f"{_RESTRICTED}:{_CONTROL_HEADER}={self._control_key}"
+        key = f"{self._restricted}:{_CONTROL_HEADER}={self._control_key}"
         addresses = [
             f"--{protocol}-{what}={value}"
             for protocol in ("http", "grpc", "metrics")

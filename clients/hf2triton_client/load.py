@@ -1,0 +1,218 @@
+"""Generates load and says what came of it: latencies and throughput of any function, in a closed or an open loop.
+
+Closed: each of `concurrency` callers makes its next call when the last one has returned. Open: calls are due at moments that
+were drawn beforehand (a Poisson process with a fixed seed), whether or not earlier ones have returned. Their latency counts
+from the moment they were due, so that what waits behind a slow call is seen to wait.
+"""
+
+from __future__ import annotations
+
+import random
+import statistics
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from .results import Load
+
+#: Calls of an open loop that may be under way at the same time; later ones wait, and their latency counts that.
+MOST_CALLERS = 64
+#: Seconds that a caller rests after an error: a server that refuses at once must not be asked in a tight loop.
+_REST = 0.02
+
+
+@dataclass(frozen=True)
+class Generated:
+    """What a call that generates has come to: how many tokens, and seconds from its beginning to the first of them."""
+
+    tokens: int
+    first_token_seconds: float
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one run of a load came to. Milliseconds are NaN where no call succeeded.
+
+    `calls`: those that succeeded. `first_error`: what the first of the others said. Latencies are of the calls that began
+    within the time measured; throughput is of what was done within it, a share of the calls at its edges.
+    """
+
+    calls: int
+    errors: int
+    first_error: str
+    mean_ms: float
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    items_per_second: float
+    tokens_per_second: float | None = None
+    first_token_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class _Call:
+    """`due`: when it should have begun; `began` and `ended`: when it did, on the clock of `time.perf_counter`."""
+
+    due: float
+    began: float
+    ended: float
+    generated: Generated | None
+
+
+@dataclass
+class _Notes:
+    """What all callers write down. Appending to a list is atomic."""
+
+    calls: list[_Call] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+class Overloaded(Exception):
+    """A call of an open loop had not begun long after it was due."""
+
+
+def run_load(
+    call: Callable[[Any], object],
+    inputs: Sequence[Any],
+    load: Load,
+    seconds: float,
+    warm_up: float = 1.0,
+    seed: int = 0,
+    most_callers: int = MOST_CALLERS,
+) -> Sample:
+    """Calls with one of the inputs after the other, round and round, for `seconds`, after `warm_up` seconds that do not count
+    (one call alone at least, and one of each caller).
+
+    `call` may be called from several threads; where it returns a Generated, tokens are counted. Each caller makes at least one
+    call, and calls under way at the end are waited for. Calls of an open loop that have not begun `seconds` after its end
+    are given up, and count as errors. An error of the very first call is raised.
+    """
+    call(inputs[0])
+    order = count()  # its `next` is atomic
+
+    def one(due: float, notes: _Notes) -> None:
+        """Makes the call that was due then."""
+        began = time.perf_counter()
+        try:
+            result = call(inputs[next(order) % len(inputs)])
+        except Exception as error:
+            notes.errors.append(f"{type(error).__name__}: {error}")
+            time.sleep(_REST)
+        else:
+            generated = result if isinstance(result, Generated) else None
+            notes.calls.append(_Call(due, began, time.perf_counter(), generated))
+
+    def closed(notes: _Notes, seconds: float) -> float:
+        begin = time.perf_counter()
+
+        def work() -> None:
+            one(time.perf_counter(), notes)
+            while (now := time.perf_counter()) < begin + seconds:
+                one(now, notes)
+
+        _in_threads(work, load.concurrency or 1)
+        return begin
+
+    def opened(notes: _Notes, seconds: float) -> float:
+        moments = arrivals(load.rate, seconds, seed)
+        places = count()
+        begin = time.perf_counter()
+
+        def work() -> None:
+            while (place := next(places)) < len(moments):
+                due = begin + moments[place]
+                now = time.perf_counter()
+                if now > begin + 2 * seconds:
+                    notes.errors.append(
+                        f"{Overloaded.__name__}: {load.rate:g} calls a second are more than it can do;"
+                        f" some had not begun {seconds:g} s after the last was due"
+                    )
+                    continue
+                time.sleep(max(due - now, 0.0))
+                one(due, notes)
+
+        _in_threads(work, min(most_callers, len(moments)))
+        return begin
+
+    run = closed if load.rate is None else opened
+    run(_Notes(), warm_up)
+    notes = _Notes()
+    begin = run(notes, seconds)
+    return _sample(notes, load, begin, seconds)
+
+
+def arrivals(rate: float, seconds: float, seed: int = 0) -> list[float]:
+    """Moments of a Poisson process with `rate` events a second, in seconds from its start; the first is at 0."""
+    draw = random.Random(seed)
+    moments, moment = [], 0.0
+    while moment < seconds:
+        moments.append(moment)
+        moment += draw.expovariate(rate)
+    return moments
+
+
+def median_of(samples: Sequence[Sample]) -> Sample:
+    """One sample that says what several runs of a load came to: medians, the sum of the calls, the first error."""
+
+    def middle(name: str) -> float | None:
+        values = [value for sample in samples if (value := getattr(sample, name)) is not None and value == value]
+        return statistics.median(values) if values else None
+
+    def number(name: str) -> float:
+        value = middle(name)
+        return float("nan") if value is None else value
+
+    return Sample(
+        sum(sample.calls for sample in samples),
+        sum(sample.errors for sample in samples),
+        next((sample.first_error for sample in samples if sample.first_error), ""),
+        number("mean_ms"),
+        number("p50_ms"),
+        number("p90_ms"),
+        number("p99_ms"),
+        number("items_per_second"),
+        middle("tokens_per_second"),
+        middle("first_token_ms"),
+    )
+
+
+def _in_threads(work: Callable[[], None], callers: int) -> None:
+    """Runs `work` in so many threads at the same time; returns when all have ended."""
+    threads = [threading.Thread(target=work, name=f"load-{index}", daemon=True) for index in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _sample(notes: _Notes, load: Load, begin: float, seconds: float) -> Sample:
+    calls, end = notes.calls, begin + seconds
+    milliseconds = [(call.ended - call.due) * 1e3 for call in calls]
+    p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)) if calls else (float("nan"),) * 3
+    # an open loop that falls behind works on after the end: only what was done by then is its throughput
+    shares = [_share(call, begin, end) for call in calls]
+    generated = [(call, share) for call, share in zip(calls, shares, strict=True) if call.generated is not None]
+    first = [(call.began - call.due + call.generated.first_token_seconds) * 1e3 for call, _ in generated]
+    return Sample(
+        len(calls),
+        len(notes.errors),
+        notes.errors[0] if notes.errors else "",
+        float(np.mean(milliseconds)) if calls else float("nan"),
+        float(p50),
+        float(p90),
+        float(p99),
+        load.batch_size * sum(shares) / seconds,
+        sum(call.generated.tokens * share for call, share in generated) / seconds if generated else None,
+        float(np.median(first)) if first else None,
+    )
+
+
+def _share(call: _Call, begin: float, end: float) -> float:
+    """How much of a call lies between two moments. Whole calls alone would count too little where they are long."""
+    inside = min(call.ended, end) - max(call.began, begin)
+    return max(0.0, min(1.0, inside / max(call.ended - call.began, 1e-9)))

@@ -1,0 +1,79 @@
+"""The table of contenders: who can be measured, on what, and the class that is opened for it in a child process."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+
+from ..errors import UnknownName
+from .contender import Contender
+from .job import Job
+
+#: Any of them is there where a GPU is, whether or not this Python can use it.
+_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of contender. `name`: in reports. `needs`: "source" (the checkpoint; measured once, however many entries it was
+    exported to), "graph" (the entry's file) or "server". `encoder` and `decoder`: module and class for models that answer at once
+    and those that generate; None: it does not apply, for the reason `because`. `on_request`: measured only if it is asked for.
+    """
+
+    key: str
+    name: str
+    needs: str
+    encoder: str
+    decoder: str | None
+    because: str = ""
+    on_request: bool = False
+
+    def opener(self, generates: bool) -> Callable[[Job], Contender]:
+        """The class, imported only now: most need libraries that others do without."""
+        module, _, name = ((self.decoder or "") if generates else self.encoder).partition(":")
+        return getattr(import_module(f"{__package__}.{module}"), name)
+
+
+CONTENDERS = {
+    kind.key: kind
+    for kind in (
+        Kind("pytorch", "PyTorch", "source", "pytorch:PyTorch", "pytorch:GeneratingPyTorch"),
+        Kind(
+            "compile",
+            "torch.compile",
+            "source",
+            "pytorch:CompiledPyTorch",
+            "pytorch:CompiledGeneratingPyTorch",
+            on_request=True,
+        ),
+        Kind("onnxruntime", "ONNX Runtime", "graph", "graphs:OnnxRuntime", "graphs:GeneratingOnnxRuntime"),
+        Kind("grpc", "Triton, gRPC", "server", "served:Grpc", "served:Streams"),
+        Kind(
+            "shared-memory",
+            "Triton, shared memory",
+            "server",
+            "served:SharedMemory",
+            None,
+            because="texts are answered on streams, which carry no shared memory",
+        ),
+    )
+}
+
+
+def contenders_of(keys: tuple[str, ...], compiled: bool) -> tuple[Kind, ...]:
+    """Those with these keys, or all that need not be asked for; `compiled` adds torch.compile. Raises UnknownName."""
+    for key in keys:
+        if key not in CONTENDERS:
+            raise UnknownName("contender", key, CONTENDERS)
+    chosen = set(keys) or {kind.key for kind in CONTENDERS.values() if not kind.on_request}
+    return tuple(kind for kind in CONTENDERS.values() if kind.key in chosen or (compiled and kind.key == "compile"))
+
+
+def devices() -> tuple[str, ...]:
+    """Where contenders in process are measured. What a GPU's driver leaves on the system tells that there is one; whether the
+    libraries can use it their contenders find out."""
+    gpu = shutil.which("nvidia-smi") is not None or any(Path(path).exists() for path in _GPU_FILES)
+    return ("cpu", "cuda") if gpu else ("cpu",)
