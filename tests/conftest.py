@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 # nothing here may reach out; set before huggingface_hub is imported
@@ -84,7 +85,23 @@ def export_asset(repository: Path, family: str, task: str, precision: str, **opt
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with every task of every family in both precisions, and some entries in int8 and with the runner bls."""
-    folder = tmp_path_factory.mktemp("session") / "model_repository"
+    return _made_once(tmp_path_factory, "session", _export_all)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills once, however many workers (pytest-xdist) there are."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name / "model_repository"
+    folder.parent.mkdir(exist_ok=True)
+    made = folder.parent / "made"
+    with FileLock(folder.parent / "lock"):
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
+
+
+def _export_all(folder: Path) -> None:
     jobs = [(*pair, precision, "inprocess") for pair in CHECKPOINTS for precision in PRECISIONS]
     jobs += [(*pair, "int8", "inprocess") for pair in WITH_INT8]
     jobs += [(*pair, "fp16", "bls") for pair in WITH_BLS]
@@ -92,7 +109,6 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
         for done in [pool.submit(_export, folder, *job) for job in jobs]:
             done.result()
-    return folder
 
 
 def _export(folder: Path, family: str, task: str, precision: str, runner: str, **options: str) -> None:
@@ -139,6 +155,7 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from hf2triton.pipeline import export
     from hf2triton.showcase import weights
 
-    folder = tmp_path_factory.mktemp("minilm") / "model_repository"
-    export(ExportOptions(str(weights()), "minilm", repository=folder))
-    return folder
+    def make(folder: Path) -> None:
+        export(ExportOptions(str(weights()), "minilm", repository=folder))
+
+    return _made_once(tmp_path_factory, "minilm", make)
