@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import queue
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, NamedTuple
@@ -18,10 +19,13 @@ import tritonclient.grpc as triton
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from .connection import Connection
+from .errors import ClientError
 from .served_model import ServedModel
 
 #: Where tensors may begin in a region.
 _ALIGNMENT = 64
+#: What Triton says of a region that it is not done with, and seconds until it is asked again.
+_IN_USE, _PAUSE = "currently in use", 0.02
 
 
 class _Region(NamedTuple):
@@ -140,8 +144,16 @@ class SharedMemoryCaller:
         return _Region(name, handle)
 
     def _unregister(self, name: str) -> None:
-        with self._target.errors_mapped():
-            self._client.unregister_system_shared_memory(name, **self._call_arguments())
+        """Triton still uses a region for a moment after it has answered, and refuses to give it up then."""
+        until = time.monotonic() + self._target.timeout
+        while True:
+            try:
+                with self._target.errors_mapped():
+                    return self._client.unregister_system_shared_memory(name, **self._call_arguments())
+            except ClientError as error:
+                if _IN_USE not in str(error) or time.monotonic() > until:
+                    raise
+            time.sleep(_PAUSE)
 
     def _call_arguments(self) -> dict[str, Any]:
         return {"headers": dict(self._target.headers), "client_timeout": self._target.timeout}

@@ -2,8 +2,9 @@
 
 NVIDIA's perf_analyzer comes in the manylinux1 wheel of `tritonclient` 2.51.0, which pip downloads once into a cache folder;
 the libraries it wants are in the wheel of the embedded Triton, under longer names. Prints medians of the rounds, and the median
-of what ours is, relative to its. Triton's dynamic batcher is off. `--rounds`, `--seconds`, `--precision` and `--source` (by
-default all-MiniLM-L6-v2) change what is measured.
+of what ours is, relative to its. Triton's dynamic batcher is off. In the open loop perf_analyzer sends fewer calls than asked
+for, so that there the loads differ. `--rounds`, `--seconds`, `--precision` and `--source` (by default all-MiniLM-L6-v2) change
+what is measured.
 """
 
 from __future__ import annotations
@@ -101,8 +102,8 @@ def find_perf_analyzer() -> PerfAnalyzer:
 def export(source: str, precision: str, repository: Path) -> None:
     command = [sys.executable, "-m", "hf2triton", "export", source, "--name", "model", "--precision", precision]
     subprocess.run([*command, "--repository", str(repository)], check=True, capture_output=True)
-    # Triton's dynamic batcher misses wake-ups on busy machines and then sleeps for 500 ms: each such stall hits one of the two
-    # at random, and hides what is compared here
+    # with Triton's dynamic batcher, requests on a busy machine meet stalls of 500 ms: each hits one of the two at random, and
+    # hides what is compared here
     config = repository / "model" / "config.pbtxt"
     parsed = text_format.Parse(config.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
     parsed.ClearField("dynamic_batching")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tritonclient.utils import InferenceServerException
 
 from hf2triton_client import ClientError, InputError, connect
 from hf2triton_client.served_model import ServedModel
@@ -69,6 +70,24 @@ def test_a_failing_call_does_not_use_up_a_place(connection, model):
             with pytest.raises(IndexError):
                 call(len(BATCHES))
         assert call(0)["logits"].shape == (1, 3)
+
+
+def test_a_region_that_the_server_still_uses_is_asked_for_again(connection, model, monkeypatch):
+    """Triton may use a region for a moment after its answer and then refuses to unregister it, which is no failure."""
+    with SharedMemoryCaller(connection, model, BATCHES, ["logits"], callers=1) as call:
+        real, refusals = call._client.unregister_system_shared_memory, []
+
+        def refuses_twice(name, **arguments):
+            if len(refusals) < 2:
+                refusals.append(name)
+                raise InferenceServerException(
+                    f"Cannot unregister shared memory region '{name}', it is currently in use."
+                )
+            return real(name, **arguments)
+
+        monkeypatch.setattr(call._client, "unregister_system_shared_memory", refuses_twice)
+    assert len(refusals) == 2
+    assert registered(connection) == {}
 
 
 def test_a_server_that_allows_no_regions_is_an_error(tmp_path, measured):
