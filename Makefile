@@ -1,8 +1,10 @@
 # make demo, make test: they set up everything in $(VENV) first. Python 3.10 to 3.12.
 #   make demo TORCH="torch==2.13.0 --index-url URL"   another build of torch, such as the CPU one of pytorch.org
+#   make test JOBS=1                                 one test after the other; each job serves some 50 models, in 6 GB
 #   make bench BENCH="--texts 1000 --rounds 2"       a shorter benchmark
 VENV ?= .venv
 TORCH ?= torch==2.13.0
+JOBS ?= 2
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
@@ -13,7 +15,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 1800

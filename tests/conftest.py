@@ -88,10 +88,15 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return _made_once(tmp_path_factory, "session", _export_all)
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
-    """A folder that `make` fills once, however many workers (pytest-xdist) there are."""
+def _shared(factory: pytest.TempPathFactory) -> Path:
+    """The session's temporary folder, of all workers (pytest-xdist) together."""
     base = factory.getbasetemp()
-    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name / "model_repository"
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that `make` fills once, however many workers there are."""
+    folder = _shared(factory) / name / "model_repository"
     folder.parent.mkdir(exist_ok=True)
     made = folder.parent / "made"
     with FileLock(folder.parent / "lock"):
@@ -145,7 +150,7 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
     with pytest.MonkeyPatch.context() as patch:
         if CACHE not in os.environ:
-            patch.setenv(CACHE, str(tmp_path_factory.mktemp("runtimes")))
+            patch.setenv(CACHE, str(_shared(tmp_path_factory) / "runtimes"))
         yield Path(os.environ[CACHE]) / "runtimes"
 
 

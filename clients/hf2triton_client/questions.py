@@ -58,7 +58,8 @@ def compare_answers(
 
     `max_abs`, `mean_abs`: of the scores of what both say. `argmax`: the share of rows that say the same. What one says and
     the other does not is a breach, but where the row is one of `ties`, as PyTorch's own tensors leave it open, and at the end
-    of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`.
+    of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`. What has no
+    higher score than that itself says nothing: others may be as good.
     """
     gaps: list[float] = []
     breaches, same = [], 0
@@ -107,8 +108,8 @@ def _is_cut(one: _Said, other: _Said) -> bool:
 
 
 def _alone(one: _Said, other: _Said, tolerance: float) -> list[Any]:
-    """What only the first of two says, but for what the other's ranking may have cut off."""
-    alone = [key for key in one.scores if key not in other.scores]
+    """What only the first of two says, but for what the other's ranking may have cut off, and what is as good as not said."""
+    alone = [key for key, score in one.scores.items() if key not in other.scores and not score <= tolerance]
     if not alone or not _is_cut(one, other):
         return alone
     limit, left = min(other.scores.values()), 1 - sum(other.scores.values())
