@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer releases clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls releases clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -31,6 +31,9 @@ bench-precision: $(VENV)/.installed
 
 bench-perf-analyzer: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.perf_analyzer $(BENCH)
+
+bench-stalls: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.stalls $(BENCH)
 
 releases: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.releases

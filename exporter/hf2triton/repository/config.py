@@ -20,8 +20,6 @@ from .layout import WARMUP, front_name, graph_model
 
 #: Padded tokens of one call of the graph, which bound the memory of its activations.
 MAX_TOKENS = 1 << 14
-#: Requests that may wait; later ones are refused with UNAVAILABLE rather than kept for ever.
-MAX_QUEUE = 4096
 
 #: What fronts answer beside the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
@@ -193,8 +191,10 @@ def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:
 
 
 def _queue(config: pb.ModelConfig) -> None:
-    config.dynamic_batching.max_queue_delay_microseconds = 0
-    config.dynamic_batching.default_queue_policy.max_queue_size = MAX_QUEUE
+    """The dynamic batcher, with nothing that bounds or orders its queue: with `max_queue_size`, timeouts or priorities Triton no
+    longer prepares a batch while the one before it runs (PriorityQueue's `support_prefetching_`), and then it misses wake-ups:
+    on a busy machine one request in a few hundred waits for 500 ms (seen with 2.51, `make bench-stalls`)."""
+    config.dynamic_batching.SetInParent()
 
 
 def _dims(output: GraphOutput) -> list[int]:
