@@ -22,15 +22,11 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from google.protobuf import text_format
-from tritonclient.grpc import model_config_pb2
-
 from hf2triton.benchmark.contenders import CONTENDERS
 from hf2triton.benchmark.inputs import batches_of
 from hf2triton.benchmark.plan import BenchOptions, fronts_named, groups_of
 from hf2triton.benchmark.run import run_child
 from hf2triton.benchmark.tables import in_words
-from hf2triton.repository.config import to_text
 from hf2triton.serving import Server
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.load import Sample
@@ -102,12 +98,6 @@ def find_perf_analyzer() -> PerfAnalyzer:
 def export(source: str, precision: str, repository: Path) -> None:
     command = [sys.executable, "-m", "hf2triton", "export", source, "--name", "model", "--precision", precision]
     subprocess.run([*command, "--repository", str(repository)], check=True, capture_output=True)
-    # with Triton's dynamic batcher, requests on a busy machine meet stalls of 500 ms: each hits one of the two at random, and
-    # hides what is compared here
-    config = repository / "model" / "config.pbtxt"
-    parsed = text_format.Parse(config.read_text(encoding="utf-8"), model_config_pb2.ModelConfig())
-    parsed.ClearField("dynamic_batching")
-    config.write_text(to_text(parsed), encoding="utf-8")
 
 
 def compare(options: argparse.Namespace) -> None:
