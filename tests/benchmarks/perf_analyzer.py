@@ -2,7 +2,7 @@
 
 NVIDIA's perf_analyzer comes in the manylinux1 wheel of `tritonclient` 2.51.0, which pip downloads once into a cache folder;
 the libraries it wants are in the wheel of the embedded Triton, under longer names. Prints medians of the rounds, and the median
-of what ours is, relative to its. Triton's dynamic batcher is off. In the open loop perf_analyzer sends fewer calls than asked
+of what ours is, relative to its. In the open loop perf_analyzer sends fewer calls than asked
 for, so that there the loads differ. `--rounds`, `--seconds`, `--precision` and `--source` (by default all-MiniLM-L6-v2) change
 what is measured.
 """
