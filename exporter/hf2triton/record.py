@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.datasets import read_questions
-from hf2triton_client.pipelines.zero_shot_classification import filled
+from hf2triton_client.pipelines.zero_shot_classification import HYPOTHESIS, filled
+from hf2triton_client.pipelines.zero_shot_image_classification import CAPTION
 from hf2triton_client.questions import Questions
 
 from .artifacts import ExportOptions
@@ -19,8 +20,6 @@ from .tasks import find_task
 
 #: The most texts of a file whose tensors are recorded; answers are recorded of all.
 MOST_ITEMS = 256
-#: As the pipelines of transformers have them.
-_HYPOTHESIS, _CAPTION = "This example is {}.", "This is a photo of {}."
 
 
 def record(
@@ -75,7 +74,7 @@ def _hypotheses(questions: Questions) -> dict[str, Inputs]:
     pairs = [
         (text, hypothesis)
         for text, own in zip(questions.inputs, questions.each, strict=True)
-        for hypothesis in filled(_HYPOTHESIS, own["candidate_labels"])
+        for hypothesis in filled(HYPOTHESIS, own["candidate_labels"])
     ]
     return {"": dict(zip(("text", "text_pair"), zip(*pairs, strict=True), strict=True))}
 
@@ -92,7 +91,7 @@ def _sentences(questions: Questions) -> dict[str, Inputs]:
 
 def _labelled_images(questions: Questions) -> dict[str, Inputs]:
     labels = dict.fromkeys(label for own in questions.each for label in own["candidate_labels"])
-    return {"_text": {"text": tuple(filled(_CAPTION, list(labels)))}, "_image": {"image": questions.inputs}}
+    return {"_text": {"text": tuple(filled(CAPTION, list(labels)))}, "_image": {"image": questions.inputs}}
 
 
 #: Task -> what each of its fronts is sent, of the questions to its pipeline.

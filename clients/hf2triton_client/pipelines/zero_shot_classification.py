@@ -13,6 +13,9 @@ from ..postprocess import softmax
 from ..served_model import Row
 from .base import Call, Results, TaskPipeline, texts_of
 
+#: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
+HYPOTHESIS = "This example is {}."
+
 
 class ZeroShotClassification(TaskPipeline):
     """How well labels fit a text: `{"sequence": …, "labels": [best first], "scores": […]}`, a list for a list.
@@ -34,7 +37,7 @@ class ZeroShotClassification(TaskPipeline):
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         texts = texts_of(inputs)
         labels = labels_of(options.get("candidate_labels"))
-        hypotheses = filled(options.get("hypothesis_template") or "This example is {}.", labels)
+        hypotheses = filled(options.get("hypothesis_template") or HYPOTHESIS, labels)
         alone = bool(options.get("multi_label")) or len(labels) == 1
         entailment = self._entailment()
 

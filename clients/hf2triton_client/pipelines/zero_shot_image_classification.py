@@ -15,6 +15,9 @@ from ..served_model import Row, ServedModel
 from .base import BATCH_SIZE, IMAGES, Ask, Call, Results, Runner, TaskPipeline, texts_of
 from .zero_shot_classification import filled, labels_of
 
+#: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
+CAPTION = "This is a photo of {}."
+
 
 class ZeroShotImageClassification(TaskPipeline):
     """How well labels fit an image, best first: `[{"score": 0.9, "label": "cat"}, …]`, a list of those for a list.
@@ -42,7 +45,7 @@ class ZeroShotImageClassification(TaskPipeline):
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         images, single = images_of(inputs, options.get("timeout"))
         labels = labels_of(options.get("candidate_labels"))
-        texts = filled(options.get("hypothesis_template") or "This is a photo of {}.", labels)
+        texts = filled(options.get("hypothesis_template") or CAPTION, labels)
 
         def result(rows: list[Row]) -> Results:
             of_labels = np.stack([self._known[text]["embedding"] for text in texts])

@@ -25,7 +25,6 @@ from .contenders import CONTENDERS
 from .exporting import export_precisions
 from .job import Found, Job
 from .plan import BenchOptions, Front, Group, fronts_named, groups_of, label, needs_server
-from .served import server_of
 
 #: Seconds that a child may take beside its loads: to start, load, compile and warm up.
 PATIENCE = 900
@@ -75,7 +74,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 def _check_served(options: BenchOptions, fronts: Sequence[Front]) -> str:
     """What the server says of itself. Raises RepositoryError where it serves other versions than the repository holds."""
     with connect(options.url, retries=0) as connection:
-        about = server_of(connection)
+        about = connection.server_name()
         for front in fronts:
             settings = ServedModel.from_config(connection.model_config(front.name)).settings
             for what, served, held in (

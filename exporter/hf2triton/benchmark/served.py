@@ -9,8 +9,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import tritonclient.grpc as triton
-
 from hf2triton_client import ClientError, Connection, connect
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.generation import Prompt
@@ -80,17 +78,6 @@ class Streams(Direct):
             first = first or time.perf_counter() - began
             tokens = answer.metadata[0].num_output_tokens
         return Generated(tokens, first)
-
-
-def server_of(connection: Connection) -> str:
-    """Name, version and place of a server. Raises the errors of the connection."""
-    with connection.target.errors_mapped():
-        client = triton.InferenceServerClient(**connection.target.client_arguments())
-        try:
-            about = client.get_server_metadata(headers=dict(connection.target.headers))
-        finally:
-            client.close()
-    return f"{about.name} {about.version} at {connection.target.url}"
 
 
 def _threads(connection: Connection, config: dict[str, Any]) -> int:
