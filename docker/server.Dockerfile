@@ -16,14 +16,14 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     HOME=/tmp
 COPY docker/server-requirements.txt /opt/hf2triton/requirements.txt
 RUN python3 -m pip install --no-cache-dir -r /opt/hf2triton/requirements.txt
-COPY --chmod=755 docker/serve.sh /opt/hf2triton/serve.sh
+COPY --chmod=755 docker/serve.sh docker/health.py /opt/hf2triton/
 # by number, so that Kubernetes can see that it is not root
 USER 1000:1000
 WORKDIR /tmp
 EXPOSE 8000 8001 8002
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=5s --start-period=300s --retries=3 \
-    CMD ["python3", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/v2/health/ready', timeout=4)"]
+    CMD ["python3", "/opt/hf2triton/health.py", "ready"]
 ENTRYPOINT ["/opt/hf2triton/serve.sh"]
 # whatever is given to `docker run` after the image's name replaces these; serve.sh has the other flags
 CMD ["--model-repository=/models", "--load-model=*"]

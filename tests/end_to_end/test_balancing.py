@@ -73,10 +73,10 @@ def served(server: Server) -> int:
 
 def process_of(server: Server) -> psutil.Process:
     """The tritonserver itself."""
+    flags = {f"--grpc-address={server.host}", f"--grpc-port={server.ports.grpc}"}
     for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "tritonserver" and f"--grpc-address={server.host}" in process.info["cmdline"]:
-            if f"--grpc-port={server.ports.grpc}" in process.info["cmdline"]:
-                return process
+        if process.info["name"] == "tritonserver" and flags <= set(process.info["cmdline"]):
+            return process
     raise AssertionError(f"no tritonserver listens on {server.url}")
 
 

@@ -96,7 +96,7 @@ class Server:
         installation = check_requirements()
         self._check_repository()
         check_ports(self.host, {name: port for name, port in self._asked.items() if port})
-        self.ports = Ports(**_free_ports(self.host, self._asked))
+        self.ports = Ports(**free_ports(self.host, self._asked))
         self._control_key = secrets.token_hex(16)
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
         try:
@@ -238,7 +238,7 @@ def stage(installation: Installation, folder: Path) -> None:
     )
 
 
-def _free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
+def free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
     """The ports asked for, with a free one for each 0."""
     ports, probes = dict(asked), []
     try:
