@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, measuring, proving, reporting, serving
+from .commands import deploying, looking, making, measuring, proving, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,6 +31,7 @@ for _command in (
     looking.infer,
     looking.list_entries,
     looking.inspect,
+    deploying.manifests,
     serving.demo,
 ):
     main.add_command(_command)

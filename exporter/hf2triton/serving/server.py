@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,8 @@ class Server:
 
     Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
     its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. Raises ServingError.
+    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `flags`: further ones of
+    tritonserver. Raises ServingError.
     """
 
     def __init__(
@@ -56,12 +58,14 @@ class Server:
         log: str | Path | None = None,
         ready_timeout: float = 120.0,
         shared_memory: bool = False,
+        flags: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
         self._asked = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._log = Path(log) if log else None
         self._ready_timeout = ready_timeout
+        self._flags = tuple(flags)
         self._restricted = ",".join([*_RESTRICTED, *([] if shared_memory else ["shared-memory"])])
         self._guard: subprocess.Popen | None = None
         self._folder: Path | None = None
@@ -84,7 +88,7 @@ class Server:
     @property
     def _shm_prefix(self) -> str:
         """What the names of the server's shared memory begin with."""
-        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-"
+        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-{self.host.replace(':', '.')}-"
 
     def start(self) -> Server:
         """Starts the server and waits until every model is ready."""
@@ -92,7 +96,7 @@ class Server:
         installation = check_requirements()
         self._check_repository()
         check_ports(self.host, {name: port for name, port in self._asked.items() if port})
-        self.ports = Ports(**_free_ports(self.host, self._asked))
+        self.ports = Ports(**free_ports(self.host, self._asked))
         self._control_key = secrets.token_hex(16)
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
         try:
@@ -183,6 +187,7 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--http-restricted-api={key}",
             f"--grpc-restricted-protocol={key}",
+            *self._flags,
         ]
         libraries = [str(installation.libraries), str(installation.libpython_folder)]
         environment = {
@@ -233,7 +238,7 @@ def stage(installation: Installation, folder: Path) -> None:
     )
 
 
-def _free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
+def free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
     """The ports asked for, with a free one for each 0."""
     ports, probes = dict(asked), []
     try:
