@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, measuring, proving, reporting, serving
+from .commands import looking, making, measuring, proving, publishing, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -31,6 +31,9 @@ for _command in (
     looking.infer,
     looking.list_entries,
     looking.inspect,
+    publishing.publish,
+    publishing.rollback,
+    publishing.prune,
     serving.demo,
 ):
     main.add_command(_command)

@@ -1,0 +1,116 @@
+"""Publishes entries of one repository in another, a folder or an object store, each as the version that is served there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hf2triton_client.baseline import Baseline
+
+from ..errors import RepositoryError, UsageError
+from .copies import Original, copy_of, is_in, read_original
+from .install import Progress, give_up, install, load, try_out
+from .layout import CONFIG, MANIFEST, candidate, entries, fronts_of, graph_model, served_manifest, version_in
+from .live import Live
+from .stores import Folder, Store, open_store
+from .switch import plan_switch, recover
+
+#: What became of an entry.
+PUBLISHED, SWITCHED, UNCHANGED = "published", "switched", "unchanged"
+
+
+@dataclass(frozen=True)
+class Published:
+    """An entry after it was published. `before`: the version that was served, None where the entry is new. `state`: PUBLISHED,
+    SWITCHED to a version that was there already, or UNCHANGED."""
+
+    entry: str
+    fronts: tuple[str, ...]
+    version: int
+    before: int | None
+    state: str
+
+
+def publish_entries(
+    repository: Path,
+    place: str | Path,
+    names: Sequence[str] = (),
+    live: Live | None = None,
+    progress: Progress = lambda stage: None,
+) -> Iterator[Published]:
+    """Publishes the served version of some entries, or of all. With `live`, a server that serves `place`, each is tried there
+    before it is switched to.
+
+    An entry keeps its version's number where that is higher than all that are there. Raises RepositoryError, ParityError,
+    ServingError and the client's errors; what was served before is served then.
+    """
+    store = open_store(place)
+    if isinstance(store, Folder) and store.root.resolve() == repository.resolve():
+        raise UsageError(f"{place} is the repository itself: entries are published to another one")
+    for entry, fronts in _chosen(repository, names).items():
+        progress(f"{entry}: compare with {repository}'s manifests")
+        original = read_original(repository, entry, fronts)
+        with store.locked(progress):
+            yield _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
+
+
+def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Entry -> its fronts. Raises RepositoryError for a name that is not there."""
+    fronts = [front for name in names for front in fronts_of(repository, name)] or entries(repository)
+    if not fronts:
+        raise RepositoryError(f"{repository} holds no entries; hf2triton export puts one there")
+    found = dict.fromkeys(served_manifest(repository, front).get("entry", front) for front in fronts)
+    return {entry: fronts_of(repository, entry) for entry in found}
+
+
+def _publish(store: Store, original: Original, live: Live | None, progress: Progress) -> Published:
+    """Publishes one entry, under the lock."""
+    recover(store)
+    fronts = tuple(original.manifests)
+    _tidy(store, fronts)
+    taken = {one for front in fronts for model in (front, graph_model(front)) for one in store.versions(model)}
+    copies = (copy_of(original, version) for version in sorted(taken, reverse=True))
+    found = next((copy for copy in copies if is_in(store, copy)), None)
+    copy = found or copy_of(original, max(original.version, 1 + max(taken, default=0)))
+    configs = {model.name: model.config for model in copy.models}
+    running = None if live is None else live.version_of(fronts[0])
+    switch = plan_switch(store, original.entry, copy.version, fronts, configs, added=found is None, running=running)
+    baselines = {front: _baseline(original, front, copy.version) for front in fronts} if live is not None else {}
+    served = {served_in(store, front) for front in fronts}
+    if live is not None:
+        if running != copy.version:
+            give_up(live, [candidate(name) for name in configs if live.version_of(candidate(name)) is not None])
+            try_out(store, original, copy.version, live, baselines, progress)
+        elif served == {copy.version}:
+            progress(f"ask version {copy.version}, which is served")
+            load(live, switch)
+            for front, baseline in baselines.items():
+                live.ask(front, baseline)
+    if served == {copy.version} and (live is None or running == copy.version):
+        return Published(original.entry, fronts, copy.version, copy.version, UNCHANGED)
+    install(store, switch, copy if found is None else None, live, baselines, progress)
+    before = switch.served_before
+    return Published(original.entry, fronts, copy.version, before, PUBLISHED if found is None else SWITCHED)
+
+
+def served_in(store: Store, front: str) -> int | None:
+    """The version of a front that a store's config names, None where it has no such front."""
+    config = store.read(f"{front}/{CONFIG}")
+    return None if config is None else version_in(config.decode())
+
+
+def _tidy(store: Store, fronts: Sequence[str]) -> None:
+    """Removes versions that are not whole: what a publisher that was killed had copied so far."""
+    for front in fronts:
+        served = served_in(store, front)
+        for model in (graph_model(front), front):
+            for version in store.versions(model):
+                if version != served and store.read(f"{front}/{version}/{MANIFEST}") is None:
+                    store.remove(f"{model}/{version}")
+
+
+def _baseline(original: Original, front: str, version: int) -> Baseline:
+    """PyTorch's recorded answers, as those of a version."""
+    baseline = Baseline.load(original.baseline(front))
+    return replace(baseline, about={**baseline.about, "version": version})
