@@ -27,6 +27,7 @@ def serve(repository: Path, **options: Any) -> None:
 
     Whoever knows the key in the environment's HF2TRITON_CONTROL_KEY may tell it what to load, as publish --load does.
     """
+    from ..repository.control import CONTROL_KEY
     from ..serving import Server
 
     stop = threading.Event()

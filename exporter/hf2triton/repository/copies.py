@@ -136,7 +136,7 @@ def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], ap
     config.version_policy.specific.versions[:] = [version]
     settings = json.loads(config.parameters[PARAMETER].string_value)
     if "fronts" in settings:
-        settings["fronts"] = {reads: names[other] for reads, other in settings["fronts"].items()}
+        settings["fronts"] = {reads: names.get(other, other) for reads, other in settings["fronts"].items()}
         config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
     baseline = json.loads((folder / BASELINE_JSON).read_text(encoding="utf-8"))
     baseline["about"] |= {"name": name, "version": version}

@@ -44,13 +44,15 @@ def write_model(model: ModelFiles, folder: Path, version: int) -> None:
 def link_served(folder: Path, version: int) -> None:
     """Shows the served version's manifest and baseline beside config.pbtxt."""
     for name in LINKED:
-        new = folder / f".{name}.new"
+        own, shown, new = folder / str(version) / name, folder / name, folder / f".{name}.new"
         new.unlink(missing_ok=True)
+        if shown.exists() and shown.samefile(own):
+            continue  # os.replace does nothing with two names of one file, and would leave the new one
         try:
-            os.link(folder / str(version) / name, new)
+            os.link(own, new)
         except OSError:  # a file system without hard links
-            shutil.copyfile(folder / str(version) / name, new)
-        os.replace(new, folder / name)
+            shutil.copyfile(own, new)
+        os.replace(new, shown)
 
 
 def replace_file(path: Path, content: bytes) -> None:

@@ -13,7 +13,7 @@ from hf2triton_client.baseline import Baseline
 
 from ..errors import RepositoryError, UsageError
 from .install import Progress, install
-from .layout import BASELINE, BASELINE_JSON, CONFIG, GRAPH, MANIFEST, graph_model, is_candidate
+from .layout import BASELINE, BASELINE_JSON, CONFIG, MANIFEST, graph_model, is_candidate
 from .live import Live
 from .stores import Store
 from .switch import plan_switch, recover

@@ -30,7 +30,7 @@ SECONDS = 60.0
 class Lease:
     """A lock in `folder` of an fsspec file system."""
 
-    def __init__(self, fs: Any, folder: str, seconds: float = SECONDS) -> None:
+    def __init__(self, fs: Any, folder: str, seconds: float) -> None:
         self._fs, self._folder, self._seconds = fs, folder, seconds
         self._own = f"{folder}/{secrets.token_hex(8)}.json"
         self._written = 0.0

@@ -46,10 +46,14 @@ class Live:
         with self._errors_named(name, "unloaded"):
             self.connection.unload_model(name)
         until = time.monotonic() + UNLOAD_SECONDS
-        while self.connection.find_config(name) is not None:
+        while self.has(name):
             if time.monotonic() > until:
                 raise ServingError(f"{name} is still there {UNLOAD_SECONDS} s after it was unloaded")
             time.sleep(0.02)
+
+    def has(self, name: str) -> bool:
+        """Whether the server has a model."""
+        return self.connection.find_config(name) is not None
 
     def version_of(self, front: str) -> int | None:
         """The version that the server serves, None where it has no such model."""

@@ -17,7 +17,7 @@ from hf2triton_client.errors import ClientError
 from ..errors import Hf2TritonError, MissingPackage, RepositoryError
 from .draft import ModelFiles
 from .layout import LINKED, MANIFEST
-from .lease import Lease
+from .lease import SECONDS, Lease
 from .stores import check_copy, expected_digests
 
 #: Packages whose errors, those that are not the system's as well, tell that a store refused.
@@ -32,7 +32,7 @@ class Objects:
         self.place = url.rstrip("/")
         self._fs, root = _open(self.place, package)
         self._root = root.rstrip("/")
-        self._lease = Lease(self._fs, self._path(".locks"))
+        self._lease = Lease(self._fs, self._path(".locks"), SECONDS)
 
     @contextmanager
     def locked(self, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:

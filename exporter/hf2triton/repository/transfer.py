@@ -10,7 +10,7 @@ from hf2triton_client.baseline import Baseline
 
 from ..errors import RepositoryError, UsageError
 from .copies import Original, copy_of, is_in, read_original
-from .install import Progress, give_up, install, load, try_out
+from .install import Progress, give_up, install, try_out
 from .layout import CONFIG, MANIFEST, candidate, entries, fronts_of, graph_model, served_manifest, version_in
 from .live import Live
 from .stores import Folder, Store, open_store
@@ -52,7 +52,8 @@ def publish_entries(
         progress(f"{entry}: compare with {repository}'s manifests")
         original = read_original(repository, entry, fronts)
         with store.locked(progress):
-            yield _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
+            done = _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
+        yield done
 
 
 def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
@@ -74,24 +75,21 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
     found = next((copy for copy in copies if is_in(store, copy)), None)
     copy = found or copy_of(original, max(original.version, 1 + max(taken, default=0)))
     configs = {model.name: model.config for model in copy.models}
-    running = None if live is None else live.version_of(fronts[0])
+    versions = set() if live is None else {live.version_of(front) for front in fronts}
+    running = next((one for one in versions if one != copy.version), copy.version)
     switch = plan_switch(store, original.entry, copy.version, fronts, configs, added=found is None, running=running)
-    baselines = {front: _baseline(original, front, copy.version) for front in fronts} if live is not None else {}
-    served = {served_in(store, front) for front in fronts}
-    if live is not None:
-        if running != copy.version:
-            give_up(live, [candidate(name) for name in configs if live.version_of(candidate(name)) is not None])
-            try_out(store, original, copy.version, live, baselines, progress)
-        elif served == {copy.version}:
-            progress(f"ask version {copy.version}, which is served")
-            load(live, switch)
-            for front, baseline in baselines.items():
-                live.ask(front, baseline)
-    if served == {copy.version} and (live is None or running == copy.version):
+    baselines = {} if live is None else {front: _baseline(original, front, copy.version) for front in fronts}
+    if live is not None and running != copy.version:
+        give_up(live, [candidate(name) for name in configs if live.has(candidate(name))])
+        try_out(store, original, copy.version, live, baselines, progress)
+    if {served_in(store, front) for front in fronts} == {running} == {copy.version}:
+        for front, baseline in baselines.items():
+            progress(f"ask {front}, version {copy.version}, which is served")
+            live.ask(front, baseline)
         return Published(original.entry, fronts, copy.version, copy.version, UNCHANGED)
     install(store, switch, copy if found is None else None, live, baselines, progress)
-    before = switch.served_before
-    return Published(original.entry, fronts, copy.version, before, PUBLISHED if found is None else SWITCHED)
+    state = PUBLISHED if found is None else SWITCHED
+    return Published(original.entry, fronts, copy.version, switch.served_before, state)
 
 
 def served_in(store: Store, front: str) -> int | None:
