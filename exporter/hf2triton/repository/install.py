@@ -56,9 +56,8 @@ def install(
 
 def load(live: Live, switch: Switch) -> None:
     """Makes a server serve the version. The graph of the old one stays: it is called until the front is the new one."""
-    for model, config in switch.configs.items():
-        if model not in switch.fronts:
-            live.load(model, config, {switch.version, switch.served_before})
+    for graph in switch.graphs:
+        live.load(graph, switch.between(graph), {switch.version, switch.served_before})
     for front in switch.fronts:
         live.load(front)
 

@@ -12,6 +12,10 @@ import json
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from .config import to_text
 from .layout import CONFIG, MANIFEST, graph_model, is_candidate, version_in
 from .stores import Store
 
@@ -32,6 +36,23 @@ class Switch:
     before: Mapping[str, str | None]
     added: bool
     back: bool = False
+
+    def between(self, model: str) -> str:
+        """The config of a graph that suits both versions of its front: either may call it while they change. The old one may send
+        larger batches than the new one does."""
+        config, before = self.configs[model], self.before[model]
+        if before is None:
+            return config
+        wide, old = (text_format.Parse(text, pb.ModelConfig()) for text in (config, before))
+        if wide.max_batch_size >= old.max_batch_size:
+            return config
+        wide.max_batch_size = old.max_batch_size
+        return to_text(wide)
+
+    @property
+    def graphs(self) -> list[str]:
+        """The models that fronts call."""
+        return [model for model in self.configs if model not in self.fronts]
 
     @property
     def served_before(self) -> int | None:
@@ -67,8 +88,10 @@ def begin(store: Store, switch: Switch) -> None:
 def carry_out(store: Store, switch: Switch) -> None:
     """Switches, once all models of the version are in their place. May be done again."""
     store.hold()
-    for model, config in switch.configs.items():
-        store.put(f"{model}/{CONFIG}", config.encode())
+    for graph in switch.graphs:
+        store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
+    for model in (*switch.fronts, *switch.graphs):
+        store.put(f"{model}/{CONFIG}", switch.configs[model].encode())
     for front in switch.fronts:
         store.link(front, switch.version)
 
@@ -77,7 +100,10 @@ def take_back(store: Store, switch: Switch, reload: Callable[[], None] = lambda:
     """Puts back what was served before. May be done again. `reload`: makes a server serve that before the version goes."""
     store.hold()
     _note(store, replace(switch, back=True))
-    for model in reversed(switch.configs):  # fronts first: the old ones call the old graphs
+    for graph in switch.graphs:
+        if switch.before[graph] is not None and store.read(f"{graph}/{CONFIG}") is not None:
+            store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
+    for model in (*switch.fronts, *switch.graphs):
         config = switch.before[model]
         if config is None:
             store.remove(model)

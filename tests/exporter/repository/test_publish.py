@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
@@ -154,7 +153,6 @@ def attempt(draft):
 
 CRASH = """
 import os, pickle, sys
-from pathlib import Path
 step, count = int(sys.argv[1]), 0
 def wrap(original):
     def call(*arguments, **options):
