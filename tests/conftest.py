@@ -165,8 +165,9 @@ class Drafts:
         return replace(self._kept, options=options)
 
     def pair(self, repository: Path, **options: object) -> list:
-        """Two fronts of one entry, as those of tasks that have two."""
+        """Two fronts of one entry, as those of tasks that have two. They have no questions, which pipelines of such tasks ask."""
         one = self(repository, **options)
+        one = replace(one, baseline=replace(one.baseline, questions=None))
         return [replace(one, part=replace(one.part, suffix=suffix)) for suffix in ("_text", "_image")]
 
 

@@ -48,21 +48,32 @@ def link_served(folder: Path, version: int) -> None:
         new.unlink(missing_ok=True)
         if shown.exists() and shown.samefile(own):
             continue  # os.replace does nothing with two names of one file, and would leave the new one
-        try:
-            os.link(own, new)
-        except OSError:  # a file system without hard links
-            shutil.copyfile(own, new)
-        os.replace(new, shown)
+        with _removed_on_error(new):
+            try:
+                os.link(own, new)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(own, new)
+            os.replace(new, shown)
 
 
 def replace_file(path: Path, content: bytes) -> None:
     """Readers find the old content or the new one, also after the power failed."""
     new = path.with_name(f".{path.name}.new")
-    with new.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(new, path)
+    with _removed_on_error(new):
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 @contextmanager

@@ -99,13 +99,13 @@ def served_in(store: Store, front: str) -> int | None:
 
 
 def _tidy(store: Store, fronts: Sequence[str]) -> None:
-    """Removes versions that are not whole: what a publisher that was killed had copied so far."""
-    for front in fronts:
-        served = served_in(store, front)
-        for model in (graph_model(front), front):
-            for version in store.versions(model):
-                if version != served and store.read(f"{front}/{version}/{MANIFEST}") is None:
-                    store.remove(f"{model}/{version}")
+    """Removes versions that not all fronts have whole: what a publisher that was killed had copied so far."""
+    served = {served_in(store, front) for front in fronts}
+    models = [model for front in fronts for model in (graph_model(front), front)]
+    for version in {one for model in models for one in store.versions(model)} - served:
+        if any(store.read(f"{front}/{version}/{MANIFEST}") is None for front in fronts):
+            for model in models:
+                store.remove(f"{model}/{version}")
 
 
 def _baseline(original: Original, front: str, version: int) -> Baseline:

@@ -1,18 +1,19 @@
 """Repositories in object stores: fsspec's own memory, and S3's protocol from a server on this machine."""
 
+import os
 import shutil
 import subprocess
 import sys
 import threading
 import time
 import uuid
+from datetime import timedelta
 
 import pytest
 
 from hf2triton.errors import MissingPackage, RepositoryError, UsageError
-from hf2triton.repository import objects
 from hf2triton.repository.history import prune, rollback, versions_in
-from hf2triton.repository.lease import Lease
+from hf2triton.repository.lease import SECONDS, Lease
 from hf2triton.repository.stores import open_store
 from hf2triton.repository.switch import NOTE
 from hf2triton.repository.transfer import publish_entries
@@ -106,10 +107,9 @@ class Gone(BaseException):
 
 @pytest.mark.parametrize("existing", [True, False])
 @pytest.mark.parametrize("shape", ["behind", "pair"])
-def test_every_step_survives(sources, shape, existing, memory, tmp_path, monkeypatch):
+def test_every_step_survives(sources, shape, existing, memory, tmp_path):
     """Ended at each write in turn: each front that there is serves a version that is whole, and publishing again, once the lock
     has run out, completes it and leaves nothing else behind."""
-    monkeypatch.setattr(objects, "SECONDS", 0.2)
     one, other = sources[shape]
     files = fsspec.filesystem("memory").store
     if existing:
@@ -133,12 +133,20 @@ def test_every_step_survives(sources, shape, existing, memory, tmp_path, monkeyp
         assert all(own in (old.get(front), new[front]) for front, own in served.items())
         assert served.keys() >= old.keys()
         seen.append(served)
+        age_locks(files)
         list(publish_entries(other, memory))
         assert sizes_at(memory, tmp_path / "copy") == new
         assert not any("/." in path for path in files)
     assert seen[0] == old
     assert seen[-1] == new
     assert step > 20
+
+
+def age_locks(files):
+    """Makes the locks in memory as old as those of publishers that are long gone."""
+    for path, file in files.items():
+        if "/.locks/" in path:
+            file.modified -= timedelta(seconds=SECONDS + 1)
 
 
 def end_at(patch, step):
@@ -199,29 +207,35 @@ def test_a_lock_is_held_by_one(memory):
     assert fs.find(f"{root}/.locks") == []
 
 
-def test_a_lock_outlives_its_time_while_it_is_held(memory):
-    """Its holder renews it, so that others wait; whoever was silent for too long has lost it and may not switch."""
+def test_a_lock_is_renewed_while_it_is_held(memory):
+    """Its holder writes it again and again."""
     fs, root = fsspec.core.url_to_fs(memory)
-    order, waited = [], []
+    with Lease(fs, f"{root}/.locks", 0.2).held(lambda what: None):
+        [path] = fs.find(f"{root}/.locks")
+        first = fs.modified(path)
+        while fs.modified(path) == first:
+            time.sleep(0.01)  # the test's own time limit ends a lock that is not renewed
 
-    def want():
-        with Lease(fs, f"{root}/.locks", 1.0).held(waited.append):
-            order.append("second")
 
-    first = Lease(fs, f"{root}/.locks", 1.0)
+def test_a_lock_of_a_publisher_that_is_gone_is_taken(memory):
+    """One that was not renewed for its time is removed by the next; whoever comes back then may not switch any more."""
+    fs, root = fsspec.core.url_to_fs(memory)
+    first, second = (Lease(fs, f"{root}/.locks", SECONDS) for _ in range(2))
+    waited = []
     with first.held(lambda what: None):
-        thread = threading.Thread(target=want)
-        thread.start()
-        time.sleep(2.5)
-        order.append("first")
         first.check()
-    thread.join()
-    assert order == ["first", "second"]
-    assert "process" in waited[0]
-    with first.held(lambda what: None):
-        fs.rm_file(first._own)
-        with pytest.raises(RepositoryError, match="was lost"):
-            first.check()
+
+        def waiting(what):
+            waited.append(what)
+            age_locks(fs.store)
+
+        with second.held(waiting):
+            second.check()
+            with pytest.raises(RepositoryError, match="was lost"):
+                first.check()
+    assert len(waited) == 1
+    assert f"process {os.getpid()}" in waited[0]
+    assert fs.find(f"{root}/.locks") == []
 
 
 def test_what_a_place_needs_is_told(monkeypatch):
