@@ -105,8 +105,7 @@ class Gone(BaseException):
     """Stands for the end of a process: nothing that it would still do reaches the store."""
 
 
-@pytest.mark.parametrize("existing", [True, False])
-@pytest.mark.parametrize("shape", ["behind", "pair"])
+@pytest.mark.parametrize(("shape", "existing"), [("behind", True), ("pair", False)])
 def test_every_step_survives(sources, shape, existing, memory, tmp_path):
     """Ended at each write in turn: each front that there is serves a version that is whole, and publishing again, once the lock
     has run out, completes it and leaves nothing else behind."""
