@@ -205,6 +205,18 @@ class Connection:
             return []
         return sorted({model["name"] for model in statistics.get("model_stats", ())})
 
+    def load_model(self, name: str, config: str | None = None, timeout: float = 600.0) -> None:
+        """Makes the server read a model again, a version beside those it has or another config, and waits until it is ready.
+        `config`: the JSON of the config to be used in place of the repository's. The server must be one that is told what to
+        load, and may want a header for it."""
+        with self.target.errors_mapped():
+            self._client.load_model(name, config=config, headers=dict(self.target.headers), client_timeout=timeout)
+
+    def unload_model(self, name: str) -> None:
+        """Makes the server give up a model, once it has answered what it was asked before."""
+        with self.target.errors_mapped():
+            self._client.unload_model(name, **self._call())
+
     def infer(self, request: Request) -> triton.InferResult:
         """Sends one request and waits for its answer."""
         with self.target.errors_mapped():

@@ -50,7 +50,9 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     models, graph_config = [], None
     if front.graph_config is not None:
         graph_config = to_text(front.graph_config)
-        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, draft.stored.files))
+        # its config once more, in the version's folder: for whoever goes back to the version
+        files_behind = {**draft.stored.files, CONFIG: graph_config.encode()}
+        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, files_behind))
     else:
         versioned |= draft.stored.files
     files = {**versioned, **draft.stored.files}
