@@ -210,9 +210,10 @@ def _damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Itera
         path, own = folder / name, folder / version / name
         if not path.is_file() or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
-    for name in re.findall(r'input_data_file: "([^"]+)"', (folder / CONFIG).read_text(encoding="utf-8")):
-        if not (folder / WARMUP / name).is_file():
-            yield f"{front}/{WARMUP}/{name} is gone"
+    for model in [folder] if in_front else [folder, behind]:
+        for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text(encoding="utf-8")):
+            if not (model / WARMUP / name).is_file():
+                yield f"{model.name}/{WARMUP}/{name} is gone"
 
 
 def _damage(path: Path, digest: str, repository: Path) -> Iterator[str]:

@@ -31,7 +31,32 @@ def export_tables(report: ExportReport) -> list[Table]:
     for name, plan in report.plans.items():
         if plan.islands:
             tables.append(plan_table(name, plan, SHOWN))
+    if report.memory:
+        tables.append(_memory_table(report))
     return tables
+
+
+def _memory_table(report: ExportReport) -> Table:
+    """What each front's graph takes of a GPU, in GB, by estimate."""
+    columns = (
+        "front",
+        "largest batch",
+        "weights",
+        "largest call",
+        "arena beyond it",
+        "kept",
+        "instances",
+        "context",
+        "in all",
+    )
+    rows = []
+    for name, own in report.memory.items():
+        sizes = [f"{size / 1e9:.2f}" for size in (own.weights, own.activations, own.arena, own.kept)]
+        rows.append(
+            (name, own.max_batch_size, *sizes, own.instances, f"{own.context / 1e9:.2f}", f"{own.total / 1e9:.2f}")
+        )
+    gpu = next(iter(report.memory.values())).gpu
+    return f"memory of a GPU that has {gpu / 1e9:g} GB, estimated, GB", columns, rows
 
 
 def build_table(plan: Plan) -> Table:

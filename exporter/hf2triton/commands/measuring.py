@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .common import command, reports_option, repository_option, url_option
-
-
-class Listed(click.ParamType):
-    """Values with commas between them. `read`: makes one of a word, or raises ValueError."""
-
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(dict.fromkeys(self._read(word.strip()) for word in value.split(",") if word.strip()))
-        except ValueError as error:
-            self.fail(f"{value!r} is no list of {self.name}: {error}", param, ctx)
+from .types import Listed
 
 
 def _positive(word: str) -> int:

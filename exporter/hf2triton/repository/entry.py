@@ -50,7 +50,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     models, graph_config = [], None
     if front.graph_config is not None:
         graph_config = to_text(front.graph_config)
-        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, draft.stored.files))
+        models.append(ModelFiles(graph_model(draft.name), graph_config, front.graph_warmup, draft.stored.files))
     else:
         versioned |= draft.stored.files
     files = {**versioned, **draft.stored.files}
@@ -92,7 +92,8 @@ def _manifest(
         "serving": {
             "device": options.device,
             "runner": options.runner,
-            "max_batch_size": options.max_batch_size,
+            "max_batch_size": draft.max_batch_size,
+            "memory": None if draft.memory is None else draft.memory.to_json(),
             "call_price_tokens": draft.call_price,
             "graph_config": graph_config,
         },

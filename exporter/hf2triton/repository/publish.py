@@ -97,6 +97,10 @@ def _move_in(name: str, staging: Path, repository: Path, version: int, undo: Exi
     if (staged / WARMUP).exists() and not (target / WARMUP).exists():
         undo.callback(shutil.rmtree, target / WARMUP, ignore_errors=True)
         os.rename(staged / WARMUP, target / WARMUP)
+    for new in (staged / WARMUP).glob("*"):  # another version may be warmed up with other files than the first
+        if not (target / WARMUP / new.name).exists():
+            undo.callback((target / WARMUP / new.name).unlink, missing_ok=True)
+            os.rename(new, target / WARMUP / new.name)
     undo.callback(_replace, target / CONFIG, (target / CONFIG).read_bytes())
     os.replace(staged / CONFIG, target / CONFIG)
 
