@@ -193,6 +193,23 @@ class Connection:
             return []
         return sorted({model["name"] for model in statistics.get("model_stats", ())})
 
+    def compute_time(self, name: str) -> tuple[int, float]:
+        """How many requests a model has answered, in all its versions, and the seconds it computed for them, copies included."""
+        with self.target.errors_mapped():
+            statistics = self._client.get_inference_statistics(name, as_json=True, **self._call())
+        own = [model["inference_stats"] for model in statistics.get("model_stats", ())]
+        took = sum(
+            int(one.get(part, {}).get("ns", 0))
+            for one in own
+            for part in ("compute_input", "compute_infer", "compute_output")
+        )
+        return sum(int(one.get("success", {}).get("count", 0)) for one in own), took / 1e9
+
+    def load_model(self, name: str) -> None:
+        """Makes the server read a model again. It must have been started with --model-control-mode=explicit."""
+        with self.target.errors_mapped():
+            self._client.load_model(name, **self._call())
+
     def infer(self, request: Request) -> triton.InferResult:
         """Sends one request and waits for its answer."""
         with self.target.errors_mapped():

@@ -38,25 +38,25 @@ def export_tables(report: ExportReport) -> list[Table]:
 
 def _memory_table(report: ExportReport) -> Table:
     """What each front's graph takes of a GPU, in GB, by estimate."""
-    columns = (
-        "front",
-        "largest batch",
-        "weights",
-        "largest call",
-        "arena beyond it",
-        "kept",
-        "instances",
-        "context",
-        "in all",
-    )
-    rows = []
-    for name, own in report.memory.items():
-        sizes = [f"{size / 1e9:.2f}" for size in (own.weights, own.activations, own.arena, own.kept)]
-        rows.append(
-            (name, own.max_batch_size, *sizes, own.instances, f"{own.context / 1e9:.2f}", f"{own.total / 1e9:.2f}")
+    parts = ("weights", "activations", "arena", "kept")
+    columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
+    rows = [
+        (
+            name,
+            own.max_batch_size,
+            *(_megabytes(getattr(own, part)) for part in parts),
+            own.instances,
+            _megabytes(own.total),
         )
-    gpu = next(iter(report.memory.values())).gpu
-    return f"memory of a GPU that has {gpu / 1e9:g} GB, estimated, GB", columns, rows
+        for name, own in report.memory.items()
+    ]
+    one = next(iter(report.memory.values()))
+    title = f"MB of a GPU that has {one.gpu / 1e9:g} GB, estimated, with {_megabytes(one.context)} for CUDA itself"
+    return title, columns, rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
 
 
 def build_table(plan: Plan) -> Table:

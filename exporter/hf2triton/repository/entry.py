@@ -40,7 +40,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     versioned: dict[str, bytes | Path] = {
         **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in front.code.items()},
         **front.more,
-        FRONT: _json(front.settings),
+        FRONT: json_bytes(front.settings),
         CONFIG: config.encode(),
         BASELINE: baseline,
         BASELINE_JSON: baseline.with_suffix(".json"),
@@ -56,7 +56,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     files = {**versioned, **draft.stored.files}
     digest = None if graph_config is None else _digest(graph_config.encode())
     manifest = _manifest(draft, version, preprocessing, files, digest)
-    versioned[MANIFEST] = _json(manifest)
+    versioned[MANIFEST] = json_bytes(manifest)
     return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
 
 
@@ -106,8 +106,13 @@ def _manifest(
 
 
 def _digest(content: bytes | Path) -> str:
-    return digest_of(content) if isinstance(content, Path) else f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return digest_of(content) if isinstance(content, Path) else digest_of_bytes(content)
 
 
-def _json(value: Any) -> bytes:
+def digest_of_bytes(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def json_bytes(value: Any) -> bytes:
+    """As all JSON files of an entry are written."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

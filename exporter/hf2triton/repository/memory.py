@@ -2,13 +2,13 @@
 
     context + instances · (weights + arena · activations of the largest call + what is kept between calls)
 
-Activations are the most bytes that are alive at once when the graph's nodes run in their order, from the shapes that the graph
-carries. onnxruntime joins nodes and reuses buffers, and so needs less; its arena keeps what calls of other shapes left, and so
-needs more: ARENA. tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
+Activations are the buffers that a call needs when the graph's nodes run in their order, from the shapes that the graph carries.
+onnxruntime joins nodes and so needs less; its arena keeps what calls of other shapes left, and so needs more: ARENA. tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from math import ceil, prod
@@ -29,22 +29,6 @@ ARENA = 1.25
 WORKSPACE_BYTES = 1 << 30
 #: Padded tokens of one call of the graph, which bound the memory of its activations.
 MAX_TOKENS = 1 << 14
-#: Ops whose output may lie where their dead input was.
-_IN_PLACE = {
-    "Add",
-    "Mul",
-    "Sub",
-    "Div",
-    "Sum",
-    "Gelu",
-    "Erf",
-    "Tanh",
-    "Sigmoid",
-    "Softmax",
-    "Reshape",
-    "Squeeze",
-    "Unsqueeze",
-}
 
 
 @dataclass(frozen=True)
@@ -130,35 +114,31 @@ def largest_calls(graph: Graph, options: ExportOptions, rows: int, max_length: i
 
 
 def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
-    """The most bytes of values that are alive at once, inputs included and weights not, with the free axes of these sizes."""
+    """Bytes of the buffers for all values of a call, inputs included and weights not, with the free axes of these sizes.
+
+    onnxruntime gives a value the buffer of an earlier one of the same size that nobody reads any more, and keeps it for the next
+    (FindReusableTensor in core/framework/allocation_planner.cc): so as many buffers of each size as are needed at once.
+    """
     model = graph.model.graph
-    last: dict[ir.Value, int] = {}
-    for index, node in enumerate(model):
-        last |= {value: index for value in node.inputs if value is not None}
-    kept = {*model.outputs}
-    weights = {*model.initializers.values()}
+    last = {value: index for index, node in enumerate(model) for value in node.inputs if value is not None}
+    apart = {*model.outputs, *model.initializers.values()}
     state = {*graph.state, *graph.state.values()}  # one buffer for past and present, counted as kept
-    alive = {value: _bytes(value, sizes) for value in model.inputs if value.name not in state and value not in weights}
-    now = most = sum(alive.values())
+    given = sum(_bytes(value, sizes) for value in model.inputs if value.name not in state and value not in apart)
+    alive: dict[ir.Value, int] = {}
+    now: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+    extra = 0
     for index, node in enumerate(model):
-        dead = [
-            value
-            for value in dict.fromkeys(node.inputs)
-            if value in alive and last[value] == index and value not in kept
-        ]
         own = {value: _bytes(value, sizes) for value in node.outputs if value.name and value.name not in state}
-        reused = 0
-        if node.op_type in _IN_PLACE and len(own) == 1:
-            size = next(iter(own.values()))
-            reused = size if any(alive[value] == size for value in dead) else 0
-        extra = _WORKSPACE.get(node.op_type, lambda node, sizes: 0)(node, sizes)
-        most = max(most, now + sum(own.values()) - reused + extra)
         alive |= own
-        gone = [*dead, *(value for value in own if value not in last and value not in kept)]
-        now += sum(own.values()) - sum(alive[value] for value in gone)
-        for value in gone:
-            del alive[value]
-    return most
+        now.update(own.values())
+        most |= now
+        extra = max(extra, _WORKSPACE.get(node.op_type, lambda node, sizes: 0)(node, sizes))
+        read = [value for value in dict.fromkeys(node.inputs) if last.get(value) == index]
+        for value in (*read, *(value for value in own if value not in last)):
+            if value in alive and value not in apart:
+                now[alive.pop(value)] -= 1
+    return given + extra + sum(size * count for size, count in most.items())
 
 
 def kept_bytes(graph: Graph, rows: int, max_length: int | None) -> int:

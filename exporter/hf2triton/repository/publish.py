@@ -12,15 +12,16 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from ..artifacts import Entry
 from ..errors import RepositoryError
 from .draft import Draft, ModelFiles
-from .entry import front_files
-from .layout import CONFIG, LINKED, WARMUP, graph_model, versions
+from .entry import digest_of_bytes, front_files, json_bytes
+from .layout import CONFIG, LINKED, MANIFEST, WARMUP, graph_model, served_version, versions
 
 _FULL = {
     errno.ENOSPC: "the disk is full",
@@ -68,6 +69,18 @@ def publish(drafts: Sequence[Draft]) -> Entry:
                 _link_served(repository / name, version)
                 _prune(repository / graph_model(name))
     return Entry(version, tuple(repository / model.name for model in reversed(models)), manifests)
+
+
+def amend(repository: Path, name: str, version: int, file: str, content: Any, manifest: Mapping[str, Any]) -> None:
+    """Replaces a JSON file of a front's version, and its manifest with the file's new digest. Raises RepositoryError."""
+    folder = repository / name / str(version)
+    data = json_bytes(content)
+    manifest = {**manifest, "files": {**manifest["files"], file: digest_of_bytes(data)}}
+    with _errors_named(repository), _locked(repository):
+        _replace(folder / file, data)
+        _replace(folder / MANIFEST, json_bytes(manifest))
+        if served_version(repository, name) == version:
+            _link_served(repository / name, version)
 
 
 def _write(model: ModelFiles, folder: Path, version: int) -> None:
