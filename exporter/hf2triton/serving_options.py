@@ -45,8 +45,9 @@ def settle_serving(options: ExportOptions, task: Task) -> dict[str, Any]:
         value = getattr(options, name)
         if value is not None and not least <= value <= most:
             raise UsageError(f"{_flag(name)} must be {least:,} to {most:,}, not {value:,}")
+    delay = 0 if kind == "decoder" else QUEUE_DELAYS[options.device]
     return {
-        "queue_delay": QUEUE_DELAYS[options.device] if options.queue_delay is None else options.queue_delay,
+        "queue_delay": delay if options.queue_delay is None else options.queue_delay,
         "max_queue": MAX_QUEUES[kind] if options.max_queue is None else options.max_queue,
         "gpu_memory": (options.gpu_memory or GPU_MEMORY) if on_gpu else None,
         "response_cache": _response_cache(options, task),

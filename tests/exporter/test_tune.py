@@ -48,8 +48,8 @@ def price_in(repository):
 
 
 def test_what_is_measured_is_written_where_the_front_reads_it(running):
-    """front.json has the price, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched; and
-    the front, loaded again, goes on answering."""
+    """front.json has the price, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched;
+    and the front, loaded again, goes on answering."""
     repository = running.repository
     before = served_manifest(repository, "tuned")
     runner = CliRunner()
@@ -68,6 +68,7 @@ def test_what_is_measured_is_written_where_the_front_reads_it(running):
     assert {key: manifest[key] for key in manifest if key not in others} == {
         key: before[key] for key in before if key not in others
     }
+    assert running.log_text().count("successfully loaded 'tuned'") == 2
     with pipeline(model="tuned", url=running.url) as ask:
         assert len(ask(["one", "two words", "and three of them"])) == 3
 
@@ -135,7 +136,9 @@ def test_sizes_are_those_that_fronts_call():
     """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
     text = {"limits": {"max_rows": 64, "max_tokens": 1 << 14}, "reader": {"max_length": 512}}
     sizes = sizes_of(text)
-    assert (1, 8) in sizes and (64, 128) in sizes and (16, 512) in sizes
+    assert (1, 8) in sizes
+    assert (64, 128) in sizes
+    assert (16, 512) in sizes
     assert all(rows * length <= 1 << 14 for rows, length in sizes)
     image = {"limits": {"max_rows": 3, "max_tokens": 1 << 14}, "reader": {"tokens": 50}}
     assert sizes_of(image) == [(1, 50), (3, 50)]

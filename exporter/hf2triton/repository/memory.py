@@ -3,7 +3,8 @@
     context + instances · (weights + arena · activations of the largest call + what is kept between calls)
 
 Activations are the buffers that a call needs when the graph's nodes run in their order, from the shapes that the graph carries.
-onnxruntime joins nodes and so needs less; its arena keeps what calls of other shapes left, and so needs more: ARENA. tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
+onnxruntime joins nodes and so needs less; its arena keeps what calls of other shapes left, and so needs more: ARENA.
+tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
 """
 
 from __future__ import annotations

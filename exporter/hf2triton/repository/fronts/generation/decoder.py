@@ -24,8 +24,8 @@ logger = logging.getLogger(__name__)
 #: device -> onnxruntime's provider for it
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: device -> what its provider is told besides
-#: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more than it
-#: needs, as the cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
+#: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
+#: than it needs, as the cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
