@@ -205,6 +205,18 @@ class Connection:
             return []
         return sorted({model["name"] for model in statistics.get("model_stats", ())})
 
+    def compute_time(self, name: str) -> tuple[int, float]:
+        """How many requests a model has answered, in all its versions, and the seconds it computed for them, copies included."""
+        with self.target.errors_mapped():
+            statistics = self._client.get_inference_statistics(name, as_json=True, **self._call())
+        own = [model["inference_stats"] for model in statistics.get("model_stats", ())]
+        took = sum(
+            int(one.get(part, {}).get("ns", 0))
+            for one in own
+            for part in ("compute_input", "compute_infer", "compute_output")
+        )
+        return sum(int(one.get("success", {}).get("count", 0)) for one in own), took / 1e9
+
     def load_model(self, name: str, config: str | None = None, timeout: float = 600.0) -> None:
         """Makes the server read a model again, a version beside those it has or another config, and waits until it is ready.
         `config`: the JSON of the config to be used in place of the repository's. The server must be one that is told what to

@@ -26,6 +26,7 @@ for _command in (
     proving.baseline,
     proving.verify,
     measuring.bench,
+    measuring.tune,
     reporting.report,
     reporting.schema,
     looking.infer,

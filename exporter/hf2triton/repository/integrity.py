@@ -26,9 +26,10 @@ def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterat
         path, own = folder / name, folder / version / name
         if not path.is_file() or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
-    for name in re.findall(r'input_data_file: "([^"]+)"', (folder / CONFIG).read_text(encoding="utf-8")):
-        if not (folder / WARMUP / name).is_file():
-            yield f"{front}/{WARMUP}/{name} is gone"
+    for model in (one for one in (folder, behind) if (one / CONFIG).is_file()):
+        for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text(encoding="utf-8")):
+            if not (model / WARMUP / name).is_file():
+                yield f"{model.name}/{WARMUP}/{name} is gone"
 
 
 def _damage(path: Path, digest: str, repository: Path) -> Iterator[str]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from ..artifacts import Entry
 from ..errors import RepositoryError
 from .disk import READY, errors_named, link_served, locked, remove_if_empty, replace_file, staging, write_model
 from .draft import Draft
-from .entry import front_files
-from .layout import CONFIG, WARMUP, graph_model, versions
+from .entry import digest_of_bytes, front_files, json_bytes
+from .layout import CONFIG, MANIFEST, WARMUP, graph_model, served_version, versions
 from .stores import Folder
 from .switch import make_room, recover
 
@@ -67,6 +68,18 @@ def publish(drafts: Sequence[Draft]) -> Entry:
     return Entry(version, tuple(repository / model.name for model in reversed(models)), manifests)
 
 
+def amend(repository: Path, name: str, version: int, file: str, content: Any, manifest: Mapping[str, Any]) -> None:
+    """Replaces a JSON file of a front's version, and its manifest with the file's new digest. Raises RepositoryError."""
+    folder = repository / name / str(version)
+    data = json_bytes(content)
+    manifest = {**manifest, "files": {**manifest["files"], file: digest_of_bytes(data)}}
+    with errors_named(repository), locked(repository):
+        replace_file(folder / file, data)
+        replace_file(folder / MANIFEST, json_bytes(manifest))
+        if served_version(repository, name) == version:
+            link_served(repository / name, version)
+
+
 def _move_in(name: str, staging: Path, repository: Path, version: int, undo: ExitStack) -> None:
     """Moves a staged model into the repository; `undo` takes it back."""
     staged, target = staging / name, repository / name
@@ -79,6 +92,10 @@ def _move_in(name: str, staging: Path, repository: Path, version: int, undo: Exi
     if (staged / WARMUP).exists() and not (target / WARMUP).exists():
         undo.callback(shutil.rmtree, target / WARMUP, ignore_errors=True)
         os.rename(staged / WARMUP, target / WARMUP)
+    for new in (staged / WARMUP).glob("*"):  # another version may be warmed up with other files than the first
+        if not (target / WARMUP / new.name).exists():
+            undo.callback((target / WARMUP / new.name).unlink, missing_ok=True)
+            os.rename(new, target / WARMUP / new.name)
     undo.callback(replace_file, target / CONFIG, (target / CONFIG).read_bytes())
     os.replace(staged / CONFIG, target / CONFIG)
 
