@@ -370,7 +370,7 @@ def test_a_second_version_may_be_warmed_up_otherwise(exported, tmp_path):
     before = {one.name for one in (folder / "warmup").iterdir()}
     wider = replace(draft, memory=replace(draft.memory, max_batch_size=1024))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "_link_served", None)
+        patch.setattr(publishing, "link_served", None)
         patch.setattr(publishing.os, "replace", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             publishing.publish([wider])
