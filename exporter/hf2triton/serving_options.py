@@ -91,7 +91,7 @@ def _response_cache(options: ExportOptions, task: Task) -> bool:
 _RANGES: Mapping[str, tuple[int, int]] = {
     "queue_delay": (0, 1_000_000),
     "priority_levels": (0, MAX_PRIORITIES),
-    "max_queue": (1, 1 << 20),
+    "max_queue": (0, 1 << 20),
 }
 
 

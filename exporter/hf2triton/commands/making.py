@@ -68,7 +68,9 @@ from .types import Listed, Size, gpu_number
     help="How many priorities requests have, 1 the highest.",
 )
 @click.option(
-    "--max-queue", type=int, help="Requests that may wait; later ones are refused.  [default: 4096, or 256 texts]"
+    "--max-queue",
+    type=int,
+    help="Requests that may wait; later ones are refused, and batches are no longer prepared ahead.  [default: any, or 256 texts]",
 )
 @click.option(
     "--response-cache/--no-response-cache",

@@ -259,6 +259,6 @@ def test_commands_in_the_readme_are_ours():
         for line in section.splitlines()
         if line[:10] == "hf2triton "
     ]
-    assert {words[1] for words in lines} == {"export", "validate", "manifests"}
+    assert {words[1] for words in lines} == {"export", "validate", "manifests", "tune"}
     for words in lines:
         main.commands[words[1]].make_context(words[1], words[2:])  # refuses what it does not know

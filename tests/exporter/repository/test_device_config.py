@@ -324,7 +324,7 @@ def test_answers_are_cached_where_all_ask_for_the_same(exported):
         ("text-classification", {"device": "cuda", "gpus": (1, 1)}, "must be different numbers from 0 on.*not 1,1"),
         ("text-classification", {"queue_delay": -1}, "--queue-delay must be 0 to 1,000,000, not -1"),
         ("text-classification", {"priority_levels": 99}, "--priority-levels must be 0 to 16, not 99"),
-        ("text-classification", {"max_queue": 0}, "--max-queue must be 1 to"),
+        ("text-classification", {"max_queue": -1}, "--max-queue must be 0 to"),
     ],
 )
 def test_what_cannot_be_had_is_refused(task, options, message):
