@@ -70,7 +70,7 @@ from .types import Listed, Size, gpu_number
 @click.option(
     "--max-queue",
     type=int,
-    help="Requests that may wait; later ones are refused, and batches are no longer prepared ahead.  [default: any, or 256 texts]",
+    help="Requests that may wait: later ones are refused, and no batch is prepared ahead.  [default: any, or 256 texts]",
 )
 @click.option(
     "--response-cache/--no-response-cache",
