@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -141,6 +143,43 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
     _export(folder, "gpt2", "text-generation", "fp16", "inprocess", name="verses")
     with Server(folder, shared_memory=True) as running:
         yield running
+
+
+class Drafts:
+    """Makes drafts of entries, from one export whose result is kept, so that publishing takes no time."""
+
+    def __init__(self, folder: Path) -> None:
+        import hf2triton.pipeline as pipeline
+        from hf2triton.repository import publish
+
+        def keep(drafts: list) -> None:
+            [draft] = drafts
+            path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
+            self._kept = replace(draft, stored=replace(draft.stored, files={path.name: path}))
+
+        original, publish.publish = publish.publish, keep
+        try:
+            source = str(asset("bert", "text-classification"))
+            pipeline.export(ExportOptions(source, "model", repository=folder / "unused"))
+        finally:
+            publish.publish = original
+
+    def __call__(self, repository: Path, runner: str = "inprocess", **options: object):
+        """The one front of an entry. Entries differ if their options do."""
+        options = replace(self._kept.options, repository=repository, runner=runner, **options)
+        return replace(self._kept, options=options)
+
+    def pair(self, repository: Path, **options: object) -> list:
+        """Two fronts of one entry, as those of tasks that have two. They have no questions, which pipelines of such tasks ask."""
+        one = self(repository, **options)
+        one = replace(one, baseline=replace(one.baseline, questions=None))
+        return [replace(one, part=replace(one.part, suffix=suffix)) for suffix in ("_text", "_image")]
+
+
+@pytest.fixture(scope="session")
+def draft(tmp_path_factory: pytest.TempPathFactory) -> Drafts:
+    """The drafts of a small model that classifies texts, in fp16."""
+    return Drafts(tmp_path_factory.mktemp("draft"))
 
 
 @pytest.fixture(scope="session")

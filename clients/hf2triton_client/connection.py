@@ -20,6 +20,9 @@ from .errors import AccessDenied, ClientError, InputError, ModelNotFound, from_r
 
 #: Seconds between two tries of a request; they double from the first to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+#: Milliseconds before a name may be looked up again after a connection has ended; gRPC's own 30 s would leave a server that was
+#: added idle for as long.
+_LOOK_UP_PAUSE_MS = 5_000
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,9 @@ class Tls:
 class Target:
     """Where a server is and how to speak to it.
 
-    `url`: `host:port`, or with a scheme, `grpc://` or `grpcs://` (the second means TLS).
+    `url`: `host:port`, or with a scheme, `grpc://` or `grpcs://` (the second means TLS). Where the host has several addresses
+    requests go to all of them in turn. gRPC's own targets are taken as well: `dns://[server]/host:port` asks a certain DNS
+    server, `ipv4:address:port,address:port` lists addresses.
     `timeout`: seconds that one request may take, retries included.
     `retries`: further tries when the server is unreachable or refuses for now, with growing pauses.
     `headers`: sent with each call (credentials, restricted protocols).
@@ -57,15 +62,16 @@ class Target:
 
     def __post_init__(self) -> None:
         scheme, separator, address = self.url.rpartition("://")
-        if separator and scheme not in ("grpc", "grpcs"):
+        if separator and scheme not in ("grpc", "grpcs", "dns"):
             raise InputError(
-                f"the client speaks gRPC: {self.url!r} should read host:port, grpc://host:port or grpcs://host:port"
+                f"the client speaks gRPC: {self.url!r} should read host:port, grpc://host:port, grpcs://host:port or"
+                " dns://[server]/host:port"
             )
         if not address:
             raise InputError("the url is empty; it should read host:port, such as localhost:8001")
         if self.timeout <= 0:
             raise InputError(f"timeout must be above 0 seconds, not {self.timeout}")
-        object.__setattr__(self, "url", address)
+        object.__setattr__(self, "url", self.url if scheme == "dns" else address)
         if scheme == "grpcs" and self.tls is None:
             object.__setattr__(self, "tls", Tls())
 
@@ -92,11 +98,15 @@ class Target:
         return None if self.tls is None else self.tls.credentials()
 
     def _channel_arguments(self) -> list[tuple[str, Any]]:
-        unlimited = -1
+        unlimited, most = -1, 2**31 - 1
+        # Requests go to the addresses of a name in turn. gRPC looks a name up again when a connection ends: servers that end
+        # theirs from time to time (--grpc-max-connection-age) make clients see those that were added.
+        config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
         arguments = [
             ("grpc.max_send_message_length", unlimited),
             ("grpc.max_receive_message_length", unlimited),
             ("grpc.primary_user_agent", "hf2triton-client"),
+            ("grpc.dns_min_time_between_resolutions_ms", _LOOK_UP_PAUSE_MS),
         ]
         if self.retries:
             # gRPC's own retries: https://github.com/grpc/proposal/blob/master/A6-client-retries.md
@@ -111,8 +121,10 @@ class Target:
             # Not for streams: a blocking one waits for ever, past its deadline, if the server dies before it has answered
             # (grpcio 1.85). streams.py tries again itself.
             without = {"name": [{**service, "method": "ModelStreamInfer"}]}
-            config = {"methodConfig": [{"name": [service], "retryPolicy": policy}, without]}
-            arguments += [("grpc.enable_retries", 1), ("grpc.service_config", json.dumps(config))]
+            config["methodConfig"] = [{"name": [service], "retryPolicy": policy}, without]
+            # by default a request of more than 256 KiB, such as a few images, is not tried again
+            arguments += [("grpc.enable_retries", 1), ("grpc.per_rpc_retry_buffer_size", most)]
+        arguments.append(("grpc.service_config", json.dumps(config)))
         return arguments
 
     @contextmanager
@@ -192,6 +204,30 @@ class Connection:
         except ClientError:
             return []
         return sorted({model["name"] for model in statistics.get("model_stats", ())})
+
+    def compute_time(self, name: str) -> tuple[int, float]:
+        """How many requests a model has answered, in all its versions, and the seconds it computed for them, copies included."""
+        with self.target.errors_mapped():
+            statistics = self._client.get_inference_statistics(name, as_json=True, **self._call())
+        own = [model["inference_stats"] for model in statistics.get("model_stats", ())]
+        took = sum(
+            int(one.get(part, {}).get("ns", 0))
+            for one in own
+            for part in ("compute_input", "compute_infer", "compute_output")
+        )
+        return sum(int(one.get("success", {}).get("count", 0)) for one in own), took / 1e9
+
+    def load_model(self, name: str, config: str | None = None, timeout: float = 600.0) -> None:
+        """Makes the server read a model again, a version beside those it has or another config, and waits until it is ready.
+        `config`: the JSON of the config to be used in place of the repository's. The server must be one that is told what to
+        load, and may want a header for it."""
+        with self.target.errors_mapped():
+            self._client.load_model(name, config=config, headers=dict(self.target.headers), client_timeout=timeout)
+
+    def unload_model(self, name: str) -> None:
+        """Makes the server give up a model, once it has answered what it was asked before."""
+        with self.target.errors_mapped():
+            self._client.unload_model(name, **self._call())
 
     def infer(self, request: Request) -> triton.InferResult:
         """Sends one request and waits for its answer."""

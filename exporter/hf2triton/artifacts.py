@@ -18,17 +18,22 @@ if TYPE_CHECKING:
     import onnx_ir
     import torch
 
+    from .repository.memory import MemoryEstimate
+
 
 @dataclass(frozen=True)
 class ExportOptions:
     """What the user asked for, checked. `source` is a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python
     package ships; `task` None means: infer it.
 
+    What is None is settled by `options.settle`, as the task and the device want it.
+
     `base_name`: what the adapter calls the source, where its own name does not tell. `labels`: in place of the head's own.
     `tolerances`: output -> fields of Tolerance, in place of the task's. `instances`: of whichever model computes.
     `max_batch_size`: rows, images or generated sequences that are computed at once; None: what suits the task. `calibration`:
-    a file or folder of inputs. `precision_plan`: a file with a plan, or None: make one. `largest_file`: bytes of weights that
-    may be in the graph's own file.
+    a file or folder of inputs. `gpus`: their numbers; None: all. `gpu_memory`: bytes of each. `queue_delay`: µs that a request
+    may wait for others. `max_queue`: requests that may wait at all. `precision_plan`: a file with a plan, or None: make one.
+    `largest_file`: bytes of weights that may be in the graph's own file.
     """
 
     source: str
@@ -39,12 +44,18 @@ class ExportOptions:
     revision: str | None = None
     precision: str = "fp16"
     release: str | None = None
-    attention: str = "fused"
+    attention: str | None = None
     device: str = "cpu"
     runner: str | None = None
     repository: Path = Path("model_repository")
     max_batch_size: int | None = None
     instances: int = 1
+    gpus: tuple[int, ...] | None = None
+    gpu_memory: int | None = None
+    queue_delay: int | None = None
+    priority_levels: int = 0
+    max_queue: int | None = None
+    response_cache: bool | None = None
     threads: int = 0
     allow_pickle: bool = False
     calibration: Path | None = None
@@ -267,7 +278,7 @@ class Entry:
 @dataclass(frozen=True)
 class ExportReport:
     """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each front, by its
-    name. `entry` is None after a dry run; `seconds`: each stage's time."""
+    name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a front takes of a GPU."""
 
     options: ExportOptions
     task: str
@@ -277,6 +288,7 @@ class ExportReport:
     ranges: Mapping[str, Mapping[str, NodeRange]]
     entry: Entry | None
     seconds: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, MemoryEstimate] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         entry = self.entry
@@ -286,6 +298,7 @@ class ExportReport:
             "paths": [str(path) for path in entry.paths] if entry else [],
             "seconds": dict(self.seconds),
             "parity": {name: report.to_json() for name, report in self.parity.items()},
+            "memory": {name: estimate.to_json() for name, estimate in self.memory.items()},
             "precision_plans": {name: plan.to_json() for name, plan in self.plans.items()},
             "ranges": {
                 name: {node: found.to_json() for node, found in own.items()} for name, own in self.ranges.items()

@@ -21,6 +21,7 @@ from .build_yaml import load
 from .errors import UsageError
 from .graph.release import find_release
 from .repository.layout import check_name
+from .sizes import read_bytes
 from .source import PACKAGE
 from .tasks import TASKS, find_task
 
@@ -60,6 +61,9 @@ def _checked(check: Any) -> BeforeValidator:
 Text = Annotated[str, BeforeValidator(_text)]
 Release = Annotated[str, _checked(find_release), WithJsonSchema({"type": "string", "pattern": r"^\d\d\.\d\d$"})]
 _TASKS = [name for task in TASKS.values() for name in (task.name, *task.aliases)]
+Size = Annotated[
+    str, _checked(read_bytes), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?([KMGT]i?B)?$"})
+]
 TaskName = Annotated[str, _checked(find_task), WithJsonSchema({"type": "string", "enum": _TASKS})]
 Labels = Annotated[
     list[Text],
@@ -100,15 +104,27 @@ class Defaults(_Model):
     release: Release | None = None
     """The Triton release that the graph must fit, in quotes: "24.10"."""
     attention: Literal["fused", "fused-any-mask", "standard"] | None = None
-    """standard: no ops beyond ONNX's own."""
-    device: Literal["cpu", "cuda"] | None = None
+    """standard: no ops beyond ONNX's own, as TensorRT needs it."""
+    device: Literal["cpu", "cuda", "tensorrt"] | None = None
     """Where Triton runs it."""
     runner: Literal["inprocess", "bls"] | None = None
     """Graph in the front, or in a model of its own."""
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Rows or images that are computed at once, or sequences that are generated at once."""
     instances: Annotated[int, Field(ge=1)] | None = None
-    """How many times the model that computes is loaded."""
+    """How many times the model that computes is loaded; on each GPU."""
+    gpus: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """The numbers of the GPUs it is loaded on; all unless given."""
+    gpu_memory: Size | None = None
+    """What each GPU has, such as 24GB: bounds the largest batch; 16GB unless given."""
+    queue_delay: Annotated[int, Field(ge=0)] | None = None
+    """Microseconds that a request may wait for others to be computed with."""
+    priority_levels: Annotated[int, Field(ge=0)] | None = None
+    """How many priorities requests may have, 1 the highest."""
+    max_queue: Annotated[int, Field(ge=1)] | None = None
+    """Requests that may wait; later ones are refused."""
+    response_cache: bool | None = None
+    """Let Triton answer what it was asked before from its response cache, where the server has one."""
     threads: Annotated[int, Field(ge=0)] | None = None
     """Of onnxruntime; 0 is one for each core it may use."""
     calibration: Text | None = None
@@ -197,8 +213,11 @@ def _options(file: BuildFile, name: str, folder: Path, repository: Path) -> Expo
     for key in ("calibration", "precision_plan"):
         if key in given:
             given[key] = _from(folder, given[key])
-    if "labels" in given:
-        given["labels"] = tuple(given["labels"])
+    for key in ("labels", "gpus"):
+        if key in given:
+            given[key] = tuple(given[key])
+    if "gpu_memory" in given:
+        given["gpu_memory"] = read_bytes(given["gpu_memory"])
     return ExportOptions(name=name, repository=repository, **given)
 
 

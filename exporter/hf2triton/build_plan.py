@@ -7,7 +7,6 @@ and the files on disk with the manifests' digests.
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,18 +20,9 @@ from .checkpoint import task_of
 from .errors import Hf2TritonError, RepositoryError, UsageError
 from .options import recorded_options, settle
 from .packages import installed_versions
-from .repository.layout import (
-    CONFIG,
-    GRAPH,
-    LINKED,
-    WARMUP,
-    entries,
-    front_name,
-    graph_model,
-    served_manifest,
-    versions,
-)
-from .source import digest_of, peek_source
+from .repository.integrity import damages
+from .repository.layout import entries, front_name, served_manifest, versions
+from .source import peek_source
 
 NEW, CHANGED, DAMAGED, UNCHANGED = "new", "changed", "damaged", "unchanged"
 #: The file is right, but its source cannot be used.
@@ -127,8 +117,8 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
         return PlannedEntry(*about, NEW, (), task.name, fronts)
     try:
         manifests = {front: served_manifest(options.repository, front) for front in fronts}
-        damages = [
-            f"{front}: {one}" for front in fronts for one in _damages(options.repository, front, manifests[front])
+        damaged = [
+            f"{front}: {one}" for front in fronts for one in damages(options.repository, front, manifests[front])
         ]
     except (RepositoryError, OSError, ValueError, KeyError, TypeError) as error:
         return PlannedEntry(*about, DAMAGED, (str(error),), task.name, fronts)
@@ -139,9 +129,9 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
         *_packages(manifest, packages),
     ]
     if len({own["version"] for own in manifests.values()}) > 1:
-        damages.append("its fronts serve different versions")
-    state = CHANGED if changes else DAMAGED if damages else UNCHANGED
-    return PlannedEntry(*about, state, (*changes, *damages), task.name, fronts)
+        damaged.append("its fronts serve different versions")
+    state = CHANGED if changes else DAMAGED if damaged else UNCHANGED
+    return PlannedEntry(*about, state, (*changes, *damaged), task.name, fronts)
 
 
 def _changes(manifest: Mapping[str, Any], task: str, asked: Mapping[str, Any]) -> Iterator[str]:
@@ -193,33 +183,6 @@ def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -
         if before.get(name) != now.get(name):
             how = "is new" if name not in before else "is gone" if name not in now else "differs"
             yield f"{what}: {name} {how}"
-
-
-def _damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What of a front's files is not as it was written."""
-    folder, version = repository / front, str(manifest["version"])
-    behind = repository / graph_model(front)
-    in_front = manifest["serving"]["runner"] == "inprocess"
-    for name, digest in manifest["files"].items():
-        place = folder if in_front or Path(name).parts[0] != GRAPH else behind
-        yield from _damage(place / version / name, digest, repository)
-    yield from _damage(folder / CONFIG, manifest["files"][CONFIG], repository)
-    if not in_front:
-        yield from _damage(behind / CONFIG, manifest["serving"]["graph_config"], repository)
-    for name in LINKED:  # of the manifest nobody keeps a digest
-        path, own = folder / name, folder / version / name
-        if not path.is_file() or not (path.samefile(own) or digest_of(path) == digest_of(own)):
-            yield f"{path.relative_to(repository)} is not the served version's"
-    for name in re.findall(r'input_data_file: "([^"]+)"', (folder / CONFIG).read_text(encoding="utf-8")):
-        if not (folder / WARMUP / name).is_file():
-            yield f"{front}/{WARMUP}/{name} is gone"
-
-
-def _damage(path: Path, digest: str, repository: Path) -> Iterator[str]:
-    if not path.is_file():
-        yield f"{path.relative_to(repository)} is gone"
-    elif digest_of(path) != digest:
-        yield f"{path.relative_to(repository)} was changed"
 
 
 def _check_fronts(planned: list[PlannedEntry]) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import looking, making, measuring, proving, reporting, serving
+from .commands import deploying, looking, making, measuring, proving, publishing, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -26,11 +26,16 @@ for _command in (
     proving.baseline,
     proving.verify,
     measuring.bench,
+    measuring.tune,
     reporting.report,
     reporting.schema,
     looking.infer,
     looking.list_entries,
     looking.inspect,
+    deploying.manifests,
+    publishing.publish,
+    publishing.rollback,
+    publishing.prune,
     serving.demo,
 ):
     main.add_command(_command)

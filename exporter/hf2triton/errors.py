@@ -4,6 +4,7 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 ├── UsageError                     2  an option's value is wrong
 │   └── UnknownName                2  a name that is not in its table; lists the known ones
 ├── MissingExtra                   1  a command needs packages that are not installed
+├── MissingPackage                 1  a place needs a package that no extra brings
 ├── SourceError                    1  the checkpoint cannot be used
 │   ├── UnsupportedArchitecture    1  an architecture that no family covers; lists those that are
 │   ├── HeadMissing                1  the checkpoint has no trained head for the task
@@ -49,6 +50,13 @@ class MissingExtra(Hf2TritonError):
 
     def __init__(self, what: str, extra: str, module: str | None) -> None:
         super().__init__(f"{what} needs the package {module!r}; install it with: pip install 'hf2triton[{extra}]'")
+
+
+class MissingPackage(Hf2TritonError):
+    """A place needs a package that no extra brings, as only some need it."""
+
+    def __init__(self, what: str, package: str) -> None:
+        super().__init__(f"{what} needs the package {package!r}; install it with: pip install {package}")
 
 
 class SourceError(Hf2TritonError):

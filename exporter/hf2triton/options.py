@@ -17,22 +17,26 @@ from .artifacts import ExportOptions
 from .errors import UnknownName, UsageError
 from .precision_plan import read_plan
 from .samples import check_calibration
+from .serving_options import settle_serving
 from .source import digest_of
 from .tasks import Part, Task
 
 #: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
 #: its graph is: to hand it from model to model costs more than the graph itself.
 RUNNERS = {
-    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",)},
+    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",), "tensorrt": ("bls",)},
     "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
 }
 #: The same for precisions.
 PRECISIONS = {
-    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
+    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16"), "tensorrt": ("fp32", "fp16")},
     "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
 }
 #: As graph/attention.py and graph/decoder_attention.py have them, which need PyTorch.
 ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
+#: Devices that run fewer of them: the first is taken unless told. TensorRT knows ONNX's own ops alone, and would leave a fused
+#: node, and with it every layer's middle, to CUDA.
+ATTENTIONS_ON = {"tensorrt": ("standard",)}
 #: What is computed at once unless told otherwise: rows or images, and sequences.
 MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
 #: The most instances. A decoder batches in its engine: a second one would hold a second cache and halve the batches.
@@ -46,6 +50,12 @@ _COMPARED = (
     "runner",
     "max_batch_size",
     "instances",
+    "gpus",
+    "gpu_memory",
+    "queue_delay",
+    "priority_levels",
+    "max_queue",
+    "response_cache",
     "threads",
     "largest_file",
     "labels",
@@ -58,22 +68,33 @@ def settle(options: ExportOptions, task: Task) -> ExportOptions:
     kind = task.parts[0].kind
     if options.calibration is not None:
         check_calibration(options.calibration, [part.modality for part in task.parts])
+    if options.device not in RUNNERS[kind]:
+        raise UsageError(f"{task.name} is served with --device {' or '.join(RUNNERS[kind])}, not {options.device}")
     runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
+    attentions = ATTENTIONS_ON.get(options.device, ATTENTIONS[kind])
     with_device = f"{task.name} with --device {options.device}"
-    runner = options.runner or runners[0]
+    runner, attention = options.runner or runners[0], options.attention or attentions[0]
     if runner not in runners:
         raise UsageError(f"{with_device} runs with --runner {' or '.join(runners)}, not {runner}")
     if options.precision not in precisions:
         raise UsageError(f"{with_device} is exported in {', '.join(precisions)}, not {options.precision}")
-    if options.attention not in ATTENTIONS[kind]:
+    if attention not in ATTENTIONS[kind]:
+        raise UsageError(f"{task.name} is exported with {', '.join(ATTENTIONS[kind])} attention, not {attention}")
+    if attention not in attentions:
         raise UsageError(
-            f"{task.name} is exported with {', '.join(ATTENTIONS[kind])} attention, not {options.attention}"
+            f"{with_device} is exported with {', '.join(attentions)} attention, not {attention}: it has no such op"
         )
     if not 1 <= options.instances <= MAX_INSTANCES[kind]:
         least = "1 instance alone, and batches in its slots" if kind == "decoder" else f"1 to {MAX_INSTANCES[kind]}"
         raise UsageError(f"{task.name} is served with {least}, not with {options.instances} instances")
     _check_tolerances(options.tolerances, task)
-    return replace(options, runner=runner, max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind])
+    return replace(
+        options,
+        runner=runner,
+        attention=attention,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind],
+        **settle_serving(options, task),
+    )
 
 
 def tolerances_of(
@@ -91,7 +112,8 @@ def tolerances_of(
 def recorded_options(options: ExportOptions) -> dict[str, Any]:
     """Settled options, as manifests hold them: all that changes what is exported. Files are their content's digests."""
     given = {name: value for name, value in asdict(options).items() if name in _COMPARED}
-    given["labels"] = None if options.labels is None else list(options.labels)
+    for name in ("labels", "gpus"):
+        given[name] = None if given[name] is None else list(given[name])
     calibration, plan = options.calibration, options.precision_plan
     given["calibration"] = None if calibration is None else _digest(calibration)
     # a plan may lie in a manifest, where other things change with each export

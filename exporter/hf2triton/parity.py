@@ -17,6 +17,7 @@ from hf2triton_client.compare import compare, finite
 from .artifacts import Graph, ParityCheck, ParityReport, StoredGraph
 from .baseline import items_of
 from .calibration_inputs import Calibration
+from .call_price import MOST_ON_CPU, fit_call_price
 from .edges import edge_checks
 from .errors import ParityError
 from .repository.fronts.readers import Item, Reader, joined
@@ -110,8 +111,7 @@ def require_parity(report: ParityReport) -> ParityReport:
 def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, threads: int) -> int:
     """What one more call of the graph costs on this machine, in tokens of padding, with `threads` (0: all) to a call.
 
-    Times batches of 1 to 8 rows of 8 to 64 tokens (an image always has as many) and fits `time = a + b · rows · tokens`;
-    the price is a / b, kept between 0 and 256 and rounded to 4, so that small disturbances do not change it.
+    Times batches of 1 to 8 rows of 8 to 64 tokens (an image always has as many), see `fit_call_price`.
     """
     session = open_session(str(stored.path), threads)  # as the front opens it
     row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
@@ -131,11 +131,7 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
                 times.append(time.perf_counter() - began)
             sizes.append(rows * tokens)
             seconds.append(min(times))
-    # relative errors count: small calls are what the price is about
-    weights = 1 / np.array(seconds)
-    per_token, per_call = np.polyfit(sizes, seconds, 1, w=weights)
-    price = per_call / per_token if per_token > 0 else 0.0
-    return int(np.clip(round(price / 4) * 4, 0, 256))
+    return fit_call_price(sizes, seconds, MOST_ON_CPU)
 
 
 def _small_session(path: Path) -> onnxruntime.InferenceSession:

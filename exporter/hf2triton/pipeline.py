@@ -26,6 +26,7 @@ from .errors import ExportError, Hf2TritonError, UsageError
 from .options import settle, tolerances_of
 from .precision_plan import read_plan
 from .repository.layout import check_name
+from .serving_options import GPUS
 from .tasks import find_task
 
 if TYPE_CHECKING:
@@ -54,12 +55,14 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
     # heavy imports wait until cheap mistakes have been found
     from .checkpoint import without_weights
+    from .graph.engine_name import name_by_content
     from .graph.files import unload
     from .graph.passes import clean
     from .graph.release import fit, opset_for
     from .kinds import KINDS
     from .repository.publish import publish
 
+    explicit = options.max_batch_size is not None
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
         checkpoint, options = load(stages, options)
         asked = []
@@ -70,10 +73,12 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release, options.precision)
+            if options.device == "tensorrt":
+                graph = run("name it for its engines", name_by_content, graph)
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((part, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
-        proved = [_prove(stages, options, release, checkpoint, *one) for one in asked]
+        proved = [_prove(stages, options, explicit, release, checkpoint, *one) for one in asked]
         drafts = [draft for draft, _ in proved]
         entry = None if options.dry_run else stages.run("publish", publish, drafts)
     return ExportReport(
@@ -85,6 +90,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
         ranges={draft.name: ranges for draft, ranges in proved},
         entry=entry,
         seconds=stages.seconds,
+        memory={draft.name: draft.memory for draft in drafts if draft.memory is not None},
     )
 
 
@@ -107,6 +113,7 @@ def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOpti
 def _prove(
     stages: Stages,
     options: ExportOptions,
+    explicit: bool,
     release: Release | None,
     checkpoint: Checkpoint,
     part: Part,
@@ -114,18 +121,21 @@ def _prove(
     graph: Graph,
     folder: Path,
 ) -> tuple[Draft, Ranges]:
-    """One front: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges.
+    """One front: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges. `explicit`: the
+    largest batch was asked for.
 
     Raises ParityError.
     """
     from .baseline import reader_of
     from .calibration_inputs import calibration_of
+    from .call_price import DEFAULTS
     from .graph.files import store
     from .graph.release import require_release
     from .kinds import KINDS
     from .parity import ParityInputs, report_of, require_parity
     from .precision_search import calibrate, can_search, plan_precision, prepare, search_plan
     from .repository.draft import Draft
+    from .repository.memory import estimate_memory
 
     run, kind, precision = stages.of(part.suffix), KINDS[part.kind], options.precision
     reader = reader_of(checkpoint, part)
@@ -148,11 +158,16 @@ def _prove(
         plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
         stored, parity = prove(plan, " again")
     run("require parity", require_parity, parity)
-    price = None
+    price = memory = None
+    if options.device in GPUS:  # which need not be here
+        max_length = checkpoint.max_length if part.modality == "text" else None
+        memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
     if kind.measure_call_price is not None:
+        price = DEFAULTS.get(options.device)
+    if kind.measure_call_price is not None and price is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
         price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
-    return Draft(options, checkpoint, part, stored, parity, baseline, price), ranges
+    return Draft(options, checkpoint, part, stored, parity, baseline, price, memory), ranges
 
 
 class Stages:

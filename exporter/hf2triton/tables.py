@@ -31,7 +31,32 @@ def export_tables(report: ExportReport) -> list[Table]:
     for name, plan in report.plans.items():
         if plan.islands:
             tables.append(plan_table(name, plan, SHOWN))
+    if report.memory:
+        tables.append(_memory_table(report))
     return tables
+
+
+def _memory_table(report: ExportReport) -> Table:
+    """What each front's graph takes of a GPU, in GB, by estimate."""
+    parts = ("weights", "activations", "arena", "kept")
+    columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
+    rows = [
+        (
+            name,
+            own.max_batch_size,
+            *(_megabytes(getattr(own, part)) for part in parts),
+            own.instances,
+            _megabytes(own.total),
+        )
+        for name, own in report.memory.items()
+    ]
+    one = next(iter(report.memory.values()))
+    title = f"MB of a GPU that has {one.gpu / 1e9:g} GB, estimated, with {_megabytes(one.context)} for CUDA itself"
+    return title, columns, rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
 
 
 def build_table(plan: Plan) -> Table:

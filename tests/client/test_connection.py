@@ -15,10 +15,13 @@ from hf2triton_client.connection import Target
         ("localhost:8001", "localhost:8001", None),
         ("grpc://10.0.0.1:9000", "10.0.0.1:9000", None),
         ("grpcs://triton.example:443", "triton.example:443", Tls()),
+        ("dns:///triton.example:8001", "dns:///triton.example:8001", None),
+        ("dns://10.0.0.10:53/triton.example:8001", "dns://10.0.0.10:53/triton.example:8001", None),
+        ("ipv4:10.0.0.1:8001,10.0.0.2:8001", "ipv4:10.0.0.1:8001,10.0.0.2:8001", None),
     ],
 )
 def test_a_url_may_carry_a_scheme(url, address, tls):
-    """grpcs means TLS; without a scheme there is none."""
+    """grpcs means TLS; without a scheme there is none. gRPC's own targets stay as they are."""
     target = Target(url)
     assert (target.url, target.tls) == (address, tls)
 

@@ -101,12 +101,14 @@ def test_what_was_left_open_is_settled():
         ("text-generation", "cuda", ("inprocess", 8)),
         ("fill-mask", "cpu", ("inprocess", 64)),
         ("fill-mask", "cuda", ("bls", 64)),
+        ("fill-mask", "tensorrt", ("bls", 64)),
     ):
         settled = tables.settle(replace(open_options, device=device), find_task(task))
         assert (settled.runner, settled.max_batch_size) == expected
         assert tables.settle(settled, find_task(task)) == settled
-    given = replace(open_options, runner="inprocess", max_batch_size=3)
-    assert tables.settle(given, find_task("text-generation")) == given
+    given = {"runner": "inprocess", "max_batch_size": 3, "attention": "standard", "max_queue": 7}
+    settled = tables.settle(replace(open_options, **given), find_task("text-generation"))
+    assert {name: getattr(settled, name) for name in given} == given
 
 
 @pytest.fixture

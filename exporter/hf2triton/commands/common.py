@@ -35,6 +35,7 @@ EXTRAS = {
     "psutil": "bench",  # `serve` says itself what it lacks
     **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
+    "fsspec": "publish",
 }
 
 url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")
@@ -44,6 +45,13 @@ repository_option = click.option(
     default=Path("model_repository"),
     show_default=True,
     help="The model repository.",
+)
+place_option = click.option(
+    "--repository",
+    "place",
+    default="model_repository",
+    show_default=True,
+    help="The model repository: a folder, or a URL such as s3://bucket/folder.",
 )
 reports_option = click.option(
     "--report",

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .common import command, repository_option, url_option
+from .common import command, place_option, repository_option, url_option
 
 
 @click.command()
@@ -33,22 +33,26 @@ def infer(name: str, inputs: tuple[str, ...], labels: str | None, url: str) -> N
 
 
 @click.command("list")
-@repository_option
+@place_option
+@click.option("--versions", "all_versions", is_flag=True, help="All versions, not the served ones alone.")
 @command
-def list_entries(repository: Path) -> None:
-    """List what a model repository serves."""
+def list_entries(place: str, all_versions: bool) -> None:
+    """List what a model repository serves, or all that it holds."""
     from ..console import table
-    from ..repository.layout import entries, served_manifest
+    from ..repository.history import versions_in
+    from ..repository.stores import open_store
 
     rows = []
-    for name in entries(repository):
-        manifest = served_manifest(repository, name)
+    for version in versions_in(open_store(place)):
+        manifest = version.manifest
+        if not (version.served or all_versions):
+            continue
         parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
-        source = manifest["source"]["given"]
-        rows.append(
-            (name, manifest["version"], manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}", source)
-        )
-    table(str(repository), ("name", "version", "task", "precision", "difference", "source"), rows)
+        row = [version.front, version.number, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}"]
+        state = "served" if version.served else version.lacking
+        rows.append([*row, *([state, manifest["exported_at"]] if all_versions else []), manifest["source"]["given"]])
+    columns = ("name", "version", "task", "precision", "difference")
+    table(place, (*columns, *(("state", "exported at") if all_versions else ()), "source"), rows)
 
 
 @click.command()

@@ -14,6 +14,7 @@ from typing import Any
 import click
 
 from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
+from .types import Listed, Size, gpu_number
 
 
 @click.command()
@@ -25,16 +26,18 @@ from .common import command, fail, one_line, peak_gigabytes, report_option, repo
 @click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
 @repository_option
 @click.option(
-    "--device", type=click.Choice(["cpu", "cuda"]), default="cpu", show_default=True, help="Where Triton runs it."
+    "--device",
+    type=click.Choice(["cpu", "cuda", "tensorrt"]),
+    default="cpu",
+    show_default=True,
+    help="Where Triton runs it.",
 )
 @click.option("--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the front, or in a model of its own.")
 @click.option("--release", help="Fit the graph to a Triton release, such as 24.08.  [default: any from 24.05 on]")
 @click.option(
     "--attention",
     type=click.Choice(["fused", "fused-any-mask", "standard"]),
-    default="fused",
-    show_default=True,
-    help="standard: no ops beyond ONNX's own.",
+    help="standard: no ops beyond ONNX's own.  [default: fused; for TensorRT standard]",
 )
 @click.option(
     "--max-batch-size",
@@ -42,7 +45,37 @@ from .common import command, fail, one_line, peak_gigabytes, report_option, repo
     help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
 )
 @click.option(
-    "--instances", type=int, default=1, show_default=True, help="How many times the model that computes is loaded."
+    "--instances",
+    type=int,
+    default=1,
+    show_default=True,
+    help="How many times the model that computes is loaded; on each GPU.",
+)
+@click.option("--gpus", type=Listed("GPU numbers", gpu_number), help="Such as 0,1.  [default: all]")
+@click.option(
+    "--gpu-memory", type=Size(), help="What each GPU has, such as 24GB: bounds the largest batch.  [default: 16GB]"
+)
+@click.option(
+    "--queue-delay",
+    type=int,
+    help="Microseconds that a request may wait for others to be computed with.  [default: 500 on a GPU, else 0]",
+)
+@click.option(
+    "--priority-levels",
+    type=int,
+    default=0,
+    show_default=True,
+    help="How many priorities requests have, 1 the highest.",
+)
+@click.option(
+    "--max-queue",
+    type=int,
+    help="Requests that may wait: later ones are refused, and no batch is prepared ahead.  [default: any, or 256 texts]",
+)
+@click.option(
+    "--response-cache/--no-response-cache",
+    default=None,
+    help="Let Triton answer what it was asked before from its response cache.  [default: on a GPU, where all ask for the same]",
 )
 @click.option(
     "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."

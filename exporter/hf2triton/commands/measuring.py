@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from .common import command, reports_option, repository_option, url_option
-
-
-class Listed(click.ParamType):
-    """Values with commas between them. `read`: makes one of a word, or raises ValueError."""
-
-    def __init__(self, name: str, read: Callable[[str], Any]) -> None:
-        self.name = name
-        self._read = read
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        try:
-            return tuple(dict.fromkeys(self._read(word.strip()) for word in value.split(",") if word.strip()))
-        except ValueError as error:
-            self.fail(f"{value!r} is no list of {self.name}: {error}", param, ctx)
+from .types import Listed
 
 
 def _positive(word: str) -> int:
@@ -130,3 +114,44 @@ def bench(reports: tuple[Path, ...], **options: Any) -> None:
         if remark:
             click.echo(f"remark: {remark}")
     click.echo(summary(result))
+
+
+@click.command()
+@click.argument("name")
+@url_option
+@repository_option
+@click.option("--load", is_flag=True, help="Make the server load the front again, which reads the price then.")
+@click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Sent with each request, such as the key of a restricted protocol. May be given several times.",
+)
+@command
+def tune(name: str, url: str, repository: Path, load: bool, headers: tuple[str, ...]) -> None:
+    """Measure on the server at --url what one more call of NAME's graph costs, and write it into the repository.
+
+    For entries whose graph is a model of its own, as on GPUs: until then the front plans with a price that was reckoned. The
+    server's own repository must be --repository. Nobody else should be calling while it measures.
+    """
+    from hf2triton_client import connect
+
+    from ..console import progress, table
+    from ..errors import UsageError
+    from ..tune import tune as run
+
+    given = dict(header.partition("=")[::2] for header in headers)
+    if not all(given.values()):
+        raise UsageError(f"--header should read NAME=VALUE, not {' '.join(headers)}")
+    with connect(url, headers=given) as connection:
+        with progress() as advance:
+            results = run(connection, repository, name, advance)
+        for result in results:
+            if load:
+                connection.load_model(result.front)
+            rows = [(call.rows, call.tokens, f"{call.seconds * 1000:.3f}") for call in result.calls]
+            table(f"calls of {result.front}", ("rows", "tokens each", "ms"), rows)
+    for result in results:
+        then = "loaded again" if load else "it counts when the server has loaded the front again"
+        click.echo(f"{result.front}: one more call costs {result.price} tokens, before {result.before}; {then}")

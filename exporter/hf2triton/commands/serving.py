@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from pathlib import Path
@@ -22,13 +23,17 @@ from .common import command, fail, repository_option
 @click.option("--shared-memory", is_flag=True, help="Let clients on this machine hand over tensors in shared memory.")
 @command
 def serve(repository: Path, **options: Any) -> None:
-    """Serve a model repository with the embedded Triton, on this machine."""
+    """Serve a model repository with the embedded Triton, on this machine.
+
+    Whoever knows the key in the environment's HF2TRITON_CONTROL_KEY may tell it what to load, as publish --load does.
+    """
+    from ..repository.control import CONTROL_KEY
     from ..serving import Server
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Server(repository, **options) as server:
+    with Server(repository, **options, control_key=os.environ.get(CONTROL_KEY)) as server:
         click.echo(
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {server.url}, HTTP {server.http_url},"
             f" metrics http://{server.host}:{server.ports.metrics}/metrics"

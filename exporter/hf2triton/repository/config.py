@@ -15,11 +15,18 @@ from ..artifacts import Checkpoint, ExportOptions, Graph, GraphOutput
 from ..baseline import MAX_IMAGE_BYTES, MAX_TEXT_BYTES
 from ..samples import Inputs
 from ..tasks import Part, Task
+from .device_config import (
+    DTYPES,
+    Served,
+    add_providers,
+    add_warmup,
+    front_batching,
+    front_instances,
+    graph_batching,
+    graph_instances,
+)
 from .fronts.readers import READERS
 from .layout import WARMUP, front_name, graph_model
-
-#: Padded tokens of one call of the graph, which bound the memory of its activations.
-MAX_TOKENS = 1 << 14
 
 #: What fronts answer beside the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
@@ -40,8 +47,6 @@ _OF_READER = {
 }
 #: And what clients need besides to join word pieces.
 _OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
-#: device -> where the graph's instances run.
-INSTANCES = {"cpu": pb.ModelInstanceGroup.KIND_CPU, "cuda": pb.ModelInstanceGroup.KIND_GPU}
 
 
 def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
@@ -115,9 +120,10 @@ def front_config(
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
     for name in _answers(task, part):
         config.output.add(name=name, data_type=_ANSWERS[name][0], dims=_ANSWERS[name][1])
-    _queue(config)
-    in_front = options.instances if options.runner == "inprocess" else 1
-    config.instance_group.add(count=in_front, kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.CopyFrom(front_batching(options))
+    config.instance_group.add(count=front_instances(options), kind=pb.ModelInstanceGroup.KIND_CPU)
+    if options.response_cache:
+        config.response_cache.enable = True
     if options.runner == "inprocess":
         config.parameters["intra_op_thread_count"].string_value = str(options.threads)
         # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads
@@ -152,29 +158,21 @@ def warmup_inputs(part: Part, inputs: Inputs) -> Inputs:
     }
 
 
-def graph_config(options: ExportOptions, part: Part, graph: Graph) -> pb.ModelConfig:
-    """The config of `NAME_model`, for the onnxruntime backend; the last two versions stay loaded for fronts that
-    are about to switch."""
+def graph_config(part: Part, served: Served) -> tuple[pb.ModelConfig, dict[str, bytes]]:
+    """The config of `NAME_model`, for the onnxruntime backend, and the files that it is warmed up with; the last two versions
+    stay loaded for fronts that are about to switch."""
+    options, graph = served.options, served.graph
     config = _config(graph_model(front_name(options.name, part)), "onnxruntime", options.max_batch_size)
     config.version_policy.latest.num_versions = 2
     for value in graph.inputs:
-        config.input.add(name=value.name, data_type=_TYPES[value.dtype], dims=_free(value.dims[1:]))
+        config.input.add(name=value.name, data_type=DTYPES[value.dtype], dims=_free(value.dims[1:]))
     for output in graph.outputs:
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
-    _queue(config)
-    config.instance_group.add(count=options.instances, kind=INSTANCES[options.device])
+    config.dynamic_batching.CopyFrom(graph_batching(options))
+    config.instance_group.append(graph_instances(options))
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
-    warmup = config.model_warmup.add(name="zeros", batch_size=1)
-    for value in graph.inputs:
-        dims = [_WARMUP_SIZE.get(dim, dim) for dim in value.dims[1:]]
-        warmup.inputs[value.name].CopyFrom(
-            pb.ModelWarmup.Input(data_type=_TYPES[value.dtype], dims=dims, zero_data=True)
-        )
-    return config
-
-
-_TYPES = {"INT64": pb.TYPE_INT64, "FLOAT": pb.TYPE_FP32}
-_WARMUP_SIZE = {"sequence": 8, "masks": 1}
+    add_providers(config, served)
+    return config, add_warmup(config, served)
 
 
 def to_text(config: pb.ModelConfig) -> str:
@@ -188,13 +186,6 @@ def _answers(task: Task, part: Part) -> tuple[str, ...]:
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:
     return pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
-
-
-def _queue(config: pb.ModelConfig) -> None:
-    """The dynamic batcher, with nothing that bounds or orders its queue: with `max_queue_size`, timeouts or priorities Triton no
-    longer prepares a batch while the one before it runs (PriorityQueue's `support_prefetching_`), and then it misses wake-ups:
-    on a busy machine one request in a few hundred waits for 500 ms (seen with 2.51, `make bench-stalls`)."""
-    config.dynamic_batching.SetInParent()
 
 
 def _dims(output: GraphOutput) -> list[int]:

@@ -9,12 +9,11 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from ..baseline import MAX_TEXT_BYTES
 from ..graph.release import first_onnxruntime
-from .config import INSTANCES, common_config, common_settings
+from .config import common_config, common_settings
+from .device_config import graph_instances
 from .draft import Draft, Front, python_files
 from .fronts.generation.generation_config import settings_of
 
-#: Sequences that may wait for a slot; later ones are refused with UNAVAILABLE rather than kept for ever.
-MAX_QUEUE = 256
 #: Tokens of a prompt that are run at once, while those who are generating wait.
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
@@ -75,9 +74,9 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
 def _parameters(draft: Draft) -> dict[str, int]:
     """What operators may change in config.pbtxt. `max_length`: of a slot, 0 for the model's context."""
     return {
-        "slots": draft.options.max_batch_size,
+        "slots": draft.max_batch_size,
         "max_length": 0,
-        "max_queue": MAX_QUEUE,
+        "max_queue": draft.options.max_queue,
         "prefill_chunk": PREFILL_CHUNK,
         "intra_op_thread_count": draft.options.threads,
     }
@@ -90,7 +89,7 @@ def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
         config.input.add(name=name, data_type=dtype, dims=dims, optional=not required)
     for name, (dtype, dims) in _OUTPUTS.items():
         config.output.add(name=name, data_type=dtype, dims=dims)
-    config.instance_group.add(count=1, kind=INSTANCES[draft.options.device])
+    config.instance_group.append(graph_instances(draft.options))
     for name, value in _parameters(draft).items():
         config.parameters[name].string_value = str(value)
     return config
@@ -106,5 +105,5 @@ def _client_settings(draft: Draft, preprocessing: str) -> dict[str, Any]:
         "outputs": {name: "sequence" for name in _OUTPUTS},
         "max_bytes": MAX_TEXT_BYTES,
         "max_length": checkpoint.max_length,
-        "generation": {"slots": draft.options.max_batch_size, "defaults": defaults},
+        "generation": {"slots": draft.max_batch_size, "defaults": defaults},
     }

@@ -15,12 +15,13 @@ from hf2triton_client.baseline import Baseline
 from ..artifacts import Checkpoint, ExportOptions, ParityReport, StoredGraph
 from ..tasks import Part
 from .layout import front_name
+from .memory import MemoryEstimate
 
 
 @dataclass(frozen=True)
 class Draft:
     """One front of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
-    front has no calls to plan."""
+    front has no calls to plan. `memory`: what it takes of a GPU; None on a CPU."""
 
     options: ExportOptions
     checkpoint: Checkpoint
@@ -29,18 +30,24 @@ class Draft:
     parity: ParityReport
     baseline: Baseline
     call_price: int | None
+    memory: MemoryEstimate | None = None
 
     @property
     def name(self) -> str:
         """The name of the front."""
         return front_name(self.options.name, self.part)
 
+    @property
+    def max_batch_size(self) -> int:
+        """The largest batch that is served: the one asked for, or as much as fits the GPU."""
+        return self.options.max_batch_size if self.memory is None else self.memory.max_batch_size
+
 
 @dataclass(frozen=True)
 class Front:
     """What makes a front of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the fronts.
     `settings`: what the code reads at its start. `warmup`: the files that Triton warms it up with. `more`: other files of the
-    version. `graph_config`: of the model that holds the graph, where that is another one."""
+    version. `graph_config` and `graph_warmup`: of the model that holds the graph, where that is another one."""
 
     config: pb.ModelConfig
     code: Mapping[str, str]
@@ -48,6 +55,7 @@ class Front:
     warmup: Mapping[str, bytes] = field(default_factory=dict)
     more: Mapping[str, bytes] = field(default_factory=dict)
     graph_config: pb.ModelConfig | None = None
+    graph_warmup: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def python_files(*folder: str) -> list[str]:

@@ -40,7 +40,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     versioned: dict[str, bytes | Path] = {
         **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in front.code.items()},
         **front.more,
-        FRONT: _json(front.settings),
+        FRONT: json_bytes(front.settings),
         CONFIG: config.encode(),
         BASELINE: baseline,
         BASELINE_JSON: baseline.with_suffix(".json"),
@@ -50,13 +50,15 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     models, graph_config = [], None
     if front.graph_config is not None:
         graph_config = to_text(front.graph_config)
-        models.append(ModelFiles(graph_model(draft.name), graph_config, {}, draft.stored.files))
+        # its config once more, in the version's folder: for whoever goes back to the version
+        files_behind = {**draft.stored.files, CONFIG: graph_config.encode()}
+        models.append(ModelFiles(graph_model(draft.name), graph_config, front.graph_warmup, files_behind))
     else:
         versioned |= draft.stored.files
     files = {**versioned, **draft.stored.files}
     digest = None if graph_config is None else _digest(graph_config.encode())
     manifest = _manifest(draft, version, preprocessing, files, digest)
-    versioned[MANIFEST] = _json(manifest)
+    versioned[MANIFEST] = json_bytes(manifest)
     return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
 
 
@@ -92,7 +94,8 @@ def _manifest(
         "serving": {
             "device": options.device,
             "runner": options.runner,
-            "max_batch_size": options.max_batch_size,
+            "max_batch_size": draft.max_batch_size,
+            "memory": None if draft.memory is None else draft.memory.to_json(),
             "call_price_tokens": draft.call_price,
             "graph_config": graph_config,
         },
@@ -105,8 +108,13 @@ def _manifest(
 
 
 def _digest(content: bytes | Path) -> str:
-    return digest_of(content) if isinstance(content, Path) else f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return digest_of(content) if isinstance(content, Path) else digest_of_bytes(content)
 
 
-def _json(value: Any) -> bytes:
+def digest_of_bytes(content: bytes) -> str:
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"
+
+
+def json_bytes(value: Any) -> bytes:
+    """As all JSON files of an entry are written."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

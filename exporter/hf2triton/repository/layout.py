@@ -14,6 +14,7 @@ NAME/warmup/                       the same, where Triton looks for it
 NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
 
 A task with two fronts (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
+_candidate-NAME/                   a version that is being tried on a server before it becomes the served one
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ WARMUP = "warmup"
 #: Of the served version, found again beside config.pbtxt.
 LINKED = (MANIFEST, BASELINE, BASELINE_JSON)
 
+_CANDIDATE = "_candidate-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -78,6 +80,22 @@ def graph_in(folder: Path) -> Path:
     return path / GRAPH if path.is_dir() else path
 
 
+def candidate(name: str) -> str:
+    """The name under which a version is tried; no entry can have it."""
+    return f"{_CANDIDATE}{name}"
+
+
+def is_candidate(model: str) -> bool:
+    """Whether a model is there to be tried."""
+    return model.startswith(_CANDIDATE)
+
+
+def version_in(config: str) -> int | None:
+    """The version that the config of a front serves."""
+    match = re.search(r"versions:\s*\[?\s*(\d+)", config)
+    return int(match[1]) if match else None
+
+
 def versions(folder: Path) -> list[int]:
     """The versions in a model's folder, oldest first."""
     if not folder.is_dir():
@@ -96,12 +114,12 @@ def served_version(repository: Path, name: str) -> int:
     """The version that an entry's config serves. Raises RepositoryError."""
     path = repository / name / CONFIG
     try:
-        match = re.search(r"versions:\s*\[?\s*(\d+)", path.read_text(encoding="utf-8"))
+        version = version_in(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RepositoryError(f"{path} cannot be read: {error}") from error
-    if match is None:
+    if version is None:
         raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
-    return int(match[1])
+    return version
 
 
 def served_manifest(repository: Path, name: str) -> dict[str, Any]:

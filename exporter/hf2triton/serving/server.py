@@ -13,18 +13,19 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ServingError
-from ..repository.layout import versions
+from ..repository.control import CONTROL_HEADER, control_headers
+from ..repository.layout import is_candidate, versions
 from .guard import EXIT_SECONDS, remove_shared_memory
 from .requirements import Installation, check_ports, check_requirements
 
 _HERE = Path(__file__).parent
 #: Endpoints that can change or read more than a caller needs; they want a key that only this object knows.
 _RESTRICTED = ("model-repository", "trace", "logging")
-_CONTROL_HEADER = "hf2triton-control"
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ class Server:
 
     Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
     its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. Raises ServingError.
+    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: what whoever
+    loads models must know; by default nobody else does. `flags`: further ones of tritonserver. Raises ServingError.
     """
 
     def __init__(
@@ -56,13 +58,17 @@ class Server:
         log: str | Path | None = None,
         ready_timeout: float = 120.0,
         shared_memory: bool = False,
+        control_key: str | None = None,
+        flags: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
         self._asked = {"http": http_port, "grpc": grpc_port, "metrics": metrics_port}
         self._log = Path(log) if log else None
         self._ready_timeout = ready_timeout
+        self._flags = tuple(flags)
         self._restricted = ",".join([*_RESTRICTED, *([] if shared_memory else ["shared-memory"])])
+        self._control_key = control_key or secrets.token_hex(16)
         self._guard: subprocess.Popen | None = None
         self._folder: Path | None = None
         self.ports = Ports(0, 0, 0)
@@ -78,13 +84,18 @@ class Server:
         return f"http://{self.host}:{self.ports.http}"
 
     @property
+    def control_headers(self) -> dict[str, str]:
+        """What a client sends that tells the server over gRPC what to load."""
+        return control_headers(self._control_key)
+
+    @property
     def running(self) -> bool:
         return self._guard is not None and self._guard.poll() is None
 
     @property
     def _shm_prefix(self) -> str:
         """What the names of the server's shared memory begin with."""
-        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-"
+        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-{self.host.replace(':', '.')}-"
 
     def start(self) -> Server:
         """Starts the server and waits until every model is ready."""
@@ -92,8 +103,7 @@ class Server:
         installation = check_requirements()
         self._check_repository()
         check_ports(self.host, {name: port for name, port in self._asked.items() if port})
-        self.ports = Ports(**_free_ports(self.host, self._asked))
-        self._control_key = secrets.token_hex(16)
+        self.ports = Ports(**free_ports(self.host, self._asked))
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
         try:
             stage(installation, folder)
@@ -134,7 +144,7 @@ class Server:
         request = urllib.request.Request(
             f"{self.http_url}/v2/repository/models/{name}/load",
             b"{}",
-            {_CONTROL_HEADER: self._control_key, "Connection": "close"},
+            {CONTROL_HEADER: self._control_key, "Connection": "close"},
         )
         try:
             urllib.request.urlopen(request, timeout=self._ready_timeout).close()
@@ -161,7 +171,7 @@ class Server:
 
     def _plan(self, installation: Installation, folder: Path) -> dict:
         """What the guard needs to know."""
-        key = f"{self._restricted}:{_CONTROL_HEADER}={self._control_key}"
+        key = f"{self._restricted}:{CONTROL_HEADER}={self._control_key}"
         addresses = [
             f"--{protocol}-{what}={value}"
             for protocol in ("http", "grpc", "metrics")
@@ -174,7 +184,7 @@ class Server:
             f"--cache-directory={folder / 'caches'}",
             *addresses,
             "--model-control-mode=explicit",
-            *(f"--load-model={path.name}" for path in sorted(self.repository.iterdir()) if versions(path)),
+            *(f"--load-model={name}" for name in self._models()),
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             "--allow-cpu-metrics=false",
@@ -183,6 +193,7 @@ class Server:
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
             f"--http-restricted-api={key}",
             f"--grpc-restricted-protocol={key}",
+            *self._flags,
         ]
         libraries = [str(installation.libraries), str(installation.libpython_folder)]
         environment = {
@@ -201,9 +212,13 @@ class Server:
             "parent": os.getpid(),
             "control": {
                 "url": self.http_url,
-                "headers": {_CONTROL_HEADER: self._control_key},
+                "headers": {CONTROL_HEADER: self._control_key},
             },
         }
+
+    def _models(self) -> list[str]:
+        """All models of the repository, without those that a publisher that was killed was trying."""
+        return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))
 
     def _wait_until_ready(self, began: float) -> None:
         request = urllib.request.Request(f"{self.http_url}/v2/health/ready", headers={"Connection": "close"})
@@ -233,7 +248,7 @@ def stage(installation: Installation, folder: Path) -> None:
     )
 
 
-def _free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
+def free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
     """The ports asked for, with a free one for each 0."""
     ports, probes = dict(asked), []
     try:

@@ -177,6 +177,7 @@ def test_a_version_has_all_it_needs(version):
         "device": "cpu",
         "runner": "inprocess",
         "max_batch_size": 8,
+        "memory": None,
         "call_price_tokens": None,
         "graph_config": None,
     }

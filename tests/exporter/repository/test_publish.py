@@ -7,49 +7,17 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 
-from hf2triton.artifacts import ExportOptions
 from hf2triton.errors import RepositoryError
-from hf2triton.repository import publish as module
 from hf2triton.repository.layout import LINKED, MANIFEST, entries, served_version, versions
 from hf2triton.repository.publish import publish
 
-from ...conftest import asset
 from ...support import snapshot
 
 #: Every call of publishing that changes a directory.
 STEPS = ("rename", "replace", "link", "mkdir", "unlink", "rmdir")
-
-
-@pytest.fixture(scope="module")
-def draft(tmp_path_factory):
-    """Makes drafts of entries, from one export whose result is kept."""
-    from dataclasses import replace
-
-    import hf2triton.pipeline as pipeline
-
-    kept = {}
-
-    def keep(drafts):
-        [draft] = drafts
-        path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
-        kept["draft"] = replace(draft, stored=replace(draft.stored, files={path.name: path}))
-
-    folder = tmp_path_factory.mktemp("draft")
-    original, module.publish = module.publish, keep
-    try:
-        source = str(asset("bert", "text-classification"))
-        pipeline.export(ExportOptions(source, "model", repository=folder / "unused"))
-    finally:
-        module.publish = original
-
-    def make(repository, runner="inprocess"):
-        return replace(kept["draft"], options=replace(kept["draft"].options, repository=repository, runner=runner))
-
-    return make
 
 
 @pytest.fixture
@@ -72,11 +40,9 @@ def test_versions_count_up(draft, repository, runner):
 
 def test_fronts_of_one_entry_appear_together(draft, repository):
     """Where a task has several fronts, all get the same version, also after an error in the middle of publishing."""
-    from dataclasses import replace
 
     def pair():
-        one = draft(repository)
-        return [replace(one, part=replace(one.part, suffix=suffix)) for suffix in ("_text", "_image")]
+        return draft.pair(repository)
 
     publish(pair())
     before = snapshot(repository)
@@ -187,7 +153,6 @@ def attempt(draft):
 
 CRASH = """
 import os, pickle, sys
-from pathlib import Path
 step, count = int(sys.argv[1]), 0
 def wrap(original):
     def call(*arguments, **options):

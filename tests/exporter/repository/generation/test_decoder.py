@@ -25,7 +25,7 @@ from hf2triton.repository.fronts.generation.engine import Engine
 
 from ...graph.test_decoder import make_model
 from .callers import Caller, Watched, finish_all, make_engine
-from .tiny_decoder import HEAD_SIZE, HEADS, MAX_LENGTH, PROMPTS, VOCABULARY, alone, graph
+from .tiny_decoder import HEAD_SIZE, HEADS, LAYERS, MAX_LENGTH, PROMPTS, VOCABULARY, alone, graph
 
 
 def test_the_oracle_is_worth_asking():
@@ -54,6 +54,81 @@ def test_absent_devices_are_refused(device, message, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(RuntimeError, match=message):
         open_decoder("model.onnx", slots=2, max_length=MAX_LENGTH, device=device)
+
+
+class OnCuda:
+    """Stands for `onnxruntime.InferenceSession` where there is a GPU: notes what it was made with, and runs on the CPU."""
+
+    made: list = []
+
+    def __init__(self, model, options=None, providers=()):
+        OnCuda.made.append(providers)
+        self._session = SESSION(model, options, providers=["CPUExecutionProvider"])
+
+    def get_providers(self):
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def __getattr__(self, name):
+        return getattr(self._session, name)
+
+
+SESSION, FROM_NUMPY = onnxruntime.InferenceSession, onnxruntime.OrtValue.ortvalue_from_numpy
+
+
+class CudaBinding:
+    """Binds what is said to be on the GPU on the CPU."""
+
+    def __init__(self, session):
+        self._binding = session.io_binding()
+
+    def bind_input(self, name, device, device_id, *rest):
+        assert (device, device_id) == ("cuda", 1)
+        self._binding.bind_input(name, "cpu", 0, *rest)
+
+    def bind_output(self, name, device, device_id, *rest):
+        assert (device, device_id) == (("cpu", 0) if name == "logits" else ("cuda", 1))
+        self._binding.bind_output(name, "cpu", 0, *rest)
+
+    def __getattr__(self, name):
+        return getattr(self._binding, name)
+
+
+def test_on_a_gpu_the_cache_lies_there_and_nothing_else_does(tmp_path, monkeypatch):
+    """Keys and values are allocated and bound on the instance's own GPU, logits on the CPU where the samplers are; the session
+    and what copies slots run there too; and the tokens are those of the oracle."""
+    allocated = []
+
+    def from_numpy(array, device="cpu", device_id=0):
+        allocated.append((array.shape, device, device_id))
+        return FROM_NUMPY(array)
+
+    monkeypatch.setattr(OnCuda, "made", [])
+    monkeypatch.setattr(OnCuda, "io_binding", lambda self: CudaBinding(self._session), raising=False)
+    monkeypatch.setattr(
+        OnCuda, "run_with_iobinding", lambda self, one: self._session.run_with_iobinding(one._binding), raising=False
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", OnCuda)
+    monkeypatch.setattr(onnxruntime.OrtValue, "ortvalue_from_numpy", staticmethod(from_numpy))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    path = tmp_path / "model.onnx"
+    path.write_bytes(graph())
+    decoder = open_decoder(str(path), slots=3, max_length=MAX_LENGTH, device="cuda", device_id=1, threads=1)
+    engine = Engine(decoder, max_queue=8)
+    callers = [
+        Caller(engine, prompt, 3 + 4 * index) for index, prompt in enumerate(PROMPTS[:4])
+    ]  # one waits, slots move
+    finish_all(engine)
+    for caller in callers:
+        caller.assert_as_alone()
+    slots = (3, HEADS, MAX_LENGTH, HEAD_SIZE)
+    assert [one for one in allocated if one[1] != "cpu"] == [(slots, "cuda", 1)] * (2 * LAYERS)
+    session, copier = OnCuda.made
+    assert session == [
+        ("CUDAExecutionProvider", {"device_id": 1, "arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}),
+        "CPUExecutionProvider",
+    ]
+    assert copier == [("CUDAExecutionProvider", {"device_id": 1})]
+    assert "on cuda" in str(decoder)
 
 
 @pytest.mark.parametrize(

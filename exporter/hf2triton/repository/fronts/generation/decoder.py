@@ -23,6 +23,10 @@ logger = logging.getLogger(__name__)
 
 #: device -> onnxruntime's provider for it
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: device -> what its provider is told besides
+#: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
+#: than it needs, as the cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
+PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
 #: An input that graphs may have: the first position whose logits are computed.
@@ -209,7 +213,8 @@ def open_session(path: str, device: str, device_id: int, threads: int) -> Any:
     provider = PROVIDERS[device]
     if provider not in onnxruntime.get_available_providers():
         raise RuntimeError(f"this onnxruntime has no {provider}, which device {device} needs; install onnxruntime-gpu")
-    chosen = [provider] if device == "cpu" else [(provider, {"device_id": device_id}), PROVIDERS["cpu"]]
+    own = (provider, {"device_id": device_id, **PROVIDER_OPTIONS[device]})
+    chosen = [provider] if device == "cpu" else [own, PROVIDERS["cpu"]]
     session = onnxruntime.InferenceSession(path, options, providers=chosen)
     if session.get_providers()[0] != provider:
         raise RuntimeError(f"onnxruntime could not start {provider} and fell back to {session.get_providers()[0]}")

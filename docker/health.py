@@ -1,0 +1,46 @@
+"""Whether the server in this container is well: `health.py live` or `health.py ready`; exit code 0 if so.
+
+Triton does not start a Python model's process again when it has died, and goes on to call the model ready while each of its
+requests fails. The dead process stays a child of tritonserver that nobody has waited for: the container has to be replaced.
+A model that is being unloaded looks the same for a moment, so one failure alone means nothing.
+"""
+
+import os
+import sys
+import urllib.request
+from pathlib import Path
+
+STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
+PORT = os.environ.get("HF2TRITON_HTTP_PORT", "8000")
+#: tritonserver's process; in a container the first.
+SERVER = os.environ.get("HF2TRITON_SERVER_PID", "1")
+
+
+def dead_models() -> list[str]:
+    """The ids of dead processes of Python models."""
+    dead = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except OSError:  # it has ended meanwhile
+            continue
+        name = text[text.index("(") + 1 : text.rindex(")")]
+        state, parent = text[text.rindex(")") + 2 :].split()[:2]
+        if name == STUB and state == "Z" and parent == SERVER:
+            dead.append(path.parent.name)
+    return dead
+
+
+def main() -> None:
+    request = urllib.request.Request(
+        f"http://127.0.0.1:{PORT}/v2/health/{sys.argv[1]}", headers={"Connection": "close"}
+    )
+    try:
+        urllib.request.urlopen(request, timeout=4).close()
+    except OSError as error:
+        sys.exit(f"the server is not {sys.argv[1]}: {error}")
+    if dead := dead_models():
+        sys.exit(f"the processes of {len(dead)} Python models have died: {', '.join(dead)}")
+
+
+main()

@@ -1,0 +1,26 @@
+"""What one more call of a graph costs, in tokens of padding: what the front's planner weighs padding against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+#: On a CPU a price beyond this is a disturbance of the measurement.
+MOST_ON_CPU = 256
+#: device -> the price until `hf2triton tune` has measured it there. A GPU answers a small call no quicker than its kernels can be
+#: launched, some hundred of a few µs each, about 1 ms, in which it computes about so many tokens of a BERT-base. Reckoned, not
+#: measured.
+DEFAULTS = {"cuda": 512, "tensorrt": 256}
+
+
+def fit_call_price(sizes: Sequence[int], seconds: Sequence[float], most: int) -> int:
+    """The price, of calls of `sizes` tokens (padding included) that took so many `seconds`.
+
+    Fits `time = a + b · tokens`; the price is a / b, kept between 0 and `most` and rounded to 4, so that small disturbances do
+    not change it. Where time does not grow with the tokens it is `most`.
+    """
+    # relative errors count: small calls are what the price is about
+    per_token, per_call = np.polyfit(sizes, seconds, 1, w=1 / np.array(seconds))
+    price = per_call / per_token if per_token > 0 else most
+    return int(np.clip(round(price / 4) * 4, 0, most))

@@ -1,0 +1,68 @@
+"""Objects of KServe: a ServingRuntime, which says how a repository is served, and the InferenceService that serves this one.
+
+KServe fetches the repository from `storageUri` to /mnt/models and makes Deployment and autoscaler itself. Several ports, of
+which gRPC is the first, and a rolling update are things of its standard mode, without Knative.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .autoscaling import MOST
+from .kubernetes import headless_service
+from .plan import Plan
+from .pod import annotations, container, labels, volumes
+
+#: Where KServe mounts what it fetched.
+MOUNTED = "/mnt/models"
+#: The name under which runtimes and services find each other.
+FORMAT = {"name": "triton", "version": "2"}
+#: From which use of its cores on another replica is started, in percent.
+BUSY = 70
+
+
+def kserve_objects(plan: Plan) -> list[dict[str, Any]]:
+    """ServingRuntime, InferenceService, and a headless Service for clients that speak gRPC."""
+    server = container(plan, "kserve-container", MOUNTED)
+    own = {key: server.pop(key) for key in ("args", "resources")}
+    runtime = {
+        "annotations": annotations(plan),
+        "supportedModelFormats": [{**FORMAT, "autoSelect": False}],
+        "protocolVersions": ["v2", "grpc-v2"],
+        "multiModel": False,
+        "containers": [server],
+        "volumes": volumes(),
+    }
+    predictor = {
+        "minReplicas": plan.options.replicas,
+        "maxReplicas": MOST * plan.options.replicas,
+        "scaleMetric": "cpu",
+        "scaleTarget": BUSY,
+        "model": {
+            "modelFormat": FORMAT,
+            "runtime": plan.name,
+            "protocolVersion": "grpc-v2",
+            "storageUri": plan.options.storage,
+            **own,
+        },
+    }
+    if "://" not in plan.options.storage:  # the image has the repository: there is nothing to fetch
+        del predictor["model"]["storageUri"]
+        predictor["model"]["args"] = [own["args"][0].replace(MOUNTED, plan.place), *own["args"][1:]]
+    return [
+        _object(plan, "serving.kserve.io/v1alpha1", "ServingRuntime", runtime),
+        _object(plan, "serving.kserve.io/v1beta1", "InferenceService", {"predictor": predictor}, _MODE),
+        headless_service(plan, {"serving.kserve.io/inferenceservice": plan.name}, "-grpc"),
+    ]
+
+
+_MODE = {"serving.kserve.io/deploymentMode": "RawDeployment", "serving.kserve.io/autoscalerClass": "hpa"}
+
+
+def _object(
+    plan: Plan, version: str, kind: str, spec: dict[str, Any], marks: dict[str, str] | None = None
+) -> dict[str, Any]:
+    metadata: dict[str, Any] = {"name": plan.name, "labels": labels(plan)}
+    if marks:
+        metadata["annotations"] = marks
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}

@@ -1,0 +1,66 @@
+"""Plain objects of Kubernetes: a Deployment and what belongs to it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .autoscaling import autoscaler_spec
+from .plan import PORTS, Plan
+from .pod import annotations, labels, pod
+
+#: The label of pods that may call the server, and the namespace that scrapes it.
+CLIENT_LABEL = {"hf2triton/client": "true"}
+MONITORING = "monitoring"
+
+
+def kubernetes_objects(plan: Plan) -> list[dict[str, Any]]:
+    """Deployment, headless Service, HorizontalPodAutoscaler, PodDisruptionBudget and NetworkPolicy."""
+    return [
+        _object(plan, "apps/v1", "Deployment", _deployment(plan)),
+        headless_service(plan, labels(plan)),
+        _object(plan, "autoscaling/v2", "HorizontalPodAutoscaler", autoscaler_spec(plan)),
+        _object(plan, "policy/v1", "PodDisruptionBudget", {"maxUnavailable": 1, "selector": _selector(plan)}),
+        _object(plan, "networking.k8s.io/v1", "NetworkPolicy", _network(plan)),
+    ]
+
+
+def headless_service(plan: Plan, selector: dict[str, str], suffix: str = "") -> dict[str, Any]:
+    """Its name has the address of every ready pod: the client sends requests to all of them in turn."""
+    ports = [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in PORTS.items()]
+    spec = {"clusterIP": "None", "selector": selector, "ports": ports}
+    return _object(plan, "v1", "Service", spec, suffix)
+
+
+def _object(plan: Plan, version: str, kind: str, spec: dict[str, Any], suffix: str = "") -> dict[str, Any]:
+    metadata = {"name": f"{plan.name}{suffix}", "labels": labels(plan)}
+    return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
+
+
+def _selector(plan: Plan) -> dict[str, Any]:
+    return {"matchLabels": labels(plan)}
+
+
+def _deployment(plan: Plan) -> dict[str, Any]:
+    """Without `replicas`, which is the autoscaler's: applying the file again would take its pods away."""
+    return {
+        "selector": _selector(plan),
+        "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
+        "progressDeadlineSeconds": 1200,
+        "template": {"metadata": {"labels": labels(plan), "annotations": annotations(plan)}, "spec": pod(plan)},
+    }
+
+
+def _network(plan: Plan) -> dict[str, Any]:
+    """Calls come from labelled pods of the namespace, scrapes from the monitoring one; nothing goes out that need not."""
+    calls = [{"port": PORTS[name], "protocol": "TCP"} for name in ("grpc", "http")]
+    monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}}}
+    dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
+    return {
+        "podSelector": _selector(plan),
+        "policyTypes": ["Ingress", "Egress"],
+        "ingress": [
+            {"from": [{"podSelector": {"matchLabels": CLIENT_LABEL}}], "ports": calls},
+            {"from": [monitoring], "ports": [{"port": PORTS["metrics"], "protocol": "TCP"}]},
+        ],
+        "egress": [{"ports": [*dns, {"port": 443, "protocol": "TCP"}]}] if plan.remote else [],
+    }

@@ -1,0 +1,130 @@
+"""What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
+
+    host = server + for each front (process + weights in all copies + activations + keys and values)
+    GPU  = for each front (weights + activations + keys and values), where its graph runs there
+
+The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
+MiB in fp16, 993 in fp32 and 415 in int8, where 1,111, 1,068 and 1,063 are estimated. Those of GPUs are assumptions, which a first
+deployment should be compared with.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..repository.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
+
+MIB = 2**20
+#: tritonserver itself, by whether it uses GPUs: CUDA's libraries and pinned buffers are in the host's memory.
+SERVER_BYTES: Mapping[bool, int] = {False: 256 * MIB, True: 3072 * MIB}
+#: One Python model without its graph: an interpreter with numpy, onnxruntime, tokenizers and Pillow.
+PROCESS_BYTES = 128 * MIB
+#: How often a graph's file is in memory on a CPU, by precision: what was read, what onnxruntime packed anew for its kernels and,
+#: for fp16, both again in fp32, in which the CPU computes.
+COPIES: Mapping[str, int] = {"fp32": 2, "fp16": 5, "int8": 3}
+#: How many tensors as wide as the widest layer live at once.
+LIVE_TENSORS = 8
+#: Bytes of a number in a layer, by where the graph runs and its precision: a CPU computes in fp32.
+_ON_CPU: Mapping[str, int] = {"fp32": 4, "fp16": 4, "int8": 4}
+_ON_GPU: Mapping[str, int] = {"fp32": 4, "fp16": 2}
+#: Bytes of a number in a decoder's keys and values.
+_STATE: Mapping[str, int] = {"fp32": 4, "fp16": 2, "int8": 4}
+
+
+@dataclass(frozen=True)
+class Need:
+    """What one front takes, in bytes, and whether its graph runs on a GPU."""
+
+    name: str
+    on_gpu: bool
+    weights: int
+    activations: int
+    state: int
+    host: int
+
+    @property
+    def gpu(self) -> int:
+        return self.weights + self.activations + self.state if self.on_gpu else 0
+
+
+def need_of(repository: Path, name: str) -> Need:
+    """What the served version of a front takes. Raises RepositoryError."""
+    version, manifest = served_version(repository, name), served_manifest(repository, name)
+    precision, device = manifest["graph"]["precision"], manifest["serving"]["device"]
+    on_gpu, graph = device != "cpu", graph_file(repository, name, version)
+    # with more than 2 GB of weights the graph lies in a folder with them
+    files = graph.parent.iterdir() if graph.parent.name == graph.name else [graph]
+    weights = sum(file.stat().st_size for file in files)
+    width = (_ON_GPU if on_gpu else _ON_CPU)[precision] * _widest_layer(graph)
+    activations = LIVE_TENSORS * width * _tokens(repository, name, version)
+    state = _state_bytes(repository, name, version, _STATE[precision])
+    # of a graph on a GPU the host holds the file while it is read
+    held = weights if on_gpu else COPIES[precision] * weights + activations + state
+    return Need(name, on_gpu, weights, activations, state, PROCESS_BYTES + held)
+
+
+def host_bytes(needs: Sequence[Need]) -> int:
+    """Of a server with these fronts."""
+    return SERVER_BYTES[any(need.on_gpu for need in needs)] + sum(need.host for need in needs)
+
+
+def rounded(size: int, step: int = 64 * MIB) -> str:
+    """As Kubernetes writes it, rounded up: `1024Mi`."""
+    return f"{-(-size // step) * step // MIB}Mi"
+
+
+def _widest_layer(graph: Path) -> int:
+    """The most numbers that a layer gives for one token."""
+    import onnx
+
+    model = onnx.load(graph, load_external_data=False)
+    inputs = {
+        name for node in model.graph.node for name in node.input if "MatMul" in node.op_type or node.op_type == "Gemm"
+    }
+    matrices = [tensor.dims for tensor in model.graph.initializer if tensor.name in inputs and len(tensor.dims) == 2]
+    return max((min(dims[-1], _WIDEST) for dims in matrices), default=_WIDEST)
+
+
+#: A decoder's last layer is as wide as its vocabulary, but runs for one token of each text.
+_WIDEST = 16384
+
+
+def _tokens(repository: Path, name: str, version: int) -> int:
+    """The most tokens that a front hands to the graph at once."""
+    settings = _json(repository / name / str(version) / FRONT)
+    limits = settings.get("limits")
+    if limits is None:  # a decoder: a piece of one prompt, or one token for each slot
+        parameters = _parameters(repository, name)
+        return max(int(parameters["prefill_chunk"]), int(parameters["slots"]))
+    tokens = settings["reader"].get("tokens")
+    return limits["max_tokens"] if tokens is None else min(limits["max_tokens"], limits["max_rows"] * tokens)
+
+
+def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> int:
+    """Keys and values of all slots; 0 for what is no decoder."""
+    path = repository / name / str(version) / "genai_config.json"
+    if not path.is_file():
+        return 0
+    model, parameters = _json(path)["model"], _parameters(repository, name)
+    decoder = model["decoder"]
+    length = int(parameters["max_length"]) or model["context_length"]
+    numbers = decoder["num_hidden_layers"] * decoder["num_key_value_heads"] * decoder["head_size"]
+    return 2 * numbers * length * int(parameters["slots"]) * itemsize
+
+
+def _parameters(repository: Path, name: str) -> dict[str, str]:
+    """The parameters in a model's config.pbtxt."""
+    from google.protobuf import text_format
+    from tritonclient.grpc import model_config_pb2
+
+    text = (repository / name / CONFIG).read_text(encoding="utf-8")
+    config = text_format.Parse(text, model_config_pb2.ModelConfig())
+    return {key: value.string_value for key, value in config.parameters.items()}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8"))

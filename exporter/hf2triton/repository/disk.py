@@ -1,0 +1,136 @@
+"""Writing to a repository on a disk: whole folders appear and disappear by one rename, files by one replacement."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hf2triton_client.errors import ClientError
+
+from ..errors import RepositoryError
+from .draft import ModelFiles
+from .layout import CONFIG, LINKED
+
+_FULL = {
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the quota is used up",
+    errno.EFBIG: "a file would be too large",
+}
+#: Where finished models wait in the staging folder.
+READY = "ready"
+
+
+def write_model(model: ModelFiles, folder: Path, version: int) -> None:
+    """A model folder in full, flushed to the disk."""
+    contents = {CONFIG: model.config.encode(), **model.shared}
+    contents |= {f"{version}/{path}": content for path, content in model.versioned.items()}
+    for path, content in contents.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if isinstance(content, Path):
+            shutil.copyfile(content, target)
+        else:
+            target.write_bytes(content)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())
+
+
+def link_served(folder: Path, version: int) -> None:
+    """Shows the served version's manifest and baseline beside config.pbtxt."""
+    for name in LINKED:
+        own, shown, new = folder / str(version) / name, folder / name, folder / f".{name}.new"
+        new.unlink(missing_ok=True)
+        if shown.exists() and shown.samefile(own):
+            continue  # os.replace does nothing with two names of one file, and would leave the new one
+        with _removed_on_error(new):
+            try:
+                os.link(own, new)
+            except OSError:  # a file system without hard links
+                shutil.copyfile(own, new)
+            os.replace(new, shown)
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Readers find the old content or the new one, also after the power failed."""
+    new = path.with_name(f".{path.name}.new")
+    with _removed_on_error(new):
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(new, path)
+
+
+@contextmanager
+def _removed_on_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def locked(repository: Path, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
+    """One publisher at a time; the lock goes with the process that holds it."""
+    path = repository / ".lock"
+    while True:
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waiting(f"wait for another publisher to {repository}")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            # whoever had it may have removed the file, and then others lock another one
+            if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
+                yield
+                return
+
+
+@contextmanager
+def staging(repository: Path) -> Iterator[Path]:
+    """A folder on the repository's disk: beside it, or inside where that is another disk or not writable.
+
+    What publishers that were killed left there goes first (nobody else can be writing: the lock is held).
+    """
+    prefix = f".{repository.resolve().name}.staging-"
+    beside = repository.resolve().parent
+    places = [beside, repository] if os.stat(beside).st_dev == os.stat(repository).st_dev else [repository]
+    for place in places:
+        for left in place.glob(f"{prefix}*"):
+            shutil.rmtree(left, ignore_errors=True)
+    for place in places:
+        with suppress(PermissionError):
+            folder = Path(tempfile.mkdtemp(prefix=prefix, dir=place))
+            break
+    else:
+        raise RepositoryError(f"neither {places[0]} nor {repository} can be written to")
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Takes back the making of a repository."""
+    (folder / ".lock").unlink(missing_ok=True)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+@contextmanager
+def errors_named(repository: Path) -> Iterator[None]:
+    """Turns the system's errors into ours."""
+    try:
+        yield
+    except ClientError:  # some of the client's errors are the system's as well, and say more
+        raise
+    except OSError as error:
+        what = _FULL.get(error.errno, error.strerror or str(error))
+        raise RepositoryError(f"the repository {repository} cannot be written: {what} ({error.filename})") from error

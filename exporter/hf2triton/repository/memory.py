@@ -1,0 +1,184 @@
+"""What serving a graph takes of a GPU's memory, estimated from the graph itself, and the largest batch that fits.
+
+    context + instances · (weights + arena · activations of the largest call + what is kept between calls)
+
+Activations are the buffers that a call needs when the graph's nodes run in their order, from the shapes that the graph carries.
+onnxruntime joins nodes and so needs less; its arena keeps what calls of other shapes left, and so needs more: ARENA.
+tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from math import ceil, prod
+from typing import TYPE_CHECKING, Any
+
+from ..artifacts import ExportOptions, Graph, StoredGraph
+from ..errors import UsageError
+from ..sizes import gigabytes
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
+
+#: What CUDA's context, cuBLAS and cuDNN take before the first graph is loaded. Reckoned; it depends on driver and GPU.
+CONTEXT_BYTES = 700 * 10**6
+#: How much more than the largest call needs an arena that grows as requested comes to hold.
+ARENA = 1.25
+#: The most that TensorRT may take for the time of a call beside its activations, `max_workspace_size_bytes`.
+WORKSPACE_BYTES = 1 << 30
+#: Padded tokens of one call of the graph, which bound the memory of its activations.
+MAX_TOKENS = 1 << 14
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on each GPU. `weights`, `activations` (of the largest call), `kept` (between calls: the decoder's cache, or
+    TensorRT's workspace) and `arena` (what it holds beyond the largest call) are of one instance."""
+
+    gpu: int
+    context: int
+    instances: int
+    weights: int
+    activations: int
+    arena: int
+    kept: int
+    max_batch_size: int
+
+    @property
+    def instance(self) -> int:
+        return self.weights + self.activations + self.arena + self.kept
+
+    @property
+    def total(self) -> int:
+        return self.context + self.instances * self.instance
+
+    @property
+    def limit(self) -> int:
+        """What one instance may take: its share of the GPU."""
+        return (self.gpu - self.context) // self.instances
+
+    def to_json(self) -> dict[str, int]:
+        return {**asdict(self), "total": self.total}
+
+
+def estimate_memory(
+    stored: StoredGraph, options: ExportOptions, max_length: int | None, explicit: bool
+) -> MemoryEstimate:
+    """With the largest batch of at most the one asked for that fits the GPU. `options`: settled. `explicit`: the batch was asked
+    for, so that a smaller one will not do. Raises UsageError, which says what would fit."""
+
+    def of(rows: int) -> MemoryEstimate:
+        activations = max(
+            live_bytes(stored.graph, sizes) for sizes in largest_calls(stored.graph, options, rows, max_length)
+        )
+        kept = kept_bytes(stored.graph, rows, max_length)
+        if options.device == "tensorrt":
+            kept += WORKSPACE_BYTES
+        arena = ceil(activations * (ARENA - 1))
+        about = (options.instances, stored.weight_bytes, activations, arena, kept)
+        return MemoryEstimate(options.gpu_memory, CONTEXT_BYTES, *about, rows)
+
+    asked, fitting = of(options.max_batch_size), options.max_batch_size
+    if asked.total <= asked.gpu:
+        return asked
+    low, high = 0, fitting  # low fits (nothing does), high does not
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if of(middle).total <= asked.gpu else (low, middle)
+    if low == 0 or explicit:
+        would = f"a batch of {low} fits" if low else f"not even a batch of 1 fits, which takes {gigabytes(of(1).total)}"
+        raise UsageError(
+            f"a batch of {options.max_batch_size} takes about {gigabytes(asked.total)} of the GPU, which has"
+            f" {gigabytes(asked.gpu)}: {would}. Ask for fewer instances or a smaller batch, or say --gpu-memory"
+        )
+    return of(low)
+
+
+def largest_calls(graph: Graph, options: ExportOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:
+    """The sizes of the free axes in the calls that need most. The planner keeps calls of the runner within MAX_TOKENS, and one
+    row may be longer; TensorRT plans for the corner of its profile, whatever is called."""
+    if max_length is None:
+        return [{"batch": rows}]
+    if graph.state:  # a step of all slots, and a piece of a prompt in one
+        piece = min(64, max_length)
+        return [_decoder_sizes(rows, 1, max_length), _decoder_sizes(1, piece, max_length)]
+    if options.device == "tensorrt":
+        return [{"batch": rows, "sequence": max_length, "masks": max_length}]
+    wide = max(1, min(rows, MAX_TOKENS // max_length))
+    narrow = max(1, min(max_length, MAX_TOKENS // rows))
+    # a row has at most as many masks as tokens; most have a few
+    return [
+        {"batch": batch, "sequence": length, "masks": length} for batch, length in ((wide, max_length), (rows, narrow))
+    ]
+
+
+def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
+    """Bytes of the buffers for all values of a call, inputs included and weights not, with the free axes of these sizes.
+
+    onnxruntime gives a value the buffer of an earlier one of the same size that nobody reads any more, and keeps it for the next
+    (FindReusableTensor in core/framework/allocation_planner.cc): so as many buffers of each size as are needed at once.
+    """
+    model = graph.model.graph
+    last = {value: index for index, node in enumerate(model) for value in node.inputs if value is not None}
+    apart = {*model.outputs, *model.initializers.values()}
+    state = {*graph.state, *graph.state.values()}  # one buffer for past and present, counted as kept
+    given = sum(_bytes(value, sizes) for value in model.inputs if value.name not in state and value not in apart)
+    alive: dict[ir.Value, int] = {}
+    now: Counter[int] = Counter()
+    most: Counter[int] = Counter()
+    extra = 0
+    for index, node in enumerate(model):
+        own = {value: _bytes(value, sizes) for value in node.outputs if value.name and value.name not in state}
+        alive |= own
+        now.update(own.values())
+        most |= now
+        extra = max(extra, _WORKSPACE.get(node.op_type, lambda node, sizes: 0)(node, sizes))
+        read = [value for value in dict.fromkeys(node.inputs) if last.get(value) == index]
+        for value in (*read, *(value for value in own if value not in last)):
+            if value in alive and value not in apart:
+                now[alive.pop(value)] -= 1
+    return given + extra + sum(size * count for size, count in most.items())
+
+
+def kept_bytes(graph: Graph, rows: int, max_length: int | None) -> int:
+    """Of what lives from call to call: the keys and values of `rows` slots."""
+    if not graph.state:
+        return 0
+    sizes = _decoder_sizes(rows, 1, max_length)
+    return sum(_bytes(value, sizes) for value in graph.model.graph.inputs if value.name in graph.state)
+
+
+def _decoder_sizes(rows: int, length: int, context: int) -> dict[str, int]:
+    return {"batch": rows, "sequence": length, "kept": length, "past": context, "total": context}
+
+
+def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
+    """`[batch, heads, sequence, sequence]`, where no fused kernel does without: that is so for a mask in two dimensions."""
+    mask = node.inputs[4] if len(node.inputs) > 4 else None
+    if mask is None or len(mask.shape) != 2:
+        return 0
+    batch, length = (_size(dim, sizes) for dim in node.inputs[0].shape[:2])
+    return batch * node.attributes.get_int("num_heads") * length * length * node.inputs[0].dtype.itemsize
+
+
+#: op -> what it takes for the time it runs.
+_WORKSPACE: Mapping[str, Callable[[Any, Mapping[str, int]], int]] = {"MultiHeadAttention": _scores}
+
+
+def _bytes(value: ir.Value, sizes: Mapping[str, int]) -> int:
+    """Of a tensor. One whose type or shape is unknown counts nothing: such are the shapes that graphs compute with."""
+    if value.shape is None or value.dtype is None:
+        return 0
+    return ceil(prod(_size(dim, sizes) for dim in value.shape) * value.dtype.itemsize)
+
+
+def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
+    """Of an axis: a number, a free axis, or what PyTorch's exporter wrote of free axes, such as `3*batch + 2`. One that it
+    could not name counts as the largest."""
+    if isinstance(dim, int):
+        return dim
+    largest = max(sizes.values())
+    size = dim.evaluate({name: sizes.get(name, largest) for name in dim.free_symbols()})
+    return size if isinstance(size, int) else largest

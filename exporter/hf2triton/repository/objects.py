@@ -1,0 +1,137 @@
+"""A repository in an object store, through fsspec. There are no renames there: files lie in their place at once, but no config
+names them before all are there and were read back, and one object appears or is replaced as a whole.
+
+A version's manifest is written last and removed first: a version without it is one that a publisher left unfinished.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client.errors import ClientError
+
+from ..errors import Hf2TritonError, MissingPackage, RepositoryError
+from .draft import ModelFiles
+from .layout import LINKED, MANIFEST
+from .lease import SECONDS, Lease
+from .stores import check_copy, expected_digests
+
+#: Packages whose errors, those that are not the system's as well, tell that a store refused.
+_FOREIGN = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
+_CHUNK = 1 << 22
+
+
+class Objects:
+    """A repository at a URL. `package`: what fsspec needs for it."""
+
+    def __init__(self, url: str, package: str | None) -> None:
+        self.place = url.rstrip("/")
+        self._fs, root = _open(self.place, package)
+        self._root = root.rstrip("/")
+        self._lease = Lease(self._fs, self._path(".locks"), SECONDS)
+
+    @contextmanager
+    def locked(self, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
+        with self._errors_named(), self._lease.held(waiting):
+            yield
+
+    def hold(self) -> None:
+        self._lease.check()
+
+    def models(self) -> list[str]:
+        return sorted({parts[0] for parts in self._files() if len(parts) > 1 and not parts[0].startswith(".")})
+
+    def versions(self, model: str) -> list[int]:
+        return sorted({int(parts[0]) for parts in self._files(model) if len(parts) > 1 and parts[0].isdecimal()})
+
+    def read(self, path: str) -> bytes | None:
+        with self._errors_named():
+            self._fs.invalidate_cache()
+            try:
+                return self._fs.cat_file(self._path(path))
+            except FileNotFoundError:
+                return None
+
+    def digest(self, path: str) -> str | None:
+        with self._errors_named():
+            self._fs.invalidate_cache()
+            found = hashlib.sha256()
+            try:
+                with self._fs.open(self._path(path), "rb", block_size=_CHUNK, cache_type="readahead") as file:
+                    while chunk := file.read(_CHUNK):
+                        found.update(chunk)
+            except FileNotFoundError:
+                return None
+            return f"sha256:{found.hexdigest()}"
+
+    def stage(self, model: ModelFiles, version: int, digests: Mapping[str, str]) -> None:
+        contents = {f"{version}/{path}": content for path, content in model.versioned.items()}
+        for path, content in model.shared.items():
+            if self.read(f"{model.name}/{path}") is None:
+                contents[path] = content
+        manifest = f"{version}/{MANIFEST}"
+        expected = expected_digests(model, version, digests)
+        with self._errors_named():
+            for path in sorted(contents, key=lambda path: (path == manifest, path)):
+                self._write(f"{model.name}/{path}", contents[path])
+                check_copy(f"{model.name}/{path}", expected[path], self.digest(f"{model.name}/{path}"), self.place)
+
+    def add(self, name: str, version: int) -> None:
+        """All lies in its place already."""
+
+    def put(self, path: str, content: bytes) -> None:
+        with self._errors_named():
+            self._write(path, content)
+
+    def link(self, front: str, version: int) -> None:
+        for name in LINKED:
+            self.put(f"{front}/{name}", self.read(f"{front}/{version}/{name}"))
+
+    def remove(self, path: str) -> None:
+        with self._errors_named():
+            self._fs.invalidate_cache()
+            files = self._fs.find(self._path(path))
+            # first what makes a model or a version one
+            for file in sorted(files, key=lambda file: (not file.endswith((MANIFEST, "config.pbtxt")), file)):
+                self._fs.rm_file(file)
+
+    def _write(self, path: str, content: bytes | Path) -> None:
+        if isinstance(content, Path):
+            self._fs.put_file(str(content), self._path(path))
+        else:
+            self._fs.pipe_file(self._path(path), content)
+
+    def _path(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _files(self, model: str = "") -> list[tuple[str, ...]]:
+        """The parts of the paths of all files below a folder."""
+        with self._errors_named():
+            self._fs.invalidate_cache()
+            folder = self._path(model).rstrip("/")
+            return [tuple(path[len(folder) + 1 :].split("/")) for path in self._fs.find(folder)]
+
+    @contextmanager
+    def _errors_named(self) -> Iterator[None]:
+        """Turns the store's errors into ours."""
+        try:
+            yield
+        except (Hf2TritonError, ClientError):
+            raise
+        except Exception as error:
+            if not isinstance(error, OSError) and type(error).__module__.split(".")[0] not in _FOREIGN:
+                raise
+            raise RepositoryError(f"the repository {self.place} cannot be used: {error or repr(error)}") from error
+
+
+def _open(url: str, package: str | None) -> tuple[Any, str]:
+    import fsspec
+
+    try:
+        return fsspec.core.url_to_fs(url)
+    except ImportError as error:
+        raise MissingPackage(f"a repository at {url}", package or error.name or "fsspec") from error

@@ -1,0 +1,121 @@
+"""The server image's entry point, run here with the embedded tritonserver in place of the container's."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+DOCKER = Path(__file__).parents[2] / "docker"
+KEY = "a key for tests"
+
+
+@dataclass(frozen=True)
+class Served:
+    """`log`: the file that the server writes to."""
+
+    process: subprocess.Popen
+    ports: dict[str, int]
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return f"127.0.0.1:{self.ports['grpc']}"
+
+    def ask(self, path: str, port: str = "http", data: bytes | None = None, **headers: str) -> tuple[int, str]:
+        """The status and text of an HTTP endpoint."""
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"http://127.0.0.1:{self.ports[port]}/{path}"
+        try:
+            with urllib.request.urlopen(
+                urllib.request.Request(url, data, {**names, "Connection": "close"})
+            ) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@contextmanager
+def serving(repository: Path, python: Path) -> Iterator[Served]:
+    """docker/serve.sh on a repository, started as the image starts it but for ports and where its parts lie. `python`: the folder
+    of programs of the environment in which the Python models run."""
+    from hf2triton.serving.guard import remove_shared_memory
+    from hf2triton.serving.requirements import check_requirements
+    from hf2triton.serving.server import free_ports, stage
+
+    installation = check_requirements()
+    ports = free_ports("127.0.0.1", dict.fromkeys(("http", "grpc", "metrics"), 0))
+    prefix = f"hf2triton-image-{os.getpid()}-{ports['grpc']}-"
+    folder = Path(tempfile.mkdtemp(prefix="hf2triton-image-"))
+    process = None
+    try:
+        stage(installation, folder)
+        log = folder / "log"
+        command = [
+            str(DOCKER / "serve.sh"),
+            f"--model-repository={repository}",
+            "--load-model=*",
+            f"--backend-directory={folder / 'backends'}",
+            f"--cache-directory={folder / 'caches'}",
+            *(f"--{name}-address=127.0.0.1" for name in ports),
+            *(f"--{name}-port={port}" for name, port in ports.items()),
+            "--allow-gpu-metrics=false",
+            f"--backend-config=python,shm-region-prefix-name={prefix}",
+            "--exit-timeout-secs=20",
+        ]
+        environment = {
+            **os.environ,
+            "PATH": f"{python}:{installation.tritonserver.parent}:{os.environ['PATH']}",
+            "LD_LIBRARY_PATH": f"{installation.libraries}:{installation.libpython_folder}",
+            "HF2TRITON_CONTROL_KEY": KEY,
+            "TRITON_SERVER_CPU_ONLY": "1",
+        }
+        with open(log, "wb") as stream:
+            process = subprocess.Popen(
+                command,
+                env=environment,
+                cwd=folder / "empty",
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        running = Served(process, ports, log)
+        until = time.monotonic() + 120
+        while not _ready(running):
+            assert process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
+            time.sleep(0.1)
+        yield running
+    finally:
+        if process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        shutil.rmtree(folder, ignore_errors=True)
+        remove_shared_memory(prefix)
+
+
+@pytest.fixture(scope="module")
+def served(measured) -> Iterator[Served]:
+    """On the repository of `measured`, with the environment of the tests."""
+    with serving(measured.repository, Path(sys.prefix) / "bin") as running:
+        yield running
+
+
+def _ready(running: Served) -> bool:
+    try:
+        return running.ask("v2/health/ready")[0] == 200
+    except OSError:
+        return False

@@ -1,0 +1,127 @@
+"""serve.sh and health.py, with the real server: what the image starts, how it is asked whether it is well, and how it stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from hf2triton.manifests.resources import host_bytes, need_of
+from hf2triton.repository.layout import entries
+from hf2triton_client import pipeline
+
+from ..support import TEXTS
+from .conftest import DOCKER, KEY, serving
+
+
+def health(served, what: str) -> subprocess.CompletedProcess:
+    """The health check, as the container runs it."""
+    own = {"HF2TRITON_HTTP_PORT": str(served.ports["http"]), "HF2TRITON_SERVER_PID": str(served.process.pid)}
+    command = [sys.executable, "-I", str(DOCKER / "health.py"), what]
+    return subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, timeout=60)
+
+
+def stubs(served) -> list[psutil.Process]:
+    """The processes of the Python models."""
+    return [child for child in psutil.Process(served.process.pid).children() if "python_backend" in child.name()]
+
+
+def test_the_script_becomes_the_server(served):
+    """It is replaced by tritonserver, which then gets the container's signals."""
+    assert psutil.Process(served.process.pid).name() == "tritonserver"
+
+
+def test_later_arguments_prevail(served):
+    """Whoever runs the image may override the script's flags."""
+    assert "exit_timeout" in served.log.read_text()
+    [line] = [line for line in served.log.read_text().splitlines() if "| exit_timeout" in line]
+    assert line.split("|")[2].strip() == "20"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["v2/repository/models/sentiment/unload", "v2/repository/index", "v2/logging", "v2/systemsharedmemory/status"],
+)
+def test_control_wants_the_key(served, path):
+    """Models, logs and shared memory are for whoever has the key."""
+    data = b"{}" if path.startswith("v2/repository") else None
+    assert served.ask(path, data=data)[0] == 403
+    if not path.endswith("unload"):
+        assert served.ask(path, data=data, **{"hf2triton-control": KEY})[0] == 200
+
+
+def test_without_a_key_nobody_has_one(tmp_path):
+    """Each start makes one up, the same for both protocols."""
+    fake = tmp_path / "tritonserver"
+    fake.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    fake.chmod(0o755)
+    environment = {key: value for key, value in os.environ.items() if key != "HF2TRITON_CONTROL_KEY"}
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
+    keys = []
+    for _ in range(2):
+        told = subprocess.run([str(DOCKER / "serve.sh"), "--x"], env=environment, capture_output=True, text=True).stdout
+        lines = told.splitlines()
+        assert lines[-1] == "--x"
+        both = {line.rpartition("hf2triton-control=")[2] for line in lines if "restricted" in line}
+        assert len(both) == 1
+        keys += both
+    assert all(len(key) == 32 for key in keys)
+    assert keys[0] != keys[1]
+
+
+def test_memory_is_not_underestimated(served, measured):
+    """What the manifests ask for is more than the server takes at work, and not many times more."""
+    with pipeline(model="sentiment", url=served.url) as classify, ThreadPoolExecutor(8) as pool:
+        list(pool.map(classify, [TEXTS * 8] * 16))
+    with pipeline(model="verses", url=served.url) as write:
+        write(["And"] * 16, max_new_tokens=30)
+    server = psutil.Process(served.process.pid)
+    taken = sum(process.memory_info().rss for process in [server, *server.children(recursive=True)])
+    estimate = host_bytes([need_of(measured.repository, name) for name in entries(measured.repository)])
+    assert taken <= estimate <= 4 * taken
+
+
+def test_a_server_at_work_is_well(served):
+    """Both checks pass."""
+    for what in ("live", "ready"):
+        result = health(served, what)
+        assert (result.returncode, result.stderr) == (0, "")
+
+
+def test_a_dead_model_is_noticed(served):
+    """Triton calls a model ready whose process has died: the check does not, so the container is replaced."""
+    model = next(stub for stub in stubs(served) if "sentiment" in " ".join(stub.cmdline()))
+    model.kill()
+    until = time.monotonic() + 30
+    while health(served, "live").returncode == 0:
+        assert time.monotonic() < until, "the dead model was not noticed"
+        time.sleep(0.1)
+    assert "have died" in health(served, "live").stderr
+    assert served.ask("v2/health/ready")[0] == 200
+
+
+def test_a_server_that_is_not_there_is_not_well(served):
+    """A port that nobody listens on fails the check."""
+    served.process.send_signal(signal.SIGKILL)
+    served.process.wait()
+    result = health(served, "ready")
+    assert result.returncode == 1
+    assert "not ready" in result.stderr
+
+
+def test_a_term_signal_finishes_what_is_in_flight(measured):
+    """A text that is being generated comes to its end, and the server ends by itself."""
+    with serving(measured.repository, Path(sys.prefix) / "bin") as own, pipeline(model="verses", url=own.url) as write:
+        pieces = write.stream("And", max_new_tokens=200, ignore_eos=True)
+        received = [next(pieces)]
+        own.process.terminate()
+        received += pieces
+        assert len(received) > 1
+        assert own.process.wait(60) == 0

@@ -1,0 +1,124 @@
+"""Going back to versions, and removing old ones."""
+
+import pytest
+from click.testing import CliRunner
+
+from hf2triton.cli import main
+from hf2triton.errors import RepositoryError, UsageError
+from hf2triton.repository.history import prune, rollback, versions_in
+from hf2triton.repository.layout import versions
+from hf2triton.repository.stores import Folder
+from hf2triton.repository.transfer import publish_entries
+
+from ...support import snapshot
+from .entries import SHAPES, export, fronts, served_sizes
+
+
+@pytest.fixture
+def three(draft, tmp_path):
+    """A repository with three versions of an entry of a shape."""
+
+    def make(shape):
+        for size in (8, 16, 32):
+            export(draft, tmp_path / "models", shape, size)
+        return tmp_path / "models"
+
+    return make
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_going_back_serves_the_version_before(three, shape):
+    """All fronts go back together, also when one of them is named; the newer version stays."""
+    repository = three(shape)
+    assert rollback(Folder(repository), fronts(shape)[0]) == (3, 2)
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (2, 16))
+    assert rollback(Folder(repository), shape, 3) == (2, 3)
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
+    assert versions(repository / fronts(shape)[0]) == [1, 2, 3]
+
+
+def test_versions_that_cannot_be_served_are_refused(three):
+    """One that is not there, or whose graph was removed, is told with those that can be served; nothing changes."""
+    repository = three("behind")
+    before = snapshot(repository)
+    with pytest.raises(
+        UsageError, match=r"version 1 of 'behind' cannot be served \(its graph is gone.*these can: 2, 3"
+    ):
+        rollback(Folder(repository), "behind", 1)
+    with pytest.raises(UsageError, match="version 9 of 'behind' cannot be served; these can: 2, 3"):
+        rollback(Folder(repository), "behind", 9)
+    with pytest.raises(RepositoryError, match="no entry 'other'.*known: behind"):
+        rollback(Folder(repository), "other")
+    rollback(Folder(repository), "behind")
+    with pytest.raises(RepositoryError, match="no version of 'behind' before 2"):
+        rollback(Folder(repository), "behind")
+    rollback(Folder(repository), "behind", 3)
+    assert snapshot(repository) == before
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_an_export_after_going_back_is_served_whole(draft, three, shape, tmp_path):
+    """A new version, exported or published, follows the newest; graphs that somebody went back from make room for it."""
+    repository = three(shape)
+    rollback(Folder(repository), shape)
+    export(draft, repository, shape, 4)
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (4, 4))
+    assert rollback(Folder(repository), shape, 2) == (4, 2)
+    export(draft, tmp_path / "source", shape, 2)
+    [done] = publish_entries(tmp_path / "source", repository)
+    assert (done.version, done.before) == (5, 2)
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (5, 2))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_served_version_is_never_removed(three, shape):
+    """The newest stay, and the served one however old it is; graphs go with their fronts."""
+    repository = three(shape)
+    rollback(Folder(repository), shape, 2)
+    assert prune(Folder(repository), [shape], 1) == dict.fromkeys(fronts(shape), (1,))
+    assert versions(repository / fronts(shape)[0]) == [2, 3]
+    rollback(Folder(repository), shape, 3)
+    assert prune(Folder(repository), [], 1) == dict.fromkeys(sorted(fronts(shape)), (2,))
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
+    if shape == "behind":
+        assert versions(repository / "behind_model") == [3]
+    with pytest.raises(UsageError, match="at least 1"):
+        prune(Folder(repository), [], 0)
+
+
+def test_what_is_not_there_is_not_made(tmp_path):
+    """Looking after a repository that does not exist says so and leaves no folder."""
+    with pytest.raises(RepositoryError, match="holds no entries"):
+        rollback(Folder(tmp_path / "nothing"), "plain")
+    with pytest.raises(RepositoryError, match="holds no entries"):
+        prune(Folder(tmp_path / "nothing"), [], 1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_commands_say_what_they_did(three, tmp_path):
+    """`list --versions`, `publish`, `rollback` and `prune` on the command line, with their exit codes."""
+    repository = three("behind")
+
+    def run(*arguments):
+        result = CliRunner().invoke(main, [*arguments])
+        return result.exit_code, result.stdout.strip()
+
+    code, listed = run("list", "--versions", "--repository", str(repository))
+    rows = [line.split() for line in listed.splitlines()[2:]]
+    assert (code, [row[:2] for row in rows]) == (0, [["behind", number] for number in "321"])
+    assert ["served" in row for row in rows] == [True, False, False]
+    assert "its graph is gone from behind_model" in listed
+    assert len(run("list", "--repository", str(repository))[1].splitlines()) == 3
+    assert run("publish", str(repository), str(tmp_path / "dest")) == (0, "behind: version 3 published")
+    assert run("rollback", "behind", "--repository", str(repository)) == (
+        0,
+        "behind: version 2 is served, in place of 3",
+    )
+    assert run("publish", str(repository), str(tmp_path / "dest")) == (
+        0,
+        "behind: version 4 published, in place of 3",
+    )
+    assert run("rollback", "behind", "9", "--repository", str(repository))[0] == 2
+    assert run("prune", "--keep", "1", "--repository", str(repository)) == (0, "behind: removed 1")
+    assert run("rollback", "behind", "--repository", str(repository))[0] == 1
+    assert [one.number for one in versions_in(Folder(repository))] == [3, 2]

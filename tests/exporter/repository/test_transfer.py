@@ -1,0 +1,165 @@
+"""Publishing in a folder: the same files, numbers that fit, and kills and errors at every step."""
+
+import json
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from hf2triton.errors import RepositoryError, UsageError
+from hf2triton.repository import disk
+from hf2triton.repository.layout import BASELINE, CONFIG, FRONT, MANIFEST, versions
+from hf2triton.repository.transfer import publish_entries
+from hf2triton_client.baseline import Baseline
+
+from ...support import snapshot
+from .entries import SHAPES, export, fronts, served_sizes
+
+
+@pytest.fixture(scope="module")
+def sources(draft, tmp_path_factory):
+    """shape -> two repositories whose version 1 of it is not the same, told apart by their size: 32 and 16."""
+    found = {}
+    for shape in SHAPES:
+        found[shape] = [tmp_path_factory.mktemp(shape) / "models" for _ in range(2)]
+        for repository, size in zip(found[shape], (32, 16), strict=True):
+            export(draft, repository, shape, size)
+    return found
+
+
+def publish(source, target, *names):
+    """(state, version) of each entry."""
+    return [(done.state, done.version) for done in publish_entries(source, target, names)]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_copy_is_what_was_exported(sources, shape, tmp_path):
+    """All files are the same, nothing else is there, and doing it again changes nothing."""
+    source, _ = sources[shape]
+    assert publish(source, tmp_path / "dest") == [("published", 1)]
+    before = snapshot(tmp_path)
+    assert before == {f"dest/{path}": digest for path, digest in snapshot(source).items()}
+    assert publish(source, tmp_path / "dest") == [("unchanged", 1)]
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_another_version_gets_a_free_number(sources, shape, tmp_path):
+    """Where the number is taken by another version it becomes the next; what says the number is written anew."""
+    one, other = sources[shape]
+    publish(one, tmp_path)
+    assert publish(other, tmp_path) == [("published", 2)]
+    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (2, 16))
+    for front in fronts(shape):
+        folder = tmp_path / front / "2"
+        manifest = json.loads((folder / MANIFEST).read_text())
+        assert (manifest["version"], manifest["name"], manifest["entry"]) == (2, front, shape)
+        assert Baseline.load(folder / BASELINE).about["version"] == 2
+        if shape == "behind":
+            runner = json.loads((folder / FRONT).read_text())["runner"]
+            assert runner == {"model": "behind_model", "model_version": 2}
+    assert publish(other, tmp_path) == [("unchanged", 2)]
+    assert publish(one, tmp_path) == [("switched", 1)]
+    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (1, 32))
+
+
+def test_a_higher_number_is_kept(draft, tmp_path):
+    """An entry keeps its number where that is higher than all that are there, so that both repositories name it alike."""
+    for size in (8, 16, 32):
+        export(draft, tmp_path / "source", "plain", size)
+    assert publish(tmp_path / "source", tmp_path / "dest") == [("published", 3)]
+    assert versions(tmp_path / "dest" / "plain") == [3]
+
+
+def test_named_entries_alone_are_published(draft, tmp_path):
+    """Names are of entries or of their fronts, which go together; unknown ones list the known."""
+    for shape in SHAPES:
+        export(draft, tmp_path / "source", shape)
+    publish(tmp_path / "source", tmp_path / "dest", "pair_text", "plain")
+    assert sorted(served_sizes(tmp_path / "dest")) == ["pair_image", "pair_text", "plain"]
+    with pytest.raises(RepositoryError, match="no entry 'nothing'.*behind"):
+        publish(tmp_path / "source", tmp_path / "dest", "nothing")
+    with pytest.raises(UsageError, match="is the repository itself"):
+        publish(tmp_path / "source", tmp_path / "source")
+
+
+@pytest.mark.parametrize("file", ["1/model.onnx", CONFIG, "1/tokenizer.json"])
+def test_a_damaged_source_is_refused(sources, tmp_path, file):
+    """What is not as it was exported is not published: the file is named."""
+    shutil.copytree(sources["plain"][0], tmp_path / "source")
+    with (tmp_path / "source" / "plain" / file).open("ab") as damaged:
+        damaged.write(b"\n")
+    with pytest.raises(RepositoryError, match=f"plain/{file} was changed"):
+        publish(tmp_path / "source", tmp_path / "dest")
+    assert not (tmp_path / "dest").exists()
+
+
+def test_a_damaged_copy_is_not_served(sources, tmp_path, monkeypatch):
+    """A copy that reads back as something else is refused, and what was served still is."""
+    one, other = sources["plain"]
+    publish(one, tmp_path / "dest")
+    before = snapshot(tmp_path)
+
+    def lossy(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:-1])
+
+    monkeypatch.setattr(disk.shutil, "copyfile", lossy)
+    with pytest.raises(RepositoryError, match="is not what its manifest says after it was copied"):
+        publish(other, tmp_path / "dest")
+    assert snapshot(tmp_path) == before
+
+
+def test_publishers_exclude_each_other(draft, tmp_path):
+    """Several at the same time publish one after the other, and all of their versions are whole."""
+    sources = [tmp_path / f"source-{size}" for size in (4, 8, 16, 32)]
+    for source in sources:
+        export(draft, source, "behind", int(source.name.split("-")[1]))
+    with ThreadPoolExecutor(4) as pool:
+        done = [one for own in pool.map(lambda source: publish(source, tmp_path / "dest"), sources) for one in own]
+    assert sorted(done) == [("published", version) for version in (1, 2, 3, 4)]
+    [(version, size)] = served_sizes(tmp_path / "dest").values()
+    assert version == 4
+    assert done[[4, 8, 16, 32].index(size)] == ("published", 4)
+
+
+def run_killed(*arguments):
+    """What `killed.py` saw, one dict a step."""
+    script = Path(__file__).with_name("killed.py")
+    result = subprocess.run([sys.executable, str(script), *map(str, arguments)], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("shape", "existing", "how"),
+    [
+        ("behind", True, "killed"),
+        ("pair", True, "killed"),
+        ("pair", False, "killed"),
+        ("behind", True, "failed"),
+    ],
+)
+def test_every_step_survives(sources, shape, existing, how, tmp_path):
+    """Killed with SIGKILL, or failing for want of space, at each step in turn: each front serves a version that is whole, and
+    publishing again completes it and leaves nothing else behind. After an error all is as it was."""
+    one, other = sources[shape]
+    if existing:
+        publish(one, tmp_path / "dest")
+    before = snapshot(tmp_path / "dest")
+    seen = run_killed(how, other, tmp_path / "dest", tmp_path)
+    assert len(seen) > 15
+    assert not seen[-1]["stopped"]
+    new = dict.fromkeys(fronts(shape), [2, 16] if existing else [1, 16])
+    old = dict.fromkeys(fronts(shape), [1, 32]) if existing else {}
+    for step in seen[:-1]:
+        assert step["stopped"]
+        for front, served in step["served"].items():
+            assert served in (old.get(front), new[front])
+        assert how == "killed" or step["served"] == new or step["files"] == before, "an error leaves all as it was"
+        assert step["again"] == new
+        assert step["left"] == []
+    assert any(step["served"] == old for step in seen)
+    assert any(step["served"] == new for step in seen)

@@ -1,0 +1,144 @@
+"""The price of a call, measured on a live server and written into the entry."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from hf2triton.build_plan import _damages
+from hf2triton.call_price import DEFAULTS, fit_call_price
+from hf2triton.cli import main
+from hf2triton.repository.layout import served_manifest
+from hf2triton.serving import Server
+from hf2triton.tune import sizes_of, tune
+from hf2triton_client import connect, pipeline
+
+from ..conftest import export_asset
+
+#: What gRPC wants to have the key of the embedded server's control endpoints called.
+KEY = "triton-grpc-protocol-hf2triton-control"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A repository with `tuned`, whose graph is a model of its own, and `whole`, which holds it itself."""
+    repository = tmp_path_factory.mktemp("tune") / "model_repository"
+    export_asset(repository, "bert", "text-classification", "fp32", name="tuned", runner="bls")
+    export_asset(repository, "vit", "image-classification", "fp32", name="whole")
+    return repository
+
+
+@pytest.fixture
+def running(exported, tmp_path):
+    """A server on a copy of it, in which the price of `tuned` is none that can be measured."""
+    repository = tmp_path / "model_repository"
+    shutil.copytree(exported, repository)
+    path = repository / "tuned" / "1" / "front.json"
+    settings = json.loads(path.read_text())
+    settings["limits"]["call_price"] = 9_999_998
+    path.write_text(json.dumps(settings))
+    with Server(repository) as server:
+        yield server
+
+
+def price_in(repository):
+    return json.loads((repository / "tuned" / "1" / "front.json").read_text())["limits"]["call_price"]
+
+
+def test_what_is_measured_is_written_where_the_front_reads_it(running):
+    """front.json has the price, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched;
+    and the front, loaded again, goes on answering."""
+    repository = running.repository
+    before = served_manifest(repository, "tuned")
+    runner = CliRunner()
+    arguments = ["tune", "tuned", "--repository", str(repository), "--url", running.url]
+    result = runner.invoke(main, [*arguments, "--load", "--header", f"{KEY}={running._control_key}"])
+    assert result.exit_code == 0, result.output
+    price = price_in(repository)
+    assert 0 <= price < 1 << 14
+    assert f"tuned: one more call costs {price} tokens, before 9999998; loaded again" in result.output
+    manifest = served_manifest(repository, "tuned")
+    assert manifest["serving"]["call_price_tokens"] == price
+    assert json.loads((repository / "tuned" / "manifest.json").read_text()) == manifest
+    assert list(_damages(repository, "tuned", manifest)) == []
+    assert {name for name in manifest["files"] if manifest["files"][name] != before["files"][name]} <= {"front.json"}
+    others = {"files", "serving"}
+    assert {key: manifest[key] for key in manifest if key not in others} == {
+        key: before[key] for key in before if key not in others
+    }
+    assert running.log_text().count("successfully loaded 'tuned'") == 2
+    with pipeline(model="tuned", url=running.url) as ask:
+        assert len(ask(["one", "two words", "and three of them"])) == 3
+
+
+def test_calls_are_timed_by_the_server(running):
+    """A call for each size, each with the time that the server itself took: the largest takes more than the smallest."""
+    with connect(running.url) as connection:
+        (result,) = tune(connection, running.repository, "tuned")
+    settings = json.loads((running.repository / "tuned" / "1" / "front.json").read_text())
+    assert [(call.rows, call.tokens) for call in result.calls] == sizes_of(settings)
+    seconds = {(call.rows, call.tokens): call.seconds for call in result.calls}
+    assert 0 < seconds[1, 8] < seconds[64, 128]
+    assert (result.front, result.version, result.before) == ("tuned", 1, 9_999_998)
+    assert result.price == price_in(running.repository)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["whole"], 2, "whole runs its graph itself"),
+        (["absent"], 1, "has no entry 'absent' (known: tuned, whole)"),
+        (["tuned", "--header", "nothing"], 2, "--header should read NAME=VALUE, not nothing"),
+        (["tuned", "--url", "localhost:1"], 1, "localhost:1"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(exported, arguments, code, message):
+    """And nothing is written."""
+    before = price_in(exported)
+    result = CliRunner().invoke(main, ["tune", *arguments, "--repository", str(exported)])
+    assert result.exit_code == code
+    assert message in result.output
+    assert price_in(exported) == before
+
+
+@pytest.mark.parametrize("price", [0, 16, 512, 4000])
+def test_the_fit_finds_the_price(price):
+    """Of calls that take `a + b · tokens`, a / b."""
+    sizes = [8, 32, 64, 512, 4096, 16384]
+    assert fit_call_price(sizes, [1e-6 * (price + size) for size in sizes], 1 << 14) == price
+
+
+def test_prices_have_limits():
+    """Noise below 0 is 0; time that does not grow with the tokens makes a call as dear as can be; small noise changes nothing."""
+    sizes = [8, 16, 32, 64]
+    assert fit_call_price(sizes, [1e-6 * (size - 4) for size in sizes], 256) == 0
+    assert fit_call_price(sizes, [4e-3, 3e-3, 2e-3, 1e-3], 256) == 256
+    assert fit_call_price(sizes, [1e-6 * (900 + size) for size in sizes], 256) == 256
+    noisy = np.array([1e-6 * (41 + size) for size in sizes]) * [1.001, 0.999, 1.001, 0.999]
+    assert fit_call_price(sizes, list(noisy), 256) % 4 == 0
+
+
+def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
+    """It is not measured where the export runs, on a CPU, and the manifest holds it."""
+    report = export_asset(tmp_path, "bert", "text-classification", "fp16", name="gpu", device="cuda", runner=None)
+    assert "measure the price of a call" not in report.seconds
+    settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
+    assert settings["limits"]["call_price"] == DEFAULTS["cuda"]
+    serving = report.entry.manifests["gpu"]["serving"]
+    assert serving["call_price_tokens"] == DEFAULTS["cuda"]
+    assert serving["memory"]["total"] == report.memory["gpu"].total
+    assert json.loads(json.dumps(report.to_json()))["memory"]["gpu"]["max_batch_size"] == 64
+
+
+def test_sizes_are_those_that_fronts_call():
+    """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
+    text = {"limits": {"max_rows": 64, "max_tokens": 1 << 14}, "reader": {"max_length": 512}}
+    sizes = sizes_of(text)
+    assert (1, 8) in sizes
+    assert (64, 128) in sizes
+    assert (16, 512) in sizes
+    assert all(rows * length <= 1 << 14 for rows, length in sizes)
+    image = {"limits": {"max_rows": 3, "max_tokens": 1 << 14}, "reader": {"tokens": 50}}
+    assert sizes_of(image) == [(1, 50), (3, 50)]
