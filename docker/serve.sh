@@ -1,11 +1,54 @@
 #!/usr/bin/env bash
 # Starts tritonserver in place of this script, so that it gets the signals itself: SIGTERM lets what is in flight finish.
 # Arguments come last and so prevail over the flags here.
+# HF2TRITON_TLS: a folder with tls.crt and tls.key: gRPC with TLS.
+# HF2TRITON_MUTUAL_TLS, in its place: a folder that has ca.crt as well: callers need a certificate which that has signed.
+# HF2TRITON_CONTROL_KEY, or HF2TRITON_CONTROL_KEY_FILE: the key of those who may change models, traces and logs, or hand over shared
+#   memory. Without one nobody has it.
 set -euo pipefail
 
-# Whoever may change models, traces and logs, or hand over shared memory, has to send this key; without one nobody has it.
-key="${HF2TRITON_CONTROL_KEY:-$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')}"
-closed="model-repository,trace,logging,shared-memory:hf2triton-control=${key}"
+fail() {
+    echo "serve.sh: $1" >&2
+    exit 2
+}
+
+key="${HF2TRITON_CONTROL_KEY:-}"
+file="${HF2TRITON_CONTROL_KEY_FILE:-}"
+# compose mounts /dev/null where no file was named
+if [[ -n "${file}" && ! -c "${file}" ]]; then
+    [[ -r "${file}" ]] || fail "HF2TRITON_CONTROL_KEY_FILE=${file} cannot be read by user $(id -u)"
+    key="$(<"${file}")"
+    [[ -n "${key}" ]] || fail "HF2TRITON_CONTROL_KEY_FILE=${file} is empty"
+fi
+[[ -n "${key}" ]] || key="$(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' \n')"
+unset HF2TRITON_CONTROL_KEY # models need not know it
+
+closed="model-repository,trace,logging,shared-memory"
+http_closed="${closed}"
+tls=()
+folder="${HF2TRITON_MUTUAL_TLS:-${HF2TRITON_TLS:-}}"
+if [[ -n "${folder}" ]]; then
+    [[ -z "${HF2TRITON_TLS:-}" || -z "${HF2TRITON_MUTUAL_TLS:-}" ]] \
+        || fail "HF2TRITON_MUTUAL_TLS is TLS as well: set it alone, without HF2TRITON_TLS"
+    needed=(tls.crt tls.key)
+    # HTTP has no TLS: it is for the health check, which runs beside the server, and without the key answers nothing else. By default
+    # the metrics would go where HTTP goes.
+    http_closed="${closed},inference,metadata,model-config,statistics"
+    tls=(
+        --grpc-use-ssl=true
+        "--grpc-server-cert=${folder}/tls.crt"
+        "--grpc-server-key=${folder}/tls.key"
+        --http-address=127.0.0.1
+        --metrics-address=0.0.0.0
+    )
+    if [[ -n "${HF2TRITON_MUTUAL_TLS:-}" ]]; then
+        needed+=(ca.crt)
+        tls+=(--grpc-use-ssl-mutual=true "--grpc-root-cert=${folder}/ca.crt")
+    fi
+    for name in "${needed[@]}"; do
+        [[ -r "${folder}/${name}" ]] || fail "${folder}/${name} is needed for TLS and cannot be read by user $(id -u)"
+    done
+fi
 
 # --grpc-max-connection-age: clients look the server's name up again when a connection ends, and so find servers that were added;
 #   calls in flight are finished first
@@ -17,8 +60,9 @@ exec tritonserver \
     --strict-readiness=true \
     --exit-timeout-secs=30 \
     --grpc-max-connection-age=60000 \
-    --http-restricted-api="${closed}" \
-    --grpc-restricted-protocol="${closed}" \
+    --http-restricted-api="${http_closed}:hf2triton-control=${key}" \
+    --grpc-restricted-protocol="${closed}:hf2triton-control=${key}" \
     --metrics-config=summary_latencies=true \
     --log-format=ISO8601 \
+    "${tls[@]}" \
     "$@"

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .connection import Connection, Target, Tls
+from .connection import Connection, Target
 from .errors import (
     AccessDenied,
     BaselineError,
@@ -33,6 +33,7 @@ from .pipelines import GeneratedTexts, Metadata, Results, TaskPipeline, pipeline
 from .runner import BlockingRunner
 from .served_model import ServedModel, one_of_several
 from .streams import AsyncTextStream, TextStream
+from .tls import Tls
 
 __all__ = [
     "AccessDenied",
@@ -72,9 +73,10 @@ def connect(
 ) -> Connection:
     """A connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
 
-    `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS. `timeout`: seconds a request may
-    take. `retries`: further tries when the server is unreachable or busy. `headers`: sent with each call.
-    `max_in_flight`: requests of one call under way at the same time. Raises InputError.
+    `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with what the folder $HF2TRITON_CLIENT_TLS
+    holds unless `tls` is given. `timeout`: seconds a request may take. `retries`: further tries when the server is
+    unreachable or busy. `headers`: sent with each call. `max_in_flight`: requests of one call under way at the same time.
+    Raises InputError and AccessDenied.
     """
     return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight)
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -17,29 +16,13 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from .errors import AccessDenied, ClientError, InputError, ModelNotFound, from_rpc
+from .tls import Tls
 
 #: Seconds between two tries of a request; they double from the first to the longest.
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 #: Milliseconds before a name may be looked up again after a connection has ended; gRPC's own 30 s would leave a server that was
 #: added idle for as long.
 _LOOK_UP_PAUSE_MS = 5_000
-
-
-@dataclass(frozen=True)
-class Tls:
-    """TLS for a connection. Each field is the path of a PEM file; without any, the system's roots are used.
-
-    `private_key` and `certificate_chain` are the client's own, for mutual TLS.
-    """
-
-    root_certificates: str | None = None
-    private_key: str | None = None
-    certificate_chain: str | None = None
-
-    def credentials(self) -> grpc.ChannelCredentials:
-        """For a channel. Raises OSError."""
-        pems = (self.root_certificates, self.private_key, self.certificate_chain)
-        return grpc.ssl_channel_credentials(*(path and Path(path).read_bytes() for path in pems))
 
 
 @dataclass(frozen=True)
@@ -52,6 +35,7 @@ class Target:
     `timeout`: seconds that one request may take, retries included.
     `retries`: further tries when the server is unreachable or refuses for now, with growing pauses.
     `headers`: sent with each call (credentials, restricted protocols).
+    `tls`: by default there is none; with `grpcs://` it is that of the environment, see `Tls.from_environment`.
     """
 
     url: str = "localhost:8001"
@@ -73,7 +57,7 @@ class Target:
             raise InputError(f"timeout must be above 0 seconds, not {self.timeout}")
         object.__setattr__(self, "url", self.url if scheme == "dns" else address)
         if scheme == "grpcs" and self.tls is None:
-            object.__setattr__(self, "tls", Tls())
+            object.__setattr__(self, "tls", Tls.from_environment())
 
     def client_arguments(self) -> dict[str, Any]:
         """The arguments of `tritonclient.grpc.InferenceServerClient` and of its asyncio twin."""
@@ -133,9 +117,9 @@ class Target:
         try:
             yield
         except InferenceServerException as error:
-            raise from_rpc(error.status(), error.message() or "", self.url) from error
+            raise from_rpc(error.status(), error.message() or "", self.url, self.tls is not None) from error
         except grpc.RpcError as error:  # the asyncio client lets some through
-            raise from_rpc(str(error.code()), error.details() or "", self.url) from error
+            raise from_rpc(str(error.code()), error.details() or "", self.url, self.tls is not None) from error
         except OSError as error:
             if self.tls is None:
                 raise

@@ -52,11 +52,12 @@ def serving(repository: Path, python: Path) -> Iterator[Served]:
     """docker/serve.sh on a repository, started as the image starts it but for ports and where its parts lie. `python`: the folder
     of programs of the environment in which the Python models run."""
     from hf2triton.serving.guard import remove_shared_memory
-    from hf2triton.serving.requirements import check_requirements
-    from hf2triton.serving.server import free_ports, stage
+    from hf2triton.serving.requirements import check_requirements, free_ports
+    from hf2triton.serving.staging import stage
 
     installation = check_requirements()
-    ports = free_ports("127.0.0.1", dict.fromkeys(("http", "grpc", "metrics"), 0))
+    protocols = ("http", "grpc", "metrics")
+    ports = free_ports(dict.fromkeys(protocols, "127.0.0.1"), dict.fromkeys(protocols, 0))
     prefix = f"hf2triton-image-{os.getpid()}-{ports['grpc']}-"
     folder = Path(tempfile.mkdtemp(prefix="hf2triton-image-"))
     process = None

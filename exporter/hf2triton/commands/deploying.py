@@ -26,6 +26,11 @@ from .common import command, repository_option
 @click.option("--gpus", type=int, help="GPUs of a replica.  [default: 1 if an entry was exported for one]")
 @click.option("--cpus", type=int, default=4, show_default=True, help="Cores of a replica.")
 @click.option("--name", default="hf2triton", show_default=True, help="The name of the objects.")
+@click.option("--tls", metavar="SECRET", help="gRPC with the TLS certificate of a Secret; HTTP is closed.")
+@click.option(
+    "--mutual-tls", metavar="SECRET", help="The same, for callers alone whose certificate its ca.crt has signed."
+)
+@click.option("--control-key", metavar="SECRET", help="The Secret with the key of those who may change models.")
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write them here, not to the screen."
 )

@@ -139,12 +139,14 @@ def tune(name: str, url: str, repository: Path, load: bool, headers: tuple[str, 
 
     from ..console import progress, table
     from ..errors import UsageError
+    from ..repository.control import control_headers, control_key
     from ..tune import tune as run
 
     given = dict(header.partition("=")[::2] for header in headers)
     if not all(given.values()):
         raise UsageError(f"--header should read NAME=VALUE, not {' '.join(headers)}")
-    with connect(url, headers=given) as connection:
+    key = control_key()
+    with connect(url, headers={**(control_headers(key) if key else {}), **given}) as connection:
         with progress() as advance:
             results = run(connection, repository, name, advance)
         for result in results:

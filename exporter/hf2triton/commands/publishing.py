@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,11 +54,11 @@ def _live(url: str | None, headers: dict[str, str]) -> Iterator[Live | None]:
 
     from hf2triton_client import connect
 
-    from ..repository.control import CONTROL_KEY, control_headers
+    from ..repository.control import control_headers, control_key
     from ..repository.live import Live
 
     logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
-    key = os.environ.get(CONTROL_KEY)
+    key = control_key()
     with connect(url, headers={**(control_headers(key) if key else {}), **headers}) as connection:
         yield Live(connection)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import Any
 import click
 
 from .common import command, fail, repository_option
+
+_FOLDER = click.Path(file_okay=False, path_type=Path)
 
 
 @click.command()
@@ -21,21 +22,31 @@ from .common import command, fail, repository_option
 @click.option("--metrics-port", type=int, default=8002, show_default=True)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where Triton writes its log.")
 @click.option("--shared-memory", is_flag=True, help="Let clients on this machine hand over tensors in shared memory.")
+@click.option(
+    "--tls", type=_FOLDER, help="gRPC with TLS: the folder has tls.crt and tls.key. HTTP answers health alone."
+)
+@click.option("--mutual-tls", type=_FOLDER, help="The same, for callers alone whose certificate its ca.crt has signed.")
+@click.option(
+    "--control-key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file with the key of those who may tell it what to load.  [default: $HF2TRITON_CONTROL_KEY, or nobody has one]",
+)
 @command
-def serve(repository: Path, **options: Any) -> None:
+def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     """Serve a model repository with the embedded Triton, on this machine.
 
-    Whoever knows the key in the environment's HF2TRITON_CONTROL_KEY may tell it what to load, as publish --load does.
+    Models, traces, logs and shared memory are for those alone who send the control key, as publish --load does.
     """
-    from ..repository.control import CONTROL_KEY
+    from ..repository.control import control_key as read_key
     from ..serving import Server
 
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Server(repository, **options, control_key=os.environ.get(CONTROL_KEY)) as server:
+    with Server(repository, **options, control_key=read_key(control_key)) as server:
+        scheme = "grpcs://" if server.access.tls else ""
         click.echo(
-            f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {server.url}, HTTP {server.http_url},"
+            f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
             f" metrics http://{server.host}:{server.ports.metrics}/metrics"
         )
         while server.running and not stop.wait(0.2):

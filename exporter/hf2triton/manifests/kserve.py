@@ -17,6 +17,8 @@ from .pod import annotations, container, labels, volumes
 MOUNTED = "/mnt/models"
 #: The name under which runtimes and services find each other.
 FORMAT = {"name": "triton", "version": "2"}
+#: As KServe names what is spoken on a port.
+_PROTOCOLS = {"grpc": "grpc-v2", "http": "v2"}
 #: From which use of its cores on another replica is started, in percent.
 BUSY = 70
 
@@ -28,12 +30,13 @@ def kserve_objects(plan: Plan) -> list[dict[str, Any]]:
     runtime = {
         "annotations": annotations(plan),
         "supportedModelFormats": [{**FORMAT, "autoSelect": False}],
-        "protocolVersions": ["v2", "grpc-v2"],
+        "protocolVersions": [_PROTOCOLS[name] for name in plan.ports if name in _PROTOCOLS],
         "multiModel": False,
         "containers": [server],
-        "volumes": volumes(),
+        "volumes": volumes(plan),
     }
     predictor = {
+        "automountServiceAccountToken": False,
         "minReplicas": plan.options.replicas,
         "maxReplicas": MOST * plan.options.replicas,
         "scaleMetric": "cpu",

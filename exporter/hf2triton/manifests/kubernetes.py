@@ -26,7 +26,7 @@ def kubernetes_objects(plan: Plan) -> list[dict[str, Any]]:
 
 def headless_service(plan: Plan, selector: dict[str, str], suffix: str = "") -> dict[str, Any]:
     """Its name has the address of every ready pod: the client sends requests to all of them in turn."""
-    ports = [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in PORTS.items()]
+    ports = [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in plan.ports.items()]
     spec = {"clusterIP": "None", "selector": selector, "ports": ports}
     return _object(plan, "v1", "Service", spec, suffix)
 
@@ -52,7 +52,7 @@ def _deployment(plan: Plan) -> dict[str, Any]:
 
 def _network(plan: Plan) -> dict[str, Any]:
     """Calls come from labelled pods of the namespace, scrapes from the monitoring one; nothing goes out that need not."""
-    calls = [{"port": PORTS[name], "protocol": "TCP"} for name in ("grpc", "http")]
+    calls = [{"port": port, "protocol": "TCP"} for name, port in plan.ports.items() if name != "metrics"]
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}}}
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]
     return {

@@ -19,6 +19,8 @@ MOUNTED = "/models"
 _REMOTE = ("s3", "gs", "as")
 #: What names of Kubernetes' objects may be, with room for what the objects' own names add.
 _OBJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
+#: And those of Secrets that are there already (RFC 1123).
+_SECRET_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class ManifestOptions:
     gpus: int | None = None
     cpus: int = 4
     name: str = "hf2triton"
+    tls: str | None = None
+    mutual_tls: str | None = None
+    control_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,16 @@ class Plan:
     def remote(self) -> bool:
         """Whether pods have to reach a bucket."""
         return self.place.partition("://")[0] in _REMOTE
+
+    @property
+    def tls(self) -> str | None:
+        """The Secret with the server's certificate."""
+        return self.options.tls or self.options.mutual_tls
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Those that others reach: beside TLS that of HTTP is not, which has none."""
+        return {name: port for name, port in PORTS.items() if not (self.tls and name == "http")}
 
     @property
     def host_bytes(self) -> int:
@@ -106,6 +121,12 @@ def _check(options: ManifestOptions) -> None:
             f"{options.name!r} cannot name objects of Kubernetes: up to 50 lower-case letters, digits and '-',"
             " beginning with a letter"
         )
+    if options.tls and options.mutual_tls:
+        raise UsageError("--mutual-tls is TLS as well: give it alone, without --tls")
+    for what in ("tls", "mutual_tls", "control_key"):
+        secret = getattr(options, what)
+        if secret is not None and not _SECRET_NAME.fullmatch(secret):
+            raise UsageError(f"--{what.replace('_', '-')} {secret!r} cannot be the name of a Secret of Kubernetes")
     least = {"replicas": 1, "cpus": 1, "gpus": 0}
     for what, lowest in least.items():
         value = getattr(options, what)

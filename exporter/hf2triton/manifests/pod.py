@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from . import secured
 from .plan import MOUNTED, PORTS, Plan
 from .resources import MIB, rounded
 
@@ -53,20 +54,22 @@ def resources(plan: Plan) -> dict[str, dict[str, str]]:
     return {"requests": own, "limits": dict(own)}
 
 
-def probes() -> dict[str, Any]:
+def probes(plan: Plan) -> dict[str, Any]:
     """Ready when every model is. Triton does not restart a Python model whose process has died and goes on to call it ready:
-    health.py sees the dead process, and the pod is replaced."""
-    ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}}
+    health.py sees the dead process, and the pod is replaced. Beside TLS only the container itself reaches HTTP, and the kubelet's
+    own probes of gRPC speak no TLS: health.py asks there."""
+    ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}, "timeoutSeconds": 5}
+    if plan.tls:
+        ready = {**_health("ready"), "timeoutSeconds": 10}
     return {
         "startupProbe": {**ready, "periodSeconds": 5, "failureThreshold": 120},
-        "readinessProbe": {**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
-        "livenessProbe": {
-            "exec": {"command": ["python3", HEALTH, "live"]},
-            "periodSeconds": 10,
-            "timeoutSeconds": 10,
-            "failureThreshold": 3,
-        },
+        "readinessProbe": {**ready, "periodSeconds": 5, "failureThreshold": 2},
+        "livenessProbe": {**_health("live"), "periodSeconds": 10, "timeoutSeconds": 10, "failureThreshold": 3},
     }
+
+
+def _health(what: str) -> dict[str, Any]:
+    return {"exec": {"command": ["python3", HEALTH, what]}}
 
 
 def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
@@ -75,26 +78,35 @@ def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
         "name": name,
         "image": plan.image,
         "args": arguments(plan, place),
-        "ports": [{"name": protocol, "containerPort": port, "protocol": "TCP"} for protocol, port in PORTS.items()],
+        "ports": [
+            {"name": protocol, "containerPort": port, "protocol": "TCP"} for protocol, port in plan.ports.items()
+        ],
+        **({"env": environment} if (environment := secured.environment(plan)) else {}),
         "resources": resources(plan),
-        **probes(),
+        **probes(plan),
         "lifecycle": {"preStop": {"exec": {"command": ["sleep", str(LEAVE_SECONDS)]}}},
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
+            "runAsGroup": USER,
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
             "capabilities": {"drop": ["ALL"]},
             "seccompProfile": {"type": "RuntimeDefault"},
         },
-        "volumeMounts": [{"name": "shm", "mountPath": "/dev/shm"}, {"name": "tmp", "mountPath": "/tmp"}],
+        "volumeMounts": [
+            {"name": "shm", "mountPath": "/dev/shm"},
+            {"name": "tmp", "mountPath": "/tmp"},
+            *secured.mounts(plan),
+        ],
     }
 
 
-def volumes() -> list[dict[str, Any]]:
+def volumes(plan: Plan) -> list[dict[str, Any]]:
     return [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": rounded(SHM_BYTES)}},
         {"name": "tmp", "emptyDir": {}},
+        *secured.volumes(plan),
     ]
 
 
@@ -118,5 +130,5 @@ def pod(plan: Plan) -> dict[str, Any]:
         "terminationGracePeriodSeconds": LEAVE_SECONDS + EXIT_SECONDS + 15,
         "topologySpreadConstraints": [spread],
         "containers": [server],
-        "volumes": [*volumes(), *extra],
+        "volumes": [*volumes(plan), *extra],
     }

@@ -1,15 +1,39 @@
-"""How somebody else than the process that started an embedded Triton may tell it what to load."""
+"""How somebody else than the process that started a server may tell it what to load."""
 
 from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import UsageError
 
 #: The header that its control endpoints want, as HTTP names it.
 CONTROL_HEADER = "hf2triton-control"
 #: What Triton expects before the names of such headers over gRPC.
 _GRPC_PREFIX = "triton-grpc-protocol-"
-#: The variable of the environment with the header's value, for servers and for those who control them.
+#: Variables of the environment with the header's value, and with the file that holds it: for servers, and for who controls them.
 CONTROL_KEY = "HF2TRITON_CONTROL_KEY"
+CONTROL_KEY_FILE = f"{CONTROL_KEY}_FILE"
 
 
 def control_headers(key: str) -> dict[str, str]:
     """The headers over gRPC that a server with this key wants of whoever controls it."""
     return {f"{_GRPC_PREFIX}{CONTROL_HEADER}": key}
+
+
+def control_key(file: Path | None = None) -> str | None:
+    """The key that a file holds, else the one that the environment has or names the file of, if any. Raises UsageError."""
+    named = os.environ.get(CONTROL_KEY_FILE)
+    if file is None and not named:
+        key, place = os.environ.get(CONTROL_KEY) or None, f"${CONTROL_KEY}"
+    else:
+        path = file or Path(named)
+        place = str(path)
+        try:
+            key = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(f"the control key cannot be read: {error}") from error
+    # gRPC refuses other characters in a header
+    if key is not None and not (key and key.isascii() and key.isprintable() and key == key.strip()):
+        raise UsageError(f"{place} must hold one line of printable ASCII; openssl rand -hex 16 makes a good key")
+    return key

@@ -8,6 +8,7 @@ import shutil
 import socket
 import sys
 import sysconfig
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -81,6 +82,22 @@ def _packages() -> list[str]:
             f"numpy below 2; this is {numpy}, with which the server returns empty tensors: pip install 'numpy<2'"
         )
     return problems
+
+
+def free_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> dict[str, int]:
+    """The ports asked for, with a free one for each 0. `hosts`: where each protocol listens."""
+    ports, probes = dict(asked), []
+    try:
+        for name, port in asked.items():
+            if port == 0:
+                probe = socket.socket()
+                probes.append(probe)
+                probe.bind((hosts[name], 0))
+                ports[name] = probe.getsockname()[1]
+    finally:
+        for probe in probes:
+            probe.close()
+    return ports
 
 
 def _find_installation(problems: list[str]) -> Installation | None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,14 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import ServingError
-from ..repository.control import CONTROL_HEADER, control_headers
+from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
 from ..repository.layout import is_candidate, versions
+from .access import Access, server_tls
 from .guard import EXIT_SECONDS, remove_shared_memory
-from .requirements import Installation, check_ports, check_requirements
-
-_HERE = Path(__file__).parent
-#: Endpoints that can change or read more than a caller needs; they want a key that only this object knows.
-_RESTRICTED = ("model-repository", "trace", "logging")
+from .requirements import Installation, check_ports, check_requirements, free_ports
+from .staging import stage
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,9 @@ class Server:
     Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
     its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
     removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: what whoever
-    loads models must know; by default nobody else does. `flags`: further ones of tritonserver. Raises ServingError.
+    loads models must know; by default nobody else does. `tls`: a folder with tls.crt and tls.key, for gRPC; `mutual_tls`, in its
+    place: one that also has the ca.crt of those who may call. HTTP then answers on the loopback interface alone, and without the
+    key nothing but health. `flags`: further ones of tritonserver. Raises ServingError and UsageError.
     """
 
     def __init__(
@@ -59,6 +57,8 @@ class Server:
         ready_timeout: float = 120.0,
         shared_memory: bool = False,
         control_key: str | None = None,
+        tls: Path | None = None,
+        mutual_tls: Path | None = None,
         flags: Sequence[str] = (),
     ) -> None:
         self.repository = Path(repository).resolve()
@@ -67,8 +67,8 @@ class Server:
         self._log = Path(log) if log else None
         self._ready_timeout = ready_timeout
         self._flags = tuple(flags)
-        self._restricted = ",".join([*_RESTRICTED, *([] if shared_memory else ["shared-memory"])])
-        self._control_key = control_key or secrets.token_hex(16)
+        own_key = {"key": control_key} if control_key else {}
+        self.access = Access(server_tls(tls, mutual_tls), shared_memory, **own_key)
         self._guard: subprocess.Popen | None = None
         self._folder: Path | None = None
         self.ports = Ports(0, 0, 0)
@@ -81,12 +81,12 @@ class Server:
 
     @property
     def http_url(self) -> str:
-        return f"http://{self.host}:{self.ports.http}"
+        return f"http://{self.access.address('http', self.host)}:{self.ports.http}"
 
     @property
     def control_headers(self) -> dict[str, str]:
         """What a client sends that tells the server over gRPC what to load."""
-        return control_headers(self._control_key)
+        return control_headers(self.access.key)
 
     @property
     def running(self) -> bool:
@@ -102,8 +102,11 @@ class Server:
         began = time.monotonic()
         installation = check_requirements()
         self._check_repository()
-        check_ports(self.host, {name: port for name, port in self._asked.items() if port})
-        self.ports = Ports(**free_ports(self.host, self._asked))
+        hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
+        for protocol, port in self._asked.items():
+            if port:
+                check_ports(hosts[protocol], {protocol: port})
+        self.ports = Ports(**free_ports(hosts, self._asked))
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
         try:
             stage(installation, folder)
@@ -111,7 +114,7 @@ class Server:
             self._log_path.touch()
             plan = self._plan(installation, folder)
             self._guard = subprocess.Popen(
-                [sys.executable, "-I", str(_HERE / "guard.py")],
+                [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 start_new_session=True,
@@ -144,7 +147,7 @@ class Server:
         request = urllib.request.Request(
             f"{self.http_url}/v2/repository/models/{name}/load",
             b"{}",
-            {CONTROL_HEADER: self._control_key, "Connection": "close"},
+            {CONTROL_HEADER: self.access.key, "Connection": "close"},
         )
         try:
             urllib.request.urlopen(request, timeout=self._ready_timeout).close()
@@ -171,11 +174,13 @@ class Server:
 
     def _plan(self, installation: Installation, folder: Path) -> dict:
         """What the guard needs to know."""
-        key = f"{self._restricted}:{CONTROL_HEADER}={self._control_key}"
         addresses = [
             f"--{protocol}-{what}={value}"
             for protocol in ("http", "grpc", "metrics")
-            for what, value in (("address", self.host), ("port", getattr(self.ports, protocol)))
+            for what, value in (
+                ("address", self.access.address(protocol, self.host)),
+                ("port", getattr(self.ports, protocol)),
+            )
         ]
         command = [
             str(installation.tritonserver),
@@ -191,13 +196,12 @@ class Server:
             "--log-format=ISO8601",
             f"--exit-timeout-secs={EXIT_SECONDS}",
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
-            f"--http-restricted-api={key}",
-            f"--grpc-restricted-protocol={key}",
+            *self.access.flags(),
             *self._flags,
         ]
         libraries = [str(installation.libraries), str(installation.libpython_folder)]
         environment = {
-            **os.environ,
+            **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
             "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
             "TRITON_SERVER_CPU_ONLY": "1",
@@ -212,7 +216,7 @@ class Server:
             "parent": os.getpid(),
             "control": {
                 "url": self.http_url,
-                "headers": {CONTROL_HEADER: self._control_key},
+                "headers": {CONTROL_HEADER: self.access.key},
             },
         }
 
@@ -231,37 +235,6 @@ class Server:
             except OSError:
                 time.sleep(0.02)
         raise ServingError(f"not ready within {self._ready_timeout:.0f} s:\n{_reason(self.log_text())}")
-
-
-def stage(installation: Installation, folder: Path) -> None:
-    """Lays out the backends and caches as Triton wants them. They are copied: it refuses symbolic links."""
-    (folder / "empty").mkdir()  # the server's Python looks for modules in its current folder first
-    python = folder / "backends" / "python"
-    python.mkdir(parents=True)
-    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        shutil.copy(installation.python_backend / name, python / name)
-    shutil.copy(installation.stub, python / installation.stub.name)
-    (python / installation.stub.name).chmod(0o755)
-    shutil.copytree(installation.caches, folder / "caches")
-    shutil.copytree(
-        _HERE / "onnxruntime_backend", folder / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__")
-    )
-
-
-def free_ports(host: str, asked: dict[str, int]) -> dict[str, int]:
-    """The ports asked for, with a free one for each 0."""
-    ports, probes = dict(asked), []
-    try:
-        for name, port in asked.items():
-            if port == 0:
-                probe = socket.socket()
-                probes.append(probe)
-                probe.bind((host, 0))
-                ports[name] = probe.getsockname()[1]
-    finally:
-        for probe in probes:
-            probe.close()
-    return ports
 
 
 def _reason(log: str) -> str:

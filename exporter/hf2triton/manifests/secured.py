@@ -1,0 +1,48 @@
+"""Secrets that a server is given: its certificate, and the key of those who control it. serve.sh is told where they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from .plan import Plan
+
+
+@dataclass(frozen=True)
+class _Given:
+    """An option, the variable in which serve.sh looks for its place, the volume, and the file in it, if it is one."""
+
+    option: str
+    variable: str
+    volume: str
+    file: str = ""
+
+
+_GIVEN = (
+    _Given("tls", "HF2TRITON_TLS", "tls"),
+    _Given("mutual_tls", "HF2TRITON_MUTUAL_TLS", "tls"),
+    _Given("control_key", "HF2TRITON_CONTROL_KEY_FILE", "control", "control-key"),
+)
+
+
+def _place(given: _Given) -> str:
+    return f"/etc/hf2triton/{given.volume}"
+
+
+def _asked(plan: Plan) -> Iterator[tuple[_Given, str]]:
+    """What is given, and the Secret that holds it."""
+    return ((given, secret) for given in _GIVEN if (secret := getattr(plan.options, given.option)))
+
+
+def environment(plan: Plan) -> list[dict[str, str]]:
+    return [{"name": given.variable, "value": f"{_place(given)}/{given.file}".rstrip("/")} for given, _ in _asked(plan)]
+
+
+def mounts(plan: Plan) -> list[dict[str, Any]]:
+    return [{"name": given.volume, "mountPath": _place(given), "readOnly": True} for given, _ in _asked(plan)]
+
+
+def volumes(plan: Plan) -> list[dict[str, Any]]:
+    """One that lacks its Secret keeps the pod from starting."""
+    return [{"name": given.volume, "secret": {"secretName": secret}} for given, secret in _asked(plan)]

@@ -1,0 +1,23 @@
+"""Lays out what an embedded Triton needs beside the repository."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from .requirements import Installation
+
+_BACKEND = Path(__file__).with_name("onnxruntime_backend")
+
+
+def stage(installation: Installation, folder: Path) -> None:
+    """Lays out the backends and caches as Triton wants them. They are copied: it refuses symbolic links."""
+    (folder / "empty").mkdir()  # the server's Python looks for modules in its current folder first
+    python = folder / "backends" / "python"
+    python.mkdir(parents=True)
+    for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
+        shutil.copy(installation.python_backend / name, python / name)
+    shutil.copy(installation.stub, python / installation.stub.name)
+    (python / installation.stub.name).chmod(0o755)
+    shutil.copytree(installation.caches, folder / "caches")
+    shutil.copytree(_BACKEND, folder / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__"))
