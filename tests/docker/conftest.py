@@ -48,9 +48,9 @@ class Served:
 
 
 @contextmanager
-def serving(repository: Path, python: Path) -> Iterator[Served]:
+def serving(repository: Path, python: Path, **variables: str) -> Iterator[Served]:
     """docker/serve.sh on a repository, started as the image starts it but for ports and where its parts lie. `python`: the folder
-    of programs of the environment in which the Python models run."""
+    of programs of the environment in which the Python models run. `variables`: further ones of the environment."""
     from hf2triton.serving.guard import remove_shared_memory
     from hf2triton.serving.requirements import check_requirements, free_ports
     from hf2triton.serving.staging import stage
@@ -82,6 +82,7 @@ def serving(repository: Path, python: Path) -> Iterator[Served]:
             "LD_LIBRARY_PATH": f"{installation.libraries}:{installation.libpython_folder}",
             "HF2TRITON_CONTROL_KEY": KEY,
             "TRITON_SERVER_CPU_ONLY": "1",
+            **variables,
         }
         with open(log, "wb") as stream:
             process = subprocess.Popen(

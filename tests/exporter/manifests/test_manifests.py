@@ -33,6 +33,8 @@ FORMS = {
     "bucket": {"storage": "s3://models/texts"},
     "in the image": {"storage": "/models", "replicas": 1},
     "folder of a claim": {"storage": "pvc://claim/a/b", "gpus": 2, "name": "other"},
+    "tls": {"tls": "triton-tls"},
+    "mutual tls and a key": {"mutual_tls": "triton-tls", "control_key": "triton.control"},
 }
 
 
@@ -222,6 +224,9 @@ def test_kserve_fetches_nothing_that_the_image_has(repository):
         (["--target", "kserve", "--storage", "pvc://"], "none of pvc://CLAIM"),
         (["--target", "kserve", "--replicas", "0"], "--replicas must be 1 or more"),
         (["--target", "kserve", "--name", "Two Words"], "cannot name objects"),
+        (["--target", "kserve", "--tls", "a", "--mutual-tls", "a"], "give it alone, without --tls"),
+        (["--target", "kserve", "--tls", "Two Words"], "--tls 'Two Words' cannot be the name of a Secret"),
+        (["--target", "kserve", "--control-key", "a/b"], "--control-key 'a/b' cannot be the name of a Secret"),
         (["--target", "kserve", "unknown"], "has no entry 'unknown' (known: quick, sentiment, verses)"),
     ],
 )

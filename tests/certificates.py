@@ -1,0 +1,45 @@
+"""Certificates made by the commands that the README shows."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+SECURITY = README.partition("\n## Security\n")[2].partition("\n## ")[0]
+#: The commands of the section, one block after the other.
+BLOCKS = re.findall(r"^```bash\n(.*?)^```", SECURITY, re.MULTILINE | re.DOTALL)
+
+
+def make_certificates(folder: Path) -> Path:
+    """Fills a folder with `server`, `caller`, `authority.key` and `control.key`."""
+    [block] = [block for block in BLOCKS if "openssl req" in block]
+    result = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=folder, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    return folder
+
+
+def sign(folder: Path, name: str, subject_alternative: str) -> Path:
+    """A folder with one more certificate of the same authority, for other names."""
+    made = folder / name
+    made.mkdir()
+    command = [
+        *(
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+            "-days",
+            "365",
+        ),
+        *("-CA", "server/ca.crt", "-CAkey", "authority.key", "-addext", "basicConstraints=critical,CA:FALSE"),
+        *("-subj", f"/CN={name}", "-addext", f"subjectAltName={subject_alternative}"),
+        *("-keyout", f"{name}/tls.key", "-out", f"{name}/tls.crt"),
+    ]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    return made
