@@ -1,7 +1,7 @@
 """Vulnerabilities of Triton that NVIDIA has published, and the release that has each fix.
 
 Checked on 26 November 2026 against NVIDIA's own bulletins, in https://github.com/NVIDIA/product-security and, with the same
-numbers, at https://nvidia.custhelp.com/app/answers/detail/a_id/NUMBER. The newest that was found is 5875, of 8 September 2026. Left
+numbers, at https://nvidia.custhelp.com/app/answers/detail/a_id/NUMBER. The newest found is 5875, of 8 September 2026. Left
 out is what concerns the DALI and TensorRT-LLM backends, the SageMaker endpoint and the MLflow plugin: they serve nothing of ours.
 
 The server tells its version, not its release: `release_of` knows which it is.

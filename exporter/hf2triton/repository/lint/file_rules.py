@@ -53,14 +53,23 @@ def without_manifest(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def pickled(lint: Lint, model: Model) -> Iterator[Problem]:
+    caches = set()
     for path in _files(model):
         suffix = path.suffix.lower()
-        if model.backend in _NATIVE.get(suffix, ()):
+        if path.parent.name == "__pycache__" and (path.parents[1] / f"{path.name.split('.')[0]}.py").is_file():
+            caches.add(path.parent)  # which Python writes where it may
+        elif model.backend in _NATIVE.get(suffix, ()):
             continue
-        if suffix in _PICKLES or (suffix == ".bin" and _begins_like_a_pickle(path)):
+        elif suffix in _PICKLES or (suffix == ".bin" and _begins_like_a_pickle(path)):
             yield Problem(_where(model, path), "it is a pickle: whoever loads it runs what is in it. Remove it")
         elif suffix in _COMPILED:
             yield Problem(_where(model, path), "it is compiled code, which nobody can look at: remove it", WARNING)
+    for folder in sorted(caches):
+        yield Problem(
+            _where(model, folder),
+            "Python keeps compiled code here, which no digest vouches for: give the server the repository read-only",
+            NOTE,
+        )
 
 
 def _begins_like_a_pickle(path: Path) -> bool:
