@@ -2,125 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
-import onnx
-from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from .breaking import (
+    Break,
+    accelerator,
+    appended,
+    as_another_front,
+    config,
+    deleted,
+    document,
+    graph,
+    linked,
+    other_dims,
+    parameter,
+    second_version_alone,
+    settings,
+    written,
+)
 
-@dataclass(frozen=True)
-class Break:
-    """`breaks` is given a repository's folder. `also`: other rules that find the same. `where`: how the finding's place begins."""
-
-    rule: str
-    where: str
-    breaks: Callable[[Path], Any]
-    also: frozenset[str] = frozenset()
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-
-def config(model: str, change: Callable[[pb.ModelConfig], Any]) -> Callable[[Path], None]:
-    """Changes a config."""
-
-    def breaks(repository: Path) -> None:
-        path = repository / model / "config.pbtxt"
-        parsed = text_format.Parse(path.read_text(), pb.ModelConfig())
-        change(parsed)
-        path.write_text(text_format.MessageToString(parsed, as_utf8=True))
-
-    return breaks
-
-
-def parameter(model: str, key: str, value: str) -> Callable[[Path], None]:
-    return config(model, lambda own: setattr(own.parameters[key], "string_value", value))
-
-
-def accelerator(model: str, index: int, key: str, value: str) -> Callable[[Path], None]:
-    def change(own: pb.ModelConfig) -> None:
-        own.optimization.execution_accelerators.gpu_execution_accelerator[index].parameters[key] = value
-
-    return config(model, change)
-
-
-def document(path: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    """Changes a JSON file."""
-
-    def breaks(repository: Path) -> None:
-        content = json.loads((repository / path).read_text())
-        change(content)
-        (repository / path).write_text(json.dumps(content))
-
-    return breaks
-
-
-def settings(model: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    """Changes what clients read of a front."""
-
-    def within(own: pb.ModelConfig) -> None:
-        content = json.loads(own.parameters["hf2triton"].string_value)
-        change(content)
-        own.parameters["hf2triton"].string_value = json.dumps(content)
-
-    return config(model, within)
-
-
-def graph(path: str, change: Callable[[onnx.ModelProto], Any]) -> Callable[[Path], None]:
-    def breaks(repository: Path) -> None:
-        model = onnx.load(repository / path)
-        change(model)
-        onnx.save(model, repository / path)
-
-    return breaks
-
-
-def written(path: str, content: bytes) -> Callable[[Path], None]:
-    """A file more, or another content."""
-    return lambda repository: (repository / path).write_bytes(content)
-
-
-def appended(path: str, content: str) -> Callable[[Path], None]:
-    def breaks(repository: Path) -> None:
-        with (repository / path).open("a") as file:
-            file.write(content)
-
-    return breaks
-
-
-def _linked(path: str, target: str | None) -> Callable[[Path], None]:
-    """A link in the place of a file: to another file there, or out of the repository."""
-
-    def breaks(repository: Path) -> None:
-        moved = repository / target if target else repository.parent / "elsewhere"
-        (repository / path).rename(moved)
-        (repository / path).symlink_to(moved)
-
-    return breaks
-
-
-def _second_version_alone(repository: Path) -> None:
-    """The graph has a newer version, and only that is loaded."""
-    shutil.copytree(repository / "gpu_model" / "1", repository / "gpu_model" / "2")
-    config("gpu_model", lambda own: setattr(own.version_policy.latest, "num_versions", 1))(repository)
-
-
-def _as_another_front(about: Any) -> None:
-    about |= {"entry": "gpu", "version": 2}
-
-
-def _other_dims(own: onnx.ModelProto) -> None:
-    own.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
-
-
-def _deleted(items: Any, index: Any) -> None:
-    del items[index]
-
-
+#: What is wrong, in words -> how it comes to be, and the rule that finds it.
 BREAKS = {
     "a key that is misspelt": Break(
         "config-unreadable", "plain/config.pbtxt:", appended("plain/config.pbtxt", "max_batch_sise: 3\n")
@@ -198,7 +101,7 @@ BREAKS = {
         config("plain", lambda own: setattr(own.dynamic_batching, "priority_levels", 3)),
     ),
     "no instances": Break(
-        "config-instances", "plain/config", config("plain", lambda own: _deleted(own.instance_group, slice(None)))
+        "config-instances", "plain/config", config("plain", lambda own: deleted(own.instance_group, slice(None)))
     ),
     "no version": Break("version-none", "plain", lambda folder: shutil.rmtree(folder / "plain/1")),
     "a version that is not there": Break(
@@ -207,12 +110,12 @@ BREAKS = {
     "a graph of another version": Break(
         "version-graph", "gpu/1/front.json", lambda folder: (folder / "gpu_model/1").rename(folder / "gpu_model/2")
     ),
-    "a graph that is not loaded": Break("version-graph", "gpu/1/front.json", _second_version_alone),
+    "a graph that is not loaded": Break("version-graph", "gpu/1/front.json", second_version_alone),
     "a graph that is gone": Break(
         "version-graph", "gpu/1/front.json", lambda folder: shutil.rmtree(folder / "gpu_model")
     ),
     "fronts of different versions": Break(
-        "version-fronts", "gpu", document("trt/1/manifest.json", _as_another_front), frozenset({"version-manifest"})
+        "version-fronts", "gpu", document("trt/1/manifest.json", as_another_front), frozenset({"version-manifest"})
     ),
     "a manifest from elsewhere": Break(
         "version-manifest", "plain/1/manifest", document("plain/1/manifest.json", lambda about: about.update(name="x"))
@@ -223,7 +126,7 @@ BREAKS = {
     "a graph that takes smaller batches": Break(
         "version-manifest",
         "trt_model/config",
-        config("trt_model", lambda own: (setattr(own, "max_batch_size", 32), _deleted(own.model_warmup, 1))),
+        config("trt_model", lambda own: (setattr(own, "max_batch_size", 32), deleted(own.model_warmup, 1))),
     ),
     "no graph": Break(
         "graph-missing", "gpu_model/1/model", lambda folder: (folder / "gpu_model/1/model.onnx").unlink()
@@ -241,7 +144,7 @@ BREAKS = {
     "a graph that is none": Break(
         "graph-release", "gpu_model/1/model", written("gpu_model/1/model.onnx", b"\xff" * 99)
     ),
-    "a graph whose batch is fixed": Break("graph-config", "gpu_model/", graph("gpu_model/1/model.onnx", _other_dims)),
+    "a graph whose batch is fixed": Break("graph-config", "gpu_model/", graph("gpu_model/1/model.onnx", other_dims)),
     "an output of another size": Break(
         "graph-config", "gpu_model/", config("gpu_model", lambda own: own.output[0].dims.__setitem__(0, 4))
     ),
@@ -257,13 +160,13 @@ BREAKS = {
     "an input that is left out": Break(
         "graph-config",
         "gpu_model/",
-        config("gpu_model", lambda own: _deleted(own.input, 2)),
+        config("gpu_model", lambda own: deleted(own.input, 2)),
         frozenset({"warmup-input"}),
     ),
     "a warm-up without an input": Break(
         "warmup-input",
         "gpu_model/",
-        config("gpu_model", lambda own: _deleted(own.model_warmup[0].inputs, "input_ids")),
+        config("gpu_model", lambda own: deleted(own.model_warmup[0].inputs, "input_ids")),
     ),
     "a warm-up of another type": Break(
         "warmup-shape",
@@ -285,7 +188,7 @@ BREAKS = {
         "warmup-file", "gpu_model/warmup/ones_8", written("gpu_model/warmup/ones_8", b"\1" * 63)
     ),
     "no warm-up": Break(
-        "warmup-none", "gpu_model/", config("gpu_model", lambda own: _deleted(own.model_warmup, slice(None)))
+        "warmup-none", "gpu_model/", config("gpu_model", lambda own: deleted(own.model_warmup, slice(None)))
     ),
     "a tokenizer that was changed": Break("digest", "plain/1/tokenizer.json", appended("plain/1/tokenizer.json", " ")),
     "a file that is gone": Break(
@@ -296,8 +199,8 @@ BREAKS = {
         "file-pickle", "gpu_model/1/w.bin", written("gpu_model/1/w.bin", b"\x80\4\x95ab")
     ),
     "a library": Break("file-pickle", "plain/1/fast.so", written("plain/1/fast.so", b"\x7fELF")),
-    "a link out of the repository": Break("file-link", "plain/1/model.onnx", _linked("plain/1/model.onnx", None)),
-    "a link to a graph": Break("file-link", "plain/1/model.onnx", _linked("plain/1/model.onnx", "plain/1/graph")),
+    "a link out of the repository": Break("file-link", "plain/1/model.onnx", linked("plain/1/model.onnx", None)),
+    "a link to a graph": Break("file-link", "plain/1/model.onnx", linked("plain/1/model.onnx", "plain/1/graph")),
     "a file for everybody": Break(
         "file-writable", "plain/1/model.py", lambda folder: (folder / "plain/1/model.py").chmod(0o666)
     ),

@@ -3,8 +3,11 @@
 import shutil
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from click.testing import CliRunner
+from tritonclient.utils import InferenceServerException
 
 from hf2triton.cli import main
 from hf2triton.repository.lint import NOTE, RULES, lint
@@ -13,7 +16,7 @@ from hf2triton.repository.lint.server import CLOSED, OFF, OPEN, Seen, look_at
 from hf2triton.serving import Server
 from hf2triton_client.errors import ConnectionFailed, InputError
 
-from .broken import config
+from .breaking import config
 
 
 class Unrestricted(Server):
@@ -155,6 +158,19 @@ def test_models_are_found_where_statistics_are_restricted(served):
         assert found(lint(served, url=server.url)) == {"server-cve"}
 
 
+def test_more_items_than_the_limit_are_refused(restricted):
+    """By Triton itself, before the front sees any."""
+    client = triton.InferenceServerClient(restricted.url)
+    for rows in (64, 65):
+        text = triton.InferInput("text", [rows, 1], "BYTES")
+        text.set_data_from_numpy(np.full((rows, 1), b"ok", np.object_))
+        if rows <= 64:
+            assert client.infer("plain", [text]).as_numpy("logits").shape == (64, 3)
+        else:
+            with pytest.raises(InferenceServerException, match="batch-size must be <= 64"):
+                client.infer("plain", [text])
+
+
 @pytest.mark.parametrize(
     ("url", "tls", "plain"),
     [
@@ -174,6 +190,15 @@ def test_texts_in_the_clear_are_found(served, url, tls, plain):
     everything = replace(read_repository(served), server=seen)
     wrong = {id for id, rule in RULES.items() if rule.scope == "server" and list(rule.check(everything, seen))}
     assert wrong == ({"server-plaintext"} if plain else set())
+
+
+def test_a_release_that_is_not_known_is_a_note(served):
+    """Newer ones load what older ones did, as far as anybody knows."""
+    seen = Seen("localhost:8001", False, "2.99.0", {}, {"plain": (1,)})
+    everything = replace(read_repository(served), server=seen)
+    [problem] = RULES["graph-release"].check(everything, everything.every["plain"])
+    assert problem.severity == NOTE
+    assert "release '28.11' is unknown; known are" in problem.message
 
 
 def test_a_list_of_regions_is_less_than_a_new_one(served):

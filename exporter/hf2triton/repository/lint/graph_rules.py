@@ -63,7 +63,7 @@ def beyond_release(lint: Lint, model: Model) -> Iterator[Problem]:
     try:
         release = find_release(lint.release(model))
     except UnknownName as error:
-        yield Problem(model.name, f"{error}; what its onnxruntime loads is unknown")
+        yield Problem(model.name, f"{error}: whether it loads the graph was not checked", NOTE)
         return
     for _, where, graph in _graphs(model):
         if isinstance(graph, Exception):
