@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import deploying, looking, making, measuring, proving, publishing, reporting, serving
+from .commands import deploying, linting, looking, making, measuring, proving, publishing, reporting, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -32,6 +32,7 @@ for _command in (
     looking.infer,
     looking.list_entries,
     looking.inspect,
+    linting.lint,
     deploying.manifests,
     publishing.publish,
     publishing.rollback,

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.served_model import FORMAT, PARAMETER
 
 from ..artifacts import Checkpoint, ExportOptions, Graph, GraphOutput
-from ..baseline import MAX_IMAGE_BYTES, MAX_TEXT_BYTES
+from ..baseline import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
 from ..samples import Inputs
 from ..tasks import Part, Task
 from .device_config import (
@@ -84,7 +84,7 @@ def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocess
     if part.modality == "text":
         settings |= {"max_length": checkpoint.max_length, "max_bytes": MAX_TEXT_BYTES}
     else:
-        settings |= {"max_bytes": MAX_IMAGE_BYTES}
+        settings |= {"max_bytes": MAX_IMAGE_BYTES, "max_pixels": MAX_PIXELS}
     if part.suffix:
         settings |= {"fronts": {other.modality: front_name(name, other) for other in task.parts}}
     if checkpoint.logit_scale is not None:

@@ -1,14 +1,8 @@
 """The parts of a config.pbtxt that depend on the device: instances, batching, execution providers, shape profiles, warm-up.
 
-Every key is one that the server or the container's onnxruntime backend reads; the backend refuses or, worse, ignores others. The
-sources (repositories of triton-inference-server on GitHub):
-
-    onnxruntime_backend  src/onnxruntime.cc, ModelState::LoadModel: what follows `name == kTensorRTExecutionAccelerator` is the
-                         list of TensorRT's keys, any other is refused; those of `cuda` are handed on as they are, but for the
-                         four in PARAMETERS, which are then overwritten from the config's own `parameters` or by defaults
-    common               protobuf/model_config.proto: all else
-
-tests/exporter/repository/test_device_config.py has the same list, and holds every config against it.
+Every key is one that the server or the container's onnxruntime backend reads; the backend refuses or, worse, ignores others.
+backend_keys.py is the table of what it reads, with sources; a test holds every config against it, and `hf2triton lint` those that
+were changed by hand. All else is in protobuf/model_config.proto of triton-inference-server/common.
 """
 
 from __future__ import annotations

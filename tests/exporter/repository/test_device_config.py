@@ -19,7 +19,8 @@ from hf2triton.errors import UsageError
 from hf2triton.graph.engine_name import name_by_content
 from hf2triton.options import settle
 from hf2triton.repository import publish as publishing
-from hf2triton.repository.device_config import ENGINES, PARAMETERS, Served
+from hf2triton.repository.backend_keys import BACKEND, KEYS, OVERWRITTEN
+from hf2triton.repository.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
 from hf2triton.repository.encoder_front import encoder_front
 from hf2triton.repository.fronts.planner import Limits, plan
 from hf2triton.serving import Server
@@ -29,37 +30,6 @@ from hf2triton_client import pipeline
 from ...conftest import export_asset
 from ..graph.tiny import op, tiny
 
-# Sources: BACKEND is https://github.com/triton-inference-server/onnxruntime_backend/blob/main/src/onnxruntime.cc, whose function
-# LoadModel reads the accelerators and the CUDA provider's four parameters, and whose constructor of ModelState reads the others;
-# TRT and EP are onnxruntime's own pages on the two providers, which say what values an option takes.
-BACKEND = "onnxruntime_backend/src/onnxruntime.cc"
-TRT = "onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html"
-EP = "onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"
-NUMBER, SWITCH = r"[1-9]\d*", "[01]"
-SHAPES = r"\w+:\d+(x\d+)*(,\w+:\d+(x\d+)*)*"
-#: (place, key) -> the values that are taken there, and who says so.
-KEYS = {
-    ("parameters", "intra_op_thread_count"): (r"\d+", f"{BACKEND} ModelState::ModelState, read with stoi"),
-    ("parameters", "cudnn_conv_algo_search"): ("[012]", f"{BACKEND} LoadModel: 0 EXHAUSTIVE, 1 HEURISTIC, 2 DEFAULT"),
-    ("parameters", "gpu_mem_limit"): (NUMBER, f"{BACKEND} LoadModel, handed on as it is; bytes: {EP}#gpu_mem_limit"),
-    ("parameters", "arena_extend_strategy"): (SWITCH, f"{BACKEND} LoadModel: 0 kNextPowerOfTwo, 1 kSameAsRequested"),
-    ("parameters", "do_copy_in_default_stream"): (SWITCH, f"{BACKEND} LoadModel"),
-    ("cuda", "use_tf32"): (SWITCH, f"{BACKEND} LoadModel, handed on; {EP}#use_tf32"),
-    ("cuda", "cudnn_conv_use_max_workspace"): (SWITCH, f"{BACKEND} README; {EP}#cudnn_conv_use_max_workspace"),
-    ("cuda", "enable_skip_layer_norm_strict_mode"): (SWITCH, f"{EP}#enable_skip_layer_norm_strict_mode"),
-    ("tensorrt", "precision_mode"): ("FP32|FP16|BF16|INT8", f"{BACKEND} LoadModel: any other is refused"),
-    ("tensorrt", "max_workspace_size_bytes"): (NUMBER, f"{BACKEND} LoadModel, becomes trt_max_workspace_size"),
-    ("tensorrt", "trt_engine_cache_enable"): (SWITCH, f"{BACKEND} LoadModel, ParseBoolValue"),
-    ("tensorrt", "trt_engine_cache_path"): ("/.+", f"{BACKEND} LoadModel; {TRT}#trt_engine_cache_path"),
-    ("tensorrt", "trt_timing_cache_enable"): (SWITCH, f"{BACKEND} LoadModel, ParseBoolValue"),
-    ("tensorrt", "trt_timing_cache_path"): ("/.+", f"{BACKEND} LoadModel; {TRT}#trt_timing_cache_path"),
-    ("tensorrt", "trt_layer_norm_fp32_fallback"): (SWITCH, f"{BACKEND} LoadModel; {TRT}#trt_layer_norm_fp32_fallback"),
-    ("tensorrt", "trt_profile_min_shapes"): (SHAPES, f"{BACKEND} LoadModel; {TRT}#explicit-shape-range"),
-    ("tensorrt", "trt_profile_opt_shapes"): (SHAPES, f"{BACKEND} LoadModel; {TRT}#explicit-shape-range"),
-    ("tensorrt", "trt_profile_max_shapes"): (SHAPES, f"{BACKEND} LoadModel; {TRT}#explicit-shape-range"),
-}
-#: Of the CUDA provider's options those that an accelerator must not have: LoadModel overwrites them afterwards.
-OVERWRITTEN = {"cudnn_conv_algo_search", "gpu_mem_limit", "arena_extend_strategy", "do_copy_in_default_stream"}
 #: What a graph's config may have at its top: triton-inference-server/common/protobuf/model_config.proto, ModelConfig.
 FIELDS = {
     "name",
@@ -124,17 +94,27 @@ def test_every_key_is_read_where_it_stands(exported, case):
     found = dict(keys_of(config))
     assert set(found) <= set(KEYS)
     for place, value in found.items():
-        pattern, source = KEYS[place]
-        assert re.fullmatch(pattern, value), (place, value, source)
+        assert KEYS[place].takes(value), (place, value, KEYS[place])
     assert not OVERWRITTEN & {key for place, key in found if place != "parameters"}
-    assert {setting.key for setting in PARAMETERS} == OVERWRITTEN
+    assert {setting.key for setting in PARAMETERS} <= OVERWRITTEN
     assert text_format.Parse(text_format.MessageToString(config), pb.ModelConfig()) == config
 
 
-def test_the_table_holds_nothing_that_is_never_written(exported):
-    """So that it does not vouch for keys which nobody has looked at for long."""
+def test_every_key_that_can_be_written_is_written_in_some_case(exported):
+    """So that none of ours stays unseen by the test above."""
     written = {place for case in CASES for place, _ in keys_of(graph_config_of(exported, case))}
-    assert written == set(KEYS)
+    ours = {("parameters", setting.key) for setting in PARAMETERS} | {("parameters", "intra_op_thread_count")}
+    for place, settings in (("cuda", CUDA), ("tensorrt", TENSORRT)):
+        ours |= {(place, setting.key) for setting in settings}
+    assert written == ours
+
+
+def test_every_key_of_the_table_has_a_source():
+    """Who reads it; keys of accelerators that are overwritten are none of them."""
+    assert all(BACKEND in key.source for key in KEYS.values())
+    assert not {(place, name) for place, name in KEYS if place != "parameters" and name in OVERWRITTEN}
+    assert not KEYS["parameters", "intra_op_thread_count"].takes("")
+    assert not KEYS["tensorrt", "precision_mode"].takes("fp16")
 
 
 def test_each_device_has_its_providers_and_gpus(exported):

@@ -17,6 +17,9 @@ from .parameters import Check, integer, parse_parameters
 
 #: The most answers of one text, all its masks together; decoding them takes a second. transformers has no such limit.
 MAX_ANSWERS = 4096
+#: The most targets of one text, and the characters of one; each is tokenised, and transformers has no such limit.
+MAX_TARGETS = 4096
+MAX_TARGET_LENGTH = 256
 
 #: What transformers replaces where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
 _CLEAN_UP = (
@@ -52,14 +55,21 @@ class Parameters:
 
 
 def _is_targets(value: Any) -> bool:
-    return isinstance(value, str) or (
-        isinstance(value, list) and len(value) > 0 and all(isinstance(one, str) for one in value)
+    given = [value] if isinstance(value, str) else value
+    return (
+        isinstance(given, list)
+        and 0 < len(given) <= MAX_TARGETS
+        and all(isinstance(one, str) and len(one) <= MAX_TARGET_LENGTH for one in given)
     )
 
 
 _CHECKS: Mapping[str, Check] = {
     "top_k": integer(1, MAX_ANSWERS),
-    "targets": ("a string or a list of strings that is not empty", _is_targets),
+    "targets": (
+        f"a string or a list of strings that is not empty, up to {MAX_TARGETS} of them with up to {MAX_TARGET_LENGTH}"
+        " characters each",
+        _is_targets,
+    ),
 }
 
 

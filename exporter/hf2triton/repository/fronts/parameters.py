@@ -6,12 +6,17 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
+#: Characters of a request's parameters: what is longer is not read, as JSON can take a hundred times its length in memory.
+MAX_PARAMETERS_LENGTH = 1 << 17
+
 #: What a parameter must be, in words and as a function.
 Check = tuple[str, Callable[[Any], bool]]
 
 
 def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
     """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
+    if len(text) > MAX_PARAMETERS_LENGTH:
+        raise ValueError(f"the parameters have {len(text):,} characters; at most {MAX_PARAMETERS_LENGTH:,} are taken")
     try:
         given = json.loads(text)
     except (ValueError, RecursionError) as error:
