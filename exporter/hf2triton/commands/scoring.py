@@ -87,11 +87,14 @@ def score(url: str, serve: bool, repository: Path, allow_errors: bool, report: P
     stopped, in whatever way, goes on when the same command is given again. Exit code 1 if rows could not be answered: their
     column error says why.
     """
+    import logging
+
     from ..console import progress_of_rows, write_report
     from ..scoring import ScoreOptions
     from ..scoring import score as run
     from ..validation import served_at
 
+    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # it tells of each text that is cut
     asked = ScoreOptions(**options)
     with served_at(url, repository if serve else None) as place, progress_of_rows(asked.name) as advance:
         summary = run(asked, place, advance)

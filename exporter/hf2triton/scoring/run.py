@@ -49,13 +49,15 @@ def score(options: ScoreOptions, url: str, progress: Progress = lambda done, tot
     Raises UsageError, ScoringError and the client's errors. What is done is kept then.
     """
     began, parts = time.perf_counter(), options.parts
+    if options.ray is not None:
+        import ray.data  # noqa: F401 – whether it is installed shows before the input is read
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with alone(parts):
         try:
             before = _found(options)
             job = _job(options, url)
             plan = _plan(job, before)
-        except (UsageError, ClientError):
+        except BaseException:
             if not (parts / PLAN).exists():  # there was nothing to be kept
                 remove(parts)
             raise

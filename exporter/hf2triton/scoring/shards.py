@@ -21,7 +21,7 @@ from .inputs import Shard
 from .options import SHARD_ENDINGS
 
 #: Rows and bytes after which a row group of Parquet ends, and bytes copied at a time.
-_GROUP_ROWS, _GROUP_BYTES = 65_536, 32 << 20
+_GROUP_ROWS, _GROUP_BYTES = 65_536, 16 << 20
 #: The most that the last line of a shard takes.
 _LAST = 100
 
