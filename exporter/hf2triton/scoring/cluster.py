@@ -27,51 +27,52 @@ _OBJECTS = 80 << 20
 
 
 class _Actor:
+    """Scores shards; connects when the first one comes. What goes wrong is told as a result: Ray keeps no error's own words."""
+
     def __init__(self, job: Job) -> None:
-        self._scorer = Scorer(job)
+        self._job = job
+        self._scorer: Scorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Scores the shards of a batch: their fields as columns; gives their rows."""
+        """Scores the shards of a batch, their fields as columns; gives their rows, and what went wrong."""
         shards = [Shard(*map(int, fields)) for fields in zip(*(batch[name] for name in _FIELDS), strict=True)]
-        return {"rows": [shard.rows for shard in self._scorer.score(shards)]}
+        try:
+            if self._scorer is None:
+                self._scorer = Scorer(self._job)
+            rows, wrong = [shard.rows for shard in self._scorer.score(shards)], ""
+        except (ClientError, Hf2TritonError, OSError) as error:
+            rows, wrong = [0] * len(shards), str(error)
+        return {"rows": rows, "wrong": [wrong] * len(shards)}
 
 
 _FIELDS = ("number", "file", "first", "at", "rows")
 
 
 def score_on_ray(job: Job, shards: Sequence[Shard], progress: Callable[[int], None]) -> None:
-    """Writes the shards. `progress`: called with how many more rows are answered. Raises ScoringError and the client's errors."""
+    """Writes the shards. `progress`: called with how many more rows are answered. Raises ScoringError."""
     import ray.data
+    import ray.exceptions
 
     options = job.options
     job = replace(job, options=replace(options, output=options.output.absolute(), input=options.input.absolute()))
     with _ray(options.ray or LOCAL):
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         workers = min(len(shards), options.workers or int(ray.cluster_resources().get("CPU", 1)))
         todo = ray.data.from_items([asdict(shard) for shard in shards], override_num_blocks=len(shards))
         pool = ray.data.ActorPoolStrategy(size=workers)
         done = todo.map_batches(_Actor, fn_constructor_args=(job,), batch_size=1, compute=pool)
         try:
             for row in done.iter_rows():
+                if row["wrong"]:
+                    raise ScoringError(row["wrong"])
                 progress(int(row["rows"]))
-        except Exception as error:  # Ray wraps what an actor raises, in more ways than one
-            cause = _cause(error)
-            if cause is not None:
-                raise cause from error
-            raise ScoringError(f"Ray could not score the shards: {str(error).strip().splitlines()[-1]}") from error
-
-
-def _cause(error: BaseException) -> BaseException | None:
-    """What an actor raised, of ours or the client's."""
-    seen: list[BaseException] = []
-    following: BaseException | None = error
-    while following is not None and following not in seen:
-        seen.append(following)
-        following = getattr(following, "cause", None) or following.__cause__
-    # the innermost: Ray's own errors pose as those they wrap
-    ours = [one for one in seen if isinstance(one, (ClientError, Hf2TritonError, ModuleNotFoundError))]
-    return ours[-1] if ours else None
+        except ray.exceptions.RayError as error:
+            said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+            # a traceback as text: what was raised stands at its left edge
+            raised = [line for line in said if "Error: " in line and not line.startswith(" ")]
+            raise ScoringError(f"Ray could not score the shards: {(raised or said)[-1]}") from error
 
 
 @contextmanager

@@ -148,11 +148,11 @@ def _score(job: Job, plan: Plan, done: set[int], progress: Progress) -> None:
 def _join(job: Job, plan: Plan, format: Format) -> int:
     """Writes the output; gives how many rows of it are errors. Raises ScoringError."""
     options = job.options
-    paths = [shard_path(options.parts, shard.number, format.ending) for shard in plan.shards]
+    if open_input(options.input, options.parts).fingerprint != job.source.fingerprint:
+        raise ScoringError(f"{options.input} was changed while it was scored; --restart starts anew")
+    shards = [(shard_path(options.parts, shard.number, format.ending), shard.rows) for shard in plan.shards]
     joined = options.parts / f"output{options.output.suffix}"
     with written(joined) as file:
-        rows, errors = format.join(paths, file)
-    if rows != plan.rows or open_input(options.input, options.parts).fingerprint != job.source.fingerprint:
-        raise ScoringError(f"{options.input} was changed while it was scored; --restart starts anew")
+        errors = format.join(shards, file)
     os.replace(joined, options.output)
     return errors

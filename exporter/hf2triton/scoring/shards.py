@@ -41,8 +41,8 @@ class Format(Protocol):
 
     def sink(self, file: BinaryIO) -> Sink: ...
 
-    def join(self, shards: Sequence[Path], file: BinaryIO) -> tuple[int, int]:
-        """Writes the shards as one; gives how many rows there are, and how many of them are errors."""
+    def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
+        """Writes the shards as one, each with as many rows as are told; gives how many of all are errors. Raises ScoringError."""
 
 
 def shard_path(parts: Path, number: int, ending: str) -> Path:
@@ -87,24 +87,31 @@ class JsonLines:
     def sink(self, file: BinaryIO) -> Sink:
         return _Lines(file)
 
-    def join(self, shards: Sequence[Path], file: BinaryIO) -> tuple[int, int]:
-        rows = errors = 0
-        for path in shards:
+    def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
+        errors = 0
+        for path, rows in shards:
             with path.open("rb") as shard:
                 size = shard.seek(0, os.SEEK_END)
                 shard.seek(max(size - _LAST, 0))
                 last = shard.read().rstrip(b"\n").rpartition(b"\n")[2]
-                try:
-                    counts = json.loads(last)
-                    rows, errors = rows + counts["rows"], errors + counts["errors"]
-                except (ValueError, KeyError, TypeError):
-                    raise _damaged(path) from None
+                errors += _counted(path, last, rows)
                 shard.seek(0)
                 left = size - len(last) - 1
                 while left > 0 and (piece := shard.read(min(left, 1 << 20))):
                     file.write(piece)
                     left -= len(piece)
-        return rows, errors
+        return errors
+
+
+def _counted(path: Path, last: bytes, rows: int) -> int:
+    """The errors that a shard's last line tells of. Raises ScoringError if there is none, or the rows are not those."""
+    try:
+        counts = json.loads(last)
+        if counts["rows"] == rows:
+            return counts["errors"]
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise _damaged(path)
 
 
 class _Lines:
@@ -171,28 +178,43 @@ class Parquet:
                 " each row may have its own type"
             ) from error
 
-    def join(self, shards: Sequence[Path], file: BinaryIO) -> tuple[int, int]:
+    def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
         import pyarrow as pa
         import pyarrow.parquet as parquet
 
-        rows = errors = 0
+        errors = 0
         with parquet.ParquetWriter(file, self.schema, compression="zstd") as writer:
-            waiting, size = [], 0
-            for path in shards:
-                try:
-                    with pa.ipc.open_stream(path.open("rb")) as stream:
-                        for batch in stream:
-                            waiting.append(batch)
-                            size += batch.nbytes
-                            rows, errors = rows + batch.num_rows, errors + len(batch) - batch["error"].null_count
-                            if size >= _GROUP_BYTES or sum(map(len, waiting)) >= _GROUP_ROWS:
-                                writer.write_table(pa.Table.from_batches(waiting, self.schema))
-                                waiting, size = [], 0
-                except pa.ArrowInvalid:
-                    raise _damaged(path) from None
+            waiting: list[Any] = []
+            length = size = 0
+            for batch in (batch for path, rows in shards for batch in _batches(path, rows)):
+                waiting.append(batch)
+                errors += len(batch) - batch["error"].null_count
+                length, size = length + len(batch), size + batch.nbytes
+                if size >= _GROUP_BYTES or length >= _GROUP_ROWS:
+                    writer.write_table(pa.Table.from_batches(waiting, self.schema))
+                    waiting, length, size = [], 0, 0
             if waiting:
                 writer.write_table(pa.Table.from_batches(waiting, self.schema))
-        return rows, errors
+        return errors
+
+
+def _batches(path: Path, rows: int) -> Iterator[Any]:
+    """The batches of a shard. Raises ScoringError if it cannot be read, or its rows are not as many."""
+    import pyarrow as pa
+
+    with path.open("rb") as file:
+        try:
+            with pa.ipc.open_stream(file) as stream:
+                while True:
+                    batch = stream.read_next_batch()
+                    rows -= len(batch)
+                    yield batch
+        except StopIteration:
+            pass
+        except (pa.ArrowInvalid, OSError):
+            raise _damaged(path) from None
+    if rows:
+        raise _damaged(path)
 
 
 class _Stream:

@@ -53,9 +53,13 @@ def table(tmp_path: Path, rows: list[dict]) -> Path:
 def run(url: str, tmp_path: Path) -> Callable[..., Summary]:
     """Scores an input with `sentiment`, unless another name is given."""
 
-    def run(source: Path, output: Path, name: str = "sentiment", progress=lambda done, total: None, **options) -> Summary:
+    def run(
+        source: Path, output: Path, name: str = "sentiment", progress=lambda done, total: None, **options
+    ) -> Summary:
         where = options.pop("url", url)
-        return score(ScoreOptions(name, source, output, **{"shard_size": 8, "batch_size": 4, **options}), where, progress)
+        return score(
+            ScoreOptions(name, source, output, **{"shard_size": 8, "batch_size": 4, **options}), where, progress
+        )
 
     return run
 
