@@ -48,7 +48,7 @@ def types_of(source: Input, id: str | None, keep: Iterable[str]) -> dict[str, An
     for name, column in read.items():
         try:
             kind = pa.array([row.get(column) for row in rows]).type
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
             raise UsageError(
                 f"the values of the column {column} have no type in common, as Parquet needs ({error}): let OUTPUT end in .jsonl"
             ) from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -17,7 +18,7 @@ from .inputs import cut, open_input
 from .options import ScoreOptions
 from .plan import PLAN, Plan, about, alone, clear, identity, read_plan, remove, require_same
 from .scorer import Job, Scorer, format_of
-from .shards import Format, done_in, shard_path, written
+from .shards import Format, done_in, shard_path, sync_folder, written
 
 #: Called with how many rows are done, and how many there are.
 Progress = Callable[[int, int], None]
@@ -52,7 +53,7 @@ def score(options: ScoreOptions, url: str, progress: Progress = lambda done, tot
     if options.ray is not None:
         import ray.data  # noqa: F401 – whether it is installed shows before the input is read
     options.output.parent.mkdir(parents=True, exist_ok=True)
-    with alone(parts):
+    with alone(parts), _disk_errors(options):
         try:
             before = _found(options)
             job = _job(options, url)
@@ -73,6 +74,21 @@ def score(options: ScoreOptions, url: str, progress: Progress = lambda done, tot
     rows_before = sum(shard.rows for shard in plan.shards if shard.number in done)
     seconds = time.perf_counter() - began
     return Summary(options.name, str(options.output), plan.rows, plan.errors or 0, rows_before, seconds)
+
+
+@contextmanager
+def _disk_errors(options: ScoreOptions) -> Iterator[None]:
+    """Turns the system's errors into ours."""
+    try:
+        yield
+    except ClientError:  # some of the client's errors are the system's as well
+        raise
+    except OSError as error:
+        raise _kept(options, error) from error
+
+
+def _kept(options: ScoreOptions, error: Exception) -> ScoringError:
+    return ScoringError(f"{error}; what is done is kept in {options.parts}: the same command goes on from there")
 
 
 def _found(options: ScoreOptions) -> Plan | None:
@@ -155,4 +171,5 @@ def _join(job: Job, plan: Plan, format: Format) -> int:
     with written(joined) as file:
         errors = format.join(shards, file)
     os.replace(joined, options.output)
+    sync_folder(options.output.parent)  # before the shards go
     return errors

@@ -70,6 +70,15 @@ def written(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+def sync_folder(folder: Path) -> None:
+    """Makes what was renamed in a folder outlive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 @contextmanager
 def shard_written(parts: Path, shard: Shard, format: Format) -> Iterator[Sink]:
     """Where the rows of a shard go; it appears at the end."""
@@ -172,7 +181,7 @@ class Parquet:
         kind = self.schema.field(name).type
         try:
             return pa.array(values, type=kind)
-        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError) as error:
+        except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
             raise ScoringError(
                 f"a value of the column {name} is no {kind}, as those before it are ({error}): let OUTPUT end in .jsonl, where"
                 " each row may have its own type"

@@ -11,7 +11,7 @@ import pytest
 from hf2triton.scoring import ScoreOptions, Summary, score
 from hf2triton_client import pipeline
 
-from ...conftest import asset, export_asset
+from ...conftest import _made_once, asset, export_asset
 from ...support import sample_of
 
 #: Rows of the input that most tests use.
@@ -23,10 +23,11 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The server's address. `sentiment` classifies texts, `clothes` images."""
     from hf2triton.serving import Server
 
-    folder = tmp_path_factory.mktemp("scoring") / "model_repository"
-    export_asset(folder, "bert", "text-classification", "fp32", name="sentiment")
-    export_asset(folder, "vit", "image-classification", "fp32", name="clothes")
-    with Server(folder) as server:
+    def make(folder: Path) -> None:
+        export_asset(folder, "bert", "text-classification", "fp32", name="sentiment")
+        export_asset(folder, "vit", "image-classification", "fp32", name="clothes")
+
+    with Server(_made_once(tmp_path_factory, "scoring", make)) as server:
         yield server.url
 
 

