@@ -174,6 +174,11 @@ class Connection:
         except ModelNotFound:
             return None
 
+    def served_versions(self, name: str) -> list[str]:
+        """The versions of a model that are served."""
+        with self.target.errors_mapped():
+            return list(self._client.get_model_metadata(name, as_json=True, **self._call()).get("versions", ()))
+
     def server_name(self) -> str:
         """What the server says it is, with its version and where it is."""
         with self.target.errors_mapped():

@@ -128,21 +128,21 @@ def _image(row: Row) -> str:
     return row["image"]
 
 
-_TEXT = ("text", "sentence", "sentence1", "premise", "review", "content")
-_PAIR = ("text_pair", "sentence2", "hypothesis")
+TEXT = ("text", "sentence", "sentence1", "premise", "review", "content")
+PAIR = ("text_pair", "sentence2", "hypothesis")
 _LABEL = ("label", "labels", "class", "category")
-_IMAGE = ("image", "file_name", "path")
+IMAGE = ("image", "file_name", "path")
 
 _FORMS: Mapping[str, Form] = {
     "text-classification": Form(
-        {"text": _TEXT, "text_pair": _PAIR, "label": _LABEL},
+        {"text": TEXT, "text_pair": PAIR, "label": _LABEL},
         _text_or_pair,
         _class,
         optional=frozenset({"text_pair", "label"}),
         options={"top_k": None},
     ),
     "zero-shot-classification": Form(
-        {"text": _TEXT, "label": ("label", "class", "category"), "candidate_labels": ("candidate_labels", "labels")},
+        {"text": TEXT, "label": ("label", "class", "category"), "candidate_labels": ("candidate_labels", "labels")},
         _text,
         _name,
         optional=frozenset({"label", "candidate_labels"}),
@@ -160,16 +160,16 @@ _FORMS: Mapping[str, Form] = {
         _right_answers,
         options={"handle_impossible_answer": True},
     ),
-    "fill-mask": Form({"text": _TEXT, "label": ("token", "target", *_LABEL)}, _text, _name),
+    "fill-mask": Form({"text": TEXT, "label": ("token", "target", *_LABEL)}, _text, _name),
     "sentence-similarity": Form(
-        {"text": _TEXT, "text_pair": _PAIR, "label": ("score", "similarity", *_LABEL)},
+        {"text": TEXT, "text_pair": PAIR, "label": ("score", "similarity", *_LABEL)},
         lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
         _similarity,
     ),
-    "text-generation": Form({"text": _TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
-    "image-classification": Form({"image": _IMAGE, "label": _LABEL}, _image, _class),
+    "text-generation": Form({"text": TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
+    "image-classification": Form({"image": IMAGE, "label": _LABEL}, _image, _class),
     "zero-shot-image-classification": Form(
-        {"image": _IMAGE, "label": _LABEL, "candidate_labels": ("candidate_labels",)},
+        {"image": IMAGE, "label": _LABEL, "candidate_labels": ("candidate_labels",)},
         _image,
         _name,
         optional=frozenset({"label", "candidate_labels"}),

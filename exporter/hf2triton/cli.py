@@ -9,7 +9,18 @@ from __future__ import annotations
 import click
 
 from . import __version__
-from .commands import deploying, linting, looking, making, measuring, proving, publishing, reporting, serving
+from .commands import (
+    deploying,
+    linting,
+    looking,
+    making,
+    measuring,
+    proving,
+    publishing,
+    reporting,
+    scoring,
+    serving,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -30,6 +41,7 @@ for _command in (
     reporting.report,
     reporting.schema,
     looking.infer,
+    scoring.score,
     looking.list_entries,
     looking.inspect,
     linting.lint,

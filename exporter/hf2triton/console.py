@@ -44,6 +44,47 @@ def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
         yield lambda stage, done: bar.update(task, description=f"{stage} …", completed=done)
 
 
+@contextmanager
+def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
+    """The same for the rows of a large set: gives a function to be called with how many are done, and how many there are.
+
+    Where there is no terminal a line is written for each tenth of them.
+    """
+    if not sys.stderr.isatty():
+        told = -1
+
+        def tell(done: int, total: int) -> None:
+            nonlocal told
+            if (tenth := done * 10 // total) > told:
+                told = tenth
+                click.echo(f"{time.strftime('%H:%M:%S')} {what}: {done:,} of {total:,} rows", err=True)
+
+        yield tell
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    rate = TextColumn("{task.fields[rate]} rows/s")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TaskProgressColumn(), rate)
+    with Progress(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=None, rate="–")
+
+        def move(done: int, total: int) -> None:
+            if bar.tasks[0].total is None:  # rows of an earlier run say nothing about the speed of this one
+                bar.reset(task, total=total, completed=done)
+            speed = bar.tasks[0].speed
+            bar.update(task, completed=done, rate="–" if speed is None else f"{speed:,.0f}")
+
+        yield move
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     """Prints a table: drawn on terminals, aligned plain text elsewhere; columns of numbers are aligned right."""
     from hf2triton_client.report_tables import numeric_columns

@@ -15,6 +15,7 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 ├── ParityError                    3  the exported model is not the model that was trained
 ├── RepositoryError                1  the model repository cannot be read or written
 ├── ServingError                   1  the embedded Triton cannot run here, or failed
+├── ScoringError                   1  a set could not be scored; what is done is kept
 └── RuntimeUnavailable             1  no environment with an onnxruntime could be made
 """
 
@@ -100,6 +101,10 @@ class RepositoryError(Hf2TritonError):
 
 class ServingError(Hf2TritonError):
     """The embedded Triton cannot run here, or failed."""
+
+
+class ScoringError(Hf2TritonError):
+    """A set could not be scored; what is done is kept."""
 
 
 class RuntimeUnavailable(Hf2TritonError):

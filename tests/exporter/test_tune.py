@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from hf2triton.build_plan import _damages
 from hf2triton.call_price import DEFAULTS, fit_call_price
 from hf2triton.cli import main
+from hf2triton.repository.integrity import damages
 from hf2triton.repository.layout import served_manifest
 from hf2triton.serving import Server
 from hf2triton.tune import sizes_of, tune
@@ -62,7 +62,7 @@ def test_what_is_measured_is_written_where_the_front_reads_it(running):
     manifest = served_manifest(repository, "tuned")
     assert manifest["serving"]["call_price_tokens"] == price
     assert json.loads((repository / "tuned" / "manifest.json").read_text()) == manifest
-    assert list(_damages(repository, "tuned", manifest)) == []
+    assert list(damages(repository, "tuned", manifest)) == []
     assert {name for name in manifest["files"] if manifest["files"][name] != before["files"][name]} <= {"front.json"}
     others = {"files", "serving"}
     assert {key: manifest[key] for key in manifest if key not in others} == {

@@ -36,6 +36,8 @@ EXTRAS = {
     **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
     "fsspec": "publish",
+    "pyarrow": "score",
+    "ray": "ray",
 }
 
 url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")

@@ -1,0 +1,70 @@
+"""What a run is asked to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+#: Ending of OUTPUT -> the ending of the files that hold its shards meanwhile.
+SHARD_ENDINGS: Mapping[str, str] = {".jsonl": ".jsonl", ".parquet": ".arrow"}
+#: What a row of OUTPUT always has, besides the columns that are kept.
+OWN = ("id", "answer", "error")
+
+
+@dataclass(frozen=True)
+class ScoreOptions:
+    """`columns`: our name (text, context, image …) -> the input's; "" stands for the task's first. `id`: the column that names
+    a row. `keep`: columns that are copied. `labels`: candidate labels of a zero-shot task, with commas between them. `options`:
+    of each call of the pipeline. `batch_size`: rows of one call (None: the pipeline's own). `concurrency`: calls under way at
+    the same time. `shard_size`: rows that are written at once, and lost at most when the run is stopped. `ray`: the address
+    of a Ray cluster, `local` for one on this machine, None for none. `workers`: its actors (None: one for each CPU)."""
+
+    name: str
+    input: Path
+    output: Path
+    timeout: float = 60.0
+    task: str | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    id: str | None = None
+    keep: tuple[str, ...] = ()
+    labels: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    batch_size: int | None = None
+    concurrency: int = 4
+    shard_size: int = 1000
+    restart: bool = False
+    ray: str | None = None
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.output.suffix.lower() not in SHARD_ENDINGS:
+            raise UsageError(f"{self.output} should end in {' or '.join(SHARD_ENDINGS)}")
+        if taken := sorted(set(self.keep) & set(OWN)):
+            raise UsageError(f"--keep {taken[0]}: the output has a column {taken[0]} of its own")
+        if len(set(self.keep)) < len(self.keep):
+            raise UsageError(f"--keep names a column twice: {', '.join(self.keep)}")
+        for name in ("batch_size", "concurrency", "shard_size", "workers"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UsageError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+
+    @property
+    def parts(self) -> Path:
+        """The folder beside OUTPUT that holds what is done."""
+        return self.output.with_name(f"{self.output.name}.parts")
+
+    @property
+    def matters(self) -> dict[str, Any]:
+        """What decides about the answers and the shards: a run goes on only with the same."""
+        return {
+            "--task": self.task,
+            "--column": dict(sorted(self.columns.items())),
+            "--id": self.id,
+            "--keep": list(self.keep),
+            "--labels": self.labels,
+            "--option": dict(sorted(self.options.items())),
+            "--shard-size": self.shard_size,
+        }

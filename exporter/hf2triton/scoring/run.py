@@ -1,0 +1,175 @@
+"""A run: what is to be done, what is done already, the rest, and the output of it all."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from hf2triton_client import connect, pipeline
+from hf2triton_client.errors import ClientError
+
+from ..errors import ScoringError, UsageError
+from .columns import columns_of, require_columns
+from .inputs import cut, open_input
+from .options import ScoreOptions
+from .plan import PLAN, Plan, about, alone, clear, identity, read_plan, remove, require_same
+from .scorer import Job, Scorer, format_of
+from .shards import Format, done_in, shard_path, sync_folder, written
+
+#: Called with how many rows are done, and how many there are.
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a run did. `rows`, `errors`: of the whole output; `rows_before`: those that earlier runs had done. `seconds`: of this
+    run, and `rows_per_second` of what it did."""
+
+    model: str
+    output: str
+    rows: int
+    errors: int
+    rows_before: int
+    seconds: float
+
+    @property
+    def rows_per_second(self) -> float:
+        return (self.rows - self.rows_before) / self.seconds
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self), "rows_per_second": self.rows_per_second}
+
+
+def score(options: ScoreOptions, url: str, progress: Progress = lambda done, total: None) -> Summary:
+    """Scores an input with the model at `url`, or what a run that was stopped has left of it.
+
+    Raises UsageError, ScoringError and the client's errors. What is done is kept then.
+    """
+    began, parts = time.perf_counter(), options.parts
+    if options.ray is not None:
+        import ray.data  # noqa: F401 – whether it is installed shows before the input is read
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    with alone(parts), _disk_errors(options):
+        try:
+            before = _found(options)
+            job = _job(options, url)
+            plan = _plan(job, before)
+        except BaseException:
+            if not (parts / PLAN).exists():  # there was nothing to be kept
+                remove(parts)
+            raise
+        format = format_of(job)
+        if plan.errors is not None:  # the output is in its place
+            done = set(range(len(plan.shards)))
+        else:
+            done = done_in(parts, format.ending)
+            _score(job, plan, done, progress)
+            plan = replace(plan, errors=_join(job, plan, format))
+            plan.save(parts)
+        remove(parts)
+    rows_before = sum(shard.rows for shard in plan.shards if shard.number in done)
+    seconds = time.perf_counter() - began
+    return Summary(options.name, str(options.output), plan.rows, plan.errors or 0, rows_before, seconds)
+
+
+@contextmanager
+def _disk_errors(options: ScoreOptions) -> Iterator[None]:
+    """Turns the system's errors into ours."""
+    try:
+        yield
+    except ClientError:  # some of the client's errors are the system's as well
+        raise
+    except OSError as error:
+        raise _kept(options, error) from error
+
+
+def _kept(options: ScoreOptions, error: Exception) -> ScoringError:
+    return ScoringError(f"{error}; what is done is kept in {options.parts}: the same command goes on from there")
+
+
+def _found(options: ScoreOptions) -> Plan | None:
+    """The plan of a run that was stopped, whose half-written files are cleared away. Raises UsageError if the output is there
+    without one."""
+    parts = options.parts
+    if options.restart:
+        clear(parts)
+    plan = read_plan(parts)
+    if plan is not None and plan.errors is not None and not options.output.exists():
+        plan = None  # it was all done, and taken away since
+    if plan is None:
+        clear(parts)
+        if options.output.exists() and not options.restart:
+            raise UsageError(
+                f"{options.output} exists: remove it, give another OUTPUT, or --restart, which replaces it"
+            )
+    clear(parts, lambda path: path.suffix != ".new")
+    return plan
+
+
+def _job(options: ScoreOptions, url: str) -> Job:
+    """What is to be done. Raises UsageError and the client's errors."""
+    source = open_input(options.input, options.parts)
+    present = columns_of(source)
+    id = options.id or ("id" if "id" in present else None)
+    require_columns(present, [*([] if id is None else [id]), *options.keep])
+    with connect(url, timeout=options.timeout) as connection:
+        served = pipeline(options.task, model=options.name, connection=connection)
+        return Job(options, url, source, served.task, identity(connection, served), present, id)
+
+
+def _plan(job: Job, before: Plan | None) -> Plan:
+    """The plan of the run that was stopped, or a new one. Raises UsageError and the client's errors."""
+    options, said = job.options, about(job.options, job.source, job.model)
+    if before is not None:
+        require_same(before.about, said, options)
+        return before
+    with Scorer(job):  # whatever is wrong with the options shows before the input is read
+        plan = Plan(said, tuple(cut(job.source, options.shard_size)))
+    if not plan.shards:
+        raise UsageError(f"{options.input} holds no rows")
+    plan.save(options.parts)
+    return plan
+
+
+def _score(job: Job, plan: Plan, done: set[int], progress: Progress) -> None:
+    """Writes the shards that are not done. Raises ScoringError."""
+    options, left = job.options, [shard for shard in plan.shards if shard.number not in done]
+    answered = plan.rows - sum(shard.rows for shard in left)
+
+    def advance(rows: int) -> None:
+        nonlocal answered
+        answered += rows
+        progress(answered, plan.rows)
+
+    advance(0)
+    try:
+        if options.ray is not None and left:
+            from .cluster import score_on_ray
+
+            score_on_ray(job, left, advance)
+        else:
+            with Scorer(job) as scorer:
+                for _ in scorer.score(left, advance):
+                    pass
+    except (ClientError, ScoringError, OSError) as error:
+        raise ScoringError(
+            f"{error}; what is done is kept in {options.parts}: the same command goes on from there"
+        ) from error
+
+
+def _join(job: Job, plan: Plan, format: Format) -> int:
+    """Writes the output; gives how many rows of it are errors. Raises ScoringError."""
+    options = job.options
+    if open_input(options.input, options.parts).fingerprint != job.source.fingerprint:
+        raise ScoringError(f"{options.input} was changed while it was scored; --restart starts anew")
+    shards = [(shard_path(options.parts, shard.number, format.ending), shard.rows) for shard in plan.shards]
+    joined = options.parts / f"output{options.output.suffix}"
+    with written(joined) as file:
+        errors = format.join(shards, file)
+    os.replace(joined, options.output)
+    sync_folder(options.output.parent)  # before the shards go
+    return errors
