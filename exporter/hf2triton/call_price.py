@@ -8,6 +8,8 @@ import numpy as np
 
 #: On a CPU a price beyond this is a disturbance of the measurement.
 MOST_ON_CPU = 256
+#: A whole call's worth: beyond it nothing would be split.
+MOST_ON_GPU = 1 << 14
 #: device -> the price until `hf2triton tune` has measured it there. A GPU answers a small call no quicker than its kernels can be
 #: launched, some hundred of a few µs each, about 1 ms, in which it computes about so many tokens of a BERT-base. Reckoned, not
 #: measured.

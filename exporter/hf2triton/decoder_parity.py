@@ -15,8 +15,9 @@ from .calibration_inputs import whole_text
 from .decoder_baseline import compared_positions, prompt_ids
 from .graph.decoder_attention import DECODER_ATTENTIONS
 from .parity import ParityInputs, calibration_checks, runs_of
-from .repository.fronts.generation.decoder import Decoder, make_decoder, open_session
+from .repository.fronts.generation.decoder import Decoder, make_decoder
 from .repository.fronts.generation.engine import Engine
+from .repository.fronts.sessions import open_session
 
 #: Prompts and the tokens that PyTorch generated after them.
 Texts = Sequence[tuple[list[int], list[int]]]
@@ -28,19 +29,20 @@ LAYOUTS = (
 
 
 def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored decoder on the CPU and compares with PyTorch's logits and greedy texts, one check after the other.
+    """Runs a stored decoder and compares with PyTorch's logits and greedy texts, one check after the other.
 
-    An fp16 graph is measured twice: on a twin that rounds where a GPU would, and as it is.
+    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. Where there is a GPU to be
+    served on, it answers too.
     """
     baseline = asked.baseline
     prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
     in_place = DECODER_ATTENTIONS[stored.graph.attention].shares_buffer
-    for prefix, path in runs_of(stored):
-        session = open_session(str(path), "cpu", 0, threads=0)  # as it is served
+    for prefix, path, device in runs_of(stored, asked.gpu):
+        session = open_session(str(path), device, 0, threads=0)  # as it is served
         yield ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline))
-        decoder = make_decoder(session, len(texts), longest, in_place=in_place)
+        decoder = make_decoder(session, len(texts), longest, device, in_place=in_place)
         for name, piece, reverse in LAYOUTS:
             yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse))
         yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline))

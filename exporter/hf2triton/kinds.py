@@ -31,7 +31,7 @@ class Kind:
     tolerances: Callable[[Checkpoint, Part, str], Mapping[str, Tolerance]]
     export_graph: Callable[[Checkpoint, Part, str, int], Graph]
     checks_of: Callable[[StoredGraph, ParityInputs], Iterator[ParityCheck]]
-    measure_call_price: Callable[[StoredGraph, Baseline, Reader, int], int] | None
+    measure_call_price: Callable[[StoredGraph, Baseline, Reader, int, bool], int] | None
 
 
 def _export_decoder(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:

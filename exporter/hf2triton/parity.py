@@ -17,11 +17,12 @@ from hf2triton_client.compare import compare, finite
 from .artifacts import Graph, ParityCheck, ParityReport, StoredGraph
 from .baseline import items_of
 from .calibration_inputs import Calibration
-from .call_price import MOST_ON_CPU, fit_call_price
+from .call_price import MOST_ON_CPU, MOST_ON_GPU, fit_call_price
 from .edges import edge_checks
 from .errors import ParityError
 from .repository.fronts.readers import Item, Reader, joined
 from .repository.fronts.runners import open_session
+from .repository.fronts.sessions import open_session as open_on
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding). The others are compared
 #: with the first as well as with PyTorch. 30 texts leave batches that are not full, of odd sizes and lengths.
@@ -31,16 +32,20 @@ LAYOUTS = (
     ("batches of 8, padded", 8, False, 0),
     ("batches of 5 in reverse, padded further", 5, True, 7),
 )
+#: Lengths and rows of the calls whose price is measured, and the highest price.
+_ON_CPU = (8, 16, 32, 64), (1, 2, 4, 8), MOST_ON_CPU
+_ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 
 
 @dataclass(frozen=True)
 class ParityInputs:
     """What a graph is asked: the baseline's inputs, as the `reader` of the front reads them; and what it was calibrated with,
-    which PyTorch was not asked: where the user gave that, it must not give NaN or infinity."""
+    which PyTorch was not asked: where the user gave that, it must not give NaN or infinity. `gpu`: it is run on the GPU too."""
 
     baseline: Baseline
     reader: Reader
     calibration: Calibration
+    gpu: bool = False
 
 
 def report_of(stored: StoredGraph, checks: Iterable[ParityCheck]) -> ParityReport:
@@ -49,15 +54,15 @@ def report_of(stored: StoredGraph, checks: Iterable[ParityCheck]) -> ParityRepor
 
 
 def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored graph on the CPU and compares with PyTorch's answers, one check after the other: whoever looks for a
+    """Runs a stored graph and compares with PyTorch's answers, one check after the other: whoever looks for a
     failure may stop at the first.
 
-    An fp16 graph is measured twice: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow), and
-    as it is.
+    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow),
+    and as it is. Where there is a GPU to be served on, it answers too.
     """
     baseline, items = asked.baseline, items_of(asked.reader, asked.baseline.inputs)
-    for prefix, file in runs_of(stored):
-        session = _small_session(file)
+    for prefix, file, device in runs_of(stored, asked.gpu):
+        session = _small_session(file, device)
         alone = None
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, asked.reader, items, batch, reverse, extra)
@@ -88,11 +93,12 @@ def calibration_checks(session: Any, graph: Graph, asked: ParityInputs, prefix: 
         yield ParityCheck(f"{prefix}calibration inputs", finite(name, (arrays[index] for arrays in answers)))
 
 
-def runs_of(stored: StoredGraph) -> list[tuple[str, Path]]:
-    """The files to measure, with what is said of each: of an fp16 graph the twin and itself."""
+def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
+    """The files to measure and on which device, with what is said of each: of an fp16 graph the twin and itself."""
+    on_gpu = [("on the GPU: ", stored.path, "cuda")] if gpu else []
     if stored.has_twin:
-        return [("rounded to fp16: ", stored.twin), ("as served: ", stored.path)]
-    return [("", stored.path)]
+        return [("rounded to fp16: ", stored.twin, "cpu"), ("as served: ", stored.path, "cpu"), *on_gpu]
+    return [("", stored.path, "cpu"), *on_gpu]
 
 
 def require_parity(report: ParityReport) -> ParityReport:
@@ -108,18 +114,19 @@ def require_parity(report: ParityReport) -> ParityReport:
     return report
 
 
-def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, threads: int) -> int:
-    """What one more call of the graph costs on this machine, in tokens of padding, with `threads` (0: all) to a call.
+def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, threads: int, gpu: bool = False) -> int:
+    """What one more call of the graph costs on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
 
-    Times batches of 1 to 8 rows of 8 to 64 tokens (an image always has as many), see `fit_call_price`.
+    Times calls of different rows and tokens (an image always has as many), see `fit_call_price`.
     """
-    session = open_session(str(stored.path), threads)  # as the front opens it
+    lengths, batches, most = _ON_GPU if gpu else _ON_CPU
+    session = open_on(str(stored.path), "cuda", 0, 0) if gpu else open_session(str(stored.path), threads)
     row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
     free = {value.name: value.dims.index("sequence") for value in stored.graph.inputs if "sequence" in value.dims}
     example = {name: array * (name != "mask_positions") for name, array in reader.feeds([row]).items()}
     sizes, seconds = [], []
-    for tokens in (8, 16, 32, 64) if free else (reader.length(row),):
-        for rows in (1, 2, 4, 8):
+    for tokens in lengths if free else (reader.length(row),):
+        for rows in batches:
             shapes = {name: [rows, *array.shape[1:]] for name, array in example.items()}
             for name, axis in free.items():
                 shapes[name][axis] = tokens
@@ -131,16 +138,16 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
                 times.append(time.perf_counter() - began)
             sizes.append(rows * tokens)
             seconds.append(min(times))
-    return fit_call_price(sizes, seconds, MOST_ON_CPU)
+    return fit_call_price(sizes, seconds, most)
 
 
-def _small_session(path: Path) -> onnxruntime.InferenceSession:
-    """A CPU session that takes little memory, at the price of speed."""
+def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
+    """A session that takes little of this machine's memory, at the price of speed."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_on(str(path), device, 0, 0, options)
 
 
 def _run(

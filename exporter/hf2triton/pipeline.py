@@ -129,6 +129,7 @@ def _prove(
     from .baseline import reader_of
     from .calibration_inputs import calibration_of
     from .call_price import DEFAULTS
+    from .devices import runs_on_gpu
     from .graph.files import store
     from .graph.release import require_release
     from .kinds import KINDS
@@ -142,7 +143,8 @@ def _prove(
     calibration = run(
         "read the calibration inputs", calibration_of, checkpoint, part, graph, baseline, options.calibration
     )
-    inputs = ParityInputs(baseline, reader, calibration)
+    gpu = options.device in GPUS and runs_on_gpu()  # which need not be here
+    inputs = ParityInputs(baseline, reader, calibration, gpu)
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
         stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
@@ -159,14 +161,14 @@ def _prove(
         stored, parity = prove(plan, " again")
     run("require parity", require_parity, parity)
     price = memory = None
-    if options.device in GPUS:  # which need not be here
+    if options.device in GPUS:
         max_length = checkpoint.max_length if part.modality == "text" else None
         memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
     if kind.measure_call_price is not None:
-        price = DEFAULTS.get(options.device)
+        price = None if options.device == "cuda" and gpu else DEFAULTS.get(options.device)
     if kind.measure_call_price is not None and price is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
-        price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads)
+        price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads, gpu)
     return Draft(options, checkpoint, part, stored, parity, baseline, price, memory), ranges
 
 

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 
 from ..errors import UnknownName
 from .contender import Contender
 from .job import Job
-
-#: Any of them is there where a GPU is, whether or not this Python can use it.
-_GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 
 
 @dataclass(frozen=True)
@@ -70,10 +65,3 @@ def contenders_of(keys: tuple[str, ...], compiled: bool) -> tuple[Kind, ...]:
             raise UnknownName("contender", key, CONTENDERS)
     chosen = set(keys) or {kind.key for kind in CONTENDERS.values() if not kind.on_request}
     return tuple(kind for kind in CONTENDERS.values() if kind.key in chosen or (compiled and kind.key == "compile"))
-
-
-def devices() -> tuple[str, ...]:
-    """Where contenders in process are measured. What a GPU's driver leaves on the system tells that there is one; whether the
-    libraries can use it their contenders find out."""
-    gpu = shutil.which("nvidia-smi") is not None or any(Path(path).exists() for path in _GPU_FILES)
-    return ("cpu", "cuda") if gpu else ("cpu",)

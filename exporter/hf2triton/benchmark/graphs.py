@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +13,12 @@ from hf2triton_client.load import MOST_CALLERS, Generated
 from ..baseline import items_of
 from ..in_process import ConcurrentTexts
 from ..repository.fronts.readers import make_reader
+from ..repository.fronts.sessions import open_session
 from ..repository.layout import FRONT, TOKENIZER
 from .contender import Direct
 from .inputs import Batch
 from .job import Job, Unavailable
 
-#: device -> the provider that runs the graph there.
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: Texts that are generated together at most.
 SLOTS = 8
 
@@ -31,14 +32,13 @@ class OnnxRuntime(Direct):
         import onnxruntime
 
         super().__init__(job)
-        require_provider(job.device)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
         # as the served model has it: int8 products would saturate on x86 without VNNI
         options.add_session_config_entry("session.x64quantprecision", "1")
         options.log_severity_level = 3
-        providers = list(dict.fromkeys([PROVIDERS[job.device], PROVIDERS["cpu"]]))
-        self._session = onnxruntime.InferenceSession(job.graph, options, providers=providers)
+        with _unavailable():
+            self._session = open_session(job.graph, job.device, 0, job.threads, options)
         folder = Path(job.folder)
         tokenizer = folder / TOKENIZER
         settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
@@ -55,22 +55,20 @@ class GeneratingOnnxRuntime(Direct):
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
-        require_provider(job.device)
         slots = min(max(load.concurrency or SLOTS for load in job.loads), SLOTS)
         options = {"threads": job.threads, "device": job.device, "max_queue": MOST_CALLERS}
-        self._texts = ConcurrentTexts(Path(job.folder), slots, **options)
+        with _unavailable():
+            self._texts = ConcurrentTexts(Path(job.folder), slots, **options)
 
     def ask(self, batch: Batch) -> Generated:
         answer, first = self._texts.timed({name: values[0] for name, values in batch.items()})
         return Generated(sum(answer.counts), first)
 
 
-def require_provider(device: str) -> None:
-    """Raises Unavailable where this onnxruntime has none for the device."""
-    import onnxruntime
-
-    known = onnxruntime.get_available_providers()
-    if PROVIDERS[device] not in known:
-        raise Unavailable(
-            f"onnxruntime {onnxruntime.__version__} has no {PROVIDERS[device]} here, only {', '.join(known)}"
-        )
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Raises Unavailable where onnxruntime cannot run on the device."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Unavailable(str(error)) from error

@@ -13,10 +13,11 @@ from hf2triton_client.baseline import Baseline
 from hf2triton_client.results import Load
 
 from ..adapter import is_adapter
+from ..devices import devices
 from ..errors import UsageError
 from ..repository.layout import BASELINE, fronts_of, graph_file, served_manifest
 from ..tasks import TASKS
-from .contenders import CONTENDERS, Kind, contenders_of, devices
+from .contenders import CONTENDERS, Kind, contenders_of
 from .inputs import TEXTS, inputs_of_length
 from .job import Inputs, Job, Source
 
@@ -27,7 +28,8 @@ MIXED = None
 @dataclass(frozen=True)
 class BenchOptions:
     """What the user asked for. `lengths`: tokens of each text, or MIXED. `rates`: calls a second of open loops. `threads` 0: one
-    for each core. `precisions`: what the entries' sources are exported to first; none: what is served is measured as it is.
+    for each core. `devices`: where those in process run; none: wherever this machine can. `precisions`: what the entries' sources
+    are exported to first; none: what is served is measured as it is.
     """
 
     names: tuple[str, ...]
@@ -46,6 +48,7 @@ class BenchOptions:
     threads: int = 0
     compile: bool = False
     contenders: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
     @property
     def cores(self) -> int:
@@ -151,7 +154,8 @@ def _group(options: BenchOptions, kinds: Sequence[Kind], fronts: Sequence[Front]
     jobs, missing = [], {}
     for kind in kinds:
         for front in fronts if kind.needs != "source" else [first]:
-            for device in (front.manifest["serving"]["device"],) if kind.needs == "server" else devices():
+            served_on = (front.manifest["serving"]["device"],)
+            for device in served_on if kind.needs == "server" else options.devices or devices():
                 job = _job(options, kind, front, device, loads, of_length)
                 if task.generates and kind.decoder is None:
                     missing[label(job, len(fronts) > 1)] = kind.because

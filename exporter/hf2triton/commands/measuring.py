@@ -53,6 +53,13 @@ def _precision(word: str) -> str:
     multiple=True,
     help="pytorch, compile, onnxruntime, grpc or shared-memory; may be given several times.  [default: all but compile]",
 )
+@click.option(
+    "--device",
+    "devices",
+    type=click.Choice(("cpu", "cuda")),
+    multiple=True,
+    help="Where those in process run; may be given twice.  [default: on the CPU, and on a GPU if there is one]",
+)
 @click.option("--compile", is_flag=True, help="Measure torch.compile too.")
 @click.option(
     "--concurrency",

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..devices import devices
 from ..errors import ServingError
 from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
 from ..repository.layout import is_candidate, versions
@@ -204,7 +205,7 @@ class Server:
             **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
             "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
-            "TRITON_SERVER_CPU_ONLY": "1",
+            **({} if "cuda" in devices() else {"TRITON_SERVER_CPU_ONLY": "1"}),
         }
         return {
             "command": command,

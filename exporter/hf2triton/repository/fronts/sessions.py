@@ -1,8 +1,16 @@
-"""How sessions of onnxruntime are made."""
+"""How sessions of onnxruntime are made, on a CPU and on a GPU."""
 
 from __future__ import annotations
 
+import os
 from typing import Any
+
+#: device -> onnxruntime's provider for it
+PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+#: device -> what its provider is told besides
+#: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
+#: than it needs, as a decoder's cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
+PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 
 
 def session_options(threads: int) -> Any:
@@ -17,3 +25,34 @@ def session_options(threads: int) -> Any:
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
+
+
+def providers(device: str, device_id: int = 0) -> list:
+    """What onnxruntime is to run a graph on: the device, and the CPU for what it cannot run there. Raises RuntimeError where this
+    onnxruntime lacks the device's provider."""
+    import onnxruntime
+
+    if device not in PROVIDERS:
+        raise RuntimeError(f"there is no device {device}; the devices are {', '.join(PROVIDERS)}")
+    provider = PROVIDERS[device]
+    if provider not in onnxruntime.get_available_providers():
+        raise RuntimeError(f"this onnxruntime has no {provider}, which device {device} needs; install onnxruntime-gpu")
+    if device == "cpu":
+        return [provider]
+    if hasattr(onnxruntime, "preload_dlls"):  # from 1.21: CUDA's libraries as pip installs them, or else the system's
+        onnxruntime.preload_dlls()
+    return [(provider, {"device_id": device_id, **PROVIDER_OPTIONS[device]}), PROVIDERS["cpu"]]
+
+
+def open_session(path: str, device: str, device_id: int, threads: int, options: Any = None) -> Any:
+    """A session on the device, `threads` 0: one for each core this process may use. `options`: others than `session_options`.
+    Raises RuntimeError where it cannot run there."""
+    import onnxruntime
+
+    options = options or session_options(threads or len(os.sched_getaffinity(0)))
+    session = onnxruntime.InferenceSession(path, options, providers=providers(device, device_id))
+    if session.get_providers()[0] != PROVIDERS[device]:
+        raise RuntimeError(
+            f"onnxruntime could not start {PROVIDERS[device]} and fell back to {session.get_providers()[0]}"
+        )
+    return session

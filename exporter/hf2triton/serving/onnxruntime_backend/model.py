@@ -46,6 +46,13 @@ NUMBERS = {
     "enable_mem_arena": ("enable_cpu_mem_arena", 0),
     "enable_mem_pattern": ("enable_mem_pattern", 0),
 }
+#: Parameters of a config that go to the CUDA provider -> how they are written there.
+CUDA = {
+    "gpu_mem_limit": str,
+    "arena_extend_strategy": {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"}.get,
+    "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}.get,
+    "do_copy_in_default_stream": str,
+}
 
 
 class TritonPythonModel:
@@ -56,7 +63,7 @@ class TritonPythonModel:
         self.batched = int(config.get("max_batch_size") or 0) > 0
         path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
         try:
-            self.session = onnxruntime.InferenceSession(path, _options(config), providers=["CPUExecutionProvider"])
+            self.session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(config, args))
         except Exception as error:  # onnxruntime's errors have no common base but Exception
             raise triton.TritonModelException(f"onnx runtime error: {error}") from None
         _check(config, self.session, self.batched)
@@ -102,6 +109,25 @@ def _graph_path(config: Mapping[str, Any], folder: str) -> str:
     if not os.path.isfile(path):
         raise triton.TritonModelException(f"unable to find '{path}' for model '{config['name']}'")
     return path
+
+
+def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list:
+    """The CPU, and before it CUDA for instances on a GPU, with the options that the C++ backend hands on: those of the
+    accelerator, and a few of the config's own parameters. It has no TensorRT."""
+    if args["model_instance_kind"] != "GPU":
+        return ["CPUExecutionProvider"]
+    onnxruntime.preload_dlls()
+    accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("gpu_execution_accelerator", [])
+    options = {"device_id": args["model_instance_device_id"]}
+    for accelerator in accelerators:
+        if accelerator["name"] != "cuda":
+            raise triton.TritonModelException(
+                f"the embedded Triton has no {accelerator['name']}; serve it in the container"
+            )
+        options |= accelerator.get("parameters", {})
+    parameters = config.get("parameters", {})
+    options |= {name: of(parameters[name]["string_value"]) for name, of in CUDA.items() if name in parameters}
+    return [("CUDAExecutionProvider", options), "CPUExecutionProvider"]
 
 
 def _options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:

@@ -10,23 +10,16 @@ token each, whatever their lengths: the op takes each row's length from the sum 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..sessions import session_options
+from ..sessions import PROVIDERS, open_session
 from .cache import DeviceCache, HostCache, Layout
 
 logger = logging.getLogger(__name__)
 
-#: device -> onnxruntime's provider for it
-PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-#: device -> what its provider is told besides
-#: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
-#: than it needs, as the cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
-PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
 #: An input that graphs may have: the first position whose logits are computed.
@@ -201,24 +194,6 @@ def require_onnxruntime(least: str) -> None:
 def _version(text: str) -> tuple[int, ...]:
     """The first two numbers of a version."""
     return tuple(int(part) for part in text.split(".")[:2])
-
-
-def open_session(path: str, device: str, device_id: int, threads: int) -> Any:
-    """A session on the device; what it cannot run there runs on the CPU."""
-    import onnxruntime
-
-    if device not in PROVIDERS:
-        raise RuntimeError(f"there is no device {device}; the devices are {', '.join(PROVIDERS)}")
-    options = session_options(threads or len(os.sched_getaffinity(0)))
-    provider = PROVIDERS[device]
-    if provider not in onnxruntime.get_available_providers():
-        raise RuntimeError(f"this onnxruntime has no {provider}, which device {device} needs; install onnxruntime-gpu")
-    own = (provider, {"device_id": device_id, **PROVIDER_OPTIONS[device]})
-    chosen = [provider] if device == "cpu" else [own, PROVIDERS["cpu"]]
-    session = onnxruntime.InferenceSession(path, options, providers=chosen)
-    if session.get_providers()[0] != provider:
-        raise RuntimeError(f"onnxruntime could not start {provider} and fell back to {session.get_providers()[0]}")
-    return session
 
 
 def layout_of(session: Any, slots: int, max_length: int) -> Layout:
