@@ -88,12 +88,13 @@ def standard(
 def _row_lengths(*_: Any, attention_mask: torch.Tensor | None, **__: Any) -> torch.Tensor | None:
     """The key padding mask in its 1-D form `[3 · batch + 2]`: key lengths, then cumulative query and key lengths.
 
-    Rows must be padded on the right. On CUDA this is the form that reaches a fused kernel at any length.
+    Rows must be padded on the right. On CUDA this is the form that reaches a fused kernel at any length. Of a row that is wholly
+    masked one key is kept: CUDA's kernels would divide by nothing.
     """
     if attention_mask is None:  # images have no padding
         return None
     batch, sequence = attention_mask.shape
-    lengths = attention_mask.sum(dim=1).to(torch.int32)
+    lengths = attention_mask.sum(dim=1).clamp(min=1).to(torch.int32)
     starts = torch.arange(batch + 1, dtype=torch.int32) * sequence
     starts = starts.to(torch.int32)
     return torch.cat([lengths, starts, starts])
