@@ -54,7 +54,7 @@ def test_what_is_measured_is_written_where_the_front_reads_it(running):
     before = served_manifest(repository, "tuned")
     runner = CliRunner()
     arguments = ["tune", "tuned", "--repository", str(repository), "--url", running.url]
-    result = runner.invoke(main, [*arguments, "--load", "--header", f"{KEY}={running._control_key}"])
+    result = runner.invoke(main, [*arguments, "--load", "--header", f"{KEY}={running.control_headers[KEY]}"])
     assert result.exit_code == 0, result.output
     price = price_in(repository)
     assert 0 <= price < 1 << 14

@@ -152,7 +152,8 @@ def attempt(draft):
 
 
 CRASH = """
-import os, pickle, sys
+import os, sys
+from pathlib import Path
 step, count = int(sys.argv[1]), 0
 def wrap(original):
     def call(*arguments, **options):
