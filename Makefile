@@ -9,7 +9,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls releases clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-cuda releases clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -34,6 +34,9 @@ bench-perf-analyzer: $(VENV)/.installed
 
 bench-stalls: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.stalls $(BENCH)
+
+bench-cuda: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.cuda $(BENCH)
 
 releases: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.releases

@@ -124,8 +124,9 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
     row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
     free = {value.name: value.dims.index("sequence") for value in stored.graph.inputs if "sequence" in value.dims}
     example = {name: array * (name != "mask_positions") for name, array in reader.feeds([row]).items()}
+    lengths = sorted({min(length, reader.encoder.max_length) for length in lengths}) if free else [reader.length(row)]
     sizes, seconds = [], []
-    for tokens in lengths if free else (reader.length(row),):
+    for tokens in lengths:
         for rows in batches:
             shapes = {name: [rows, *array.shape[1:]] for name, array in example.items()}
             for name, axis in free.items():

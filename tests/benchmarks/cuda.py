@@ -1,4 +1,5 @@
-"""Entries made with `--device cuda`, on a GPU: `make bench-cuda`. It needs onnxruntime-gpu and a PyTorch with CUDA.
+"""Entries made with `--device cuda`, on a GPU: `make bench-cuda`. It needs onnxruntime-gpu in place of onnxruntime,
+and a PyTorch with CUDA: `make bench-cuda TORCH=torch` and `pip install onnxruntime-gpu` into its environment.
 
     parity   the trained checkpoints of all families: PyTorch's answers against those of CUDA's provider
     graphs   models of usual sizes with random weights: which attention kernels run, what a call takes and what the planner's

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import hf2triton.parity as parity
 from hf2triton.call_price import DEFAULTS, fit_call_price
 from hf2triton.cli import main
 from hf2triton.repository.integrity import damages
@@ -130,6 +131,13 @@ def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
     assert serving["call_price_tokens"] == DEFAULTS["cuda"]
     assert serving["memory"]["total"] == report.memory["gpu"].total
     assert json.loads(json.dumps(report.to_json()))["memory"]["gpu"]["max_batch_size"] == 64
+
+
+def test_no_call_is_longer_than_the_model(tmp_path, monkeypatch):
+    """The price of a model that takes fewer tokens than are tried is measured with as many as it takes."""
+    monkeypatch.setattr(parity, "_ON_CPU", ((8, 1000), (1, 2), 256))
+    report = export_asset(tmp_path, "bert", "text-classification", "fp32", name="short")
+    assert "measure the price of a call" in report.seconds
 
 
 def test_sizes_are_those_that_fronts_call():
