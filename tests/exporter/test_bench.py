@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hf2triton.benchmark import contenders, memory, plan, run
+from hf2triton.benchmark import memory, plan, run
 from hf2triton.benchmark.inputs import batches_of
 from hf2triton.benchmark.plan import BenchOptions, fronts_named, groups_of
 from hf2triton.benchmark.tables import bench_tables, in_words, relative
 from hf2triton.cli import main
+from hf2triton.devices import devices
 from hf2triton.errors import RepositoryError, UnknownName, UsageError
 from hf2triton_client import ConnectionFailed, ModelNotFound
 from hf2triton_client.results import Load
@@ -129,8 +130,8 @@ def test_who_cannot_take_part_is_missing_with_the_reason(measured, monkeypatch):
     assert [one.name for one in benchmark.contenders if one.device == "cpu"] == ["ONNX Runtime"]
     assert "there is no folder ./gone" in benchmark.missing["PyTorch"]
     assert "shared memory" in benchmark.missing["Triton, shared memory"]
-    if "cuda" not in contenders.devices():
-        assert "no CUDAExecutionProvider here" in benchmark.missing["ONNX Runtime (cuda)"]
+    if "cuda" not in devices():
+        assert "has no CUDAExecutionProvider" in benchmark.missing["ONNX Runtime (cuda)"]
         assert "finds no GPU" in benchmark.missing["PyTorch (cuda)"]
     assert bench_tables(report)[-1][0] == "not measured"
 
@@ -274,13 +275,16 @@ def test_the_memory_of_a_served_model_is_its_process_s(measured):
     assert not memory.is_here("no-such-host.invalid:8001")
 
 
-def test_a_device_is_found_by_what_its_driver_leaves(monkeypatch, tmp_path):
-    """CUDA's contenders take part by themselves where there is a GPU."""
-    monkeypatch.setattr(contenders, "_GPU_FILES", (str(tmp_path / "nvidiactl"),))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert contenders.devices() == ("cpu",)
-    (tmp_path / "nvidiactl").touch()
-    assert contenders.devices() == ("cpu", "cuda")
+def test_devices_can_be_picked(measured):
+    """Those in process are measured where they were told to be; what is served, where it is."""
+    options = options_of(measured, "sentiment", devices=("cuda",))
+    [group] = groups_of(options, fronts_named(options, options.names))
+    assert {(job.contender, job.device) for job in group.jobs} == {
+        ("pytorch", "cuda"),
+        ("onnxruntime", "cuda"),
+        ("grpc", "cpu"),
+        ("shared-memory", "cpu"),
+    }
 
 
 def test_loads_are_told_in_a_few_words():
