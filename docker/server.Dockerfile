@@ -40,5 +40,7 @@ USER 1000:1000
 FROM base AS gpu
 ARG ONNXRUNTIME=1.28.0
 USER 0:0
-RUN python3 -m pip install --no-cache-dir "onnxruntime-gpu==${ONNXRUNTIME}"
+# the folder is for TensorRT's engines: a volume that is mounted there for the first time takes its owner from it
+RUN python3 -m pip install --no-cache-dir "onnxruntime-gpu==${ONNXRUNTIME}" \
+    && install -d -o 1000 -g 1000 /var/cache/hf2triton-tensorrt
 USER 1000:1000

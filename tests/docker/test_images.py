@@ -16,6 +16,7 @@ import yaml
 from hf2triton.graph.release import RELEASES
 from hf2triton.manifests.plan import MOUNTED, PORTS
 from hf2triton.manifests.pod import EXIT_SECONDS, HEALTH, USER
+from hf2triton.repository.device_config import ENGINES
 
 from .conftest import DOCKER
 
@@ -188,6 +189,7 @@ def test_the_manifests_fit_the_image():
     [command] = instructions(text, "CMD")[-1:]
     assert f"--model-repository={MOUNTED}" in json.loads(command)
     assert HEALTH in text
+    assert f"install -d -o {USER} -g {USER} {ENGINES}" in text
     assert f"--exit-timeout-secs={EXIT_SECONDS} " in script
     for name in ("server-cpu", "server-gpu"):
         service = COMPOSE["services"][name]

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from hf2triton.repository.device_config import ENGINES
 from hf2triton_client import AccessDenied, ConnectionFailed, Tls, connect, pipeline
 
 from ..certificates import make_certificates
@@ -122,7 +123,7 @@ def test_compose_hands_the_key_over_as_a_secret(name):
 
 
 def test_compose_gives_containers_little():
-    """No capabilities and no way to more; those of ours write nothing but /tmp and take a bounded number of processes."""
+    """No capabilities and no way to more; ours write to /tmp and TensorRT's cache alone; processes are bounded."""
     services = interpolated(HF2TRITON_MEMORY="8g")["services"]
     for name, service in services.items():
         assert service["cap_drop"] == ["ALL"], name
@@ -135,4 +136,5 @@ def test_compose_gives_containers_little():
             "8g",
         )
         assert services[name]["pids_limit"] > 0
-        assert all(volume["read_only"] for volume in services[name]["volumes"])
+        writable = [volume["target"] for volume in services[name]["volumes"] if not volume.get("read_only")]
+        assert writable == ([ENGINES] if name == "server-gpu" else [])

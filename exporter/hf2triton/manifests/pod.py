@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..repository.device_config import ENGINES
 from . import secured
 from .plan import MOUNTED, PORTS, Plan
 from .resources import MIB, rounded
@@ -73,7 +74,7 @@ def _health(what: str) -> dict[str, Any]:
 
 
 def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
-    """Without volumes of models. The root file system is read-only; `/tmp` and `/dev/shm` are not."""
+    """Without volumes of models. The root file system is read-only; `/tmp`, `/dev/shm` and TensorRT's cache are not."""
     return {
         "name": name,
         "image": plan.image,
@@ -97,6 +98,7 @@ def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},
             {"name": "tmp", "mountPath": "/tmp"},
+            *([{"name": "engines", "mountPath": ENGINES}] if plan.gpus else []),
             *secured.mounts(plan),
         ],
     }
@@ -106,6 +108,9 @@ def volumes(plan: Plan) -> list[dict[str, Any]]:
     return [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": rounded(SHM_BYTES)}},
         {"name": "tmp", "emptyDir": {}},
+        *(
+            [{"name": "engines", "emptyDir": {}}] if plan.gpus else []
+        ),  # of one pod: another may run on another kind of GPU
         *secured.volumes(plan),
     ]
 

@@ -18,6 +18,7 @@ from hf2triton.cli import main
 from hf2triton.errors import UsageError
 from hf2triton.manifests import TARGETS, ManifestOptions, manifests
 from hf2triton.manifests.resources import MIB, need_of
+from hf2triton.repository.device_config import ENGINES
 
 from ...conftest import export_asset
 from ...support import RECORDS
@@ -146,6 +147,7 @@ def test_gpus_follow_from_the_entries(repository):
         _, container = server_of(documents)
         assert container["resources"]["limits"].get("nvidia.com/gpu") == gpus
         assert container["image"] == f"hf2triton-server:{'gpu' if gpus else 'cpu'}"
+        assert (ENGINES in [mount["mountPath"] for mount in container["volumeMounts"]]) == bool(gpus)
         metrics = documents["HorizontalPodAutoscaler"]["spec"]["metrics"]
         followed = {metric["pods"]["metric"]["name"] for metric in metrics}
         assert ("nv_gpu_utilization" in followed) == bool(gpus)
@@ -264,6 +266,6 @@ def test_commands_in_the_readme_are_ours():
         for line in section.splitlines()
         if line[:10] == "hf2triton "
     ]
-    assert {words[1] for words in lines} == {"export", "validate", "manifests", "tune"}
+    assert {words[1] for words in lines} == {"export", "validate", "lint", "publish", "manifests", "tune"}
     for words in lines:
         main.commands[words[1]].make_context(words[1], words[2:])  # refuses what it does not know
