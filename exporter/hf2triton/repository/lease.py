@@ -82,7 +82,7 @@ class Lease:
     def _write(self) -> None:
         began = time.monotonic()
         about = {
-            "owner": f"{getpass.getuser()} on {socket.gethostname()}, process {os.getpid()}",
+            "owner": f"{_user()} on {socket.gethostname()}, process {os.getpid()}",
             "at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         }
         self._fs.pipe_file(self._own, json.dumps(about).encode())
@@ -122,3 +122,10 @@ class Lease:
     def _remove(self, path: str) -> None:
         with suppress(FileNotFoundError):
             self._fs.rm_file(path)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may run as a user whom it does not know
+        return f"user {os.getuid()}"

@@ -1,6 +1,7 @@
 """Repositories in object stores: fsspec's own memory, and S3's protocol from a server on this machine."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -235,6 +236,21 @@ def test_a_lock_of_a_publisher_that_is_gone_is_taken(memory):
     assert len(waited) == 1
     assert f"process {os.getpid()}" in waited[0]
     assert fs.find(f"{root}/.locks") == []
+
+
+def test_a_holder_needs_no_name(memory, monkeypatch):
+    """In a container that runs as a user whom it does not know, the lock says the user's number."""
+    monkeypatch.setattr("getpass.getuser", lambda: pwd.getpwuid(2**31 - 5)[0])  # KeyError
+    fs, root = fsspec.core.url_to_fs(memory)
+    first, second = (Lease(fs, f"{root}/.locks", SECONDS) for _ in range(2))
+    waited = []
+
+    def waiting(what):
+        waited.append(what)
+        age_locks(fs.store)
+
+    with first.held(waiting), second.held(waiting):
+        assert f"user {os.getuid()} on " in waited[0]
 
 
 def test_what_a_place_needs_is_told(monkeypatch):
