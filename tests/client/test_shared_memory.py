@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tritonclient.utils import InferenceServerException
 
-from hf2triton_client import ClientError, InputError, connect
+from hf2triton_client import AccessDenied, InputError, connect
 from hf2triton_client.served_model import ServedModel
 from hf2triton_client.shared_memory import SharedMemoryCaller
 
@@ -98,7 +98,7 @@ def test_a_server_that_allows_no_regions_is_an_error(tmp_path, measured):
     with Server(measured.repository) as server, connect(server.url) as connection:
         model = ServedModel.from_config(connection.model_config("sentiment"))
         with (
-            pytest.raises(ClientError, match="shared-memory|restricted"),
+            pytest.raises(AccessDenied, match="lets only those do this who send its key"),
             SharedMemoryCaller(connection, model, BATCHES, ["logits"], callers=1),
         ):
             pass

@@ -90,7 +90,7 @@ def test_metrics_count_each_model(server):
 
 def control(server, model: str, what: str) -> None:
     url = f"{server.http_url}/v2/repository/models/{model}/{what}"
-    headers = {"hf2triton-control": server._control_key, "Connection": "close"}
+    headers = {"hf2triton-control": server.access.key, "Connection": "close"}
     urllib.request.urlopen(urllib.request.Request(url, b"{}", headers), timeout=30).close()
 
 
