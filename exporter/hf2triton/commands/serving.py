@@ -47,7 +47,7 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
         scheme = "grpcs://" if server.access.tls else ""
         click.echo(
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
-            f" metrics http://{server.host}:{server.ports.metrics}/metrics"
+            f" metrics {server.metrics_url}/metrics"
         )
         while server.running and not stop.wait(0.2):
             pass

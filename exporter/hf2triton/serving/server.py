@@ -85,6 +85,10 @@ class Server:
         return f"http://{self.access.address('http', self.host)}:{self.ports.http}"
 
     @property
+    def metrics_url(self) -> str:
+        return f"http://{self.access.address('metrics', self.host)}:{self.ports.metrics}"
+
+    @property
     def control_headers(self) -> dict[str, str]:
         """What a client sends that tells the server over gRPC what to load."""
         return control_headers(self.access.key)
@@ -226,15 +230,19 @@ class Server:
         return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))
 
     def _wait_until_ready(self, began: float) -> None:
-        request = urllib.request.Request(f"{self.http_url}/v2/health/ready", headers={"Connection": "close"})
+        """Triton opens the port of the metrics last."""
+        waiting = [f"{self.http_url}/v2/health/ready", f"{self.metrics_url}/metrics"]
         while time.monotonic() - began < self._ready_timeout:
             if self._guard.poll() is not None:
                 raise ServingError(f"tritonserver ended at its start:\n{_reason(self.log_text())}")
             try:
+                request = urllib.request.Request(waiting[0], headers={"Connection": "close"})
                 with urllib.request.urlopen(request, timeout=2):
-                    return
+                    waiting.pop(0)
             except OSError:
                 time.sleep(0.02)
+            if not waiting:
+                return
         raise ServingError(f"not ready within {self._ready_timeout:.0f} s:\n{_reason(self.log_text())}")
 
 

@@ -66,6 +66,22 @@ def assert_gone(processes, pid, url):
     wait_for(lambda: not left_in_shared_memory(pid, url))
 
 
+def test_it_is_ready_once_its_metrics_are(small, monkeypatch):
+    """Triton opens their port last: whoever scrapes a server that has started finds them."""
+    asked, original = [], urllib.request.urlopen
+
+    def late(request, *arguments, **options):
+        asked.append(request.full_url.rpartition("/")[2])
+        if asked.count("metrics") in (1, 2):
+            raise ConnectionRefusedError
+        return original(request, *arguments, **options)
+
+    monkeypatch.setattr(urllib.request, "urlopen", late)
+    with Server(small):
+        assert asked[-3:] == ["metrics"] * 3
+        assert "metrics" not in asked[:-3]
+
+
 def test_it_starts_answers_and_stops(small):
     """A context manager: ready inside, nothing left outside, neither processes nor files nor ports."""
     with Server(small) as server:
