@@ -95,7 +95,7 @@ def test_cuda_puts_the_graph_on_the_gpu(tmp_path):
 
 
 #: Entries of the reference repository that are exported in seconds.
-QUICK = ("entities", "topics", "clothes")
+QUICK = ("entities", "topics", "clothes", "verses")
 
 
 def build_reference(repository: Path, *names: str) -> set[str]:
