@@ -32,13 +32,14 @@ def dead_models() -> list[str]:
 
 
 def main() -> None:
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{PORT}/v2/health/{sys.argv[1]}", headers={"Connection": "close"}
-    )
+    what = " ".join(sys.argv[1:])
+    if what not in ("live", "ready"):
+        sys.exit("usage: health.py live|ready")
+    request = urllib.request.Request(f"http://127.0.0.1:{PORT}/v2/health/{what}", headers={"Connection": "close"})
     try:
         urllib.request.urlopen(request, timeout=4).close()
     except OSError as error:
-        sys.exit(f"the server is not {sys.argv[1]}: {error}")
+        sys.exit(f"the server is not {what}: {error}")
     if dead := dead_models():
         sys.exit(f"the processes of {len(dead)} Python models have died: {', '.join(dead)}")
 

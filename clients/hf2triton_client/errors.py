@@ -92,7 +92,7 @@ STATUS = {
 }
 # gRPC says UNAVAILABLE both when nobody answers and when Triton refuses; only the text tells them apart.
 _NOBODY_ANSWERS = re.compile(
-    r"failed to connect|connection refused|name resolution|dns|no such host|socket closed|connection reset"
+    r"failed to connect|connection refused|name resolution|errors resolving|dns|no such host|socket closed|connection reset"
     r"|broken pipe|handshake|unreachable|endpoint closing|goaway",
     re.IGNORECASE,
 )
@@ -116,8 +116,8 @@ _TLS_FAILURES = {
 _CUT_OFF = re.compile(r"connections? to all .*(socket closed|connection reset|broken pipe)", re.IGNORECASE | re.DOTALL)
 #: Whether the client uses TLS -> why a server may cut it off.
 _WHY_CUT_OFF: dict[bool, str] = {
-    False: ", and if it wants TLS, is the url grpcs://… or tls= given?",
-    True: ", and if it wants a certificate of the client (mutual TLS), is one given that its authority has signed?",
+    False: " And if it wants TLS: is the url grpcs://… or tls= given?",
+    True: " And if it wants a certificate of the client (mutual TLS): is one given that its authority has signed?",
 }
 
 

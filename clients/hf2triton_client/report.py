@@ -62,7 +62,9 @@ def read_report(path: Path) -> Report:
         reason = getattr(error, "strerror", None) or error
         raise ReportError(f"{path} cannot be read as a report: {reason}; give the .json that --report wrote") from error
     if not isinstance(written, dict) or "machine" not in written or "format" not in written:
-        raise ReportError(f"{path} is no report of a validation or a benchmark; give the .json that --report wrote")
+        raise ReportError(
+            f"{path} is no report of a validation or a benchmark; give the .json that their --report wrote"
+        )
     if written["format"] != FORMAT:
         raise ReportError(f"{path} has format {written['format']!r}, this version of hf2triton reads {FORMAT}")
     try:

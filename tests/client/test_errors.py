@@ -26,6 +26,7 @@ def test_an_error_names_the_url_and_what_the_server_said(code):
     [
         ("StatusCode.UNAVAILABLE", "failed to connect to all addresses", errors.ConnectionFailed),
         ("StatusCode.UNAVAILABLE", "Connection reset by peer", errors.ConnectionFailed),
+        ("StatusCode.UNAVAILABLE", "errors resolving nohost:8001: [Domain name not found]", errors.ConnectionFailed),
         ("StatusCode.UNAVAILABLE", "Request for unknown model: 'x' has no available versions", errors.ModelNotFound),
         ("StatusCode.UNAVAILABLE", "Exceeds maximum queue size", errors.ServerBusy),
         ("StatusCode.NOT_FOUND", "Request for unknown model: 'x' is not found", errors.ModelNotFound),

@@ -138,7 +138,7 @@ def test_a_certificate_counts_for_its_names(measured, ours):
     with Server(measured.repository, host="127.0.0.2", tls=ours / "server") as server:
         refused(server.url, tls, AccessDenied, "its certificate is for another name")
         assert status(f"http://127.0.0.1:{server.ports.http}/v2/health/ready", None) == 200
-        check_ports("127.0.0.2", {"http": server.ports.http})  # nobody listens there
+        check_ports({"http": "127.0.0.2"}, {"http": server.ports.http})  # nobody listens there
         assert status(f"http://127.0.0.2:{server.ports.metrics}/metrics", None) == 200
     named = sign(ours, "elsewhere", "IP:127.0.0.2")
     with Server(measured.repository, host="127.0.0.2", tls=named) as server:

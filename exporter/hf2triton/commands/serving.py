@@ -12,14 +12,15 @@ import click
 from .common import command, fail, repository_option
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+_PORT = click.IntRange(0, 65535)
 
 
 @click.command()
 @repository_option
 @click.option("--host", default="127.0.0.1", show_default=True, help="Do not expose it: see the README.")
-@click.option("--http-port", type=int, default=8000, show_default=True)
-@click.option("--grpc-port", type=int, default=8001, show_default=True)
-@click.option("--metrics-port", type=int, default=8002, show_default=True)
+@click.option("--http-port", type=_PORT, default=8000, show_default=True)
+@click.option("--grpc-port", type=_PORT, default=8001, show_default=True)
+@click.option("--metrics-port", type=_PORT, default=8002, show_default=True)
 @click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where Triton writes its log.")
 @click.option("--shared-memory", is_flag=True, help="Let clients on this machine hand over tensors in shared memory.")
 @click.option(
@@ -29,7 +30,8 @@ _FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--control-key",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with the key of those who may tell it what to load.  [default: $HF2TRITON_CONTROL_KEY, or nobody has one]",
+    help="The file with the key of those who may tell it what to load.  [default: $HF2TRITON_CONTROL_KEY_FILE, the key in"
+    " $HF2TRITON_CONTROL_KEY, or nobody has one]",
 )
 @command
 def serve(repository: Path, control_key: Path | None, **options: Any) -> None:

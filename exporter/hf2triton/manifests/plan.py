@@ -145,5 +145,6 @@ def _storage(storage: str) -> tuple[str, Claim | None]:
     if not separator and storage.startswith("/"):
         return storage, None
     raise UsageError(
-        f"--storage {storage!r} is none of pvc://CLAIM[/PATH], s3://…, gs://…, as://…, or an absolute path in the image"
+        f"--storage {storage!r} is none of pvc://CLAIM[/PATH], s3://…, gs://…, as://ACCOUNT/CONTAINER/… (Azure, as Triton names"
+        " it), or an absolute path in the image"
     )

@@ -70,6 +70,7 @@ class Served:
         else:
             tokens = rows * longest if self.options.device == "tensorrt" else MAX_TOKENS
             shortest, wide = min(ROUND_TO, longest), max(1, min(rows, tokens // longest))
+            rows = max(1, min(rows, tokens // shortest))
             long = max(shortest, min(longest, tokens // rows))
             pairs = [(1, shortest), (1, longest), (rows, shortest), (rows, long), (wide, longest)]
             sizes = [{"batch": batch, "sequence": length, "masks": 1} for batch, length in pairs]

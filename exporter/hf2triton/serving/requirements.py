@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import importlib.util
 import platform
+import re
 import shutil
 import socket
 import sys
 import sysconfig
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..errors import ServingError
+from ..devices import devices
+from ..errors import ServingError, UsageError
+from ..repository.layout import CONFIG
 
 PYTHONS = ((3, 10), (3, 12))
 GLIBC = (2, 35)
+#: In a config.pbtxt: a model that runs on a GPU.
+_GPU_KIND = re.compile(r"^[^#]*\bKIND_GPU\b", re.MULTILINE)
 _MODULES = {"onnxruntime": "serve", "tokenizers": "serve", "psutil": "serve"}
 
 
@@ -42,18 +47,40 @@ def check_requirements() -> Installation:
     return found
 
 
-def check_ports(host: str, ports: dict[str, int]) -> None:
-    """Whether ports are free. Raises ServingError, which names those in use."""
-    taken = []
-    for name, port in ports.items():
+def check_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> None:
+    """Whether the ports asked for are free, where each protocol listens. Raises UsageError for one that is given twice, and
+    ServingError, which names those in use."""
+    taken: list[str] = []
+    given: dict[tuple[str, int], str] = {}
+    for name, port in asked.items():
+        if port == 0:
+            continue
+        if other := given.get((hosts[name], port)):
+            raise UsageError(
+                f"--{other}-port and --{name}-port are both {port}: give each its own, or 0 for any free one"
+            )
+        given[hosts[name], port] = name
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((host, port))
+                probe.bind((hosts[name], port))
             except OSError as error:
-                taken.append(f"--{name}-port {port} ({error.strerror})")
+                taken.append(f"on {hosts[name]}: --{name}-port {port} ({error.strerror})")
     if taken:
-        raise ServingError(f"cannot listen on {host}: {', '.join(taken)}; choose others, or 0 for any free port")
+        raise ServingError(f"cannot listen {', '.join(taken)}; choose others, or 0 for any free port")
+
+
+def check_gpus(repository: Path, models: Iterable[str]) -> None:
+    """Whether there is a GPU if one of the models runs on one. Raises ServingError, which names them."""
+    if "cuda" in devices():
+        return
+    configs = {name: repository / name / CONFIG for name in models}
+    texts = {name: path.read_text("utf-8", "replace") for name, path in configs.items() if path.exists()}
+    if wanting := [name for name, text in texts.items() if _GPU_KIND.search(text)]:
+        raise ServingError(
+            f"{', '.join(wanting)} of {repository} want a GPU, and there is none here: serve a repository without them, or export"
+            " them with --device cpu"
+        )
 
 
 def _platform() -> list[str]:

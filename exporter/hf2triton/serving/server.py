@@ -21,7 +21,7 @@ from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
 from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
 from .guard import EXIT_SECONDS, remove_shared_memory
-from .requirements import Installation, check_ports, check_requirements, free_ports
+from .requirements import Installation, check_gpus, check_ports, check_requirements, free_ports
 from .staging import stage
 
 
@@ -108,9 +108,7 @@ class Server:
         installation = check_requirements()
         self._check_repository()
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
-        for protocol, port in self._asked.items():
-            if port:
-                check_ports(hosts[protocol], {protocol: port})
+        check_ports(hosts, self._asked)
         self.ports = Ports(**free_ports(hosts, self._asked))
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
         try:
@@ -176,6 +174,7 @@ class Server:
             raise ServingError(f"there is no model repository at {self.repository}")
         if not any(versions(path) for path in self.repository.iterdir()):
             raise ServingError(f"{self.repository} holds no model with a version; hf2triton export puts one there")
+        check_gpus(self.repository, self._models())
 
     def _plan(self, installation: Installation, folder: Path) -> dict:
         """What the guard needs to know."""

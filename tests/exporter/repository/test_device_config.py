@@ -23,6 +23,7 @@ from hf2triton.repository.backend_keys import BACKEND, KEYS, OVERWRITTEN
 from hf2triton.repository.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
 from hf2triton.repository.encoder_front import encoder_front
 from hf2triton.repository.fronts.planner import Limits, plan
+from hf2triton.repository.memory import MAX_TOKENS
 from hf2triton.serving import Server
 from hf2triton.tasks import TASKS, find_task
 from hf2triton_client import pipeline
@@ -235,7 +236,7 @@ def test_cuda_is_warmed_up_with_what_one_call_may_hold():
     assert pairs["tensorrt"] == [(1, 8), (1, 512), (256, 8), (256, 512)]
 
 
-@pytest.mark.parametrize("rows", [1, 3, 64, 1000])
+@pytest.mark.parametrize("rows", [1, 3, 64, 1000, 100_000])
 @pytest.mark.parametrize("max_length", [1, 5, 77, 512, 8192])
 def test_limits_of_any_size_give_a_profile_and_corners(rows, max_length):
     """Whatever the limits: profiles grow from end to end, and corners lie within."""
@@ -247,6 +248,7 @@ def test_limits_of_any_size_give_a_profile_and_corners(rows, max_length):
         corners = served(device, rows, max_length).corners
         assert len(corners) == len({tuple(one.items()) for one in corners})
         for one in corners:
+            assert device == "tensorrt" or one["batch"] * min(one["sequence"], 8) <= MAX_TOKENS
             assert 1 <= one["batch"] <= rows
             assert 1 <= one["sequence"] <= max_length
 

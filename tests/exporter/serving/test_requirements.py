@@ -53,4 +53,4 @@ def test_a_port_in_use_is_named():
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ServingError, match=f"--grpc-port {port}"):
-            check_ports("127.0.0.1", {"grpc": port})
+            check_ports({"grpc": "127.0.0.1"}, {"grpc": port})

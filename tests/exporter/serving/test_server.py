@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hf2triton.errors import ServingError
+from hf2triton.errors import ServingError, UsageError
 from hf2triton.repository.layout import GRAPH
 from hf2triton.serving import Server
 from hf2triton_client import ServerError, pipeline
@@ -211,3 +211,19 @@ def test_stopping_a_server_that_never_ran(small):
     server.stop()
     assert not server.running
     assert issubclass(ServerError, Exception)
+
+
+def test_a_model_for_a_gpu_is_named_where_there_is_none(tmp_path, monkeypatch):
+    """Instead of the server's own log: who wants one, and what can be done."""
+    monkeypatch.setattr("hf2triton.serving.requirements.devices", lambda: ("cpu",))
+    for name, kind in (("texts", "KIND_GPU"), ("others", "KIND_CPU # not KIND_GPU")):
+        (tmp_path / name / "1").mkdir(parents=True)
+        (tmp_path / name / "config.pbtxt").write_text(f"instance_group {{ kind: {kind}\n}}")
+    with pytest.raises(ServingError, match=r"^texts of .* want a GPU, and there is none here: .*--device cpu"):
+        Server(tmp_path).start()
+
+
+def test_ports_are_each_its_own(small):
+    """The same one given twice is found before anything is started."""
+    with pytest.raises(UsageError, match="--http-port and --grpc-port are both 8010: give each its own"):
+        Server(small, http_port=8010, grpc_port=8010).start()
