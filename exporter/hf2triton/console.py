@@ -57,7 +57,9 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
             nonlocal told
             if (tenth := done * 10 // total) > told:
                 told = tenth
-                click.echo(f"{time.strftime('%H:%M:%S')} {what}: {done:,} of {total:,} rows", err=True)
+                click.echo(
+                    f"{time.strftime('%H:%M:%S')} {what}: {done:,} of {total:,} row{'s' * (total != 1)}", err=True
+                )
 
         yield tell
         return

@@ -98,6 +98,11 @@ def one_line(error: Exception) -> str:
     return f"{stage}: {error} (done before: {', '.join(done)}; the repository is as it was)"
 
 
+def amount(count: int, what: str) -> str:
+    """A count with its noun, which has an s but for one."""
+    return f"{count:,} {what}{'s' * (count != 1)}"
+
+
 def peak_gigabytes() -> float:
     """The most memory that this process needed."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB

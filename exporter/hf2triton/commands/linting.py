@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import command, fail, report_option
+from .common import amount, command, fail, report_option
 from .types import Size
 
 
@@ -34,10 +34,8 @@ def lint(repository: Path, names: tuple[str, ...], strict: bool, report: Path | 
     if found.findings:
         rows = [(one.severity, one.rule, one.where, one.message) for one in found.findings]
         table(str(repository), ("severity", "rule", "where", "what"), rows)
-    looked_at = f"{len(found.models)} models" + (f" and the server at {found.server}" if found.server else "")
-    counts = ", ".join(
-        f"{count} {what}{'s' * (count != 1)}" for what in ("error", "warning", "note") if (count := found.count(what))
-    )
+    looked_at = amount(len(found.models), "model") + (f" and the server at {found.server}" if found.server else "")
+    counts = ", ".join(amount(count, what) for what in ("error", "warning", "note") if (count := found.count(what)))
     summary = f"{looked_at}: {counts or 'nothing wrong'}"
     if not found.passed(strict):
         fail(summary, 1)

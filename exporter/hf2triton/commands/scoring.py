@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from .common import command, fail, report_option, repository_option, url_option
+from .common import amount, command, fail, report_option, repository_option, url_option
 
 
 def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
@@ -101,11 +101,12 @@ def score(url: str, serve: bool, repository: Path, allow_errors: bool, report: P
     write_report(report, summary.to_json())
     before = f", {summary.rows_before:,} of them earlier" if summary.rows_before else ""
     click.echo(
-        f"{summary.model}: {summary.rows:,} rows in {summary.output}{before}, {summary.errors:,} errors,"
+        f"{summary.model}: {amount(summary.rows, 'row')} in {summary.output}{before}, {amount(summary.errors, 'error')},"
         f" {summary.rows_per_second:,.0f} rows/s"
     )
     if summary.errors and not allow_errors:
         fail(
-            f"{summary.errors:,} of {summary.rows:,} rows have no answer; the column error of {summary.output} says why",
+            f"{summary.errors:,} of {amount(summary.rows, 'row')} {'has' if summary.errors == 1 else 'have'} no answer;"
+            f" the column error of {summary.output} says why",
             1,
         )

@@ -2,8 +2,9 @@
 
     input ─cut→ shards ─ask, batch by batch→ answers ─write→ a file a shard ─join→ OUTPUT
 
-`inputs.py` cuts and reads, `forms.py` says what a row is asked and what an answer looks like, `asking.py` asks, `shards.py`
-writes and joins, `plan.py` keeps what a run is of, `run.py` puts them together; `cluster.py` has Ray score the shards.
+`inputs.py` cuts and reads (`parquet_input.py` what is Parquet), `forms.py` says what a row is asked and what an answer looks
+like, `asking.py` asks, `shards.py` writes and joins, `plan.py` keeps what a run is of, `run.py` puts them together;
+`cluster.py` has Ray score the shards.
 """
 
 from __future__ import annotations

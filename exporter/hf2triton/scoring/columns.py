@@ -7,6 +7,7 @@ from typing import Any
 
 from ..errors import UsageError
 from .inputs import Input, first_rows
+from .parquet_input import schema_of
 
 #: Rows of JSON lines that are looked at to learn their columns and types.
 _LOOKED_AT = 1000
@@ -15,9 +16,7 @@ _LOOKED_AT = 1000
 def columns_of(source: Input) -> tuple[str, ...]:
     """The names of the columns. Raises UsageError where there are none."""
     if source.is_parquet:
-        import pyarrow.parquet as parquet
-
-        return tuple(parquet.read_schema(source.files[0]).names)
+        return tuple(schema_of(source.files[0]).names)
     found = tuple(dict.fromkeys(name for row in first_rows(source, _LOOKED_AT) for name in row))
     if not found:
         raise UsageError(f"the first {_LOOKED_AT} lines of {source.files[0]} hold no object with named columns")
@@ -40,9 +39,7 @@ def types_of(source: Input, id: str | None, keep: Iterable[str]) -> dict[str, An
     read = {**({} if id is None else {"id": id}), **{name: name for name in keep}}
     types: dict[str, Any] = {"id": pa.int64()}
     if source.is_parquet:
-        import pyarrow.parquet as parquet
-
-        schema = parquet.read_schema(source.files[0])
+        schema = schema_of(source.files[0])
         return types | {name: schema.field(column).type for name, column in read.items()}
     rows = first_rows(source, _LOOKED_AT)
     for name, column in read.items():

@@ -18,6 +18,7 @@ from typing import Any
 from hf2triton_client.rows import IMAGE_ENDINGS
 
 from ..errors import UsageError
+from .parquet_input import ParquetRows, rows_of
 
 Row = Mapping[str, Any]
 #: Endings of files with rows.
@@ -28,8 +29,6 @@ INDEX = "images.jsonl"
 _ENDS = 1 << 20
 #: Bytes of JSON lines that are looked at to learn of their columns.
 _LOOKED_AT = 4 << 20
-#: Rows decoded at a time.
-_DECODED = 64
 
 
 @dataclass(frozen=True)
@@ -77,14 +76,14 @@ def open_input(path: Path, workspace: Path) -> Input:
         if path.suffix.lower() not in TABLES:
             raise UsageError(f"{path} should end in {' or '.join(TABLES)}, or be a folder of images or of such files")
         return Input((str(path),), None, _fingerprint(path))
-    endings = {file.suffix.lower() for file in _walk(path)}
+    endings = {file.suffix.lower() for file in walk(path)}
     tables, images = endings & set(TABLES), endings & set(IMAGE_ENDINGS)
     if len(tables) + bool(images) != 1:
         found = ", ".join(sorted(tables | images)) or "none of them"
         raise UsageError(f"{path} should hold either images, or files of one of {', '.join(TABLES)}; it holds {found}")
     if images:
         return Input((str(workspace / INDEX),), str(path), _list_images(path, workspace / INDEX))
-    files = [file for file in _walk(path) if file.suffix.lower() in tables]
+    files = [file for file in walk(path) if file.suffix.lower() in tables]
     together = hashlib.sha256()
     for file in files:
         together.update(f"{file.relative_to(path)}\0{_fingerprint(file)}\n".encode(errors="surrogateescape"))
@@ -106,13 +105,13 @@ class Reader:
 
     def __init__(self, source: Input, columns: frozenset[str]) -> None:
         self._source, self._columns = source, columns
-        self._opened: tuple[int, _Lines | _Parquet] | None = None
+        self._opened: tuple[int, _Lines | ParquetRows] | None = None
 
     def rows(self, shard: Shard) -> Iterator[Row | Unreadable]:
         if self._opened is None or self._opened[0] != shard.file:
             self.close()
             path = self._source.files[shard.file]
-            self._opened = shard.file, _Parquet(path, self._columns) if self._source.is_parquet else _Lines(path)
+            self._opened = shard.file, ParquetRows(path, self._columns) if self._source.is_parquet else _Lines(path)
         yield from self._opened[1].rows(shard.at, shard.rows)
 
     def close(self) -> None:
@@ -146,42 +145,16 @@ class _Lines:
         return islice((_row(line) for line in self._file if line.strip()), count)
 
 
-class _Parquet:
-    """Rows are decoded a few at a time. `_at`: the number of the next one."""
-
-    def __init__(self, path: str, columns: frozenset[str]) -> None:
-        import pyarrow.parquet as parquet
-
-        # a buffer: without it the whole of a row group's columns are read at once
-        self._file = parquet.ParquetFile(path, buffer_size=_ENDS, pre_buffer=False)
-        self._columns = sorted(columns & set(self._file.schema_arrow.names))
-        self._at, self._rows = 0, self._from(0)
-        self.close: Callable[[], None] = self._file.close
-
-    def rows(self, at: int, count: int) -> Iterator[Row]:
-        if at != self._at:
-            self._rows = self._from(at)
-        self._at = at + count
-        return islice(self._rows, count)
-
-    def _from(self, at: int) -> Iterator[Row]:
-        groups, skipped = self._file.num_row_groups, 0
-        start = 0
-        while start < groups and skipped + (own := self._file.metadata.row_group(start).num_rows) <= at:
-            skipped, start = skipped + own, start + 1
-        batches = self._file.iter_batches(_DECODED, list(range(start, groups)), self._columns, use_threads=False)
-        skip = at - skipped
-        for batch in batches:
-            if skip < batch.num_rows:
-                yield from batch.slice(skip).to_pylist()
-            skip = max(skip - batch.num_rows, 0)
-
-
 def _row(line: bytes) -> Row | Unreadable:
     try:
-        row = json.loads(line.decode("utf-8-sig"))
-    except ValueError as error:
-        return Unreadable(f"the line is no JSON: {error}")
+        row = json.loads(line.rstrip(b"\r\n").decode("utf-8-sig"))
+    except json.JSONDecodeError as error:  # its own words count lines too, within this one
+        what = error.msg.removesuffix(" at")
+        return Unreadable(f"the line is no JSON: {what} at character {error.pos + 1} of it")
+    except UnicodeDecodeError as error:
+        return Unreadable(f"the line is no UTF-8: {error.reason} at byte {error.start + 1} of it")
+    except (ValueError, RecursionError) as error:  # numbers of too many digits, and what is nested too deeply
+        return Unreadable(f"the line is no JSON that can be read: {error}")
     return row if isinstance(row, dict) else Unreadable(f"the line is no object, but a {type(row).__name__}")
 
 
@@ -199,19 +172,17 @@ def _cut_lines(path: str, size: int) -> Iterator[tuple[int, int]]:
 
 
 def _cut_parquet(path: str, size: int) -> Iterator[tuple[int, int]]:
-    import pyarrow.parquet as parquet
-
-    rows = parquet.read_metadata(path).num_rows
+    rows = rows_of(path)
     return ((at, min(size, rows - at)) for at in range(0, rows, size))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def walk(folder: Path) -> Iterator[Path]:
     """The files below a folder in the order of their paths, without what is hidden."""
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
+            yield from walk(Path(entry.path))
         elif entry.is_file():
             yield Path(entry.path)
 
@@ -220,7 +191,7 @@ def _list_images(folder: Path, index: Path) -> str:
     """Writes the index, if it is another than the one that is there, and gives the fingerprint of what it lists."""
     together, new = hashlib.sha256(), index.with_suffix(".new")
     with new.open("w", encoding="ascii") as file:
-        for path in _walk(folder):
+        for path in walk(folder):
             if path.suffix.lower() in IMAGE_ENDINGS:
                 relative, about = str(path.relative_to(folder)), path.stat()
                 file.write(json.dumps({"id": relative, "image": relative}) + "\n")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UsageError
+from .inputs import TABLES, walk
 
 #: Ending of OUTPUT -> the ending of the files that hold its shards meanwhile.
 SHARD_ENDINGS: Mapping[str, str] = {".jsonl": ".jsonl", ".parquet": ".arrow"}
@@ -50,6 +52,26 @@ class ScoreOptions:
         for name in ("batch_size", "concurrency", "shard_size", "workers"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UsageError(f"--{name.replace('_', '-')} must be 1 or more, not {value}")
+        if self.workers is not None and self.ray is None:
+            raise UsageError(f"--workers {self.workers} is of Ray's actors: give --ray too, or --concurrency instead")
+        self._require_apart()
+
+    def _require_apart(self) -> None:
+        """Raises UsageError where the run would write over what it reads, or read what it writes. Links are followed."""
+        # the output takes the place of a link, and not of what a link leads to
+        source, output = (
+            Path(os.path.realpath(self.input)),
+            Path(os.path.realpath(self.output.parent)) / self.output.name,
+        )
+        inside = source.is_dir() and output.is_relative_to(source)
+        if _same(source, output) or source.is_relative_to(output.with_name(self.parts.name)):
+            raise UsageError(f"OUTPUT {self.output} would overwrite INPUT {self.input}: give another OUTPUT")
+        if inside and not any(part.startswith(".") for part in output.relative_to(source).parts):
+            raise UsageError(f"OUTPUT {self.output} would be read as a part of INPUT {self.input}: put it elsewhere")
+        if source.is_dir() and output.exists():
+            for file in walk(source):
+                if file.suffix.lower() in TABLES and _same(file, output):
+                    raise UsageError(f"OUTPUT {self.output} is {file} of INPUT {self.input}: give another OUTPUT")
 
     @property
     def parts(self) -> Path:
@@ -68,3 +90,8 @@ class ScoreOptions:
             "--option": dict(sorted(self.options.items())),
             "--shard-size": self.shard_size,
         }
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are one file, under whatever names."""
+    return one == other or (one.exists() and other.exists() and one.samefile(other))

@@ -113,6 +113,8 @@ def _found(options: ScoreOptions) -> Plan | None:
 def _job(options: ScoreOptions, url: str) -> Job:
     """What is to be done. Raises UsageError and the client's errors."""
     source = open_input(options.input, options.parts)
+    if next(cut(source, 1), None) is None:
+        raise UsageError(f"{options.input} holds no rows")
     present = columns_of(source)
     id = options.id or ("id" if "id" in present else None)
     require_columns(present, [*([] if id is None else [id]), *options.keep])
@@ -129,8 +131,6 @@ def _plan(job: Job, before: Plan | None) -> Plan:
         return before
     with Scorer(job):  # whatever is wrong with the options shows before the input is read
         plan = Plan(said, tuple(cut(job.source, options.shard_size)))
-    if not plan.shards:
-        raise UsageError(f"{options.input} holds no rows")
     plan.save(options.parts)
     return plan
 

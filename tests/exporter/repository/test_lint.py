@@ -13,6 +13,7 @@ from hf2triton.repository.lint import ERROR, NOTE, RULES, WARNING, lint
 from hf2triton.showcase import DECLARED
 
 from ...support import snapshot
+from .breaking import appended, document
 from .broken import BREAKS
 from .conftest import ENTRIES
 
@@ -95,13 +96,35 @@ def test_code_of_another_version_is_a_note(copy):
 
 
 def test_what_python_keeps_is_a_note(copy):
-    """Servers that may write leave compiled code beside the source."""
+    """Servers that may write leave compiled code beside the source: one finding a model, however many folders have it."""
     cache = copy / "plain" / "1" / "__pycache__"
     cache.mkdir()
     (cache / "model.cpython-311.pyc").write_bytes(b"")
+    for place, module in (("", "model"), ("generation", "cache"), ("generation", "sampling")):
+        within = copy / "verses" / "1" / place / "__pycache__"
+        within.mkdir(exist_ok=True)
+        (within / f"{module}.cpython-311.pyc").write_bytes(b"")
     report = lint(copy)
     assert report.passed(strict=True)
-    assert [one.where for one in report.findings if one.rule == "file-pickle"] == ["plain/1/__pycache__"]
+    assert [(one.where, one.more) for one in report.findings if one.rule == "file-pickle"] == [
+        ("plain/1/__pycache__", ("plain/1/__pycache__",)),
+        ("verses/1", ("verses/1/__pycache__", "verses/1/generation/__pycache__")),
+    ]
+
+
+def test_digests_wait_for_a_config_that_can_be_read(copy):
+    """Which version is served is unknown without one: an older one's files are not taken for damaged."""
+    shutil.copytree(copy / "plain" / "1", copy / "plain" / "2")
+    document("plain/2/manifest.json", lambda about: about.update(version=2))(copy)
+    appended("plain/2/baseline.json", " ")(copy)
+    config = copy / "plain" / "config.pbtxt"
+    assert "specific" in config.read_text()
+    assert found(lint(copy)) == set()
+    config.write_text(config.read_text().replace("TYPE_STRING", "TYPE_INT65", 1))
+    report = lint(copy)
+    assert found(report) == {"config-unreadable"}
+    assert ".. Triton" not in report.findings[0].message
+    assert "TYPE_INT65. Triton refuses the model" in report.findings[0].message
 
 
 def test_no_repository_no_models_and_unknown_rules(tmp_path):
@@ -133,6 +156,7 @@ def test_the_command_prints_writes_and_exits(copy, tmp_path):
     """0 without errors; 1 with them, and with --strict for warnings; 2 for wrong usage. The report has all of it."""
     assert run(copy).exit_code == 0
     assert run(copy).stdout.endswith("6 models: 1 note\n")
+    assert run(copy, "gpu_model").stdout.endswith("1 model: nothing wrong\n")
     BREAKS["a bounded queue"].breaks(copy)
     assert run(copy, "--ignore", "digest").exit_code == 0
     assert run(copy, "--ignore", "digest", "--strict").exit_code == 1

@@ -93,3 +93,22 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "in.csv").write_text("a,b\n")
     with pytest.raises(UsageError, match=r"in.csv should end in .jsonl or .parquet, or be a folder of images"):
         open_input(tmp_path / "in.csv", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b'{"n": 1', "the line is no JSON: Expecting ',' delimiter at character 8 of it"),
+        (b'{"n": "x', "the line is no JSON: Unterminated string starting at character 7 of it"),
+        (b'{"n": "\xff"}', "the line is no UTF-8: invalid start byte at byte 8 of it"),
+        (b"[" * 200_000, "the line is no JSON that can be read: maximum recursion depth exceeded"),
+    ],
+)
+def test_what_is_wrong_with_a_line_is_counted_within_it(tmp_path, line, why):
+    """A character of the line is told, and no number of a line, which would be taken for the file's; others are read."""
+    path = tmp_path / "in.jsonl"
+    path.write_bytes(b'{"n": 1}\n' + line + b'\r\n{"n": 2}\n')
+    source = open_input(path, tmp_path)
+    [(first, wrong, last)] = read(source, list(cut(source, 9))).values()
+    assert (first, last) == ({"n": 1}, {"n": 2})
+    assert wrong.why.startswith(why)

@@ -149,6 +149,15 @@ def test_rows_that_cannot_be_answered_say_why(run, tmp_path, rows, answers):
     assert (summary.rows, summary.errors) == (8, 6)
 
 
+def test_the_end_counts_one_as_one(url, rows, tmp_path):
+    """A row and an error are no "rows" and "errors"."""
+    source = write_lines(tmp_path / "in.jsonl", [{"text": 7}])
+    done = call("sentiment", source, tmp_path / "out.jsonl", "--url", url)
+    assert f"sentiment: 1 row in {tmp_path / 'out.jsonl'}, 1 error, " in done.stdout
+    assert done.stderr.splitlines()[0].endswith("sentiment: 0 of 1 row")
+    assert "1 of 1 row has no answer" in done.stderr
+
+
 def test_the_command(url, table, rows, tmp_path):
     """Its progress is on stderr, its end on stdout, and in a report; it fails where rows do, unless that is allowed."""
     output, report = tmp_path / "out.jsonl", tmp_path / "report.json"
@@ -165,7 +174,7 @@ def test_the_command(url, table, rows, tmp_path):
     failed = call("sentiment", table, output, "--url", url, "--restart")
     assert (failed.exit_code, failed.stderr.splitlines()[-1]) == (
         1,
-        f"hf2triton: 1 of 31 rows have no answer; the column error of {output} says why",
+        f"hf2triton: 1 of 31 rows has no answer; the column error of {output} says why",
     )
     assert call("sentiment", table, output, "--url", url, "--restart", "--allow-errors").exit_code == 0
     assert len(read_lines(output)) == 31
@@ -175,6 +184,7 @@ def test_what_cannot_be_done_is_refused_before_it_begins(run, table, rows, tmp_p
     """Wrong names, columns, options and inputs are told, with those that there are, and leave nothing behind."""
     output = tmp_path / "out.jsonl"
     empty, folder = write_lines(tmp_path / "empty.jsonl", []), tmp_path / "folder"
+    numbers = write_lines(tmp_path / "numbers.jsonl", [1, 2])
     folder.mkdir()
     refused = {
         "has no column review; it has id, text, label": {"columns": {"text": "review"}},
@@ -186,7 +196,9 @@ def test_what_cannot_be_done_is_refused_before_it_begins(run, table, rows, tmp_p
         "--labels is of zero-shot tasks": {"labels": "a,b"},
         "should end in .jsonl or .parquet": {"output": tmp_path / "out.csv"},
         "there is no file or folder": {"source": tmp_path / "none.jsonl"},
-        "hold no object with named columns": {"source": empty},
+        "empty.jsonl holds no rows": {"source": empty},
+        "hold no object with named columns": {"source": numbers},
+        "--workers 2 is of Ray's actors: give --ray too": {"workers": 2},
         "should hold either images, or files of one of .jsonl, .parquet; it holds none": {"source": folder},
     }
     for said, options in refused.items():
@@ -198,7 +210,7 @@ def test_what_cannot_be_done_is_refused_before_it_begins(run, table, rows, tmp_p
         run(folder, output, name="clothes")
     with pytest.raises(ConnectionFailed):
         run(table, output, url="localhost:1")
-    assert sorted(tmp_path.iterdir()) == sorted([table, empty, folder])
+    assert sorted(tmp_path.iterdir()) == sorted([table, empty, numbers, folder])
 
 
 def test_values_without_a_type_in_common_want_json_lines(run, rows, tmp_path):

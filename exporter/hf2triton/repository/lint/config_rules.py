@@ -22,7 +22,7 @@ def unreadable(lint: Lint, model: Model) -> Iterator[Problem]:
         what = "has a key that Triton does not know" if unknown else "is no config that Triton can read"
         yield Problem(
             f"{model.name}/{CONFIG}:{place.split(':')[0]}" if reason else f"{model.name}/{CONFIG}",
-            f"it {what}: {reason or error}. Triton refuses the model; correct the line",
+            f"it {what}: {(reason or error).rstrip('.')}. Triton refuses the model; correct the line",
         )
 
 

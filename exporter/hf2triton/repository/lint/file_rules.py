@@ -34,7 +34,8 @@ def _where(model: Model, path: Path) -> str:
 
 
 def damaged(lint: Lint, model: Model) -> Iterator[Problem]:
-    if model.manifest is None:
+    # without a config it is not known which version is served, nor so whose digests these are
+    if model.manifest is None or model.parsed[1] is not None:
         return
     try:
         found = list(damages(model.repository, model.name, model.manifest))
@@ -64,11 +65,12 @@ def pickled(lint: Lint, model: Model) -> Iterator[Problem]:
             yield Problem(_where(model, path), "it is a pickle: whoever loads it runs what is in it. Remove it")
         elif suffix in _COMPILED:
             yield Problem(_where(model, path), "it is compiled code, which nobody can look at: remove it", WARNING)
-    for folder in sorted(caches):
+    if caches:  # one finding for all: whoever serves a model once has them in every folder of its code
         yield Problem(
-            _where(model, folder),
+            _where(model, Path(os.path.commonpath(caches))),
             "Python keeps compiled code here, which no digest vouches for: give the server the repository read-only",
             NOTE,
+            more=tuple(_where(model, folder) for folder in sorted(caches)),
         )
 
 
