@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.errors import ClientError
 
-from ..errors import ServingError
+from ..errors import ControlRefused, ServingError
 from .copies import Copy, Original, copy_of
 from .layout import CONFIG, candidate
 from .live import Live
@@ -92,6 +92,8 @@ def give_up(live: Live, models: Iterable[str]) -> None:
     for model in models:
         try:
             live.unload(model)
+        except ControlRefused:
+            continue  # who may not unload could not load it either, and is told of that
         except (ServingError, ClientError) as error:
             log.error("%s may still be loaded: %s", model, error)
 
@@ -108,5 +110,7 @@ def _put_back(live: Live, switch: Switch) -> None:
                 live.load(model)
             else:
                 live.load(model, config, {switch.served_before})
+        except ControlRefused:
+            continue  # it did not let the new version be loaded either: it serves what it served
         except (ServingError, ClientError) as error:
             log.error("the server may not serve version %s of %s: %s", switch.served_before, model, error)
