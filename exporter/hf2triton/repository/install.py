@@ -51,7 +51,10 @@ def install(
         take_back(store, switch, lambda: None if live is None else _put_back(live, switch))
         raise
     end(store)
-    keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
+    if (
+        switch.served_before != switch.version
+    ):  # where only a config was put back, the version before is still to be gone back to
+        keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
 
 
 def load(live: Live, switch: Switch) -> None:

@@ -153,6 +153,7 @@ def test_the_commands_say_what_they_did(three, tmp_path):
         0,
         "behind: version 2 is served already",
     )
+    assert versions(repository / "behind_model") == [2, 3], "nothing was superseded"
     with (tmp_path / "dest" / "behind" / "config.pbtxt").open("a") as config:
         config.write("frobnicate: 3\n")
     assert run("publish", str(repository), str(tmp_path / "dest")) == (
