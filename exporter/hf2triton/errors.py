@@ -103,6 +103,10 @@ class ServingError(Hf2TritonError):
     """The embedded Triton cannot run here, or failed."""
 
 
+class ControlRefused(ServingError):
+    """The server lets nobody change its models without a key, and was not given it."""
+
+
 class ScoringError(Hf2TritonError):
     """A set could not be scored; what is done is kept."""
 

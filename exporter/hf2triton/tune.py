@@ -17,10 +17,12 @@ import tritonclient.grpc as triton
 from tritonclient.utils import triton_to_np_dtype
 
 from hf2triton_client.connection import Connection, Request
+from hf2triton_client.errors import ClientError
 
 from .call_price import fit_call_price
 from .errors import RepositoryError, ServingError, UsageError
 from .repository.layout import FRONT, fronts_of, graph_model, served_manifest
+from .repository.live import Live
 from .repository.publish import amend
 
 #: Lengths and rows that are tried, beside the longest and the most.
@@ -52,29 +54,59 @@ class Tuned:
 
 
 def tune(
-    connection: Connection, repository: Path, name: str, progress: Callable[[str], None] = lambda stage: None
+    connection: Connection,
+    repository: Path,
+    name: str,
+    progress: Callable[[str], None] = lambda stage: None,
+    load: bool = False,
 ) -> list[Tuned]:
     """Measures the calls of each front of an entry and writes their price into the version that is served.
 
-    The fronts have to be loaded again to read it. Raises UsageError for an entry whose graph is in its front, RepositoryError,
-    ServingError, and the errors of the connection.
+    The fronts have to be loaded again to read it, which `load` does; once before anything is measured too, so that a server that
+    does not allow it says so while nothing has changed. Raises UsageError for an entry whose graph is in its front,
+    RepositoryError, ServingError, and the errors of the connection.
     """
-    return [_tune(connection, repository, front, progress) for front in fronts_of(repository, name)]
+    fronts = {front: _read(repository, front) for front in fronts_of(repository, name)}
+    live = Live(connection)
+    for front in fronts if load else ():
+        progress(f"{front}: load it, as it is")
+        live.load(front)
+    found = [_tune(connection, repository, front, *read, progress) for front, read in fronts.items()]
+    for tuned in found if load else ():
+        try:
+            live.load(tuned.front)
+        except (ServingError, ClientError) as error:
+            raise ServingError(
+                f"{error} (the price of {tuned.front}, {tuned.price} tokens, before {tuned.before}, is written; it counts when"
+                " the front is loaded again)"
+            ) from error
+    return found
 
 
-def _tune(connection: Connection, repository: Path, front: str, progress: Callable[[str], None]) -> Tuned:
+def _read(repository: Path, front: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest of a front that can be tuned, and its settings."""
     manifest = served_manifest(repository, front)
     if manifest["serving"]["runner"] != "bls":
         raise UsageError(
             f"{front} runs its graph itself: what a call costs was measured when it was exported. --runner bls and --device cuda"
             " or tensorrt make entries that can be tuned"
         )
-    version = manifest["version"]
-    path = repository / front / str(version) / FRONT
+    path = repository / front / str(manifest["version"]) / FRONT
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        return manifest, json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RepositoryError(f"{path} cannot be read: {error}") from error
+
+
+def _tune(
+    connection: Connection,
+    repository: Path,
+    front: str,
+    manifest: dict[str, Any],
+    settings: dict[str, Any],
+    progress: Callable[[str], None],
+) -> Tuned:
+    version = manifest["version"]
     calls = tuple(_measure(connection, front, settings, progress))
     price = fit_call_price(
         [call.rows * call.tokens for call in calls], [call.seconds for call in calls], settings["limits"]["max_tokens"]

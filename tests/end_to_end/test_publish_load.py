@@ -256,6 +256,70 @@ def run_publisher(server: Server, place: Path, source: Path, step: int) -> subpr
     return subprocess.run(arguments, capture_output=True, text=True)
 
 
+def refusal_of(server: Server) -> str:
+    """What a command says whose key the server does not take."""
+    return (
+        f"hf2triton: the server at {server.url} wants its control key: put it in HF2TRITON_CONTROL_KEY, or name its file in"
+        " HF2TRITON_CONTROL_KEY_FILE"
+    )
+
+
+def test_a_rollback_without_the_key_says_so_once(serving, sources):
+    """And the version that was served is served."""
+    server, place = serving
+    with control(server) as live:
+        list(publish_entries(sources[1], place, ["behind"], live))
+    before = served_sizes(place)
+    command = [
+        sys.executable,
+        "-m",
+        "hf2triton",
+        "rollback",
+        "behind",
+        "--repository",
+        str(place),
+        "--load",
+        server.url,
+    ]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(CONTROL_KEY)}
+    refused = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (refused.returncode, served_sizes(place)) == (1, before)
+    assert refused.stderr.splitlines()[-1] == refusal_of(server)
+    assert refused.stderr.count("wants its control key") == 1
+    assert "may not serve" not in refused.stderr
+    with control(server) as live:
+        rollback(Folder(place), "behind", 1, live)
+
+
+def test_what_a_model_says_is_told_as_it_is(serving, sources, tmp_path):
+    """A front that Python cannot read is refused with the server's words, without advice on the server's options; a model that
+    is not in its repository is refused with it."""
+    server, place = serving
+    bad = changed(sources[1], tmp_path / "bad", "model.py", lambda code: b"def (:\n" + code)
+    with control(server) as live:
+        with pytest.raises(ServingError, match="SyntaxError|invalid syntax") as refused:
+            list(publish_entries(bad, place, live=live))
+        assert "--model-control-mode" not in str(refused.value)
+        with pytest.raises(ServingError, match="must serve this repository.*--model-control-mode=explicit"):
+            live.load("nobody-has-this")
+
+
+def test_a_broken_config_is_put_back_and_loaded(serving, sources):
+    """The version that the server runs stays, its config is what was proved, and the server has loaded it again."""
+    server, place = serving
+    with control(server) as live:
+        [there] = publish_entries(sources[1], place, ["behind"], live)
+        whole = snapshot(place)
+        for model in ("behind", "behind_model"):
+            with (place / model / "config.pbtxt").open("a") as config:
+                config.write("frobnicate: 3\n")
+        [done] = publish_entries(sources[1], place, ["behind"], live)
+        assert (done.state, done.version, done.before) == ("switched", there.version, there.version)
+        assert snapshot(place) == whole
+        assert live.version_of("behind") == there.version
+        rollback(Folder(place), "behind", 1, live)
+
+
 def test_the_command_loads_and_refuses(serving, sources, tmp_path):
     """`publish --load` takes the key from the environment; exit code 3 where a version does not give PyTorch's answers, 1 where
     the server does not let it load."""
@@ -271,7 +335,10 @@ def test_the_command_loads_and_refuses(serving, sources, tmp_path):
     before = served_sizes(place)
     refused = run(sources[1], "another key")
     assert (refused.returncode, served_sizes(place)) == (1, before)
-    assert "--header" in refused.stderr
+    told = refused.stderr.splitlines()[-1]
+    assert told == refusal_of(server)
+    assert refused.stderr.count("wants its control key") == 1
+    assert "may still be loaded" not in refused.stderr
     done = run(sources[1], KEY)
     assert done.returncode == 0, done.stderr
     assert "version 2" in done.stdout

@@ -10,13 +10,16 @@ from click.testing import CliRunner
 import hf2triton.parity as parity
 from hf2triton.call_price import DEFAULTS, fit_call_price
 from hf2triton.cli import main
+from hf2triton.errors import ServingError
 from hf2triton.repository.integrity import damages
 from hf2triton.repository.layout import served_manifest
+from hf2triton.repository.live import Live
 from hf2triton.serving import Server
 from hf2triton.tune import sizes_of, tune
 from hf2triton_client import connect, pipeline
 
 from ..conftest import export_asset
+from ..support import snapshot
 
 #: What gRPC wants to have the key of the embedded server's control endpoints called.
 KEY = "triton-grpc-protocol-hf2triton-control"
@@ -69,9 +72,45 @@ def test_what_is_measured_is_written_where_the_front_reads_it(running):
     assert {key: manifest[key] for key in manifest if key not in others} == {
         key: before[key] for key in before if key not in others
     }
-    assert running.log_text().count("successfully loaded 'tuned'") == 2
+    assert running.log_text().count("successfully loaded 'tuned'") == 3, (
+        "at the start, to try the key, and with the price"
+    )
     with pipeline(model="tuned", url=running.url) as ask:
         assert len(ask(["one", "two words", "and three of them"])) == 3
+
+
+@pytest.mark.parametrize("header", [[], ["--header", f"{KEY}=another"]])
+def test_who_may_not_load_measures_nothing(running, header, monkeypatch):
+    """With --load a key that is missing or wrong is told before anything is measured or written."""
+    for variable in ("HF2TRITON_CONTROL_KEY", "HF2TRITON_CONTROL_KEY_FILE"):
+        monkeypatch.delenv(variable, raising=False)
+    before = snapshot(running.repository)
+    arguments = ["tune", "tuned", "--repository", str(running.repository), "--url", running.url, "--load", *header]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    assert "HF2TRITON_CONTROL_KEY" in result.output
+    assert "×" not in result.output, "no size was tried"
+    assert snapshot(running.repository) == before
+
+
+def test_a_price_that_could_not_be_loaded_is_told(running, monkeypatch):
+    """Where the server takes the front once and then no more, the error says that the price is written."""
+    load, calls = Live.load, []
+
+    def once(self, name, *arguments):
+        calls.append(name)
+        if len(calls) > 1:
+            raise ServingError(f"{name} was not loaded: the server ended")
+        load(self, name, *arguments)
+
+    monkeypatch.setattr(Live, "load", once)
+    written = r"was not loaded: the server ended .*\d+ tokens.* is written"
+    with (
+        connect(running.url, headers=running.control_headers) as connection,
+        pytest.raises(ServingError, match=written) as told,
+    ):
+        tune(connection, running.repository, "tuned", load=True)
+    assert f"{price_in(running.repository)} tokens" in str(told.value)
 
 
 def test_calls_are_timed_by_the_server(running):

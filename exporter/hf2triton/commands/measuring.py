@@ -127,7 +127,9 @@ def bench(reports: tuple[Path, ...], **options: Any) -> None:
 @click.argument("name")
 @url_option
 @repository_option
-@click.option("--load", is_flag=True, help="Make the server load the front again, which reads the price then.")
+@click.option(
+    "--load", is_flag=True, help="Make the server load the front, before as a trial and after, when it reads the price."
+)
 @click.option(
     "--header",
     "headers",
@@ -155,10 +157,8 @@ def tune(name: str, url: str, repository: Path, load: bool, headers: tuple[str, 
     key = control_key()
     with connect(url, headers={**(control_headers(key) if key else {}), **given}) as connection:
         with progress() as advance:
-            results = run(connection, repository, name, advance)
+            results = run(connection, repository, name, advance, load)
         for result in results:
-            if load:
-                connection.load_model(result.front)
             rows = [(call.rows, call.tokens, f"{call.seconds * 1000:.3f}") for call in result.calls]
             table(f"calls of {result.front}", ("rows", "tokens each", "ms"), rows)
     for result in results:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def _pair(given: str) -> tuple[str, str]:
     name, equals, value = given.partition("=")
     if not equals:
-        raise click.BadParameter(f"{given!r} should read KEY=VALUE")
+        raise click.BadParameter(f"{given!r} should read NAME=VALUE")
     return name, value
 
 
@@ -30,7 +30,7 @@ def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
             "headers",
             multiple=True,
             callback=lambda _, __, given: dict(map(_pair, given)),
-            metavar="KEY=VALUE",
+            metavar="NAME=VALUE",
             help="Sent with each call to the server, such as a key for its control API. May be given several times.",
         ),
         click.option(
@@ -83,10 +83,13 @@ def publish(repository: Path, place: str, names: tuple[str, ...], url: str | Non
         SWITCHED: "switched to version {version}, which was there",
         UNCHANGED: "version {version} is there and served",
     }
+    put_back = "version {version} is there; its config is put back"
     with progress() as advance, _live(url, headers) as live:
         for done in publish_entries(repository, place, names, live, advance):
+            again = done.state == SWITCHED and done.before == done.version
+            what = put_back if again else words[done.state]
             before = f", in place of {done.before}" if done.before not in (None, done.version) else ""
-            click.echo(f"{done.entry}: {words[done.state].format(version=done.version)}{before}")
+            click.echo(f"{done.entry}: {what.format(version=done.version)}{before}")
 
 
 @click.command()
@@ -106,7 +109,7 @@ def rollback(name: str, version: int | None, place: str, url: str | None, header
 
     with progress() as advance, _live(url, headers) as live:
         before, now = run(open_store(place), name, version, live, advance)
-    click.echo(f"{name}: version {now} is served, in place of {before}")
+    click.echo(f"{name}: version {now} is served{' already' if now == before else f', in place of {before}'}")
 
 
 @click.command()

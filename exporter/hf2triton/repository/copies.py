@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,18 @@ from ..errors import RepositoryError
 from .config import to_text
 from .draft import ModelFiles
 from .integrity import damages
-from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, MANIFEST, WARMUP, graph_model, served_manifest
+from .layout import (
+    BASELINE,
+    BASELINE_JSON,
+    CONFIG,
+    FRONT,
+    GRAPH,
+    LINKED,
+    MANIFEST,
+    WARMUP,
+    graph_model,
+    served_manifest,
+)
 from .stores import Store, digest_of_content
 
 
@@ -93,6 +104,33 @@ def is_in(store: Store, copy: Copy) -> bool:
         for model in copy.models
         for path, content in model.versioned.items()
     )
+
+
+def is_shown(store: Store, copy: Copy) -> bool:
+    """Whether a store that has this version serves it: the configs are its own, and so is what lies beside them."""
+    return (
+        all(store.read(f"{model.name}/{CONFIG}") == model.config.encode() for model in copy.models)
+        and all(
+            store.digest(f"{front}/{name}") == store.digest(f"{front}/{copy.version}/{name}")
+            for front in copy.fronts
+            for name in LINKED
+        )
+        and not list(_unshared(store, copy))
+    )
+
+
+def put_shared(store: Store, copy: Copy) -> None:
+    """Puts back what the configs of a version name, and is gone."""
+    for path, content in _unshared(store, copy):
+        store.put(path, content if isinstance(content, bytes) else content.read_bytes())
+
+
+def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
+    """Path in the store -> content of what a version shares with others, and is not there."""
+    for model in copy.models:
+        for path, content in model.shared.items():
+            if store.digest(f"{model.name}/{path}") is None:
+                yield f"{model.name}/{path}", content
 
 
 def _copy_front(

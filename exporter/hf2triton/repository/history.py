@@ -13,7 +13,8 @@ from hf2triton_client.baseline import Baseline
 
 from ..errors import RepositoryError, UsageError
 from .install import Progress, install
-from .layout import BASELINE, BASELINE_JSON, CONFIG, MANIFEST, graph_model, is_candidate
+from .integrity import version_damages
+from .layout import BASELINE, BASELINE_JSON, CONFIG, MANIFEST, graph_model, is_candidate, no_repository
 from .live import Live
 from .stores import Store
 from .switch import plan_switch, recover
@@ -32,7 +33,8 @@ class Version:
 
 
 def versions_in(store: Store) -> list[Version]:
-    """All versions of all fronts, the newest first."""
+    """All versions of all fronts, the newest first. Raises RepositoryError where there is no repository."""
+    _require(store)
     fronts = [model for model in store.models() if not is_candidate(model) and served_in(store, model) is not None]
     return [version for front in fronts for version in _versions(store, front)]
 
@@ -45,7 +47,8 @@ def rollback(
     progress: Progress = lambda stage: None,
 ) -> tuple[int, int]:
     """Serves another version of an entry, by default the one before; its fronts go together. Gives the version that was served,
-    and the one that is. Raises RepositoryError and UsageError; with `live`, what `install` raises."""
+    and the one that is. Raises RepositoryError, also for a version that is not what was written, and UsageError; with `live`,
+    what `install` raises."""
     _require(store)
     with store.locked(progress):
         recover(store)
@@ -64,6 +67,9 @@ def rollback(
             raise UsageError(
                 f"version {number} of {name!r} cannot be served{''.join(reasons[:1])}; these can: {others}"
             )
+        progress(f"{name}: compare version {number} with its manifests")
+        for own in known.values():
+            _check(store, name, next(one for one in own if one.number == number))
         configs = {}
         for front in fronts:
             graph = graph_model(front)
@@ -105,7 +111,18 @@ def prune(
 
 def _require(store: Store) -> None:
     if not store.models():
-        raise RepositoryError(f"{store.place} holds no entries")
+        raise no_repository(store.place)
+
+
+def _check(store: Store, name: str, version: Version) -> None:
+    """Raises RepositoryError for a version that is not what was written."""
+    found = list(version_damages(store, version.front, version.manifest))
+    if found:
+        more = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
+        raise RepositoryError(
+            f"version {version.number} of {name!r} in {store.place} is not what was published: {found[0]}{more}; publish it"
+            " again from where it is whole, or name another version (hf2triton list --versions)"
+        )
 
 
 def _versions(store: Store, front: str) -> list[Version]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.errors import ClientError
 
-from ..errors import ServingError
+from ..errors import ControlRefused, ServingError
 from .copies import Copy, Original, copy_of
 from .layout import CONFIG, candidate
 from .live import Live
@@ -51,7 +51,10 @@ def install(
         take_back(store, switch, lambda: None if live is None else _put_back(live, switch))
         raise
     end(store)
-    keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
+    if (
+        switch.served_before != switch.version
+    ):  # where only a config was put back, the version before is still to be gone back to
+        keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
 
 
 def load(live: Live, switch: Switch) -> None:
@@ -92,6 +95,8 @@ def give_up(live: Live, models: Iterable[str]) -> None:
     for model in models:
         try:
             live.unload(model)
+        except ControlRefused:
+            continue  # who may not unload could not load it either, and is told of that
         except (ServingError, ClientError) as error:
             log.error("%s may still be loaded: %s", model, error)
 
@@ -108,5 +113,7 @@ def _put_back(live: Live, switch: Switch) -> None:
                 live.load(model)
             else:
                 live.load(model, config, {switch.served_before})
+        except ControlRefused:
+            continue  # it did not let the new version be loaded either: it serves what it served
         except (ServingError, ClientError) as error:
             log.error("the server may not serve version %s of %s: %s", switch.served_before, model, error)

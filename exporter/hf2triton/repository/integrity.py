@@ -9,31 +9,44 @@ from typing import Any
 
 from ..source import digest_of
 from .layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model
+from .stores import Folder, Store
 
 
 def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What of a front's files is not as it was written."""
+    """What of a front's files, and of its config's that is served, is not as it was written."""
     folder, version = repository / front, str(manifest["version"])
     behind = repository / graph_model(front)
     in_front = manifest["serving"]["runner"] == "inprocess"
-    for name, digest in manifest["files"].items():
-        place = folder if in_front or Path(name).parts[0] != GRAPH else behind
-        yield from _damage(place / version / name, digest, repository)
-    yield from _damage(folder / CONFIG, manifest["files"][CONFIG], repository)
+    store = Folder(repository)
+    yield from version_damages(store, front, manifest)
+    yield from _damage(store, f"{front}/{CONFIG}", manifest["files"][CONFIG])
     if not in_front:
-        yield from _damage(behind / CONFIG, manifest["serving"]["graph_config"], repository)
+        yield from _damage(store, f"{behind.name}/{CONFIG}", manifest["serving"]["graph_config"])
     for name in LINKED:  # of the manifest nobody keeps a digest
         path, own = folder / name, folder / version / name
-        if not path.is_file() or not (path.samefile(own) or digest_of(path) == digest_of(own)):
+        if not (path.is_file() and own.is_file()) or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
     for model in (one for one in (folder, behind) if (one / CONFIG).is_file()):
-        for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text(encoding="utf-8")):
+        for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text("utf-8", "replace")):
             if not (model / WARMUP / name).is_file():
                 yield f"{model.name}/{WARMUP}/{name} is gone"
 
 
-def _damage(path: Path, digest: str, repository: Path) -> Iterator[str]:
-    if not path.is_file():
-        yield f"{path.relative_to(repository)} is gone"
-    elif digest_of(path) != digest:
-        yield f"{path.relative_to(repository)} was changed"
+def version_damages(store: Store, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What of the files of a front's version, served or not, is not as it was written."""
+    version, behind = manifest["version"], graph_model(front)
+    in_front = manifest["serving"]["runner"] == "inprocess"
+    for name, digest in manifest["files"].items():
+        model = front if in_front or Path(name).parts[0] != GRAPH else behind
+        yield from _damage(store, f"{model}/{version}/{name}", digest)
+    kept = f"{behind}/{version}/{CONFIG}"
+    if not in_front and store.digest(kept) is not None:  # where there is none, the served one is the version's too
+        yield from _damage(store, kept, manifest["serving"]["graph_config"])
+
+
+def _damage(store: Store, path: str, digest: str) -> Iterator[str]:
+    found = store.digest(path)
+    if found is None:
+        yield f"{path} is gone"
+    elif found != digest:
+        yield f"{path} was changed"

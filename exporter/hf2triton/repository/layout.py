@@ -66,7 +66,14 @@ def fronts_of(repository: Path, name: str) -> list[str]:
     for names in ([name], *suffixed):
         if set(names) <= set(known):
             return names
+    if not repository.is_dir():
+        raise no_repository(repository)
     raise RepositoryError(f"{repository} has no entry {name!r} (known: {', '.join(known) or 'none'})")
+
+
+def no_repository(place: object) -> RepositoryError:
+    """What is raised where there is none."""
+    return RepositoryError(f"there is no model repository at {place}: hf2triton export or publish makes one")
 
 
 def graph_model(name: str) -> str:
@@ -115,7 +122,7 @@ def served_version(repository: Path, name: str) -> int:
     path = repository / name / CONFIG
     try:
         version = version_in(path.read_text(encoding="utf-8"))
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise RepositoryError(f"{path} cannot be read: {error}") from error
     if version is None:
         raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")

@@ -5,6 +5,7 @@ Its control API must be on (`--model-control-mode=explicit`, as the embedded Tri
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -15,13 +16,22 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client import Connection
 from hf2triton_client.baseline import Baseline
-from hf2triton_client.errors import ClientError, ConnectionFailed
+from hf2triton_client.errors import AccessDenied, ClientError, ConnectionFailed
 from hf2triton_client.validate import validate
 
-from ..errors import ParityError, ServingError
+from ..errors import ControlRefused, ParityError, ServingError
+from .control import CONTROL_HEADER, CONTROL_KEY, CONTROL_KEY_FILE
 
 #: Seconds that a model may take to finish the requests it has.
 UNLOAD_SECONDS = 60
+
+#: What a server says -> what there is to do about it. All else is the model's own fault, which the server names.
+_ADVICE = {
+    re.compile("explicit model load|failed to poll"): (
+        ". The server must serve this repository and be told what to load (--model-control-mode=explicit)"
+    ),
+    re.compile("in the header"): "; --header NAME=VALUE sends it",
+}
 
 
 @dataclass(frozen=True)
@@ -32,7 +42,7 @@ class Live:
 
     def load(self, name: str, config: str | None = None, versions: Collection[int | None] = ()) -> None:
         """Makes the server read a model again. `versions` of its `config` (the text of a config.pbtxt): those that are to be
-        loaded, whatever it says. Raises ServingError."""
+        loaded, whatever it says. Raises ServingError, for want of a key ControlRefused."""
         changed = None
         if config is not None:
             parsed = text_format.Parse(config, pb.ModelConfig())
@@ -88,8 +98,16 @@ class Live:
             yield
         except ConnectionFailed:
             raise
+        except AccessDenied as error:
+            if CONTROL_HEADER in str(error):
+                raise ControlRefused(
+                    f"the server at {self.connection.target.url} wants its control key: put it in {CONTROL_KEY}, or name its"
+                    f" file in {CONTROL_KEY_FILE}"
+                ) from error
+            raise ControlRefused(f"{name} was not {what}: {error}{_advice(error)}") from error
         except ClientError as error:
-            raise ServingError(
-                f"{name} was not {what}: {error}. The server must serve this repository and be told what to load"
-                " (--model-control-mode=explicit); one that wants a key for that gets it with --header"
-            ) from error
+            raise ServingError(f"{name} was not {what}: {error}{_advice(error)}") from error
+
+
+def _advice(error: ClientError) -> str:
+    return "".join(advice for words, advice in _ADVICE.items() if words.search(str(error)))

@@ -129,6 +129,7 @@ class Folder:
         os.rename(staged / str(version), target / str(version))
 
     def put(self, path: str, content: bytes) -> None:
+        (self.root / path).parent.mkdir(exist_ok=True)  # of a model's warm-up it may be gone
         replace_file(self.root / path, content)
 
     def link(self, front: str, version: int) -> None:

@@ -9,7 +9,7 @@ version that is complete.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from google.protobuf import text_format
@@ -41,10 +41,9 @@ class Switch:
         """The config of a graph that suits both versions of its front: either may call it while they change. The old one may send
         larger batches than the new one does."""
         config, before = self.configs[model], self.before[model]
-        if before is None:
-            return config
-        wide, old = (text_format.Parse(text, pb.ModelConfig()) for text in (config, before))
-        if wide.max_batch_size >= old.max_batch_size:
+        old = None if before is None else _parsed(before)
+        wide = text_format.Parse(config, pb.ModelConfig())
+        if old is None or wide.max_batch_size >= old.max_batch_size:
             return config
         wide.max_batch_size = old.max_batch_size
         return to_text(wide)
@@ -70,12 +69,17 @@ def plan_switch(
     added: bool,
     running: int | None = None,
 ) -> Switch:
-    """With what is served now: what the configs say, or the version that a server is `running`, where the store has that."""
+    """With what is served now: what the configs say, or the version that a server is `running`, where the store has that. A
+    config that is gone, or that Triton would refuse, counts as the one that the version keeps."""
+    served = list(_served(store, fronts))
     before = {}
     for model in configs:
         kept = store.read(f"{model}/{running}/{CONFIG}") if running is not None and running != version else None
         content = kept or store.read(f"{model}/{CONFIG}")
-        before[model] = None if content is None else content.decode()
+        if not _is_config_of(model, content):
+            found = (store.read(f"{model}/{one}/{CONFIG}") for one in served)
+            content = next((one for one in found if _is_config_of(model, one)), content)
+        before[model] = None if content is None else content.decode(errors="replace")
     return Switch(entry, version, fronts, configs, before, added)
 
 
@@ -149,7 +153,7 @@ def make_room(store: Store, fronts: Iterable[str]) -> None:
     newest versions loaded, which must be the served one and the one to come."""
     for front in fronts:
         config = store.read(f"{front}/{CONFIG}")
-        served = None if config is None else version_in(config.decode())
+        served = None if config is None else version_in(config.decode(errors="replace"))
         for version in store.versions(graph_model(front)) if served is not None else ():
             if version > served:
                 store.remove(f"{graph_model(front)}/{version}")
@@ -161,6 +165,33 @@ def keep_graphs(store: Store, fronts: Iterable[str], kept: Collection[int | None
         for version in store.versions(graph_model(front)):
             if version not in kept:
                 store.remove(f"{graph_model(front)}/{version}")
+
+
+def _served(store: Store, fronts: Iterable[str]) -> Iterator[int]:
+    """The version of an entry that is served: what its configs say, then what is shown beside them."""
+    for front in fronts:
+        content = store.read(f"{front}/{CONFIG}") or b""
+        if (version := version_in(content.decode(errors="replace"))) is not None:
+            yield version
+    for front in fronts:
+        try:
+            yield int(json.loads(store.read(f"{front}/{MANIFEST}") or b"")["version"])
+        except (ValueError, KeyError, TypeError):
+            continue  # it is damaged as well: another front's may not be
+
+
+def _is_config_of(model: str, content: bytes | None) -> bool:
+    """Whether it is a config, and the model's."""
+    config = None if content is None else _parsed(content.decode(errors="replace"))
+    return config is not None and config.name == model
+
+
+def _parsed(text: str) -> pb.ModelConfig | None:
+    """A config, None if it is none."""
+    try:
+        return text_format.Parse(text, pb.ModelConfig())
+    except text_format.ParseError:
+        return None
 
 
 def _note(store: Store, switch: Switch) -> None:

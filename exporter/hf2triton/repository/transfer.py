@@ -9,7 +9,7 @@ from pathlib import Path
 from hf2triton_client.baseline import Baseline
 
 from ..errors import RepositoryError, UsageError
-from .copies import Original, copy_of, is_in, read_original
+from .copies import Original, copy_of, is_in, is_shown, put_shared, read_original
 from .install import Progress, give_up, install, try_out
 from .layout import CONFIG, MANIFEST, candidate, entries, fronts_of, graph_model, served_manifest, version_in
 from .live import Live
@@ -23,7 +23,7 @@ PUBLISHED, SWITCHED, UNCHANGED = "published", "switched", "unchanged"
 @dataclass(frozen=True)
 class Published:
     """An entry after it was published. `before`: the version that was served, None where the entry is new. `state`: PUBLISHED,
-    SWITCHED to a version that was there already, or UNCHANGED."""
+    SWITCHED to a version that was there already (`before` is the same where only its config was not), or UNCHANGED."""
 
     entry: str
     fronts: tuple[str, ...]
@@ -49,7 +49,7 @@ def publish_entries(
     if isinstance(store, Folder) and store.root.resolve() == repository.resolve():
         raise UsageError(f"{place} is the repository itself: entries are published to another one")
     for entry, fronts in _chosen(repository, names).items():
-        progress(f"{entry}: compare with {repository}'s manifests")
+        progress(f"{entry}: compare with the manifests of {repository}")
         original = read_original(repository, entry, fronts)
         with store.locked(progress):
             done = _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
@@ -82,11 +82,13 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
     if live is not None and running != copy.version:
         give_up(live, [candidate(name) for name in configs if live.has(candidate(name))])
         try_out(store, original, copy.version, live, baselines, progress)
-    if {served_in(store, front) for front in fronts} == {running} == {copy.version}:
+    if running == copy.version and found is not None and is_shown(store, copy):
         for front, baseline in baselines.items():
             progress(f"ask {front}, version {copy.version}, which is served")
             live.ask(front, baseline)
         return Published(original.entry, fronts, copy.version, copy.version, UNCHANGED)
+    if found is not None:
+        put_shared(store, copy)
     install(store, switch, copy if found is None else None, live, baselines, progress)
     state = PUBLISHED if found is None else SWITCHED
     return Published(original.entry, fronts, copy.version, switch.served_before, state)
@@ -95,7 +97,7 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
 def served_in(store: Store, front: str) -> int | None:
     """The version of a front that a store's config names, None where it has no such front."""
     config = store.read(f"{front}/{CONFIG}")
-    return None if config is None else version_in(config.decode())
+    return None if config is None else version_in(config.decode(errors="replace"))
 
 
 def _tidy(store: Store, fronts: Sequence[str]) -> None:

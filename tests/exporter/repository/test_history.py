@@ -88,11 +88,42 @@ def test_the_served_version_is_never_removed(three, shape):
 
 def test_what_is_not_there_is_not_made(tmp_path):
     """Looking after a repository that does not exist says so and leaves no folder."""
-    with pytest.raises(RepositoryError, match="holds no entries"):
+    with pytest.raises(RepositoryError, match="there is no model repository at .*nothing"):
         rollback(Folder(tmp_path / "nothing"), "plain")
-    with pytest.raises(RepositoryError, match="holds no entries"):
+    with pytest.raises(RepositoryError, match="there is no model repository at .*nothing"):
         prune(Folder(tmp_path / "nothing"), [], 1)
+    for command in (["list"], ["rollback", "plain"], ["prune", "--keep", "1"], ["inspect", "plain"], ["tune", "plain"]):
+        result = CliRunner().invoke(main, [*command, "--repository", str(tmp_path / "nothing")])
+        assert result.exit_code == 1, command
+        assert f"there is no model repository at {tmp_path / 'nothing'}" in result.output
+        assert "source" not in result.stdout, "no table"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("shape", "file", "change"),
+    [
+        ("plain", "plain/2/model.py", "was changed"),
+        ("plain", "plain/2/model.onnx", "is gone"),
+        ("behind", "behind_model/2/model.onnx", "was changed"),
+        ("behind", "behind_model/2/model.onnx", "is gone"),
+        ("behind", "behind_model/2/config.pbtxt", "was changed"),
+        ("pair", "pair_image/2/config.pbtxt", "is gone"),
+    ],
+)
+def test_a_version_that_is_not_what_was_written_is_not_gone_back_to(three, shape, file, change):
+    """A file that differs from its manifest's digest is named, with what can be done; nothing is switched."""
+    repository = three(shape)
+    path = repository / file
+    content = path.read_bytes()
+    path.unlink()
+    if change == "was changed":
+        path.write_bytes(content + b"\n")
+    before = snapshot(repository)
+    with pytest.raises(RepositoryError, match=rf"version 2 of '{shape}' .*: {file} {change}.*publish it again"):
+        rollback(Folder(repository), shape)
+    assert snapshot(repository) == before
+    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
 
 
 def test_the_commands_say_what_they_did(three, tmp_path):
@@ -117,6 +148,17 @@ def test_the_commands_say_what_they_did(three, tmp_path):
     assert run("publish", str(repository), str(tmp_path / "dest")) == (
         0,
         "behind: version 4 published, in place of 3",
+    )
+    assert run("rollback", "behind", "2", "--repository", str(repository)) == (
+        0,
+        "behind: version 2 is served already",
+    )
+    assert versions(repository / "behind_model") == [2, 3], "nothing was superseded"
+    with (tmp_path / "dest" / "behind" / "config.pbtxt").open("a") as config:
+        config.write("frobnicate: 3\n")
+    assert run("publish", str(repository), str(tmp_path / "dest")) == (
+        0,
+        "behind: version 4 is there; its config is put back",
     )
     assert run("rollback", "behind", "9", "--repository", str(repository))[0] == 2
     assert run("prune", "--keep", "1", "--repository", str(repository)) == (0, "behind: removed 1")

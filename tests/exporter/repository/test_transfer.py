@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hf2triton.errors import RepositoryError, UsageError
-from hf2triton.repository import disk
+from hf2triton.repository import disk, install
 from hf2triton.repository.layout import BASELINE, CONFIG, FRONT, MANIFEST, versions
 from hf2triton.repository.transfer import publish_entries
 from hf2triton_client.baseline import Baseline
@@ -84,6 +84,72 @@ def test_named_entries_alone_are_published(draft, tmp_path):
         publish(tmp_path / "source", tmp_path / "dest", "nothing")
     with pytest.raises(UsageError, match="is the repository itself"):
         publish(tmp_path / "source", tmp_path / "source")
+
+
+#: What is wrong with a config where it is served -> its content then, None where it is gone.
+BROKEN = {
+    "a field that nobody knows": lambda config: config + b"frobnicate: 3\n",
+    "another batch size": lambda config: config.replace(b"max_batch_size: 32", b"max_batch_size: 31"),
+    "a config that is none": lambda config: b"name = 3 {\n",
+    "bytes that are no text": lambda config: b"\xff\xfe",
+    "an empty config": lambda config: b"",
+    "no config": lambda config: None,
+}
+
+
+def break_config(path, how):
+    content = BROKEN[how](path.read_bytes())
+    path.unlink()
+    if content is not None:
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(("shape", "model"), [("plain", "plain"), ("behind", "behind_model"), ("pair", "pair_text")])
+def test_a_config_that_was_changed_is_put_back(sources, shape, model, how, tmp_path):
+    """A version that is there, and whose config at the destination is not what was proved, is switched to again."""
+    source, _ = sources[shape]
+    publish(source, tmp_path)
+    break_config(tmp_path / model / CONFIG, how)
+    assert publish(source, tmp_path) == [("switched", 1)]
+    assert snapshot(tmp_path) == snapshot(source)
+    assert publish(source, tmp_path) == [("unchanged", 1)]
+
+
+@pytest.mark.parametrize("how", BROKEN)
+@pytest.mark.parametrize(("shape", "model"), [("behind", "behind"), ("behind", "behind_model"), ("pair", "pair_image")])
+def test_a_failure_over_a_broken_config_leaves_the_old_version(sources, shape, model, how, tmp_path, monkeypatch):
+    """Where the config of what is served cannot be read, an error puts back what the version keeps; no version is lost."""
+    one, other = sources[shape]
+    publish(one, tmp_path)
+    break_config(tmp_path / model / CONFIG, how)
+    carry_out = install.carry_out
+
+    def failing(store, switch):
+        carry_out(store, switch)
+        raise RepositoryError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(install, "carry_out", failing)
+        with pytest.raises(RepositoryError, match="the disk is full"):
+            publish(other, tmp_path)
+    found = snapshot(tmp_path)
+    if how == "another batch size":  # it can be read: what was there is what is put back
+        assert b"31" in (tmp_path / model / CONFIG).read_bytes()
+        found.pop(f"{model}/{CONFIG}")
+    assert found.items() <= snapshot(one).items()
+    assert publish(other, tmp_path) == [("published", 2)]
+    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (2, 16))
+
+
+@pytest.mark.parametrize("file", [MANIFEST, BASELINE])
+def test_what_is_shown_beside_the_config_is_put_back(sources, file, tmp_path):
+    """The served version's manifest and baseline are shown again where they are gone."""
+    source, _ = sources["plain"]
+    publish(source, tmp_path)
+    (tmp_path / "plain" / file).unlink()
+    assert publish(source, tmp_path) == [("switched", 1)]
+    assert snapshot(tmp_path) == snapshot(source)
 
 
 @pytest.mark.parametrize("file", ["1/model.onnx", CONFIG, "1/tokenizer.json"])
