@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ...conftest import _made_once, export_asset
+from .entries import SHAPES, export
 
 #: name -> family, task, precision and options: a front that holds its graph, two with it behind them, and one that generates.
 ENTRIES = {
@@ -29,3 +30,14 @@ def assorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 export_asset(folder, family, task, precision, name=name, **options)
 
     return _made_once(tmp_path_factory, "assorted", make)
+
+
+@pytest.fixture(scope="module")
+def sources(draft, tmp_path_factory):
+    """shape -> two repositories whose version 1 of it is not the same, told apart by their size: 32 and 16."""
+    found = {}
+    for shape in SHAPES:
+        found[shape] = [tmp_path_factory.mktemp(shape) / "models" for _ in range(2)]
+        for repository, size in zip(found[shape], (32, 16), strict=True):
+            export(draft, repository, shape, size)
+    return found

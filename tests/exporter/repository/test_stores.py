@@ -19,20 +19,9 @@ from hf2triton.repository.stores import open_store
 from hf2triton.repository.switch import NOTE
 from hf2triton.repository.transfer import publish_entries
 
-from .entries import SHAPES, export, fronts, served_sizes
+from .entries import SHAPES, fronts, served_sizes
 
 fsspec = pytest.importorskip("fsspec")
-
-
-@pytest.fixture(scope="module")
-def sources(draft, tmp_path_factory):
-    """shape -> two repositories whose version 1 of it is not the same, told apart by their size: 32 and 16."""
-    found = {}
-    for shape in SHAPES:
-        found[shape] = [tmp_path_factory.mktemp(shape) / "models" for _ in range(2)]
-        for repository, size in zip(found[shape], (32, 16), strict=True):
-            export(draft, repository, shape, size)
-    return found
 
 
 @pytest.fixture

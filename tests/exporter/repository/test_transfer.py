@@ -19,17 +19,6 @@ from ...support import snapshot
 from .entries import SHAPES, export, fronts, served_sizes
 
 
-@pytest.fixture(scope="module")
-def sources(draft, tmp_path_factory):
-    """shape -> two repositories whose version 1 of it is not the same, told apart by their size: 32 and 16."""
-    found = {}
-    for shape in SHAPES:
-        found[shape] = [tmp_path_factory.mktemp(shape) / "models" for _ in range(2)]
-        for repository, size in zip(found[shape], (32, 16), strict=True):
-            export(draft, repository, shape, size)
-    return found
-
-
 def publish(source, target, *names):
     """(state, version) of each entry."""
     return [(done.state, done.version) for done in publish_entries(source, target, names)]
