@@ -1,6 +1,6 @@
 # The command line, for CI: exports, proves and reports. The embedded Triton is inside, so `hf2triton validate --serve` works.
 #   docker build -f docker/exporter.Dockerfile -t hf2triton-exporter .
-#   docker run --rm -v "$PWD:/work" -u "$(id -u):$(id -g)" hf2triton-exporter build models.yaml
+#   docker run --rm -v "$PWD:/build" -u "$(id -u):$(id -g)" hf2triton-exporter build models.yaml
 # TORCH_INDEX_URL: the index that torch comes from, such as that of PyTorch's CPU builds, which are far smaller than the default's.
 # For production, pin the image below by its digest: docker buildx imagetools inspect python:3.12-slim-bookworm prints it.
 ARG PYTHON_IMAGE=python:3.12-slim-bookworm
@@ -27,7 +27,7 @@ ENV PATH=/opt/hf2triton/bin:$PATH \
     HF2TRITON_CACHE=/tmp/hf2triton \
     PYTHONUNBUFFERED=1
 USER 1000:1000
-WORKDIR /work
+WORKDIR /build
 STOPSIGNAL SIGTERM
 # it is a command and no service: there is nothing to ask
 HEALTHCHECK NONE
