@@ -108,18 +108,21 @@ def test_staggered_streams_do_not_disturb_each_other(server):
     ]
     with Stream(server) as stream:
         alone = [stream.ask(FP32, prompt, **settings) for prompt, settings in asked]
-    with ExitStack() as stack:
-        streams, requests = [stack.enter_context(Stream(server)) for _ in asked], []
-        for stream, (prompt, settings) in zip(streams, asked, strict=True):
-            requests.append(stream.send(FP32, prompt, **settings))
-            stream.first(requests[-1])
-        together = [stream.read(request) for stream, request in zip(streams, requests, strict=True)]
-    assert [reply.token_ids for reply in together] == [reply.token_ids for reply in alone]
-    assert [reply.texts for reply in together] == [reply.texts for reply in alone]
-    assert all(len(reply.pieces) > 1 for reply in together)
-    spans = [(reply.arrived[0], reply.arrived[-1]) for reply in together]
-    at_once = [sum(begin <= moment <= end for begin, end in spans) for moment, _ in spans]
-    assert max(at_once) >= 4  # mostly eight, fewer where the machine is busy
+    for _ in range(10):  # until four were under way at once: mostly eight are, fewer where the machine is busy
+        with ExitStack() as stack:
+            streams, requests = [stack.enter_context(Stream(server)) for _ in asked], []
+            for stream, (prompt, settings) in zip(streams, asked, strict=True):
+                requests.append(stream.send(FP32, prompt, **settings))
+                stream.first(requests[-1])
+            together = [stream.read(request) for stream, request in zip(streams, requests, strict=True)]
+        assert [reply.token_ids for reply in together] == [reply.token_ids for reply in alone]
+        assert [reply.texts for reply in together] == [reply.texts for reply in alone]
+        assert all(len(reply.pieces) > 1 for reply in together)
+        spans = [(reply.arrived[0], reply.arrived[-1]) for reply in together]
+        at_once = [sum(begin <= moment <= end for begin, end in spans) for moment, _ in spans]
+        if max(at_once) >= 4:
+            return
+    pytest.fail(f"at most {max(at_once)} were ever under way at once")
 
 
 def test_a_seed_gives_one_text_in_any_company(server):

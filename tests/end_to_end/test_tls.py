@@ -122,7 +122,7 @@ def test_who_knows_the_authority_is_answered(open_to_all, measured, ours):
 
 def test_without_tls_nothing_is_answered(open_to_all):
     """The error says how TLS is asked for."""
-    refused(open_to_all.url, None, ConnectionFailed, "if it wants TLS, is the url grpcs://")
+    refused(open_to_all.url, None, ConnectionFailed, "if it wants TLS: is the url grpcs://")
 
 
 @pytest.mark.parametrize("known", ["another", "the usual ones"])

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from hf2triton.showcase import weights
 
 from ..conftest import asset
@@ -19,6 +21,7 @@ def peak_and_weights(source, repository):
     return peak, json.loads(report.read_text())["parity"]["m"]["fp32_weight_bytes"]
 
 
+@pytest.mark.slow
 def test_an_export_holds_its_weights_at_most_three_times(tmp_path):
     """Beyond what torch and the exporter take by themselves, which the export of a tiny model shows."""
     imported, _ = peak_and_weights(asset("bert", "text-classification"), tmp_path)
