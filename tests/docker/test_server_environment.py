@@ -19,18 +19,18 @@ from .conftest import DOCKER, serving
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def environment(tmp_path_factory) -> Path:
-    """The folder of programs of an environment with what the Dockerfile installs for a CPU, by its own lines."""
+@pytest.fixture(scope="module", params=["cpu", "gpu"])
+def environment(tmp_path_factory, request) -> Path:
+    """The folder of programs of an environment with what the Dockerfile installs for a target, by its own lines."""
     folder = tmp_path_factory.mktemp("image") / "environment"
     venv.create(folder, with_pip=True)
-    text = (DOCKER / "server.Dockerfile").read_text(encoding="utf-8")
-    version = re.search(r"^ARG ONNXRUNTIME=(.*)$", text, re.MULTILINE)[1]
-    lines = [
-        line for line in re.findall(r"^RUN python3 -m (pip install .*)$", text, re.MULTILINE) if "-gpu" not in line
+    base, *targets = re.split(r"^FROM .* AS ", (DOCKER / "server.Dockerfile").read_text("utf-8"), flags=re.MULTILINE)[
+        1:
     ]
-    assert len(lines) == 2
-    for line in lines:
+    [target] = [text for text in targets if text.startswith(f"{request.param}\n")]
+    version = re.search(r"^ARG ONNXRUNTIME=(.*)$", target, re.MULTILINE)[1]
+    for text in (base, target):
+        [line] = re.findall(r"^RUN python3 -m (pip install [^\\\n]*)", text, re.MULTILINE)
         line = line.replace("/opt/hf2triton/requirements.txt", str(DOCKER / "server-requirements.txt"))
         words = line.replace('"', "").replace("${ONNXRUNTIME}", version).split()
         subprocess.run([str(folder / "bin" / "python"), "-m", *words], check=True, capture_output=True)
