@@ -10,7 +10,7 @@ tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
@@ -104,6 +104,14 @@ def estimate_memory(
 def context_bytes(graph: Graph, options: ExportOptions) -> int:
     """What is taken beside the instances. A graph with a state runs in a Python model, each instance of which is a process."""
     return SERVER_BYTES + (options.instances * PROCESS_BYTES if graph.state else LIBRARY_BYTES)
+
+
+def bytes_together(models: Collection[tuple[int, int, bool]]) -> int:
+    """What models take of a GPU that they share: `(context, all else, whether it runs in a Python model)` of each. The server is
+    there once, and the libraries once for all graphs in its process."""
+    inside = [context - SERVER_BYTES for context, _, apart in models if not apart]
+    processes = sum(context - SERVER_BYTES for context, _, apart in models if apart)
+    return SERVER_BYTES + max(inside, default=0) + processes + sum(own for _, own, _ in models)
 
 
 def largest_calls(graph: Graph, options: ExportOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:

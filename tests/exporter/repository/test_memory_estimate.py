@@ -24,6 +24,7 @@ from hf2triton.repository.memory import (
     PROCESS_BYTES,
     SERVER_BYTES,
     WORKSPACE_BYTES,
+    bytes_together,
     estimate_memory,
     kept_bytes,
     live_bytes,
@@ -111,6 +112,18 @@ def test_the_parts_add_up(stored):
     assert (found.kept, found.max_batch_size) == (0, 64)
     trt = estimate_memory(stored["bert"], replace(options, device="tensorrt"), 128, explicit=False)
     assert trt.kept == WORKSPACE_BYTES
+
+
+def test_what_models_share_counts_once(stored):
+    """The server, and the libraries of graphs in its process; each Python model brings its own. Alone, each takes its total."""
+    bert = estimate_memory(stored["bert"], settled("text-classification"), 128, explicit=False)
+    gpt2 = estimate_memory(stored["gpt2"], settled("text-generation"), 256, explicit=False)
+    text, verses = ((one.context, one.total - one.context, apart) for one, apart in ((bert, False), (gpt2, True)))
+    assert bytes_together([text]) == bert.total
+    assert bytes_together([verses]) == gpt2.total
+    assert bytes_together([text, text]) == bert.total + text[1]
+    own = 2 * verses[1] + text[1]
+    assert bytes_together([verses, text, verses]) == SERVER_BYTES + LIBRARY_BYTES + 2 * PROCESS_BYTES + own
 
 
 def test_the_largest_batch_is_the_largest_that_fits(stored):

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...sizes import gigabytes
 from ..layout import graph_model
+from ..memory import bytes_together
 from .finding import ERROR, Problem, Rule
 from .models import Lint, Model
 
@@ -43,10 +44,9 @@ def together(lint: Lint) -> Iterator[Problem]:
         if len(sharing) < 2 and all(row[2] + row[1]["context"] == row[1]["total"] for row in sharing) or names in told:
             continue
         told.add(names)
-        # the server's own process has one context for all; a front with an engine runs in a process of its own
-        engines = [row for row in sharing if row[0].manifest["serving"]["runner"] != "bls"]
-        contexts = len(engines) + (len(engines) < len(sharing))
-        total = contexts * max(row[1]["context"] for row in sharing) + sum(row[2] for row in sharing)
+        total = bytes_together(
+            [(memory["context"], own, model.manifest["serving"]["runner"] != "bls") for model, memory, own in sharing]
+        )
         budget = lint.gpu_memory or min(row[1]["gpu"] for row in sharing)
         if total > budget:
             where = "every GPU" if gpu is None else f"GPU {gpu}"
