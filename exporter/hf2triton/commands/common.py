@@ -67,6 +67,23 @@ report_option = click.option(
 )
 
 
+def _headers(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    parted = {one: one.partition("=") for one in given}
+    if wrong := [one for one, (name, _, value) in parted.items() if not (name and value)]:
+        raise click.UsageError(f"--header should read NAME=VALUE, not {wrong[0]}")
+    return {name: value for name, _, value in parted.values()}
+
+
+header_option = click.option(
+    "--header",
+    "headers",
+    multiple=True,
+    callback=_headers,
+    metavar="NAME=VALUE",
+    help="Sent with each call to the server, such as a key for its control API. May be given several times.",
+)
+
+
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
     """Turns our errors into one line on stderr and their exit code; shows the traceback if HF2TRITON_DEBUG is set."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import command, reports_option, repository_option, url_option
+from .common import command, header_option, reports_option, repository_option, url_option
 from .types import Listed
 
 
@@ -130,32 +130,19 @@ def bench(reports: tuple[Path, ...], **options: Any) -> None:
 @click.option(
     "--load", is_flag=True, help="Make the server load the front, before as a trial and after, when it reads the price."
 )
-@click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    metavar="NAME=VALUE",
-    help="Sent with each request, such as the key of a restricted protocol. May be given several times.",
-)
+@header_option
 @command
-def tune(name: str, url: str, repository: Path, load: bool, headers: tuple[str, ...]) -> None:
+def tune(name: str, url: str, repository: Path, load: bool, headers: dict[str, str]) -> None:
     """Measure on the server at --url what one more call of NAME's graph costs, and write it into the repository.
 
     For entries whose graph is a model of its own, as on GPUs: until then the front plans with a price that was reckoned. The
     server's own repository must be --repository. Nobody else should be calling while it measures.
     """
-    from hf2triton_client import connect
-
     from ..console import progress, table
-    from ..errors import UsageError
-    from ..repository.control import control_headers, control_key
+    from ..repository.control import connect_to_control
     from ..tune import tune as run
 
-    given = dict(header.partition("=")[::2] for header in headers)
-    if not all(given.values()):
-        raise UsageError(f"--header should read NAME=VALUE, not {' '.join(headers)}")
-    key = control_key()
-    with connect(url, headers={**(control_headers(key) if key else {}), **given}) as connection:
+    with connect_to_control(url, headers) as connection:
         with progress() as advance:
             results = run(connection, repository, name, advance, load)
         for result in results:

@@ -9,30 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .common import command, place_option
+from .common import command, header_option, place_option
 
 if TYPE_CHECKING:
     from ..repository.live import Live
 
 
-def _pair(given: str) -> tuple[str, str]:
-    name, equals, value = given.partition("=")
-    if not equals:
-        raise click.BadParameter(f"{given!r} should read NAME=VALUE")
-    return name, value
-
-
 def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """--load and what the server behind it wants."""
     for option in (
-        click.option(
-            "--header",
-            "headers",
-            multiple=True,
-            callback=lambda _, __, given: dict(map(_pair, given)),
-            metavar="NAME=VALUE",
-            help="Sent with each call to the server, such as a key for its control API. May be given several times.",
-        ),
+        header_option,
         click.option(
             "--load",
             "url",
@@ -52,14 +38,11 @@ def _live(url: str | None, headers: dict[str, str]) -> Iterator[Live | None]:
         return
     import logging
 
-    from hf2triton_client import connect
-
-    from ..repository.control import control_headers, control_key
+    from ..repository.control import connect_to_control
     from ..repository.live import Live
 
     logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
-    key = control_key()
-    with connect(url, headers={**(control_headers(key) if key else {}), **headers}) as connection:
+    with connect_to_control(url, headers) as connection:
         yield Live(connection)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from ..repository.device_config import ENGINES
 from . import secured
 from .plan import MOUNTED, PORTS, Plan
-from .resources import MIB, rounded
+from .resources import MIB, gpu_bytes, rounded
 
 #: Where server.Dockerfile puts what looks after a server.
 HEALTH = "/opt/hf2triton/health.py"
@@ -37,7 +37,7 @@ def annotations(plan: Plan) -> dict[str, str]:
         "prometheus.io/port": str(PORTS["metrics"]),
         "prometheus.io/path": "/metrics",
     }
-    on_gpu = sum(need.gpu for need in plan.needs)
+    on_gpu = gpu_bytes(plan.needs)
     return {**scraped, "hf2triton/gpu-memory": rounded(on_gpu)} if on_gpu else scraped
 
 

@@ -1,11 +1,10 @@
 """What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
 
     host = server + for each front (process + weights in all copies + activations + keys and values)
-    GPU  = for each front (weights + activations + keys and values), where its graph runs there
+    GPU  = what the manifests estimated at the export, see repository/memory.py
 
 The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
-MiB in fp16, 993 in fp32 and 415 in int8, where 1,111, 1,068 and 1,063 are estimated. Those of GPUs are assumptions, which a first
-deployment should be compared with.
+MiB in fp16, 993 in fp32 and 415 in int8, where 1,111, 1,068 and 1,063 are estimated.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..repository.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
+from ..repository.memory import bytes_together
 
 MIB = 2**20
 #: tritonserver itself, by whether it uses GPUs: CUDA's libraries and pinned buffers are in the host's memory.
@@ -28,48 +28,62 @@ PROCESS_BYTES = 128 * MIB
 COPIES: Mapping[str, int] = {"fp32": 2, "fp16": 5, "int8": 3}
 #: How many tensors as wide as the widest layer live at once.
 LIVE_TENSORS = 8
-#: Bytes of a number in a layer, by where the graph runs and its precision: a CPU computes in fp32.
-_ON_CPU: Mapping[str, int] = {"fp32": 4, "fp16": 4, "int8": 4}
-_ON_GPU: Mapping[str, int] = {"fp32": 4, "fp16": 2}
+#: Bytes of a number in a layer: a CPU computes in fp32, whatever the precision.
+_NUMBER = 4
 #: Bytes of a number in a decoder's keys and values.
 _STATE: Mapping[str, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
 
 @dataclass(frozen=True)
 class Need:
-    """What one front takes, in bytes, and whether its graph runs on a GPU."""
+    """What one front takes of the `host`, in bytes. `weights`, and `state` for keys and values, are where its graph runs; `memory`:
+    the manifest's estimate of the GPU, None where it runs on a CPU. `apart`: it runs in the Python model."""
 
     name: str
-    on_gpu: bool
     weights: int
-    activations: int
     state: int
     host: int
+    memory: Mapping[str, int] | None
+    apart: bool
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.memory is not None
 
     @property
     def gpu(self) -> int:
-        return self.weights + self.activations + self.state if self.on_gpu else 0
+        return gpu_bytes([self])
 
 
 def need_of(repository: Path, name: str) -> Need:
     """What the served version of a front takes. Raises RepositoryError."""
     version, manifest = served_version(repository, name), served_manifest(repository, name)
-    precision, device = manifest["graph"]["precision"], manifest["serving"]["device"]
-    on_gpu, graph = device != "cpu", graph_file(repository, name, version)
+    precision, serving = manifest["graph"]["precision"], manifest["serving"]
+    memory, graph = serving["memory"], graph_file(repository, name, version)
     # with more than 2 GB of weights the graph lies in a folder with them
     files = graph.parent.iterdir() if graph.parent.name == graph.name else [graph]
     weights = sum(file.stat().st_size for file in files)
-    width = (_ON_GPU if on_gpu else _ON_CPU)[precision] * _widest_layer(graph)
-    activations = LIVE_TENSORS * width * _tokens(repository, name, version)
     state = _state_bytes(repository, name, version, _STATE[precision])
-    # of a graph on a GPU the host holds the file while it is read
-    held = weights if on_gpu else COPIES[precision] * weights + activations + state
-    return Need(name, on_gpu, weights, activations, state, PROCESS_BYTES + held)
+    held = weights  # of a graph on a GPU the host holds the file while it is read
+    if memory is None:
+        activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, version)
+        held = COPIES[precision] * weights + activations + state
+    return Need(name, weights, state, PROCESS_BYTES + held, memory, serving["runner"] != "bls")
 
 
 def host_bytes(needs: Sequence[Need]) -> int:
     """Of a server with these fronts."""
     return SERVER_BYTES[any(need.on_gpu for need in needs)] + sum(need.host for need in needs)
+
+
+def gpu_bytes(needs: Sequence[Need]) -> int:
+    """Of a GPU that serves these fronts, 0 if none runs there."""
+    found = [
+        (need.memory["context"], need.memory["total"] - need.memory["context"], need.apart)
+        for need in needs
+        if need.memory
+    ]
+    return bytes_together(found) if found else 0
 
 
 def rounded(size: int, step: int = 64 * MIB) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+
+from hf2triton_client import Connection, connect
 
 from ..errors import UsageError
 
@@ -19,6 +22,12 @@ CONTROL_KEY_FILE = f"{CONTROL_KEY}_FILE"
 def control_headers(key: str) -> dict[str, str]:
     """The headers over gRPC that a server with this key wants of whoever controls it."""
     return {f"{_GRPC_PREFIX}{CONTROL_HEADER}": key}
+
+
+def connect_to_control(url: str, headers: Mapping[str, str]) -> Connection:
+    """A connection that sends the environment's key, if there is one, and further headers. Raises UsageError."""
+    key = control_key()
+    return connect(url, headers={**(control_headers(key) if key else {}), **headers})
 
 
 def control_key(file: Path | None = None) -> str | None:
