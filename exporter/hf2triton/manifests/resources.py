@@ -36,7 +36,7 @@ _STATE: Mapping[str, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
 @dataclass(frozen=True)
 class Need:
-    """What one front takes of the `host`, in bytes. `weights`, and `state` for keys and values, are where its graph runs; `memory`:
+    """What a front takes of the `host`, in bytes. `weights`, and `state` for keys and values, lie where its graph runs; `memory`:
     the manifest's estimate of the GPU, None where it runs on a CPU. `apart`: it runs in the Python model."""
 
     name: str
