@@ -1,0 +1,7 @@
+"""Adapters."""
+
+from __future__ import annotations
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()

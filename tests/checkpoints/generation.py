@@ -1,0 +1,7 @@
+"""Checkpoints that generate."""
+
+from __future__ import annotations
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()

@@ -1,0 +1,7 @@
+"""Models and processors of images."""
+
+from __future__ import annotations
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()

@@ -1,0 +1,7 @@
+"""Folders of sentence-transformers."""
+
+from __future__ import annotations
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()

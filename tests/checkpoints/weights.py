@@ -1,0 +1,7 @@
+"""Weights: their names, shapes, types and files."""
+
+from __future__ import annotations
+
+from .case import Case
+
+CASES: tuple[Case, ...] = ()
