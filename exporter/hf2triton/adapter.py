@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .artifacts import ExportOptions
 from .errors import AdapterError
 from .source import digest_of, folder_of, read_json
+from .wording import some
 
 if TYPE_CHECKING:
     import torch
@@ -58,7 +59,7 @@ def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
     the base. Raises SourceError and its kinds."""
     base, adapter = read_base_and_adapter(options)
     if adapter is not None:
-        _require_sound(adapter)
+        require_sound(adapter)
     return base, adapter
 
 
@@ -80,7 +81,7 @@ def read_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
 
 def find_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
     """The adapter in a folder, its files checked. Raises AdapterError, also for a kind that cannot be merged."""
-    return _require_sound(read_adapter(folder, allow_pickle))
+    return require_sound(read_adapter(folder, allow_pickle))
 
 
 def read_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
@@ -169,7 +170,7 @@ def load_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _require_sound(adapter: Adapter) -> Adapter:
+def require_sound(adapter: Adapter) -> Adapter:
     """The adapter, if it can be merged and its weights can be read. Raises AdapterError."""
     _require_mergeable(adapter.folder, adapter.config)
     load_weights(adapter)
@@ -201,7 +202,3 @@ def _model_names(name: str) -> set[str]:
         name = cached[1].replace("--", "/")
     path = Path(name.replace("\\", "/")).expanduser()
     return {part.lower() for part in (path.name, path.resolve().name if path.is_dir() else "") if part}
-
-
-def some(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

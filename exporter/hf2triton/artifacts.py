@@ -100,7 +100,8 @@ class Source:
     """Where a checkpoint lies: `given` by the user, `folder` on this machine, `revision` if it came from the hub.
 
     `config`: the model's config.json. `modules`: kind -> subfolder of a sentence-transformers folder's modules, empty for
-    any other. `digests`: file -> sha256 of all that the checkpoint consists of.
+    any other. `weights`: the files with the model's weights. `digests`: file -> sha256 of all that the checkpoint consists
+    of. Both are empty until they have been looked for.
     """
 
     given: str
@@ -108,7 +109,8 @@ class Source:
     revision: str | None
     config: Mapping[str, Any]
     modules: Mapping[str, str]
-    digests: Mapping[str, str]
+    weights: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path:
@@ -118,7 +120,7 @@ class Source:
     @property
     def pickled(self) -> bool:
         """Whether the weights are pickles, which were allowed."""
-        return not any(name.endswith(".safetensors") for name in self.digests)
+        return not any(name.endswith(".safetensors") for name in self.weights)
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from typing import Any
 from .adapter import Adapter, read_base_and_adapter
 from .artifacts import ExportOptions, Source
 from .build_file import Declared
-from .checkpoint import task_of
 from .errors import Hf2TritonError, RepositoryError, UsageError
 from .options import recorded_options, settle
 from .packages import installed_versions
 from .repository.integrity import damages
 from .repository.layout import entries, front_name, served_manifest, versions
-from .source import peek_source
+from .source import find_source, peek_source
+from .task_inference import task_of
 
 NEW, CHANGED, DAMAGED, UNCHANGED = "new", "changed", "damaged", "unchanged"
 #: The file is right, but its source cannot be used.
@@ -103,7 +103,9 @@ def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stag
 def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None]) -> PlannedEntry:
     try:
         base, adapter = read_base_and_adapter(options)
-        source = peek_source(base, options.revision, options.allow_pickle)
+        source = peek_source(base, options.revision)
+        if source.revision is None:  # what the hub has is told by its commit
+            source = find_source(base, options.revision, options.allow_pickle)
         task = task_of(source, options.task, adapter)
         options = settle(options, task)
         asked = json.loads(json.dumps(recorded_options(options)))  # as a manifest gives it back

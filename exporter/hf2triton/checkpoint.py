@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 from .adapter import Adapter, head_settings, require_base
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
-from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
-from .families import FAMILIES, Family
-from .source import read_json, weight_names
-from .tasks import TASKS, Task, find_task
+from .errors import HeadMissing, SourceError, UsageError, WeightsError
+from .families import Family, table_rows
+from .generation_settings import generation_of
+from .source import read_json, weight_shapes
+from .task_inference import family_of, task_of
+from .tasks import Task
 from .tokenizer import load_tokenizer, require_streaming
+from .tokenizer_files import require_rows, require_types, tokens_of
+from .wording import some
 
+#: Keys of a config that say how a model is run or gives its outputs -> what an export needs, which changes no answer.
+_SAME_ANSWERS = {
+    "chunk_size_feed_forward": 0,  # chunks would fix the length of every text
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+}
 #: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
 _POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
-#: What peft calls the tasks that adapters are trained for -> ours.
-_ADAPTER_TASKS = {
-    "SEQ_CLS": "text-classification",
-    "TOKEN_CLS": "token-classification",
-    "QUESTION_ANS": "question-answering",
-    "CAUSAL_LM": "text-generation",
-}
 
 
 def load_checkpoint(
@@ -36,13 +41,11 @@ def load_checkpoint(
     then. `labels` take the place of the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName
     for a task, and UsageError for labels that do not fit.
     """
-    family = _family(source)
+    family = family_of(source)
     if adapter is not None:
         require_base(adapter, source.given, source.config)
     task = task_of(source, task_name, adapter)
-    if task.generates:
-        _check_generation(source)
-    model, missing = _load_model(source, family, task, adapter)
+    model, missing = _load_model(source, family, task, adapter, labels)
     modalities = {part.modality for part in task.parts}
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
     tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
@@ -62,19 +65,22 @@ def load_checkpoint(
         pooling=pooling,
         id2label=_labels(source, task, model.config, labels),
         problem_type=getattr(model.config, "problem_type", None),
-        generation=_generation(source, model) if task.generates else None,
+        generation=generation_of(model, source.given) if task.generates else None,
         logit_scale=None if scale is None else float(scale.exp()),
         missing=missing,
     )
 
 
-def task_of(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Task:
-    """The task of that name, or else the one that the checkpoint was trained for. Raises UnsupportedArchitecture, UnknownName,
-    and UsageError or HeadMissing for a task that the checkpoint does not serve."""
-    family = _family(source)
-    task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
-    _check_task(source, family, task, adapter)
-    return task
+def require_known_tokens(checkpoint: Checkpoint) -> None:
+    """Everything that the tokenizer can give must have its row in the model's tables. Raises SourceError."""
+    if checkpoint.tokenizer is None:
+        return
+    definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.model_folder
+    rows = table_rows(checkpoint.family, {name: tensor.shape for name, tensor in checkpoint.model.state_dict().items()})
+    padding = {} if checkpoint.task.generates else {checkpoint.tokenizer.pad_token_id: "the padding"}
+    require_rows(padding | tokens_of(definition), rows.get("input_ids"), folder)
+    if checkpoint.tokenizer.type_ids:
+        require_types(definition, rows.get("token_type_ids"), folder)
 
 
 def without_weights(checkpoint: Checkpoint) -> Checkpoint:
@@ -86,47 +92,12 @@ def without_weights(checkpoint: Checkpoint) -> Checkpoint:
     return replace(checkpoint, model=None)
 
 
-def _family(source: Source) -> Family:
-    model_type = source.config.get("model_type")
-    if model_type not in FAMILIES:
-        raise UnsupportedArchitecture(
-            f"{source.given} is a {model_type or 'model without model_type'}; supported are {', '.join(sorted(FAMILIES))}"
-        )
-    return FAMILIES[model_type]
-
-
-def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task:
-    """The task of a checkpoint by its adapter, its folder layout (sentence-transformers) or its architecture."""
-    if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
-        return TASKS[_ADAPTER_TASKS[adapter.task_type]]
-    if "Pooling" in source.modules:
-        return TASKS["sentence-similarity"]
-    architecture = (adapter.architecture if adapter else None) or (source.config.get("architectures") or [None])[0]
-    if architecture not in family.architectures:
-        raise UnsupportedArchitecture(
-            f"{source.given} was trained as {architecture}, whose task is not served; for {family.name} these are:"
-            f" {', '.join(family.architectures)}. Give --task to use another head"
-        )
-    return TASKS[family.architectures[architecture][0]]
-
-
-def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | None) -> None:
-    """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
-    if task.name not in family.tasks:
-        raise UsageError(f"{family.name} models do not serve {task.name}; they serve {', '.join(family.tasks)}")
-    architecture = (source.config.get("architectures") or [None])[0]
-    trained_for = family.architectures.get(architecture, (task.name,))
-    if task.has_head and task.name not in trained_for and adapter is None:
-        raise HeadMissing(
-            f"{source.given} was trained for {trained_for[0]} ({architecture}); it has no trained head for {task.name}"
-        )
-
-
-def _load_model(source: Source, family: Family, task: Task, adapter: Adapter | None) -> tuple[Any, frozenset[str]]:
+def _load_model(
+    source: Source, family: Family, task: Task, adapter: Adapter | None, labels: Sequence[str] | None
+) -> tuple[Any, frozenset[str]]:
     """The model, and the parameters that are random because an adapter will bring them."""
     import torch
     from optimum.exporters.tasks import TasksManager
-    from safetensors import SafetensorError
     from transformers.utils import logging as hf_logging
 
     folder = source.model_folder
@@ -134,6 +105,9 @@ def _load_model(source: Source, family: Family, task: Task, adapter: Adapter | N
     arguments = {} if task.has_head else dict(family.base_arguments)
     if family.pooler and not task.has_head:
         arguments["add_pooling_layer"] = _has_pooler(source, family)
+    arguments |= {name: value for name, value in _SAME_ANSWERS.items() if name in source.config}
+    if labels is not None and task.has_labels:
+        arguments |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
     if adapter is not None and task.has_head:
         arguments |= head_settings(adapter)
     hf_logging.set_verbosity_error()
@@ -148,41 +122,63 @@ def _load_model(source: Source, family: Family, task: Task, adapter: Adapter | N
             use_safetensors=not source.pickled,
             weights_only=True,
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are named below
             **arguments,
         )
-    except (OSError, SafetensorError, RuntimeError, ValueError, UnpicklingError) as error:
-        first_line = str(error).strip().splitlines()[0]
+    except Exception as error:  # transformers lets through whatever its libraries raise
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
+    _require_shapes(folder, family, info["mismatched_keys"])
     missing = sorted(info["missing_keys"])
+    leftover = _leftover(family, model, info["unexpected_keys"])
     if missing and adapter is None:
-        raise HeadMissing(
-            f"{folder} has no trained weights for {task.name}: {', '.join(missing[:4])}"
-            f"{' …' if len(missing) > 4 else ''} would be random"
+        also = f". It has {some(leftover)} instead, for which the model has no place" if leftover else ""
+        raise HeadMissing(f"{folder} has no trained weights for {task.name}: {some(missing)} would be random{also}")
+    if leftover:
+        raise WeightsError(
+            f"{folder} has weights that a {type(model).__name__} has no place for, so that they would be dropped:"
+            f" {some(leftover)}. Was it trained as another class, or with layers of its own?"
         )
     return model.eval().requires_grad_(False), frozenset(missing)
+
+
+def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raises WeightsError where weights have other shapes than the config asks for."""
+    wrong = [
+        f"{name} is {list(own)} in the file, and by config.json {list(wanted)}"
+        for name, own, wanted in sorted(mismatched)
+    ]
+    if wrong:
+        raise WeightsError(f"the weights in {folder} do not fit its {family.name} model: {some(wrong)}")
+
+
+def _leftover(family: Family, model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Weights of the files that the model does not have, but for those that no answer depends on."""
+    prefix = f"{model.base_model_prefix}."
+    names = ((name, name.removeprefix(prefix)) for name in sorted(unexpected))
+    return [name for name, short in names if not any(re.fullmatch(pattern, short) for pattern in family.leftover)]
 
 
 def _has_pooler(source: Source, family: Family) -> bool:
     """Whether the checkpoint brings the weights of the family's pooling layer."""
     if family.pooler is None:
         return False
-    return any(f".{family.pooler}" in f".{name}" for name in weight_names(source))
+    return any(f".{family.pooler}" in f".{name}" for name in weight_shapes(source))
 
 
 def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None) -> dict[int, str]:
     """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where the
     task needs one that is not there."""
-    has_logits = any(output.name == "logits" for part in task.parts for output in part.outputs)
-    named = task.has_head and has_logits and task.name != "fill-mask" and not task.generates
-    labels = dict(config.id2label) if named else {}
+    labels = dict(config.id2label) if task.has_labels else {}
     if given is not None:
         if len(given) != len(labels):
-            has = f"head has {len(labels)}" if named else f"task, {task.name}, has none"
+            has = f"head has {len(labels)}" if task.has_labels else f"task, {task.name}, has none"
             raise UsageError(f"{len(given)} labels are given ({', '.join(given)}), and the {has}")
         labels = dict(enumerate(given))
     wanted = task.needs_label
-    if wanted and not any(label.lower().startswith(wanted[:6]) for label in labels.values()):
-        raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(labels.values())}")
+    names = [str(label) for label in labels.values()]
+    if wanted and not any(label.lower().startswith(wanted[:6]) for label in names):
+        raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(names)}")
     return labels
 
 
@@ -215,33 +211,6 @@ def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
         "shape": (config.num_channels, size, size),
         "tokens": (size // patch) ** 2 + 1,
     }
-
-
-def _check_generation(source: Source) -> None:
-    """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
-    path = source.model_folder / "generation_config.json"
-    if path.exists():
-        config = read_json(path, "")
-        if not isinstance(config, dict):
-            raise SourceError(f"{path} holds no JSON object")
-        _require_supported(config, path)
-
-
-def _generation(source: Source, model: Any) -> dict[str, Any]:
-    """What the generation config sets, or where there is none, the model's own config. Raises SourceError."""
-    config = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
-    _require_supported(config, source.given)
-    return config
-
-
-def _require_supported(config: Mapping[str, Any], where: object) -> None:
-    """Raises SourceError for settings that cannot be served, such as beams, and for bad values."""
-    from .repository.fronts.generation.settings import Settings
-
-    try:
-        Settings.of_checkpoint(config)
-    except ValueError as error:
-        raise SourceError(f"{where}: {error}") from error
 
 
 def _config_of(config: Any, family: Family, modality: str) -> Any:

@@ -14,10 +14,11 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .adapter import CONFIG, PREFIX, Adapter, load_weights, some
+from .adapter import CONFIG, PREFIX, Adapter, load_weights
 from .adapter_names import RenamedModules, depth_of, fit_names
 from .artifacts import Checkpoint
 from .errors import AdapterError, HeadMissing
+from .wording import some
 
 if TYPE_CHECKING:
     import torch

@@ -1,6 +1,6 @@
 """The stages of an export, in order. Start reading here.
 
-    source ─find→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
+    source ─look→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
     for each front of its task (most have one):
         checkpoint ─baseline→ PyTorch's answers
         checkpoint ─export→ graph ─clean, fit→ graph, whose weights go to the disk
@@ -52,8 +52,9 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     """
     stages = Stages(progress)
     release = stages.run("check the options", _check, options)
+    explicit = options.max_batch_size is not None
+    checkpoint, options = load(stages, options)
 
-    # heavy imports wait until cheap mistakes have been found
     from .checkpoint import without_weights
     from .graph.engine_name import name_by_content
     from .graph.files import unload
@@ -62,9 +63,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     from .kinds import KINDS
     from .repository.publish import publish
 
-    explicit = options.max_batch_size is not None
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
-        checkpoint, options = load(stages, options)
         asked = []
         for part in checkpoint.task.parts:
             run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
@@ -96,17 +95,24 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
 def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOptions]:
     """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
-    from .adapter import find_base_and_adapter
-    from .checkpoint import load_checkpoint
-    from .lora import merge
-    from .source import find_source
+    from .precheck import look_at_files
 
-    base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
-    source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
-    checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter, options.labels)
+    found = stages.run("look at the files", look_at_files, options)
+
+    # heavy imports wait until cheap mistakes have been found
+    from .adapter import require_sound
+    from .checkpoint import load_checkpoint, require_known_tokens
+    from .lora import merge
+    from .source import with_digests
+
+    source, adapter = stages.run("take their digests", with_digests, found.source), found.adapter
+    if adapter is not None:
+        stages.run("check the adapter", require_sound, adapter)
+    checkpoint = stages.run("load the checkpoint", load_checkpoint, source, found.task.name, adapter, options.labels)
     options = stages.run("choose what the task needs", settle, options, checkpoint.task)
     if adapter is not None:
         checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
+    stages.run("check the tokens", require_known_tokens, checkpoint)
     return checkpoint, options
 
 

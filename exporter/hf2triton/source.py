@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,31 +17,39 @@ log = logging.getLogger(__name__)
 
 #: What sources begin with that lie in a Python package.
 PACKAGE = "package:"
-_HUB_FILES = ("*.json", "*.safetensors", "*.txt", "*.model")
+_HUB_DESCRIPTIONS = ["*.json", "*.txt", "*.model"]
+_HUB_FILES = [*_HUB_DESCRIPTIONS, "*.safetensors"]
 _INDEX = "model.safetensors.index.json"
+#: How the files begin that Git keeps in the place of large ones.
+_LFS = b"version https://git-lfs"
 
 
 def find_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The files behind a folder, a package's folder or a hub id (offline mode and the hub's cache are respected).
+    """The files behind a folder, a package's folder or a hub id (offline mode and the hub's cache are respected), with
+    their digests. Raises SourceError and WeightsError."""
+    return with_digests(open_source(given, revision, allow_pickle))
 
-    The weights' headers are read and each file's digest is taken, so that a truncated file is found here. Raises
-    SourceError and WeightsError.
-    """
-    folder, revision = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
+
+def open_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
+    """The same without digests, which take a while. The weights' headers are read, so that a truncated file is found here."""
+    folder, commit = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
     modules, config = _read_configs(given, folder)
     weights = _weights(folder / modules.get("Transformer", ""), allow_pickle)
-    files = sorted({*weights, *(path for path in folder.rglob("*") if _describes(path, folder))})
-    digests = {str(path.relative_to(folder)): digest_of(path) for path in files}
-    return Source(given, folder, revision, config, modules, digests)
+    return Source(given, folder, commit, config, modules, tuple(str(path.relative_to(folder)) for path in weights))
 
 
-def peek_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The same without fetching weights: what the hub has is told by its commit, and has no digests here."""
-    folder, commit = _locate(given, revision, ["*.json"])
-    if commit is None:
-        return find_source(given, revision, allow_pickle)
+def peek_source(given: str, revision: str | None = None) -> Source:
+    """The same without weights, which are not fetched from the hub."""
+    folder, commit = _locate(given, revision, _HUB_DESCRIPTIONS)
     modules, config = _read_configs(given, folder)
-    return Source(given, folder, commit, config, modules, {})
+    return Source(given, folder, commit, config, modules)
+
+
+def with_digests(source: Source) -> Source:
+    """The source with the digest of each file that it consists of."""
+    described = (path for path in source.folder.rglob("*") if _describes(path, source.folder))
+    files = {*source.weights, *(str(path.relative_to(source.folder)) for path in described)}
+    return replace(source, digests={name: digest_of(source.folder / name) for name in sorted(files)})
 
 
 def folder_of(given: str) -> Path:
@@ -75,7 +84,10 @@ def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, A
     """The sentence-transformers modules of a source, and its config."""
     modules = _sentence_transformers_modules(folder)
     model = folder / modules.get("Transformer", "")
-    return modules, read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
+    config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
+    if not isinstance(config, dict):
+        raise SourceError(f"{model / 'config.json'} holds no JSON object")
+    return modules, config
 
 
 def read_json(path: Path, missing: str) -> Any:
@@ -88,16 +100,15 @@ def read_json(path: Path, missing: str) -> Any:
         raise SourceError(f"{path} cannot be read: {error}") from error
 
 
-def weight_names(source: Source) -> list[str]:
-    """The names of the tensors in a source's safetensors files; none for pickles."""
+def weight_shapes(source: Source) -> dict[str, tuple[int, ...]]:
+    """The shapes of the tensors in a source's safetensors files, by their names; empty for pickles."""
     from safetensors import safe_open
 
-    names: list[str] = []
-    for file in source.digests:
-        if file.endswith(".safetensors"):
-            with safe_open(source.folder / file, framework="numpy") as weights:
-                names += weights.keys()
-    return names
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in source.weights if not source.pickled else ():
+        with safe_open(source.folder / file, framework="numpy") as weights:
+            shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
+    return shapes
 
 
 def digest_of(path: Path) -> str:
@@ -168,6 +179,11 @@ def _check_safetensors(path: Path) -> None:
             file.keys()
     except (OSError, SafetensorError) as error:
         size = path.stat().st_size
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                raise WeightsError(
+                    f"{path} is a pointer of Git LFS, not the weights: fetch them with git lfs pull"
+                ) from error
         raise WeightsError(f"{path} ({size:,} bytes) is corrupt or was cut short: {error}") from error
 
 

@@ -64,6 +64,14 @@ class Task:
         """Whether it gives text, token by token."""
         return any(part.kind == "decoder" for part in self.parts)
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether its head has a row for each label of the checkpoint."""
+        outputs = (output for part in self.parts for output in part.outputs)
+        return (
+            self.has_head and not self.generates and any(out.name == "logits" and out.per != "mask" for out in outputs)
+        )
+
 
 # fp32: what reordered sums leave (measured 1e-6 to 2e-5 on BERT-sized models), with room for deeper ones.
 # fp16: 2^-11 relative at each step; measured 1e-3 to 4e-3 on hidden states of about 1 to 4 in size.

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 from .artifacts import Tokenizer
 from .errors import SourceError, TokenizerMissing
+from .tokenizer_files import read_tokenizer_files
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: One of these must be there: whole tokenizers, and the vocabularies of WordPiece and BPE.
-_FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 #: What `save_pretrained` says of the machine and of how the tokenizer was loaded.
 _OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
 
@@ -26,13 +25,18 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     """
     from transformers import AutoTokenizer
 
-    if not any((folder / name).exists() for name in _FILES):
-        raise TokenizerMissing(f"{folder} has no tokenizer ({', '.join(_FILES)}): save it beside the model")
+    read_tokenizer_files(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        definition = json.loads(tokenizer.backend_tokenizer.to_str())
     except Exception as error:  # tokenizers raises plain Exception
         raise TokenizerMissing(f"the tokenizer in {folder} does not load: {error}") from error
+    if not tokenizer.is_fast:
+        raise TokenizerMissing(
+            f"the tokenizer in {folder} is a {type(tokenizer).__name__}, which is written in Python and has no fast form"
+            " (tokenizer.json): it cannot be served. If one of the tokenizers library gives the same tokens,"
+            " save that beside the model"
+        )
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
     padding = tokenizer.pad_token_id
     if padding is None:
         if pads:

@@ -43,7 +43,7 @@ class Case:
 
     name: str
     asset: str
-    change: Callable[[Path], Path | None]
+    change: Callable[[Path], Any]
     outcome: Equal | Refused
     options: Mapping[str, Any] = field(default_factory=dict)
 

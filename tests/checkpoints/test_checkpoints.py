@@ -28,7 +28,8 @@ EARLY = "look at the files"
 def test_a_checkpoint(case: Case, tmp_path: Path):
     """The checkpoint gives the judge's answers when it is served, or is refused with words that help."""
     folder = Path(shutil.copytree(ASSETS / case.asset, tmp_path / "checkpoint"))
-    folder = case.change(folder) or folder
+    changed = case.change(folder)
+    folder = changed if isinstance(changed, Path) else folder
     options = ExportOptions(str(folder), "model", precision="fp32", repository=tmp_path / "repository")
     options = replace(options, **{name: _placed(value, folder) for name, value in case.options.items()})
     if isinstance(case.outcome, Equal):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .base import Family
+from .base import Family, table_rows
 from .bert import BERT
 from .clip import CLIP
 from .distilbert import DISTILBERT
@@ -11,4 +11,4 @@ from .vit import VIT
 
 FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT, GPT2, VIT, CLIP)}
 
-__all__ = ["FAMILIES", "Family"]
+__all__ = ["FAMILIES", "Family", "table_rows"]

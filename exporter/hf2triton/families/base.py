@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,6 +21,13 @@ class Family:
     pooler: the beginning of the names of its pooling layer's weights, where that serves a task; a checkpoint may lack them.
     towers: modality -> the modules that encode and then project it, where the model has one tower for each.
     logit_scale: the parameter whose exponential multiplies similarities.
+    tables: input of the graph, or "positions" -> the end of the name of the weights that it chooses rows of, and the key of
+        the config that says how many there are.
+    heads: task -> the end of the name of a weight without which its head is not trained. Where labels have names, it has a
+        row for each.
+    leftover: patterns of weights that a checkpoint may have and no answer depends on: buffers that are computed, layers
+        before a head of another task, and heads themselves. They are matched with names that begin after the prefix of the
+        model's body.
     renamed_modules: (pattern, replacement) from the module names of transformers 5 to those of 4, for adapters that were
         trained with the latter; see adapter_names.py.
     """
@@ -35,6 +42,9 @@ class Family:
     pooler: str | None = None
     towers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     logit_scale: str | None = None
+    tables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    heads: Mapping[str, str] = field(default_factory=dict)
+    leftover: tuple[str, ...] = ()
     renamed_modules: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -42,3 +52,13 @@ class Family:
         """All tasks that its checkpoints can serve."""
         headed = [task for tasks in self.architectures.values() for task in tasks]
         return tuple(dict.fromkeys([*headed, *self.headless]))
+
+
+def table_rows(family: Family, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
+    """Table of a family -> the rows it has among weights, which are given by their names and shapes."""
+    rows = {}
+    for table, (ending, _) in family.tables.items():
+        found = [shape for name, shape in shapes.items() if f".{name}".endswith(f".{ending}")]
+        if found:
+            rows[table] = int(found[0][0])
+    return rows

@@ -9,4 +9,9 @@ CLIP = Family(
     configs={"text": "text_config", "image": "vision_config"},
     towers={"text": ("text_model", "text_projection"), "image": ("vision_model", "visual_projection")},
     logit_scale="logit_scale",
+    tables={
+        "input_ids": ("text_model.embeddings.token_embedding.weight", "vocab_size"),
+        "positions": ("text_model.embeddings.position_embedding.weight", "max_position_embeddings"),
+    },
+    leftover=(r"(text|vision)_model\.embeddings\.position_ids",),
 )

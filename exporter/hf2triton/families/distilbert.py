@@ -15,4 +15,20 @@ DISTILBERT = Family(
         "DistilBertModel": _HEADLESS,
     },
     headless=_HEADLESS,
+    tables={
+        "input_ids": ("embeddings.word_embeddings.weight", "vocab_size"),
+        "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
+    },
+    heads={
+        **dict.fromkeys(
+            ("text-classification", "zero-shot-classification", "token-classification"), "classifier.weight"
+        ),
+        "question-answering": "qa_outputs.weight",
+        "fill-mask": "vocab_transform.weight",
+    },
+    leftover=(
+        r"embeddings\.position_ids",
+        r"vocab_(transform|layer_norm|projector)\.(weight|bias)",
+        r"(pre_classifier|classifier|qa_outputs)\.(weight|bias)",
+    ),
 )

@@ -10,4 +10,10 @@ GPT2 = Family(
         "GPT2DoubleHeadsModel": ("text-generation",),
     },
     max_positions="n_positions",
+    tables={"input_ids": ("wte.weight", "vocab_size"), "positions": ("wpe.weight", "n_positions")},
+    leftover=(
+        r"h\.\d+\.attn\.(bias|masked_bias)",  # the causal mask
+        r"multiple_choice_head\.summary\.(weight|bias)",
+        r"v_head\.summary\.(weight|bias)",  # of reinforcement learning with trl
+    ),
 )

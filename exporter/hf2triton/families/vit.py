@@ -12,6 +12,13 @@ VIT = Family(
     },
     headless=("image-feature-extraction",),
     pooler="pooler.",
+    heads={"image-classification": "classifier.weight"},
+    leftover=(
+        r"pooler\.dense\.(weight|bias)",
+        r"classifier\.(weight|bias)",
+        r"decoder\.0\.(weight|bias)",  # of masked images, as is the token
+        r"embeddings\.mask_token",
+    ),
     renamed_modules=(
         (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
         (r"\.attention\.q_proj$", ".attention.attention.query"),

@@ -1,0 +1,37 @@
+"""What a checkpoint's files say of how it generates, and whether that can be served."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .errors import SourceError
+from .source import read_json
+
+
+def check_generation(folder: Path) -> None:
+    """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
+    path = folder / "generation_config.json"
+    if path.exists():
+        config = read_json(path, "")
+        if not isinstance(config, dict):
+            raise SourceError(f"{path} holds no JSON object")
+        _require_supported(config, path)
+
+
+def generation_of(model: Any, where: object) -> dict[str, Any]:
+    """What the generation config of a loaded model sets, or where there is none, its own config. Raises SourceError."""
+    config = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
+    _require_supported(config, where)
+    return config
+
+
+def _require_supported(config: Mapping[str, Any], where: object) -> None:
+    """Raises SourceError for settings that cannot be served, such as beams, and for bad values."""
+    from .repository.fronts.generation.settings import Settings
+
+    try:
+        Settings.of_checkpoint(config)
+    except ValueError as error:
+        raise SourceError(f"{where}: {error}") from error

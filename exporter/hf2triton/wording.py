@@ -1,0 +1,10 @@
+"""How messages put things into words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+def some(names: Sequence[str], most: int = 4) -> str:
+    """The first of many names."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
