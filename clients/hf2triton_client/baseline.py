@@ -37,11 +37,27 @@ class Latency:
 
 
 @dataclass(frozen=True)
-class Baseline:
-    """What PyTorch answered to each item (a text, a question with its context, an image), one at a time and without padding.
+class Items:
+    """Some items, in words what they are, and PyTorch's answers to them.
 
     `inputs`: input of the front -> its value for each item, strings or files. `answers`: output name -> one array an item,
     without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
+    """
+
+    about: str
+    inputs: Mapping[str, tuple[str | bytes, ...]]
+    answers: Mapping[str, tuple[np.ndarray, ...]]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What PyTorch answered to each item (a text, a question with its context, an image), one at a time and without padding.
+
+    `inputs` and `answers`: of real inputs, as those of `Items` are. `own`: further items, made of what the checkpoint brings,
+    such as its own tokens; they may have other inputs, such as the second text of a pair.
     `tolerances`: output name -> how far the served model may lie from these. `latency`: PyTorch's own, fp32, batch 1.
     `unsaved`: answers that only the export itself compares with, as they are large. `questions`: what pipelines are asked,
     with PyTorch's decoded answers. `others`: the tolerances of other precisions, where models of those may be compared too.
@@ -57,9 +73,26 @@ class Baseline:
     unsaved: frozenset[str] = frozenset()
     questions: Questions | None = None
     others: Mapping[str, Mapping[str, Tolerance]] = field(default_factory=dict)
+    own: tuple[Items, ...] = ()
 
     def __len__(self) -> int:
-        return len(next(iter(self.inputs.values())))
+        """How many real inputs there are."""
+        return len(self.groups[0])
+
+    @property
+    def groups(self) -> tuple[Items, ...]:
+        """The real inputs, and those of the checkpoint's own."""
+        return (Items("real inputs", self.inputs, self.answers), *self.own)
+
+    @property
+    def all_answers(self) -> dict[str, tuple[np.ndarray, ...]]:
+        """Output -> PyTorch's answers to the items of all groups."""
+        return {output: tuple(one for group in self.groups for one in group.answers[output]) for output in self.answers}
+
+    def joined(self) -> Baseline:
+        """With the items of all groups as one, which must have the same inputs."""
+        inputs = {name: tuple(one for group in self.groups for one in group.inputs[name]) for name in self.inputs}
+        return replace(self, inputs=inputs, answers=self.all_answers, own=())
 
     def greedy(self) -> list[Greedy]:
         """The texts of a model that generates."""
@@ -78,8 +111,9 @@ class Baseline:
     def save(self, path: Path) -> None:
         """Writes `path` (ending .safetensors) and the .json beside it."""
         tensors = {
-            f"{output}.{index}": np.ascontiguousarray(array)
-            for output, arrays in self.answers.items()
+            f"{prefix}{output}.{index}": np.ascontiguousarray(array)
+            for prefix, group in zip(_prefixes(len(self.groups)), self.groups, strict=True)
+            for output, arrays in group.answers.items()
             if output not in self.unsaved
             for index, array in enumerate(arrays)
         }
@@ -96,6 +130,7 @@ class Baseline:
             "texts": texts,
             "files": sorted(set(self.inputs) - set(texts)),
             "outputs": [output for output in self.answers if output not in self.unsaved],
+            "own": [{"about": group.about, "items": len(group), "texts": dict(group.inputs)} for group in self.own],
             "tolerances": self._tolerances(self.tolerances),
             "other_tolerances": {name: self._tolerances(own) for name, own in self.others.items()},
             "questions": _with_places(self.questions, self.inputs.get("image", ())),
@@ -122,10 +157,14 @@ class Baseline:
         if description.get("format") != FORMAT:
             raise BaselineError(f"{path} has format {description.get('format')}; this version reads format {FORMAT}")
         indices = range(description["items"])
+        own, outputs = description.get("own", []), description["outputs"]
         try:
-            answers = {
-                output: tuple(tensors[f"{output}.{index}"] for index in indices) for output in description["outputs"]
-            }
+            answers, *answers_of_own = (
+                {output: tuple(tensors[f"{prefix}{output}.{index}"] for index in range(items)) for output in outputs}
+                for prefix, items in zip(
+                    _prefixes(1 + len(own)), (len(indices), *(group["items"] for group in own)), strict=True
+                )
+            )
             files = {
                 name: tuple(tensors[f"{name}.{index}"].tobytes() for index in indices) for name in description["files"]
             }
@@ -140,8 +179,17 @@ class Baseline:
             Latency(**description["latency"]),
             description["about"],
             questions=_with_files(description.get("questions"), files.get("image", ())),
-            others={name: _read_tolerances(own) for name, own in description.get("other_tolerances", {}).items()},
+            others={name: _read_tolerances(one) for name, one in description.get("other_tolerances", {}).items()},
+            own=tuple(
+                Items(group["about"], {name: tuple(values) for name, values in group["texts"].items()}, answers)
+                for group, answers in zip(own, answers_of_own, strict=True)
+            ),
         )
+
+
+def _prefixes(groups: int) -> list[str]:
+    """What the names of the tensors of each group begin with."""
+    return ["", *(f"own.{index}." for index in range(groups - 1))]
 
 
 def _read_tolerances(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Tolerance]:

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from .baseline import Baseline, Latency
+from .baseline import Baseline, Items, Latency
 from .benchmark import measure_latency
 from .compare import Difference, compare, compare_greedy
 from .connection import Connection
@@ -52,7 +52,7 @@ def validate(
         model.task,
         baseline.precision,
         f"PyTorch, as recorded of {baseline.about['source']}",
-        len(baseline),
+        sum(map(len, baseline.groups)),
         (*checks, *answered),
         scores,
         scatters,
@@ -96,23 +96,24 @@ def near_ties(baseline: Baseline) -> list[bool] | None:
     the answer. Those whose vectors are not recorded, after the first of many, are open as well. None where the questions are
     not about the items."""
     found = next((name for name in _TIED if name in baseline.answers), None)
-    if found is None or baseline.questions is None or not _are_about_items(baseline.questions, baseline):
+    if found is None or baseline.questions is None or baseline.questions.method:
         return None
     axis, limit = _TIED[found], baseline.tolerances.get(found, baseline.tolerances.get("token_ids")).max_abs
     tied = []
-    for array in baseline.answers[found]:
+    for array in baseline.all_answers[found]:
         best = np.sort(array, axis=axis).take([-2, -1], axis=axis) if array.shape[axis] > 1 else np.array([0, np.inf])
         tied.append(bool((np.diff(best, axis=axis) <= limit).any()))
-    return tied + [True] * (len(baseline.questions) - len(tied))
+    places = _places(baseline)
+    asked = [tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in baseline.questions.inputs]
+    if not any(one in places for one in asked):
+        return None
+    return [one not in places or tied[places[one]] for one in asked]
 
 
-def _are_about_items(questions: Questions, baseline: Baseline) -> bool:
-    """Whether the first question is the first item, and so on to the last item."""
-    if questions.method or len(questions) < len(baseline):
-        return False
-    asked = (tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in questions.inputs)
-    items = zip(*baseline.inputs.values(), strict=True)
-    return all(item[: len(own)] == own for own, item in zip(asked, items, strict=False))
+def _places(baseline: Baseline) -> dict[tuple[str | bytes, ...], int]:
+    """Item -> its number among those of all groups. Of a generating model's, the prompt alone counts."""
+    items = [item for group in baseline.groups for item in zip(*group.inputs.values(), strict=True)]
+    return {item[:1] if "text_input" in baseline.inputs else item: index for index, item in enumerate(items)}
 
 
 #: Output -> the axis along which the best entry is the answer.
@@ -125,18 +126,26 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
     All are compared with PyTorch's answers, and the later ones with what the items got alone as well.
     """
     outputs = list(baseline.answers)
-    checks, versions, alone = [], set(), None
-    for check, order, rows_each in _orders(baseline, model.max_batch_size):
-        inputs = {name: [values[index] for index in order] for name, values in baseline.inputs.items()}
-        results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
-        rows = [row for result in results for row in model.rows(result, outputs)]
-        versions |= {int(row["version"]) for row in rows}
-        references = [(check, baseline.answers)]
-        if alone is not None:
-            references.append((f"{check}, against the items alone", alone))
-        checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
-        alone = alone or {output: [row[output] for row in rows] for output in outputs}
-    return checks, versions, tuple(_scatter(output, baseline.answers[output], alone[output]) for output in outputs)
+    checks, versions, alone_of = [], set(), []
+    for group in baseline.groups:
+        alone: dict[str, list[np.ndarray]] | None = None
+        for check, order, rows_each in _orders(group, model.max_batch_size):
+            check = f"{group.about}: {check}" if alone_of else check
+            inputs = {name: [values[index] for index in order] for name, values in group.inputs.items()}
+            results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
+            rows = [row for result in results for row in model.rows(result, outputs)]
+            versions |= {int(row["version"]) for row in rows}
+            references = [(check, group.answers)]
+            if alone is not None:
+                references.append((f"{check}, against the items alone", alone))
+            checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
+            alone = alone or {output: [row[output] for row in rows] for output in outputs}
+        alone_of.append(alone)
+    return (
+        checks,
+        versions,
+        tuple(_scatter(output, baseline.answers[output], alone_of[0][output]) for output in outputs),
+    )
 
 
 def _scatter(output: str, expected: Sequence[np.ndarray], served: Sequence[np.ndarray]) -> Scatter:
@@ -149,11 +158,11 @@ def _scatter(output: str, expected: Sequence[np.ndarray], served: Sequence[np.nd
     return Scatter(output, *(tuple(column[chosen].tolist()) for column in columns))
 
 
-def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
+def _orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
     """How items are asked for: (name, indices in order, items of a request). A request of `most` items may repeat some."""
-    count = len(baseline)
+    count = len(items)
     forward = list(range(count))
-    longest = max(forward, key=lambda index: sum(len(values[index]) for values in baseline.inputs.values()))
+    longest = max(forward, key=lambda index: sum(len(values[index]) for values in items.inputs.values()))
     beside = [place for index in forward for place in (index, longest)]
     filled = [index % count for index in range(-(-count // most) * most)]
     return [
@@ -168,6 +177,7 @@ def _orders(baseline: Baseline, most: int) -> list[tuple[str, list[int], int]]:
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
     """Greedy texts: alone, in company of all kinds, and alone once more; and the versions that answered."""
+    baseline = baseline.joined()
     expected, most = baseline.greedy(), len(baseline)
     checks, versions = [], set()
     for check, in_flight, stream, reverse in (

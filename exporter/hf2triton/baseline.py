@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from hf2triton_client.baseline import Baseline
+from hf2triton_client.baseline import Baseline, Items
 from hf2triton_client.benchmark import measure_latency
 from hf2triton_client.compare import Tolerance
 from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint, Tokenizer
 from .errors import ParityError
+from .own_inputs import own_inputs
 from .repository.fronts.readers import Item, Reader, joined, make_reader
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part
@@ -96,10 +97,11 @@ def record_baseline(
     from .graph.heads import TaskModel
     from .reference import answered, questions_of
 
-    if inputs is None:
-        inputs = parity_inputs(checkpoint, part)
-        asked = questions_of(checkpoint, part, inputs)
     reader = reader_of(checkpoint, part)
+    own: Mapping[str, Inputs] = {}
+    if inputs is None:
+        inputs, own = parity_inputs(checkpoint, part), own_inputs(checkpoint, part, reader)
+        asked = questions_of(checkpoint, part, [inputs, *own.values()])
     module = TaskModel(checkpoint, part)
     outputs = checkpoint.outputs[part.suffix]
 
@@ -113,24 +115,34 @@ def record_baseline(
                 rows[output.name].append(tensor[0].numpy())
         return {name: joined(arrays) for name, arrays in rows.items()}
 
-    items = _as_the_checkpoint_reads(checkpoint, part, reader, inputs)
-    with torch.inference_mode():
+    def group(about: str, inputs: Inputs, items: Sequence[Item]) -> Items:
         answers = [ask(item) for item in items]
         for index, answer in enumerate(answers):
             if not all(np.isfinite(array).all() for array in answer.values()):
                 asked = next(iter(inputs.values()))[index][:40]
                 raise ParityError(f"PyTorch itself answers with NaN or infinity to {asked!r}: the checkpoint is broken")
+        return Items(
+            about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
+        )
+
+    items = _as_the_checkpoint_reads(checkpoint, part, reader, inputs)
+    with torch.inference_mode():
+        real = group("real inputs", inputs, items)
+        groups = [
+            group(about, more, _as_the_checkpoint_reads(checkpoint, part, reader, more)) for about, more in own.items()
+        ]
         latency = measure_latency(ask, items)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
         inputs=inputs,
-        answers={output.name: tuple(answer[output.name] for answer in answers) for output in outputs},
+        answers=real.answers,
         tolerances=tolerances_of(checkpoint, part, precision),
         latency=latency,
         about={"source": checkpoint.source.given, **about},
         questions=answered(checkpoint, asked),
+        own=tuple(groups),
     )
 
 

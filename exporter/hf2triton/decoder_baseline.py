@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hf2triton_client.baseline import Baseline, Latency
+from hf2triton_client.baseline import Baseline, Items, Latency
 from hf2triton_client.compare import Tolerance
 from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint
 from .baseline import items_of, reader_of
 from .errors import ParityError
+from .own_inputs import own_texts
 from .reference import answered
 from .repository.fronts.readers import Reader
 from .samples import Inputs, texts
@@ -58,37 +59,23 @@ def record_texts(
 
     reader = reader_of(checkpoint, part)
     new = min(NEW_TOKENS, checkpoint.max_length // 2)
-    prompts = _prompts(reader, texts() if inputs is None else inputs["text"], checkpoint.max_length - new)
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
-    milliseconds = []
+    room = checkpoint.max_length - new
+    prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
+    if inputs is None:
+        own = own_texts(checkpoint, reader, room)
+        prompts |= {"its own tokens": [text for text in (_cut(reader, text, room) for text in own) if text]}
+    milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):
-        for prompt, ids in zip(prompts, prompt_ids(reader, prompts), strict=True):
-            given = torch.tensor([ids])
-            if not milliseconds:
-                _generate(checkpoint.model, given, 2)  # the first call prepares what the others find
-            began = time.perf_counter()
-            sequence = _generate(checkpoint.model, given, new)
-            milliseconds.append((time.perf_counter() - began) * 1e3)
-            logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
-            if not torch.isfinite(logits).all():
-                raise ParityError(
-                    f"PyTorch itself gives NaN or infinity after {prompt[:40]!r}: the checkpoint is broken"
-                )
-            top = logits[-new:].topk(min(TOP, logits.shape[-1]))
-            answers["logits"].append(logits.numpy())
-            answers["token_ids"].append(sequence[0, len(ids) :].numpy())
-            answers["top_ids"].append(top.indices.numpy())
-            answers["top_logits"].append(top.values.numpy())
+        real, *groups = (
+            _group(checkpoint, reader, about, given, new, milliseconds) for about, given in prompts.items() if given
+        )
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
-        inputs={
-            "text_input": tuple(prompts),
-            "sampling_parameters": (json.dumps({"max_new_tokens": new, **GREEDY}),) * len(prompts),
-        },
-        answers={name: tuple(arrays) for name, arrays in answers.items()},
+        inputs=real.inputs,
+        answers=real.answers,
         tolerances=token_tolerances(checkpoint, part, precision),
-        latency=Latency.of(milliseconds),
+        latency=Latency.of(milliseconds[: len(real)]),
         about={
             "source": checkpoint.source.given,
             "torch": torch.__version__,
@@ -96,11 +83,41 @@ def record_texts(
             "new_tokens": new,
         },
         unsaved=frozenset({"logits"}),
-        questions=answered(checkpoint, asked) or _decoded(checkpoint, prompts, answers["token_ids"]),
+        questions=answered(checkpoint, asked) or _decoded(checkpoint, [real, *groups]),
+        own=tuple(groups),
     )
 
 
-def _decoded(checkpoint: Checkpoint, prompts: Sequence[str], token_ids: Sequence[np.ndarray]) -> Questions:
+def _group(
+    checkpoint: Checkpoint, reader: Reader, about: str, prompts: Sequence[str], new: int, milliseconds: list[float]
+) -> Items:
+    """The texts that PyTorch generates after some prompts; what each took is added to `milliseconds`."""
+    import torch
+
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
+    for prompt, ids in zip(prompts, prompt_ids(reader, prompts), strict=True):
+        given = torch.tensor([ids])
+        if not milliseconds:
+            _generate(checkpoint.model, given, 2)  # the first call prepares what the others find
+        began = time.perf_counter()
+        sequence = _generate(checkpoint.model, given, new)
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+        logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
+        if not torch.isfinite(logits).all():
+            raise ParityError(f"PyTorch itself gives NaN or infinity after {prompt[:40]!r}: the checkpoint is broken")
+        top = logits[-new:].topk(min(TOP, logits.shape[-1]))
+        answers["logits"].append(logits.numpy())
+        answers["token_ids"].append(sequence[0, len(ids) :].numpy())
+        answers["top_ids"].append(top.indices.numpy())
+        answers["top_logits"].append(top.values.numpy())
+    inputs = {
+        "text_input": tuple(prompts),
+        "sampling_parameters": (json.dumps({"max_new_tokens": new, **GREEDY}),) * len(prompts),
+    }
+    return Items(about, inputs, {name: tuple(arrays) for name, arrays in answers.items()})
+
+
+def _decoded(checkpoint: Checkpoint, groups: Sequence[Items]) -> Questions:
     """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
     from transformers import AutoTokenizer
 
@@ -112,6 +129,8 @@ def _decoded(checkpoint: Checkpoint, prompts: Sequence[str], token_ids: Sequence
         head, whole = (tokenizer.decode(some, skip_special_tokens=True) for some in (ids, [*ids, *new.tolist()]))
         return whole[len(head) :]
 
+    prompts = [prompt for group in groups for prompt in group.inputs["text_input"]]
+    token_ids = [ids for group in groups for ids in group.answers["token_ids"]]
     greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
     options = {"max_new_tokens": len(token_ids[0]), "return_full_text": False, **greedy}
     pairs = zip(prompts, token_ids, strict=True)

@@ -34,7 +34,7 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
     An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. Where there is a GPU to be
     served on, it answers too.
     """
-    baseline = asked.baseline
+    baseline = asked.baseline.joined()
     prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)

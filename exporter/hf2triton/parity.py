@@ -60,13 +60,14 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
     An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow),
     and as it is. Where there is a GPU to be served on, it answers too.
     """
-    baseline, items = asked.baseline, items_of(asked.reader, asked.baseline.inputs)
+    baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
+    items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
     for prefix, file, device in runs_of(stored, asked.gpu):
         session = _small_session(file, device)
         alone = None
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, asked.reader, items, batch, reverse, extra)
-            for what, reference in ((name, baseline.answers), (f"{name}, and alone", alone)):
+            for what, reference in ((name, answers_of_all), (f"{name}, and alone", alone)):
                 for output, own in answers.items() if reference is not None else ():
                     pairs = zip(reference[output], own, strict=True)
                     yield ParityCheck(prefix + what, compare(output, pairs, baseline.tolerances[output]))

@@ -31,11 +31,11 @@ def open_reference(checkpoint: Checkpoint) -> Any:
     return _OPEN.get(checkpoint.task.name, _transformers)(checkpoint)
 
 
-def questions_of(checkpoint: Checkpoint, part: Part, inputs: Inputs) -> Questions | None:
+def questions_of(checkpoint: Checkpoint, part: Part, groups: Sequence[Inputs]) -> Questions | None:
     """What a pipeline of the task can be asked with the inputs of its last front; None where its tensors are its answers."""
     if part is not checkpoint.task.parts[-1] or checkpoint.task.name not in _QUESTIONS:
         return None
-    return _QUESTIONS[checkpoint.task.name](inputs)
+    return _QUESTIONS[checkpoint.task.name](groups)
 
 
 def answered(checkpoint: Checkpoint, questions: Questions | None) -> Questions | None:
@@ -165,26 +165,44 @@ _OPEN: Mapping[str, Callable[[Checkpoint], Any]] = {
 }
 
 
-def _texts(**options: Any) -> Callable[[Inputs], Questions]:
-    return lambda inputs: Questions(inputs["text"], options)
+def _texts(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
+    return lambda groups: Questions(_single(groups), options)
 
 
-def _images(**options: Any) -> Callable[[Inputs], Questions]:
-    return lambda inputs: Questions(inputs["image"], options)
+def _texts_and_pairs(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
+    """Pairs as dicts, as transformers takes them."""
+
+    def questions(groups: Sequence[Inputs]) -> Questions:
+        pairs = (inputs for inputs in groups if "text_pair" in inputs)
+        dicts = (
+            dict(zip(inputs, values, strict=True)) for inputs in pairs for values in zip(*inputs.values(), strict=True)
+        )
+        return Questions((*_single(groups), *dicts), options)
+
+    return questions
 
 
-def _contexts(inputs: Inputs) -> Questions:
-    pairs = zip(inputs["text"], inputs["text_pair"], strict=True)
+def _images(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
+    return lambda groups: Questions(groups[0]["image"], options)
+
+
+def _contexts(groups: Sequence[Inputs]) -> Questions:
+    pairs = (pair for inputs in groups for pair in zip(inputs["text"], inputs["text_pair"], strict=True))
     return Questions(tuple({"question": question, "context": context} for question, context in pairs))
 
 
-def _sentences(inputs: Inputs) -> Questions:
-    first, *others = inputs["text"]
+def _sentences(groups: Sequence[Inputs]) -> Questions:
+    first, *others = _single(groups)
     return Questions(({"source_sentence": first, "sentences": others},))
 
 
-_QUESTIONS: Mapping[str, Callable[[Inputs], Questions]] = {
-    "text-classification": _texts(top_k=None),
+def _single(groups: Sequence[Inputs]) -> tuple[str, ...]:
+    """The texts that are not of a pair."""
+    return tuple(text for inputs in groups if "text_pair" not in inputs for text in inputs["text"])
+
+
+_QUESTIONS: Mapping[str, Callable[[Sequence[Inputs]], Questions]] = {
+    "text-classification": _texts_and_pairs(top_k=None),
     "zero-shot-classification": _texts(candidate_labels=list(TOPICS)),
     "token-classification": _texts(aggregation_strategy="simple"),
     "question-answering": _contexts,

@@ -90,25 +90,30 @@ def require_types(definition: Mapping[str, Any], rows: int | None, folder: Path)
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file. Raises SourceError and TokenizerMissing."""
-    content = read_json(path, "") if path.exists() else {}
+    """A JSON object; an empty one where there is no file. Raises TokenizerMissing."""
+    try:
+        content = read_json(path, "") if path.exists() else {}
+    except SourceError as error:
+        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {error}") from error
     if not isinstance(content, dict):
-        raise TokenizerMissing(f"{path} holds no JSON object")
+        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {path.name} holds no JSON object")
     return content
 
 
 def _read_definition(path: Path) -> dict[int, str]:
     try:
         return tokens_of(_read_object(path))
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise TokenizerMissing(f"{path} is no tokenizer: {type(error).__name__}: {error}") from error
+    except KeyError as error:
+        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {path.name} has no {error}") from error
+    except (TypeError, ValueError, AttributeError, IndexError) as error:
+        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {path.name}: {error}") from error
 
 
 def _read_lines(path: Path) -> dict[int, str]:
     try:
         lines = path.read_text("utf-8").rstrip("\n").split("\n")
     except ValueError as error:
-        raise TokenizerMissing(f"{path} is not UTF-8: {error}") from error
+        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {path.name}: {error}") from error
     if not any(lines):
         raise TokenizerMissing(f"{path} holds no tokens")
     return dict(enumerate(lines))

@@ -181,7 +181,8 @@ def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
     """The baseline's inputs, as the front reads them, in each of the LAYOUTS."""
     tokenizer = folder / TOKENIZER
     reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
-    items, outputs = items_of(reader, baseline.inputs), settings["outputs"]
+    items = [item for group in baseline.groups for item in items_of(reader, group.inputs)]
+    outputs, expected = settings["outputs"], baseline.all_answers
     rows = [row for item in items for row in item.rows]
     batches = [(name, rows[start : start + size]) for name, size in LAYOUTS for start in range(0, len(rows), size)]
 
@@ -195,7 +196,7 @@ def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
                     for call, batch in mine
                     for row, array in zip(batch, answers[f"{call}/{output}"], strict=True)
                 )
-                pairs = zip(baseline.answers[output], _by_item(items, arrays), strict=True)
+                pairs = zip(expected[output], _by_item(items, arrays), strict=True)
                 checks.append(ParityCheck(layout, compare(output, pairs, baseline.tolerances[output])))
         return tuple(checks)
 
@@ -213,6 +214,7 @@ def _ask_decoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
     from .repository.fronts.generation.exchange import read_prompt
     from .repository.fronts.generation.settings import Settings
 
+    baseline = baseline.joined()
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     defaults, bos_token_id = Settings.of_checkpoint(settings["generation"]), settings["generation"].get("bos_token_id")
     asked = zip(baseline.inputs["text_input"], baseline.inputs["sampling_parameters"], strict=True)

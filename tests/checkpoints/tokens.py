@@ -112,6 +112,6 @@ CASES = (
         "a tokenizer.json without a vocabulary",
         "bert-sentiment",
         lambda folder: (folder / "tokenizer.json").write_text("{}"),
-        Refused(["tokenizer.json is no tokenizer"]),
+        Refused(["does not load", "tokenizer.json has no 'model'"]),
     ),
 )

@@ -164,11 +164,12 @@ def test_near_ties_are_those_of_the_tensors(output, arrays, expected):
     ("inputs", "questions", "expected"),
     [
         (AB, None, None),
-        (AB, Questions(("a",)), None),
-        (AB, Questions(("b", "a")), None),
+        (AB, Questions(("a",)), [True]),
+        (AB, Questions(("b", "a")), [False, True]),
+        (AB, Questions(("c",)), None),
         (AB, Questions(("a", "b"), method="logprobs"), None),
         (AB, Questions(("a", "b", "c")), [True, False, True]),  # nothing is known of the third
-        ({"text": ("q", "q"), "text_pair": ("c", "d")}, Questions(({"question": "q", "context": "c"},) * 2), None),
+        ({"text": ("q", "q"), "text_pair": ("c", "d")}, Questions(({"question": "q", "context": "c"},) * 2), [True] * 2),
         (
             {"text": ("q", "q"), "text_pair": ("c", "d")},
             Questions(({"question": "q", "context": "c"}, {"question": "q", "context": "d"})),
@@ -179,7 +180,7 @@ def test_near_ties_are_those_of_the_tensors(output, arrays, expected):
     ],
 )
 def test_near_ties_are_of_questions_about_the_items(inputs, questions, expected):
-    """In their order, whatever they consist of; later ones, whose tensors are not recorded, are open."""
+    """Whatever they consist of and in which order; those whose tensors are not recorded are open."""
     assert tied("logits", [[1, 1], [1, 2]], inputs, questions) == expected
 
 

@@ -9,9 +9,10 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import Pooling
+from hf2triton.artifacts import ExportOptions, Pooling
 from hf2triton.checkpoint import load_checkpoint
 from hf2triton.errors import SourceError, WeightsError
+from hf2triton.precheck import look_at_files
 from hf2triton.source import find_source
 
 from ..conftest import FAMILIES, asset
@@ -259,11 +260,13 @@ def test_clip_has_two_parts():
 
 
 def test_remote_code_is_never_run(tmp_path):
-    """A checkpoint that names code of its own is loaded with the library's class."""
+    """A checkpoint that names code of its own is refused, and loaded all the same with the library's class; the code never runs."""
     folder = Path(shutil.copytree(SENTIMENT, tmp_path / "remote"))
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModelForSequenceClassification": "evil.Model", "AutoConfig": "evil.Config"}
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "evil.py").write_text(f"open({str(tmp_path / 'owned')!r}, 'w')")
+    with pytest.raises(SourceError, match="code of its own"):
+        look_at_files(ExportOptions(str(folder), "remote"))
     assert type(load(folder).model).__module__.startswith("transformers.")
     assert not (tmp_path / "owned").exists()
