@@ -18,6 +18,7 @@ from .artifacts import Checkpoint, Tokenizer
 from .errors import ParityError
 from .own_inputs import own_inputs
 from .repository.fronts.readers import Item, Reader, joined, make_reader
+from .same_tokens import require_same_tokens
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part
 
@@ -153,12 +154,14 @@ def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[st
 
 
 def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:
-    """The inputs as transformers' own processors prepare them."""
-    if part.modality != "image":
-        return items_of(reader, inputs)
-    from .image_processor import reference_pixels
+    """The inputs as transformers' own processors prepare them. Raises ParityError where the front reads a text otherwise."""
+    if part.modality == "image":
+        from .image_processor import reference_pixels
 
-    return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
+        return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
+    items = items_of(reader, inputs)
+    require_same_tokens(checkpoint, inputs, [item.rows for item in items])
+    return items
 
 
 def _encoded(value: str | bytes) -> bytes:

@@ -20,6 +20,7 @@ from .errors import ParityError
 from .own_inputs import own_texts
 from .reference import answered
 from .repository.fronts.readers import Reader
+from .same_tokens import require_same_tokens
 from .samples import Inputs, texts
 from .tasks import Part
 
@@ -95,7 +96,10 @@ def _group(
     import torch
 
     answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
-    for prompt, ids in zip(prompts, prompt_ids(reader, prompts), strict=True):
+    rows = [item.rows for item in items_of(reader, {"text": tuple(prompts)})]
+    require_same_tokens(checkpoint, {"text": tuple(prompts)}, rows)
+    for prompt, [row] in zip(prompts, rows, strict=True):
+        ids = row.ids
         given = torch.tensor([ids])
         if not milliseconds:
             _generate(checkpoint.model, given, 2)  # the first call prepares what the others find

@@ -142,6 +142,7 @@ def _prove(
     from .parity import ParityInputs, report_of, require_parity
     from .precision_search import calibrate, can_search, plan_precision, prepare, search_plan
     from .repository.draft import Draft
+    from .repository.encoder_front import run_warmup
     from .repository.memory import estimate_memory
 
     run, kind, precision = stages.of(part.suffix), KINDS[part.kind], options.precision
@@ -175,7 +176,9 @@ def _prove(
     if kind.measure_call_price is not None and price is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
         price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads, gpu)
-    return Draft(options, checkpoint, part, stored, parity, baseline, price, memory), ranges
+    draft = Draft(options, checkpoint, part, stored, parity, baseline, price, memory)
+    run("run the warm-up calls", run_warmup, draft, gpu)
+    return draft, ranges
 
 
 class Stages:

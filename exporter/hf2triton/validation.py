@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hf2triton_client import Connection
 from hf2triton_client.baseline import Baseline
+from hf2triton_client.compare import Difference
 from hf2triton_client.datasets import read_questions
-from hf2triton_client.results import Validation
+from hf2triton_client.results import Check, Validation
 from hf2triton_client.served_model import ServedModel
 from hf2triton_client.validate import validate
 
 from .artifacts import ExportOptions
 from .errors import UsageError
 from .pipeline import Progress
-from .repository.layout import baseline_path, entries, fronts_of
+from .repository.integrity import version_damages, warmup_damages
+from .repository.layout import baseline_path, entries, fronts_of, served_manifest
+from .repository.stores import Folder
 from .tasks import TASKS
 
 #: The endings of fronts' names, the first that of tasks with a single one.
@@ -85,8 +88,21 @@ def _validate(connection: Connection, name: str, against: Against, progress: Pro
         # what PyTorch has answered of a file is among the baseline's own questions
         asks_file = against.dataset is not None and against.source is None and index == len(expected)
         labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
-        found.append(validate(connection, front, baseline, labelled, CALLS))
+        one = validate(connection, front, baseline, labelled, CALLS)
+        if against.source is None and against.baseline is None:
+            one = replace(one, checks=(*one.checks, _undamaged(against.repository, front)))
+        found.append(one)
     return found
+
+
+def _undamaged(repository: Path, front: str) -> Check:
+    """Whether what decides a front's answers is as the export wrote it: what is not asked for would not show otherwise."""
+    manifest = served_manifest(repository, front)
+    damages = (*version_damages(Folder(repository), front, manifest), *warmup_damages(repository, front))
+    return Check(
+        "files in the repository, as they were written",
+        (Difference("files", len(manifest["files"]), 0.0, 0.0, None, None, damages),),
+    )
 
 
 def beside(path: Path, suffix: str) -> Path:

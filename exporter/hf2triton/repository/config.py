@@ -26,7 +26,8 @@ from .device_config import (
     graph_instances,
 )
 from .fronts.readers import READERS
-from .layout import WARMUP, front_name, graph_model
+from .layout import front_name, graph_model
+from .warmup import add_front_warmup
 
 #: What fronts answer beside the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
@@ -111,8 +112,8 @@ def front_config(
     settings: Mapping[str, Any],
     version: int,
     warmups: Inputs,
-) -> pb.ModelConfig:
-    """The config of a front that serves `version`; `settings` are the clients', `warmups` what it is warmed up with."""
+) -> tuple[pb.ModelConfig, dict[str, bytes]]:
+    """The config of a front that serves `version`, and the files that it is warmed up with; `settings` are the clients'."""
     config = common_config(front_name(options.name, part), options.max_batch_size, version, settings)
     for name, required in READERS[part.reader].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
@@ -124,38 +125,10 @@ def front_config(
     config.instance_group.add(count=front_instances(options), kind=pb.ModelInstanceGroup.KIND_CPU)
     if options.response_cache:
         config.response_cache.enable = True
-    if options.runner == "inprocess":
-        config.parameters["intra_op_thread_count"].string_value = str(options.threads)
-        # with the runner bls, NAME_model warms itself up and may not be there yet when the front loads
-        for index in range(len(next(iter(warmups.values())))):
-            warmup = config.model_warmup.add(name=f"sample-{index}", batch_size=1)
-            for name in warmups:
-                warmup.inputs[name].CopyFrom(
-                    pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=f"{index}_{name}")
-                )
-    return config
-
-
-def warmup_files(warmups: Inputs) -> dict[str, bytes]:
-    """The files of a front's warm-up: a STRING tensor is each string's length (4 bytes, little-endian) and its bytes."""
-    encoded = {
-        f"{WARMUP}/{index}_{name}": value.encode() if isinstance(value, str) else value
-        for name, values in warmups.items()
-        for index, value in enumerate(values)
-    }
-    return {path: len(data).to_bytes(4, "little") + data for path, data in encoded.items()}
-
-
-def warmup_inputs(part: Part, inputs: Inputs) -> Inputs:
-    """A short and a long item of real inputs, with a value for each input of the front, as Triton wants it."""
-    column = next(iter(inputs.values()))
-    order = sorted(range(len(column)), key=lambda index: sum(len(values[index]) for values in inputs.values()))
-    chosen = (order[len(order) // 3], order[-1])
-    fill = {"text_pair": "and another text", "parameters": "{}"}
-    return {
-        name: tuple(inputs[name][index] if name in inputs else fill[name] for index in chosen)
-        for name in READERS[part.reader].inputs
-    }
+    if options.runner == "bls":  # NAME_model warms itself up, and may not be there yet when the front loads
+        return config, {}
+    config.parameters["intra_op_thread_count"].string_value = str(options.threads)
+    return config, add_front_warmup(config, warmups)
 
 
 def graph_config(part: Part, served: Served) -> tuple[pb.ModelConfig, dict[str, bytes]]:

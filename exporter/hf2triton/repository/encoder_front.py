@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from tritonclient.grpc import model_config_pb2 as pb
+
 from ..baseline import reader_settings
 from . import config as configs
 from .device_config import ROUND_TO, Served
 from .draft import Draft, Front, python_files
 from .layout import graph_model
 from .memory import MAX_TOKENS
+from .warmup import run_graph_warmup, warmup_inputs
 
 #: All files of `fronts/` but what generation needs.
 _CODE = {name: name for name in python_files() if name not in ("__init__.py", "generation_model.py")}
@@ -20,22 +23,32 @@ def encoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
     """The files of a front, or of a front and the model behind it."""
     options = replace(draft.options, max_batch_size=draft.max_batch_size)
     checkpoint, part, graph = draft.checkpoint, draft.part, draft.stored.graph
-    warmups = configs.warmup_inputs(part, draft.baseline.inputs)
+    warmups = warmup_inputs(part, draft.baseline)
     settings = configs.client_settings(checkpoint, part, graph, preprocessing, options.name)
-    config = configs.front_config(options, checkpoint.task, part, graph, settings, version, warmups)
-    bls = options.runner == "bls"
-    graph_config, graph_warmup = None, {}
-    if bls:
-        max_length = checkpoint.max_length if part.modality == "text" else None
-        graph_config, graph_warmup = configs.graph_config(part, Served(options, graph, max_length, draft.memory))
+    config, warmup = configs.front_config(options, checkpoint.task, part, graph, settings, version, warmups)
+    graph_config, graph_warmup = _graph_config(draft) if options.runner == "bls" else (None, {})
     return Front(
         config=config,
         code=_CODE,
         settings=_settings(draft, version),
-        warmup={} if bls else configs.warmup_files(warmups),
+        warmup=warmup,
         graph_config=graph_config,
         graph_warmup=graph_warmup,
     )
+
+
+def run_warmup(draft: Draft, gpu: bool) -> None:
+    """Runs what the model behind the front, if there is one, will be warmed up with; the front's own is what PyTorch was asked.
+    Raises ParityError."""
+    if draft.options.runner == "bls":
+        run_graph_warmup(draft.stored, *_graph_config(draft), gpu)
+
+
+def _graph_config(draft: Draft) -> tuple[pb.ModelConfig, dict[str, bytes]]:
+    """The config of the model behind the front, and the files that it is warmed up with."""
+    options = replace(draft.options, max_batch_size=draft.max_batch_size)
+    max_length = draft.checkpoint.max_length if draft.part.modality == "text" else None
+    return configs.graph_config(draft.part, Served(options, draft.stored.graph, max_length, draft.memory))
 
 
 def _settings(draft: Draft, version: int) -> dict[str, Any]:

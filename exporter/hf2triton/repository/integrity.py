@@ -10,6 +10,7 @@ from typing import Any
 from ..source import digest_of
 from .layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model
 from .stores import Folder, Store
+from .warmup import is_as_written
 
 
 def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -26,10 +27,19 @@ def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterat
         path, own = folder / name, folder / version / name
         if not (path.is_file() and own.is_file()) or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
-    for model in (one for one in (folder, behind) if (one / CONFIG).is_file()):
+    yield from warmup_damages(repository, front)
+
+
+def warmup_damages(repository: Path, front: str) -> Iterator[str]:
+    """What of the files that a front, and the model behind it, are warmed up with is not as it was written."""
+    folders = (repository / front, repository / graph_model(front))
+    for model in (folder for folder in folders if (folder / CONFIG).is_file()):
         for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text("utf-8", "replace")):
-            if not (model / WARMUP / name).is_file():
+            path = model / WARMUP / name
+            if not path.is_file():
                 yield f"{model.name}/{WARMUP}/{name} is gone"
+            elif not is_as_written(name, path.read_bytes()):
+                yield f"{model.name}/{WARMUP}/{name} was changed"
 
 
 def version_damages(store: Store, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:

@@ -1,0 +1,99 @@
+"""What Triton sends a model when it loads it: items that PyTorch was asked, or calls of the graph's corners; each of them is
+run during the export.
+
+A file of a warm-up has the digest of its content in its name: versions can have different ones side by side, and one that was
+changed is told from the one that was written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.baseline import Baseline
+from hf2triton_client.compare import finite
+
+from ..artifacts import StoredGraph
+from ..errors import ParityError
+from ..samples import Inputs
+from ..tasks import Part
+from .fronts.readers import READERS
+from .fronts.sessions import open_session
+from .layout import WARMUP
+
+#: Digits of a digest in a file's name.
+_DIGITS = 12
+#: Inputs that are parameters -> what asks for nothing.
+_NOTHING = {"parameters": "{}"}
+_TYPES = {pb.TYPE_INT64: np.int64, pb.TYPE_FP32: np.float32, pb.TYPE_FP16: np.float16}
+#: Rows of a call on the CPU in the place of a GPU's largest batch, which would take minutes.
+_ROWS_ON_CPU = 2
+
+
+def file_name(name: str, content: bytes) -> str:
+    return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
+
+
+def is_as_written(name: str, content: bytes) -> bool:
+    """Whether a warm-up's file holds what it was written with. Those of earlier versions have no digest in their names."""
+    stem, _, digest = name.rpartition("-")
+    return not stem or len(digest) != _DIGITS or file_name(stem, content) == name
+
+
+def warmup_inputs(part: Part, baseline: Baseline) -> Inputs:
+    """A short and a long one of the items that PyTorch was asked, with a value for each input of the front, as Triton wants
+    it: pairs, where it takes them."""
+    inputs = [name for name in READERS[part.reader].inputs if name not in _NOTHING]
+    [group, *_] = [group for group in baseline.groups if set(inputs) <= set(group.inputs)]
+    order = sorted(range(len(group)), key=lambda index: sum(len(group.inputs[name][index]) for name in inputs))
+    chosen = (order[len(order) // 3], order[-1])
+    return {
+        name: tuple(_NOTHING[name] if name in _NOTHING else group.inputs[name][index] for index in chosen)
+        for name in READERS[part.reader].inputs
+    }
+
+
+def add_front_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes]:
+    """A sample for each item; gives the files that they read. A STRING tensor is each string's length (4 bytes, little-endian)
+    and its bytes."""
+    files = {}
+    for index in range(len(next(iter(warmups.values())))):
+        warmup = config.model_warmup.add(name=f"sample-{index}", batch_size=1)
+        for name, values in warmups.items():
+            data = values[index].encode() if isinstance(values[index], str) else values[index]
+            content = len(data).to_bytes(4, "little") + data
+            file = file_name(f"{index}_{name}", content)
+            files[f"{WARMUP}/{file}"] = content
+            warmup.inputs[name].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=file))
+    return files
+
+
+def run_graph_warmup(stored: StoredGraph, config: pb.ModelConfig, files: Mapping[str, bytes], gpu: bool) -> None:
+    """Runs each sample of the model that holds a graph, as Triton will, on the GPU where there is one. Raises ParityError."""
+    session = open_session(str(stored.path), "cuda" if gpu else "cpu", 0, 0)
+    for sample in config.model_warmup:
+        rows = sample.batch_size if gpu else min(sample.batch_size, _ROWS_ON_CPU)
+        try:
+            arrays = session.run(None, dict(_feeds(sample, files, rows)))
+        except Exception as error:  # onnxruntime's errors have no common base but Exception
+            raise ParityError(f"the graph fails in the warm-up sample {sample.name}: {error}") from error
+        _require_finite(sample.name, arrays)
+
+
+def _require_finite(name: str, arrays: Sequence[np.ndarray]) -> None:
+    for breach in (breach for array in arrays for breach in finite(name, [array]).breaches):
+        raise ParityError(f"the graph gives NaN or infinity in the warm-up sample {name}: {breach}")
+
+
+def _feeds(sample: pb.ModelWarmup, files: Mapping[str, bytes], rows: int) -> Iterator[tuple[str, Any]]:
+    for name, value in sample.inputs.items():
+        dtype, dims = _TYPES[value.data_type], tuple(value.dims)
+        if value.zero_data:
+            yield name, np.zeros((rows, *dims), dtype)
+        else:
+            own = np.frombuffer(files[f"{WARMUP}/{value.input_data_file}"], dtype).reshape(dims)
+            yield name, np.broadcast_to(own, (rows, *dims)).copy()
