@@ -63,7 +63,7 @@ def record_texts(
     room = checkpoint.max_length - new
     prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
     if inputs is None:
-        own = own_texts(checkpoint, reader, room)
+        own = own_texts(checkpoint, room)
         prompts |= {"its own tokens": [text for text in (_cut(reader, text, room) for text in own) if text]}
     milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):

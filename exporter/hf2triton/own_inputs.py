@@ -22,17 +22,20 @@ def own_inputs(checkpoint: Checkpoint, part: Part, reader: Reader) -> dict[str, 
     """In words what they are -> inputs of one part of a task. Empty where the checkpoint brings nothing, as for images."""
     if not isinstance(reader, TextReader):
         return {}
-    own = own_texts(checkpoint, reader, min(_ROOM, checkpoint.max_length))
+    own = own_texts(checkpoint, min(_ROOM, checkpoint.max_length))
     return {about: inputs for about, inputs in _OF_READER[part.reader](checkpoint, own).items() if any(inputs.values())}
 
 
-def own_texts(checkpoint: Checkpoint, reader: Reader, room: int) -> tuple[str, ...]:
+def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:
     """Texts of at most `room` tokens, special ones included, with every added token in the forms that callers type; and the
     checkpoint's labels. A token whose form does not fit has a text of its own, which is cut off."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer.definition)  # the reader's cuts texts off
     added = json.loads(checkpoint.tokenizer.definition).get("added_tokens") or ()
     forms = [(_FORMS if index < _IN_FULL else _SHORT).format(token["content"]) for index, token in enumerate(added)]
     labels = ", ".join(map(str, checkpoint.id2label.values()))
-    return (*_packed(forms, lambda text: len(reader.tokenizer.encode(text)) <= room), *filter(None, [labels]))
+    return (*_packed(forms, lambda text: len(tokenizer.encode(text)) <= room), *filter(None, [labels]))
 
 
 def _packed(forms: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:

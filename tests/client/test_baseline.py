@@ -169,7 +169,11 @@ def test_near_ties_are_those_of_the_tensors(output, arrays, expected):
         (AB, Questions(("c",)), None),
         (AB, Questions(("a", "b"), method="logprobs"), None),
         (AB, Questions(("a", "b", "c")), [True, False, True]),  # nothing is known of the third
-        ({"text": ("q", "q"), "text_pair": ("c", "d")}, Questions(({"question": "q", "context": "c"},) * 2), [True] * 2),
+        (
+            {"text": ("q", "q"), "text_pair": ("c", "d")},
+            Questions(({"question": "q", "context": "c"},) * 2),
+            [True] * 2,
+        ),
         (
             {"text": ("q", "q"), "text_pair": ("c", "d")},
             Questions(({"question": "q", "context": "c"}, {"question": "q", "context": "d"})),

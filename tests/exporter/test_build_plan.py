@@ -156,7 +156,8 @@ def test_other_packages_are_a_change(built, monkeypatch):
         ("small", "small/1/front.json", lambda path: path.write_text("{}"), "small/1/front.json was changed"),
         ("small", "small/config.pbtxt", lambda path: path.open("a").write("\n"), "small/config.pbtxt was changed"),
         ("small", "small/manifest.json", Path.unlink, "small/manifest.json is not the served version's"),
-        ("small", "small/warmup/0_text", Path.unlink, "small/warmup/0_text is gone"),
+        ("small", "small/warmup/0_text-*", Path.unlink, " is gone"),
+        ("small", "small/warmup/1_text_pair-*", lambda path: path.write_bytes(b"\0" * 8), " was changed"),
         ("small", "small/1/manifest.json", Path.unlink, "small/1/manifest.json cannot be read"),
         ("small", "small/1/manifest.json", lambda path: path.write_text("{}"), "'version'"),
         ("behind", "behind_model/1/model.onnx", Path.unlink, "behind_model/1/model.onnx is gone"),
@@ -172,11 +173,13 @@ def test_other_packages_are_a_change(built, monkeypatch):
 )
 def test_damage_is_found(folder, entry, path, spoil, reason):
     """A file that is gone, or is not what the manifest says, is named; it is enough that one front lacks it."""
-    spoil(folder / "repository" / path)
+    [spoiled] = (folder / "repository").glob(path)
+    spoil(spoiled)
     found = states(declare(folder))
     state, reasons = found.pop(entry)
     assert state == DAMAGED
     assert any(reason in one for one in reasons)
+    assert reason[0] != " " or any(str(spoiled.relative_to(folder / "repository")) in one for one in reasons)
     assert {state for state, _ in found.values()} == {UNCHANGED}
 
 

@@ -260,7 +260,7 @@ def test_clip_has_two_parts():
 
 
 def test_remote_code_is_never_run(tmp_path):
-    """A checkpoint that names code of its own is refused, and loaded all the same with the library's class; the code never runs."""
+    """A checkpoint that names code of its own is refused; loaded all the same, it is the library's class."""
     folder = Path(shutil.copytree(SENTIMENT, tmp_path / "remote"))
     config = json.loads((folder / "config.json").read_text())
     config["auto_map"] = {"AutoModelForSequenceClassification": "evil.Model", "AutoConfig": "evil.Config"}

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import shutil
 
+import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton.repository.warmup import file_name
 
 from .breaking import (
     Break,
@@ -23,6 +26,8 @@ from .breaking import (
     written,
 )
 
+#: A file that `gpu_model` is warmed up with.
+ONES = f"gpu_model/warmup/{file_name('ones_8', np.ones(8, np.int64).tobytes())}"
 #: What is wrong, in words -> how it comes to be, and the rule that finds it.
 BREAKS = {
     "a key that is misspelt": Break(
@@ -181,15 +186,12 @@ BREAKS = {
     "a warm-up of too many rows": Break(
         "warmup-batch", "gpu_model/", config("gpu_model", lambda own: setattr(own.model_warmup[3], "batch_size", 65))
     ),
-    "a file of the warm-up that is gone": Break(
-        "warmup-file", "gpu_model/warmup/ones_8", lambda folder: (folder / "gpu_model/warmup/ones_8").unlink()
-    ),
-    "a file of the warm-up that is short": Break(
-        "warmup-file", "gpu_model/warmup/ones_8", written("gpu_model/warmup/ones_8", b"\1" * 63)
-    ),
+    "a file of the warm-up that is gone": Break("warmup-file", ONES, lambda folder: (folder / ONES).unlink()),
+    "a file of the warm-up that is short": Break("warmup-file", ONES, written(ONES, b"\1" * 63)),
     "no warm-up": Break(
         "warmup-none", "gpu_model/", config("gpu_model", lambda own: deleted(own.model_warmup, slice(None)))
     ),
+    "a file of the warm-up that was changed": Break("digest", ONES, written(ONES, b"\1" * 64)),
     "a tokenizer that was changed": Break("digest", "plain/1/tokenizer.json", appended("plain/1/tokenizer.json", " ")),
     "a file that is gone": Break(
         "digest", "verses/1/genai", lambda folder: (folder / "verses/1/genai_config.json").unlink()

@@ -360,5 +360,5 @@ def test_a_second_version_may_be_warmed_up_otherwise(exported, tmp_path):
     publishing.publish([wider])
     config = read(folder / "config.pbtxt")
     named = {value.input_data_file for sample in config.model_warmup for value in sample.inputs.values()} - {""}
-    assert named - before == {"ones_16"}
+    assert {name.partition("-")[0] for name in named - before} == {"ones_16"}
     assert {one.name for one in (folder / "warmup").iterdir()} == before | named
