@@ -15,14 +15,19 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
+from tokenizers import AddedToken
 
+from hf2triton.artifacts import ExportOptions
 from hf2triton.cli import main
+from hf2triton.pipeline import export
 from hf2triton.repository.layout import baseline_path
+from hf2triton.serving import Server
 from hf2triton_client import connect
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.errors import BaselineError
 from hf2triton_client.validate import validate
 
+from ..checkpoints.case import saved
 from ..conftest import asset, entry_name
 from ..support import ASSETS, environment_without
 
@@ -181,3 +186,51 @@ def test_no_torch_is_needed(server, recorded, tmp_path):
     assert result.returncode == 0, result.stderr
     assert "exact match" in result.stdout
     assert sys.prefix not in result.stdout
+
+
+@pytest.fixture(scope="module")
+def with_a_token(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with a model that finds names, whose tokenizer has a token more."""
+
+    def change(model, tokenizer):
+        tokenizer.add_tokens([AddedToken("<user>", lstrip=True, rstrip=True)])
+        model.resize_token_embeddings(len(tokenizer))
+
+    folder = tmp_path_factory.mktemp("with_a_token")
+    checkpoint = Path(shutil.copytree(ASSETS / "bert-ner", folder / "checkpoint"))
+    saved(change, "AutoModelForTokenClassification")(checkpoint)
+    export(ExportOptions(str(checkpoint), "names", precision="fp32", repository=folder / "model_repository"))
+    return folder / "model_repository"
+
+
+def rename_the_token(entry: Path) -> None:
+    path = entry / "1" / "tokenizer.json"
+    path.write_text(path.read_text().replace('"<user>"', '"<caller>"'))
+
+
+def change_the_warmup(entry: Path) -> None:
+    path = min((entry / "warmup").iterdir())
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+
+
+@pytest.mark.parametrize(
+    ("tamper", "failing"),
+    [
+        (lambda entry: None, set()),
+        (rename_the_token, {"its own tokens: one item a request", "files in the repository, as they were written"}),
+        (change_the_warmup, {"files in the repository, as they were written"}),
+    ],
+)
+def test_an_entry_that_was_tampered_with_fails(with_a_token, tmp_path, tamper, failing):
+    """A served tokenizer that lost a token gives other answers to texts with it; what is not asked for shows in the files."""
+    repository = Path(shutil.copytree(with_a_token, tmp_path / "model_repository"))
+    tamper(repository / "names")
+    report = tmp_path / "report.json"
+    with Server(repository) as server:
+        result = run("validate", "names", "--url", server.url, "--repository", repository, "--report", report)
+    assert result.exit_code == (3 if failing else 0), result.output
+    [found] = json.loads(report.read_text())["validations"]
+    failed = {check["name"] for check in found["checks"] if not check["passed"]}
+    assert failed >= failing
+    assert bool(failed) == bool(failing)
