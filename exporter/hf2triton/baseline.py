@@ -146,7 +146,9 @@ def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader,
         return items_of(reader, inputs)
     from .image_processor import reference_pixels
 
-    return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
+    folder, channels = checkpoint.source.model_folder, checkpoint.image["spec"]["num_channels"]
+    pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
+    return [Item([one]) for one in pixels]
 
 
 def _encoded(value: str | bytes) -> bytes:

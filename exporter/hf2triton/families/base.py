@@ -21,6 +21,8 @@ class Family:
     pooler: the beginning of the names of its pooling layer's weights, where that serves a task; a checkpoint may lack them.
     towers: modality -> the modules that encode and then project it, where the model has one tower for each.
     logit_scale: the parameter whose exponential multiplies similarities.
+    image_processor: the one of transformers that prepares its images where the checkpoint's settings do not name one.
+    square_images: whether its config gives the size of images and patches as one number.
     renamed_modules: (pattern, replacement) from the module names of transformers 5 to those of 4, for adapters that were
         trained with the latter; see adapter_names.py.
     """
@@ -35,6 +37,8 @@ class Family:
     pooler: str | None = None
     towers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     logit_scale: str | None = None
+    image_processor: str | None = None
+    square_images: bool = False
     renamed_modules: tuple[tuple[str, str], ...] = ()
 
     @property

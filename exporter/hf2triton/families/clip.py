@@ -9,4 +9,6 @@ CLIP = Family(
     configs={"text": "text_config", "image": "vision_config"},
     towers={"text": ("text_model", "text_projection"), "image": ("vision_model", "visual_projection")},
     logit_scale="logit_scale",
+    image_processor="CLIPImageProcessor",
+    square_images=True,
 )

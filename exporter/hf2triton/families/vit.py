@@ -12,6 +12,7 @@ VIT = Family(
     },
     headless=("image-feature-extraction",),
     pooler="pooler.",
+    image_processor="ViTImageProcessor",
     renamed_modules=(
         (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
         (r"\.attention\.q_proj$", ".attention.attention.query"),
