@@ -13,6 +13,7 @@ from .artifacts import Checkpoint, Pooling, Source, Tokenizer
 from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import FAMILIES, Family
 from .image_processor import read_images
+from .image_settings import check_images
 from .source import read_json, weight_names
 from .tasks import TASKS, Task, find_task
 from .tokenizer import load_tokenizer, require_streaming
@@ -43,8 +44,10 @@ def load_checkpoint(
     task = task_of(source, task_name, adapter)
     if task.generates:
         _check_generation(source)
-    model, missing = _load_model(source, family, task, adapter)
     modalities = {part.modality for part in task.parts}
+    if "image" in modalities:
+        check_images(source.model_folder, source.config, family)
+    model, missing = _load_model(source, family, task, adapter)
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
     tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
     image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
