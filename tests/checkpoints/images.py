@@ -170,6 +170,13 @@ EQUAL = (
     ),
     _vit("whose processor has no name", processor(("image_processor_type",))),
     _vit("with another filter", processor(resample=0)),
+    Case(
+        "the features of a ViT that is not square",
+        VIT,
+        all_of(config(image_size=[28, 16]), processor(size=[28, 16]), columns(4)),
+        Equal(LARGE[:2]),
+        {"task": "image-feature-extraction"},
+    ),
     _clip(
         "of transformers 4.0",
         processor(
