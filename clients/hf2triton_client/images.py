@@ -80,7 +80,9 @@ def _fetched(url: str, index: int, timeout: float) -> bytes:
 
 
 def _as_bytes(array: np.ndarray, index: int) -> np.ndarray:
-    """An array `[height, width]` or `[height, width, 3 or 4]` of uint8. Raises InputError."""
+    """An array `[height, width]` or `[height, width, 1, 3 or 4]` of uint8, without a single channel's axis. Raises InputError."""
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
         raise InputError(
             f"image {index} is an array of {array.dtype} {list(array.shape)}; it should be uint8 [height, width, 3]"

@@ -155,13 +155,15 @@ def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[st
 
 def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:
     """The inputs as transformers' own processors prepare them. Raises ParityError where the front reads a text otherwise."""
-    if part.modality == "image":
-        from .image_processor import reference_pixels
+    if part.modality == "text":
+        items = items_of(reader, inputs)
+        require_same_tokens(checkpoint, inputs, [item.rows for item in items])
+        return items
+    from .image_processor import reference_pixels
 
-        return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
-    items = items_of(reader, inputs)
-    require_same_tokens(checkpoint, inputs, [item.rows for item in items])
-    return items
+    folder, channels = checkpoint.source.model_folder, checkpoint.image["spec"]["num_channels"]
+    pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
+    return [Item([one]) for one in pixels]
 
 
 def _encoded(value: str | bytes) -> bytes:

@@ -14,6 +14,7 @@ from .artifacts import Checkpoint, Pooling, Source, Tokenizer
 from .errors import HeadMissing, SourceError, UsageError, WeightsError
 from .families import Family, table_rows
 from .generation_settings import generation_of
+from .image_processor import read_images
 from .source import read_json, weight_shapes
 from .task_inference import family_of, task_of
 from .tasks import Task
@@ -49,6 +50,7 @@ def load_checkpoint(
     modalities = {part.modality for part in task.parts}
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
     tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
+    image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
     optional = _has_pooler(source, family)
     scale = getattr(model, family.logit_scale) if family.logit_scale else None
     return Checkpoint(
@@ -58,7 +60,7 @@ def load_checkpoint(
         model=model,
         tokenizer=tokenizer,
         max_length=max_length,
-        image=_image_side(source, family, model.config) if "image" in modalities else None,
+        image=read_images(source.model_folder, image, family) if image else None,
         outputs={
             part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
         },
@@ -198,19 +200,6 @@ def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple
     if task.name == "sentence-similarity":
         limits.append(_sentence_limit(folder))
     return tokenizer, min(limit for limit in limits if limit)
-
-
-def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
-    """How images are prepared (`spec`), the graph's input (`shape`), and the tokens that the model makes of one."""
-    from .image_processor import read_image_spec
-
-    config = _config_of(config, family, "image")
-    size, patch = config.image_size, config.patch_size
-    return {
-        "spec": read_image_spec(source.model_folder, size),
-        "shape": (config.num_channels, size, size),
-        "tokens": (size // patch) ** 2 + 1,
-    }
 
 
 def _config_of(config: Any, family: Family, modality: str) -> Any:

@@ -12,6 +12,7 @@ from .artifacts import ExportOptions, Source
 from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import Family, table_rows
 from .generation_settings import check_generation
+from .image_settings import check_images
 from .options import settle
 from .source import open_source, peek_source, weight_shapes
 from .task_inference import family_of, task_of
@@ -42,6 +43,8 @@ def look_at_files(options: ExportOptions) -> Found:
     _check_config(source, family)
     if task.generates:
         check_generation(source.model_folder)
+    if any(part.modality == "image" for part in task.parts):
+        check_images(source.model_folder, source.config, family)
     source = open_source(base, options.revision, options.allow_pickle)
     _check_weights(source, family, task, adapter, options.labels)
     return Found(source, adapter, task)

@@ -17,6 +17,7 @@ from hf2triton_client.questions import Questions
 
 from .artifacts import Checkpoint
 from .baseline import reader_of
+from .image_processor import load_processor
 from .repository.fronts.readers import Item, Reader
 from .samples import Inputs
 from .tasks import Part
@@ -63,9 +64,8 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
         tokenizer.model_max_length = checkpoint.max_length
         given["tokenizer"] = tokenizer
     if checkpoint.image is not None:
-        given["image_processor"] = transformers.AutoImageProcessor.from_pretrained(
-            folder, local_files_only=True, trust_remote_code=False
-        )
+        channels = checkpoint.image["spec"]["num_channels"]
+        given["image_processor"] = load_processor(folder, channels, checkpoint.family.image_processor)
     pipeline = transformers.pipeline(checkpoint.task.name, model=model, device="cpu", **given)
     options = _OPTIONS.get(checkpoint.task.name, {})
     return lambda one, **own: pipeline(_readable(one), **options, **own)

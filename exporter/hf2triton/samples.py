@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from .artifacts import Checkpoint
 from .errors import UsageError
+from .image_settings import fits_all
 from .tasks import Part
 
 #: Input of a front -> its value for each item; texts are strings, images are encoded files.
@@ -19,7 +22,9 @@ QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "W
 
 def parity_inputs(checkpoint: Checkpoint, part: Part) -> Inputs:
     """Real inputs for one part of a task, see data/README.md."""
-    return {"image": images()} if part.modality == "image" else inputs_from(part.reader, checkpoint, texts())
+    if part.modality == "image":
+        return {"image": images_for(checkpoint.image["spec"])}
+    return inputs_from(part.reader, checkpoint, texts())
 
 
 def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
@@ -49,6 +54,23 @@ def images() -> tuple[bytes, ...]:
     folder = resources.files("hf2triton") / "data" / "images"
     files = sorted((path for path in folder.iterdir() if path.suffix != ".md"), key=lambda path: path.name)
     return tuple(path.read_bytes() for path in files)
+
+
+def images_for(spec: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """Real images that come out as the model takes them: where the processor does not see to that, in the model's size."""
+    if fits_all(spec):
+        return images()
+    size = spec["image_size"]
+    return tuple(_fitted(data, size["width"], size["height"]) for data in images())
+
+
+def _fitted(data: bytes, width: int, height: int) -> bytes:
+    """The middle of an image in another size, as PNG."""
+    from PIL import Image, ImageOps
+
+    file = io.BytesIO()
+    ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (width, height)).save(file, "PNG")
+    return file.getvalue()
 
 
 def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:

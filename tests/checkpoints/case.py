@@ -94,7 +94,7 @@ def weights(change: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray] |
         path = folder / "model.safetensors"
         tensors = load_file(path)
         tensors = change(tensors) or tensors
-        save_file({name: np.ascontiguousarray(array) for name, array in tensors.items()}, path, {"format": "pt"})
+        save_file({name: np.asarray(array, order="C") for name, array in tensors.items()}, path, {"format": "pt"})
 
     return rewrite
 

@@ -28,6 +28,8 @@ class Family:
     leftover: patterns of weights that a checkpoint may have and no answer depends on: buffers that are computed, layers
         before a head of another task, and heads themselves. They are matched with names that begin after the prefix of the
         model's body.
+    image_processor: the one of transformers that prepares its images where the checkpoint's settings do not name one.
+    square_images: whether its config gives the size of images and patches as one number.
     renamed_modules: (pattern, replacement) from the module names of transformers 5 to those of 4, for adapters that were
         trained with the latter; see adapter_names.py.
     """
@@ -45,6 +47,8 @@ class Family:
     tables: Mapping[str, tuple[str, str]] = field(default_factory=dict)
     heads: Mapping[str, str] = field(default_factory=dict)
     leftover: tuple[str, ...] = ()
+    image_processor: str | None = None
+    square_images: bool = False
     renamed_modules: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -14,4 +14,6 @@ CLIP = Family(
         "positions": ("text_model.embeddings.position_embedding.weight", "max_position_embeddings"),
     },
     leftover=(r"(text|vision)_model\.embeddings\.position_ids",),
+    image_processor="CLIPImageProcessor",
+    square_images=True,
 )

@@ -19,6 +19,7 @@ VIT = Family(
         r"decoder\.0\.(weight|bias)",  # of masked images, as is the token
         r"embeddings\.mask_token",
     ),
+    image_processor="ViTImageProcessor",
     renamed_modules=(
         (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
         (r"\.attention\.q_proj$", ".attention.attention.query"),

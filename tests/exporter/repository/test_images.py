@@ -17,7 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from hf2triton.image_processor import RESAMPLE, read_image_spec, reference_pixels
+from hf2triton.image_processor import read_image_spec, reference_pixels
+from hf2triton.image_settings import RESAMPLE, ModelImages
 from hf2triton.repository.fronts import images as front
 from hf2triton.repository.fronts.images import FORMATS, ImageEncoder
 
@@ -368,11 +369,96 @@ def test_damaged_files(encoder_of, format, data):
 
 def test_sizes_that_the_model_does_not_take(folder_of):
     """Where nothing resizes, an image of another size than the model's fails alone instead of breaking its batch."""
-    spec = read_image_spec(folder_of(VIT | {"do_resize": False}), 30)
-    right, wrong = ImageEncoder(spec, 1 << 20, 10**6, 1).encode([encoded(noise(30, 30)), encoded(noise(30, 31))])
-    assert right.shape == (3, 30, 30)
-    assert "30 x 31 pixels" in str(wrong)
-    assert "takes 30 x 30" in str(wrong)
+    spec = read_image_spec(folder_of(VIT | {"do_resize": False}), ModelImages("config.json", 3, 30, 40))
+    right, wrong = ImageEncoder(spec, 1 << 20, 10**6, 1).encode([encoded(noise(40, 30)), encoded(noise(30, 40))])
+    assert right.shape == (3, 30, 40)
+    assert "30 x 40 pixels" in str(wrong)
+    assert "takes 40 x 30" in str(wrong)
+
+
+#: Sizes that depend on the image, and others that are not square.
+SIZES = {
+    "not square": {"size": {"height": 28, "width": 42}},
+    "a list": {"size": [42, 28]},
+    "both edges": {"size": {"shortest_edge": 30, "longest_edge": 44}},
+    "one edge for both": {"size": {"shortest_edge": 30, "longest_edge": 30}},
+    "the largest height and width": {"size": {"max_height": 31, "max_width": 44}},
+    "a crop that is not square": {"size": {"shortest_edge": 30}, "do_center_crop": True, "crop_size": [29, 44]},
+    "a crop beyond the image": {"size": [9, 40], "do_center_crop": True, "crop_size": [30, 28]},
+    "a crop of what is as it was": {"do_resize": False, "do_center_crop": True, "crop_size": [150, 310]},
+    "bytes": {"size": [9, 8], "do_rescale": False, "do_normalize": False},
+    "bytes, normalised": {
+        "size": [9, 8],
+        "do_rescale": False,
+        "image_mean": [120, 110, 100],
+        "image_std": [60, 61, 62],
+    },
+    "rescaled alone": {"size": [9, 8], "do_normalize": False, "rescale_factor": 1 / 127.5},
+}
+
+
+@pytest.mark.parametrize("settings", SIZES.values(), ids=SIZES)
+def test_sizes(settings, assert_same_pixels):
+    """Images of all shapes are brought to each form of a size, with the processor's own roundings."""
+    shapes = [(300, 200), (200, 300), (30, 30), (44, 30), (30, 45), (1, 1), (3, 44), (97, 13), (61, 59)]
+    shapes = [shape for shape in shapes if "longest_edge" not in str(settings) or shape != (3, 44)]
+    assert_same_pixels(VIT | settings, [encoded(noise(*shape)) for shape in shapes])
+
+
+@given(
+    st.sampled_from([{"shortest_edge": 30, "longest_edge": 44}, {"shortest_edge": 224, "longest_edge": 225}])
+    | st.fixed_dictionaries({"shortest_edge": st.integers(1, 500), "longest_edge": st.integers(1, 500)})
+    | st.fixed_dictionaries({"shortest_edge": st.integers(1, 500)})
+    | st.fixed_dictionaries({"max_height": st.integers(1, 500), "max_width": st.integers(1, 500)}),
+    st.integers(1, 999),
+    st.integers(1, 999),
+)
+def test_roundings(size, width, height):
+    """Sizes are rounded as transformers rounds them, whatever the image's shape."""
+    expected = transformers_size(size, width, height)
+    assert front.resized(size, width, height) == (expected[1], expected[0])
+
+
+def transformers_size(size, width, height):
+    """Height and width, by the functions of transformers that its processors call."""
+    from transformers.image_transforms import get_resize_output_image_size, get_size_with_aspect_ratio
+    from transformers.image_utils import ChannelDimension, get_image_size_for_max_height_width
+
+    if "max_height" in size:
+        return get_image_size_for_max_height_width((height, width), size["max_height"], size["max_width"])
+    if "longest_edge" in size:
+        return get_size_with_aspect_ratio((height, width), size["shortest_edge"], size["longest_edge"])
+    image = np.empty((3, height, width))
+    return get_resize_output_image_size(
+        image, size["shortest_edge"], default_to_square=False, input_data_format=ChannelDimension.FIRST
+    )
+
+
+def test_an_image_that_would_vanish(encoder_of):
+    """An image so narrow that its short edge is rounded to nothing is told so, where Pillow would fail."""
+    message = reason(encoder_of(VIT | {"size": {"max_height": 30, "max_width": 30}}), encoded(noise(200, 2)))
+    assert message == "the image, 200 x 2 pixels, would be resized to 30 x 0"
+
+
+GREY = VIT | {"size": [30, 40], "image_mean": [0.4], "image_std": [0.3]}
+
+
+@pytest.mark.parametrize("name", [name for name in AWKWARD if "16 bits" not in name and "floats" not in name])
+def test_one_channel(name, folder_of):
+    """For a model with one channel images of any mode are made grey, and then prepared as its processor prepares them."""
+    folder, data = folder_of(GREY), AWKWARD[name]()
+    spec = json.loads(json.dumps(read_image_spec(folder, ModelImages("config.json", 1, 30, 40))))
+    [expected] = reference_pixels(folder, [data], channels=1)
+    [actual] = ImageEncoder(spec, 1 << 26, 10**8, 1).encode([data])
+    assert actual.shape == (1, 30, 40)
+    np.testing.assert_array_equal(actual, expected)
+
+
+def test_one_channel_of_16_bits(folder_of):
+    """Images of which a model with one channel would see eight bits alone are refused, as its processor refuses them."""
+    spec = read_image_spec(folder_of(GREY), ModelImages("config.json", 1, 30, 40))
+    [refused] = ImageEncoder(spec, 1 << 26, 10**8, 1).encode([encoded(deep())])
+    assert str(refused) == "the image has more than 8 bits a pixel; the model takes greyscale images of 8 bits"
 
 
 def test_it_needs_only_numpy_and_pillow():

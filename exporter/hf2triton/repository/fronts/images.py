@@ -41,6 +41,12 @@ class Refused(ValueError):
     """An image that is not taken; the message says which limit or format is at fault."""
 
 
+#: Channels of a model -> Pillow's mode of its images.
+MODES = {1: "L", 3: "RGB"}
+#: Modes with more than 8 bits a channel.
+_DEEP = re.compile("I|F")
+
+
 class ImageEncoder:
     """Prepares images as `spec` says, which `hf2triton.image_processor.read_image_spec` describes.
 
@@ -52,6 +58,7 @@ class ImageEncoder:
         self._spec = spec
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
+        self._mode = MODES[_channels(spec)]
         self._tables = _tables(spec)
         self._pool = ThreadPoolExecutor(workers)
 
@@ -70,7 +77,8 @@ class ImageEncoder:
             return reason
 
     def _decode(self, data: bytes) -> Image.Image:
-        """The upright image in RGB, the first frame of an animation: what `transformers.image_utils.load_image` gives."""
+        """The upright image in RGB, the first frame of an animation: what `transformers.image_utils.load_image` gives. And for
+        a model with one channel that made grey, unless it has more than 8 bits, which that would cut off."""
         if len(data) > self._max_bytes:
             raise Refused(f"the image has {len(data):,} bytes; at most {self._max_bytes:,} are taken")
         name = next((name for name, (beginning, _) in FORMATS.items() if beginning.match(data)), None)
@@ -81,7 +89,9 @@ class ImageEncoder:
             self._check_pixels(*image.size, "the image is {} pixels")
             ImageOps.exif_transpose(image, in_place=True)
             image.load()  # which Pillow otherwise does when it must, beyond this try
-            return image if image.mode == "RGB" else image.convert("RGB")
+            if self._mode == "L" and _DEEP.match(image.mode):
+                raise Refused("the image has more than 8 bits a pixel; the model takes greyscale images of 8 bits")
+            return image if image.mode == self._mode else image.convert("RGB").convert(self._mode)
         except Refused:
             raise
         except Image.DecompressionBombError as error:  # what a reader checks itself: frames, tiles
@@ -103,7 +113,7 @@ class ImageEncoder:
                 f"the image is {_by(*image.size)} pixels when it is prepared;"
                 f" the model takes {_by(expected['width'], expected['height'])}, and nothing resizes to that"
             )
-        values = np.asarray(image)
+        values = np.asarray(image).reshape(image.height, image.width, -1)
         pixels = np.empty((len(self._tables), *values.shape[:2]), dtype=np.float32)
         for channel, table in enumerate(self._tables):
             # no byte is beyond the table: the mode only spares numpy the copy that it makes to raise an error
@@ -111,22 +121,40 @@ class ImageEncoder:
         return pixels
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after resizing. An extreme shape can become huge: its shortest edge grows to the size asked."""
-        size = self._spec["size"]
-        if "shortest_edge" not in size:
-            return size["width"], size["height"]
-        short, long = sorted((width, height))
-        edge = size["shortest_edge"]
-        other = int(edge * long / short)
-        resized = (edge, other) if width <= height else (other, edge)
-        self._check_pixels(*resized, f"the image, {_by(width, height)} pixels, would be resized to {{}}")
-        return resized
+        """Width and height after resizing. An extreme shape can become huge, or nothing: one edge follows the other."""
+        size = resized(self._spec["size"], width, height)
+        what = f"the image, {_by(width, height)} pixels, would be resized to {{}}"
+        self._check_pixels(*size, what)
+        if 0 in size:
+            raise Refused(what.format(_by(*size)))
+        return size
 
     def _check_pixels(self, width: int, height: int, what: str) -> None:
         if width * height > self._max_pixels:
             raise Refused(
                 f"{what.format(_by(width, height))}, {width * height:,} in all; at most {self._max_pixels:,} are taken"
             )
+
+
+def resized(size: Mapping[str, int], width: int, height: int) -> tuple[int, int]:
+    """Width and height of an image that is brought to a processor's `size`, rounded as transformers rounds them."""
+    if "height" in size:
+        return size["width"], size["height"]
+    if "max_height" in size:
+        scale = min(size["max_height"] / height, size["max_width"] / width)
+        return int(width * scale), int(height * scale)
+    short, long = sorted((width, height))
+    exact: float = size["shortest_edge"]
+    longest = size.get("longest_edge")
+    if longest is not None and long / short * exact > longest:
+        exact = longest * short / long
+    edge = round(exact)
+    other = long if edge == short else int(exact * long / short)
+    return (edge, other) if width <= height else (other, edge)
+
+
+def _channels(spec: Mapping[str, Any]) -> int:
+    return spec.get("num_channels", 3)  # which older entries do not have
 
 
 def _tables(spec: Mapping[str, Any]) -> list[np.ndarray]:
@@ -136,7 +164,7 @@ def _tables(spec: Mapping[str, Any]) -> list[np.ndarray]:
     if spec["rescale_factor"] is not None:
         values = (values.astype(np.float64) * spec["rescale_factor"]).astype(np.float32)
     if spec["image_mean"] is None:
-        return [values] * 3
+        return [values] * _channels(spec)
     means, deviations = (np.array(spec[key], dtype=np.float32) for key in ("image_mean", "image_std"))
     return [(values - mean) / deviation for mean, deviation in zip(means, deviations, strict=True)]
 
