@@ -100,7 +100,8 @@ class Source:
     """Where a checkpoint lies: `given` by the user, `folder` on this machine, `revision` if it came from the hub.
 
     `config`: the model's config.json. `modules`: kind -> subfolder of a sentence-transformers folder's modules, empty for
-    any other. `digests`: file -> sha256 of all that the checkpoint consists of.
+    any other. `digests`: file -> sha256 of all that the checkpoint consists of. `elsewhere`: "tokenizer", "processor" or
+    "generation" -> the folder that it lies in, where that is not the model's: an adapter's.
     """
 
     given: str
@@ -109,11 +110,27 @@ class Source:
     config: Mapping[str, Any]
     modules: Mapping[str, str]
     digests: Mapping[str, str]
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path:
         """The folder with the weights, which sentence-transformers may put into a subfolder."""
         return self.folder / self.modules.get("Transformer", "")
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer that is served, and with what sentence-transformers writes beside it."""
+        return self.elsewhere.get("tokenizer", self.model_folder)
+
+    @property
+    def processor_folder(self) -> Path:
+        """The folder with the image processor that is served."""
+        return self.elsewhere.get("processor", self.model_folder)
+
+    @property
+    def generation_folder(self) -> Path:
+        """The folder with the generation config."""
+        return self.elsewhere.get("generation", self.model_folder)
 
     @property
     def pickled(self) -> bool:

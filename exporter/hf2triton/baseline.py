@@ -146,7 +146,7 @@ def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader,
         return items_of(reader, inputs)
     from .image_processor import reference_pixels
 
-    return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.model_folder, inputs["image"])]
+    return [Item([pixels]) for pixels in reference_pixels(checkpoint.source.processor_folder, inputs["image"])]
 
 
 def _encoded(value: str | bytes) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .adapter import Adapter, read_base_and_adapter
+from .adapter import Adapter, find_base, read_base_and_adapter
 from .artifacts import ExportOptions, Source
 from .build_file import Declared
 from .checkpoint import task_of
@@ -103,7 +103,7 @@ def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stag
 def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None]) -> PlannedEntry:
     try:
         base, adapter = read_base_and_adapter(options)
-        source = peek_source(base, options.revision, options.allow_pickle)
+        source = find_base(base, adapter, options, peek_source)
         task = task_of(source, options.task, adapter)
         options = settle(options, task)
         asked = json.loads(json.dumps(recorded_options(options)))  # as a manifest gives it back

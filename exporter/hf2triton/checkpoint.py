@@ -8,9 +8,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
-from .adapter import Adapter, head_settings, require_base
+from .adapter import Adapter, head_settings, require_base, require_fit
+from .adapter_vocabulary import fit_vocabulary
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
-from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
+from .errors import AdapterError, HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import FAMILIES, Family
 from .source import read_json, weight_names
 from .tasks import TASKS, Task, find_task
@@ -39,6 +40,7 @@ def load_checkpoint(
     family = _family(source)
     if adapter is not None:
         require_base(adapter, source.given, source.config)
+        require_fit(adapter, source)
     task = task_of(source, task_name, adapter)
     if task.generates:
         _check_generation(source)
@@ -46,6 +48,8 @@ def load_checkpoint(
     modalities = {part.modality for part in task.parts}
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
     tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
+    if adapter is not None and tokenizer is not None:
+        fit_vocabulary(model, adapter, family, tokenizer)
     optional = _has_pooler(source, family)
     scale = getattr(model, family.logit_scale) if family.logit_scale else None
     return Checkpoint(
@@ -112,10 +116,25 @@ def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task
 
 def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | None) -> None:
     """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
+    trained = None if adapter is None else _ADAPTER_TASKS.get(adapter.task_type)
+    if trained is not None and trained not in family.tasks:
+        raise AdapterError(
+            f"the adapter in {adapter.folder} was trained for {adapter.task_type} ({trained}), and its base is a"
+            f" {family.name} model, which serves {', '.join(family.tasks)}"
+        )
     if task.name not in family.tasks:
         raise UsageError(f"{family.name} models do not serve {task.name}; they serve {', '.join(family.tasks)}")
     architecture = (source.config.get("architectures") or [None])[0]
     trained_for = family.architectures.get(architecture, (task.name,))
+    if (
+        trained is not None
+        and task.has_head
+        and not any({task.name, trained} <= set(tasks) for tasks in family.architectures.values())
+    ):
+        raise HeadMissing(
+            f"the adapter in {adapter.folder} was trained for {trained} ({adapter.task_type}); it has no trained head for"
+            f" {task.name}"
+        )
     if task.has_head and task.name not in trained_for and adapter is None:
         raise HeadMissing(
             f"{source.given} was trained for {trained_for[0]} ({architecture}); it has no trained head for {task.name}"
@@ -188,7 +207,7 @@ def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None
 
 def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
     """The tokenizer, and the most tokens of one row."""
-    folder = source.model_folder
+    folder = source.tokenizer_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
@@ -211,7 +230,7 @@ def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
     config = _config_of(config, family, "image")
     size, patch = config.image_size, config.patch_size
     return {
-        "spec": read_image_spec(source.model_folder, size),
+        "spec": read_image_spec(source.processor_folder, size),
         "shape": (config.num_channels, size, size),
         "tokens": (size // patch) ** 2 + 1,
     }
@@ -219,7 +238,7 @@ def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
 
 def _check_generation(source: Source) -> None:
     """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
-    path = source.model_folder / "generation_config.json"
+    path = source.generation_folder / "generation_config.json"
     if path.exists():
         config = read_json(path, "")
         if not isinstance(config, dict):
@@ -229,6 +248,10 @@ def _check_generation(source: Source) -> None:
 
 def _generation(source: Source, model: Any) -> dict[str, Any]:
     """What the generation config sets, or where there is none, the model's own config. Raises SourceError."""
+    if "generation" in source.elsewhere:
+        from transformers import GenerationConfig
+
+        model.generation_config = GenerationConfig.from_pretrained(source.generation_folder, local_files_only=True)
     config = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
     _require_supported(config, source.given)
     return config

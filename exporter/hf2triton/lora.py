@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .adapter import CONFIG, PREFIX, Adapter, load_weights, some
+from .adapter import Adapter, load_weights
+from .adapter_files import CONFIG, PREFIX, lacks, some
 from .adapter_names import RenamedModules, depth_of, fit_names
+from .adapter_vocabulary import require_rows
 from .artifacts import Checkpoint
 from .errors import AdapterError, HeadMissing
 
@@ -128,6 +130,7 @@ def merge_adapter(
     with _peft_errors(adapter):
         adapted = _inject(model, config, weights, adapter)
         tuners, saved = _changed_modules(adapted)
+    require_rows(model, adapter)
     with torch.no_grad():
         with_adapter = probe(model)
         _enable(adapted, False)
@@ -149,7 +152,10 @@ def merge_adapter(
         renamed=renamed,
         adapter_difference=_largest_difference(with_adapter, outputs),
         allowed=TOLERANCE * max(1.0, *(output.abs().max().item() for output in with_adapter)),
-        base_difference=_largest_difference(base, outputs),
+        # tokens that the base lacks have no logits without the adapter
+        base_difference=_largest_difference(
+            [torch.where(one.isnan(), other, one) for one, other in zip(base, outputs, strict=True)], outputs
+        ),
     )
     _require_proof(report, adapter)
     return merged, report
@@ -201,8 +207,21 @@ def _inject(
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     absent = sorted(set(expected) - set(weights))
     if absent:
-        raise AdapterError(f"the adapter in {adapter.folder} lacks weights that its config promises: {some(absent)}")
-    _require_places(sorted(set_peft_model_state_dict(adapted, weights).unexpected_keys), adapter)
+        raise AdapterError(lacks(adapter.folder, absent))
+    try:
+        unexpected = set_peft_model_state_dict(adapted, weights).unexpected_keys
+    except RuntimeError as error:
+        misfits = [
+            f"{name.removeprefix(PREFIX)} is {list(weights[name].shape)}, and the base takes {list(expected[name].shape)}"
+            for name in sorted(expected)
+            if weights[name].shape != expected[name].shape
+        ]
+        if not misfits:
+            raise
+        raise AdapterError(
+            f"the adapter in {adapter.folder} does not fit this base: {some(misfits, 2, '; ')}"
+        ) from error
+    _require_places(sorted(unexpected), adapter)
     return adapted
 
 

@@ -96,13 +96,12 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
 def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOptions]:
     """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
-    from .adapter import find_base_and_adapter
+    from .adapter import find_base, find_base_and_adapter
     from .checkpoint import load_checkpoint
     from .lora import merge
-    from .source import find_source
 
     base, adapter = stages.run("find the adapter", find_base_and_adapter, options)
-    source = stages.run("find the source", find_source, base, options.revision, options.allow_pickle)
+    source = stages.run("find the source", find_base, base, adapter, options)
     checkpoint = stages.run("load the checkpoint", load_checkpoint, source, options.task, adapter, options.labels)
     options = stages.run("choose what the task needs", settle, options, checkpoint.task)
     if adapter is not None:

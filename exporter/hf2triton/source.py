@@ -73,7 +73,7 @@ def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path
 
 def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """The sentence-transformers modules of a source, and its config."""
-    modules = _sentence_transformers_modules(folder)
+    modules = read_modules(folder)
     model = folder / modules.get("Transformer", "")
     return modules, read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
 
@@ -123,7 +123,7 @@ def _describes(path: Path, folder: Path) -> bool:
     return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
 
 
-def _sentence_transformers_modules(folder: Path) -> dict[str, str]:
+def read_modules(folder: Path) -> dict[str, str]:
     """Kind -> subfolder of the modules of a sentence-transformers folder; empty for any other folder."""
     path = folder / "modules.json"
     if not path.exists():

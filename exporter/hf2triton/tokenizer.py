@@ -19,6 +19,11 @@ _FILES = ("tokenizer.json", "vocab.txt", "vocab.json")
 _OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer, not just settings of one."""
+    return any((folder / name).is_file() for name in _FILES)
+
+
 def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     """The tokenizer, and the longest sequence it was made for. `pads`: rows of different lengths will be run together.
 
@@ -26,7 +31,7 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     """
     from transformers import AutoTokenizer
 
-    if not any((folder / name).exists() for name in _FILES):
+    if not has_tokenizer(folder):
         raise TokenizerMissing(f"{folder} has no tokenizer ({', '.join(_FILES)}): save it beside the model")
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

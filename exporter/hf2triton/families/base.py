@@ -20,6 +20,7 @@ class Family:
     base_arguments: for loading the model without a head.
     pooler: the beginning of the names of its pooling layer's weights, where that serves a task; a checkpoint may lack them.
     towers: modality -> the modules that encode and then project it, where the model has one tower for each.
+    embedding: the last name of the module that gives each token its vector.
     logit_scale: the parameter whose exponential multiplies similarities.
     renamed_modules: (pattern, replacement) from the module names of transformers 5 to those of 4, for adapters that were
         trained with the latter; see adapter_names.py.
@@ -34,6 +35,7 @@ class Family:
     base_arguments: Mapping[str, Any] = field(default_factory=dict)
     pooler: str | None = None
     towers: Mapping[str, tuple[str, str]] = field(default_factory=dict)
+    embedding: str = "word_embeddings"
     logit_scale: str | None = None
     renamed_modules: tuple[tuple[str, str], ...] = ()
 

@@ -8,5 +8,6 @@ CLIP = Family(
     architectures={"CLIPModel": ("zero-shot-image-classification",)},
     configs={"text": "text_config", "image": "vision_config"},
     towers={"text": ("text_model", "text_projection"), "image": ("vision_model", "visual_projection")},
+    embedding="token_embedding",
     logit_scale="logit_scale",
 )

@@ -10,4 +10,5 @@ GPT2 = Family(
         "GPT2DoubleHeadsModel": ("text-generation",),
     },
     max_positions="n_positions",
+    embedding="wte",
 )
