@@ -248,11 +248,6 @@ def load_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
         raise AdapterError(f"{path} ({size:,} bytes) is corrupt or was cut short: {first_line}") from error
     if not isinstance(weights, dict) or not weights:
         raise AdapterError(f"{path} holds no weights")
-    # peft saves an embedding twice that is in modules_to_save and was resized
-    twice = ".modules_to_save."
-    weights = {
-        name: own for name, own in weights.items() if twice not in name or name.replace(twice, ".") not in weights
-    }
     broken = sorted(name for name, tensor in weights.items() if not torch.isfinite(tensor).all())
     if broken:
         raise AdapterError(f"{path} holds values that are not finite, in {some(broken)}: did the training diverge?")

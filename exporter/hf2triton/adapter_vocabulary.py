@@ -16,7 +16,7 @@ from .errors import AdapterError
 if TYPE_CHECKING:
     import torch
 
-    from .artifacts import Tokenizer
+    from .artifacts import Checkpoint, Tokenizer
     from .families import Family
 
 #: How the names of weights go on that hold one row for each token -> the dimension of the rows, and whether they hold whole
@@ -27,6 +27,9 @@ _TABLES = {
     "original_module.weight": (0, True),
     "lora_embedding_A": (1, False),
 }
+
+#: How many tokens of each kind a merge is proved on.
+_MOST = 16
 
 
 def rows_of(adapter: Adapter, embedding: str, rows: int, vocabulary: Mapping[str, int]) -> int:
@@ -105,6 +108,19 @@ def require_rows(model: torch.nn.Module, adapter: Adapter) -> None:
                 " which the base lacks: they would be random. Save it again with"
                 " save_pretrained(..., save_embedding_layers=True)"
             )
+
+
+def tokens_of(checkpoint: Checkpoint, adapter: Adapter) -> str:
+    """A text of the tokens that the adapter may have trained: those it names, and the last that its tokenizer adds."""
+    if checkpoint.tokenizer is None:
+        return ""
+    import tokenizers
+
+    tokenizer = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.definition)
+    added = sorted(tokenizer.get_added_tokens_decoder()) if adapter.has_tokenizer else []
+    mask = tokenizer.token_to_id(checkpoint.tokenizer.mask_token or "")  # of which a reader may want one
+    chosen = dict.fromkeys([*sorted(_trained_tokens(adapter.config))[:_MOST], *added[-_MOST:]])
+    return tokenizer.decode([token for token in chosen if token != mask], skip_special_tokens=False)
 
 
 def _tables(model: Any) -> list[Any]:

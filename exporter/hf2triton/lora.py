@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from .adapter import Adapter, load_weights
 from .adapter_files import CONFIG, PREFIX, lacks, some
 from .adapter_names import RenamedModules, depth_of, fit_names
-from .adapter_vocabulary import require_rows
+from .adapter_vocabulary import require_rows, tokens_of
 from .artifacts import Checkpoint
 from .errors import AdapterError, HeadMissing
 
@@ -63,7 +63,7 @@ def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
 
     Raises AdapterError, and HeadMissing for a head that neither the base nor the adapter brings.
     """
-    probe = _probe(checkpoint)
+    probe = _probe(checkpoint, tokens_of(checkpoint, adapter))
     renamed = checkpoint.family.renamed_modules
     model, report = merge_adapter(checkpoint.model, adapter, renamed, checkpoint.missing, probe)
     about = {
@@ -75,8 +75,8 @@ def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
     return replace(checkpoint, model=model, missing=frozenset(), adapter=about)
 
 
-def _probe(checkpoint: Checkpoint) -> Callable[[torch.nn.Module], Sequence[torch.Tensor]]:
-    """Runs a model on a few real inputs of each part of the task."""
+def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], Sequence[torch.Tensor]]:
+    """Runs a model on a few real inputs of each part of the task, one of which begins with the adapter's own `tokens`."""
     import torch
 
     from .baseline import items_of, reader_of
@@ -87,6 +87,8 @@ def _probe(checkpoint: Checkpoint) -> Callable[[torch.nn.Module], Sequence[torch
     for part in checkpoint.task.parts:
         reader = reader_of(checkpoint, part)
         inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, part).items()}
+        if tokens and "text" in inputs:
+            inputs["text"] = (f"{tokens} {inputs['text'][0]}", *inputs["text"][1:])
         rows = [row for item in items_of(reader, inputs) for row in item.rows][:_PROBES]
         batches.append((part, reader.feeds(rows)))
 
@@ -221,7 +223,10 @@ def _inject(
         raise AdapterError(
             f"the adapter in {adapter.folder} does not fit this base: {some(misfits, 2, '; ')}"
         ) from error
-    _require_places(sorted(unexpected), adapter)
+    # peft saves some of what is in modules_to_save twice, and loads it once
+    twice = ".modules_to_save."
+    strays = [name for name in unexpected if twice not in name or name.replace(twice, ".") not in weights]
+    _require_places(sorted(strays), adapter)
     return adapted
 
 
