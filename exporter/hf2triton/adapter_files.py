@@ -19,6 +19,9 @@ Shapes = Mapping[str, tuple[int, ...]]
 _VIRTUAL = frozenset(
     ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE")
 )
+#: What `init_lora_weights` begins with where the training took away a part of the base's weights that cannot be worked out
+#: again: it was found by a random search, or with the training's data.
+_TAKEN_AWAY = ("pissa_niter", "corda")
 #: Settings under which `lora_A` and `lora_B` do not span the whole of a weight.
 _PARTIAL = ("use_qalora", "use_bdlora")
 #: Files of a training that say nothing of the model.
@@ -78,6 +81,13 @@ def check_config(folder: Path, config: Any) -> Mapping[str, Any]:
         raise AdapterError(f"{path}: base_model_name_or_path must be a text, and is {base!r}")
     if config.get("megatron_config"):  # peft would import the module that `megatron_core` names
         raise AdapterError(f"{folder} was made for Megatron (megatron_config), whose layers cannot be merged here")
+    start = config.get("init_lora_weights")
+    if isinstance(start, str) and start.startswith(_TAKEN_AWAY):
+        raise AdapterError(
+            f"{path}: init_lora_weights is {start!r}, for which the training took away a part of the base's weights that"
+            " cannot be worked out again. Turn it into a plain LoRA: save_pretrained(...,"
+            " path_initial_model_for_weight_conversion=THE_INITIAL_ADAPTER)"
+        )
     return config
 
 

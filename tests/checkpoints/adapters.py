@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..support import ASSETS
 from .case import Case, Equal, Refused, edited, without
 from .judges import GREEDY
 
-CLASSES = {"SEQ_CLS": "AutoModelForSequenceClassification", "CAUSAL_LM": "AutoModelForCausalLM"}
-TASKS = {"SEQ_CLS": "text-classification", "CAUSAL_LM": "text-generation"}
+#: How the names of embeddings end.
+TABLES = ("word_embeddings.weight", "wte.weight", "token_embedding.weight")
+PROCESSOR = "preprocessor_config.json"
+
+#: The class of a base -> the class to load it with, the task, and peft's settings of an adapter for it.
+BASES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
+    "BertForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        {"task_type": "SEQ_CLS", "target_modules": ["query", "value"]},
+    ),
+    "GPT2LMHeadModel": (
+        "AutoModelForCausalLM",
+        "text-generation",
+        {"task_type": "CAUSAL_LM", "target_modules": ["c_attn"], "fan_in_fan_out": True},
+    ),
+    "BertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask", {"target_modules": ["query", "value"]}),
+    "ViTForImageClassification": (
+        "AutoModelForImageClassification",
+        "image-classification",
+        {"target_modules": ["q_proj"], "modules_to_save": ["classifier"]},
+    ),
+    "CLIPModel": ("CLIPModel", "zero-shot-image-classification", {"target_modules": ["q_proj"]}),
+}
 NEW = ("<user>", "<code>")
 TEXTS = ["It was great!", "<user> It was awful <code>, a waste <user> of money.", "ok"]
 PROMPTS = ["And the king <user> said", "<code>In the beginning"]
-#: peft's own settings of an adapter for each kind of base.
-KINDS: Mapping[str, Mapping[str, Any]] = {
-    "bert-sentiment": {"task_type": "SEQ_CLS", "target_modules": ["query", "value"]},
-    "gpt2-verses": {"task_type": "CAUSAL_LM", "target_modules": ["c_attn"], "fan_in_fan_out": True},
-}
 Change = Callable[[Path], Path | None]
 
 
@@ -38,28 +57,30 @@ def adapter(
         import transformers
 
         torch.manual_seed(1)
-        given = KINDS["gpt2-verses" if "GPT2" in (base / "config.json").read_text() else "bert-sentiment"]
+        auto_class, _, given = _kind_of(base)
         start = {"init_lora_weights": False} if kind == "LoraConfig" else {}
-        model = getattr(transformers, CLASSES[given["task_type"]]).from_pretrained(base)
-        tokenizer = transformers.AutoTokenizer.from_pretrained(base)
+        model = getattr(transformers, auto_class).from_pretrained(base, dtype=torch.float32)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(base) if has_tokenizer(base) else None
         if new:
             tokenizer.add_tokens(list(new))
-            model.resize_token_embeddings(len(tokenizer), pad_to_multiple_of=padded)
-        ids = tokenizer.convert_tokens_to_ids(list(new))
+            _owner(model).resize_token_embeddings(len(tokenizer), pad_to_multiple_of=padded)
+        ids = tokenizer.convert_tokens_to_ids(list(new)) if new else []
         chosen = {
             name: value(ids) if callable(value) else value for name, value in {**given, **start, **settings}.items()
         }
+        chosen = copy.deepcopy(chosen)  # peft adds to modules_to_save in place
         if kind != "LoraConfig":
             chosen.pop("fan_in_fan_out", None)
         adapted = peft.get_peft_model(model, getattr(peft, kind)(**chosen))
         for name, parameter in adapted.named_parameters():
             if parameter.requires_grad:
                 parameter.data += torch.randn(parameter.shape) * 0.1
-            elif name.endswith(("word_embeddings.weight", "wte.weight")) and new:
+            elif name.endswith(TABLES) and new:
                 parameter.data[ids] = torch.randn(len(ids), parameter.shape[1]) * 0.5
         folder = base.parent / "adapter"
         adapted.save_pretrained(folder, save_embedding_layers=save)
-        tokenizer.save_pretrained(folder)
+        if tokenizer is not None:
+            tokenizer.save_pretrained(folder)
         return folder
 
     return change
@@ -83,28 +104,96 @@ def peft_pipeline(folder: Path) -> Callable[..., Any]:
     import transformers
 
     config = json.loads((folder / "adapter_config.json").read_text())
-    base, task = config["base_model_name_or_path"], TASKS[config["task_type"]]
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder if (folder / "tokenizer.json").exists() else base)
-    model = getattr(transformers, CLASSES[config["task_type"]]).from_pretrained(base, dtype="float32")
-    size = _saved_rows(folder) or max(len(tokenizer), model.config.vocab_size)
-    if size != model.config.vocab_size:
-        model.resize_token_embeddings(size)
+    base = Path(config["base_model_name_or_path"])
+    auto_class, task, _ = _kind_of(base)
+    places = [folder if has_tokenizer(folder) else base, folder if (folder / PROCESSOR).exists() else base]
+    model = getattr(transformers, auto_class).from_pretrained(base, dtype="float32")
+    beside: dict[str, Any] = {}
+    if (places[1] / PROCESSOR).exists():
+        beside["image_processor"] = transformers.AutoImageProcessor.from_pretrained(places[1])
+    if has_tokenizer(places[0]):
+        beside["tokenizer"] = tokenizer = transformers.AutoTokenizer.from_pretrained(places[0])
+        owner = _owner(model)
+        size = _saved_rows(folder) or max(len(tokenizer), owner.config.vocab_size)
+        if size != owner.config.vocab_size:
+            owner.resize_token_embeddings(size)
     adapted = peft.PeftModel.from_pretrained(model, folder).eval()
     if (folder / "generation_config.json").exists():
         model.generation_config = transformers.GenerationConfig.from_pretrained(folder)
-    pipeline = transformers.pipeline(task, model=adapted.get_base_model(), tokenizer=tokenizer, device="cpu")
+    pipeline = transformers.pipeline(task, model=adapted.get_base_model(), device="cpu", **beside)
     if task == "text-generation":
         return lambda one, **options: pipeline(one, **GREEDY, **options)
-    return lambda one, **options: pipeline(one, truncation=True, **options)
+    cut = {"truncation": True} if task == "text-classification" else {}
+    return lambda one, **options: pipeline(str(one), **cut, **options)
+
+
+def has_tokenizer(folder: Path) -> bool:
+    return (folder / "tokenizer.json").exists()
+
+
+def _kind_of(base: Path) -> tuple[str, str, Mapping[str, Any]]:
+    [architecture] = json.loads((base / "config.json").read_text())["architectures"]
+    return BASES[architecture]
+
+
+def _owner(model: Any) -> Any:
+    """The part with the embeddings of tokens."""
+    return getattr(model, "text_model", model)
+
+
+def _sentences(base: Path) -> Path:
+    """An adapter among the files that sentence-transformers writes, with pooling of its own."""
+    import peft
+    import torch
+    import transformers
+    from sentence_transformers import SentenceTransformer, models
+
+    torch.manual_seed(1)
+    module = models.Transformer(str(base), max_seq_length=16)
+    folder = base.parent / "adapter"
+    SentenceTransformer(modules=[module, models.Pooling(64, pooling_mode="cls"), models.Normalize()]).save(str(folder))
+    without("config.json", "model.safetensors")(folder)
+    lora = peft.LoraConfig(task_type="FEATURE_EXTRACTION", target_modules=["query"], init_lora_weights=False)
+    peft.get_peft_model(transformers.AutoModel.from_pretrained(base), lora).save_pretrained(folder)
+    return folder
+
+
+def _encode(folder: Path) -> Callable[..., Any]:
+    import peft
+    from sentence_transformers import SentenceTransformer, models
+
+    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    module = models.Transformer(base, max_seq_length=16)
+    peft.PeftModel.from_pretrained(module.auto_model, folder).eval()
+    return SentenceTransformer(
+        modules=[module, models.Pooling(64, pooling_mode="cls"), models.Normalize()], device="cpu"
+    ).encode
+
+
+def _own_processor(folder: Path) -> None:
+    import transformers
+
+    base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
+    processor = transformers.AutoImageProcessor.from_pretrained(base)
+    processor.image_mean, processor.image_std = [0.1] * 3, [0.9] * 3
+    processor.save_pretrained(folder)
+
+
+def _drop(part: str) -> Callable[[dict[str, Any]], None]:
+    """Takes the tensors out whose names contain `part`."""
+
+    def change(tensors: dict[str, Any]) -> None:
+        for name in [name for name in tensors if part in name]:
+            tensors.pop(name)
+
+    return change
 
 
 def _saved_rows(folder: Path) -> int | None:
     from safetensors.numpy import load_file
 
     saved = load_file(folder / "adapter_model.safetensors")
-    return next(
-        (len(own) for name, own in saved.items() if name.endswith(("word_embeddings.weight", "wte.weight"))), None
-    )
+    return next((len(own) for name, own in saved.items() if name.endswith(TABLES)), None)
 
 
 def _named(**values: Any) -> Change:
@@ -276,6 +365,36 @@ CASES = (
         then(adapter(), edited("generation_config.json", repetition_penalty=1.9, eos_token_id=0)),
         _equal(PROMPTS),
     ),
+    Case(
+        "adapter: GPT-2's embeddings saved without the head",
+        GPT2,
+        adapter(NEW, modules_to_save=["wte"]),
+        _equal(PROMPTS),
+    ),
+    Case("adapter: sentence-transformers", "bert-mlm", _sentences, Equal(TEXTS, judge=_encode)),
+    Case("adapter: masked words, resized", "bert-mlm", adapter(NEW), _equal(["It was <user> [MASK] great."])),
+    Case(
+        "adapter: masked words, saved without the output",
+        "bert-mlm",
+        then(adapter(NEW), _weights(_drop("decoder"))),
+        _equal(["It was <user> [MASK] great."]),
+    ),
+    Case(
+        "adapter: CLIP with a new token",
+        "clip-fashion",
+        adapter(NEW, save=False, modules_to_save=["token_embedding"]),
+        Equal(
+            [ASSETS / "vit-fashion" / "sample" / "00.png"],
+            {"candidate_labels": ["a <user>", "coat"]},
+            judge=peft_pipeline,
+        ),
+    ),
+    Case(
+        "adapter: its own image processor",
+        "vit-fashion",
+        then(adapter(), _own_processor),
+        Equal([ASSETS / "vit-fashion" / "sample" / "00.png"], judge=peft_pipeline),
+    ),
     # where it lies, and its base
     Case(
         "adapter: checkpoints in subfolders",
@@ -363,6 +482,18 @@ CASES = (
         Refused(("names 2 labels", "head has 3")),
     ),
     # how it was made
+    Case(
+        "adapter: PiSSA of a random search",
+        BERT,
+        then(adapter(), _named(init_lora_weights="pissa_niter_4")),
+        Refused(("init_lora_weights is 'pissa_niter_4'", "path_initial_model_for_weight_conversion")),
+    ),
+    Case(
+        "adapter: AdaLoRA whose ranks were cut",
+        BERT,
+        adapter(kind="AdaLoraConfig", total_step=10, rank_pattern=None),
+        _equal(TEXTS[:1], **ALL),
+    ),
     *(
         Case(f"adapter: {name}", BERT, adapter(**settings), _equal(TEXTS[:1], **ALL))
         for name, settings in {

@@ -16,7 +16,7 @@ from typing import Any
 from hf2triton_client.load import Generated
 from hf2triton_client.results import Load
 
-from ..adapter import find_adapter
+from ..adapter import find_adapter, with_files_of
 from ..artifacts import Checkpoint
 from ..baseline import items_of, reader_of
 from ..checkpoint import load_checkpoint
@@ -149,6 +149,7 @@ def load(source: Source) -> tuple[Checkpoint, Part]:
         adapter = find_adapter(Path(source.adapter), allow_pickle=pickled)
         if source.adapter_digests is not None and dict(adapter.digests) != dict(source.adapter_digests):
             raise Unavailable(f"{source.adapter} has changed since it was merged: give one that has not with --adapter")
+        found = with_files_of(adapter, found)
     checkpoint = load_checkpoint(found, source.task, adapter)
     if adapter is not None:
         checkpoint = merge(checkpoint, adapter)
