@@ -195,7 +195,9 @@ def require_fit(adapter: Adapter, source: Source) -> None:
     if adapter.shapes is None:
         return
     files = [source.folder / name for name in source.digests if name.endswith(".safetensors")]
-    base = {name: shape for file in files for name, shape in tensor_shapes(file).items()}
+    every = [entry for file in files for entry in tensor_shapes(file).items()]
+    tokens = source.config.get("vocab_size")  # tables that the adapter may have resized
+    base = {name: shape for name, shape in every if tokens not in shape}
     require_shapes(adapter.folder, adapter.config, adapter.shapes, base, source.given)
 
 

@@ -110,7 +110,9 @@ def digest_of(path: Path) -> str:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without a config may be: what Trainer wrote its checkpoints into."""
+    """What a folder without a config may be: an adapter, or what Trainer wrote its checkpoints into."""
+    if (folder / "adapter_config.json").is_file():
+        return f"it is an adapter ({folder}): give its base as SOURCE, and it with --adapter"
     steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
     if not steps:
         return "is it a checkpoint folder?"

@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,7 @@ def load(source: Source) -> tuple[Checkpoint, Part]:
     adapter = None
     if source.adapter is not None:
         adapter = find_adapter(Path(source.adapter), allow_pickle=pickled)
+        adapter = replace(adapter, base_name=adapter.base)  # that they belong together was settled by the export
         if source.adapter_digests is not None and dict(adapter.digests) != dict(source.adapter_digests):
             raise Unavailable(f"{source.adapter} has changed since it was merged: give one that has not with --adapter")
         found = with_files_of(adapter, found)
