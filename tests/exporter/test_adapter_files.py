@@ -23,7 +23,7 @@ from hf2triton.record import record
 from hf2triton.repository.layout import served_manifest
 from hf2triton.source import find_source
 
-from ..checkpoints.adapters import adapter as make_adapter
+from ..checkpoints.adapting import adapter as make_adapter
 from ..support import ASSETS
 
 BASE, ADAPTER = ASSETS / "gpt2-verses", ASSETS / "gpt2-verses-lora"
