@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .adapter import PREFIX
+from .adapter_files import PREFIX
 
 if TYPE_CHECKING:
     import torch

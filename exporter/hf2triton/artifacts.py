@@ -101,7 +101,8 @@ class Source:
 
     `config`: the model's config.json. `modules`: kind -> subfolder of a sentence-transformers folder's modules, empty for
     any other. `weights`: the files with the model's weights. `digests`: file -> sha256 of all that the checkpoint consists
-    of. Both are empty until they have been looked for.
+    of. Both are empty until they have been looked for. `elsewhere`: "tokenizer", "processor" or "generation" -> the folder
+    that it lies in, where that is not the model's: an adapter's.
     """
 
     given: str
@@ -111,11 +112,27 @@ class Source:
     modules: Mapping[str, str]
     weights: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    elsewhere: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def model_folder(self) -> Path:
         """The folder with the weights, which sentence-transformers may put into a subfolder."""
         return self.folder / self.modules.get("Transformer", "")
+
+    @property
+    def tokenizer_folder(self) -> Path:
+        """The folder with the tokenizer that is served, and with what sentence-transformers writes beside it."""
+        return self.elsewhere.get("tokenizer", self.model_folder)
+
+    @property
+    def processor_folder(self) -> Path:
+        """The folder with the image processor that is served."""
+        return self.elsewhere.get("processor", self.model_folder)
+
+    @property
+    def generation_folder(self) -> Path:
+        """The folder with the generation config."""
+        return self.elsewhere.get("generation", self.model_folder)
 
     @property
     def pickled(self) -> bool:

@@ -161,7 +161,7 @@ def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader,
         return items
     from .image_processor import reference_pixels
 
-    folder, channels = checkpoint.source.model_folder, checkpoint.image["spec"]["num_channels"]
+    folder, channels = checkpoint.source.processor_folder, checkpoint.image["spec"]["num_channels"]
     pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
     return [Item([one]) for one in pixels]
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .adapter import Adapter, read_base_and_adapter
+from .adapter import Adapter, find_base, read_base_and_adapter
 from .artifacts import ExportOptions, Source
 from .build_file import Declared
 from .errors import Hf2TritonError, RepositoryError, UsageError
@@ -21,7 +21,7 @@ from .options import recorded_options, settle
 from .packages import installed_versions
 from .repository.integrity import damages
 from .repository.layout import entries, front_name, served_manifest, versions
-from .source import find_source, peek_source
+from .source import peek_source
 from .task_inference import task_of
 
 NEW, CHANGED, DAMAGED, UNCHANGED = "new", "changed", "damaged", "unchanged"
@@ -103,9 +103,9 @@ def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stag
 def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None]) -> PlannedEntry:
     try:
         base, adapter = read_base_and_adapter(options)
-        source = peek_source(base, options.revision)
+        source = find_base(base, adapter, options, peek_source)
         if source.revision is None:  # what the hub has is told by its commit
-            source = find_source(base, options.revision, options.allow_pickle)
+            source = find_base(base, adapter, options)
         task = task_of(source, options.task, adapter)
         options = settle(options, task)
         asked = json.loads(json.dumps(recorded_options(options)))  # as a manifest gives it back

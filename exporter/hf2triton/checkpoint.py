@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .adapter import Adapter, head_settings, require_base
+from .adapter import Adapter, head_settings, require_base, require_fit
+from .adapter_vocabulary import fit_vocabulary
 from .artifacts import Checkpoint, Pooling, Source, Tokenizer
 from .errors import HeadMissing, SourceError, UsageError, WeightsError
 from .families import Family, table_rows
@@ -45,12 +46,15 @@ def load_checkpoint(
     family = family_of(source)
     if adapter is not None:
         require_base(adapter, source.given, source.config)
+        require_fit(adapter, source)
     task = task_of(source, task_name, adapter)
     model, missing = _load_model(source, family, task, adapter, labels)
     modalities = {part.modality for part in task.parts}
     pooling = _pooling(source) if task.name == "sentence-similarity" else None
     tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
     image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
+    if adapter is not None and tokenizer is not None:
+        fit_vocabulary(model, adapter, family, tokenizer)
     optional = _has_pooler(source, family)
     scale = getattr(model, family.logit_scale) if family.logit_scale else None
     return Checkpoint(
@@ -60,14 +64,14 @@ def load_checkpoint(
         model=model,
         tokenizer=tokenizer,
         max_length=max_length,
-        image=read_images(source.model_folder, image, family) if image else None,
+        image=read_images(source, image, family) if image else None,
         outputs={
             part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
         },
         pooling=pooling,
         id2label=_labels(source, task, model.config, labels),
         problem_type=getattr(model.config, "problem_type", None),
-        generation=generation_of(model, source.given) if task.generates else None,
+        generation=generation_of(model, source) if task.generates else None,
         logit_scale=None if scale is None else float(scale.exp()),
         missing=missing,
     )
@@ -77,7 +81,7 @@ def require_known_tokens(checkpoint: Checkpoint) -> None:
     """Everything that the tokenizer can give must have its row in the model's tables. Raises SourceError."""
     if checkpoint.tokenizer is None:
         return
-    definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.model_folder
+    definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.tokenizer_folder
     rows = table_rows(checkpoint.family, {name: tensor.shape for name, tensor in checkpoint.model.state_dict().items()})
     padding = {} if checkpoint.task.generates else {checkpoint.tokenizer.pad_token_id: "the padding"}
     require_rows(padding | tokens_of(definition), rows.get("input_ids"), folder)
@@ -186,7 +190,7 @@ def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None
 
 def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
     """The tokenizer, and the most tokens of one row."""
-    folder = source.model_folder
+    folder = source.tokenizer_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")

@@ -125,7 +125,7 @@ def _decoded(checkpoint: Checkpoint, groups: Sequence[Items]) -> Questions:
     """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
     from transformers import AutoTokenizer
 
-    folder = checkpoint.source.model_folder
+    folder = checkpoint.source.tokenizer_folder
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
     def written(prompt: str, new: np.ndarray) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .artifacts import Source
 from .errors import SourceError
 from .source import read_json
 
@@ -20,10 +21,15 @@ def check_generation(folder: Path) -> None:
         _require_supported(config, path)
 
 
-def generation_of(model: Any, where: object) -> dict[str, Any]:
-    """What the generation config of a loaded model sets, or where there is none, its own config. Raises SourceError."""
+def generation_of(model: Any, source: Source) -> dict[str, Any]:
+    """What the generation config of a loaded model sets, or where there is none, its own config. One that lies elsewhere is
+    given to the model first. Raises SourceError."""
+    if "generation" in source.elsewhere:
+        from transformers import GenerationConfig
+
+        model.generation_config = GenerationConfig.from_pretrained(source.generation_folder, local_files_only=True)
     config = {name: value for name, value in model.generation_config.to_dict().items() if value is not None}
-    _require_supported(config, where)
+    _require_supported(config, source.given)
     return config
 
 

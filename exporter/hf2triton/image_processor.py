@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
+from .artifacts import Source
 from .errors import SourceError
 from .families import Family
 from .image_settings import ModelImages, ProcessorFile, model_images, processor_file, spec_of, spec_of_file
 
 
-def read_images(folder: Path, config: Mapping[str, Any], family: Family) -> dict[str, Any]:
+def read_images(source: Source, config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """How images are prepared (`spec`), the shape of the graph's input (`shape`: channels, height, width), and the `tokens`
     that the model makes of one. `config`: the image part of the model's config, complete. Raises SourceError."""
-    model = model_images(folder / "config.json", config, family)
+    model = model_images(source.model_folder / "config.json", config, family)
     return {
-        "spec": read_image_spec(folder, model, family.image_processor),
+        "spec": read_image_spec(source.processor_folder, model, family.image_processor),
         "shape": (model.channels, model.height, model.width),
         "tokens": model.tokens,
     }

@@ -91,8 +91,9 @@ class ProcessorFile:
     name: str
 
 
-def check_images(folder: Path, config: Mapping[str, Any], family: Family) -> None:
+def check_images(folder: Path, config: Mapping[str, Any], family: Family, processor: Path | None = None) -> None:
     """Whether the processor of a folder can be served and makes what the model takes. `config`: all that config.json says.
+    `processor`: the folder with the processor, where that is another one.
 
     Raises SourceError, with the files, the keys and the sizes at fault.
     """
@@ -100,7 +101,7 @@ def check_images(folder: Path, config: Mapping[str, Any], family: Family) -> Non
     # an old spelling, which transformers prefers to the other
     images = config if part is None else config.get(f"{part}_dict") or config.get(part) or {}
     model = model_images(folder / "config.json", images, family)
-    spec_of_file(processor_file(folder, family.image_processor), model)
+    spec_of_file(processor_file(processor or folder, family.image_processor), model)
 
 
 def model_images(path: Path, config: Mapping[str, Any], family: Family) -> ModelImages:

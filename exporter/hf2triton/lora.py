@@ -14,8 +14,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .adapter import CONFIG, PREFIX, Adapter, load_weights
+from .adapter import Adapter, load_weights
+from .adapter_files import CONFIG, PREFIX, lacks
 from .adapter_names import RenamedModules, depth_of, fit_names
+from .adapter_vocabulary import require_rows, tokens_of
 from .artifacts import Checkpoint
 from .errors import AdapterError, HeadMissing
 from .wording import some
@@ -62,7 +64,7 @@ def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
 
     Raises AdapterError, and HeadMissing for a head that neither the base nor the adapter brings.
     """
-    probe = _probe(checkpoint)
+    probe = _probe(checkpoint, tokens_of(checkpoint, adapter))
     renamed = checkpoint.family.renamed_modules
     model, report = merge_adapter(checkpoint.model, adapter, renamed, checkpoint.missing, probe)
     about = {
@@ -74,8 +76,8 @@ def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
     return replace(checkpoint, model=model, missing=frozenset(), adapter=about)
 
 
-def _probe(checkpoint: Checkpoint) -> Callable[[torch.nn.Module], Sequence[torch.Tensor]]:
-    """Runs a model on a few real inputs of each part of the task."""
+def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], Sequence[torch.Tensor]]:
+    """Runs a model on a few real inputs of each part of the task, one of which begins with the adapter's own `tokens`."""
     import torch
 
     from .baseline import items_of, reader_of
@@ -86,6 +88,8 @@ def _probe(checkpoint: Checkpoint) -> Callable[[torch.nn.Module], Sequence[torch
     for part in checkpoint.task.parts:
         reader = reader_of(checkpoint, part)
         inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, part).items()}
+        if tokens and "text" in inputs:
+            inputs["text"] = (f"{tokens} {inputs['text'][0]}", *inputs["text"][1:])
         rows = [row for item in items_of(reader, inputs) for row in item.rows][:_PROBES]
         batches.append((part, reader.feeds(rows)))
 
@@ -129,6 +133,7 @@ def merge_adapter(
     with _peft_errors(adapter):
         adapted = _inject(model, config, weights, adapter)
         tuners, saved = _changed_modules(adapted)
+    require_rows(model, adapter)
     with torch.no_grad():
         with_adapter = probe(model)
         _enable(adapted, False)
@@ -150,7 +155,10 @@ def merge_adapter(
         renamed=renamed,
         adapter_difference=_largest_difference(with_adapter, outputs),
         allowed=TOLERANCE * max(1.0, *(output.abs().max().item() for output in with_adapter)),
-        base_difference=_largest_difference(base, outputs),
+        # tokens that the base lacks have no logits without the adapter
+        base_difference=_largest_difference(
+            [torch.where(one.isnan(), other, one) for one, other in zip(base, outputs, strict=True)], outputs
+        ),
     )
     _require_proof(report, adapter)
     return merged, report
@@ -202,8 +210,24 @@ def _inject(
     expected = get_peft_model_state_dict(adapted, save_embedding_layers=False)
     absent = sorted(set(expected) - set(weights))
     if absent:
-        raise AdapterError(f"the adapter in {adapter.folder} lacks weights that its config promises: {some(absent)}")
-    _require_places(sorted(set_peft_model_state_dict(adapted, weights).unexpected_keys), adapter)
+        raise AdapterError(lacks(adapter.folder, absent))
+    try:
+        unexpected = set_peft_model_state_dict(adapted, weights).unexpected_keys
+    except RuntimeError as error:
+        misfits = [
+            f"{name.removeprefix(PREFIX)} is {list(weights[name].shape)}, and the base takes {list(expected[name].shape)}"
+            for name in sorted(expected)
+            if weights[name].shape != expected[name].shape
+        ]
+        if not misfits:
+            raise
+        raise AdapterError(
+            f"the adapter in {adapter.folder} does not fit this base: {some(misfits, 2, '; ')}"
+        ) from error
+    # peft saves some of what is in modules_to_save twice, and loads it once
+    twice = ".modules_to_save."
+    strays = [name for name in unexpected if twice not in name or name.replace(twice, ".") not in weights]
+    _require_places(sorted(strays), adapter)
     return adapted
 
 

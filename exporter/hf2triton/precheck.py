@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .adapter import Adapter, read_base_and_adapter, require_base
+from .adapter import Adapter, find_base, head_settings, read_base_and_adapter, require_base, require_fit
+from .adapter_vocabulary import rows_of
 from .artifacts import ExportOptions, Source
 from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import Family, table_rows
@@ -34,7 +35,7 @@ def look_at_files(options: ExportOptions) -> Found:
     """Finds the source and looks at all that can be known of it without loading it; weights are fetched from the hub only when
     the configs are sound. Raises SourceError and its kinds, and UsageError for options that do not fit the task."""
     base, adapter = read_base_and_adapter(options)
-    source = peek_source(base, options.revision)
+    source = find_base(base, adapter, options, peek_source)
     family = family_of(source)
     if adapter is not None:
         require_base(adapter, base, source.config)
@@ -42,10 +43,12 @@ def look_at_files(options: ExportOptions) -> Found:
     settle(options, task)
     _check_config(source, family)
     if task.generates:
-        check_generation(source.model_folder)
+        check_generation(source.generation_folder)
     if any(part.modality == "image" for part in task.parts):
-        check_images(source.model_folder, source.config, family)
-    source = open_source(base, options.revision, options.allow_pickle)
+        check_images(source.model_folder, source.config, family, source.processor_folder)
+    source = find_base(base, adapter, options, open_source)
+    if adapter is not None:
+        require_fit(adapter, source)
     _check_weights(source, family, task, adapter, options.labels)
     return Found(source, adapter, task)
 
@@ -103,9 +106,14 @@ def _check_weights(
         rows = _head_rows(source, family, task, shapes)
     if task.has_labels and (labels is not None or adapter is None):
         check_labels(source, labels, rows)
-    if any(part.modality == "text" for part in task.parts) and adapter is None:
-        tokens = read_tokenizer_files(source.model_folder)
-        require_rows(tokens, table_rows(family, shapes).get("input_ids"), source.model_folder)
+    told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened before its time
+    if adapter is not None and told and task.has_head:
+        head_settings(adapter)
+    if any(part.modality == "text" for part in task.parts):
+        tokens, rows = read_tokenizer_files(source.tokenizer_folder), table_rows(family, shapes).get("input_ids")
+        if adapter is not None and told and rows is not None:
+            rows = rows_of(adapter, family.embedding, rows, {token: number for number, token in tokens.items()})
+        require_rows(tokens, rows if told else None, source.tokenizer_folder)
 
 
 def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, tuple[int, ...]]) -> int:

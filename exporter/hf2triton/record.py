@@ -28,7 +28,7 @@ def record(
     """Suffix of each front of the task -> its baseline: tensors, decoded answers and right answers of a labelled file, or of
     real inputs that come with hf2triton. For a model that generates, texts are scored.
 
-    `options`: source, task, adapter, revision and allow_pickle count. Raises the errors of errors.py and InputError.
+    `options`: source, task, adapter, base_name, revision and allow_pickle count. Raises the errors of errors.py and InputError.
     """
     from .baseline import preprocessing_digest
     from .kinds import KINDS

@@ -54,18 +54,20 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
     """transformers' pipeline around the checkpoint's model, which an adapter may have been merged into."""
     import transformers
 
-    folder, model = checkpoint.source.model_folder, checkpoint.model
+    source, model = checkpoint.source, checkpoint.model
     if checkpoint.id2label:
         model.config.id2label = dict(checkpoint.id2label)
         model.config.label2id = {label: index for index, label in checkpoint.id2label.items()}
     given: dict[str, Any] = {}
     if checkpoint.tokenizer is not None:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(
+            source.tokenizer_folder, local_files_only=True, trust_remote_code=False
+        )
         tokenizer.model_max_length = checkpoint.max_length
         given["tokenizer"] = tokenizer
     if checkpoint.image is not None:
         channels = checkpoint.image["spec"]["num_channels"]
-        given["image_processor"] = load_processor(folder, channels, checkpoint.family.image_processor)
+        given["image_processor"] = load_processor(source.processor_folder, channels, checkpoint.family.image_processor)
     pipeline = transformers.pipeline(checkpoint.task.name, model=model, device="cpu", **given)
     options = _OPTIONS.get(checkpoint.task.name, {})
     return lambda one, **own: pipeline(_readable(one), **options, **own)

@@ -18,7 +18,7 @@ def require_same_tokens(checkpoint: Checkpoint, inputs: Inputs, rows: Sequence[S
     over: transformers 5 cuts no windows. Raises ParityError."""
     from transformers import AutoTokenizer
 
-    folder = checkpoint.source.model_folder
+    folder = checkpoint.source.tokenizer_folder
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     for index, own in enumerate(rows):
         if len(own) > 1:

@@ -38,8 +38,8 @@ def open_source(given: str, revision: str | None = None, allow_pickle: bool = Fa
     return Source(given, folder, commit, config, modules, tuple(str(path.relative_to(folder)) for path in weights))
 
 
-def peek_source(given: str, revision: str | None = None) -> Source:
-    """The same without weights, which are not fetched from the hub."""
+def peek_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
+    """The same without weights, which are not fetched from the hub: whatever they would be."""
     folder, commit = _locate(given, revision, _HUB_DESCRIPTIONS)
     modules, config = _read_configs(given, folder)
     return Source(given, folder, commit, config, modules)
@@ -82,7 +82,7 @@ def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path
 
 def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """The sentence-transformers modules of a source, and its config."""
-    modules = _sentence_transformers_modules(folder)
+    modules = read_modules(folder)
     model = folder / modules.get("Transformer", "")
     config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
     if not isinstance(config, dict):
@@ -102,13 +102,16 @@ def read_json(path: Path, missing: str) -> Any:
 
 def weight_shapes(source: Source) -> dict[str, tuple[int, ...]]:
     """The shapes of the tensors in a source's safetensors files, by their names; empty for pickles."""
+    files = (source.folder / name for name in source.weights if name.endswith(".safetensors"))
+    return {name: shape for file in files for name, shape in tensor_shapes(file).items()}
+
+
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of the tensors in a safetensors file, by its header."""
     from safetensors import safe_open
 
-    shapes: dict[str, tuple[int, ...]] = {}
-    for file in source.weights if not source.pickled else ():
-        with safe_open(source.folder / file, framework="numpy") as weights:
-            shapes |= {name: tuple(weights.get_slice(name).get_shape()) for name in weights.keys()}  # noqa: SIM118
-    return shapes
+    with safe_open(path, framework="numpy") as file:
+        return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
 
 
 def digest_of(path: Path) -> str:
@@ -121,7 +124,9 @@ def digest_of(path: Path) -> str:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without a config may be: what Trainer wrote its checkpoints into."""
+    """What a folder without a config may be: an adapter, or what Trainer wrote its checkpoints into."""
+    if (folder / "adapter_config.json").is_file():
+        return f"it is an adapter ({folder}): give its base as SOURCE, and it with --adapter"
     steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
     if not steps:
         return "is it a checkpoint folder?"
@@ -134,7 +139,7 @@ def _describes(path: Path, folder: Path) -> bool:
     return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
 
 
-def _sentence_transformers_modules(folder: Path) -> dict[str, str]:
+def read_modules(folder: Path) -> dict[str, str]:
     """Kind -> subfolder of the modules of a sentence-transformers folder; empty for any other folder."""
     path = folder / "modules.json"
     if not path.exists():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .adapter import Adapter
 from .artifacts import Source
-from .errors import HeadMissing, UnsupportedArchitecture, UsageError
+from .errors import AdapterError, HeadMissing, UnsupportedArchitecture, UsageError
 from .families import FAMILIES, Family
 from .tasks import TASKS, Task, find_task
 
@@ -58,6 +58,8 @@ def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task
 
 def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | None) -> None:
     """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
+    if adapter is not None:
+        _check_adapter(family, task, adapter)
     if task.name not in family.tasks:
         raise UsageError(f"{family.name} models do not serve {task.name}; they serve {', '.join(family.tasks)}")
     architecture = _architecture(source)
@@ -73,6 +75,22 @@ def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | N
     if task.name not in trained_for:
         raise HeadMissing(
             f"{source.given} was trained for {trained_for[0]} ({architecture}); it has no trained head for {task.name}"
+        )
+
+
+def _check_adapter(family: Family, task: Task, adapter: Adapter) -> None:
+    trained = _ADAPTER_TASKS.get(adapter.task_type)
+    if trained is None:
+        return
+    if trained not in family.tasks:
+        raise AdapterError(
+            f"the adapter in {adapter.folder} was trained for {adapter.task_type} ({trained}), and its base is a"
+            f" {family.name} model, which serves {', '.join(family.tasks)}"
+        )
+    if task.has_head and not any({task.name, trained} <= set(tasks) for tasks in family.architectures.values()):
+        raise HeadMissing(
+            f"the adapter in {adapter.folder} was trained for {trained} ({adapter.task_type}); it has no trained head for"
+            f" {task.name}"
         )
 
 

@@ -15,6 +15,11 @@ from .wording import some
 _FILES = {"tokenizer.json": (), "vocab.txt": (), "vocab.json": ("merges.txt",), "*.model": ()}
 
 
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer, not just settings of one."""
+    return any(any(folder.glob(name)) for name in _FILES)
+
+
 def read_tokenizer_files(folder: Path) -> dict[int, str]:
     """The tokens by their ids, as far as the JSON and text files of a tokenizer tell.
 

@@ -31,13 +31,15 @@ CALLS = 30
 
 @dataclass(frozen=True)
 class Against:
-    """Whom an entry is compared with: PyTorch running `source` (with an `adapter`), or the `baseline` in a file, or the one
-    that lies in the entry in `repository`; and labelled data, whose `columns` may have names of their own."""
+    """Whom an entry is compared with: PyTorch running `source` (with an `adapter`, which calls it `base_name`), or the
+    `baseline` in a file, or the one that lies in the entry in `repository`; and labelled data, whose `columns` may have names
+    of their own."""
 
     repository: Path = Path("model_repository")
     baseline: Path | None = None
     source: str | None = None
     adapter: str | None = None
+    base_name: str | None = None
     dataset: Path | None = None
     columns: Mapping[str, str] = field(default_factory=dict)
 
@@ -120,7 +122,7 @@ def _recorded(name: str, path: Path) -> dict[str, Baseline]:
 def _ask_pytorch(connection: Connection, name: str, against: Against, progress: Progress) -> dict[str, Baseline]:
     from .record import record
 
-    options = ExportOptions(against.source, name, _served_task(connection, name), against.adapter)
+    options = ExportOptions(against.source, name, _served_task(connection, name), against.adapter, against.base_name)
     recorded = record(options, against.dataset, against.columns, progress)
     return {f"{name}{suffix}": baseline for suffix, baseline in recorded.items()}
 

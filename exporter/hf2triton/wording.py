@@ -5,6 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 
-def some(names: Sequence[str], most: int = 4) -> str:
+def some(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
     """The first of many names."""
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+    return between.join(names[:most]) + (" …" if len(names) > most else "")

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from ..adapter_files import CONFIG
+from ..source import read_json
 from ..tasks import TASKS
 from .plan import BenchOptions, Front
 
@@ -39,6 +41,12 @@ def _entries(fronts: Sequence[Front]) -> dict[str, Front]:
     }
 
 
+def _base_name(adapter: str | None) -> str | None:
+    """What an adapter calls its base, whatever that is called here: the export that is repeated compared the names."""
+    path = None if adapter is None else Path(adapter, CONFIG)
+    return read_json(path, "").get("base_model_name_or_path") or None if path is not None and path.is_file() else None
+
+
 def _arguments(options: BenchOptions, front: Front, name: str, precision: str) -> list[str]:
     source, graph, serving = front.source, front.manifest["graph"], front.manifest["serving"]
     files = {**(source.digests or {}), **(source.adapter_digests or {})}
@@ -47,6 +55,7 @@ def _arguments(options: BenchOptions, front: Front, name: str, precision: str) -
         "--task": source.task,
         "--precision": precision,
         "--adapter": source.adapter,
+        "--base-name": _base_name(source.adapter),
         "--revision": source.revision,
         "--release": graph["release"],
         "--attention": graph["attention"],

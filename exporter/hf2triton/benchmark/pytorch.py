@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hf2triton_client.load import Generated
 from hf2triton_client.results import Load
 
-from ..adapter import find_adapter
+from ..adapter import find_adapter, with_files_of
 from ..artifacts import Checkpoint
 from ..baseline import items_of, reader_of
 from ..checkpoint import load_checkpoint
@@ -147,8 +148,10 @@ def load(source: Source) -> tuple[Checkpoint, Part]:
     adapter = None
     if source.adapter is not None:
         adapter = find_adapter(Path(source.adapter), allow_pickle=pickled)
+        adapter = replace(adapter, base_name=adapter.base)  # that they belong together was settled by the export
         if source.adapter_digests is not None and dict(adapter.digests) != dict(source.adapter_digests):
             raise Unavailable(f"{source.adapter} has changed since it was merged: give one that has not with --adapter")
+        found = with_files_of(adapter, found)
     checkpoint = load_checkpoint(found, source.task, adapter)
     if adapter is not None:
         checkpoint = merge(checkpoint, adapter)

@@ -23,6 +23,7 @@ column_option = click.option(
     help="What the data call a column, such as text=review. May be given several times.",
 )
 adapter_option = click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE.")
+base_name_option = click.option("--base-name", help="What the adapter calls SOURCE, where its own name does not tell.")
 
 
 def _column(given: str) -> tuple[str, str]:
@@ -45,6 +46,7 @@ def _column(given: str) -> tuple[str, str]:
 @column_option
 @click.option("--task", help="By default what the checkpoint was trained for.")
 @adapter_option
+@base_name_option
 @click.option("--revision", help="Branch, tag or commit of a hub id.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
 @command
@@ -83,6 +85,7 @@ def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str,
 )
 @click.option("--source", help="Compare with PyTorch itself, which runs this checkpoint; needs hf2triton[export].")
 @adapter_option
+@base_name_option
 @dataset_option
 @column_option
 @reports_option

@@ -52,6 +52,11 @@ class Family:
     renamed_modules: tuple[tuple[str, str], ...] = ()
 
     @property
+    def embedding(self) -> str:
+        """The last name of the module that gives each token its vector."""
+        return self.tables["input_ids"][0].split(".")[-2]
+
+    @property
     def tasks(self) -> tuple[str, ...]:
         """All tasks that its checkpoints can serve."""
         headed = [task for tasks in self.architectures.values() for task in tasks]
