@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any
 
@@ -20,10 +20,10 @@ class Worst:
 
     `item`: which input it answers, from 0, and `input`: this input in words. `row`: which row of its batch, from 0. `index`: the
     value's place in the output of that input, and `where`: this place in words. `reference`: who gave `expected`. Both values are
-    texts, numbers with as many digits as tell them apart. None and "" stand for what is not known or has no meaning.
+    texts, numbers with as many digits as tell them apart. None and "" stand for what has no meaning.
     """
 
-    item: int | None
+    item: int
     input: str
     row: int | None
     index: tuple[int, ...]
@@ -37,6 +37,12 @@ class Worst:
         """The input, the row of its batch and the place in its output."""
         row = "" if self.row is None else f"row {self.row} of its batch"
         return ", ".join(part for part in (self.input, row, self.where) if part)
+
+    def with_texts(self, expected: str, served: str) -> Worst:
+        """With whole texts beside the values, quoted from where they differ."""
+        texts = zip((self.expected, self.served), texts_apart(expected, served), strict=True)
+        said, got = (f"{value}: {text}" for value, text in texts)
+        return replace(self, expected=said, served=got)
 
     def sentence(self, who: str = "served") -> str:
         """The place and both values. `who` gave the second."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
 from .generation import Prompt
+from .places import Axis, Places, axes_of, describe_input
 from .questions import ANSWERS, Questions, compare_answers
 from .results import Check, Scatter, Score, Validation
 from .scores import scores_of
@@ -83,7 +86,8 @@ def _ask_questions(
         questions = baseline.questions
         if questions is not None:
             answers = questions.ask(served)
-            difference = compare_answers(questions.answers, answers, baseline.tolerances[ANSWERS], near_ties(baseline))
+            tolerance, ties = baseline.tolerances[ANSWERS], near_ties(baseline)
+            difference = compare_answers(questions.answers, answers, tolerance, ties, questions.describe)
             checks.append(Check("answers, as a pipeline gives them", (difference,)))
             scores = scores_of(model.task, questions, model.id2label, answers, questions.answers)
         if labelled is not None:
@@ -131,10 +135,12 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
         results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
         rows = [row for result in results for row in model.rows(result, outputs)]
         versions |= {int(row["version"]) for row in rows}
-        references = [(check, baseline.answers)]
+        references = [(check, "PyTorch", baseline.answers)]
         if alone is not None:
-            references.append((f"{check}, against the items alone", alone))
-        checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
+            references.append((f"{check}, against the items alone", "alone", alone))
+        for name, who, answers in references:
+            places = partial(_places, model, baseline, order, min(rows_each, model.max_batch_size), who)
+            checks.append(Check(name, _compare(baseline, answers, order, rows, places)))
         alone = alone or {output: [row[output] for row in rows] for output in outputs}
     return checks, versions, tuple(_scatter(output, baseline.answers[output], alone[output]) for output in outputs)
 
@@ -184,9 +190,21 @@ def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baselin
         served = [np.concatenate([answer.token_ids[0] for answer in own]) for own in answers]
         versions |= {own[-1].metadata[0].model_version for own in answers}
         pairs = zip(expected[::order], served, strict=True)
-        difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])
-        checks.append(Check(check, (difference,)))
+        items = range(most)[::order]
+        places = Places(items, partial(describe_input, baseline.inputs), axes=(Axis("new token"), Axis("token id")))
+        difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
+        texts = ["".join(answer.texts[0] for answer in own) for own in answers][::order]
+        checks.append(Check(check, (_with_texts(difference, baseline, texts),)))
     return checks, versions, ()
+
+
+def _with_texts(difference: Difference, baseline: Baseline, served: Sequence[str]) -> Difference:
+    """With PyTorch's text and the one served, where a text is to blame and PyTorch's is among the decoded answers."""
+    worst, questions = difference.worst, baseline.questions
+    if worst is None or questions is None or questions.inputs != baseline.inputs["text_input"]:
+        return difference
+    [answer] = questions.answers[worst.item]
+    return replace(difference, worst=worst.with_texts(answer["generated_text"], served[worst.item]))
 
 
 def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> list[Prompt]:
@@ -195,8 +213,25 @@ def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> 
     return [Prompt(model.name, text, settings, stream) for text, settings in asked]
 
 
+def _places(
+    model: ServedModel, baseline: Baseline, order: list[int], rows_each: int, reference: str, output: str
+) -> Places:
+    """What the rows of an output are that items in this order got, `rows_each` of them in a request."""
+    return Places(
+        order,
+        partial(describe_input, baseline.inputs),
+        lambda pair, index: pair % rows_each,
+        axes_of(output, model.settings["outputs"][output], model.id2label),
+        reference,
+    )
+
+
 def _compare(
-    baseline: Baseline, answers: Mapping[str, Sequence[np.ndarray]], order: list[int], rows: list[Row]
+    baseline: Baseline,
+    answers: Mapping[str, Sequence[np.ndarray]],
+    order: list[int],
+    rows: list[Row],
+    places: Callable[[str], Places],
 ) -> tuple[Difference, ...]:
     """The rows that items in this order got, compared with answers to them."""
     return tuple(
@@ -204,6 +239,7 @@ def _compare(
             output,
             [(own[index], row[output]) for index, row in zip(order, rows, strict=True)],
             baseline.tolerances[output],
+            places(output),
         )
         for output, own in answers.items()
     )
