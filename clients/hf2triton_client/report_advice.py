@@ -40,17 +40,17 @@ _ADVICE: tuple[tuple[Callable[[_Failed], bool], str], ...] = (
     (
         lambda failed: failed.alone,
         "Even inputs that are asked alone get other answers: the served model is not the recorded one, or its files were changed."
-        " Look for changed files with `hf2triton lint`, and export the checkpoint again{better}.",
+        " Look for changed files with hf2triton lint, and export the checkpoint again{better}.",
     ),
     (
         lambda failed: failed.tensors,
         "Inputs that are asked alone get the right answers, those in a batch do not. Look for changed files with"
-        " `hf2triton lint`, and export the checkpoint again{better}.",
+        " hf2triton lint, and export the checkpoint again{better}.",
     ),
     (
         lambda failed: failed.answers,
         "The tensors are right, and what is made of them is not: labels, tokenizer or settings are not the recorded ones."
-        " Look for changed files with `hf2triton lint`, or export the checkpoint again.",
+        " Look for changed files with hf2triton lint, or export the checkpoint again.",
     ),
     (
         lambda failed: True,

@@ -99,12 +99,12 @@ def validation_tables(validation: Validation) -> list[Table]:
 def failures_table(validation: Validation) -> Table:
     """Of each check and output that failed the value to blame. Reports of earlier versions do not say which it was."""
     rows = tuple(
-        (check.name, one.output, worst.input, words.count(worst.row), worst.where, worst.expected, worst.served)
+        (check.name, one.output, worst.place, worst.expected, worst.served)
         for check in validation.checks
         for one in check.differences
         if (worst := one.worst) is not None
     )
-    columns = ("check", "output", "input", "row of its batch", "where in the output", "expected", "served")
+    columns = ("check", "output", "where", "expected", "served")
     return Table(f"Where {validation.model} failed", columns, rows)
 
 

@@ -33,10 +33,6 @@ def significant(value: float | None, digits: int = 3) -> str:
     return f"{value:,.{min(decimals, 12)}f}"
 
 
-def count(number: int | None) -> str:
-    return NOTHING if number is None else f"{number:,}"
-
-
 def difference(value: float | None) -> str:
     """A difference between outputs, as short as it can be: 0.0059 · 1.2e-06."""
     if value is None or not math.isfinite(value):

@@ -143,21 +143,18 @@ def test_failed_calls_are_a_caution():
     )
 
 
-PLACE = ('text 12 ("Maria <user> went to | Paris")', "2", "token 3, label 4 (B-<PER>)", "1.234", "0.524")
+PLACE = 'text 12 ("Maria <user> went to | Paris"), row 2 of its batch, token 3, label 4 (B-<PER>)'
 
 
 def test_where_it_failed_is_in_sight():
     """The input, the row of its batch, the place in the output and both values, in the first reason and in an open table."""
     text = to_markdown(report())
     first = verdict(report()).reasons[0]
-    assert first.endswith(
-        "logits: largest difference 0.71 is above 0.5 – "
-        'text 12 ("Maria <user> went to | Paris"), row 2 of its batch, token 3, label 4 (B-<PER>): PyTorch 1.234, served 0.524'
-    )
+    assert first.endswith(f"logits: largest difference 0.71 is above 0.5 – {PLACE}: PyTorch 1.234, served 0.524")
     assert escape(first) in text
     assert text.index("Where tags") < text.index("<details>")
-    [table] = [rows for rows in shown(text) if "input" in rows[0]]
-    assert table[1:] == [["five items a request, in reverse order", "logits", *PLACE]]
+    [table] = [rows for rows in shown(text) if "expected" in rows[0]]
+    assert table[1:] == [["five items a request, in reverse order", "logits", PLACE, "1.234", "0.524"]]
 
 
 def test_a_report_of_before_has_no_such_table():
