@@ -90,13 +90,14 @@ class Places:
     """What the places in a comparison stand for. Pairs are numbered from 0, in the order in which they are compared.
 
     `items`: the input of each pair; None: each pair is the input of its number. `describe`: an input in words. `row`: a pair's
-    row of its batch, given the index of a value in it. `axes`: of the compared arrays, the last ones. `reference`: who gave
-    the first array of a pair.
+    row of its batch, given the index of a value in it; `told`: this index as it is told, where the array was put together.
+    `axes`: of the compared arrays, the last ones. `reference`: who gave the first array of a pair.
     """
 
     items: Sequence[int] | None = None
     describe: Callable[[int], str] = lambda item: f"row {item}"
     row: Callable[[int, Sequence[int]], int | None] = lambda pair, index: None
+    told: Callable[[int, Sequence[int]], Sequence[int]] = lambda pair, index: index
     axes: tuple[Axis, ...] = (Axis("entry"),)
     reference: str = "PyTorch"
 
@@ -110,9 +111,9 @@ class Places:
     def worst(self, pair: int, index: Sequence[int], dims: int, expected: str, served: str) -> Worst:
         """A value of a pair of arrays with `dims` axes; or a vector, where `index` ends before the last of them."""
         axes = [Axis("position")] * (dims - len(self.axes)) + list(self.axes[max(0, len(self.axes) - dims) :])
-        where = ", ".join(axis.word(at) for axis, at in zip(axes, index, strict=False))
-        item, row = self.item(pair), self.row(pair, index)
-        return Worst(item, self.describe(item), row, tuple(map(int, index)), where, expected, served, self.reference)
+        item, row, told = self.item(pair), self.row(pair, index), tuple(map(int, self.told(pair, index)))
+        where = ", ".join(axis.word(at) for axis, at in zip(axes, told, strict=False))
+        return Worst(item, self.describe(item), row, told, where, expected, served, self.reference)
 
 
 #: Nothing is known but numbers.

@@ -187,4 +187,7 @@ def test_options_are_settled_before_an_adapter_is_merged(tmp_path):
     base.symlink_to(weights())
     code, line = refused(base, "--adapter", str(adapter), "--precision", "int8", "--device", "cuda")
     assert code == 2
-    assert "text-classification with --device cuda is exported in fp32, fp16, not int8 (done before: " in line
+    assert (
+        "text-classification with --device cuda is exported in fp32, fp16, not int8 (the repository is as it was)"
+        in line
+    )
