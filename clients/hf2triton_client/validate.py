@@ -218,11 +218,11 @@ def _places(
 ) -> Places:
     """What the rows of an output are that items in this order got, `rows_each` of them in a request."""
     return Places(
-        order,
-        partial(describe_input, baseline.inputs),
-        lambda pair, index: pair % rows_each,
-        axes_of(output, model.settings["outputs"][output], model.id2label),
-        reference,
+        items=order,
+        describe=partial(describe_input, baseline.inputs),
+        row=lambda pair, index: pair % rows_each,
+        axes=axes_of(output, model.settings["outputs"][output], model.id2label),
+        reference=reference,
     )
 
 

@@ -120,8 +120,8 @@ def require_parity(report: ParityReport, asked: Request | None = None) -> Parity
     for check in report.checks:
         if not check.difference.passed:
             difference = check.difference
-            where = f", {difference.worst.sentence('exported')}" if difference.worst else ""
-            said = f"{check.name}, output {difference.output}{where}; {'; '.join(difference.breaches)}"
+            where = f" – {difference.worst.sentence('exported')}" if difference.worst else ""
+            said = f"{check.name}, output {difference.output}: {'; '.join(difference.breaches)}{where}"
             advice = f". {advice_of(asked, check)}" if asked is not None else ""
             error = ParityError(f"the exported model is not the trained one: {said}{advice}")
             error.report = report

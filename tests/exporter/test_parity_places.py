@@ -92,8 +92,9 @@ def test_the_message_is_one_line_that_says_all(sentiment):
     with pytest.raises(ParityError) as raised:
         require_parity(report, asked)
     assert re.fullmatch(
-        r"the exported model is not the trained one: one row, no padding, output logits, text 12 \(\".*\"\),"
-        r" row 0 of its batch, label 2 \(\w+\): PyTorch 40, exported -?[\d.]+; largest difference [\d.]+ is above 0\.001;.*"
+        r"the exported model is not the trained one: one row, no padding, output logits:"
+        r" largest difference [\d.]+ is above 0\.001;.* –"
+        r" text 12 \(\".*\"\), row 0 of its batch, label 2 \(\w+\): PyTorch 40, exported -?[\d.]+"
         r"\. Try --attention standard",
         str(raised.value),
     )
@@ -186,6 +187,17 @@ def test_calibration_inputs_are_named(sentiment):
         sentiment.reader,
     )
     assert (places.describe(4), places.row(4, ())) == ('calibration row 4 ("a good film.")', 2)
+
+
+def test_an_image_that_pytorch_cannot_answer_is_named_by_its_number(tmp_path):
+    """Nothing of its bytes is shown."""
+    checkpoint = load_checkpoint(find_source(str(asset("vit", "image-classification"))), "image-classification")
+    import torch
+
+    with torch.no_grad():
+        checkpoint.model.classifier.bias.fill_(float("nan"))
+    with pytest.raises(ParityError, match="PyTorch itself answers with NaN or infinity to image 0: the checkpoint"):
+        KINDS["encoder"].record_baseline(checkpoint, checkpoint.task.parts[0], "fp32")
 
 
 FP16, INT8, FP32 = "fp16", "int8", "fp32"
@@ -287,5 +299,5 @@ def test_the_command_says_where_and_hides_the_stages(overflowing, tmp_path, monk
 def test_a_report_without_a_request_has_no_advice():
     """Whoever measures without an export is told what failed alone."""
     difference = Difference("logits", 1, 9.0, 9.0, None, None, ("largest difference 9 is above 0.1",))
-    with pytest.raises(ParityError, match=r"one row, output logits; largest difference 9 is above 0\.1$"):
+    with pytest.raises(ParityError, match=r"one row, output logits: largest difference 9 is above 0\.1$"):
         require_parity(ParityReport((ParityCheck("one row", difference),), 0, 0))
