@@ -17,9 +17,12 @@ from safetensors.numpy import load_file, save_file
 
 from .compare import Greedy, Tolerance
 from .errors import BaselineError
+from .places import describe_input
 from .questions import Questions
 
 FORMAT = 1
+#: What the items are called that come with hf2triton, or with a user's data.
+_REAL = "real inputs"
 
 
 @dataclass(frozen=True)
@@ -82,12 +85,21 @@ class Baseline:
     @property
     def groups(self) -> tuple[Items, ...]:
         """The real inputs, and those of the checkpoint's own."""
-        return (Items("real inputs", self.inputs, self.answers), *self.own)
+        return (Items(_REAL, self.inputs, self.answers), *self.own)
 
     @property
     def all_answers(self) -> dict[str, tuple[np.ndarray, ...]]:
         """Output -> PyTorch's answers to the items of all groups."""
         return {output: tuple(one for group in self.groups for one in group.answers[output]) for output in self.answers}
+
+    def describe(self, item: int) -> str:
+        """An item in words, by its number among those of all groups."""
+        for group in self.groups:
+            if item < len(group):
+                break
+            item -= len(group)
+        about = f"{group.about}: " if group.about != _REAL else ""
+        return f"{about}{describe_input(group.inputs, item)}"
 
     def joined(self) -> Baseline:
         """With the items of all groups as one, which must have the same inputs."""

@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from .places import NUMBERED, Places, Worst
+from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, zeros_of
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -31,7 +34,8 @@ class Tolerance:
 class Difference:
     """The measured difference of an output over a set of rows, and what exceeded the tolerance (empty: nothing).
 
-    `cosine` and `argmax` are None where they have no meaning. `remark`: what else there is to say of it.
+    `cosine` and `argmax` are None where they have no meaning. `remark`: what else there is to say of it. `worst`: the value that
+    the first of the breaches is about, or the worst of them; None where nothing was exceeded.
     """
 
     output: str
@@ -42,6 +46,7 @@ class Difference:
     argmax: float | None
     breaches: tuple[str, ...]
     remark: str = ""
+    worst: Worst | None = None
 
     @property
     def passed(self) -> bool:
@@ -54,56 +59,75 @@ class Difference:
         return fields | dict.fromkeys(broken) | {"passed": self.passed}
 
 
-#: The smallest number that fp16 tells from 0. What is closer to 0 may be lost without notice.
-_SMALLEST = 2.0**-24
 #: The largest share of values that may become 0, as differences of numbers that fp16 cannot tell apart do.
 MOST_ZEROS = 0.01
 
 
-def compare(output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance) -> Difference:
+def compare(
+    output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance, places: Places = NUMBERED
+) -> Difference:
     """Compares (reference, served) pairs of arrays `[…, n]`, taken together as vectors of length n.
 
     A shape that differs, or a value that is not finite, is a breach by itself, and so are zeros where the reference has none:
-    a vector of nothing else, or more of them than rounding explains.
+    a vector of nothing else, or more of them than rounding explains. `places`: what the pairs and their axes are.
     """
     rows = total = broken = agreeing = lost = gone = 0
     max_abs, sum_abs, cosine, breaches = 0.0, 0.0, 1.0, []
-    for index, (reference, candidate) in enumerate(pairs):
+    suspects = Suspects()
+    for pair, (reference, candidate) in enumerate(pairs):
+        suspects.look_at(pair, reference, candidate)
         if reference.shape != candidate.shape:
-            breaches.append(f"row {index} has shape {list(candidate.shape)}, PyTorch gives {list(reference.shape)}")
+            suspects.note("shape", 1)
+            shapes = f"has shape {list(candidate.shape)}, PyTorch gives {list(reference.shape)}"
+            breaches.append(("shape", f"row {places.item(pair)} {shapes}"))
             continue
-        width = reference.shape[-1] if reference.ndim else 1
-        reference, candidate = (np.asarray(one, np.float64).reshape(-1, width) for one in (reference, candidate))
+        reference, candidate = as_vectors(reference, candidate)
         with np.errstate(invalid="ignore"):  # of two infinities
             gap = np.abs(reference - candidate)
         rows, total = rows + len(gap), total + gap.size
-        broken += int((~np.isfinite(candidate)).any(axis=-1).sum())
-        zeros = (candidate == 0) & (np.abs(reference) > _SMALLEST)
-        lost += int(zeros.sum())
-        gone += int(((candidate == 0).all(axis=-1) & zeros.any(axis=-1)).sum()) if width > 1 else 0
-        max_abs, sum_abs = float(np.maximum(max_abs, gap.max(initial=0))), sum_abs + float(gap.sum())
+        unsound = int((~np.isfinite(candidate)).any(axis=-1).sum())
+        zeros = zeros_of(reference, candidate)
+        zeros_here, gone_here = int(zeros.sum()), int(gone_of(candidate, zeros).sum())
+        broken, lost, gone = broken + unsound, lost + zeros_here, gone + gone_here
+        largest = gap.max(initial=0)
+        max_abs, sum_abs = float(np.maximum(max_abs, largest)), sum_abs + float(gap.sum())
+        suspects.note("unsound", min(unsound, 1))  # the first
+        suspects.note("zeros", zeros_here + gone_here * gap.size)
+        suspects.note("largest", largest)
         if tolerance.cosine is not None:
-            cosine = float(np.minimum(cosine, _cosine(reference, candidate).min(initial=1)))
+            smallest = cosine_of(reference, candidate).min(initial=1)
+            cosine = float(np.minimum(cosine, smallest))
+            suspects.note("cosine", 1 - smallest)
         if tolerance.argmax is not None:
-            agreeing += _argmax_agreement(reference, candidate, tolerance.max_abs)
+            agreed = int(agree(reference, candidate, tolerance.max_abs).sum())
+            agreeing += agreed
+            suspects.note("argmax", int(agreed < len(gap)))
     if not total:
-        return Difference(output, 0, float("inf"), float("inf"), 0.0, None, tuple(breaches) or ("nothing to compare",))
+        said = tuple(breach for _, breach in breaches) or ("nothing to compare",)
+        worst = suspects.worst("shape", tolerance, places)
+        return Difference(output, 0, float("inf"), float("inf"), 0.0, None, said, worst=worst)
     if broken:
-        breaches.append(f"{broken} of {rows} rows hold a NaN or an infinity")
+        breaches.append(("unsound", f"{broken} of {rows} rows hold a NaN or an infinity"))
     if gone or lost > MOST_ZEROS * total:
-        breaches.append(f"{lost} of {total} values are 0 where PyTorch's are not, among them {gone} whole rows")
+        whole = f"{lost} of {total} values are 0 where PyTorch's are not, among them {gone} whole rows"
+        breaches.append(("zeros", whole))
     mean_abs = sum_abs / total
     cosine = None if tolerance.cosine is None else cosine
     argmax = None if tolerance.argmax is None else agreeing / rows
     limits = (
-        ("largest difference", max_abs, "above", tolerance.max_abs, max_abs <= tolerance.max_abs),
-        ("mean difference", mean_abs, "above", tolerance.mean_abs, mean_abs <= tolerance.mean_abs),
-        ("cosine", cosine, "below", tolerance.cosine, cosine is None or cosine >= tolerance.cosine),
-        ("argmax agreement", argmax, "below", tolerance.argmax, argmax is None or argmax >= tolerance.argmax),
+        ("largest", "largest difference", max_abs, "above", tolerance.max_abs, max_abs <= tolerance.max_abs),
+        ("largest", "mean difference", mean_abs, "above", tolerance.mean_abs, mean_abs <= tolerance.mean_abs),
+        ("cosine", "cosine", cosine, "below", tolerance.cosine, cosine is None or cosine >= tolerance.cosine),
+        ("argmax", "argmax agreement", argmax, "below", tolerance.argmax, argmax is None or argmax >= tolerance.argmax),
     )
     # `ok` is false for NaN as well
-    breaches += [f"{name} {value:.3g} is {side} {limit:.3g}" for name, value, side, limit, ok in limits if not ok]
-    return Difference(output, rows, max_abs, mean_abs, cosine, argmax, tuple(breaches))
+    breaches += [
+        (kind, f"{name} {value:.3g} is {side} {limit:.3g}") for kind, name, value, side, limit, ok in limits if not ok
+    ]
+    said, worst = tuple(breach for _, breach in breaches), None
+    if breaches:
+        worst = suspects.worst(breaches[0][0], tolerance, places)
+    return Difference(output, rows, max_abs, mean_abs, cosine, argmax, said, worst=worst)
 
 
 @dataclass(frozen=True)
@@ -116,39 +140,61 @@ class Greedy:
     top_logits: np.ndarray
 
 
-def compare_greedy(output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tolerance: Tolerance) -> Difference:
+def compare_greedy(
+    output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tolerance: Tolerance, places: Places = NUMBERED
+) -> Difference:
     """Compares greedy texts with what was served, `[n]` tokens each, up to the first token that is another one: after it
     the texts have nothing to do with each other.
 
     `max_abs` and `mean_abs` are of the margins: by how much PyTorch preferred its own token to the one served, 0 for texts
     that are the same throughout; a margin above the tolerance's `max_abs` is a breach, and so is a text that ends early.
-    `argmax`: the share of texts that are the same.
+    `argmax`: the share of texts that are the same. `places`: its axes count tokens of a text, and the vocabulary's.
     """
     margins, remarks, breaches = [], [], []
-    for index, (expected, served) in enumerate(pairs):
+    worst, most = None, -1.0
+    for pair, (expected, served) in enumerate(pairs):
         margin, where = _first_difference(expected, served)
         margins.append(margin)
         if where is None:
             continue
-        remark = f"text {index} is another from token {where} on, where PyTorch prefers its own by {margin:.2g}"
+        item = places.item(pair)
+        remark = f"text {item} is another from token {where} on, where PyTorch prefers its own by {margin:.2g}"
         remarks.append(remark)
         if not margin <= tolerance.max_abs:  # NaN is a breach as well
             breaches.append(f"{remark}, which is above {tolerance.max_abs:.3g}")
+            if not margin <= most:
+                most = float("inf") if margin != margin else margin
+                tokens = (_token(ids, where, places) for ids in (expected.token_ids, served))
+                worst = places.worst(pair, (where,), 2, *tokens)
     if not margins:
         return Difference(output, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
     same = 1 - len(remarks) / len(margins)
     mean = float(np.mean(margins))
-    return Difference(output, len(margins), max(margins), mean, None, same, tuple(breaches), "; ".join(remarks))
+    said = tuple(breaches)
+    return Difference(output, len(margins), max(margins), mean, None, same, said, "; ".join(remarks), worst)
 
 
-def finite(output: str, arrays: Iterable[np.ndarray]) -> Difference:
-    """Whether arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with."""
+def _token(ids: np.ndarray, where: int, places: Places) -> str:
+    return places.entry(int(ids[where])) if where < len(ids) else "the end of the text"
+
+
+def finite(output: str, arrays: Iterable[np.ndarray], places: Places = NUMBERED) -> Difference:
+    """Whether arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with. `places` has a pair for
+    each row of all arrays."""
     rows = broken = 0
+    worst = None
     for array in arrays:
+        unsound = ~np.isfinite(array.reshape(len(array), -1))
+        of_rows = unsound.any(axis=-1)
+        if worst is None and of_rows.any():
+            row = int(of_rows.argmax())
+            index = np.unravel_index(int(unsound[row].argmax()), array.shape[1:])
+            worst = places.worst(rows + row, index, array.ndim - 1, "", f"{float(array[row][index]):g}")
         rows += len(array)
-        broken += int((~np.isfinite(array.reshape(len(array), -1))).any(axis=-1).sum())
+        broken += int(of_rows.sum())
     breaches = [f"{broken} of {rows} rows hold a NaN or an infinity"] if broken else []
-    return Difference(output, rows, 0.0, 0.0, None, None, tuple(breaches if rows else ["nothing to look at"]))
+    said = tuple(breaches if rows else ["nothing to look at"])
+    return Difference(output, rows, 0.0, 0.0, None, None, said, worst=worst)
 
 
 def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int | None]:
@@ -163,18 +209,3 @@ def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int 
     # PyTorch's own is the best, or equal to it and, where more are equal than are recorded, perhaps not among them
     best = float(expected.top_logits[first, 0])
     return max(best - logits.get(int(served[first]), float("-inf")), 0.0), first
-
-
-def _cosine(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
-    """Cosine similarity of rows `[rows, n]`; two zero rows count as equal."""
-    with np.errstate(invalid="ignore"):  # an infinity has been counted as a breach by now
-        norms = np.linalg.norm(reference, axis=-1) * np.linalg.norm(candidate, axis=-1)
-        products = (reference * candidate).sum(axis=-1)
-        return np.where(norms > 0, products / np.where(norms > 0, norms, 1), (reference == candidate).all(axis=-1))
-
-
-def _argmax_agreement(reference: np.ndarray, candidate: np.ndarray, margin: float) -> int:
-    """In how many rows the candidate's best entry is the reference's, or as good within `margin`."""
-    chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-    with np.errstate(invalid="ignore"):  # of two infinities
-        return int((reference.max(axis=-1) - chosen <= margin).sum())

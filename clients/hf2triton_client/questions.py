@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from .compare import Difference, Tolerance
+from .places import QUOTED, Axis, Places, Worst, described, numbers_apart, texts_apart
 
 #: The name of the difference between answers, among those of outputs.
 ANSWERS = "answers"
@@ -45,6 +47,11 @@ class Questions:
         with ThreadPoolExecutor(in_flight) as pool:
             return list(pool.map(lambda one, own: call(one, **{**self.options, **own}), self.inputs, self.options_each))
 
+    def describe(self, index: int) -> str:
+        """A question in words: the beginnings of its texts; an image has a number alone."""
+        noun = "image" if isinstance(self.inputs[index], bytes) else "question"
+        return described(noun, index, self.inputs[index])
+
     @property
     def options_each(self) -> tuple[Mapping[str, Any], ...]:
         """The options of each call beyond those of all."""
@@ -52,28 +59,43 @@ class Questions:
 
 
 def compare_answers(
-    expected: Sequence[Any], served: Sequence[Any], tolerance: Tolerance, ties: Sequence[bool] | None = None
+    expected: Sequence[Any],
+    served: Sequence[Any],
+    tolerance: Tolerance,
+    ties: Sequence[bool] | None = None,
+    describe: Callable[[int], str] = lambda index: f"row {index}",
 ) -> Difference:
     """Compares answers row by row.
 
     `max_abs`, `mean_abs`: of the scores of what both say. `argmax`: the share of rows that say the same. What one says and
     the other does not is a breach, but where the row is one of `ties`, as PyTorch's own tensors leave it open, and at the end
     of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`. What has no
-    higher score than that itself says nothing: others may be as good.
+    higher score than that itself says nothing: others may be as good. `describe`: a row's question in words.
     """
     gaps: list[float] = []
     breaches, same = [], 0
+    places = Places(describe=describe, axes=(Axis("answer"),))
+    worst: Worst | None = None
+    farthest: tuple[float, Callable[[], Worst | None]] = (0.0, lambda: None)
     for index, (one, other) in enumerate(zip(expected, served, strict=True)):
         said, answered = _said(one), _said(other)
         same += _keys(said) == _keys(answered)
         open_row = bool(ties and ties[index])
         for place in sorted(said.keys() | answered.keys()):
             mine, theirs = said.get(place, _NOTHING), answered.get(place, _NOTHING)
-            gaps += [abs(mine.scores[key] - theirs.scores[key]) for key in mine.scores.keys() & theirs.scores.keys()]
+            at = (place,) if max(len(said), len(answered)) > 1 else ()
+            for key in [key for key in mine.scores if key in theirs.scores]:
+                scores = (mine.scores[key], theirs.scores[key])
+                gaps.append(abs(scores[0] - scores[1]))
+                if not gaps[-1] <= farthest[0]:
+                    size = gaps[-1] if gaps[-1] == gaps[-1] else float("inf")
+                    farthest = (size, partial(_score_at, places, index, at, key, scores))
             lost, extra = _alone(mine, theirs, tolerance.max_abs), _alone(theirs, mine, tolerance.max_abs)
             cut = _is_cut(mine, theirs)
             if (lost or extra) and (cut or not open_row):
-                breaches.append(f"row {index}: PyTorch says {_words(lost, mine)}, served is {_words(extra, theirs)}")
+                sides = (_words(lost, mine), _words(extra, theirs))
+                breaches.append(f"row {index}: PyTorch says {sides[0]}, served is {sides[1]}")
+                worst = worst or places.worst(index, at, 1, *_apart(lost, extra, sides))
     if not expected:
         return Difference(ANSWERS, 0, float("inf"), float("inf"), None, None, ("nothing to compare",))
     largest, mean = float(np.max(gaps, initial=0.0)), float(np.sum(gaps)) / max(len(gaps), 1)
@@ -83,7 +105,23 @@ def compare_answers(
     ):
         if not value <= limit:  # NaN is a breach as well
             breaches.append(f"{name} of scores {value:.3g} is above {limit:.3g}")
-    return Difference(ANSWERS, len(expected), largest, mean, None, same / len(expected), tuple(breaches))
+    if breaches and worst is None:
+        worst = farthest[1]()
+    share = same / len(expected)
+    return Difference(ANSWERS, len(expected), largest, mean, None, share, tuple(breaches), worst=worst)
+
+
+def _score_at(places: Places, index: int, at: Sequence[int], key: Any, scores: tuple[float, float]) -> Worst:
+    """What both say, with two scores."""
+    told = f"{_short(key)} at " if key != "" else ""
+    return places.worst(index, at, 1, *(f"{told}{score}" for score in numbers_apart(*scores)))
+
+
+def _apart(lost: Sequence[Any], extra: Sequence[Any], sides: tuple[str, str]) -> tuple[str, str]:
+    """What two sides say; of two texts what is different in them."""
+    if len(lost) == len(extra) == 1 and isinstance(lost[0], str) and isinstance(extra[0], str):
+        return texts_apart(lost[0], extra[0]) if max(len(lost[0]), len(extra[0])) > QUOTED else sides
+    return sides
 
 
 @dataclass(frozen=True)
@@ -167,5 +205,8 @@ def _words(alone: Sequence[Any], said: _Said) -> str:
     if not scores:
         return "nothing"
     key = alone[0] if alone else max(scores, key=lambda one: scores[one])
-    text = str(key) if len(str(key)) <= 60 else f"{str(key)[:59]}…"
-    return f"{text} ({scores[key]:.3g})"
+    return f"{_short(key)} ({scores[key]:.3g})"
+
+
+def _short(key: Any) -> str:
+    return str(key) if len(str(key)) <= QUOTED else f"{str(key)[: QUOTED - 1]}…"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 
 from .report_comparison import Comparison
-from .report_tables import Table, comparison_tables, figures_table, numeric_columns, tables
+from .report_tables import Table, comparison_tables, failures_table, figures_table, numeric_columns, tables
 from .report_verdict import STATES, verdict
 from .results import Report
 
@@ -21,10 +21,12 @@ def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
     said = verdict(report, comparison)
     lines = [f"{_SIGNS[said.state]} **{STATES[said.state][0]}.** {escape(said.summary)}", ""]
     lines += [f"- {escape(reason)}" for reason in said.reasons]
+    lines += [f"- 💡 {escape(advice)}" for advice in said.advice]
     lines += [f"- ⚠️ {escape(caution)}" for caution in said.cautions]
     blocks, left = ["\n".join(lines).rstrip()], []
-    open_ones = [figures_table(report), *(comparison_tables(comparison) if comparison else [])]
-    details = [own for own in tables(report) if own.title != open_ones[0].title]
+    open_ones = [figures_table(report), *map(failures_table, report.validations)]
+    open_ones += comparison_tables(comparison) if comparison else []
+    details = [own for own in tables(report) if own not in open_ones]
     size = len(blocks[0].encode())
     for own in [one for one in (*open_ones, *details) if one.rows]:
         block = _folded(own) if own in details else _table(own)

@@ -35,8 +35,9 @@ def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
 
 
 def tables(report: Report, comparison: Comparison | None = None) -> list[Table]:
-    """Everything that a report holds but the values of plots: the figures to decide by, what changed, then the details."""
-    found = [figures_table(report)]
+    """Everything that a report holds but the values of plots: the figures to decide by, where it failed, what changed, then the
+    details."""
+    found = [figures_table(report), *map(failures_table, report.validations)]
     if comparison:
         found += comparison_tables(comparison)
     for validation in report.validations:
@@ -93,6 +94,18 @@ def validation_tables(validation: Validation) -> list[Table]:
         Table(f"{about}, one at a time", ("who", "p50 ms", "p90 ms", "calls"), times),
     ]
     return [table for table in found if table.rows]
+
+
+def failures_table(validation: Validation) -> Table:
+    """Of each check and output that failed the value to blame. Reports of earlier versions do not say which it was."""
+    rows = tuple(
+        (check.name, one.output, worst.place, worst.expected, worst.served)
+        for check in validation.checks
+        for one in check.differences
+        if (worst := one.worst) is not None
+    )
+    columns = ("check", "output", "where", "expected", "served")
+    return Table(f"Where {validation.model} failed", columns, rows)
 
 
 def benchmark_tables(benchmark: Benchmark) -> list[Table]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from . import report_words as words
 from .compare import Difference
+from .report_advice import advice_of
 from .report_comparison import Comparison
 from .results import Benchmark, Measurement, Report, Score, Validation
 
@@ -19,12 +20,14 @@ _SHOWN, _SCORES = 4, 3
 
 @dataclass(frozen=True)
 class Verdict:
-    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, the first first. `cautions`: what else to know."""
+    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, the first first. `advice`: what to try next.
+    `cautions`: what else to know."""
 
     state: str
     summary: str
     reasons: tuple[str, ...] = ()
     cautions: tuple[str, ...] = ()
+    advice: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
     if comparison is None or not comparison.failures:
         return replace(found, cautions=notes)
     summary = f"{found.summary} The comparison with an earlier run failed."
-    return Verdict("failed", summary, (*found.reasons, *_some(comparison.failures)), notes)
+    return Verdict("failed", summary, (*found.reasons, *_some(comparison.failures)), notes, found.advice)
 
 
 def _of_validations(report: Report) -> Verdict:
@@ -63,7 +66,8 @@ def _of_validations(report: Report) -> Verdict:
     reasons = _some([reason for own in failed for reason in _reasons(own)])
     good = len(report.validations) - len(failed)
     rest = f" {good} other{' model does' if good == 1 else ' models do'}." if good else ""
-    return Verdict("failed", f"{who} {do} not give PyTorch's answers.{rest}", reasons)
+    advice = tuple(dict.fromkeys(map(advice_of, failed)))
+    return Verdict("failed", f"{who} {do} not give PyTorch's answers.{rest}", reasons, advice=advice)
 
 
 def figures(report: Report) -> list[list[Figure]]:
@@ -183,8 +187,9 @@ def _as_fast(more: float, less: float) -> str:
 def _reasons(validation: Validation) -> Iterator[str]:
     for check in validation.checks:
         for one in check.differences:
-            for breach in one.breaches:
-                yield f"{validation.model}, {check.name}: {one.output}: {breach}"
+            for number, breach in enumerate(one.breaches):
+                where = f" – {one.worst.sentence()}" if one.worst and not number else ""
+                yield f"{validation.model}, {check.name}: {one.output}: {breach}{where}"
     for score in validation.scores:
         if not score.passed:
             allowed = f", more than {score.allowed:g} worse" if score.pytorch is not None else ""

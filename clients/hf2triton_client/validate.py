@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
 from .generation import Prompt
+from .places import Axis, Places, axes_of, describe_input
 from .questions import ANSWERS, Questions, compare_answers
 from .results import Check, Scatter, Score, Validation
 from .scores import scores_of
@@ -83,7 +86,8 @@ def _ask_questions(
         questions = baseline.questions
         if questions is not None:
             answers = questions.ask(served)
-            difference = compare_answers(questions.answers, answers, baseline.tolerances[ANSWERS], near_ties(baseline))
+            tolerance, ties = baseline.tolerances[ANSWERS], near_ties(baseline)
+            difference = compare_answers(questions.answers, answers, tolerance, ties, questions.describe)
             checks.append(Check("answers, as a pipeline gives them", (difference,)))
             scores = scores_of(model.task, questions, model.id2label, answers, questions.answers)
         if labelled is not None:
@@ -103,14 +107,14 @@ def near_ties(baseline: Baseline) -> list[bool] | None:
     for array in baseline.all_answers[found]:
         best = np.sort(array, axis=axis).take([-2, -1], axis=axis) if array.shape[axis] > 1 else np.array([0, np.inf])
         tied.append(bool((np.diff(best, axis=axis) <= limit).any()))
-    places = _places(baseline)
+    places = _numbers(baseline)
     asked = [tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in baseline.questions.inputs]
     if not any(one in places for one in asked):
         return None
     return [one not in places or tied[places[one]] for one in asked]
 
 
-def _places(baseline: Baseline) -> dict[tuple[str | bytes, ...], int]:
+def _numbers(baseline: Baseline) -> dict[tuple[str | bytes, ...], int]:
     """Item -> its number among those of all groups. Of a generating model's, the prompt alone counts."""
     items = [item for group in baseline.groups for item in zip(*group.inputs.values(), strict=True)]
     return {item[:1] if "text_input" in baseline.inputs else item: index for index, item in enumerate(items)}
@@ -136,10 +140,12 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
             results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
             rows = [row for result in results for row in model.rows(result, outputs)]
             versions |= {int(row["version"]) for row in rows}
-            references = [(check, group.answers)]
+            references = [(check, "PyTorch", group.answers)]
             if alone is not None:
-                references.append((f"{check}, against the items alone", alone))
-            checks += [Check(name, _compare(baseline, answers, order, rows)) for name, answers in references]
+                references.append((f"{check}, against the items alone", "alone", alone))
+            for name, who, answers in references:
+                places = partial(_places, model, group, order, min(rows_each, model.max_batch_size), who)
+                checks.append(Check(name, _compare(baseline, answers, order, rows, places)))
             alone = alone or {output: [row[output] for row in rows] for output in outputs}
         alone_of.append(alone)
     return (
@@ -201,9 +207,21 @@ def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baselin
         served = [np.concatenate([answer.token_ids[0] for answer in own]) for own in answers]
         versions |= {own[-1].metadata[0].model_version for own in answers}
         pairs = zip(expected[::order], served, strict=True)
-        difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])
-        checks.append(Check(check, (difference,)))
+        items = range(most)[::order]
+        places = Places(items, partial(describe_input, baseline.inputs), axes=(Axis("new token"), Axis("token id")))
+        difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
+        texts = ["".join(answer.texts[0] for answer in own) for own in answers][::order]
+        checks.append(Check(check, (_with_texts(difference, baseline, texts),)))
     return checks, versions, ()
+
+
+def _with_texts(difference: Difference, baseline: Baseline, served: Sequence[str]) -> Difference:
+    """With PyTorch's text and the one served, where a text is to blame and PyTorch's is among the decoded answers."""
+    worst, questions = difference.worst, baseline.questions
+    if worst is None or questions is None or questions.inputs != baseline.inputs["text_input"]:
+        return difference
+    [answer] = questions.answers[worst.item]
+    return replace(difference, worst=worst.with_texts(answer["generated_text"], served[worst.item]))
 
 
 def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> list[Prompt]:
@@ -212,8 +230,23 @@ def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> 
     return [Prompt(model.name, text, settings, stream) for text, settings in asked]
 
 
+def _places(model: ServedModel, group: Items, order: list[int], rows_each: int, reference: str, output: str) -> Places:
+    """What the rows of an output are that items in this order got, `rows_each` of them in a request."""
+    return Places(
+        items=order,
+        describe=partial(describe_input, group.inputs),
+        row=lambda pair, index: pair % rows_each,
+        axes=axes_of(output, model.settings["outputs"][output], model.id2label),
+        reference=reference,
+    )
+
+
 def _compare(
-    baseline: Baseline, answers: Mapping[str, Sequence[np.ndarray]], order: list[int], rows: list[Row]
+    baseline: Baseline,
+    answers: Mapping[str, Sequence[np.ndarray]],
+    order: list[int],
+    rows: list[Row],
+    places: Callable[[str], Places],
 ) -> tuple[Difference, ...]:
     """The rows that items in this order got, compared with answers to them."""
     return tuple(
@@ -221,6 +254,7 @@ def _compare(
             output,
             [(own[index], row[output]) for index, row in zip(order, rows, strict=True)],
             baseline.tolerances[output],
+            places(output),
         )
         for output, own in answers.items()
     )

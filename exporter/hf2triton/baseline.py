@@ -12,6 +12,7 @@ import numpy as np
 from hf2triton_client.baseline import Baseline, Items
 from hf2triton_client.benchmark import measure_latency
 from hf2triton_client.compare import Tolerance
+from hf2triton_client.places import describe_input
 from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint, Tokenizer
@@ -120,8 +121,8 @@ def record_baseline(
         answers = [ask(item) for item in items]
         for index, answer in enumerate(answers):
             if not all(np.isfinite(array).all() for array in answer.values()):
-                asked = next(iter(inputs.values()))[index][:40]
-                raise ParityError(f"PyTorch itself answers with NaN or infinity to {asked!r}: the checkpoint is broken")
+                one = describe_input(inputs, index)
+                raise ParityError(f"PyTorch itself answers with NaN or infinity to {one}: the checkpoint is broken")
         return Items(
             about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
         )

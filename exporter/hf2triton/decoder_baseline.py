@@ -12,6 +12,7 @@ import numpy as np
 
 from hf2triton_client.baseline import Baseline, Items, Latency
 from hf2triton_client.compare import Tolerance
+from hf2triton_client.places import quoted
 from hf2triton_client.questions import ANSWERS, Questions
 
 from .artifacts import Checkpoint
@@ -108,7 +109,7 @@ def _group(
         milliseconds.append((time.perf_counter() - began) * 1e3)
         logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
         if not torch.isfinite(logits).all():
-            raise ParityError(f"PyTorch itself gives NaN or infinity after {prompt[:40]!r}: the checkpoint is broken")
+            raise ParityError(f"PyTorch itself gives NaN or infinity after {quoted(prompt)}: the checkpoint is broken")
         top = logits[-new:].topk(min(TOP, logits.shape[-1]))
         answers["logits"].append(logits.numpy())
         answers["token_ids"].append(sequence[0, len(ids) :].numpy())

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import Difference, compare, compare_greedy
+from hf2triton_client.places import Places
 
 from .artifacts import ParityCheck, StoredGraph
 from .calibration_inputs import whole_text
 from .decoder_baseline import compared_positions, prompt_ids
 from .graph.decoder_attention import DECODER_ATTENTIONS
 from .parity import ParityInputs, calibration_checks, runs_of
+from .parity_places import places_of_tokens
 from .repository.fronts.generation.decoder import Decoder, make_decoder
 from .repository.fronts.generation.engine import Engine
+from .repository.fronts.readers import Reader
 from .repository.fronts.sessions import open_session
 
 #: Prompts and the tokens that PyTorch generated after them.
@@ -38,27 +43,38 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
     prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
+    text = partial(places_of_tokens, baseline.inputs, asked.reader)
+    steps, new = text("step"), text("new token")
     in_place = DECODER_ATTENTIONS[stored.graph.attention].shares_buffer
     for prefix, path, device in runs_of(stored, asked.gpu):
         session = open_session(str(path), device, 0, threads=0)  # as it is served
-        yield ParityCheck(f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline))
+        yield ParityCheck(
+            f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline, text("token"))
+        )
         decoder = make_decoder(session, len(texts), longest, device, in_place=in_place)
         for name, piece, reverse in LAYOUTS:
-            yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse))
-        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline))
-        yield from calibration_checks(session, stored.graph, asked, prefix)
+            yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse, steps))
+        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline, new, asked.reader))
+        places = {output.name: text("token") for output in stored.graph.outputs}
+        yield from calibration_checks(session, stored.graph, asked, prefix, places)
 
 
-def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline) -> Difference:
+def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline, places: Places) -> Difference:
     """Each prompt with what follows it in one call, from an empty past."""
+    positions = [compared_positions(len(prompt), len(tokens)) for prompt, tokens in texts]
     pairs = []
-    for (prompt, tokens), expected in zip(texts, baseline.answers["logits"], strict=True):
+    for (prompt, tokens), chosen, expected in zip(texts, positions, baseline.answers["logits"], strict=True):
         [logits] = session.run(["logits"], whole_text(stored.graph, [*prompt, *tokens]))
-        pairs.append((expected, logits[0, compared_positions(len(prompt), len(tokens))]))
-    return compare("logits", pairs, baseline.tolerances["logits"])
+        pairs.append((expected, logits[0, chosen]))
+
+    def told(pair: int, index: Sequence[int]) -> Sequence[int]:
+        return (positions[pair][index[0]], *index[1:]) if index else index
+
+    where = replace(places, row=lambda pair, index: 0, told=told)
+    return compare("logits", pairs, baseline.tolerances["logits"], where)
 
 
-def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, reverse: bool) -> Difference:
+def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, reverse: bool, places: Places) -> Difference:
     """Prompts fill their slots in pieces, then PyTorch's tokens are fed to all of them, one a step."""
     order = list(range(len(texts)))[:: -1 if reverse else 1]
     lengths = []
@@ -76,7 +92,8 @@ def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, rever
     pairs = [
         (expected[-len(own) :], np.stack(own)) for expected, own in zip(baseline.answers["logits"], rows, strict=True)
     ]
-    return compare("logits", pairs, baseline.tolerances["logits"])
+    where = replace(places, row=lambda pair, index: order.index(pair))  # its slot
+    return compare("logits", pairs, baseline.tolerances["logits"], where)
 
 
 class _Best:
@@ -86,7 +103,7 @@ class _Best:
         return int(logits.argmax())
 
 
-def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline) -> Difference:
+def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Reader) -> Difference:
     """All texts generated together by the engine that serves them."""
     engine = Engine(decoder, max_queue=len(texts))
     served: list[list[int]] = []
@@ -100,4 +117,8 @@ def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline) -> Differe
     for error in filter(None, errors):
         raise error
     pairs = zip(baseline.greedy(), map(np.array, served), strict=True)
-    return compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"])
+    difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
+    if difference.worst is None:
+        return difference
+    both = (reader.tokenizer.decode(ids) for ids in (texts[difference.worst.item][1], served[difference.worst.item]))
+    return replace(difference, worst=difference.worst.with_texts(*both))

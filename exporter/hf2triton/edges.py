@@ -5,12 +5,14 @@ PyTorch is not asked for them: they must give what they give alone, and no NaN a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from hf2triton_client.compare import Tolerance, compare, finite
+from hf2triton_client.places import Places, axes_of
 
 from .artifacts import Graph, GraphOutput, ParityCheck
 
@@ -20,9 +22,15 @@ Feeds = Mapping[str, np.ndarray]
 
 
 def edge_checks(
-    session: Any, graph: Graph, longest: Feeds, tolerances: Mapping[str, Tolerance], prefix: str = ""
+    session: Any,
+    graph: Graph,
+    longest: Feeds,
+    tolerances: Mapping[str, Tolerance],
+    prefix: str = "",
+    places: Mapping[str, Places] | None = None,
 ) -> Iterator[ParityCheck]:
-    """The checks of a graph whose rows have a free length. `longest`: the inputs of one row, the longest there is."""
+    """The checks of a graph whose rows have a free length. `longest`: the inputs of one row, the longest there is. `places`: of
+    this row, of each output."""
     axes = {value.name: value.dims.index("sequence") for value in graph.inputs if "sequence" in value.dims}
     if not axes:
         return
@@ -39,16 +47,35 @@ def edge_checks(
         for output in graph.outputs:
             own = _own(output, alone[output.name][0], tokens)
             others = [_own(output, array, tokens) for array in (together[output.name][1], again[output.name][0])]
-            difference = compare(output.name, [(own, other) for other in others], tolerances[output.name])
-            what = f"a row of {tokens} {'token' if tokens == 1 else 'tokens'}, alone, beside the longest, and again"
-            yield ParityCheck(prefix + what, difference)
+            count = f"{tokens} {'token' if tokens == 1 else 'tokens'}"
+            # beside the longest it is the second row
+            where = _placed(places, output, f"the first {count} of {{}}", rows=(1, 0))
+            pairs = [(own, other) for other in others]
+            difference = compare(output.name, pairs, tolerances[output.name], where)
+            yield ParityCheck(f"{prefix}a row of {count}, alone, beside the longest, and again", difference)
     masked = longest | {"attention_mask": np.zeros_like(longest["attention_mask"])}
     alone, together = run(longest), run(_stacked(masked, longest))
     for output in graph.outputs:
-        yield ParityCheck(f"{prefix}a row that is wholly masked", finite(output.name, [together[output.name][:1]]))
+        where = _placed(places, output, "{}, wholly masked", rows=(0,))
+        difference = finite(output.name, [together[output.name][:1]], where)
+        yield ParityCheck(f"{prefix}a row that is wholly masked", difference)
         pairs = [(alone[output.name][0], together[output.name][1])]
-        difference = compare(output.name, pairs, tolerances[output.name])
+        where = _placed(places, output, "{}", rows=(1,))
+        difference = compare(output.name, pairs, tolerances[output.name], where)
         yield ParityCheck(f"{prefix}the longest row beside one that is wholly masked", difference)
+
+
+def _placed(places: Mapping[str, Places] | None, output: GraphOutput, made: str, rows: Sequence[int]) -> Places:
+    """What pairs of a row stand for that was `made` of the longest one; `rows`: of their batches."""
+    own = (places or {}).get(output.name) or Places(
+        describe=lambda item: "the longest input", axes=axes_of(output.name, output.per, {})
+    )
+    return replace(
+        own,
+        describe=lambda item: made.format(own.describe(item)),
+        row=lambda pair, index: rows[pair],
+        reference="alone",
+    )
 
 
 def _cut(array: np.ndarray, axis: int | None, tokens: int) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import onnxruntime
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare, finite
+from hf2triton_client.places import Places
 
 from .artifacts import Graph, ParityCheck, ParityReport, StoredGraph
 from .baseline import items_of
@@ -20,6 +21,8 @@ from .calibration_inputs import Calibration
 from .call_price import MOST_ON_CPU, MOST_ON_GPU, fit_call_price
 from .edges import edge_checks
 from .errors import ParityError
+from .parity_advice import CALIBRATION, ON_GPU, Request, advice_of
+from .parity_places import Asked, places_of_calibration
 from .repository.fronts.readers import Item, Reader, joined
 from .repository.fronts.runners import open_session
 from .repository.fronts.sessions import open_session as open_on
@@ -40,12 +43,14 @@ _ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 @dataclass(frozen=True)
 class ParityInputs:
     """What a graph is asked: the baseline's inputs, as the `reader` of the front reads them; and what it was calibrated with,
-    which PyTorch was not asked: where the user gave that, it must not give NaN or infinity. `gpu`: it is run on the GPU too."""
+    which PyTorch was not asked: where the user gave that, it must not give NaN or infinity. `gpu`: it is run on the GPU too.
+    `id2label`: the head's labels."""
 
     baseline: Baseline
     reader: Reader
     calibration: Calibration
     gpu: bool = False
+    id2label: Mapping[int, str] = field(default_factory=dict)
 
 
 def report_of(stored: StoredGraph, checks: Iterable[ParityCheck]) -> ParityReport:
@@ -62,25 +67,32 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
     """
     baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
     items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
+    whole = Asked(asked.reader, baseline.describe, items, asked.id2label)
+    places = {output.name: whole.places(output) for output in stored.graph.outputs}
     for prefix, file, device in runs_of(stored, asked.gpu):
         session = _small_session(file, device)
         alone = None
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, asked.reader, items, batch, reverse, extra)
-            for what, reference in ((name, answers_of_all), (f"{name}, and alone", alone)):
-                for output, own in answers.items() if reference is not None else ():
-                    pairs = zip(reference[output], own, strict=True)
-                    yield ParityCheck(prefix + what, compare(output, pairs, baseline.tolerances[output]))
+            for what, who, reference in ((name, "PyTorch", answers_of_all), (f"{name}, and alone", "alone", alone)):
+                for output in stored.graph.outputs if reference is not None else ():
+                    pairs = zip(reference[output.name], answers[output.name], strict=True)
+                    where = whole.in_batches(output, batch, reverse, who)
+                    difference = compare(output.name, pairs, baseline.tolerances[output.name], where)
+                    yield ParityCheck(prefix + what, difference)
             alone = alone or answers
-        rows = [row for item in items for row in item.rows]
-        longest = asked.reader.feeds([max(rows, key=asked.reader.length)])
-        yield from edge_checks(session, stored.graph, longest, baseline.tolerances, prefix)
-        yield from calibration_checks(session, stored.graph, asked, prefix)
+        number, row = whole.longest()
+        longest = asked.reader.feeds([row])
+        of_longest = {name: replace(own, items=(number,) * 2) for name, own in places.items()}
+        yield from edge_checks(session, stored.graph, longest, baseline.tolerances, prefix, of_longest)
+        yield from calibration_checks(session, stored.graph, asked, prefix, places)
         del session
 
 
-def calibration_checks(session: Any, graph: Graph, asked: ParityInputs, prefix: str) -> Iterator[ParityCheck]:
-    """That the user's own calibration inputs give no NaN and no infinity."""
+def calibration_checks(
+    session: Any, graph: Graph, asked: ParityInputs, prefix: str, places: Mapping[str, Places]
+) -> Iterator[ParityCheck]:
+    """That the user's own calibration inputs give no NaN and no infinity. `places`: of each output."""
     if not asked.calibration.own:
         return
     names = [output.name for output in graph.outputs]
@@ -91,25 +103,28 @@ def calibration_checks(session: Any, graph: Graph, asked: ParityInputs, prefix: 
     )
     answers = [session.run(names, feeds) for feeds in calls]
     for index, name in enumerate(names):
-        yield ParityCheck(f"{prefix}calibration inputs", finite(name, (arrays[index] for arrays in answers)))
+        where = places_of_calibration(asked.calibration, places[name], asked.reader)
+        yield ParityCheck(f"{prefix}{CALIBRATION}", finite(name, (arrays[index] for arrays in answers), where))
 
 
 def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
     """The files to measure and on which device, with what is said of each: of an fp16 graph the twin and itself."""
-    on_gpu = [("on the GPU: ", stored.path, "cuda")] if gpu else []
+    on_gpu = [(ON_GPU, stored.path, "cuda")] if gpu else []
     if stored.has_twin:
         return [("rounded to fp16: ", stored.twin, "cpu"), ("as served: ", stored.path, "cpu"), *on_gpu]
     return [("", stored.path, "cpu"), *on_gpu]
 
 
-def require_parity(report: ParityReport) -> ParityReport:
-    """The report, if it passed. Raises ParityError, which names the first check out of tolerance."""
+def require_parity(report: ParityReport, asked: Request | None = None) -> ParityReport:
+    """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value to blame, and what
+    to try that was not `asked` for."""
     for check in report.checks:
         if not check.difference.passed:
-            error = ParityError(
-                f"the exported model is not the trained one: {check.name}, output {check.difference.output}:"
-                f" {'; '.join(check.difference.breaches)}. Try --precision fp32"
-            )
+            difference = check.difference
+            where = f" – {difference.worst.sentence('exported')}" if difference.worst else ""
+            said = f"{check.name}, output {difference.output}: {'; '.join(difference.breaches)}{where}"
+            advice = f". {advice_of(asked, check)}" if asked is not None else ""
+            error = ParityError(f"the exported model is not the trained one: {said}{advice}")
             error.report = report
             raise error
     return report

@@ -140,6 +140,7 @@ def _prove(
     from .graph.release import require_release
     from .kinds import KINDS
     from .parity import ParityInputs, report_of, require_parity
+    from .parity_advice import Request
     from .precision_search import calibrate, can_search, plan_precision, prepare, search_plan
     from .repository.draft import Draft
     from .repository.encoder_front import run_warmup
@@ -151,7 +152,7 @@ def _prove(
         "read the calibration inputs", calibration_of, checkpoint, part, graph, baseline, options.calibration
     )
     gpu = options.device in GPUS and runs_on_gpu()  # which need not be here
-    inputs = ParityInputs(baseline, reader, calibration, gpu)
+    inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
         stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
@@ -166,7 +167,8 @@ def _prove(
         checks_of = partial(kind.checks_of, asked=inputs)
         plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
         stored, parity = prove(plan, " again")
-    run("require parity", require_parity, parity)
+    asked = Request(options, part.modality, kind.tolerances(checkpoint, part, precision))
+    run("require parity", require_parity, parity, asked)
     price = memory = None
     if options.device in GPUS:
         max_length = checkpoint.max_length if part.modality == "text" else None

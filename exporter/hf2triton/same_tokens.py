@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from hf2triton_client.places import quoted
+
 from .artifacts import Checkpoint
 from .errors import ParityError
 from .samples import Inputs
@@ -42,6 +44,6 @@ def _require_equal(texts: Sequence[str], told: Any, expected: Sequence[int], ser
     first = next((place for place in range(length) if expected[place] != served[place]), length)
     sides = [told(list(ids[first : first + 4])) or "nothing more" for ids in (expected, served)]
     raise ParityError(
-        f"the front would read {' and '.join(repr(text[:60]) for text in texts)} otherwise than transformers: from token"
+        f"the front would read {' and '.join(map(quoted, texts))} otherwise than transformers: from token"
         f" {first} on {sides[1]} in the place of {sides[0]}"
     )

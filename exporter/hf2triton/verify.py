@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +19,12 @@ import numpy as np
 
 from hf2triton_client.baseline import Baseline
 from hf2triton_client.compare import compare, compare_greedy
+from hf2triton_client.places import Axis, Places, describe_input
 
-from .artifacts import ParityCheck
+from .artifacts import GraphOutput, ParityCheck
 from .baseline import items_of
 from .graph.release import RELEASES, Release, find_release
+from .parity_places import Asked
 from .repository.fronts.readers import Item, joined, make_reader
 from .repository.layout import BASELINE, FRONT, TOKENIZER, fronts_of, graph_file, served_manifest, served_version
 from .runtimes import Runtime, find_runtime
@@ -80,7 +83,8 @@ class Verification:
             return self.error
         for check in self.checks:
             if not check.difference.passed:
-                return f"{check.name}, {check.difference.output}: {'; '.join(check.difference.breaches)}"
+                where = f" – {check.difference.worst.sentence('here')}" if check.difference.worst else ""
+                return f"{check.name}, {check.difference.output}: {'; '.join(check.difference.breaches)}{where}"
         return "ok"
 
     @property
@@ -184,11 +188,12 @@ def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
     items = [item for group in baseline.groups for item in items_of(reader, group.inputs)]
     outputs, expected = settings["outputs"], baseline.all_answers
     rows = [row for item in items for row in item.rows]
+    asked = Asked(reader, baseline.describe, items)
     batches = [(name, rows[start : start + size]) for name, size in LAYOUTS for start in range(0, len(rows), size)]
 
     def judge(answers: Answers) -> tuple[ParityCheck, ...]:
         checks = []
-        for layout, _ in LAYOUTS:
+        for layout, size in LAYOUTS:
             mine = [(call, batch) for call, (name, batch) in enumerate(batches) if name == layout]
             for output, per in outputs.items():
                 arrays = (
@@ -197,7 +202,8 @@ def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
                     for row, array in zip(batch, answers[f"{call}/{output}"], strict=True)
                 )
                 pairs = zip(expected[output], _by_item(items, arrays), strict=True)
-                checks.append(ParityCheck(layout, compare(output, pairs, baseline.tolerances[output])))
+                places = asked.in_batches(GraphOutput(output, per, ()), size, False, "PyTorch")
+                checks.append(ParityCheck(layout, compare(output, pairs, baseline.tolerances[output], places)))
         return tuple(checks)
 
     return {"outputs": list(outputs)}, [reader.feeds(batch) for _, batch in batches], judge
@@ -236,8 +242,15 @@ def _ask_decoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
                 (text.top_logits, np.take_along_axis(own, text.top_ids, axis=-1))
                 for text, own in zip(expected, logits, strict=True)
             ]
+            # of each step only the likeliest tokens are recorded
+            describe, step = partial(describe_input, baseline.inputs), Axis("new token")
             chosen = zip(expected, (own.argmax(axis=-1) for own in logits), strict=True)
-            differences = (compare("logits", pairs, tolerance), compare_greedy("token_ids", chosen, tolerance))
+            differences = (
+                compare("logits", pairs, tolerance, Places(describe=describe, axes=(step, Axis("likeliest token")))),
+                compare_greedy(
+                    "token_ids", chosen, tolerance, Places(describe=describe, axes=(step, Axis("token id")))
+                ),
+            )
             checks += [ParityCheck(layout, difference) for difference in differences]
         return tuple(checks)
 

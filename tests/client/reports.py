@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from hf2triton_client.compare import Difference
+from hf2triton_client.places import Worst
 from hf2triton_client.results import (
     Benchmark,
     Check,
@@ -38,8 +39,10 @@ _SPEEDS = {
 }
 
 
-def difference(output: str, largest: float, *breaches: str, argmax: float | None = 1.0) -> Difference:
-    return Difference(output, 30, largest, largest / 6, 1 - largest / 1000, argmax, breaches)
+def difference(
+    output: str, largest: float, *breaches: str, argmax: float | None = 1.0, worst: Worst | None = None
+) -> Difference:
+    return Difference(output, 30, largest, largest / 6, 1 - largest / 1000, argmax, breaches, worst=worst)
 
 
 def scatter(output: str, noise: float, count: int = 500) -> Scatter:
@@ -67,6 +70,9 @@ def good() -> Validation:
 def bad() -> Validation:
     """A model whose answers differ, with names that break what is not escaped."""
     breach = "largest difference 0.71 is above 0.5"
+    worst = Worst(
+        12, 'text 12 ("Maria <user> went to | Paris")', 2, (3, 4), "token 3, label 4 (B-<PER>)", "1.234", "0.524"
+    )
     return Validation(
         model="tags_<b>&|int8",
         version=1,
@@ -76,7 +82,10 @@ def bad() -> Validation:
         items=30,
         checks=(
             Check("one item a request", (difference("logits", 0.31),)),
-            Check("five items a request, in reverse order", (difference("logits", 0.71, breach, argmax=0.983),)),
+            Check(
+                "five items a request, in reverse order",
+                (difference("logits", 0.71, breach, argmax=0.983, worst=worst),),
+            ),
         ),
         scores=(Score("entity F1", 200, 0.861, 0.902, 0.01),),
         scatters=(scatter("logits", 0.35), Scatter("scores", (0.1, 0.5, math.nan), (0.1, 0.52, 0.3))),

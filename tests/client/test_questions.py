@@ -155,6 +155,40 @@ def test_a_breach_tells_who_says_what():
     assert breach == f"row 0: PyTorch says {'a' * 59}… (1), served is {'b' * 59}… (1)"
 
 
+def worst_of(expected, served, **other):
+    questions = Questions(("a", {"question": "Who?", "context": "Ann."}, b"\x89PNG"))
+    return compare_answers(expected, served, TOLERANCE, describe=questions.describe, **other).worst
+
+
+def test_the_question_is_named():
+    """The first that is answered otherwise, with what both say; images by their number."""
+    right = [ranked(A=0.9), span(3, "Ann"), ranked(A=0.9)]
+    assert worst_of(right, right) is None
+    found = worst_of(right, [right[0], span(9, "Bob"), ranked(B=0.9)])
+    assert found.sentence() == (
+        "question 1 (\"Who?\", \"Ann.\"): PyTorch (3, 6, 'Ann') (0.9), served (9, 12, 'Bob') (0.9)"
+    )
+    assert worst_of(right, [*right[:2], ranked(B=0.9)]).place == "image 2"
+
+
+def test_the_farthest_score_is_named():
+    """Where all say the same, the answer with the score that is farthest away; of lists, which of it; a NaN before all."""
+    right = [[0.5, 0.4], [0.9, 0.1], [0.3, 0.3]]
+    found = worst_of(right, [[0.5, 0.48], [0.9, 0.3], [0.3, 0.3]])
+    assert found.sentence() == 'question 1 ("Who?", "Ann."), answer 1: PyTorch 0.1, served 0.3'
+    found = worst_of(right, [[0.5, 0.48], [0.9, 0.3], [math.nan, 0.3]])
+    assert (found.item, found.served) == (2, "nan")
+    found = worst_of([ranked(A=0.9, B=0.1)], [ranked(A=0.8, B=0.1)])
+    assert (found.expected, found.served) == ("A at 0.9", "A at 0.8")
+
+
+def test_long_texts_are_told_from_where_they_differ():
+    """What they have in common is not repeated."""
+    same = "and so on " * 20
+    found = worst_of([[{"generated_text": f"{same}one"}]], [[{"generated_text": f"{same}two"}]])
+    assert (found.expected, found.served) == ('"…and so on and so on one"', '"…and so on and so on two"')
+
+
 def test_a_nan_is_told():
     """As the largest difference, wherever it stands among others."""
     for position in range(3):

@@ -6,12 +6,13 @@ import pytest
 from markdown_it import MarkdownIt
 
 from hf2triton_client.report_comparison import combine
+from hf2triton_client.report_json import from_json, to_json
 from hf2triton_client.report_markdown import MOST_BYTES, escape, to_markdown
 from hf2triton_client.report_tables import figures_table, numeric_columns, tables
 from hf2triton_client.report_verdict import verdict
-from hf2triton_client.results import Score
+from hf2triton_client.results import Check, Score
 
-from .reports import bad, benchmark, good, report
+from .reports import bad, benchmark, difference, good, report
 
 
 def shown(markdown):
@@ -41,7 +42,7 @@ def test_the_verdict_comes_first():
     )
     lines = to_markdown(report()).splitlines()
     assert lines[0].startswith("❌ **Failed.** tags")
-    assert lines[2].endswith("in reverse order: logits: largest difference 0.71 is above 0.5")
+    assert "in reverse order: logits: largest difference 0.71 is above 0.5 – text 12" in lines[2]
     assert to_markdown(report(validations=())).startswith(
         "📏 **Measured.** Nothing was compared with PyTorch's answers."
     )
@@ -140,3 +141,57 @@ def test_failed_calls_are_a_caution():
         "Triton, gRPC, fp32: 3 of 100 calls failed",
         "ONNX Runtime, GPU was not measured: there is no GPU",
     )
+
+
+PLACE = 'text 12 ("Maria <user> went to | Paris"), row 2 of its batch, token 3, label 4 (B-<PER>)'
+
+
+def test_where_it_failed_is_in_sight():
+    """The input, the row of its batch, the place in the output and both values, in the first reason and in an open table."""
+    text = to_markdown(report())
+    first = verdict(report()).reasons[0]
+    assert first.endswith(f"logits: largest difference 0.71 is above 0.5 – {PLACE}: PyTorch 1.234, served 0.524")
+    assert escape(first) in text
+    assert text.index("Where tags") < text.index("<details>")
+    [table] = [rows for rows in shown(text) if "expected" in rows[0]]
+    assert table[1:] == [["five items a request, in reverse order", "logits", PLACE, "1.234", "0.524"]]
+
+
+def test_a_report_of_before_has_no_such_table():
+    """What was written without places is read and shown, and says nothing about them."""
+    written = to_json(report())
+    for validation in written["validations"]:
+        for check in validation["checks"]:
+            for one in check["differences"]:
+                del one["worst"]
+    made = from_json(written)
+    assert not made.validations[1].passed
+    assert verdict(made).reasons[0].endswith("logits: largest difference 0.71 is above 0.5")
+    assert "Where tags" not in to_markdown(made)
+    together, comparison = combine([made, report()])
+    assert "Where tags" in to_markdown(together, comparison)
+
+
+def checked(passed, output="logits"):
+    return Check("a check", (difference(output, 0.1, *([] if passed else ["too far"])),))
+
+
+@pytest.mark.parametrize(
+    ("checks", "score", "precision", "says", "never"),
+    [
+        ((False, True), 1, "fp32", "Even inputs that are asked alone", "--precision"),
+        ((False, False), 1, "fp16", "or export with --precision fp32", "fp16"),
+        ((True, False), 1, "int8", "in a batch do not", "fp32"),
+        ((True, True, "answers"), 1, "fp16", "labels, tokenizer or settings", "--precision"),
+        ((True, True), 0, "int8", "the scores are not", "fp32"),
+    ],
+)
+def test_what_to_try_next_follows_from_what_failed(checks, score, precision, says, never):
+    """Each kind of failure has advice of its own, and none is to do what was done already."""
+    made = tuple(checked(False, one) if one == "answers" else checked(one) for one in checks)
+    own = replace(good(), checks=made, scores=(Score("accuracy", 9, score, 1.0),), precision=precision)
+    [advice] = verdict(report(validations=(own,))).advice
+    assert says in advice
+    assert never not in advice
+    assert escape(advice) in to_markdown(report(validations=(own,)))
+    assert verdict(report(validations=(good(),))).advice == ()

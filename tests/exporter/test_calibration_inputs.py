@@ -233,6 +233,8 @@ def test_own_inputs_that_overflow_fail_parity(overflowing_pairs, tmp_path):
     result = export(folder, tmp_path, "--precision-plan", plain, "--calibration", own)
     assert result.exit_code == 3
     assert "rounded to fp16: calibration inputs, output logits: 1 of 10 rows hold a NaN" in result.stderr
+    assert 'calibration row 7 ("' in result.stderr, "the row is named by its number and its tokens"
+    assert "row 3 of its batch" in result.stderr
     checks = json.loads((tmp_path / "report.json").read_text())["parity"]["checks"]
     assert [check["name"] for check in checks if not check["passed"]] == [
         f"{run}: calibration inputs" for run in ("rounded to fp16", "as served")

@@ -85,7 +85,8 @@ header_option = click.option(
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns our errors into one line on stderr and their exit code; shows the traceback if HF2TRITON_DEBUG is set."""
+    """Turns our errors into one line on stderr and their exit code; if HF2TRITON_DEBUG is set, the stages before and the
+    traceback are shown as well."""
 
     @wraps(function)
     def wrapper(*arguments: Any, **options: Any) -> Any:
@@ -101,6 +102,7 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             fail(str(missing), missing.exit_code)
         except (Hf2TritonError, ClientError) as error:
             if "HF2TRITON_DEBUG" in os.environ:
+                click.echo(f"hf2triton: {one_line(error)}", err=True)
                 raise
             code = getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1)
             fail(one_line(error), code)
@@ -109,10 +111,12 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def one_line(error: Exception) -> str:
+    """An error with the stage that failed and what that left behind; with the stages before it if HF2TRITON_DEBUG is set."""
     stage, done = getattr(error, "stage", None), getattr(error, "done", ())
     if not stage or not done:
         return str(error)
-    return f"{stage}: {error} (done before: {', '.join(done)}; the repository is as it was)"
+    before = f"done before: {', '.join(done)}; " if "HF2TRITON_DEBUG" in os.environ else ""
+    return f"{stage}: {error} ({before}the repository is as it was)"
 
 
 def amount(count: int, what: str) -> str:

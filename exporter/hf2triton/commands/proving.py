@@ -99,7 +99,8 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
 
     from hf2triton_client import connect
     from hf2triton_client.report import new_report, require_form, write_report
-    from hf2triton_client.report_tables import validation_tables
+    from hf2triton_client.report_tables import failures_table, validation_tables
+    from hf2triton_client.report_verdict import verdict
 
     from ..console import progress, table
     from ..validation import Against, served_at, validate_entries
@@ -117,11 +118,14 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         found = new_report(connection.server_name(), validations)
     for path in reports:
         write_report(found, path)
-    for own in (one for validation in validations for one in validation_tables(validation)):
+    shown = [one for validation in validations for one in validation_tables(validation)]
+    for own in (*shown, *filter(lambda one: one.rows, map(failures_table, validations))):
         table(own.title, own.columns, own.rows)
     failed = [one.model for one in found.validations if not one.passed]
     if failed:
-        fail(f"{', '.join(failed)} at {place}: not PyTorch's answers", 3)
+        said = verdict(found)
+        first = "; ".join(said.reasons[:1])
+        fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
     count = sum(len(one.checks) + len(one.scores) for one in found.validations)
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
     click.echo(f"{who}: all {count} checks passed")

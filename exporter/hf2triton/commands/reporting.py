@@ -82,7 +82,7 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
         write_report(together, path, comparison)
     said = verdict(together, comparison)
     click.echo(f"{STATES[said.state][0]}. {said.summary}")
-    for sentence in (*said.reasons, *said.cautions):
+    for sentence in (*said.reasons, *said.advice, *said.cautions):
         click.echo(f"- {sentence}")
     for own in tables(together, comparison):
         table(own.title, own.columns, own.rows)
