@@ -14,11 +14,12 @@ from hf2triton_client.benchmark import measure_latency
 from hf2triton_client.compare import Tolerance
 from hf2triton_client.questions import ANSWERS, Questions
 
-from .artifacts import Checkpoint, Tokenizer
+from .artifacts import Checkpoint
 from .errors import ParityError
 from .repository.fronts.readers import Item, Reader, joined, make_reader
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part
+from .tokenizer import lower_cases
 
 #: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
 MAX_TEXT_BYTES = 1 << 20
@@ -49,13 +50,33 @@ def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> di
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
-    return settings | _MORE.get(part.reader, lambda _: {})(tokenizer)
+    return settings | _MORE.get(part.reader, lambda _: {})(checkpoint)
+
+
+def _question(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"cls_token_id": checkpoint.tokenizer.cls_token_id}
+
+
+def _masked_text(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"mask_token": checkpoint.tokenizer.mask_token, "clean_up": checkpoint.tokenizer.clean_up}
+
+
+def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
+    sentences, tokenizer = checkpoint.sentences, checkpoint.tokenizer
+    return {
+        "prompts": dict(sentences.prompts),
+        "default_prompt_name": sentences.default_prompt_name,
+        "pools_prompt": sentences.pooling.include_prompt,
+        "lower_case": sentences.lower_case and not lower_cases(tokenizer),
+        "special_ids": list(tokenizer.special_ids),
+    }
 
 
 #: kind of reader -> what it needs besides.
-_MORE: Mapping[str, Callable[[Tokenizer], dict[str, Any]]] = {
-    "question": lambda tokenizer: {"cls_token_id": tokenizer.cls_token_id},
-    "masked-text": lambda tokenizer: {"mask_token": tokenizer.mask_token, "clean_up": tokenizer.clean_up},
+_MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
+    "question": _question,
+    "masked-text": _masked_text,
+    "sentence": _sentence,
 }
 
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
 from .adapter import Adapter, head_settings, require_base
-from .artifacts import Checkpoint, Pooling, Source, Tokenizer
+from .artifacts import Checkpoint, Source, Tokenizer
 from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import FAMILIES, Family
-from .source import read_json, weight_names
-from .tasks import TASKS, Task, find_task
+from .json_files import read_json
+from .sentence_folder import SentenceFolder, read_sentence_folder
+from .source import weight_names
+from .tasks import TASKS, Task, find_task, with_reader
 from .tokenizer import load_tokenizer, require_streaming
 
-#: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
-_POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 #: What peft calls the tasks that adapters are trained for -> ours.
 _ADAPTER_TASKS = {
     "SEQ_CLS": "text-classification",
@@ -40,12 +39,15 @@ def load_checkpoint(
     if adapter is not None:
         require_base(adapter, source.given, source.config)
     task = task_of(source, task_name, adapter)
+    sentences = _sentences(source) if task.name == "sentence-similarity" else None
+    if sentences is not None and (sentences.has_prompts or sentences.lower_case):
+        task = with_reader(task, "sentence")
     if task.generates:
         _check_generation(source)
     model, missing = _load_model(source, family, task, adapter)
     modalities = {part.modality for part in task.parts}
-    pooling = _pooling(source) if task.name == "sentence-similarity" else None
-    tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
+    reads_text = "text" in modalities
+    tokenizer, max_length = _text_side(source, family, task, model.config, sentences) if reads_text else (None, None)
     optional = _has_pooler(source, family)
     scale = getattr(model, family.logit_scale) if family.logit_scale else None
     return Checkpoint(
@@ -59,7 +61,7 @@ def load_checkpoint(
         outputs={
             part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
         },
-        pooling=pooling,
+        sentences=sentences,
         id2label=_labels(source, task, model.config, labels),
         problem_type=getattr(model.config, "problem_type", None),
         generation=_generation(source, model) if task.generates else None,
@@ -99,7 +101,7 @@ def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task
     """The task of a checkpoint by its adapter, its folder layout (sentence-transformers) or its architecture."""
     if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
         return TASKS[_ADAPTER_TASKS[adapter.task_type]]
-    if "Pooling" in source.modules:
+    if source.modules:
         return TASKS["sentence-similarity"]
     architecture = (adapter.architecture if adapter else None) or (source.config.get("architectures") or [None])[0]
     if architecture not in family.architectures:
@@ -186,7 +188,9 @@ def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None
     return labels
 
 
-def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
+def _text_side(
+    source: Source, family: Family, task: Task, config: Any, sentences: SentenceFolder | None
+) -> tuple[Tokenizer, int]:
     """The tokenizer, and the most tokens of one row."""
     folder = source.model_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
@@ -198,10 +202,8 @@ def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple
     if task.generates:
         require_streaming(tokenizer, folder)
         return tokenizer, positions  # new tokens count as well, of which a tokenizer's limit says nothing
-    limits = [limit, positions]
-    if task.name == "sentence-similarity":
-        limits.append(_sentence_limit(folder))
-    return tokenizer, min(limit for limit in limits if limit)
+    limit = (sentences and sentences.max_length) or limit
+    return tokenizer, min(limit, positions) if limit else positions
 
 
 def _image_side(source: Source, family: Family, config: Any) -> dict[str, Any]:
@@ -248,22 +250,7 @@ def _config_of(config: Any, family: Family, modality: str) -> Any:
     return getattr(config, family.configs[modality]) if modality in family.configs else config
 
 
-def _pooling(source: Source) -> Pooling:
-    """How the folder's Pooling module pools; without one the mean, as sentence-transformers does for plain models."""
-    if "Pooling" not in source.modules:
-        return Pooling("mean", normalize=False)
-    path = source.folder / source.modules["Pooling"] / "config.json"
-    config = read_json(path, f"{path} is missing, which says how the model pools")
-    # sentence-transformers 6 writes one key, earlier ones a flag for each mode
-    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-    asked = config.get("pooling_mode") or (flags[0] if len(flags) == 1 else flags)
-    mode = _POOLING.get(str(asked))
-    if mode is None:
-        raise SourceError(f"{path} asks for the pooling {asked}; exported can be mean or cls")
-    return Pooling(mode, "Normalize" in source.modules)
-
-
-def _sentence_limit(folder: Path) -> int | None:
-    """`max_seq_length` of a sentence-transformers folder."""
-    path = folder / "sentence_bert_config.json"
-    return read_json(path, "").get("max_seq_length") if path.exists() else None
+def _sentences(source: Source) -> SentenceFolder:
+    """How the checkpoint makes embeddings; pickles of its layers are among the digests where they were allowed."""
+    allow_pickle = any(name.endswith(".bin") for name in source.digests)
+    return read_sentence_folder(source.folder, source.config, allow_pickle)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import logging
 from pathlib import Path
 from typing import Any
 
 from .artifacts import Source
 from .errors import SourceError, WeightsError
+from .json_files import read_json
+from .sentence_folder import Module, read_modules
+from .sentence_layers import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +30,9 @@ def find_source(given: str, revision: str | None = None, allow_pickle: bool = Fa
     """
     folder, revision = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
     modules, config = _read_configs(given, folder)
-    weights = _weights(folder / modules.get("Transformer", ""), allow_pickle)
-    files = sorted({*weights, *(path for path in folder.rglob("*") if _describes(path, folder))})
+    weights = _weights(_model_folder(folder, modules), allow_pickle)
+    layers = (path for module in modules[1:] for path in weight_files(folder / module.path, allow_pickle))
+    files = sorted({*weights, *layers, *(path for path in folder.rglob("*") if _describes(path, folder))})
     digests = {str(path.relative_to(folder)): digest_of(path) for path in files}
     return Source(given, folder, revision, config, modules, digests)
 
@@ -71,21 +74,11 @@ def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path
     return _download(given, revision, patterns)
 
 
-def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def _read_configs(given: str, folder: Path) -> tuple[tuple[Module, ...], dict[str, Any]]:
     """The sentence-transformers modules of a source, and its config."""
-    modules = _sentence_transformers_modules(folder)
-    model = folder / modules.get("Transformer", "")
+    modules = read_modules(folder)
+    model = _model_folder(folder, modules)
     return modules, read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
-
-
-def read_json(path: Path, missing: str) -> Any:
-    """A JSON file of a checkpoint. Raises SourceError, with the text `missing` where there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SourceError(missing) from None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
 
 
 def weight_names(source: Source) -> list[str]:
@@ -93,10 +86,9 @@ def weight_names(source: Source) -> list[str]:
     from safetensors import safe_open
 
     names: list[str] = []
-    for file in source.digests:
-        if file.endswith(".safetensors"):
-            with safe_open(source.folder / file, framework="numpy") as weights:
-                names += weights.keys()
+    for file in source.safetensors:
+        with safe_open(file, framework="numpy") as weights:
+            names += weights.keys()
     return names
 
 
@@ -107,6 +99,10 @@ def digest_of(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return f"sha256:{digest.hexdigest()}"
+
+
+def _model_folder(folder: Path, modules: tuple[Module, ...]) -> Path:
+    return folder / (modules[0].path if modules else "")
 
 
 def _instead(folder: Path) -> str:
@@ -121,18 +117,6 @@ def _describes(path: Path, folder: Path) -> bool:
     """Whether a file takes part in what the checkpoint means: configs, tokenizer and vocabulary, at most one deep."""
     relative = path.relative_to(folder)
     return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
-
-
-def _sentence_transformers_modules(folder: Path) -> dict[str, str]:
-    """Kind -> subfolder of the modules of a sentence-transformers folder; empty for any other folder."""
-    path = folder / "modules.json"
-    if not path.exists():
-        return {}
-    modules = {entry["type"].rsplit(".", 1)[-1]: entry["path"] for entry in read_json(path, "")}
-    unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
-    if unknown:
-        raise SourceError(f"{folder} has sentence-transformers modules that cannot be exported: {', '.join(unknown)}")
-    return modules
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[Path]:
