@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -142,16 +143,17 @@ def record_baseline(
                 asked = next(iter(inputs.values()))[index][:40]
                 raise ParityError(f"PyTorch itself answers with NaN or infinity to {asked!r}: the checkpoint is broken")
         latency = measure_latency(ask, items)
+    questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, part, precision)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
         inputs=inputs,
         answers={output.name: tuple(answer[output.name] for answer in answers) for output in outputs},
-        tolerances=tolerances_of(checkpoint, part, precision),
+        tolerances=_in_scale(checkpoint, tolerances, questions),
         latency=latency,
         about={"source": checkpoint.source.given, **about},
-        questions=answered(checkpoint, asked),
+        questions=questions,
     )
 
 
@@ -159,6 +161,19 @@ def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[st
     """How far each output and the decoded answers may lie from PyTorch's."""
     outputs = checkpoint.outputs[part.suffix]
     return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
+
+
+def _in_scale(
+    checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
+) -> dict[str, Tolerance]:
+    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings are as large as these
+    are: there they are shares of PyTorch's largest."""
+    if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
+        return tolerances
+    largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
+    own = tolerances[ANSWERS]
+    scaled = replace(own, max_abs=own.max_abs * largest, mean_abs=own.mean_abs * largest)
+    return {**tolerances, ANSWERS: scaled}
 
 
 def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .case import Case, Equal, Refused, edited, without
+from .case import Case, Equal, Refused, edited, saved, without
 
 #: From no letter to more than the model reads; the last two stand for all that a tokenizer may do with case.
 SENTENCES = (
@@ -44,9 +44,9 @@ def layers(*names: str, modes: Any = "mean", **settings: Any) -> Callable[[Path]
         for parameter in (own for layer in chain[2:] for own in layer.parameters()):
             torch.nn.init.normal_(parameter, std=0.2)
         given = {name: value for name, value in settings.items() if name != "include_prompt"}
-        saved = folder.with_name("sentences")
-        SentenceTransformer(modules=chain, device="cpu", **given).save(str(saved), create_model_card=False)
-        return saved
+        made = folder.with_name("sentences")
+        SentenceTransformer(modules=chain, device="cpu", **given).save(str(made), create_model_card=False)
+        return made
 
     return change
 
@@ -139,6 +139,21 @@ def of_the_model(folder: Path) -> Callable[..., Any]:
     return transformers.pipeline("feature-extraction", model=str(folder / "0_Transformer"), device="cpu")
 
 
+def lower_cased_later(folder: Path) -> Path:
+    """A cased tokenizer with an added token, over words that are in the vocabulary in lower case alone."""
+    from transformers import AddedToken
+
+    def add(model: Any, tokenizer: Any) -> None:
+        tokenizer.add_tokens([AddedToken("<User>", normalized=True)])
+        model.resize_token_embeddings(len(tokenizer))
+
+    edited("tokenizer_config.json", do_lower_case=False)(folder)
+    normalizer = {"clean_text": True, "handle_chinese_chars": True, "strip_accents": False, "lowercase": False}
+    edited("tokenizer.json", normalizer={"type": "BertNormalizer", **normalizer})(folder)
+    saved(add, "AutoModelForSequenceClassification")(folder)
+    return old(transformer={"do_lower_case": True})(folder)
+
+
 def equal(name: str, change: Callable[[Path], Any], inputs: Sequence[Any] = TEXTS, **more: Any) -> Case:
     """Embeddings that are the judge's; `more`: the asset, and the rest of Equal."""
     return Case(f"sentences: {name}", more.pop("asset", "bert-sentiment"), change, Equal(inputs, **more), TASK)
@@ -188,6 +203,7 @@ CASES = (
     ),
     # what is read of a text
     equal("do_lower_case", old(transformer={"do_lower_case": True, "max_seq_length": 64})),
+    equal("do_lower_case on a cased tokenizer", lower_cased_later, [*TEXTS, "A <User>, a <user> and a USER"]),
     equal("max_seq_length is shorter", old(transformer={"max_seq_length": 12})),
     equal(
         "max_seq_length is longer than the tokenizer's",
