@@ -87,7 +87,10 @@ def test_callers_without_a_client(served, judge):
 
 def test_a_prompt_that_is_not_there(served):
     """The model's prompts are listed."""
-    with pipeline(model="prompted", url=served.url) as pipe, pytest.raises(InputError, match="'other'; it has query"):
+    with (
+        pipeline(model="prompted", url=served.url) as pipe,
+        pytest.raises(InputError, match="'other'; it has document, passage, query"),
+    ):
         pipe.encode(TEXTS, prompt_name="other")
 
 

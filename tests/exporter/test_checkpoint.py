@@ -139,7 +139,7 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     [
         (("Pooling", "CNN"), {"pooling_mode": "mean"}, "cannot be exported: CNN"),
         (("Pooling",), {"pooling_mode": "median"}, "pooling median; known are cls, max, mean"),
-        (("Pooling", "Dense"), {"pooling_mode": "mean"}, "in_features in .*config.json should be an integer"),
+        (("Pooling", "Dense"), {"pooling_mode": "mean"}, "out_features in .*config.json should be an integer"),
     ],
 )
 def test_modules_that_cannot_be_exported(sentence_folder, kinds, config, message):
@@ -148,6 +148,16 @@ def test_modules_that_cannot_be_exported(sentence_folder, kinds, config, message
     (sentence_folder / "1_Pooling" / "config.json").write_text(json.dumps(config))
     with pytest.raises(SourceError, match=message):
         load(sentence_folder)
+
+
+def test_the_weights_of_layers_belong_to_the_source(sentence_folder):
+    """What a layer weighs is part of the digests, and never taken for the model's own weights."""
+    modules(sentence_folder, "Transformer", "Pooling", "Dense")
+    (sentence_folder / "Dense").mkdir()
+    save_file({"linear.weight": np.ones((2, 64), np.float32)}, sentence_folder / "Dense" / "model.safetensors")
+    source = find_source(str(sentence_folder))
+    assert "Dense/model.safetensors" in source.digests
+    assert source.safetensors == (source.model_folder / "model.safetensors",)
 
 
 def test_plain_folders_pool_by_the_mean():
