@@ -108,6 +108,16 @@ def module(index: int, **values: Any) -> Callable[[Path], None]:
     return change
 
 
+def pickled(folder: Path) -> None:
+    """The weights of a Dense layer as a pickle."""
+    import torch
+    from safetensors.torch import load_file
+
+    path = folder / "2_Dense" / "model.safetensors"
+    torch.save(load_file(path), path.with_name("pytorch_model.bin"))
+    path.unlink()
+
+
 def appended(kind: str) -> Callable[[Path], None]:
     """Another module at the end of modules.json, without files."""
 
@@ -233,6 +243,15 @@ CASES = (
         Equal([SENTENCES[2]], judge=of_the_model),
         {"task": "feature-extraction"},
     ),
+    # pickles
+    Case(
+        "sentences: a pickled Dense that is allowed",
+        "bert-sentiment",
+        then(layers("Dense"), pickled),
+        Equal(SENTENCES),
+        {"allow_pickle": True},
+    ),
+    refused("a pickled Dense", then(layers("Dense"), pickled), "2_Dense", "pickled", "--allow-pickle"),
     # refused
     *(
         refused(
