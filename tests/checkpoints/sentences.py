@@ -257,18 +257,12 @@ CASES = (
         refused(
             f"{kind} after the pooling", then(layers(), appended(f"sentence_transformers.models.{kind}")), kind, "Dense"
         )
-        for kind in ("CNN", "LSTM", "WeightedLayerPooling", "Pooling")
+        for kind in ("CNN", "LSTM", "WeightedLayerPooling", "Pooling", "SpladePooling")
     ),
     refused("words in place of a Transformer", then(old(), module(0, type="sentence_transformers.models.BoW")), "BoW"),
     refused("a Router", then(layers(), module(0, type="sentence_transformers.base.modules.router.Router")), "Router"),
     refused(
         "a custom module", then(layers(), module(0, type="modeling_own.OwnTransformer")), "OwnTransformer", "never run"
-    ),
-    refused(
-        "SpladePooling",
-        then(layers(), module(1, type="sentence_transformers.sparse_encoder.modules.SpladePooling")),
-        "SpladePooling",
-        "--task",
     ),
     refused(
         "a CrossEncoder", then(layers(), edited(ENCODE, model_type="CrossEncoder")), ENCODE, "CrossEncoder", "--task"
