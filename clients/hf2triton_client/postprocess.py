@@ -6,7 +6,7 @@ The token-classification part follows `TokenClassificationPipeline` of transform
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,16 @@ def sigmoid(logits: np.ndarray) -> np.ndarray:
 def normalize(vectors: np.ndarray) -> np.ndarray:
     """Vectors `[…, dim]` scaled to length 1 (a zero vector stays zero)."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+
+
+#: Name -> how embeddings `[n, dim]` are compared with one `[dim]`, as `SentenceTransformer.similarity` does; of distances the
+#: negative, so that more is more alike.
+SIMILARITIES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "cosine": lambda vectors, other: normalize(vectors) @ normalize(other),
+    "dot": lambda vectors, other: vectors @ other,
+    "euclidean": lambda vectors, other: -np.linalg.norm(vectors - other, axis=-1),
+    "manhattan": lambda vectors, other: -np.abs(vectors - other).sum(axis=-1),
+}
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,9 @@ from .adapter_files import (
 )
 from .artifacts import ExportOptions, Source
 from .errors import AdapterError, SourceError
-from .source import digest_of, find_source, folder_of, read_json, read_modules, weight_shapes
+from .json_files import read_json
+from .sentence_folder import read_modules
+from .source import digest_of, find_source, folder_of, weight_shapes
 from .tokenizer_files import has_tokenizer
 from .wording import some
 
@@ -138,11 +140,9 @@ def with_files_of(adapter: Adapter, source: Source) -> Source:
         elsewhere["processor"] = folder
     if (folder / _GENERATION).is_file():
         elsewhere["generation"] = folder
-    modules = {kind: str(folder / path) for kind, path in read_modules(folder).items() if kind != "Transformer"}
-    if modules:
-        inside = source.modules.get("Transformer")
-        modules |= {} if inside is None else {"Transformer": inside}
-    return replace(source, elsewhere=elsewhere, modules=modules or source.modules)
+    if read_modules(folder):
+        elsewhere["sentences"] = folder
+    return replace(source, elsewhere=elsewhere)
 
 
 def find_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
     from .repository.memory import MemoryEstimate
+    from .sentence_folder import Module, SentenceFolder
 
 
 @dataclass(frozen=True)
@@ -67,20 +68,12 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class Pooling:
-    """How token states become one embedding: `mode` is "mean" or "cls"; `normalize` scales it to length 1."""
-
-    mode: str
-    normalize: bool
-
-
-@dataclass(frozen=True)
 class Tokenizer:
     """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
     `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
     cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two
-    texts of a pair apart for the model.
+    texts of a pair apart for the model. `special_ids`: of all special tokens, whether texts are given them or not.
     """
 
     definition: str
@@ -93,23 +86,24 @@ class Tokenizer:
     clean_up: bool
     truncation_side: str
     type_ids: bool
+    special_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class Source:
     """Where a checkpoint lies: `given` by the user, `folder` on this machine, `revision` if it came from the hub.
 
-    `config`: the model's config.json. `modules`: kind -> subfolder of a sentence-transformers folder's modules, empty for
-    any other. `weights`: the files with the model's weights. `digests`: file -> sha256 of all that the checkpoint consists
-    of. Both are empty until they have been looked for. `elsewhere`: "tokenizer", "processor" or "generation" -> the folder
-    that it lies in, where that is not the model's: an adapter's.
+    `config`: the model's config.json. `modules`: of a sentence-transformers folder, in order, the first a Transformer; none
+    for any other. `weights`: the files with weights, those of such modules included. `digests`: file -> sha256 of all that the
+    checkpoint consists of. Both are empty until they have been looked for. `elsewhere`: "tokenizer", "processor", "generation"
+    or "sentences" -> the folder that it lies in, where that is not the model's: an adapter's.
     """
 
     given: str
     folder: Path
     revision: str | None
     config: Mapping[str, Any]
-    modules: Mapping[str, str]
+    modules: tuple[Module, ...] = ()
     weights: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
     elsewhere: Mapping[str, Path] = field(default_factory=dict)
@@ -117,7 +111,13 @@ class Source:
     @property
     def model_folder(self) -> Path:
         """The folder with the weights, which sentence-transformers may put into a subfolder."""
-        return self.folder / self.modules.get("Transformer", "")
+        return self.folder / (self.modules[0].path if self.modules else "")
+
+    @property
+    def safetensors(self) -> tuple[Path, ...]:
+        """The model's own files of weights, without those of layers that sentence-transformers put after it."""
+        files = (self.folder / name for name in self.weights if name.endswith(".safetensors"))
+        return tuple(path for path in files if path.parent == self.model_folder)
 
     @property
     def tokenizer_folder(self) -> Path:
@@ -135,9 +135,14 @@ class Source:
         return self.elsewhere.get("generation", self.model_folder)
 
     @property
+    def sentence_folder(self) -> Path | None:
+        """The folder with what sentence-transformers says of a model; None where it says nothing."""
+        return self.elsewhere.get("sentences", self.folder if self.modules else None)
+
+    @property
     def pickled(self) -> bool:
         """Whether the weights are pickles, which were allowed."""
-        return not any(name.endswith(".safetensors") for name in self.weights)
+        return not self.safetensors
 
 
 @dataclass(frozen=True)
@@ -147,6 +152,7 @@ class Checkpoint:
     `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no front reads text,
     `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
     the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
+    `sentences`: how texts become embeddings, where that is the task.
     `id2label` is empty where there is no head. `generation`: what the generation config sets, where the task generates.
     `logit_scale`: what similarities are multiplied with. `missing`: names of parameters that are random until an adapter
     brings them. `adapter`: what was merged, for the manifest.
@@ -160,7 +166,7 @@ class Checkpoint:
     max_length: int | None
     image: Mapping[str, Any] | None
     outputs: Mapping[str, tuple[Output, ...]]
-    pooling: Pooling | None
+    sentences: SentenceFolder | None
     id2label: Mapping[int, str]
     problem_type: str | None
     generation: Mapping[str, Any] | None = None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,13 +16,14 @@ from hf2triton_client.compare import Tolerance
 from hf2triton_client.places import describe_input
 from hf2triton_client.questions import ANSWERS, Questions
 
-from .artifacts import Checkpoint, Tokenizer
+from .artifacts import Checkpoint
 from .errors import ParityError
 from .own_inputs import own_inputs
 from .repository.fronts.readers import Item, Reader, joined, make_reader
 from .same_tokens import require_same_tokens
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part
+from .tokenizer import lower_cases
 
 #: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
 MAX_TEXT_BYTES = 1 << 20
@@ -52,13 +54,33 @@ def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> di
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
-    return settings | _MORE.get(part.reader, lambda _: {})(tokenizer)
+    return settings | _MORE.get(part.reader, lambda _: {})(checkpoint)
+
+
+def _question(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"cls_token_id": checkpoint.tokenizer.cls_token_id}
+
+
+def _masked_text(checkpoint: Checkpoint) -> dict[str, Any]:
+    return {"mask_token": checkpoint.tokenizer.mask_token, "clean_up": checkpoint.tokenizer.clean_up}
+
+
+def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
+    sentences, tokenizer = checkpoint.sentences, checkpoint.tokenizer
+    return {
+        "prompts": dict(sentences.prompts),
+        "default_prompt_name": sentences.default_prompt_name,
+        "pools_prompt": sentences.pooling.include_prompt,
+        "lower_case": sentences.lower_case and not lower_cases(tokenizer),
+        "special_ids": list(tokenizer.special_ids),
+    }
 
 
 #: kind of reader -> what it needs besides.
-_MORE: Mapping[str, Callable[[Tokenizer], dict[str, Any]]] = {
-    "question": lambda tokenizer: {"cls_token_id": tokenizer.cls_token_id},
-    "masked-text": lambda tokenizer: {"mask_token": tokenizer.mask_token, "clean_up": tokenizer.clean_up},
+_MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
+    "question": _question,
+    "masked-text": _masked_text,
+    "sentence": _sentence,
 }
 
 
@@ -134,16 +156,17 @@ def record_baseline(
             group(about, more, _as_the_checkpoint_reads(checkpoint, part, reader, more)) for about, more in own.items()
         ]
         latency = measure_latency(ask, items)
+    questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, part, precision)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
         task=checkpoint.task.name,
         precision=precision,
         inputs=inputs,
         answers=real.answers,
-        tolerances=tolerances_of(checkpoint, part, precision),
+        tolerances=_in_scale(checkpoint, tolerances, questions),
         latency=latency,
         about={"source": checkpoint.source.given, **about},
-        questions=answered(checkpoint, asked),
+        questions=questions,
         own=tuple(groups),
     )
 
@@ -152,6 +175,19 @@ def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[st
     """How far each output and the decoded answers may lie from PyTorch's."""
     outputs = checkpoint.outputs[part.suffix]
     return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
+
+
+def _in_scale(
+    checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
+) -> dict[str, Tolerance]:
+    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings are as large as these
+    are: there they are shares of PyTorch's largest."""
+    if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
+        return tolerances
+    largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
+    own = tolerances[ANSWERS]
+    scaled = replace(own, max_abs=own.max_abs * largest, mean_abs=own.mean_abs * largest)
+    return {**tolerances, ANSWERS: scaled}
 
 
 def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:

@@ -170,7 +170,7 @@ def _random(reader: Reader, graph: Graph) -> Iterator[Feeds]:
         if graph.state:
             yield whole_text(graph, ids[0])
             continue
-        known = {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "pooling_mask": np.ones_like(ids)}
         sizes = {"batch": ROWS, "sequence": length, "masks": 1}
         zeros = {value.name: np.zeros([sizes[dim] for dim in value.dims], np.int64) for value in graph.inputs}
         yield {name: known.get(name, array) for name, array in zeros.items()}

@@ -11,14 +11,15 @@ from typing import Any
 
 from .adapter import Adapter, head_settings, require_base, require_fit
 from .adapter_vocabulary import fit_vocabulary
-from .artifacts import Checkpoint, Pooling, Source, Tokenizer
+from .artifacts import Checkpoint, Source, Tokenizer
 from .errors import HeadMissing, SourceError, UsageError, WeightsError
 from .families import Family, table_rows
 from .generation_settings import generation_of
 from .image_processor import read_images
-from .source import read_json, weight_shapes
+from .sentence_folder import SentenceFolder, read_sentence_folder
+from .source import weight_shapes
 from .task_inference import family_of, task_of
-from .tasks import Task
+from .tasks import Task, with_reader
 from .tokenizer import load_tokenizer, require_streaming
 from .tokenizer_files import require_rows, require_types, tokens_of
 from .wording import some
@@ -30,8 +31,6 @@ _SAME_ANSWERS = {
     "output_hidden_states": False,
     "return_dict": True,
 }
-#: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
-_POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 
 def load_checkpoint(
@@ -48,10 +47,13 @@ def load_checkpoint(
         require_base(adapter, source.given, source.config)
         require_fit(adapter, source)
     task = task_of(source, task_name, adapter)
+    sentences = _sentences(source) if task.name == "sentence-similarity" else None
+    if sentences is not None and (sentences.has_prompts or sentences.lower_case):
+        task = with_reader(task, "sentence")
     model, missing = _load_model(source, family, task, adapter, labels)
     modalities = {part.modality for part in task.parts}
-    pooling = _pooling(source) if task.name == "sentence-similarity" else None
-    tokenizer, max_length = _text_side(source, family, task, model.config) if "text" in modalities else (None, None)
+    reads_text = "text" in modalities
+    tokenizer, max_length = _text_side(source, family, task, model.config, sentences) if reads_text else (None, None)
     image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
     if adapter is not None and tokenizer is not None:
         fit_vocabulary(model, adapter, family, tokenizer)
@@ -68,7 +70,7 @@ def load_checkpoint(
         outputs={
             part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
         },
-        pooling=pooling,
+        sentences=sentences,
         id2label=_labels(source, task, model.config, labels),
         problem_type=getattr(model.config, "problem_type", None),
         generation=generation_of(model, source) if task.generates else None,
@@ -188,7 +190,9 @@ def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None
     return labels
 
 
-def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple[Tokenizer, int]:
+def _text_side(
+    source: Source, family: Family, task: Task, config: Any, sentences: SentenceFolder | None
+) -> tuple[Tokenizer, int]:
     """The tokenizer, and the most tokens of one row."""
     folder = source.tokenizer_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
@@ -200,32 +204,17 @@ def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple
     if task.generates:
         require_streaming(tokenizer, folder)
         return tokenizer, positions  # new tokens count as well, of which a tokenizer's limit says nothing
-    limits = [limit, positions]
-    if task.name == "sentence-similarity":
-        limits.append(_sentence_limit(folder))
-    return tokenizer, min(limit for limit in limits if limit)
+    limit = (sentences and sentences.max_length) or limit
+    return tokenizer, min(limit, positions) if limit else positions
 
 
 def _config_of(config: Any, family: Family, modality: str) -> Any:
     return getattr(config, family.configs[modality]) if modality in family.configs else config
 
 
-def _pooling(source: Source) -> Pooling:
-    """How the folder's Pooling module pools; without one the mean, as sentence-transformers does for plain models."""
-    if "Pooling" not in source.modules:
-        return Pooling("mean", normalize=False)
-    path = source.folder / source.modules["Pooling"] / "config.json"
-    config = read_json(path, f"{path} is missing, which says how the model pools")
-    # sentence-transformers 6 writes one key, earlier ones a flag for each mode
-    flags = [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-    asked = config.get("pooling_mode") or (flags[0] if len(flags) == 1 else flags)
-    mode = _POOLING.get(str(asked))
-    if mode is None:
-        raise SourceError(f"{path} asks for the pooling {asked}; exported can be mean or cls")
-    return Pooling(mode, "Normalize" in source.modules)
-
-
-def _sentence_limit(folder: Path) -> int | None:
-    """`max_seq_length` of a sentence-transformers folder."""
-    path = folder / "sentence_bert_config.json"
-    return read_json(path, "").get("max_seq_length") if path.exists() else None
+def _sentences(source: Source) -> SentenceFolder:
+    """How the checkpoint makes embeddings; pickles of its layers are among the weights where they were allowed."""
+    if source.sentence_folder is None:
+        return SentenceFolder()
+    allow_pickle = any(name.endswith(".bin") for name in source.weights)
+    return read_sentence_folder(source.sentence_folder, source.config, allow_pickle)

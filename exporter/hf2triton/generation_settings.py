@@ -8,7 +8,7 @@ from typing import Any
 
 from .artifacts import Source
 from .errors import SourceError
-from .source import read_json
+from .json_files import read_json
 
 
 def check_generation(folder: Path) -> None:

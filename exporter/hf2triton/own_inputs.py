@@ -72,9 +72,20 @@ def _masked(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
     return {"its own tokens": {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
 
 
+def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Texts and pairs after the default prompt, and a text after each prompt that has a name."""
+    groups = {
+        about: {**inputs, "parameters": ("{}",) * len(inputs["text"])}
+        for about, inputs in _texts_and_pairs(checkpoint, own).items()
+    }
+    named = tuple(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in checkpoint.sentences.prompts)
+    return {**groups, "prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
+
+
 #: Kind of reader -> the inputs that are made of the checkpoint's own texts.
 _OF_READER: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
     "text": _texts_and_pairs,
+    "sentence": _sentences,
     "question": _questions,
     "masked-text": _masked,
 }

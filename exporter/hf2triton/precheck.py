@@ -15,6 +15,7 @@ from .families import Family, table_rows
 from .generation_settings import check_generation
 from .image_settings import check_images
 from .options import settle
+from .sentence_folder import read_sentence_folder
 from .source import open_source, peek_source, weight_shapes
 from .task_inference import family_of, task_of
 from .tasks import Task
@@ -49,7 +50,7 @@ def look_at_files(options: ExportOptions) -> Found:
     source = find_base(base, adapter, options, open_source)
     if adapter is not None:
         require_fit(adapter, source)
-    _check_weights(source, family, task, adapter, options.labels)
+    _check_weights(source, family, task, adapter, options)
     return Found(source, adapter, task)
 
 
@@ -94,9 +95,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def _check_weights(
-    source: Source, family: Family, task: Task, adapter: Adapter | None, labels: Sequence[str] | None
-) -> None:
+def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter | None, options: ExportOptions) -> None:
     """What the headers of the weights contradict. Pickles have none, and an adapter may bring what the base lacks."""
     shapes = weight_shapes(source)
     if shapes:
@@ -104,8 +103,10 @@ def _check_weights(
     rows = None
     if shapes and task.name in family.heads and adapter is None:
         rows = _head_rows(source, family, task, shapes)
-    if task.has_labels and (labels is not None or adapter is None):
-        check_labels(source, labels, rows)
+    if task.has_labels and (options.labels is not None or adapter is None):
+        check_labels(source, options.labels, rows)
+    if task.name == "sentence-similarity" and source.sentence_folder is not None:
+        read_sentence_folder(source.sentence_folder, source.config, options.allow_pickle)
     told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened before its time
     if adapter is not None and told and task.has_head:
         head_settings(adapter)

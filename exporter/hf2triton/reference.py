@@ -132,11 +132,27 @@ class _Spans(_Rows):
 class _Similarities(_Rows):
     """sentence-similarity."""
 
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        super().__init__(checkpoint)
+        self._similarity = _SIMILARITIES[checkpoint.sentences.similarity]
+
     def __call__(self, one: Mapping[str, Any]) -> list[float]:
         texts = [one["source_sentence"], *one["sentences"]]
         embeddings = np.stack([self.outputs(self.item(text=text))[0] for text in texts]).astype(np.float64)
-        embeddings /= np.linalg.norm(embeddings, axis=1, keepdims=True)
-        return (embeddings[1:] @ embeddings[0]).tolist()
+        return self._similarity(embeddings[1:], embeddings[0]).tolist()
+
+
+def _cosine(ours: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return ours @ other / np.linalg.norm(ours, axis=1) / np.linalg.norm(other)
+
+
+#: How a checkpoint compares embeddings `[n, dim]` with one `[dim]`; of distances the negative.
+_SIMILARITIES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "cosine": _cosine,
+    "dot": np.matmul,
+    "euclidean": lambda ours, other: -np.sqrt(np.square(ours - other).sum(axis=1)),
+    "manhattan": lambda ours, other: -np.abs(ours - other).sum(axis=1),
+}
 
 
 class _Logprobs:

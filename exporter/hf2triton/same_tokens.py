@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,9 @@ from hf2triton_client.places import quoted
 
 from .artifacts import Checkpoint
 from .errors import ParityError
+from .repository.fronts.sentences import lower_cased
 from .samples import Inputs
+from .tokenizer import lower_cases
 
 #: Columns of inputs that are texts, in the order in which they follow each other in a row.
 _TEXTS = ("text", "text_pair")
@@ -22,14 +25,26 @@ def require_same_tokens(checkpoint: Checkpoint, inputs: Inputs, rows: Sequence[S
 
     folder = checkpoint.source.tokenizer_folder
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    for index, own in enumerate(rows):
+    prompts = _prompts(checkpoint, inputs, len(rows))
+    if checkpoint.sentences is not None and checkpoint.sentences.lower_case and not lower_cases(checkpoint.tokenizer):
+        lower_cased(tokenizer.backend_tokenizer)  # as sentence-transformers does
+    for index, (own, prompt) in enumerate(zip(rows, prompts, strict=True)):
         if len(own) > 1:
             continue
-        texts = [inputs[name][index] for name in _TEXTS if name in inputs]
+        first, *others = (inputs[name][index] for name in _TEXTS if name in inputs)
+        texts = [f"{prompt}{first}", *others]
         expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
         _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
         if checkpoint.tokenizer.type_ids and "token_type_ids" in expected:
             _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
+
+
+def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
+    """What sentence-transformers puts before each text."""
+    if checkpoint.sentences is None:
+        return [""] * count
+    default, known = checkpoint.sentences.default_prompt_name, {**checkpoint.sentences.prompts, None: ""}
+    return [known[json.loads(own).get("prompt_name", default)] for own in inputs.get("parameters", ("{}",) * count)]
 
 
 def _row_of(row: Any) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +96,16 @@ def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     return {"text": tuple(masked)}
 
 
+def _prompted(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """The texts, in turn with the default prompt and with each that has a name."""
+    names = [name for name, prompt in checkpoint.sentences.prompts.items() if prompt]
+    parameters = ["{}", *(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in names)]
+    return {"text": tuple(lines), "parameters": tuple(islice(cycle(parameters), len(lines)))}
+
+
 _FROM_TEXTS: Mapping[str, Callable[[Checkpoint, Sequence[str]], Inputs]] = {
     "text": lambda checkpoint, lines: {"text": tuple(lines)},
     "question": _questions,
     "masked-text": _masked,
+    "sentence": _prompted,
 }

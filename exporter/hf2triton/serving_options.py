@@ -25,7 +25,7 @@ GPU_MEMORY = 16 * 1000**3
 #: https://github.com/triton-inference-server/server/issues/7156).
 FIRST_RELEASE = "24.08"
 #: Readers whose fronts give the graph's outputs and counts, which everyone asks for together.
-_WHOLE_ANSWERS = ("text", "image")
+_WHOLE_ANSWERS = ("text", "sentence", "image")
 
 
 def settle_serving(options: ExportOptions, task: Task) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import json
 import logging
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,9 @@ from typing import Any
 
 from .artifacts import Source
 from .errors import SourceError, WeightsError
+from .json_files import read_json
+from .sentence_folder import Module, read_modules
+from .sentence_layers import weight_files
 
 log = logging.getLogger(__name__)
 
@@ -34,8 +36,10 @@ def open_source(given: str, revision: str | None = None, allow_pickle: bool = Fa
     """The same without digests, which take a while. The weights' headers are read, so that a truncated file is found here."""
     folder, commit = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
     modules, config = _read_configs(given, folder)
-    weights = _weights(folder / modules.get("Transformer", ""), allow_pickle)
-    return Source(given, folder, commit, config, modules, tuple(str(path.relative_to(folder)) for path in weights))
+    weights = _weights(_model_folder(folder, modules), allow_pickle)
+    layers = [path for module in modules[1:] for path in weight_files(folder / module.path, allow_pickle)]
+    files = tuple(str(path.relative_to(folder)) for path in (*weights, *layers))
+    return Source(given, folder, commit, config, modules, files)
 
 
 def peek_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
@@ -80,30 +84,19 @@ def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path
     return _download(given, revision, patterns)
 
 
-def _read_configs(given: str, folder: Path) -> tuple[dict[str, str], dict[str, Any]]:
+def _read_configs(given: str, folder: Path) -> tuple[tuple[Module, ...], dict[str, Any]]:
     """The sentence-transformers modules of a source, and its config."""
     modules = read_modules(folder)
-    model = folder / modules.get("Transformer", "")
+    model = _model_folder(folder, modules)
     config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
     if not isinstance(config, dict):
         raise SourceError(f"{model / 'config.json'} holds no JSON object")
     return modules, config
 
 
-def read_json(path: Path, missing: str) -> Any:
-    """A JSON file of a checkpoint. Raises SourceError, with the text `missing` where there is none."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SourceError(missing) from None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
-
-
 def weight_shapes(source: Source) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in a source's safetensors files, by their names; empty for pickles."""
-    files = (source.folder / name for name in source.weights if name.endswith(".safetensors"))
-    return {name: shape for file in files for name, shape in tensor_shapes(file).items()}
+    """The shapes of the tensors in the model's safetensors files, by their names; empty for pickles."""
+    return {name: shape for file in source.safetensors for name, shape in tensor_shapes(file).items()}
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
@@ -123,6 +116,10 @@ def digest_of(path: Path) -> str:
     return f"sha256:{digest.hexdigest()}"
 
 
+def _model_folder(folder: Path, modules: tuple[Module, ...]) -> Path:
+    return folder / (modules[0].path if modules else "")
+
+
 def _instead(folder: Path) -> str:
     """What a folder without a config may be: an adapter, or what Trainer wrote its checkpoints into."""
     if (folder / "adapter_config.json").is_file():
@@ -137,18 +134,6 @@ def _describes(path: Path, folder: Path) -> bool:
     """Whether a file takes part in what the checkpoint means: configs, tokenizer and vocabulary, at most one deep."""
     relative = path.relative_to(folder)
     return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
-
-
-def read_modules(folder: Path) -> dict[str, str]:
-    """Kind -> subfolder of the modules of a sentence-transformers folder; empty for any other folder."""
-    path = folder / "modules.json"
-    if not path.exists():
-        return {}
-    modules = {entry["type"].rsplit(".", 1)[-1]: entry["path"] for entry in read_json(path, "")}
-    unknown = sorted(set(modules) - {"Transformer", "Pooling", "Normalize"})
-    if unknown:
-        raise SourceError(f"{folder} has sentence-transformers modules that cannot be exported: {', '.join(unknown)}")
-    return modules
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[Path]:

@@ -40,7 +40,7 @@ def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task
     """The task of a checkpoint by its adapter, its folder layout (sentence-transformers) or its architecture."""
     if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
         return TASKS[_ADAPTER_TASKS[adapter.task_type]]
-    if "Pooling" in source.modules:
+    if source.sentence_folder is not None:
         return TASKS["sentence-similarity"]
     architecture = (adapter.architecture if adapter else None) or _architecture(source)
     if architecture is None:

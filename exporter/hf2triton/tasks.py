@@ -6,7 +6,7 @@ The auto class of a task comes from optimum's TasksManager, see `checkpoint.py`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hf2triton_client.compare import Tolerance
 
@@ -156,6 +156,11 @@ TASKS = {
     )
 }
 _BY_NAME = {name: task for task in TASKS.values() for name in (task.name, *task.aliases)}
+
+
+def with_reader(task: Task, reader: str) -> Task:
+    """The task, whose fronts read what callers send in another way."""
+    return replace(task, parts=tuple(replace(part, reader=reader) for part in task.parts))
 
 
 def find_task(name: str) -> Task:

@@ -56,9 +56,18 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
             bool(tokenizer.clean_up_tokenization_spaces),
             tokenizer.truncation_side,
             "token_type_ids" in tokenizer.model_input_names,
+            tuple(sorted(tokenizer.all_special_ids)),
         ),
         limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
     )
+
+
+def lower_cases(tokenizer: Tokenizer) -> bool:
+    """Whether its normalizer is told to lower-case, by a step of its own: what sentence-transformers looks for before it
+    adds one."""
+    normalizer = json.loads(tokenizer.definition).get("normalizer") or {}
+    steps = normalizer.get("normalizers", [normalizer]) if normalizer.get("type") == "Sequence" else [normalizer]
+    return any(step.get("type") == "Lowercase" for step in steps)
 
 
 def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SourceError, TokenizerMissing
-from .source import read_json
+from .json_files import read_json
 from .wording import some
 
 #: Files that hold a vocabulary -> those that must lie beside them: whole tokenizers, and those of WordPiece, BPE and

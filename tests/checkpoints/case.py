@@ -18,12 +18,13 @@ class Equal:
     gives, scores within `atol`.
 
     `judge`: makes the judge of the checkpoint's folder; None: `judges.judge_of`, which is transformers' own pipeline, or
-    SentenceTransformer.encode. `method`: of the pipeline, in place of the call itself.
+    SentenceTransformer.encode. `method`: of our pipeline; None: the call itself, or `encode`, as the judge is.
     """
 
     inputs: Sequence[Any]
     options: Mapping[str, Any] = field(default_factory=dict)
     judge: Callable[[Path], Callable[..., Any]] | None = None
+    method: str | None = None
     atol: float = 1e-4
 
 

@@ -30,12 +30,12 @@ def judge_of(task: str, folder: Path) -> Callable[..., Any]:
     return reference
 
 
-def served(task: str, repository: Path, name: str) -> Callable[..., Any]:
-    """What the entry `name` answers, called in the same way."""
+def served(task: str, repository: Path, name: str, method: str | None = None) -> Callable[..., Any]:
+    """What the entry `name` answers, called in the same way. `method`: of its pipeline, in place of the usual one."""
     if task == "text-generation":
         return _Texts(repository / name / "1")
     pipe = pipeline(task, model=name, connection=LocalConnection(repository))
-    return pipe.encode if task == "sentence-similarity" else pipe
+    return getattr(pipe, method or ("encode" if task == "sentence-similarity" else "__call__"))
 
 
 class _Texts:

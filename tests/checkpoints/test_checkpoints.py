@@ -51,7 +51,7 @@ def _placed(value: object, folder: Path) -> object:
 def _assert_equal(outcome: Equal, folder: Path, options: ExportOptions) -> None:
     report = export(options)
     judge = outcome.judge(folder) if outcome.judge else judge_of(report.task, folder)
-    ours = served(report.task, options.repository, options.name)
+    ours = served(report.task, options.repository, options.name, outcome.method)
     for one in outcome.inputs:
         expected, actual = judge(one, **outcome.options), ours(one, **outcome.options)
         if isinstance(expected, np.ndarray):

@@ -9,10 +9,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions, Pooling
+from hf2triton.artifacts import ExportOptions
 from hf2triton.checkpoint import load_checkpoint
 from hf2triton.errors import SourceError, WeightsError
 from hf2triton.precheck import look_at_files
+from hf2triton.sentence_folder import Pooling, SentenceFolder
+from hf2triton.sentence_layers import Normalize
 from hf2triton.source import find_source
 
 from ..conftest import FAMILIES, asset
@@ -98,10 +100,14 @@ def sentence_folder(tmp_path):
 @pytest.mark.parametrize(
     ("config", "kinds", "expected"),
     [
-        ({"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False}, ("Normalize",), Pooling("mean", True)),
-        ({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, (), Pooling("cls", False)),
-        ({"pooling_mode": "cls"}, ("Normalize",), Pooling("cls", True)),
-        ({"pooling_mode": "mean"}, (), Pooling("mean", False)),
+        (
+            {"pooling_mode_mean_tokens": True, "pooling_mode_cls_token": False},
+            ("Normalize",),
+            Pooling(("mean",), layers=(Normalize(),)),
+        ),
+        ({"pooling_mode_mean_tokens": False, "pooling_mode_cls_token": True}, (), Pooling(("cls",))),
+        ({"pooling_mode": "cls"}, ("Normalize",), Pooling(("cls",), layers=(Normalize(),))),
+        ({"pooling_mode": "mean"}, (), Pooling(("mean",))),
     ],
 )
 def test_sentence_transformers_folders(sentence_folder, config, kinds, expected):
@@ -115,7 +121,11 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     (sentence_folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 64, **config}))
     (sentence_folder / "Normalize").mkdir()
     checkpoint = load(sentence_folder)
-    assert (checkpoint.task.name, checkpoint.pooling, checkpoint.max_length) == ("sentence-similarity", expected, 20)
+    assert (checkpoint.task.name, checkpoint.sentences.pooling, checkpoint.max_length) == (
+        "sentence-similarity",
+        expected,
+        20,
+    )
     texts = ["A short text.", "A text that is longer than twenty tokens " * 3]
     [part] = checkpoint.task.parts
     reader = reader_of(checkpoint, part)
@@ -129,9 +139,9 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
 @pytest.mark.parametrize(
     ("kinds", "config", "message"),
     [
-        (("Pooling", "Dense"), {"pooling_mode": "mean"}, "cannot be exported: Dense"),
-        (("Pooling",), {"pooling_mode": "max"}, "pooling max; exported can be mean or cls"),
-        (("Pooling",), {"pooling_mode_mean_tokens": True, "pooling_mode_max_tokens": True}, "exported can be"),
+        (("Pooling", "CNN"), {"pooling_mode": "mean"}, "cannot be exported: CNN"),
+        (("Pooling",), {"pooling_mode": "median"}, "pooling median; known are cls, max, mean"),
+        (("Pooling", "Dense"), {"pooling_mode": "mean"}, "out_features in .*config.json should be an integer"),
     ],
 )
 def test_modules_that_cannot_be_exported(sentence_folder, kinds, config, message):
@@ -142,9 +152,19 @@ def test_modules_that_cannot_be_exported(sentence_folder, kinds, config, message
         load(sentence_folder)
 
 
+def test_the_weights_of_layers_belong_to_the_source(sentence_folder):
+    """What a layer weighs is part of the digests, and never taken for the model's own weights."""
+    modules(sentence_folder, "Transformer", "Pooling", "Dense")
+    (sentence_folder / "Dense").mkdir()
+    save_file({"linear.weight": np.ones((2, 64), np.float32)}, sentence_folder / "Dense" / "model.safetensors")
+    source = find_source(str(sentence_folder))
+    assert "Dense/model.safetensors" in source.digests
+    assert source.safetensors == (source.model_folder / "model.safetensors",)
+
+
 def test_plain_folders_pool_by_the_mean():
     """Without the layout, sentence-similarity takes the mean of the tokens and does not normalise."""
-    assert load(SENTIMENT, "sentence-similarity").pooling == Pooling("mean", normalize=False)
+    assert load(SENTIMENT, "sentence-similarity").sentences == SentenceFolder()
 
 
 def test_pickles_load_only_when_allowed(tmp_path):

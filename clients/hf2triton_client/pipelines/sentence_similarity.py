@@ -1,7 +1,8 @@
-"""sentence-similarity: sentence embeddings and their cosine similarity."""
+"""sentence-similarity: sentence embeddings and how alike they are."""
 
 from __future__ import annotations
 
+import json
 from collections import ChainMap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +10,26 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..postprocess import normalize
+from ..postprocess import SIMILARITIES, normalize
 from ..served_model import Row
-from .base import BATCH_SIZE, Call, Results, TaskPipeline, texts_of
+from .base import BATCH_SIZE, Call, Results, TaskPipeline, positive, texts_of
+
+#: The names of prompts that models have which declare none; nothing is put before their texts.
+_PROMPTS = {"query": "", "document": ""}
 
 
 class SentenceSimilarity(TaskPipeline):
-    """Cosine similarities of sentences to a source sentence, in the model hub's shape:
+    """Similarities of sentences to a source sentence, in the model hub's shape:
 
     `pipe({"source_sentence": "…", "sentences": ["…", "…"]}) -> [0.83, 0.12]`
 
+    They are compared as the model says (`similarity_fn_name`): by their cosine, unless it names another way. Options, which
+    apply to all sentences: `prompt_name` (one of the model's prompts) and `prompt` (any text to be put before them).
     transformers has no pipeline for this task. `encode` gives the embeddings, as sentence-transformers does.
     """
 
     task = "sentence-similarity"
+    options = frozenset({"prompt_name", "prompt"})
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         keys = ("source_sentence", "sentences")
@@ -31,29 +38,75 @@ class SentenceSimilarity(TaskPipeline):
         if isinstance(inputs["sentences"], (str, bytes)):
             raise InputError("'sentences' is a list of strings, not one string")
         texts = texts_of([inputs["source_sentence"], *texts_of(inputs["sentences"])])
+        similarity = self.model.settings.get("similarity", "cosine")
+        if similarity not in SIMILARITIES:
+            raise InputError(f"{self.model.name} compares by {similarity}, which this client does not know; update it")
 
         def finish(rows: list[Row]) -> Results:
-            embeddings = normalize(np.stack([row["embedding"] for row in rows]))
-            return Results((embeddings[1:] @ embeddings[0]).tolist(), rows)
+            embeddings = np.stack([row["embedding"] for row in rows])
+            return Results(SIMILARITIES[similarity](embeddings[1:], embeddings[0]).tolist(), rows)
 
-        return Call([self.ask({"text": texts}, ["embedding"], options)], finish)
+        return Call([self.ask(self._prompted(texts, options), ["embedding"], options)], finish)
 
     def encode(
-        self, sentences: str | Sequence[str], *, batch_size: int = BATCH_SIZE, normalize_embeddings: bool = False
+        self,
+        sentences: str | Sequence[str],
+        *,
+        prompt_name: str | None = None,
+        prompt: str | None = None,
+        batch_size: int = BATCH_SIZE,
+        normalize_embeddings: bool = False,
+        truncate_dim: int | None = None,
     ) -> Any:
         """The embeddings of sentences: float32 `[dim]` for a string, `[n, dim]` for a list (`[0, dim]` if empty).
 
-        `batch_size` is the number of sentences of one request. With `normalize_embeddings` each has length 1 (those of
-        a model that normalises have it anyway). A coroutine for asyncio pipelines. Raises InputError.
+        `prompt` is put before each sentence, or else the model's prompt of the name `prompt_name`, or else its default one,
+        if it has one. `batch_size` is the number of sentences of one request. `truncate_dim`: only so many of their numbers.
+        With `normalize_embeddings` each has length 1 (those of a model that normalises have it anyway). A coroutine for
+        asyncio pipelines. Raises InputError.
         """
         single = isinstance(sentences, (str, bytes))
         texts = [] if not single and len(sentences) == 0 else texts_of(sentences)
-        options = self._checked({"batch_size": batch_size})
+        asked = {"prompt_name": prompt_name, "prompt": prompt, "batch_size": batch_size}
+        options = self.merged({name: value for name, value in asked.items() if value is not None})
+        dim = positive({"truncate_dim": truncate_dim}, "truncate_dim")
 
         def finish(rows: list[Row]) -> np.ndarray:
-            dim = self.model.settings["embedding_dim"]
-            embeddings = np.stack([row["embedding"] for row in rows]) if rows else np.zeros((0, dim), np.float32)
+            empty = np.zeros((0, self.model.settings["embedding_dim"]), np.float32)
+            embeddings = np.stack([row["embedding"] for row in rows]) if rows else empty
+            embeddings = embeddings[:, :dim]
             embeddings = normalize(embeddings) if normalize_embeddings else embeddings
             return embeddings[0] if single else embeddings
 
-        return self._runner.run(Call([self.ask({"text": texts}, ["embedding"], options)], finish))
+        return self._runner.run(Call([self.ask(self._prompted(texts, options), ["embedding"], options)], finish))
+
+    def encode_query(self, sentences: str | Sequence[str], **options: Any) -> Any:
+        """`encode` for what is searched with: the prompt is the model's `query`, and never its default one."""
+        return self.encode(sentences, **_named("query", options))
+
+    def encode_document(self, sentences: str | Sequence[str], **options: Any) -> Any:
+        """`encode` for what is searched in: the prompt is the model's `document`, and never its default one."""
+        return self.encode(sentences, **_named("document", options))
+
+    def _prompted(self, texts: Sequence[str], options: Mapping[str, Any]) -> dict[str, Sequence[str]]:
+        """The inputs for texts and the prompt asked for. Raises InputError for a prompt that the model does not have."""
+        name, prompt = options.get("prompt_name"), options.get("prompt")
+        known = self.model.settings.get("prompts", _PROMPTS)
+        for what, value in (("prompt_name", name), ("prompt", prompt)):
+            if value is not None and not isinstance(value, str):
+                raise InputError(f"{what} should be a string, not {type(value).__name__}")
+        if prompt is None and name is not None and name not in known:
+            raise InputError(f"{self.model.name} has no prompt {name!r}; it has {', '.join(known)}")
+        if name is None and prompt is None:
+            return {"text": texts}
+        if "parameters" not in self.model.settings["inputs"]:
+            # a model without prompts reads them as part of the text
+            return {"text": [(prompt or "") + text for text in texts]}
+        asked = {"prompt_name": name} if prompt is None else {"prompt": prompt}
+        return {"text": texts, "parameters": [json.dumps(asked, ensure_ascii=False)] * len(texts)}
+
+
+def _named(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options with this prompt, unless they ask for another."""
+    asked = options.get("prompt") is not None or options.get("prompt_name") is not None
+    return dict(options) if asked else {**options, "prompt_name": name}

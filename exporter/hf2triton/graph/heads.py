@@ -8,42 +8,93 @@ from typing import Any
 
 import torch
 
-from ..artifacts import Checkpoint, Pooling
+from ..artifacts import Checkpoint
+from ..sentence_folder import Pooling
+from ..sentence_layers import Normalize
 from ..tasks import Part
+from .layers import Normalized, module_of, normalized
 
 #: The submodule whose nodes stay fp32 in an fp16 graph: sums over up to 512 tokens and divisions by lengths.
 FULL_PRECISION = "pooling"
 
 
 class Pool(torch.nn.Module):
-    """Token states `[batch, sequence, hidden]` -> embedding `[batch, hidden]`.
+    """Token states `[batch, sequence, hidden]` -> embedding `[batch, dim]`, as in sentence-transformers."""
 
-    As in sentence-transformers: the mean over a row's own tokens, or its first token; then, if asked, length 1.
-    """
-
-    def __init__(self, pooling: Pooling) -> None:
+    def __init__(self, spec: Pooling) -> None:
         super().__init__()
-        self.spec = pooling
+        self.spec = spec
+        self.layers = torch.nn.ModuleList(module_of(layer) for layer in spec.layers)
 
-    def forward(self, states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
-        if self.spec.mode == "mean":
-            weights = attention_mask.unsqueeze(-1).to(states.dtype)
-            embedding = (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-        else:
-            embedding = states[:, 0]
-        return normalized(embedding) if self.spec.normalize else embedding
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        """`mask` `[batch, sequence]`: 1 for the tokens that count."""
+        pooled = [self._pooled(mode, states, mask) for mode in self.spec.modes]
+        embedding = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
+        for spec, layer in zip(self.spec.layers, self.layers, strict=True):
+            # as a function, it belongs to the pooling by name, as it always did
+            embedding = normalized(embedding) if isinstance(spec, Normalize) else layer(embedding)
+        return embedding if self.spec.truncate_dim is None else embedding[:, : self.spec.truncate_dim]
+
+    def _pooled(self, mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        if mode == "cls" and self.spec.include_prompt:
+            return states[:, 0]  # rows are padded on the right
+        return POOLED[mode](states, mask)
 
 
-class Normalize(torch.nn.Module):
-    """Embeddings `[batch, hidden]`, scaled to length 1."""
-
-    def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        return normalized(embedding)
+def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
 
 
-def normalized(embedding: torch.Tensor) -> torch.Tensor:
-    norm = torch.sqrt((embedding * embedding).sum(dim=-1, keepdim=True))
-    return embedding / norm.clamp(min=1e-12)
+def _mean_sqrt_len(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = mask.unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9).sqrt()
+
+
+def _weighted_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    weights = (mask * _positions(mask)).unsqueeze(-1).to(states.dtype)
+    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
+
+
+def _max(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """0 where no token counts: sentence-transformers' -inf is a number that nobody can compare."""
+    counts = mask.unsqueeze(-1) > 0
+    largest = torch.where(counts, states, torch.finfo(states.dtype).min).amax(dim=1)
+    return torch.where(counts.any(dim=1), largest, 0.0)
+
+
+def _first(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The first token that counts; the row's first, where none does."""
+    length = mask.shape[1]
+    first = torch.where(mask > 0, _positions(mask) - 1, length).amin(dim=1)
+    return _at(states, torch.where(first < length, first, 0))
+
+
+def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The last token that counts; 0 where none does."""
+    last = (mask * _positions(mask)).amax(dim=1)
+    return _at(states, (last - 1).clamp(min=0)) * (last > 0).unsqueeze(-1).to(states.dtype)
+
+
+def _positions(mask: torch.Tensor) -> torch.Tensor:
+    """1, 2, 3, … `[1, sequence]`."""
+    return torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=mask.dtype).unsqueeze(0)
+
+
+def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+    """One token's states of each row, `[batch, hidden]`."""
+    return states.gather(1, positions.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
+
+
+#: Mode of pooling -> what it does with token states and a mask.
+POOLED: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "cls": _first,
+    "max": _max,
+    "mean": _mean,
+    "mean_sqrt_len_tokens": _mean_sqrt_len,
+    "weightedmean": _weighted_mean,
+    "lasttoken": _last,
+}
 
 
 #: Output -> what makes it of the model's outputs.
@@ -60,7 +111,8 @@ class TaskModel(torch.nn.Module):
     """A checkpoint's model with the outputs of one part of its task: inputs by position, a tuple of tensors out.
 
     An input `mask_positions` (`[batch, masks]`) limits a masked language model's head to these positions, so that
-    `logits` is `[batch, masks, vocabulary]`.
+    `logits` is `[batch, masks, vocabulary]`. An input `pooling_mask` (`[batch, sequence]`) leaves out of an embedding the tokens
+    where it is 0.
     """
 
     def __init__(self, checkpoint: Checkpoint, part: Part) -> None:
@@ -72,25 +124,30 @@ class TaskModel(torch.nn.Module):
         if checkpoint.family.towers:
             tower, projection = checkpoint.family.towers[part.modality]
             self.model, self.projection = getattr(checkpoint.model, tower), getattr(checkpoint.model, projection)
-            self.pooling = Normalize()
-        elif checkpoint.pooling is not None:
-            self.pooling = Pool(checkpoint.pooling)
+            self.pooling = Normalized()
+        elif checkpoint.sentences is not None:
+            self.pooling = Pool(checkpoint.sentences.pooling)
         self.eval()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         arguments: dict[str, Any] = dict(zip(self.inputs, tensors, strict=True))
+        pooling_mask = arguments.pop("pooling_mask", None)
         with _head_limited_to(self.model, arguments.pop("mask_positions", None)):
             outputs = self.model(**arguments, return_dict=True)
         if self.projection is not None:
             return (self.pooling(self.projection(outputs.pooler_output)),)
         if self.outputs == ("embedding",):
-            return (self.pooling(outputs.last_hidden_state, arguments["attention_mask"]),)
+            mask = arguments["attention_mask"]
+            mask = mask if pooling_mask is None else mask * pooling_mask
+            return (self.pooling(outputs.last_hidden_state, mask),)
         return tuple(TAKES[name](outputs) for name in self.outputs)
 
 
 def graph_inputs(checkpoint: Checkpoint, part: Part) -> tuple[str, ...]:
     """The names of the graph's inputs, in order."""
     own = checkpoint.family.inputs[part.modality]
+    if checkpoint.sentences is not None and not checkpoint.sentences.pooling.include_prompt:
+        return (*own, "pooling_mask")
     return (*own, "mask_positions") if any(output.per == "mask" for output in part.outputs) else own
 
 

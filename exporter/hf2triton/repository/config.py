@@ -14,6 +14,7 @@ from hf2triton_client.served_model import FORMAT, PARAMETER
 from ..artifacts import Checkpoint, ExportOptions, Graph, GraphOutput
 from ..baseline import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
 from ..samples import Inputs
+from ..sentence_folder import SIMILARITIES, SentenceFolder
 from ..tasks import Part, Task
 from .device_config import (
     DTYPES,
@@ -43,6 +44,7 @@ _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
 _OF_READER = {
     "text": ("num_tokens", "num_truncated_tokens"),
     "question": ("num_tokens", "answers"),
+    "sentence": ("num_tokens", "num_truncated_tokens"),
     "masked-text": ("num_tokens", "num_truncated_tokens", "num_masks", "answers"),
     "image": (),
 }
@@ -90,8 +92,8 @@ def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocess
         settings |= {"fronts": {other.modality: front_name(name, other) for other in task.parts}}
     if checkpoint.logit_scale is not None:
         settings |= {"logit_scale": checkpoint.logit_scale}
-    if checkpoint.pooling is not None:
-        settings |= {"pooling": vars(checkpoint.pooling)}
+    if checkpoint.sentences is not None:
+        settings |= _sentence_settings(checkpoint.sentences)
     embeddings = [output.dims[0] for output in graph.outputs if output.name == "embedding"]
     if embeddings:
         settings |= {"embedding_dim": embeddings[0]}
@@ -101,6 +103,17 @@ def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocess
             "decoder": {"prefix": decoder["prefix"], "cleanup": decoder["cleanup"]},
             "unk_token": checkpoint.tokenizer.unk_token,
         }
+    return settings
+
+
+def _sentence_settings(sentences: SentenceFolder) -> dict[str, Any]:
+    """How embeddings are made and compared; of the usual ways nothing is said."""
+    pooling = sentences.pooling
+    settings: dict[str, Any] = {"pooling": {"mode": "+".join(pooling.modes), "normalize": pooling.normalizes}}
+    if sentences.similarity != SIMILARITIES[0]:
+        settings |= {"similarity": sentences.similarity}
+    if sentences.has_prompts:
+        settings |= {"prompts": dict(sentences.prompts), "default_prompt_name": sentences.default_prompt_name}
     return settings
 
 

@@ -209,6 +209,48 @@ class MaskedTextReader(_ParameterReader):
         }
 
 
+class SentenceReader(TextReader):
+    """A text, or two, after the prompt that its parameters ask for, or else the default one: one row."""
+
+    inputs = {"text": True, "text_pair": False, "parameters": False}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .sentences import Prompts, SentenceRow, lower_cased
+
+        if settings["lower_case"]:
+            lower_cased(self.tokenizer)
+        self._prompts = Prompts(
+            self.encoder, settings["prompts"], settings["default_prompt_name"], settings["special_ids"]
+        )
+        self._pools_prompt, self._row = settings["pools_prompt"], SentenceRow
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        texts = super().values(arrays)
+        given = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(texts)
+        return list(zip(texts, map(self._prompts.of, given), strict=True))
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        whole = [prompt + text if isinstance(text, str) else (prompt + text[0], *text[1:]) for text, prompt in values]
+        skipped = [0 if self._pools_prompt else self._prompts.length(prompt) for _, prompt in values]
+        rows = map(self._row, self.encoder.encode(whole), skipped)
+        return [Item([row], text) for row, text in zip(rows, whole, strict=True)]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        feeds = self.encoder.feeds([row.encoding for row in rows], extra)
+        if self._pools_prompt:
+            return feeds
+        columns = np.arange(feeds["attention_mask"].shape[1])[None]
+        # the graph takes no padding into account either way
+        return {**feeds, "pooling_mask": (columns >= [[row.skipped] for row in rows]).astype(np.int64)}
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def truncated(item: Item, _: Outputs) -> np.ndarray:
+            return _whole(self.encoder.truncated(item.rows[0].encoding, item.about))
+
+        return {"num_tokens": super().answers()["num_tokens"], "num_truncated_tokens": truncated}
+
+
 class ImageReader(Reader):
     """An encoded image: one row, always of the same size."""
 
@@ -241,6 +283,7 @@ class ImageReader(Reader):
 
 READERS: Mapping[str, type[Reader]] = {
     "text": TextReader,
+    "sentence": SentenceReader,
     "question": QuestionReader,
     "masked-text": MaskedTextReader,
     "image": ImageReader,

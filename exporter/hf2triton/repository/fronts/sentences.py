@@ -1,0 +1,73 @@
+"""What is put before sentences: prompts, as sentence-transformers applies them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+from tokenizers import Encoding, Tokenizer, normalizers
+
+from .parameters import Check, parse_parameters
+from .text import TextEncoder
+
+#: The most characters of a prompt that a caller sends along.
+MAX_PROMPT_LENGTH = 1 << 15
+#: Prompts whose lengths are remembered.
+_REMEMBERED = 256
+_CHECKS: Mapping[str, Check] = {
+    "prompt_name": ("a string", lambda value: isinstance(value, str)),
+    "prompt": (
+        f"a string of up to {MAX_PROMPT_LENGTH:,} characters",
+        lambda value: isinstance(value, str) and len(value) <= MAX_PROMPT_LENGTH,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SentenceRow:
+    """A row of the graph. `skipped`: how many of its first tokens do not count in the embedding."""
+
+    encoding: Encoding
+    skipped: int
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+
+class Prompts:
+    """The prompts of a model by name, and that of `default` where a caller asks for none."""
+
+    def __init__(
+        self, encoder: TextEncoder, prompts: Mapping[str, str], default: str | None, special_ids: Collection[int]
+    ) -> None:
+        self._encoder = encoder
+        self._prompts = prompts
+        self._default = "" if default is None else prompts[default]
+        self._special_ids = frozenset(special_ids)
+        self.length = lru_cache(_REMEMBERED)(self._length)
+
+    def of(self, parameters: str) -> str:
+        """The prompt that the text of a JSON object asks for: by `prompt`, or else by `prompt_name`. Raises ValueError."""
+        given = parse_parameters(parameters, _CHECKS)
+        if "prompt" in given:
+            return given["prompt"]
+        name = given.get("prompt_name")
+        if name is None:
+            return self._default
+        if name not in self._prompts:
+            raise ValueError(f"there is no prompt_name {name[:80]!r}; known are {', '.join(self._prompts)}")
+        return self._prompts[name]
+
+    def _length(self, prompt: str) -> int:
+        """The tokens of a prompt, alone and with special tokens, but for a special one at its end."""
+        if not prompt:
+            return 0
+        [encoding] = self._encoder.encode([prompt])
+        return len(encoding) - (encoding.ids[-1] in self._special_ids)
+
+
+def lower_cased(tokenizer: Tokenizer) -> None:
+    """Lets a tokenizer lower-case texts before it does anything else with them."""
+    own = tokenizer.normalizer
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])
