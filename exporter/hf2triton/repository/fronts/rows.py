@@ -42,8 +42,8 @@ def each_row(call: Callable[[int, int], Sequence[Any]], rows: int) -> list[Any]:
         else:
             failing += seconds
         if isinstance(error, Busy) or failing >= patience:
-            for start, stop in [(start, stop), *todo]:
-                results[start:stop] = [error] * (stop - start)
+            for begin, end in [(start, stop), *todo]:
+                results[begin:end] = [error] * (end - begin)
             break
         if stop - start == 1:
             results[start] = error
