@@ -14,6 +14,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,6 +27,8 @@ ONE_BY_ONE = "--model-load-thread-count=1"
 #: How long a model's process may be dead while its model loads. Triton notices within 3 seconds, or never.
 DEAD_SECONDS = 5.0
 POLL_SECONDS = 0.05
+#: How often a model is tried that ends the server. A failing warm-up does so in a quarter of all cases, else Triton says why.
+TRIES = 4
 _STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 #: What the name of the model behind a front ends in.
 _BEHIND = "_model"
@@ -131,16 +134,16 @@ def culprits(
     one that has ended it or takes more than `seconds`, another server gets the rest. `failed` is told of each at once.
     """
     found: dict[str, str] = {}
-    again: set[str] = set()
+    ended: Counter[str] = Counter()
     left = sorted(models, key=lambda name: not name.endswith(_BEHIND))
     while left:
         with start() as server:
             while left:
                 model = left.pop(0)
                 reason, usable = _tried(server, model, seconds)
-                if not usable and server.pid is None and model not in again:
-                    again.add(model)  # a second time Triton may come to say why
-                    left.insert(0, model)
+                ended[model] += server.pid is None
+                if not usable and server.pid is None and ended[model] < TRIES:
+                    left.insert(0, model)  # Triton mostly comes to say why
                 elif reason is not None:
                     found[model] = reason
                     failed(model, reason)
@@ -164,8 +167,8 @@ def dead_stubs(server: int) -> list[int]:
     return dead
 
 
-#: In a line of Triton's log, whatever its level.
-_SAYS_WHY = re.compile(r"^(E\d|\S+ \d+ E )|Failed to|failed to")
+#: A line of Triton's log that is an error or speaks of one; of warnings there is one at each start without a GPU.
+_SAYS_WHY = re.compile(r"^(?!\S+ W |W\d).*(?:Failed to|failed to|^E\d|^\S+ E )")
 
 
 def telling(log: str) -> str:
