@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 # in the image loading.py is beside this file; in a checkout it is the embedded server's
@@ -146,7 +146,7 @@ class Supervisor:
         if "*" in models:
             models = sorted({row["name"] for row in self.server.control.index()})
         left = [name for name in models if name not in self.failed]
-        for name, reason in failures(self.server.control, left, self.server.log()).items():
+        for name, reason in failures(self.server.control, left, self.server.log).items():
             self._fail(name, reason)
         for front in self._fail_stranded(models):
             self.server.control.unload(front)
@@ -168,8 +168,8 @@ class Supervisor:
     @contextmanager
     def _trial(self) -> Iterator[Server]:
         """A server that has loaded nothing, at ports that nobody knows."""
-        ports = {f"{protocol}-port": free_port() for protocol in ("http", "grpc", "metrics")}
-        flags = [f"--{name}={port}" for name, port in ports.items()]
+        protocols = ("http", "grpc", "metrics")
+        flags = [f"--{name}-port={port}" for name, port in zip(protocols, free_ports(len(protocols)), strict=True)]
         self._start([*without_models(self.command), *flags, "--http-address=127.0.0.1"])
         try:
             if (why := self.server.loaded()) is not None:
@@ -217,10 +217,13 @@ def key_of(command: list[str]) -> str:
     return found[1] if found else ""
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def free_ports(count: int) -> list[int]:
+    """Each another one: all are taken before the first is given back."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
 
 
 def end_with_parent() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -140,7 +141,7 @@ def test_one_model_that_fails_leaves_the_others(tmp_path):
         while sorted(named := own.named()) != sorted(kinds):
             assert time.monotonic() < until, named
             time.sleep(0.1)
-        assert all(REASONS[kind] in reason for kind, reason in named.items())
+        assert not {kind: reason for kind, reason in named.items() if not re.search(REASONS[kind], reason)}
         for what in ("live", "ready"):
             assert health(own, what).returncode == 0
         own.process.terminate()

@@ -27,6 +27,8 @@ ONE_BY_ONE = "--model-load-thread-count=1"
 #: How long a model's process may be dead while its model loads. Triton notices within 3 seconds, or never.
 DEAD_SECONDS = 5.0
 POLL_SECONDS = 0.05
+#: How long after an event it may be until its line in the log is read.
+LATE_SECONDS = 2.0
 #: How often a model is tried that ends the server. A failing warm-up does so in a quarter of all cases, else Triton says why.
 TRIES = 4
 _STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
@@ -82,6 +84,10 @@ class Running(Protocol):
         """What it has written so far."""
 
 
+#: What happens where Triton is warming up a model of which nobody is left to answer.
+DIED = "its process ended while it was loaded or warmed up, and tritonserver with it"
+
+
 class Watch:
     """Whether a server that loads has come to a stop: it has ended, or waits for a process that is dead."""
 
@@ -93,7 +99,7 @@ class Watch:
         """Why it will never be done, if so."""
         pid = self._server.pid
         if pid is None:
-            return "tritonserver ended"
+            return DIED if self._dead else "tritonserver ended"
         now = time.monotonic()
         self._dead = {stub: self._dead.get(stub, now) for stub in dead_stubs(pid)}
         if any(now - since > DEAD_SECONDS for since in self._dead.values()):
@@ -101,8 +107,10 @@ class Watch:
         return None
 
 
-def failures(control: Control, models: Iterable[str], log: str) -> dict[str, str]:
-    """Model -> why it was not loaded, in Triton's words."""
+def failures(
+    control: Control, models: Iterable[str], log: Callable[[], str], otherwise: str = "Triton gives no reason"
+) -> dict[str, str]:
+    """Model -> why it was not loaded, in Triton's words. `log`: what the server has written; it may be a little late."""
     states: dict[str, list[dict[str, str]]] = {}
     for row in control.index():
         states.setdefault(row["name"], []).append(row)
@@ -111,7 +119,7 @@ def failures(control: Control, models: Iterable[str], log: str) -> dict[str, str
         rows = [row for row in states.get(model, []) if "state" in row]
         if not rows or any(row["state"] != "READY" for row in rows):
             reasons = [row["reason"] for row in rows if row.get("reason")]
-            failed[model] = one_line(" ".join(reasons) or _polled(model, log) or "Triton gives no reason")
+            failed[model] = one_line(" ".join(reasons) or _polled(model, log) or otherwise)
     return failed
 
 
@@ -142,7 +150,7 @@ def culprits(
                 model = left.pop(0)
                 reason, usable = _tried(server, model, seconds)
                 ended[model] += server.pid is None
-                if not usable and server.pid is None and ended[model] < TRIES:
+                if not usable and server.pid is None and ended[model] < TRIES and reason != DIED:
                     left.insert(0, model)  # Triton mostly comes to say why
                 elif reason is not None:
                     found[model] = reason
@@ -206,9 +214,14 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
         reason = answer
         if answer is not None:
             with contextlib.suppress(OSError):
-                reason = failures(server.control, [model], server.log()[before:]).get(model, answer)
+                reason = failures(server.control, [model], lambda: server.log()[before:], answer).get(model, answer)
         return reason and one_line(reason), server.pid is not None
-    why = watch.stopped() or f"not loaded within {seconds:.0f} s"
+    late = time.monotonic() + LATE_SECONDS
+    while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
+        time.sleep(POLL_SECONDS)  # its connections are gone a little before the server is
+    why = watch.stopped() or (
+        f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer) or "Triton gives no answer"
+    )
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
     return one_line(f"{why}: {lines[-1].partition('] ')[2].strip()}" if lines else why), False
 
@@ -221,7 +234,11 @@ def _said(answer: str) -> str:
         return answer
 
 
-def _polled(model: str, log: str) -> str:
+def _polled(model: str, log: Callable[[], str]) -> str:
     """What a log says of a model whose config could not be read: of such Triton's index knows nothing."""
-    lines = [line for line in log.splitlines() if f"'{model}'" in line and "oll" in line]
-    return lines[-1].partition("] ")[2].strip('"') if lines else ""
+    until = time.monotonic() + LATE_SECONDS
+    while True:
+        lines = [line for line in log().splitlines() if f"'{model}'" in line and "oll" in line]
+        if lines or time.monotonic() > until:
+            return lines[-1].partition("] ")[2].strip('"') if lines else ""
+        time.sleep(POLL_SECONDS)

@@ -158,7 +158,7 @@ class Server:
             self._process = Process(self._plan(self.ports, self._log_path, left, flags))
             try:
                 self._process.wait_for(self._process.control.live, until - time.monotonic())
-                for name, reason in failures(self._process.control, left, self._process.log()).items():
+                for name, reason in failures(self._process.control, left, self._process.log).items():
                     self._fail(name, reason)
                 for front in self._fail_stranded(models):
                     self._process.control.unload(front)

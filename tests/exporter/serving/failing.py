@@ -42,14 +42,14 @@ CODES = {
     "unreadable": ("pass", "pass"),
     "empty": ("pass", "pass"),
 }
-#: kind -> words of the reason that must be given.
+#: kind -> words of the reason that must be given, or others where Triton has died before it could say them.
 REASONS = {
     "raises": "a reason of its own",
     "leaves": "is not healthy",
     "crashes": "is not healthy",
     "raises_at_work": "a reason of its own",
-    "leaves_at_work": "warmup sample 'a'",
-    "crashes_at_work": "warmup sample 'a'",
+    "leaves_at_work": "warmup sample 'a'|its process ended",
+    "crashes_at_work": "warmup sample 'a'|its process ended",
     "hangs": "not loaded within",
     "misspelt": "SyntaxError",
     "unreadable": "failed to read text proto",

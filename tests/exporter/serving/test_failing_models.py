@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -54,7 +55,7 @@ def test_one_that_fails_leaves_the_others(tmp_path, kind):
     started = Server(tmp_path, strict=False, ready_timeout=patience, on_failure=lambda *failure: told.append(failure))
     with started as server:
         assert told == [(kind, server.failed[kind])]
-        assert REASONS[kind] in server.failed[kind]
+        assert re.search(REASONS[kind], server.failed[kind])
         assert "\n" not in server.failed[kind]
         assert_others_are_served(server, ["well"], [kind])
 
