@@ -219,9 +219,8 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
     late = time.monotonic() + LATE_SECONDS
     while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
         time.sleep(POLL_SECONDS)  # its connections are gone a little before the server is
-    why = watch.stopped() or (
-        f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer) or "Triton gives no answer"
-    )
+    slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer)
+    why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
     return one_line(f"{why}: {lines[-1].partition('] ')[2].strip()}" if lines else why), False
 
