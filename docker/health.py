@@ -12,23 +12,26 @@ from pathlib import Path
 
 STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 PORT = os.environ.get("HF2TRITON_HTTP_PORT", "8000")
-#: tritonserver's process; in a container the first.
-SERVER = os.environ.get("HF2TRITON_SERVER_PID", "1")
+#: The process above tritonserver's; in a container the first.
+ABOVE = os.environ.get("HF2TRITON_SERVER_PID", "1")
 
 
 def dead_models() -> list[str]:
     """The ids of dead processes of Python models."""
-    dead = []
+    processes = {}
     for path in Path("/proc").glob("[0-9]*/stat"):
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except OSError:  # it has ended meanwhile
             continue
         name = text[text.index("(") + 1 : text.rindex(")")]
-        state, parent = text[text.rindex(")") + 2 :].split()[:2]
-        if name == STUB and state == "Z" and parent == SERVER:
-            dead.append(path.parent.name)
-    return dead
+        processes[path.parent.name] = (name, *text[text.rindex(")") + 2 :].split()[:2])
+    servers = {process for process, (_, _, parent) in processes.items() if parent == ABOVE}
+    return [
+        process
+        for process, (name, state, parent) in processes.items()
+        if name == STUB and state == "Z" and parent in servers
+    ]
 
 
 def main() -> None:

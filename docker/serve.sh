@@ -1,6 +1,9 @@
 #!/usr/bin/env bash
-# Starts tritonserver in place of this script, so that it gets the signals itself: SIGTERM lets what is in flight finish.
+# Starts tritonserver below supervise.py, which takes this script's place and hands signals on: SIGTERM lets what is in flight finish.
 # Arguments come last and so prevail over the flags here.
+# A model that is not loaded is named on stderr, with Triton's reason; the others are served, and the exit code at the end is 1.
+# HF2TRITON_STRICT=1: stop instead, with the same exit code.
+# HF2TRITON_LOAD_SECONDS: how long loading may take; what is not loaded then is a model that failed. By default there is no limit.
 # HF2TRITON_TLS: a folder with tls.crt and tls.key: gRPC with TLS.
 # HF2TRITON_MUTUAL_TLS, in its place: a folder that has ca.crt as well: callers need a certificate which that has signed.
 # HF2TRITON_CONTROL_KEY, or HF2TRITON_CONTROL_KEY_FILE: the key of those who may change models, traces and logs, or hand over shared
@@ -53,11 +56,13 @@ fi
 # --grpc-max-connection-age: clients look the server's name up again when a connection ends, and so find servers that were added;
 #   calls in flight are finished first
 # --exit-timeout-secs: of the calls in flight at the end; Kubernetes and compose wait a little longer
+# --exit-on-error, --strict-readiness: one model that fails takes neither the server down nor all of its models out of rotation
 # --metrics-config: quantiles of latencies, for the dashboard
-exec tritonserver \
+exec python3 "${BASH_SOURCE[0]%/*}/supervise.py" tritonserver \
     --model-control-mode=explicit \
     --disable-auto-complete-config \
-    --strict-readiness=true \
+    --exit-on-error=false \
+    --strict-readiness=false \
     --exit-timeout-secs=30 \
     --grpc-max-connection-age=60000 \
     --http-restricted-api="${http_closed}:hf2triton-control=${key}" \

@@ -16,7 +16,7 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     HOME=/tmp
 COPY docker/server-requirements.txt /opt/hf2triton/requirements.txt
 RUN python3 -m pip install --no-cache-dir -r /opt/hf2triton/requirements.txt
-COPY --chmod=755 docker/serve.sh docker/health.py /opt/hf2triton/
+COPY --chmod=755 docker/serve.sh docker/supervise.py docker/health.py exporter/hf2triton/serving/loading.py /opt/hf2triton/
 # by number, so that Kubernetes can see that it is not root
 USER 1000:1000
 WORKDIR /tmp

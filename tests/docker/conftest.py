@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 import pytest
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -34,6 +35,15 @@ class Served:
     def url(self) -> str:
         return f"127.0.0.1:{self.ports['grpc']}"
 
+    @property
+    def tritonserver(self) -> psutil.Process:
+        [server] = psutil.Process(self.process.pid).children()
+        return server
+
+    def named(self) -> dict[str, str]:
+        """The models that are not served, each with the reason that was given."""
+        return dict(re.findall(r"^serve.sh: (\S+) is not served: (.*)$", self.log.read_text("utf-8"), re.MULTILINE))
+
     def ask(self, path: str, port: str = "http", data: bytes | None = None, **headers: str) -> tuple[int, str]:
         """The status and text of an HTTP endpoint."""
         names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -47,10 +57,20 @@ class Served:
             return error.code, error.read().decode()
 
 
+def entry_point(folder: Path) -> Path:
+    """serve.sh in a folder, with all that the image has beside it."""
+    text = (DOCKER / "server.Dockerfile").read_text("utf-8")
+    [copied] = re.findall(r"^COPY --chmod=755 (.*) /opt/hf2triton/$", text, re.MULTILINE)
+    for source in copied.split():
+        shutil.copy(DOCKER.parent / source, folder)
+    return folder / "serve.sh"
+
+
 @contextmanager
-def serving(repository: Path, python: Path, **variables: str) -> Iterator[Served]:
+def serving(repository: Path, python: Path, wait: bool = True, **variables: str) -> Iterator[Served]:
     """docker/serve.sh on a repository, started as the image starts it but for ports and where its parts lie. `python`: the folder
-    of programs of the environment in which the Python models run. `variables`: further ones of the environment."""
+    of programs of the environment in which the Python models run. `wait`: until it is ready. `variables`: further ones of the
+    environment."""
     from hf2triton.serving.guard import remove_shared_memory
     from hf2triton.serving.requirements import check_requirements, free_ports
     from hf2triton.serving.staging import stage
@@ -63,9 +83,11 @@ def serving(repository: Path, python: Path, **variables: str) -> Iterator[Served
     process = None
     try:
         stage(installation, folder)
+        image = folder / "image"
+        image.mkdir()
         log = folder / "log"
         command = [
-            str(DOCKER / "serve.sh"),
+            str(entry_point(image)),
             f"--model-repository={repository}",
             "--load-model=*",
             f"--backend-directory={folder / 'backends'}",
@@ -95,18 +117,26 @@ def serving(repository: Path, python: Path, **variables: str) -> Iterator[Served
             )
         running = Served(process, ports, log)
         until = time.monotonic() + 120
-        while not _ready(running):
+        while wait and not _ready(running):
             assert process.poll() is None, log.read_text()
             assert time.monotonic() < until, log.read_text()
             time.sleep(0.1)
         yield running
     finally:
         if process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            kill_all(process.pid)
             process.wait()
         shutil.rmtree(folder, ignore_errors=True)
         remove_shared_memory(prefix)
+
+
+def kill_all(pid: int) -> None:
+    """A process and all below it."""
+    with suppress(psutil.NoSuchProcess):
+        root = psutil.Process(pid)
+        for one in [*root.children(recursive=True), root]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -17,8 +18,9 @@ from hf2triton.manifests.resources import host_bytes, need_of
 from hf2triton.repository.layout import entries
 from hf2triton_client import pipeline
 
+from ..exporter.serving.failing import REASONS, add
 from ..support import TEXTS
-from .conftest import DOCKER, KEY, serving
+from .conftest import DOCKER, KEY, entry_point, serving
 
 
 def health(served, what: str) -> subprocess.CompletedProcess:
@@ -30,12 +32,13 @@ def health(served, what: str) -> subprocess.CompletedProcess:
 
 def stubs(served) -> list[psutil.Process]:
     """The processes of the Python models."""
-    return [child for child in psutil.Process(served.process.pid).children() if "python_backend" in child.name()]
+    return [child for child in served.tritonserver.children() if "python_backend" in child.name()]
 
 
-def test_the_script_becomes_the_server(served):
-    """It is replaced by tritonserver, which then gets the container's signals."""
-    assert psutil.Process(served.process.pid).name() == "tritonserver"
+def test_the_script_becomes_the_supervisor(served):
+    """It is replaced by the process that gets the container's signals, and tritonserver is right below that."""
+    assert "supervise.py" in " ".join(psutil.Process(served.process.pid).cmdline())
+    assert served.tritonserver.name() == "tritonserver"
 
 
 def test_later_arguments_prevail(served):
@@ -64,9 +67,9 @@ def test_without_a_key_nobody_has_one(tmp_path):
     fake.chmod(0o755)
     environment = {key: value for key, value in os.environ.items() if key != "HF2TRITON_CONTROL_KEY"}
     environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
-    keys = []
+    keys, script = [], entry_point(tmp_path)
     for _ in range(2):
-        told = subprocess.run([str(DOCKER / "serve.sh"), "--x"], env=environment, capture_output=True, text=True).stdout
+        told = subprocess.run([str(script), "--x"], env=environment, capture_output=True, text=True).stdout
         lines = told.splitlines()
         assert lines[-1] == "--x"
         both = {line.rpartition("hf2triton-control=")[2] for line in lines if "restricted" in line}
@@ -125,3 +128,54 @@ def test_a_term_signal_finishes_what_is_in_flight(measured):
         received += pieces
         assert len(received) > 1
         assert own.process.wait(60) == 0
+
+
+def test_one_model_that_fails_leaves_the_others(tmp_path):
+    """Those that fail are named with Triton's reason, though some would take the server down; at the end the code is 1."""
+    kinds = ["raises", "leaves_at_work", "raises_at_work", "empty", "unreadable"]
+    for kind in ("well", *kinds):
+        add(tmp_path, kind)
+    with serving(tmp_path, Path(sys.prefix) / "bin") as own:
+        assert own.ask("v2/models/well/ready")[0] == 200
+        until = time.monotonic() + 30
+        while sorted(named := own.named()) != sorted(kinds):
+            assert time.monotonic() < until, named
+            time.sleep(0.1)
+        assert not {kind: reason for kind, reason in named.items() if not re.search(REASONS[kind], reason)}
+        for what in ("live", "ready"):
+            assert health(own, what).returncode == 0
+        own.process.terminate()
+        assert own.process.wait(60) == 1
+
+
+@pytest.mark.parametrize(("kinds", "strict"), [(("well", "raises"), "1"), (("raises",), "")], ids=["strict", "all"])
+def test_where_it_is_no_use_to_go_on_it_ends(tmp_path, kinds, strict):
+    """Told to be strict, or without any model, the container ends with 1, and has said why."""
+    for kind in kinds:
+        add(tmp_path, kind)
+    with serving(tmp_path, Path(sys.prefix) / "bin", wait=False, HF2TRITON_STRICT=strict) as own:
+        assert own.process.wait(60) == 1
+        assert list(own.named()) == ["raises"]
+
+
+def test_a_term_signal_ends_it_while_it_loads(tmp_path):
+    """Nobody has to wait for models that are not needed any more."""
+    add(tmp_path, "hangs")
+    with serving(tmp_path, Path(sys.prefix) / "bin", wait=False) as own:
+        until = time.monotonic() + 30
+        while "loading: hangs" not in own.log.read_text():
+            assert time.monotonic() < until
+            time.sleep(0.1)
+        began = time.monotonic()
+        own.process.terminate()
+        own.process.wait(60)
+        assert time.monotonic() - began < 30
+
+
+def test_what_takes_too_long_is_left_out(tmp_path):
+    """Where a time is set, a model that takes longer counts as failed."""
+    for kind in ("well", "hangs"):
+        add(tmp_path, kind)
+    with serving(tmp_path, Path(sys.prefix) / "bin", HF2TRITON_LOAD_SECONDS="8") as own:
+        assert own.ask("v2/models/well/ready")[0] == 200
+        assert list(own.named()) == ["hangs"]

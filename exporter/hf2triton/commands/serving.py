@@ -33,9 +33,13 @@ _PORT = click.IntRange(0, 65535)
     help="The file with the key of those who may tell it what to load.  [default: $HF2TRITON_CONTROL_KEY_FILE, the key in"
     " $HF2TRITON_CONTROL_KEY, or nobody has one]",
 )
+@click.option("--strict", is_flag=True, help="Stop where a model is not loaded, instead of serving the others.")
 @command
 def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     """Serve a model repository with the embedded Triton, on this machine.
+
+    A model that is not loaded is named on stderr, with Triton's reason, and the exit code at the end is 1. The others are served,
+    and /v2/health/ready answers for them; /v2/models/NAME/ready answers for each.
 
     Models, traces, logs and shared memory are for those alone who send the control key, as publish --load does.
     """
@@ -45,7 +49,11 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    with Server(repository, **options, control_key=read_key(control_key)) as server:
+
+    def report(model: str, reason: str) -> None:
+        click.echo(f"hf2triton: {model} is not served: {reason}", err=True)
+
+    with Server(repository, **options, control_key=read_key(control_key), on_failure=report) as server:
         scheme = "grpcs://" if server.access.tls else ""
         click.echo(
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
@@ -55,6 +63,9 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
             pass
         if not stop.is_set():
             fail(f"tritonserver has ended:\n{server.log_text()[-2000:]}", 1)
+        failed = ", ".join(server.failed)
+    if failed:
+        fail(f"these models were not served: {failed}", 1)
 
 
 @click.command()

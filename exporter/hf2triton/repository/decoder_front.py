@@ -20,7 +20,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 _CODE = {
     "model.py": "generation_model.py",
-    **{name: name for name in ("inputs.py", "parameters.py", "sessions.py")},
+    **{name: name for name in ("inputs.py", "parameters.py", "rows.py", "sessions.py")},
     **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
 }
 #: name -> (type, dims, whether callers must send it)

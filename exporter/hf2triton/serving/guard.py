@@ -57,6 +57,8 @@ class Guard:
                 while not self.stopping and server.poll() is None and self._wanted():
                     time.sleep(POLL_SECONDS)
                     for model in self._dead_models(server.pid):
+                        if not self._ready(model):  # it died while it was loaded, which Triton knows
+                            continue
                         self._log(f"the process of model {model} has died; reloading it")
                         self._reload(model)
             finally:

@@ -70,15 +70,20 @@ def check_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> None:
         raise ServingError(f"cannot listen {', '.join(taken)}; choose others, or 0 for any free port")
 
 
-def check_gpus(repository: Path, models: Iterable[str]) -> None:
-    """Whether there is a GPU if one of the models runs on one. Raises ServingError, which names them."""
+def without_gpu(repository: Path, models: Iterable[str]) -> list[str]:
+    """Those of the models that run on a GPU, where there is none."""
     if "cuda" in devices():
-        return
+        return []
     configs = {name: repository / name / CONFIG for name in models}
     texts = {name: path.read_text("utf-8", "replace") for name, path in configs.items() if path.exists()}
-    if wanting := [name for name, text in texts.items() if _GPU_KIND.search(text)]:
+    return [name for name, text in texts.items() if _GPU_KIND.search(text)]
+
+
+def check_gpus(repository: Path, wanting: Iterable[str]) -> None:
+    """Raises ServingError, which names the models that want a GPU."""
+    if names := ", ".join(wanting):
         raise ServingError(
-            f"{', '.join(wanting)} of {repository} want a GPU, and there is none here: serve a repository without them, or export"
+            f"{names} of {repository} want a GPU, and there is none here: serve a repository without them, or export"
             " them with --device cpu"
         )
 

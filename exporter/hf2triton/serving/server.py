@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,7 +10,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
 from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
 from .guard import EXIT_SECONDS, remove_shared_memory
-from .requirements import Installation, check_gpus, check_ports, check_requirements, free_ports
+from .loading import LENIENT, ONE_BY_ONE, Control, culprits, failures, stranded
+from .process import NotLoaded, Process
+from .requirements import check_gpus, check_ports, check_requirements, free_ports, without_gpu
 from .staging import stage
 
 
@@ -43,7 +45,11 @@ class Server:
     removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: what whoever
     loads models must know; by default nobody else does. `tls`: a folder with tls.crt and tls.key, for gRPC; `mutual_tls`, in its
     place: one that also has the ca.crt of those who may call. HTTP then answers on the loopback interface alone, and without the
-    key nothing but health. `flags`: further ones of tritonserver. Raises ServingError and UsageError.
+    key nothing but health. `flags`: further ones of tritonserver.
+
+    `strict`: a model that is not loaded ends the start. Else the others are served, and the endpoint is ready once all have been
+    tried; `failed` has the models that are not served, each with Triton's reason, and `on_failure` is told of each as soon as
+    that is known. Where nothing is left to serve the start fails all the same. Raises ServingError and UsageError.
     """
 
     def __init__(
@@ -61,6 +67,8 @@ class Server:
         tls: Path | None = None,
         mutual_tls: Path | None = None,
         flags: Sequence[str] = (),
+        strict: bool = True,
+        on_failure: Callable[[str, str], None] = lambda model, reason: None,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
@@ -70,7 +78,10 @@ class Server:
         self._flags = tuple(flags)
         own_key = {"key": control_key} if control_key else {}
         self.access = Access(server_tls(tls, mutual_tls), shared_memory, **own_key)
-        self._guard: subprocess.Popen | None = None
+        self._process: Process | None = None
+        self._strict = strict
+        self._on_failure = on_failure
+        self.failed: dict[str, str] = {}
         self._folder: Path | None = None
         self.ports = Ports(0, 0, 0)
         self.ready_seconds = 0.0
@@ -95,36 +106,31 @@ class Server:
 
     @property
     def running(self) -> bool:
-        return self._guard is not None and self._guard.poll() is None
+        return self._process is not None and self._process.running
 
     @property
-    def _shm_prefix(self) -> str:
-        """What the names of the server's shared memory begin with."""
-        return f"hf2triton-{os.getpid()}-{self.ports.grpc}-{self.host.replace(':', '.')}-"
+    def _guard(self) -> subprocess.Popen:
+        return self._process.guard
+
+    def _shm_prefix(self, ports: Ports) -> str:
+        """What the names of a server's shared memory begin with."""
+        return f"hf2triton-{os.getpid()}-{ports.grpc}-{self.host.replace(':', '.')}-"
 
     def start(self) -> Server:
-        """Starts the server and waits until every model is ready."""
+        """Starts the server and waits until every model is ready, or has failed."""
         began = time.monotonic()
-        installation = check_requirements()
+        self._installation = check_requirements()
+        self.failed = {}
         self._check_repository()
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         check_ports(hosts, self._asked)
         self.ports = Ports(**free_ports(hosts, self._asked))
         self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
+        self._log_path = self._log or folder / "server.log"
         try:
-            stage(installation, folder)
-            self._log_path = self._log or folder / "server.log"
-            self._log_path.touch()
-            plan = self._plan(installation, folder)
-            self._guard = subprocess.Popen(
-                [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
-            self._guard.stdin.write(json.dumps(plan).encode())
-            self._guard.stdin.close()
-            self._wait_until_ready(began)
+            stage(self._installation, folder)
+            self._load_all(began + self._ready_timeout)
+            self._process.wait_for(lambda: Control(self.metrics_url, {}).answers("metrics"), self._ready_timeout)
         except BaseException:
             self.stop()
             raise
@@ -133,17 +139,68 @@ class Server:
 
     def stop(self) -> None:
         """Lets work in flight finish, ends the server and removes what it used. May be called twice."""
-        if self.running:
-            self._guard.terminate()
-            try:
-                self._guard.wait(EXIT_SECONDS + 20)
-            except subprocess.TimeoutExpired:
-                self._guard.kill()
-                self._guard.wait()
-        self._guard = None
+        if self._process is not None:
+            self._process.stop()
+        self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
-            remove_shared_memory(self._shm_prefix)
+            remove_shared_memory(self._shm_prefix(self.ports))
+
+    def _load_all(self, until: float) -> None:
+        """All models side by side. If that takes the server down, those that do so are found one by one, and left out; if it does
+        then as well, the rest is loaded one by one."""
+        models, flags = self._models(), ()
+        for attempt in range(3):
+            self._fail_stranded(models)
+            left = [name for name in models if name not in self.failed]
+            if not left:
+                break
+            self._process = Process(self._plan(self.ports, self._log_path, left, flags))
+            try:
+                self._process.wait_for(self._process.control.live, until - time.monotonic())
+                for name, reason in failures(self._process.control, left, self._process.log).items():
+                    self._fail(name, reason)
+                for front in self._fail_stranded(models):
+                    self._process.control.unload(front)
+                break
+            except NotLoaded:
+                self._process.kill()
+                if attempt == 2:
+                    raise
+            if attempt == 0:
+                culprits(left, self._trial, self._ready_timeout, self._fail)
+            else:
+                flags = (ONE_BY_ONE,)
+            until = time.monotonic() + self._ready_timeout
+        if self.failed and (self._strict or len(self.failed) == len(models)):
+            reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.failed.items())
+            raise ServingError(
+                f"{len(self.failed)} of {len(models)} models of {self.repository} were not loaded:{reasons}"
+            )
+
+    def _fail_stranded(self, models: Sequence[str]) -> list[str]:
+        """Those fronts fail that could answer nothing."""
+        fronts = stranded(self.failed, models)
+        for front, reason in fronts.items():
+            self._fail(front, reason)
+        return list(fronts)
+
+    def _fail(self, model: str, reason: str) -> None:
+        self.failed[model] = reason
+        if not self._strict:
+            self._on_failure(model, reason)
+
+    @contextmanager
+    def _trial(self) -> Iterator[Process]:
+        """A server that has loaded nothing, at ports that nobody knows."""
+        hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
+        ports = Ports(**free_ports(hosts, dict.fromkeys(self._asked, 0)))
+        process = Process(self._plan(ports, self._folder / "trial.log", [], ()))
+        try:
+            process.wait_for(process.control.live, self._ready_timeout)
+            yield process
+        finally:
+            process.kill()
 
     def load(self, name: str) -> None:
         """Makes the server read a model again: a new version, or another config. Raises ServingError."""
@@ -174,16 +231,23 @@ class Server:
             raise ServingError(f"there is no model repository at {self.repository}")
         if not any(versions(path) for path in self.repository.iterdir()):
             raise ServingError(f"{self.repository} holds no model with a version; hf2triton export puts one there")
-        check_gpus(self.repository, self._models())
+        wanting = without_gpu(self.repository, self._models())
+        if self._strict or len(wanting) == len(self._models()):
+            check_gpus(self.repository, wanting)
+        for name in wanting:
+            self._fail(
+                name, "it wants a GPU, and there is none here; hf2triton export --device cpu makes one that does not"
+            )
 
-    def _plan(self, installation: Installation, folder: Path) -> dict:
-        """What the guard needs to know."""
+    def _plan(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str]) -> dict:
+        """What the guard needs to know of a server that loads these models."""
+        installation, folder = self._installation, self._folder
         addresses = [
             f"--{protocol}-{what}={value}"
             for protocol in ("http", "grpc", "metrics")
             for what, value in (
                 ("address", self.access.address(protocol, self.host)),
-                ("port", getattr(self.ports, protocol)),
+                ("port", getattr(ports, protocol)),
             )
         ]
         command = [
@@ -193,13 +257,15 @@ class Server:
             f"--cache-directory={folder / 'caches'}",
             *addresses,
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in self._models()),
+            *(f"--load-model={name}" for name in models),
+            *LENIENT,
+            *flags,
             "--disable-auto-complete-config",
             "--allow-gpu-metrics=false",
             "--allow-cpu-metrics=false",
             "--log-format=ISO8601",
             f"--exit-timeout-secs={EXIT_SECONDS}",
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix}",
+            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix(ports)}",
             *self.access.flags(),
             *self._flags,
         ]
@@ -215,11 +281,11 @@ class Server:
             "environment": environment,
             "folder": str(folder),
             "work_folder": str(folder / "empty"),
-            "log": str(self._log_path),
-            "shm_prefix": self._shm_prefix,
+            "log": str(log),
+            "shm_prefix": self._shm_prefix(ports),
             "parent": os.getpid(),
             "control": {
-                "url": self.http_url,
+                "url": f"http://{self.access.address('http', self.host)}:{ports.http}",
                 "headers": {CONTROL_HEADER: self.access.key},
             },
         }
@@ -227,28 +293,3 @@ class Server:
     def _models(self) -> list[str]:
         """All models of the repository, without those that a publisher that was killed was trying."""
         return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))
-
-    def _wait_until_ready(self, began: float) -> None:
-        """Triton opens the port of the metrics last."""
-        waiting = [f"{self.http_url}/v2/health/ready", f"{self.metrics_url}/metrics"]
-        while time.monotonic() - began < self._ready_timeout:
-            if self._guard.poll() is not None:
-                raise ServingError(f"tritonserver ended at its start:\n{_reason(self.log_text())}")
-            try:
-                request = urllib.request.Request(waiting[0], headers={"Connection": "close"})
-                with urllib.request.urlopen(request, timeout=2):
-                    waiting.pop(0)
-            except OSError:
-                time.sleep(0.02)
-            if not waiting:
-                return
-        raise ServingError(f"not ready within {self._ready_timeout:.0f} s:\n{_reason(self.log_text())}")
-
-
-def _reason(log: str) -> str:
-    """The lines of a log that tell why, or its last ones."""
-    lines = log.splitlines()
-    telling = [
-        line for line in lines if " E " in line or "error:" in line or "failed to load" in line or "UNAVAILABLE" in line
-    ]
-    return "\n".join((telling or lines)[-12:])

@@ -1,8 +1,8 @@
 """The front of a model: texts or images in, the task's tensors out.
 
 Triton's dynamic batcher hands over what has queued up, whatever the texts' lengths (each is a STRING [1]). The requests
-are read together, cut into calls of similar length, run, and answered in the order of arrival. A request that is
-malformed fails alone; when a call fails, only the requests in it do.
+are read together, cut into calls of similar length, run, and answered in the order of arrival. What is wrong with a
+request, or makes a call of the graph fail, fails that request alone.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import triton_python_backend_utils as triton
 
 from .planner import Limits, schedule
 from .readers import Item, joined, make_reader
+from .rows import each_row
 from .runners import make_runner
 
 
@@ -47,10 +48,13 @@ class TritonPythonModel:
             spans[index] = slice(len(values), len(values) + len(own))
             values += own
         wanted = {name for request in requests for name in request.requested_output_names()}
-        items = self.reader.items(values, wanted) if values else []
+        items = each_row(lambda start, stop: self.reader.items(values[start:stop], wanted), len(values))
         outputs = self._run(items, self._needed(wanted))
         for index, span in spans.items():
-            responses[index] = self._respond(requests[index], items[span], outputs[span])
+            try:
+                responses[index] = self._respond(requests[index], items[span], outputs[span])
+            except Exception as error:
+                responses[index] = _failure(f"the answer could not be made: {error}", triton.TritonError.INTERNAL)
         return responses
 
     def _inputs(self, request: triton.InferenceRequest) -> dict[str, np.ndarray]:
@@ -62,8 +66,8 @@ class TritonPythonModel:
         sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
         return [name for name in self.outputs if name in sources]
 
-    def _run(self, items: Sequence[Item | ValueError], needed: list[str]) -> list[dict[str, list] | Exception]:
-        """For each item its rows' outputs, without padding, or the error that it or its call ended in."""
+    def _run(self, items: Sequence[Item | Exception], needed: list[str]) -> list[dict[str, list] | Exception]:
+        """For each item its rows' outputs, without padding, or the error that it ended in."""
         rows = [(index, row) for index, item in enumerate(items) if isinstance(item, Item) for row in item.rows]
         results: list[Any] = [{name: [] for name in needed} if isinstance(item, Item) else item for item in items]
         if not rows or not needed:
@@ -71,13 +75,13 @@ class TritonPythonModel:
         work = schedule([self.reader.length(row) for _, row in rows], self.limits, self.runner.workers)
         calls = [self.reader.feeds([rows[index][1] for index in group]) for group in work.groups]
         arrays: list[Any] = [None] * len(rows)
-        for group, output in zip(work.groups, self.runner.run(needed, calls, work.side_by_side), strict=True):
-            for position, index in enumerate(group):
-                arrays[index] = output if isinstance(output, Exception) else [array[position] for array in output]
+        for group, given in zip(work.groups, self.runner.run(needed, calls, work.side_by_side), strict=True):
+            for index, row_arrays in zip(group, given, strict=True):
+                arrays[index] = row_arrays
         # in the order of the rows, so that an item's windows stay in theirs
         for (index, row), own in zip(rows, arrays, strict=True):
             if isinstance(own, Exception):
-                results[index] = own
+                results[index] = RuntimeError(f"the graph failed: {own}")
             elif not isinstance(results[index], Exception):
                 for name, array in zip(needed, own, strict=True):
                     results[index][name].append(array[: self.reader.extent(row, self.outputs[name])])
@@ -91,7 +95,7 @@ class TritonPythonModel:
             if isinstance(result, ValueError):
                 return _failure(f"input {position}: {result}", triton.TritonError.INVALID_ARG)
             if isinstance(result, Exception):
-                return _failure(f"the graph failed: {result}", triton.TritonError.INTERNAL)
+                return _failure(f"input {position}: {result}", triton.TritonError.INTERNAL)
         return triton.InferenceResponse(
             [
                 triton.Tensor(name, _stacked([self._tensor(name, *pair) for pair in zip(items, outputs, strict=True)]))

@@ -1,22 +1,24 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-A runner takes the inputs of several calls and gives for each its outputs, or the error it ended in.
+A runner takes the inputs of several calls and gives for each row of each call its outputs, or the error that it ended in.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
+from .rows import Busy, each_row
 from .sessions import session_options
 
+#: The graph's inputs, each `[rows, …]`.
 Feeds = Mapping[str, np.ndarray]
-#: The outputs that were asked for, in that order.
-Arrays = list[np.ndarray]
+#: For each row its part of the outputs that were asked for, in that order, or its error.
+Rows = list[tuple[np.ndarray, ...] | Exception]
 
 
 class InProcess:
@@ -33,11 +35,11 @@ class InProcess:
         self._narrow = open_session(path, 1) if self.workers > 1 else self._wide
         self._pool = ThreadPoolExecutor(self.workers)
 
-    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Arrays | Exception]:
+    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Rows]:
         if not side_by_side:
-            return [_result(self._wide, outputs, feeds) for feeds in calls]
+            return [_rows(self._wide, outputs, feeds) for feeds in calls]
         # whoever is free takes the next call: cores are shared with Triton and its clients, so none can be sure of one
-        return list(self._pool.map(lambda feeds: _result(self._narrow, outputs, feeds), calls))
+        return list(self._pool.map(lambda feeds: _rows(self._narrow, outputs, feeds), calls))
 
 
 class Bls:
@@ -49,24 +51,23 @@ class Bls:
         self._name = name
         self._version = version
 
-    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Arrays | Exception]:
+    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Rows]:
+        return [_by_row(lambda part: self._answer(outputs, part), feeds) for feeds in calls]
+
+    def _answer(self, outputs: Sequence[str], feeds: Feeds) -> list[np.ndarray]:
         import triton_python_backend_utils as triton
 
-        results: list[Arrays | Exception] = []
-        for feeds in calls:
-            answer = triton.InferenceRequest(
-                model_name=self._name,
-                model_version=self._version,
-                requested_output_names=list(outputs),
-                inputs=[triton.Tensor(name, array) for name, array in feeds.items()],
-            ).exec()
-            failed = answer.has_error()
-            results.append(
-                RuntimeError(answer.error().message())
-                if failed
-                else [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
-            )
-        return results
+        answer = triton.InferenceRequest(
+            model_name=self._name,
+            model_version=self._version,
+            requested_output_names=list(outputs),
+            inputs=[triton.Tensor(name, array) for name, array in feeds.items()],
+        ).exec()
+        if answer.has_error():
+            error = answer.error()
+            busy = error.code() == triton.TritonError.UNAVAILABLE  # not loaded, or its queue is full
+            raise (Busy if busy else RuntimeError)(error.message())
+        return [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
 
 
 def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcess | Bls:
@@ -83,8 +84,16 @@ def open_session(path: str, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
-def _result(session: Any, outputs: Sequence[str], feeds: Feeds) -> Arrays | Exception:
-    try:
-        return session.run(list(outputs), dict(feeds))
-    except Exception as error:  # onnxruntime's errors have no common base but Exception
-        return error
+def _rows(session: Any, outputs: Sequence[str], feeds: Feeds) -> Rows:
+    return _by_row(lambda part: session.run(list(outputs), dict(part)), feeds)
+
+
+def _by_row(run: Callable[[Feeds], list[np.ndarray]], feeds: Feeds) -> Rows:
+    """What `run` gives each row of a call; `run` takes any part of its rows."""
+    rows = len(next(iter(feeds.values())))
+
+    def call(start: int, stop: int) -> list[tuple[np.ndarray, ...]]:
+        part = feeds if stop - start == rows else {name: array[start:stop] for name, array in feeds.items()}
+        return list(zip(*run(part), strict=True))
+
+    return each_row(call, rows)

@@ -190,7 +190,7 @@ def test_an_error_of_one_request_ends_that_request_alone(options):
 
 
 def test_an_error_of_the_session_ends_those_it_ran_for():
-    """A step that fails ends all who generate, a piece of a prompt its own request; whoever waits is served."""
+    """A step of one request that fails ends it, a piece of a prompt its own request; whoever waits is served."""
     watched = Watched(fails={2, 4})  # the first prompt joins in run 1 and fails in 2; the second prompt fails in 4
     engine = make_engine(slots=2, runs=watched)
     first = Caller(engine, PROMPTS[0], 10)
@@ -199,6 +199,40 @@ def test_an_error_of_the_session_ends_those_it_ran_for():
     finish_all(engine)
     assert [str(caller.finishes[0].error) for caller in (first, second)] == ["run 2", "run 4"]
     third.assert_as_alone()
+
+
+@pytest.mark.parametrize("cache", CACHES)
+@pytest.mark.parametrize("beginning", [(), (1, 2, 3)], ids=["alone", "after-others"])
+def test_a_token_without_a_row_ends_its_own_request(cache, beginning):
+    """The embeddings lack the last token's row: a step fails for whoever is fed it, and those beside it notice nothing."""
+    last = VOCABULARY - 1
+    prompts = [prompt for prompt in PROMPTS if last not in (*prompt, *alone(prompt, 10))]
+    engine = make_engine(slots=5, cache=cache, runs=session(rows=last))
+    callers = [Caller(engine, prompt, 10) for prompt in prompts[:3]]
+    guilty = []
+    for prompt in prompts[3:]:
+        engine.step()
+        guilty.append(Caller(engine, (*beginning, last), 10))
+        callers.append(Caller(engine, prompt, 10))
+    finish_all(engine)
+    assert len(guilty) >= 2
+    for caller in callers:
+        caller.assert_as_alone()
+    for caller in guilty:
+        assert caller.reason == "error"
+        assert "out of data bounds" in str(caller.finishes[0].error)
+        assert caller.tokens == []
+
+
+def test_a_step_that_fails_once_ends_nobody():
+    """Repeated for fewer it comes to its end, and the texts are the same."""
+    watched = Watched(fails={9})
+    engine = make_engine(runs=watched)
+    callers = [Caller(engine, prompt, 10) for prompt in PROMPTS[:3]]
+    finish_all(engine)
+    assert watched.runs > 9
+    for caller in callers:
+        caller.assert_as_alone()
 
 
 def test_a_move_that_fails_ends_the_request_that_was_moved():

@@ -82,7 +82,11 @@ def alone(prompt: tuple[int, ...], count: int) -> list[int]:
 
 
 @functools.cache
-def session(dtype: str = "float") -> onnxruntime.InferenceSession:
+def session(dtype: str = "float", rows: int = VOCABULARY) -> onnxruntime.InferenceSession:
+    """The graph, with embeddings of the first `rows` tokens alone."""
+    model = onnx.load_from_string(graph(dtype))
+    [table] = [tensor for tensor in model.graph.initializer if tensor.name == "tokens"]
+    table.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(table)[:rows], "tokens"))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(graph(dtype), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -11,16 +11,18 @@ a slot for each gap, one for whoever joins after such a gap opened, and none in 
 are computed along with the others until somebody takes them, needs no copies but makes whoever is left in the last slot
 pay for all slots before it, at every token.)
 
-What a request's own sampler or callback raises ends that request alone; what the session raises ends those it ran for.
+What a request's own sampler or callback raises ends that request alone. A step of which the session fails is repeated for fewer
+of them, so that it ends those alone for which it fails.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from ..rows import each_row
 from .decoder import Decoder
 from .request import Reason, Request
 
@@ -87,17 +89,19 @@ class Batch:
         live = self._live
         if not live:
             return
-        try:
-            logits = self._decoder.step([request.token for request in live], [request.cached for request in live])
-        except Exception as error:
-            for request in live:
-                self._end(request, "error", error)
-        else:
-            self.steps += 1
-            for request, row in zip(live, logits, strict=True):
+        rows = each_row(lambda start, stop: self._step(live[start:stop], start), len(live))
+        self.steps += not all(isinstance(row, Exception) for row in rows)
+        for request, row in zip(live, rows, strict=True):
+            if isinstance(row, Exception):
+                self._end(request, "error", row)
+            else:
                 request.cached += 1
                 self._take(request, row)
         self._close_gaps()
+
+    def _step(self, requests: Sequence[Request], slot: int) -> np.ndarray:
+        """The logits of requests in the slots from `slot` on."""
+        return self._decoder.step([one.token for one in requests], [one.cached for one in requests], slot)
 
     def _admit(self, next_waiting: Callable[[], Request | None]) -> bool:
         """Gives the slot behind the live ones to the first who waits."""

@@ -59,13 +59,14 @@ class Decoder:
         token is left to `step`."""
         self._run(slot, np.array([tokens]), np.array([length + len(tokens)]), logits=False)
 
-    def step(self, tokens: Sequence[int], lengths: Sequence[int]) -> np.ndarray:
-        """Appends one token to each of the first slots, which hold `lengths` positions.
+    def step(self, tokens: Sequence[int], lengths: Sequence[int], slot: int = 0) -> np.ndarray:
+        """Appends one token to each of the slots from `slot` on, which hold `lengths` positions.
 
-        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step writes over them.
+        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step of these slots writes over them. A step that
+        has failed can be repeated: it writes behind these positions alone.
         """
-        self._run(0, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
-        return self._logits[: len(tokens), 0].astype(np.float32, copy=False)
+        self._run(slot, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
+        return self._logits[slot : slot + len(tokens), 0].astype(np.float32, copy=False)
 
     def check(self, token: int) -> None:
         """Raises ValueError for what is no token of the model."""
@@ -98,7 +99,7 @@ class Decoder:
             binding, cache = self._session.io_binding(), self._cache
             where, shape = (cache.device, cache.device_id, cache.layout.dtype.type), (rows, *cache.layout.shape[1:])
             if logits:
-                row = self._logits[:rows]
+                row = self._logits[slot : slot + rows]
                 binding.bind_output("logits", "cpu", 0, row.dtype.type, row.shape, row.ctypes.data)
             elif self._skips_logits:
                 # onnxruntime computes what nobody fetches: https://github.com/microsoft/onnxruntime/issues/16013
@@ -142,7 +143,7 @@ class CopyingDecoder(Decoder):
             for row, start in enumerate(before):
                 kept[row, :, start : start + count] = array[row, :, past:]
         if logits:
-            self._logits[:rows] = scores
+            self._logits[slot : slot + rows] = scores
 
 
 def positions(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:

@@ -1,0 +1,93 @@
+"""One tritonserver under its guard: started, watched while it loads, stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from ..errors import ServingError
+from .guard import EXIT_SECONDS
+from .loading import POLL_SECONDS, Control, Watch, telling
+
+
+class NotLoaded(ServingError):
+    """A server that ended, or came to a stop, while it loaded its models. `end`: which of the two."""
+
+    def __init__(self, end: str, log: str) -> None:
+        super().__init__(f"{end}:\n{telling(log)}")
+        self.end = end
+
+
+class Process:
+    """`plan`: what guard.py needs to know. Its server's log is kept until whoever made its file removes it."""
+
+    def __init__(self, plan: dict[str, Any]) -> None:
+        self._log = Path(plan["log"])
+        self._log.touch()
+        self._written = self._log.stat().st_size  # a file may have the logs of servers before
+        self.control = Control(plan["control"]["url"], plan["control"]["headers"])
+        self.guard = subprocess.Popen(
+            [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.guard.stdin.write(json.dumps(plan).encode())
+        self.guard.stdin.close()
+
+    @property
+    def running(self) -> bool:
+        return self.guard.poll() is None
+
+    @property
+    def pid(self) -> int | None:
+        """tritonserver's; None once it has ended."""
+        if self.running:
+            with contextlib.suppress(psutil.Error):
+                for child in psutil.Process(self.guard.pid).children():
+                    if child.status() != psutil.STATUS_ZOMBIE:
+                        return child.pid
+        return None
+
+    def log(self) -> str:
+        """What it has written so far."""
+        return self._log.read_bytes()[self._written :].decode("utf-8", errors="replace")
+
+    def wait_for(self, answers: Callable[[], bool], seconds: float) -> None:
+        """Waits until something of it answers. Raises NotLoaded."""
+        until, watch = time.monotonic() + seconds, None
+        while not answers():
+            if not self.running:
+                raise NotLoaded("tritonserver ended at its start", self.log())
+            if time.monotonic() > until:
+                raise NotLoaded(f"not ready within {seconds:.0f} s", self.log())
+            if self.pid is not None:  # the guard has started it
+                watch = watch or Watch(self)
+                if (stopped := watch.stopped()) is not None:
+                    raise NotLoaded(f"a model keeps tritonserver from its start: {stopped}", self.log())
+            time.sleep(POLL_SECONDS)
+
+    def kill(self) -> None:
+        """Ends a server that answers nobody: there is no work to wait for."""
+        with contextlib.suppress(psutil.Error):
+            if (pid := self.pid) is not None:
+                psutil.Process(pid).kill()
+        self.stop()
+
+    def stop(self) -> None:
+        """Lets work in flight finish and ends the server. May be called twice."""
+        if self.running:
+            self.guard.terminate()
+            try:
+                self.guard.wait(EXIT_SECONDS + 20)
+            except subprocess.TimeoutExpired:
+                self.guard.kill()
+                self.guard.wait()
