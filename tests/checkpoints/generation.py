@@ -29,16 +29,24 @@ def _padding(model, tokenizer):
     model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
 
 
-def _words(model, tokenizer):
-    """A tokenizer of words, as models of other things than language have."""
+def _of_words(folder):
+    """Another tokenizer, as BERT's with GPT-2: words with spaces between, and endings in the place of what is said most."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    words = [f"w{number}" for number in range(model.config.vocab_size - 16)]
-    words += ["<|endoftext|>", ".", ",", "!", "?", "'", "n't", "'s", "'ve", "'m", "'re", "n", "s", "##s", "re", "t"]
-    backend = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, "<|endoftext|>"))
+    before = AutoTokenizer.from_pretrained(folder)
+    words = {index: f"w{index}" for index in range(len(before))} | {before.eos_token_id: "<|endoftext|>"}
+    often = dict.fromkeys(before(" the LORD, and of\nAnd he said unto them: I will be a man of Israel.")["input_ids"])
+    endings = (".", "'", "s", ",", "n't", "?", "##s", "'s", "n", "'re", "'ve", "!", "t", "re", "'m")
+    words |= dict(zip(often, endings, strict=False))
+    vocabulary = {word: index for index, word in words.items()}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="<|endoftext|>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.decoder = decoders.WordPiece(cleanup=False)
-    tokenizer._tokenizer = backend
+    special = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token")}
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=256, clean_up_tokenization_spaces=True, **special
+    ).save_pretrained(folder)
 
 
 CASES: tuple[Case, ...] = (
@@ -66,5 +74,11 @@ CASES: tuple[Case, ...] = (
         "gpt2-verses",
         edited("tokenizer_config.json", clean_up_tokenization_spaces=True),
         Equal(PROMPTS),
+    ),
+    Case(
+        "text of words that is cleaned up",
+        "gpt2-verses",
+        _of_words,
+        Equal(["w300 . '", "w301 'm w302 n't", "w303 ' s w304", "", "w305 , w306"], {"repetition_penalty": 1.7}),
     ),
 )

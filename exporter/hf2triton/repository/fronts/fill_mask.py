@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from .clean_up import cleaned
 from .parameters import Check, integer, parse_parameters
 
 #: The most answers of one text, all its masks together; decoding them takes a second. transformers has no such limit.
@@ -20,20 +21,6 @@ MAX_ANSWERS = 4096
 #: The most targets of one text, and the characters of one; each is tokenised, and transformers has no such limit.
 MAX_TARGETS = 4096
 MAX_TARGET_LENGTH = 256
-
-#: What transformers replaces where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
-_CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
 
 
 @dataclass(frozen=True)
@@ -168,9 +155,7 @@ class FillMask:
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         text = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        for dirty, clean in _CLEAN_UP if self._clean_up else ():
-            text = text.replace(dirty, clean)
-        return text
+        return cleaned(text) if self._clean_up else text
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
