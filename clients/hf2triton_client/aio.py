@@ -64,7 +64,7 @@ class AsyncConnection:
 
     async def infer(self, request: Request) -> Any:
         async with self._slots:
-            with self.target.errors_mapped():
+            with self.target.errors_mapped(request.first):
                 return await self._client.infer(request.model, request.inputs, outputs=request.outputs, **self._call())
 
     async def infer_all(self, requests: Sequence[Request]) -> list[Any]:

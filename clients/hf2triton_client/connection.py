@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -112,14 +113,16 @@ class Target:
         return arguments
 
     @contextmanager
-    def errors_mapped(self) -> Iterator[None]:
-        """Turns gRPC's and tritonclient's errors into ours."""
+    def errors_mapped(self, first: int = 0) -> Iterator[None]:
+        """Turns gRPC's and tritonclient's errors into ours. `first`: where the first input of the request stands in the call."""
         try:
             yield
         except InferenceServerException as error:
-            raise from_rpc(error.status(), error.message() or "", self.url, self.tls is not None) from error
+            message = numbered(error.message() or "", first)
+            raise from_rpc(error.status(), message, self.url, self.tls is not None) from error
         except grpc.RpcError as error:  # the asyncio client lets some through
-            raise from_rpc(str(error.code()), error.details() or "", self.url, self.tls is not None) from error
+            message = numbered(error.details() or "", first)
+            raise from_rpc(str(error.code()), message, self.url, self.tls is not None) from error
         except OSError as error:
             if self.tls is None:
                 raise
@@ -128,11 +131,19 @@ class Target:
 
 @dataclass(frozen=True)
 class Request:
-    """One inference request, ready to be sent."""
+    """One inference request, ready to be sent. `first`: the number of its first input in the call."""
 
     model: str
     inputs: list[triton.InferInput]
     outputs: list[triton.InferRequestedOutput]
+    first: int = 0
+
+
+def numbered(message: str, first: int) -> str:
+    """What a server says of an input of a request that begins with the call's input `first`."""
+    return re.sub(
+        r"^(input|text|text_pair|image) (\d+)\b", lambda found: f"{found[1]} {int(found[2]) + first}", message
+    )
 
 
 def unknown_model(name: str, ready: Sequence[str], error: ModelNotFound) -> ModelNotFound:
@@ -220,7 +231,7 @@ class Connection:
 
     def infer(self, request: Request) -> triton.InferResult:
         """Sends one request and waits for its answer."""
-        with self.target.errors_mapped():
+        with self.target.errors_mapped(request.first):
             return self._client.infer(request.model, request.inputs, outputs=request.outputs, **self._call())
 
     def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:

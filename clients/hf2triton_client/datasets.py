@@ -20,8 +20,8 @@ class Form:
 
     `columns`: name -> the names that data sets use for it, of which the first that a file has is taken; `optional`: those
     that files need not have. `input`: what a pipeline is called with. `label`: what would be right, None where the row does
-    not say. `options`: of all calls; `each`: of one call, made of its row, its label and all labels. `method`: of the
-    pipeline. `input`, `label` and `each` raise InputError.
+    not say. `empty`: the columns whose texts may be empty. `options`: of all calls; `each`: of one call, made of its row, its
+    label and all labels. `method`: of the pipeline. `input`, `label` and `each` raise InputError.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -31,6 +31,7 @@ class Form:
     each: Callable[[Row, Any, Sequence[str]], Mapping[str, Any]] | None = None
     method: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    empty: frozenset[str] = frozenset()
 
 
 def _class(row: Row) -> str | int | None:
@@ -139,6 +140,7 @@ _FORMS: Mapping[str, Form] = {
         _text_or_pair,
         _class,
         optional=frozenset({"text_pair", "label"}),
+        empty=frozenset({"text", "text_pair"}),
         options={"top_k": None},
     ),
     "zero-shot-classification": Form(
@@ -165,6 +167,7 @@ _FORMS: Mapping[str, Form] = {
         {"text": TEXT, "text_pair": PAIR, "label": ("score", "similarity", *_LABEL)},
         lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
         _similarity,
+        empty=frozenset({"text", "text_pair"}),
     ),
     "text-generation": Form({"text": TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
     "image-classification": Form({"image": IMAGE, "label": _LABEL}, _image, _class),
@@ -195,7 +198,7 @@ def read_questions(path: Path, task: str, columns: Mapping[str, str] | None = No
         raise InputError(f"{task} has no column {', '.join(unknown)}; it has {', '.join(form.columns)}")
     given = read_rows(path)
     names = _names(form, own, given, path)
-    rows = _each_row(path, lambda row: _taken(row, names, path), given)
+    rows = _each_row(path, lambda row: _taken(row, names, form.empty, path), given)
     inputs, labels = (_each_row(path, make, rows) for make in (form.input, form.label))
     without = [index for index, label in enumerate(labels) if label is None]
     if 0 < len(without) < len(labels):
@@ -234,15 +237,17 @@ def _names(form: Form, own: Mapping[str, str], rows: Sequence[Row], path: Path) 
     return names
 
 
-def _taken(row: Row, names: Mapping[str, str], path: Path) -> Row:
-    """A row under our names, without what is empty. Raises InputError."""
+def _taken(row: Row, names: Mapping[str, str], empty: frozenset[str], path: Path) -> Row:
+    """A row under our names, without what is empty; texts that may be `empty` are there, but for cells of CSV. Raises
+    InputError."""
     taken = {name: row[column] for name, column in names.items() if row.get(column) is not None}
     if path.suffix.lower() == ".csv":
         taken |= {name: _cell(value) for name, value in taken.items() if name in _MAY_BE_JSON}
+        empty = frozenset()
     for name, column in names.items():
         if name in _MAY_BE_EMPTY:
             continue
-        if taken.get(name) in (None, "", []):
+        if taken.get(name) in ((None, []) if name in empty else (None, "", [])):
             raise InputError(f"it has no {name}" if name == column else f"it has no {column}, which is the {name}")
         if name not in _MAY_BE_JSON and not isinstance(taken[name], str):
             raise InputError(f"{column} should be a string, not {taken[name]!r:.60}")

@@ -73,7 +73,7 @@ class ServedModel:
         wanted = [*outputs, *(name for name in _COUNTS if name in self.settings["outputs"])]
         for start in range(0, len(next(iter(inputs.values()))), rows):
             tensors = [_strings(name, values[start : start + rows]) for name, values in inputs.items()]
-            yield Request(self.name, tensors, [triton.InferRequestedOutput(name) for name in wanted])
+            yield Request(self.name, tensors, [triton.InferRequestedOutput(name) for name in wanted], start)
 
     def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
         """The rows of an answer. Outputs per token or per mask are cut to the row's own.
@@ -120,10 +120,16 @@ def as_text(value: object, index: int) -> str:
             raise InputError(f"text {index} is not UTF-8: {error}") from None
     if not isinstance(value, str):
         raise InputError(f"text {index} should be a string, not {type(value).__name__}")
-    if not value:
-        raise InputError(f"text {index} is empty")
     try:
         value.encode("utf-8")
     except UnicodeEncodeError as error:
         raise InputError(f"text {index} holds a lone surrogate and cannot be written as UTF-8: {error}") from None
     return value
+
+
+def as_filled_text(value: object, index: int) -> str:
+    """The same for tasks that say nothing of an empty text, as in transformers. Raises InputError."""
+    text = as_text(value, index)
+    if not text:
+        raise InputError(f"text {index} is empty")
+    return text

@@ -129,17 +129,12 @@ def _decoded(checkpoint: Checkpoint, groups: Sequence[Items]) -> Questions:
     folder = checkpoint.source.tokenizer_folder
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
-    def written(prompt: str, new: np.ndarray) -> str:
-        ids = tokenizer(prompt)["input_ids"]
-        head, whole = (tokenizer.decode(some, skip_special_tokens=True) for some in (ids, [*ids, *new.tolist()]))
-        return whole[len(head) :]
-
     prompts = [prompt for group in groups for prompt in group.inputs["text_input"]]
     token_ids = [ids for group in groups for ids in group.answers["token_ids"]]
     greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
     options = {"max_new_tokens": len(token_ids[0]), "return_full_text": False, **greedy}
-    pairs = zip(prompts, token_ids, strict=True)
-    return Questions(tuple(prompts), options, answers=tuple([{"generated_text": written(*pair)}] for pair in pairs))
+    texts = [tokenizer.decode(new.tolist(), skip_special_tokens=True) for new in token_ids]
+    return Questions(tuple(prompts), options, answers=tuple([{"generated_text": text}] for text in texts))
 
 
 def token_tolerances(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:

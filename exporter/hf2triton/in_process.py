@@ -58,6 +58,7 @@ class InProcessTexts:
         self._context, generation = about["context"], about["generation"]
         self._defaults = Settings.of_checkpoint(generation)
         self._bos_token_id, self._ends = generation.get("bos_token_id"), eos_token_ids(generation)
+        self._clean_up = about.get("clean_up", False)  # versions of before it was known have none
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         graph = str(graph_in(folder))
         decoder = open_decoder(graph, slots, self._context, device, threads=threads, in_place=about["in_place"])
@@ -74,7 +75,7 @@ class InProcessTexts:
     def _exchange(self, item: Item, changed: Callable[[Exchange], None]) -> Exchange:
         settings = Settings.parse(item["sampling_parameters"], self._defaults)
         prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, self._bos_token_id)
-        return Exchange(prompt, settings, self._tokenizer, self._ends, stream=False, changed=changed)
+        return Exchange(prompt, settings, self._tokenizer, self._ends, False, changed, self._clean_up)
 
 
 class ConcurrentTexts(InProcessTexts):

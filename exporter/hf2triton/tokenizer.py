@@ -53,7 +53,7 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
             tokenizer.unk_token,
             tokenizer.mask_token,
             definition.get("decoder"),
-            bool(tokenizer.clean_up_tokenization_spaces),
+            _cleans_up(tokenizer),
             tokenizer.truncation_side,
             "token_type_ids" in tokenizer.model_input_names,
             tuple(sorted(tokenizer.all_special_ids)),
@@ -80,6 +80,13 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
         TextStream(tokenizers.Tokenizer.from_str(tokenizer.definition))
     except ValueError as error:
         raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
+
+
+def _cleans_up(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether transformers cleans up what the tokenizer decodes; BPE's text only where a second key asks for it."""
+    is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
+    for_bpe = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+    return bool(tokenizer.clean_up_tokenization_spaces) and bool(for_bpe or not is_bpe)
 
 
 def _config(tokenizer: PreTrainedTokenizerBase) -> str:

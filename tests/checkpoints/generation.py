@@ -2,6 +2,83 @@
 
 from __future__ import annotations
 
-from .case import Case
+from .case import Case, Equal, edited, saved
 
-CASES: tuple[Case, ...] = ()
+PROMPTS = ("And the", "", " ", "\n", "\u200b", "the LORD", "<user> And<user>the <user>", "<user>", "é😀 the")
+
+
+def talkative(*contents: str, **flags: bool):
+    """Tokens added that the model likes to say: each in the place of one that it says often."""
+
+    def change(model, tokenizer):
+        from transformers import AddedToken
+
+        often = [tokenizer(text)["input_ids"][0] for text in (" the", ",", " LORD", " of")]
+        tokenizer.add_tokens([AddedToken(one, **flags) for one in contents], special_tokens=flags.get("special", False))
+        model.resize_token_embeddings(len(tokenizer))
+        table = model.get_input_embeddings().weight.data
+        for content, like in zip(contents, often, strict=False):
+            table[tokenizer.convert_tokens_to_ids(content)] = 1.2 * table[like]
+
+    return saved(change, "AutoModelForCausalLM")
+
+
+def _padding(model, tokenizer):
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    model.resize_token_embeddings(len(tokenizer))
+    model.config.pad_token_id = model.generation_config.pad_token_id = tokenizer.pad_token_id
+
+
+def _of_words(folder):
+    """Another tokenizer, as BERT's with GPT-2: words with spaces between, and endings in the place of what is said most."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+    before = AutoTokenizer.from_pretrained(folder)
+    words = {index: f"w{index}" for index in range(len(before))} | {before.eos_token_id: "<|endoftext|>"}
+    often = dict.fromkeys(before(" the LORD, and of\nAnd he said unto them: I will be a man of Israel.")["input_ids"])
+    endings = (".", "'", "s", ",", "n't", "?", "##s", "'s", "n", "'re", "'ve", "!", "t", "re", "'m")
+    words |= dict(zip(often, endings, strict=False))
+    vocabulary = {word: index for index, word in words.items()}
+    backend = Tokenizer(models.WordPiece(vocabulary, unk_token="<|endoftext|>"))
+    backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    backend.decoder = decoders.WordPiece(cleanup=False)
+    special = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token")}
+    PreTrainedTokenizerFast(
+        tokenizer_object=backend, model_max_length=256, clean_up_tokenization_spaces=True, **special
+    ).save_pretrained(folder)
+
+
+CASES: tuple[Case, ...] = (
+    Case("empty prompts", "gpt2-verses", lambda folder: None, Equal(PROMPTS)),
+    Case(
+        "GPT-2 with an added [PAD]",
+        "gpt2-verses",
+        saved(_padding, "AutoModelForCausalLM"),
+        Equal([*PROMPTS, "[PAD] a"]),
+    ),
+    Case(
+        "GPT-2 says added tokens",
+        "gpt2-verses",
+        talkative("<user>", "é", "two words", "…", lstrip=True, rstrip=True),
+        Equal(PROMPTS, {"repetition_penalty": 1.7}),
+    ),
+    Case(
+        "GPT-2 says special added tokens",
+        "gpt2-verses",
+        talkative("<user>", "<end>", special=True),
+        Equal(PROMPTS, {"repetition_penalty": 1.7}),
+    ),
+    Case(
+        "text of BPE that is to be cleaned up",
+        "gpt2-verses",
+        edited("tokenizer_config.json", clean_up_tokenization_spaces=True),
+        Equal(PROMPTS),
+    ),
+    Case(
+        "text of words that is cleaned up",
+        "gpt2-verses",
+        _of_words,
+        Equal(["w300 . '", "w301 'm w302 n't", "w303 ' s w304", "", "w305 , w306"], {"repetition_penalty": 1.7}),
+    ),
+)

@@ -16,7 +16,7 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import deserialize_bytes_tensor
 
-from hf2triton_client.connection import Request
+from hf2triton_client.connection import Request, numbered
 from hf2triton_client.errors import ModelNotFound, from_rpc
 
 _NUMBERS = count()
@@ -49,7 +49,7 @@ class LocalConnection:
         arrays = {tensor.name(): _array(tensor) for tensor in request.inputs}
         [response] = model.execute([_Request(arrays, [output.name() for output in request.outputs])])
         if response.error is not None:
-            raise from_rpc(response.error.code, str(response.error), "here")
+            raise from_rpc(response.error.code, numbered(str(response.error), request.first), "here")
         return Result({tensor.name: tensor.array for tensor in response.tensors}, version)
 
     def infer_all(self, requests: Sequence[Request]) -> list[Result]:

@@ -182,11 +182,11 @@ def test_labels_count_wherever_they_begin(tmp_path):
     ("task", "row", "message"),
     [
         ("text-classification", {"text": 5}, "text should be a string, not 5"),
-        ("text-classification", {"text": ""}, "it has no text"),
+        ("text-classification", {"text": None}, "it has no text"),
         ("text-classification", {"review": None, "text": None}, "it has no text"),
         ("text-classification", {"text": "a", "label": ["x"]}, r"should be one label, .* not \['x'\]"),
         ("text-classification", {"text": "a", "label": 0.5}, "should be one label, .* not 0.5"),
-        ("text-classification", {"text": "a", "text_pair": ""}, "it has no text_pair"),
+        ("text-classification", {"text": "a", "text_pair": None}, "it has no text_pair"),
         (
             "zero-shot-classification",
             {"text": "a", "label": "q", "labels": ["x"]},

@@ -143,8 +143,8 @@ def test_pairs(server, precision):
         for index, answer in enumerate(both):
             expected = theirs([TEXTS[0], pairs[0]][index % 2])
             assert_outputs_match(expected, answer, TOLERANCE[precision])
-        with pytest.raises(InputError, match="some inputs are pairs and some are not"):
-            ours([pairs[0], TEXTS[0]])
+        mixed = [pairs[0], TEXTS[0], "", {"text": TEXTS[1], "text_pair": ""}, pairs[1]]
+        assert_outputs_match(theirs(mixed), ours(mixed), TOLERANCE[precision])
 
 
 @pytest.mark.parametrize(

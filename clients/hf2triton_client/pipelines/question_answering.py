@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..served_model import Row
+from ..served_model import Row, as_filled_text
 from .base import Call, Results, TaskPipeline, texts_of
 
 #: Options that the server applies when it cuts contexts into windows and chooses spans.
@@ -57,8 +57,8 @@ class QuestionAnswering(TaskPipeline):
             if not isinstance(one, Mapping) or set(one) != {"question", "context"}:
                 raise InputError(f"input {index} is no dict with the keys 'question' and 'context'")
         columns = {
-            "text": texts_of([one["question"] for one in asked]),
-            "text_pair": texts_of([one["context"] for one in asked]),
+            "text": texts_of([one["question"] for one in asked], as_filled_text),
+            "text_pair": texts_of([one["context"] for one in asked], as_filled_text),
         }
         parameters = json.dumps({name: options[name] for name in _PARAMETERS if options.get(name) is not None})
 

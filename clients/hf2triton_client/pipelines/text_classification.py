@@ -8,8 +8,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..labels import ranking, score_function
-from ..served_model import Row
-from .base import Call, Results, TaskPipeline, positive, texts_of
+from ..served_model import Row, as_text
+from .base import Call, Results, TaskPipeline, positive
 
 
 class TextClassification(TaskPipeline):
@@ -28,11 +28,26 @@ class TextClassification(TaskPipeline):
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         single = not isinstance(inputs, (list, tuple))
-        asked = _columns([inputs] if single else inputs)
+        asked = [_text_and_pair(value, index) for index, value in enumerate([inputs] if single else inputs)]
+        if not asked:
+            raise InputError("the list of texts is empty")
         function = score_function(options.get("function_to_apply"), self.model.settings)
         ranked, top_k = "top_k" in options, positive(options, "top_k", "all labels")
 
-        def finish(rows: list[Row]) -> Any:
+        # those without a pair are asked apart: a front's request has pairs, or it has none
+        groups = [
+            group
+            for paired in (False, True)
+            if (group := [index for index, (_, pair) in enumerate(asked) if bool(pair) == paired])
+        ]
+
+        def finish(*answers: list[Row]) -> Any:
+            found = {
+                index: row
+                for group, own in zip(groups, answers, strict=True)
+                for index, row in zip(group, own, strict=True)
+            }
+            rows = [found[index] for index in range(len(asked))]
             labels = [ranking(function(row["logits"]), self.model.id2label) for row in rows]
             values: list[Any] = [ranking[:top_k] if ranked else ranking[0] for ranking in labels]
             # transformers wraps a lone string's answer in a list, unless the call itself asks for top_k
@@ -40,22 +55,21 @@ class TextClassification(TaskPipeline):
                 return Results(values, rows)
             return Results(values[0], rows) if ranked else values[0]
 
-        return Call([self.ask(asked, ["logits"], options)], finish)
+        return Call(
+            [self.ask(_columns([asked[index] for index in group]), ["logits"], options) for group in groups], finish
+        )
 
 
-def _columns(values: Sequence[Any]) -> dict[str, list[str]]:
-    """Texts, or texts and their pairs. Raises InputError."""
-    keys = {frozenset(value) if isinstance(value, dict) else frozenset({"text"}) for value in values}
-    for own in keys:
-        if own not in (frozenset({"text"}), frozenset({"text", "text_pair"})):
-            raise InputError(
-                f"a dict input has the keys 'text' and 'text_pair', not {', '.join(map(repr, sorted(own)))}"
-            )
-    if len(keys) > 1:
-        raise InputError("some inputs are pairs and some are not; call the pipeline once for each kind")
-    dicts = [value if isinstance(value, dict) else {"text": value} for value in values]
-    return {
-        name: texts_of([value[name] for value in dicts])
-        for name in ("text", "text_pair")
-        if not dicts or name in dicts[0]
-    }
+def _text_and_pair(value: Any, index: int) -> tuple[str, str]:
+    """A text and its pair, "" without one: an empty pair is none, as in transformers. Raises InputError."""
+    given = value if isinstance(value, dict) else {"text": value}
+    if set(given) not in ({"text"}, {"text", "text_pair"}):
+        raise InputError(f"a dict input has the keys 'text' and 'text_pair', not {', '.join(map(repr, sorted(given)))}")
+    pair = given.get("text_pair")
+    return as_text(given["text"], index), "" if pair is None else as_text(pair, index)
+
+
+def _columns(values: Sequence[tuple[str, str]]) -> dict[str, list[str]]:
+    """Texts, or texts and their pairs."""
+    texts, pairs = (list(column) for column in zip(*values, strict=True))
+    return {"text": texts, "text_pair": pairs} if pairs[0] else {"text": texts}

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..generation import Answer, Generation, GenerationMetadata, Prompt
-from ..served_model import as_text
+from ..served_model import as_filled_text, as_text
 from .base import TaskPipeline, texts_of
 
 #: Settings that the server takes under the names that callers give them.
@@ -108,7 +108,7 @@ class TextGeneration(TaskPipeline):
         a string, a list of those for a list; of a text that is longer than the model takes, its beginning. A coroutine for
         asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
         settings = _json({"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1})
-        prompts = [Prompt(self.model.name, text, settings, logprobs=True) for text in texts_of(texts)]
+        prompts = [Prompt(self.model.name, text, settings, logprobs=True) for text in texts_of(texts, as_filled_text)]
         single, slots = isinstance(texts, (str, bytes)), self.model.settings["generation"]["slots"]
         result = Generation(
             prompts, slots, lambda _, answer: answer.logprobs.tolist(), lambda found: found[0] if single else found
@@ -213,13 +213,13 @@ def _texts(inputs: Any) -> Iterable[str]:
 
 
 def _text(value: Any, index: int) -> str:
-    """One prompt. An empty one begins a text, as in transformers. Raises InputError."""
+    """One prompt. Raises InputError."""
     if isinstance(value, (Mapping, list, tuple)):
         raise InputError(
             f"text {index} is a {type(value).__name__}, as in a chat; this model has no template for chats: write what was"
             " said as one string"
         )
-    return "" if value in ("", b"") else as_text(value, index)
+    return as_text(value, index)
 
 
 def _result(prompt: Prompt, answer: Answer) -> GeneratedTexts:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, WrongTask
 from ..postprocess import softmax
-from ..served_model import Row
+from ..served_model import Row, as_filled_text
 from .base import Call, Results, TaskPipeline, texts_of
 
 #: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
@@ -35,9 +35,10 @@ class ZeroShotClassification(TaskPipeline):
         return super().__call__(inputs, **options)
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
-        texts = texts_of(inputs)
+        texts = texts_of(inputs, as_filled_text)
         labels = labels_of(options.get("candidate_labels"))
-        hypotheses = filled(options.get("hypothesis_template") or HYPOTHESIS, labels)
+        template = options.get("hypothesis_template")
+        hypotheses = filled(HYPOTHESIS if template is None else template, labels)
         alone = bool(options.get("multi_label")) or len(labels) == 1
         entailment = self._entailment()
 

@@ -45,7 +45,8 @@ class ZeroShotImageClassification(TaskPipeline):
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         images, single = images_of(inputs, options.get("timeout"))
         labels = labels_of(options.get("candidate_labels"))
-        texts = filled(options.get("hypothesis_template") or CAPTION, labels)
+        template = options.get("hypothesis_template")
+        texts = filled(CAPTION if template is None else template, labels)
 
         def result(rows: list[Row]) -> Results:
             of_labels = np.stack([self._known[text]["embedding"] for text in texts])

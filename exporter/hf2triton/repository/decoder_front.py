@@ -20,7 +20,7 @@ TOKENIZER_CONFIG = "tokenizer_config.json"
 
 _CODE = {
     "model.py": "generation_model.py",
-    **{name: name for name in ("inputs.py", "parameters.py", "rows.py", "sessions.py")},
+    **{name: name for name in ("clean_up.py", "inputs.py", "parameters.py", "rows.py", "sessions.py")},
     **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
 }
 #: name -> (type, dims, whether callers must send it)
@@ -61,6 +61,7 @@ def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
             "onnxruntime": first_onnxruntime(draft.stored.graph),
             "context": checkpoint.max_length,
             "max_bytes": MAX_TEXT_BYTES,
+            "clean_up": checkpoint.tokenizer.clean_up,
             "generation": dict(checkpoint.generation),
             "parameters": list(_parameters(draft)),
         },

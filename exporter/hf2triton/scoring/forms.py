@@ -164,17 +164,19 @@ class Asked:
         labels = row.get("candidate_labels")
         if labels is None:
             return {}
-        labels = labels.split(",") if isinstance(labels, str) else labels
+        if isinstance(labels, str):
+            labels = [label for label in labels.split(",") if label.strip()]
         if not isinstance(labels, list) or not all(isinstance(label, str) for label in labels):
             raise InputError(f"candidate_labels should be a list of strings, not {labels!r:.60}")
         return {"candidate_labels": [label.strip() for label in labels]}
 
     def taken(self, row: Row, base: Path) -> Row:
-        """A row under our names, without what is empty. Raises InputError."""
+        """A row under our names, without what is null. An empty text is one: pipelines say what they think of it. Raises
+        InputError."""
         taken = {name: row[column] for name, column in self.names.items() if row.get(column) is not None}
         for name, column in self.names.items():
             said = name if name == column else f"{column}, which is the {name}"
-            if name not in self.form.optional and taken.get(name) in (None, ""):
+            if name not in self.form.optional and (taken.get(name) is None or (name in _FREE and not taken[name])):
                 raise InputError(f"it has no {said}")
             if name in taken and name not in _FREE and not isinstance(taken[name], str):
                 raise InputError(f"{column} should be a string, not {taken[name]!r:.60}")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from .clean_up import cleaned
 from .parameters import Check, integer, parse_parameters
 
 #: The most answers of one text, all its masks together; decoding them takes a second. transformers has no such limit.
@@ -21,25 +22,11 @@ MAX_ANSWERS = 4096
 MAX_TARGETS = 4096
 MAX_TARGET_LENGTH = 256
 
-#: What transformers replaces where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
-_CLEAN_UP = (
-    (" .", "."),
-    (" ?", "?"),
-    (" !", "!"),
-    (" ,", ","),
-    (" ' ", "'"),
-    (" n't", "n't"),
-    (" 'm", "'m"),
-    (" 's", "'s"),
-    (" 've", "'ve"),
-    (" 're", "'re"),
-)
-
 
 @dataclass(frozen=True)
 class Parameters:
     """What a request may ask for, with the names and defaults of transformers. `targets`: the words to choose among; of
-    one that is not in the vocabulary, the first token is taken."""
+    one that is not in the vocabulary, the first token is taken, or the last where the tokenizer cuts on the left."""
 
     top_k: int = 5
     targets: tuple[str, ...] | None = None
@@ -88,12 +75,20 @@ class MaskedRow:
 
 
 class FillMask:
-    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`.
+    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: where targets
+    that are no token of the vocabulary are cut to one.
 
     Raises ValueError if the tokenizer does not know `mask_token`.
     """
 
-    def __init__(self, tokenizer: Tokenizer, mask_token: str, pad_token_id: int | None, clean_up: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        mask_token: str,
+        pad_token_id: int | None,
+        clean_up: bool,
+        truncation_side: str = "right",
+    ) -> None:
         mask_token_id = tokenizer.token_to_id(mask_token)
         if mask_token_id is None:
             raise ValueError(f"the tokenizer has no token {mask_token}")
@@ -102,6 +97,7 @@ class FillMask:
         self._mask_token_id = mask_token_id
         self._pad_token_id = pad_token_id
         self._clean_up = clean_up
+        self._kept = slice(-1, None) if truncation_side == "left" else slice(1)
 
     def row(self, encoding: Encoding, parameters: Parameters) -> MaskedRow:
         """A text's row. Raises ValueError where it has no mask token, or too many for `top_k`, or targets are no tokens."""
@@ -124,7 +120,7 @@ class FillMask:
         for target in targets:
             token = self._tokenizer.token_to_id(target)
             pieces = [token] if token is not None else self._tokenizer.encode(target, add_special_tokens=False).ids
-            found += pieces[:1]
+            found += pieces[self._kept]
         if not found:
             raise ValueError("none of the targets has a token in the vocabulary")
         # in the order of a set, as transformers has them: it shows where probabilities are equal
@@ -159,9 +155,7 @@ class FillMask:
 
     def _decode(self, ids: Sequence[int], skip_special_tokens: bool) -> str:
         text = self._tokenizer.decode(ids, skip_special_tokens=skip_special_tokens)
-        for dirty, clean in _CLEAN_UP if self._clean_up else ():
-            text = text.replace(dirty, clean)
-        return text
+        return cleaned(text) if self._clean_up else text
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

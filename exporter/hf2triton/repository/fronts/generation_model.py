@@ -45,6 +45,7 @@ class TritonPythonModel:
         self.defaults = Settings.of_checkpoint(about["generation"])
         self.bos_token_id = about["generation"].get("bos_token_id")
         self.eos_token_ids = eos_token_ids(about["generation"])
+        self.clean_up = about["clean_up"]
         self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
         decoder = open_decoder(
             os.path.join(folder, about["graph"]),
@@ -91,7 +92,7 @@ class TritonPythonModel:
             )
         text = decoded("text_input", given["text_input"], self.max_bytes)
         prompt = read_prompt(text, self.tokenizer, settings, self.context, self.bos_token_id)
-        return Exchange(prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put)
+        return Exchange(prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put, self.clean_up)
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
         """Of the JSON in `sampling_parameters`, or of the parameters of the request, as HTTP clients may send them."""

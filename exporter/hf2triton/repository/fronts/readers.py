@@ -11,6 +11,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -96,7 +97,7 @@ class TextReader(Reader):
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
         # the quicker way leaves out both
         rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
-        return [Item([row], value) for row, value in zip(rows, values, strict=True)]
+        return [_item(row, value) for row, value in zip(rows, values, strict=True)]
 
     def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
         return self.encoder.feeds(rows, extra)
@@ -105,10 +106,17 @@ class TextReader(Reader):
         return {
             "num_tokens": lambda item, _: _whole(sum(len(row) for row in item.rows)),
             "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0], item.about)),
-            "tokens": lambda item, _: _strings(item.rows[0].tokens),
+            "tokens": lambda item, _: self._vocabulary[item.rows[0].ids],
             "offsets": lambda item, _: np.array(item.rows[0].offsets, dtype=np.int32),
             "special_tokens_mask": lambda item, _: np.array(item.rows[0].special_tokens_mask, dtype=np.int32),
         }
+
+    @cached_property
+    def _vocabulary(self) -> np.ndarray:
+        """The token of each id. `Encoding.tokens` has what stood in the text: an added token with the spaces that it takes
+        in, or before it was normalised."""
+        ids = range(max(self.tokenizer.get_vocab().values()) + 1)
+        return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
 
     def _texts(self, name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
         """The texts of one input. Raises ValueError."""
@@ -177,7 +185,13 @@ class MaskedTextReader(_ParameterReader):
         from .fill_mask import FillMask, Parameters
 
         self._parse = Parameters.parse
-        self._logic = FillMask(self.tokenizer, settings["mask_token"], settings["pad_token_id"], settings["clean_up"])
+        self._logic = FillMask(
+            self.tokenizer,
+            settings["mask_token"],
+            settings["pad_token_id"],
+            settings["clean_up"],
+            settings["truncation_side"],
+        )
 
     def item(self, text: str, parameters: str) -> Item:
         [encoding] = self.encoder.encode([text])
@@ -293,6 +307,11 @@ READERS: Mapping[str, type[Reader]] = {
 def make_reader(settings: Mapping[str, Any], definition: str | None) -> Any:
     """The reader that an entry's settings ask for; `definition`: the text of its tokenizer.json, if it has one."""
     return READERS[settings["kind"]](settings, definition)
+
+
+def _item(row: Any, value: Any) -> Item | ValueError:
+    """Tokenizers that add no special tokens may make nothing of a text, which no graph takes, nor do models in PyTorch."""
+    return Item([row], value) if len(row) else ValueError("the text has no tokens")
 
 
 def _or_error(function: Callable[..., Item], *arguments: Any) -> Item | ValueError:

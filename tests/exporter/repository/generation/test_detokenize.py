@@ -4,9 +4,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, StopStringCriteria
 
+from hf2triton.repository.fronts.clean_up import CleanUp, cleaned
 from hf2triton.repository.fronts.generation.detokenize import TextStream
 
 TEXTS = [
@@ -28,6 +29,14 @@ def byte_level() -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(TEXTS, trainer)
+    return tokenizer
+
+
+def with_added_tokens() -> Tokenizer:
+    """The same with tokens that users added: special ones, and some with characters that are no bytes of its alphabet."""
+    tokenizer = byte_level()
+    tokenizer.add_special_tokens(["<end>"])
+    tokenizer.add_tokens([AddedToken("<user>", lstrip=True, rstrip=True), "two words", "é", "東", " .", "\ufffd"])
     return tokenizer
 
 
@@ -83,12 +92,39 @@ def test_pieces_join_to_the_decoded_text(tokens, skip):
     assert "".join(pieces) == TOKENIZER.decode(tokens, skip_special_tokens=skip)
 
 
-@pytest.mark.parametrize("tokenizer", [wordpiece(), metaspace()], ids=["wordpiece", "metaspace"])
+@pytest.mark.parametrize(
+    "tokenizer", [wordpiece(), metaspace(), with_added_tokens()], ids=["wordpiece", "metaspace", "added"]
+)
 @given(data=st.data())
 def test_other_decoders_join_as_well(tokenizer, data):
-    """Decoders that put or strip spaces before a word give the same spaces piece by piece."""
+    """Decoders that put or strip spaces before a word give the same spaces piece by piece, and so do added tokens."""
     tokens = data.draw(st.lists(st.integers(0, tokenizer.get_vocab_size() - 1), max_size=20))
-    assert "".join(stream(tokens, tokenizer=tokenizer)[0]) == tokenizer.decode(tokens)
+    for skip in (True, False):
+        pieces, _ = stream(tokens, tokenizer=tokenizer, skip_special_tokens=skip)
+        assert "".join(pieces) == tokenizer.decode(tokens, skip_special_tokens=skip)
+
+
+@given(st.lists(st.sampled_from([*" .?!,'ntmsver", "n't", " ' ", "a", "東"])), st.integers(1, 4))
+def test_text_is_cleaned_up_piece_by_piece(parts, size):
+    """The pieces join to what transformers makes of the whole, and only what may still change is held back."""
+    text = "".join(parts)
+    clean_up, given_so_far = CleanUp(), ""
+    for begin in range(0, len(text), size):
+        given_so_far += clean_up.push(text[begin : begin + size])
+        assert text[: begin + size].endswith((" ", "'", "n", "v", "r")) or given_so_far == cleaned(text[: begin + size])
+    given_so_far += clean_up.finish()
+    assert (
+        given_so_far == cleaned(text) == PreTrainedTokenizerFast(tokenizer_object=TOKENIZER).clean_up_tokenization(text)
+    )
+
+
+def test_words_are_cleaned_up_where_the_tokenizer_asks_for_it():
+    """As transformers decodes with clean_up_tokenization_spaces; without, the spaces stay."""
+    words = Tokenizer(models.WordLevel({word: index for index, word in enumerate(["a", ".", "'", "re", "n't"])}, "a"))
+    tokens = [0, 1, 0, 4, 0, 2, 3, 1]
+    theirs = PreTrainedTokenizerFast(tokenizer_object=words, clean_up_tokenization_spaces=True)
+    assert "".join(stream(tokens, tokenizer=words, clean_up=True)[0]) == theirs.decode(tokens) == "a. an't a're."
+    assert "".join(stream(tokens, tokenizer=words)[0]) == words.decode(tokens)
 
 
 @given(texts)

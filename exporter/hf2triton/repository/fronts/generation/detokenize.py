@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from tokenizers import Tokenizer
 
+from ..clean_up import CleanUp
+
 #: What decoders give for bytes that are no character, or not yet one.
 _REPLACEMENT = "\ufffd"
 #: A character has at most 4 bytes and a token at least 1: one that is not complete began at most 3 tokens ago.
@@ -25,6 +27,7 @@ class TextStream:
     `stop`: the texts that end the stream, none of them empty. Text that may be the beginning of one is held back until it
     is certain that it is not. Where several are met, the one that is complete first counts, of these the longest.
     `keep_stop`: the stop string is given too, and what the token has after it, as transformers does. Nothing is held back.
+    `clean_up`: the text is cleaned up as transformers does it for the tokenizer; stop strings are looked for before.
     `stopped`: the stop string that was met, or None.
 
     Raises ValueError for tokenizers with byte fallback, whose text can change after it was given: a second character
@@ -38,10 +41,12 @@ class TextStream:
         skip_special_tokens: bool = True,
         stop: Sequence[str] = (),
         keep_stop: bool = False,
+        clean_up: bool = False,
     ) -> None:
         if _has_byte_fallback(tokenizer):
             raise ValueError("the tokenizer decodes with byte fallback, whose text cannot be given piece by piece")
         self.stopped: str | None = None
+        self._clean_up = CleanUp() if clean_up else None
         self._tokenizer = tokenizer
         self._skip_special_tokens = skip_special_tokens
         self._special = frozenset(
@@ -62,6 +67,15 @@ class TextStream:
 
     def push(self, token: int) -> str:
         """The text that is certain with this token and was not given before; "" if there is none, or after the end."""
+        text = self._push(token)
+        return text if self._clean_up is None else self._clean_up.push(text)
+
+    def finish(self) -> str:
+        """The rest of the text, after the last token."""
+        text = self._finish()
+        return text if self._clean_up is None else self._clean_up.push(text) + self._clean_up.finish()
+
+    def _push(self, token: int) -> str:
         # a token without text must not push others out of the window
         if self.stopped is not None or token in self._special or self._tokenizer.id_to_token(token) is None:
             return ""
@@ -76,8 +90,7 @@ class TextStream:
         self._settled = len(self._decode(self._window)) - len(pending)
         return self._give(new, pending)
 
-    def finish(self) -> str:
-        """The rest of the text, after the last token."""
+    def _finish(self) -> str:
         if self.stopped is not None:
             return ""
         rest = self._decode(self._window)[self._settled :]

@@ -57,7 +57,7 @@ class Answer:
 
 class Exchange:
     """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called when `take` may have something
-    to give, from the engine's thread and at the end of `submit`.
+    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see TextStream.
 
     What is not taken is joined: whoever reads slowly gets longer pieces, and makes nobody wait.
     """
@@ -70,6 +70,7 @@ class Exchange:
         eos_token_ids: Sequence[int],
         stream: bool,
         changed: Callable[[Exchange], None],
+        clean_up: bool = False,
     ) -> None:
         self.prompt = prompt
         self.first_token_seconds: list[float] = []
@@ -84,7 +85,8 @@ class Exchange:
         beginning = prompt.text if settings.return_full_text else ""
         self._parts = [_Part(beginning) for _ in range(settings.num_return_sequences)]
         self._texts = [
-            TextStream(tokenizer, prompt.ids, stop=settings.stop, keep_stop=settings.keep_stop) for _ in self._parts
+            TextStream(tokenizer, prompt.ids, stop=settings.stop, keep_stop=settings.keep_stop, clean_up=clean_up)
+            for _ in self._parts
         ]
         self._scorer = Scorer(prompt.ids) if settings.prompt_logprobs else None
 

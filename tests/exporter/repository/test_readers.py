@@ -1,0 +1,94 @@
+"""What fronts tell of the tokens of a text."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Tokenizer
+from transformers import PreTrainedTokenizerFast
+
+from hf2triton.repository.fronts.fill_mask import FillMask, Parameters
+from hf2triton.repository.fronts.readers import make_reader
+
+from ...support import ASSETS
+
+TOKENIZER = Tokenizer.from_file(str(ASSETS / "bert-ner" / "tokenizer.json"))
+#: Added tokens of all kinds, and some whose characters the normalizer changes.
+STATES = list(product((False, True), repeat=5))
+ADDED = [*(f"<user{number}>" for number in range(len(STATES))), "two words", "ÉCOLE", "İ"]
+TOKENIZER.add_tokens(
+    [
+        AddedToken(content, lstrip=lstrip, rstrip=rstrip, single_word=single, normalized=normalized, special=special)
+        for content, (lstrip, rstrip, single, normalized, special) in zip(ADDED, STATES, strict=False)
+    ]
+)
+TOKENIZER.add_tokens(ADDED[len(STATES) :])
+PIECES = [
+    *ADDED,
+    "[UNK]",
+    "[MASK]",
+    "Maria",
+    "Zzyzx",
+    "school",
+    "İstanbul",
+    "e\u0301",
+    "ﬁ",
+    "Ａ",
+    "\u0000",
+    "\u200b",
+    "東",
+    "😀",
+]
+
+
+def reader_of(tokenizer: Tokenizer):
+    """A front's reader of texts."""
+    settings = {
+        "kind": "text",
+        "inputs": ["input_ids", "attention_mask"],
+        "max_length": 24,
+        "max_bytes": 1 << 20,
+        "pad_token_id": 0,
+        "round_to": 1,
+        "truncation_side": "right",
+        "type_ids": False,
+    }
+    return make_reader(settings, tokenizer.to_str())
+
+
+READER = reader_of(TOKENIZER)
+REFERENCE = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER, model_max_length=24)
+
+
+@given(st.lists(st.tuples(st.sampled_from(PIECES), st.sampled_from(["", " ", "  ", "\t"])), max_size=9))
+def test_tokens_are_those_of_the_vocabulary(pieces):
+    """As transformers converts ids to tokens, whatever spaces or letters stood in the text; offsets say where."""
+    text = "".join(piece + space for piece, space in pieces)
+    [item] = READER.items([text], {"tokens"})
+    expected = REFERENCE(text, truncation=True, return_offsets_mapping=True)
+    answers = READER.answers()
+    tokens = [token.decode() for token in answers["tokens"](item, {})]
+    assert tokens == REFERENCE.convert_ids_to_tokens(expected["input_ids"])
+    np.testing.assert_array_equal(answers["offsets"](item, {}), expected["offset_mapping"])
+
+
+def test_a_text_without_tokens_is_refused_alone():
+    """A tokenizer without special tokens makes nothing of an empty text; with them it makes a row of those."""
+    bare = Tokenizer.from_str(TOKENIZER.to_str())
+    bare.post_processor = None
+    empty, text = reader_of(bare).items(["", "Maria"], set())
+    assert str(empty) == "the text has no tokens"
+    assert len(text.rows[0]) > 0
+    [row] = READER.items([""], {"tokens"})
+    assert READER.answers()["tokens"](row, {}).tolist() == [b"[CLS]", b"[SEP]"]
+
+
+@pytest.mark.parametrize(("side", "kept"), [("right", 0), ("left", -1)])
+def test_targets_are_cut_as_texts_are(side, kept):
+    """Of a target that is no token, transformers keeps one token on the side that it does not cut."""
+    fill = FillMask(TOKENIZER, "[MASK]", 0, False, side)
+    [encoding] = READER.encoder.encode(["a [MASK]"])
+    row = fill.row(encoding, Parameters.parse('{"targets": ["", "Zzyzxist"]}'))
+    assert row.targets == (TOKENIZER.encode("Zzyzxist", add_special_tokens=False).ids[kept],)
