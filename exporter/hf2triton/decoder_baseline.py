@@ -18,7 +18,7 @@ from hf2triton_client.questions import ANSWERS, Questions
 from .artifacts import Checkpoint
 from .baseline import items_of, reader_of
 from .errors import ParityError
-from .own_inputs import own_texts
+from .own_inputs import OWN, own_texts
 from .reference import answered
 from .repository.fronts.readers import Reader
 from .same_tokens import require_same_tokens
@@ -65,7 +65,7 @@ def record_texts(
     prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
     if inputs is None:
         own = own_texts(checkpoint, room)
-        prompts |= {"its own tokens": [text for text in (_cut(reader, text, room) for text in own) if text]}
+        prompts |= {OWN: [text for text in (_cut(reader, text, room) for text in own) if text]}
     milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (

@@ -10,6 +10,8 @@ from .repository.fronts.readers import Reader, TextReader
 from .samples import Inputs, texts
 from .tasks import Part
 
+#: What the texts are called that are made of the checkpoint.
+OWN = "texts of its own"
 #: How callers type a token: first, beside words, within one, doubled, last.
 _FORMS = "{0} Maria {0} went{0}to {0}{0} Paris {0}"
 #: The same in short, for the tokens after the first of many.
@@ -52,24 +54,24 @@ def _packed(forms: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _texts_and_pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """Texts, and pairs: both short, one long, both long, and with the checkpoint's own tokens in both."""
+    """Texts, an empty one among them; and pairs: both short, one long, both long, and with the checkpoint's own tokens."""
     long, other = sorted(texts(), key=len)[:-3:-1]
     short = "It is a chair."
     pairs = [(short, "Is it?"), (long, short), (short, long), (long, other), *zip(own[:1], own[-1:], strict=True)]
     first, second = zip(*pairs, strict=True)
-    return {"its own tokens": {"text": tuple(own)}, "pairs": {"text": first, "text_pair": second}}
+    return {OWN: {"text": (*own, "")}, "pairs": {"text": first, "text_pair": second}}
 
 
 def _questions(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
     """A question about each text, with its beginning."""
     asked = tuple(f"Who is {text.partition(' Maria')[0]}?" for text in own)
-    return {"its own tokens": {"text": asked, "text_pair": tuple(own)}}
+    return {OWN: {"text": asked, "text_pair": tuple(own)}}
 
 
 def _masked(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
     """Texts with a mask, at their beginning, where it is not cut off."""
     mask = checkpoint.tokenizer.mask_token
-    return {"its own tokens": {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
+    return {OWN: {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
 
 
 def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:

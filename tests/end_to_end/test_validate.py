@@ -218,7 +218,7 @@ def change_the_warmup(entry: Path) -> None:
     ("tamper", "failing"),
     [
         (lambda entry: None, set()),
-        (rename_the_token, {"its own tokens: one item a request", "files in the repository, as they were written"}),
+        (rename_the_token, {"texts of its own: one item a request", "files in the repository, as they were written"}),
         (change_the_warmup, {"files in the repository, as they were written"}),
     ],
 )

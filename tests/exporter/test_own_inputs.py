@@ -50,7 +50,7 @@ def test_every_added_token_is_asked_in_every_form(tmp_path):
     checkpoint = load(with_tokens(tmp_path, *tokens))
     [part] = checkpoint.task.parts
     reader = reader_of(checkpoint, part)
-    texts = groups_of(checkpoint)["its own tokens"]["text"]
+    texts = groups_of(checkpoint)["texts of its own"]["text"]
     read = {token for text in texts for token in reader.tokenizer.encode(text).tokens}
     assert read >= {*tokens, "[MASK]"}
     assert all(len(reader.encoder.encode([text])[0].overflowing) == 0 for text in texts)
@@ -71,7 +71,7 @@ def test_pairs_are_asked_wherever_the_front_takes_them():
 
 def test_labels_are_asked():
     """As one text, beside the tokens."""
-    assert any("B-PER" in text for text in groups_of(load(NER))["its own tokens"]["text"])
+    assert any("B-PER" in text for text in groups_of(load(NER))["texts of its own"]["text"])
 
 
 def test_a_baseline_keeps_its_groups(tmp_path):
@@ -81,7 +81,7 @@ def test_a_baseline_keeps_its_groups(tmp_path):
     recorded = record_baseline(checkpoint, part, "fp32")
     recorded.save(tmp_path / "baseline.safetensors")
     read = Baseline.load(tmp_path / "baseline.safetensors")
-    assert [group.about for group in read.groups] == ["real inputs", "its own tokens", "pairs"]
+    assert [group.about for group in read.groups] == ["real inputs", "texts of its own", "pairs"]
     for written, again in zip(recorded.groups, read.groups, strict=True):
         assert dict(again.inputs) == dict(written.inputs)
         for one, other in zip(written.answers["logits"], again.answers["logits"], strict=True):
