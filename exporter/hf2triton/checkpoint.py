@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageErro
 from .families import FAMILIES, Family
 from .source import read_json, weight_names
 from .tasks import TASKS, Task, find_task
-from .tokenizer import load_tokenizer, require_streaming
+from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
 
 #: Pooling modes as sentence-transformers writes them -> ours. Others cannot be exported.
 _POOLING = {"mean": "mean", "cls": "cls", "pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
@@ -190,7 +191,7 @@ def _text_side(source: Source, family: Family, task: Task, config: Any) -> tuple
     """The tokenizer, and the most tokens of one row."""
     folder = source.model_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
-    if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
+    if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
     if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
