@@ -20,7 +20,7 @@ from .sentence_folder import SentenceFolder, read_sentence_folder
 from .source import weight_shapes
 from .task_inference import family_of, task_of
 from .tasks import Task, with_reader
-from .tokenizer import load_tokenizer, require_streaming
+from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
 from .tokenizer_files import require_rows, require_types, tokens_of
 from .wording import some
 
@@ -196,7 +196,7 @@ def _text_side(
     """The tokenizer, and the most tokens of one row."""
     folder = source.tokenizer_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
-    if task.joins_words and (tokenizer.decoder or {}).get("type") != "WordPiece":
+    if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
     if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .artifacts import Tokenizer
 from .errors import SourceError, TokenizerMissing
@@ -80,6 +81,12 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
         TextStream(tokenizers.Tokenizer.from_str(tokenizer.definition))
     except ValueError as error:
         raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
+
+
+def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer.json tells tokens that continue a word from those that begin one, and its decoder joins them."""
+    decoder, model = definition.get("decoder") or {}, definition.get("model") or {}
+    return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
 
 
 def _cleans_up(tokenizer: PreTrainedTokenizerBase) -> bool:

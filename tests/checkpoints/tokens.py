@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import product
 
 from ..support import ASSETS
@@ -49,6 +50,17 @@ def _lower(tokenizer):
     from tokenizers.normalizers import BertNormalizer
 
     tokenizer.backend_tokenizer.normalizer = BertNormalizer(lowercase=True)
+
+
+def _without_word_pieces(folder):
+    """Whole words, which nothing tells from word pieces."""
+    path = folder / "tokenizer.json"
+    definition = json.loads(path.read_text("utf-8"))
+    vocabulary = definition["model"]["vocab"]
+    path.write_text(
+        json.dumps(definition | {"model": {"type": "WordLevel", "vocab": vocabulary, "unk_token": "[UNK]"}}), "utf-8"
+    )
+    edited("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")(folder)
 
 
 def _cuts_on_the_left(tokenizer):
@@ -137,6 +149,12 @@ CASES = (
         "bert-ner",
         all_of(added(NER, "Zürich-Nord", normalized=True), backend(_lower)),
         Equal([SENTENCE, *LENGTHS, "Zürich-Nord zürich-nord ZURICH-NORD"], {"aggregation_strategy": "first"}),
+    ),
+    Case(
+        "NER without word pieces",
+        "bert-ner",
+        _without_word_pieces,
+        Refused(("token-classification", "joins word pieces", "does not make any"), early=False),
     ),
     Case("NER cut on the left", "bert-ner", backend(_cuts_on_the_left), Equal([LONG, *LENGTHS])),
     Case(
