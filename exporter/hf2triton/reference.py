@@ -187,6 +187,11 @@ def _texts(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
     return lambda groups: Questions(_single(groups), options)
 
 
+def _about_topics(groups: Sequence[Inputs]) -> Questions:
+    """transformers takes no empty text here."""
+    return Questions(tuple(filter(None, _single(groups))), {"candidate_labels": list(TOPICS)})
+
+
 def _texts_and_pairs(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
     """Pairs as dicts, as transformers takes them."""
 
@@ -221,7 +226,7 @@ def _single(groups: Sequence[Inputs]) -> tuple[str, ...]:
 
 _QUESTIONS: Mapping[str, Callable[[Sequence[Inputs]], Questions]] = {
     "text-classification": _texts_and_pairs(top_k=None),
-    "zero-shot-classification": _texts(candidate_labels=list(TOPICS)),
+    "zero-shot-classification": _about_topics,
     "token-classification": _texts(aggregation_strategy="simple"),
     "question-answering": _contexts,
     "fill-mask": _texts(),
