@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hf2triton_client import ConnectionFailed, InputError, Tls, connect, pipeline
-from hf2triton_client.connection import Target
+from hf2triton_client.connection import Target, numbered
 
 
 @pytest.mark.parametrize(
@@ -72,3 +72,16 @@ def test_closing_twice_is_harmless():
     connection = connect("localhost:1")
     connection.close()
     connection.close()
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        ("input 3: the text has no mask token", "input 67: the text has no mask token"),
+        ("text_pair 0 is not UTF-8: byte 5", "text_pair 64 is not UTF-8: byte 5"),
+        ("the graph failed: input 3 has another shape", "the graph failed: input 3 has another shape"),
+    ],
+)
+def test_errors_name_the_place_in_the_call(message, expected):
+    """A long list is sent as several requests, of which the server counts each from 0."""
+    assert numbered(message, 64) == expected
