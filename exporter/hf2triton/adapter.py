@@ -23,11 +23,12 @@ from .adapter_files import (
     require_one,
     require_shapes,
 )
-from .artifacts import ExportOptions, Source
+from .artifacts import ExportOptions
 from .errors import AdapterError, SourceError
 from .json_files import read_json
 from .sentence_folder import read_modules
 from .source import digest_of, find_source, folder_of, weight_shapes
+from .source_files import Source
 from .tokenizer_files import has_tokenizer
 from .wording import some
 

@@ -19,7 +19,8 @@ from hf2triton_client.questions import ANSWERS, Questions
 from .artifacts import Checkpoint
 from .errors import ParityError
 from .own_inputs import own_inputs
-from .repository.fronts.readers import Item, Reader, joined, make_reader
+from .repository.fronts.reader import Item, Reader, joined
+from .repository.fronts.readers import make_reader
 from .same_tokens import require_same_tokens
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from .adapter import Adapter, find_base, read_base_and_adapter
-from .artifacts import ExportOptions, Source
+from .artifacts import ExportOptions
 from .build_file import Declared
 from .errors import Hf2TritonError, RepositoryError, UsageError
 from .options import recorded_options, settle
@@ -22,6 +22,7 @@ from .packages import installed_versions
 from .repository.integrity import damages
 from .repository.layout import entries, front_name, served_manifest, versions
 from .source import peek_source
+from .source_files import Source
 from .task_inference import task_of
 
 NEW, CHANGED, DAMAGED, UNCHANGED = "new", "changed", "damaged", "unchanged"

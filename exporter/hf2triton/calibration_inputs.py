@@ -16,7 +16,7 @@ from .artifacts import Checkpoint, Graph
 from .baseline import items_of, reader_of
 from .decoder_baseline import prompt_ids
 from .errors import ParityError, UsageError
-from .repository.fronts.readers import Reader
+from .repository.fronts.reader import Reader
 from .samples import Inputs, inputs_from, texts
 from .tasks import Part
 

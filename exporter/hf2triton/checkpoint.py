@@ -11,13 +11,14 @@ from typing import Any
 
 from .adapter import Adapter, head_settings, require_base, require_fit
 from .adapter_vocabulary import fit_vocabulary
-from .artifacts import Checkpoint, Source, Tokenizer
+from .artifacts import Checkpoint, Tokenizer
 from .errors import HeadMissing, SourceError, UsageError, WeightsError
 from .families import Family, table_rows
 from .generation_settings import generation_of
 from .image_processor import read_images
 from .sentence_folder import SentenceFolder, read_sentence_folder
 from .source import weight_shapes
+from .source_files import Source
 from .task_inference import family_of, task_of
 from .tasks import Task, with_reader
 from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming

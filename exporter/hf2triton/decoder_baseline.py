@@ -20,7 +20,7 @@ from .baseline import items_of, reader_of
 from .errors import ParityError
 from .own_inputs import OWN, own_texts
 from .reference import answered
-from .repository.fronts.readers import Reader
+from .repository.fronts.reader import Reader
 from .same_tokens import require_same_tokens
 from .samples import Inputs, texts
 from .tasks import Part

@@ -21,7 +21,7 @@ from .parity import ParityInputs, calibration_checks, runs_of
 from .parity_places import places_of_tokens
 from .repository.fronts.generation.decoder import Decoder, make_decoder
 from .repository.fronts.generation.engine import Engine
-from .repository.fronts.readers import Reader
+from .repository.fronts.reader import Reader
 from .repository.fronts.sessions import open_session
 
 #: Prompts and the tokens that PyTorch generated after them.

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Source
 from .errors import SourceError
 from .json_files import read_json
+from .source_files import Source
 
 
 def check_generation(folder: Path) -> None:

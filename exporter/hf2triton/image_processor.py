@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from .artifacts import Source
 from .errors import SourceError
 from .families import Family
 from .image_settings import ModelImages, ProcessorFile, model_images, processor_file, spec_of, spec_of_file
+from .source_files import Source
 
 
 def read_images(source: Source, config: Mapping[str, Any], family: Family) -> dict[str, Any]:

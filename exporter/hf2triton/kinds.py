@@ -18,7 +18,7 @@ from .decoder_parity import checks_of_texts
 from .graph.decoder import export_decoder
 from .graph.export import export_graph
 from .parity import ParityInputs, checks_of, measure_call_price
-from .repository.fronts.readers import Reader
+from .repository.fronts.reader import Reader
 from .tasks import Part
 
 

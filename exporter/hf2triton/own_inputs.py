@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from .artifacts import Checkpoint
-from .repository.fronts.readers import Reader, TextReader
+from .repository.fronts.reader import Reader
+from .repository.fronts.readers import TextReader
 from .samples import Inputs, texts
 from .tasks import Part
 

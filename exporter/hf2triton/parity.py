@@ -23,7 +23,7 @@ from .edges import edge_checks
 from .errors import ParityError
 from .parity_advice import CALIBRATION, ON_GPU, Request, advice_of
 from .parity_places import Asked, places_of_calibration
-from .repository.fronts.readers import Item, Reader, joined
+from .repository.fronts.reader import Item, Reader, joined
 from .repository.fronts.runners import open_session
 from .repository.fronts.sessions import open_session as open_on
 

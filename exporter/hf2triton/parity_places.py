@@ -12,7 +12,7 @@ import numpy as np
 from hf2triton_client.places import Axis, Places, axes_of, describe_input, described, quoted
 
 from .artifacts import GraphOutput
-from .repository.fronts.readers import Item, Reader
+from .repository.fronts.reader import Item, Reader
 from .samples import Inputs
 
 if TYPE_CHECKING:

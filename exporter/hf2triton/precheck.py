@@ -9,7 +9,7 @@ from typing import Any
 
 from .adapter import Adapter, find_base, head_settings, read_base_and_adapter, require_base, require_fit
 from .adapter_vocabulary import rows_of
-from .artifacts import ExportOptions, Source
+from .artifacts import ExportOptions
 from .errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from .families import Family, table_rows
 from .generation_settings import check_generation
@@ -17,6 +17,7 @@ from .image_settings import check_images
 from .options import settle
 from .sentence_folder import read_sentence_folder
 from .source import open_source, peek_source, weight_shapes
+from .source_files import Source
 from .task_inference import family_of, task_of
 from .tasks import Task
 from .tokenizer_files import read_tokenizer_files, require_rows
@@ -57,7 +58,8 @@ def look_at_files(options: ExportOptions) -> Found:
 def _check_config(source: Source, family: Family) -> None:
     """Raises UnsupportedArchitecture for what transformers would not compute although the config asks for it."""
     path = source.model_folder / "config.json"
-    for part in (source.config, *(source.config.get(name) or {} for name in family.configs.values())):
+    nested = (source.config.get(name) for name in family.configs.values())
+    for part in (source.config, *(one for one in nested if isinstance(one, dict))):
         for key, (is_asked, why) in _NOT_COMPUTED.items():
             if is_asked(part.get(key)):
                 raise UnsupportedArchitecture(f"{path} has the {key} {_short(part[key])}: {why}")

@@ -18,7 +18,7 @@ from hf2triton_client.questions import Questions
 from .artifacts import Checkpoint
 from .baseline import reader_of
 from .image_processor import load_processor
-from .repository.fronts.readers import Item, Reader
+from .repository.fronts.reader import Item, Reader
 from .samples import Inputs
 from .tasks import Part
 

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .artifacts import Source
 from .errors import SourceError, WeightsError
 from .json_files import read_json
 from .sentence_folder import Module, read_modules
 from .sentence_layers import weight_files
+from .source_files import Source
 
 log = logging.getLogger(__name__)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .adapter import Adapter
-from .artifacts import Source
 from .errors import AdapterError, HeadMissing, UnsupportedArchitecture, UsageError
 from .families import FAMILIES, Family
+from .source_files import Source
 from .tasks import TASKS, Task, find_task
 
 #: What peft calls the tasks that adapters are trained for -> ours.
@@ -29,7 +29,7 @@ def task_of(source: Source, task_name: str | None, adapter: Adapter | None = Non
 def family_of(source: Source) -> Family:
     """The family of a source, by its `model_type`. Raises UnsupportedArchitecture."""
     model_type = source.config.get("model_type")
-    if model_type not in FAMILIES:
+    if not isinstance(model_type, str) or model_type not in FAMILIES:
         raise UnsupportedArchitecture(
             f"{source.given} is a {model_type or 'model without model_type'}; supported are {', '.join(sorted(FAMILIES))}"
         )

@@ -25,7 +25,8 @@ from .artifacts import GraphOutput, ParityCheck
 from .baseline import items_of
 from .graph.release import RELEASES, Release, find_release
 from .parity_places import Asked
-from .repository.fronts.readers import Item, joined, make_reader
+from .repository.fronts.reader import Item, joined
+from .repository.fronts.readers import make_reader
 from .repository.layout import BASELINE, FRONT, TOKENIZER, fronts_of, graph_file, served_manifest, served_version
 from .runtimes import Runtime, find_runtime
 

@@ -23,7 +23,7 @@ from hf2triton.parity import LAYOUTS, ParityInputs, _batches, report_of, require
 from hf2triton.parity_advice import Request, advice_of
 from hf2triton.parity_places import Asked
 from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.repository.fronts.readers import Item
+from hf2triton.repository.fronts.reader import Item
 from hf2triton.source import find_source
 from hf2triton_client.compare import Difference, Tolerance
 

@@ -16,7 +16,8 @@ import numpy as np
 import triton_python_backend_utils as triton
 
 from .planner import Limits, schedule
-from .readers import Item, joined, make_reader
+from .reader import Item, joined
+from .readers import make_reader
 from .rows import each_row
 from .runners import make_runner
 
