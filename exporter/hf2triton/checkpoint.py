@@ -22,7 +22,7 @@ from .source_files import Source
 from .task_inference import family_of, task_of
 from .tasks import Task, with_reader
 from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
-from .tokenizer_files import require_rows, require_types, tokens_of
+from .tokenizer_files import require_rows, require_types, tokens_of, types_of
 from .wording import some
 
 #: Keys of a config that say how a model is run or gives its outputs -> what an export needs, which changes no answer.
@@ -89,7 +89,7 @@ def require_known_tokens(checkpoint: Checkpoint) -> None:
     padding = {} if checkpoint.task.generates else {checkpoint.tokenizer.pad_token_id: "the padding"}
     require_rows(padding | tokens_of(definition), rows.get("input_ids"), folder)
     if checkpoint.tokenizer.type_ids:
-        require_types(definition, rows.get("token_type_ids"), folder)
+        require_types(types_of(definition), rows.get("token_type_ids"), folder)
 
 
 def without_weights(checkpoint: Checkpoint) -> Checkpoint:

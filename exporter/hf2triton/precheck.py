@@ -20,7 +20,7 @@ from .source import open_source, peek_source, weight_shapes
 from .source_files import Source
 from .task_inference import family_of, task_of
 from .tasks import Task
-from .tokenizer_files import read_tokenizer_files, require_rows
+from .tokenizer_files import read_tokenizer_files, read_types, require_rows, require_types
 from .wording import some
 
 
@@ -113,10 +113,12 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
     if adapter is not None and told and task.has_head:
         head_settings(adapter)
     if any(part.modality == "text" for part in task.parts):
-        tokens, rows = read_tokenizer_files(source.tokenizer_folder), table_rows(family, shapes).get("input_ids")
-        if adapter is not None and told and rows is not None:
-            rows = rows_of(adapter, family.embedding, rows, {token: number for number, token in tokens.items()})
-        require_rows(tokens, rows if told else None, source.tokenizer_folder)
+        folder, rows = source.tokenizer_folder, table_rows(family, shapes)
+        tokens, embeddings = read_tokenizer_files(folder), rows.get("input_ids")
+        if adapter is not None and told and embeddings is not None:
+            embeddings = rows_of(adapter, family.embedding, embeddings, {token: at for at, token in tokens.items()})
+        require_rows(tokens, embeddings if told else None, folder)
+        require_types(read_types(folder), rows.get("token_type_ids"), folder)
 
 
 def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, tuple[int, ...]]) -> int:

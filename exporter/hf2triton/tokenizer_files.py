@@ -83,9 +83,15 @@ def require_rows(tokens: Mapping[int, str], rows: int | None, folder: Path) -> N
         )
 
 
-def require_types(definition: Mapping[str, Any], rows: int | None, folder: Path) -> None:
+def read_types(folder: Path) -> int:
+    """How many token types a tokenizer gives, as far as its files tell. Raises TokenizerMissing."""
+    inputs = _read_object(folder / "tokenizer_config.json").get("model_input_names")
+    gives_types = not isinstance(inputs, list) or "token_type_ids" in inputs
+    return types_of(_read_object(folder / "tokenizer.json")) if gives_types else 1
+
+
+def require_types(types: int, rows: int | None, folder: Path) -> None:
     """The model must know each token type that the tokenizer gives. Raises SourceError."""
-    types = types_of(definition)
     if rows is not None and types > rows:
         raise SourceError(
             f"the tokenizer in {folder} gives the second text of a pair the token type {types - 1}, and the model knows {rows}"

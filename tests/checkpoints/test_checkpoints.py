@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,11 +22,22 @@ from .judges import judge_of, served
 
 TABLES = (adapters, generation, images, labels, sentences, tokens, weights)
 CASES = [case for table in TABLES for case in table.CASES]
+#: How many of a table's exports run with `make test`: the first, so that what was once wrong stands first. The others run with
+#: `make test-slow`, refusals always.
+QUICK = 10
 #: The stage in which everything is looked at that needs no torch.
 EARLY = "look at the files"
 
 
-@pytest.mark.parametrize("case", CASES, ids=[case.name for case in CASES])
+def _marked() -> Iterator[Any]:
+    for table in TABLES:
+        exports = [case for case in table.CASES if isinstance(case.outcome, Equal)]
+        for case in table.CASES:
+            slow = case in exports[QUICK:]
+            yield pytest.param(case, id=case.name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.mark.parametrize("case", _marked())
 def test_a_checkpoint(case: Case, tmp_path: Path):
     """The checkpoint gives the judge's answers when it is served, or is refused with words that help."""
     folder = Path(shutil.copytree(ASSETS / case.asset, tmp_path / "checkpoint"))

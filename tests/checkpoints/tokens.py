@@ -239,7 +239,7 @@ CASES = (
         "one token type, and a tokenizer that gives two",
         "bert-sentiment",
         ONE_TYPE,
-        Refused(["type_vocab_size", "model_input_names"], early=False),
+        Refused(["type_vocab_size", "model_input_names"]),
     ),
     Case(
         "one token type, and a tokenizer without any",
