@@ -168,7 +168,7 @@ def test_asyncio_gives_the_same(server, connection):
             answers = await asyncio.gather(*(tag(text) for text in TEXTS))
             streamed = [entities async for entities in tag(iter(TEXTS))]
             with pytest.raises(InputError):
-                await tag("")
+                await tag(7)
         similarity = await aio.pipeline(model=entry_name("bert", "sentence-similarity", "fp32"), url=server.url)
         embedding = await similarity.encode(TEXTS[:3])
         await similarity.close()

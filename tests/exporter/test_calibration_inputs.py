@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
+from tokenizers import Tokenizer
 
 from hf2triton.artifacts import Graph, GraphInput
 from hf2triton.calibration_inputs import MOST_ROWS, calibration_of
 from hf2triton.checkpoint import load_checkpoint
 from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.samples import parity_inputs
+from hf2triton.samples import parity_inputs, texts
 from hf2triton.source import find_source
 from hf2triton_client.baseline import Baseline, Latency
 
@@ -212,21 +213,31 @@ def test_random_tokens(strange, tmp_path):
 
 
 @pytest.fixture
-def overflowing_pairs(tmp_path):
-    """A checkpoint whose second texts overflow fp16, and tensors with such texts, which parity never asks."""
-    folder = Path(shutil.copytree(SENTIMENT, tmp_path / "pairs"))
+def overflowing_token(tmp_path):
+    """A checkpoint with a token that overflows fp16, and tensors with this token, which parity never asks."""
+    folder = Path(shutil.copytree(SENTIMENT, tmp_path / "token"))
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    asked = {
+        id
+        for text in (*texts(), "Maria went to Paris. Is it a chair? negative, neutral, positive")
+        for id in tokenizer.encode(text).ids
+    }
+    token = max(
+        id for id in range(tokenizer.get_vocab_size()) if id not in asked and tokenizer.id_to_token(id).isalpha()
+    )
     weights = load_file(folder / "model.safetensors")
-    weights["bert.embeddings.token_type_embeddings.weight"][1, ::2] = 1e6
+    weights["bert.embeddings.word_embeddings.weight"][token, ::2] = 1e6
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     arrays = tensors(rows=10)
-    arrays["token_type_ids"][7, 5:] = 1
-    return folder, saved(tmp_path / "pairs.npz", arrays)
+    arrays["input_ids"][:] = np.where(arrays["input_ids"] == token, 1000, arrays["input_ids"])
+    arrays["input_ids"][7, 5:] = token
+    return folder, saved(tmp_path / "token.npz", arrays)
 
 
-def test_own_inputs_that_overflow_fail_parity(overflowing_pairs, tmp_path):
+def test_own_inputs_that_overflow_fail_parity(overflowing_token, tmp_path):
     """Where nothing is kept in fp32 the user's own inputs give NaN on the rounded twin, though PyTorch was not asked for
     them: exit code 3, and the check is named. With what calibration keeps they pass."""
-    folder, own = overflowing_pairs
+    folder, own = overflowing_token
     plain = tmp_path / "plain.json"
     plain.write_text(json.dumps(PrecisionPlan("fp16").to_json()))
     assert export(folder, tmp_path, "--precision-plan", plain).exit_code == 0

@@ -65,7 +65,7 @@ def test_what_a_task_cannot_have_is_refused(source, options, message, named):
     code, line = refused(source, *options, *(["--task", task] if named else []))
     assert code == 2
     assert message in line
-    assert ("choose what the task needs" in line) != named
+    assert ("look at the files" in line) != named
 
 
 def test_what_both_kinds_have_is_left_to_them():
@@ -131,12 +131,12 @@ def checkpoint(tmp_path):
     ],
 )
 def test_generation_that_is_not_supported_is_refused(checkpoint, generation, message):
-    """At loading, with the name and the value: served without it, the texts would be others than in transformers."""
+    """Before loading, with the name and the value: served without it, the texts would be others than in transformers."""
     path = checkpoint / "generation_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | generation))
     code, line = refused(checkpoint)
     assert code == 1
-    assert line.startswith("hf2triton: load the checkpoint: ")
+    assert line.startswith("hf2triton: look at the files: ")
     assert message in line
     assert str(checkpoint) in line
 
@@ -175,7 +175,7 @@ def test_a_tokenizer_that_is_not_there_is_refused(checkpoint):
     (checkpoint / "tokenizer.json").unlink()
     code, line = refused(checkpoint)
     assert code == 1
-    assert "has no tokenizer (tokenizer.json, vocab.txt, vocab.json)" in line
+    assert "has no tokenizer (tokenizer.json, vocab.txt, vocab.json, *.model)" in line
 
 
 def test_options_are_settled_before_an_adapter_is_merged(tmp_path):

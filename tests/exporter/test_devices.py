@@ -6,6 +6,7 @@ import pytest
 
 from hf2triton import devices, parity
 from hf2triton.call_price import DEFAULTS
+from hf2triton.repository import warmup
 from hf2triton.repository.fronts import sessions
 
 from ..conftest import export_asset
@@ -45,11 +46,12 @@ def test_an_export_for_a_gpu_is_proved_on_it(monkeypatch, tmp_path):
 
     monkeypatch.setattr(devices, "runs_on_gpu", lambda: True)
     monkeypatch.setattr(parity, "open_on", standing_in)
+    monkeypatch.setattr(warmup, "open_session", standing_in)
     report = export_asset(tmp_path, "vit", "image-classification", "fp16", name="gpu", device="cuda", runner=None)
     names = [check.name for check in report.parity["gpu"].checks]
     for prefix in ("rounded to fp16: ", "as served: ", "on the GPU: "):
         assert sum(name.startswith(prefix) for name in names) == len(names) / 3 > 3
-    assert opened == ["cpu", "cpu", "cuda", "cuda"]
+    assert opened == ["cpu", "cpu", "cuda", "cuda", "cuda"]
     assert "measure the price of a call" in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
     assert settings["limits"]["call_price"] != DEFAULTS["cuda"]

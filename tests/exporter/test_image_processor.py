@@ -22,6 +22,7 @@ from hf2triton.image_settings import (
     processor_file,
     spec_of_file,
 )
+from hf2triton.source_files import Source
 
 HALF, CLIP_MEAN = [0.5] * 3, [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -420,7 +421,8 @@ def test_whether_any_image_fits(settings, image_size, fits, tmp_path):
     folder, config = vit(tmp_path, settings, image_size=image_size, patch_size=4), {"image_size": image_size}
     if fits:
         check_images(folder, config, FAMILIES["vit"])
-        image = read_images(folder, config | {"patch_size": 4, "num_channels": 3}, FAMILIES["vit"])
+        source = Source(str(folder), folder, None, config)
+        image = read_images(source, config | {"patch_size": 4, "num_channels": 3}, FAMILIES["vit"])
         assert (image["shape"], image["tokens"]) == ((3, 28, 42), 71)
     else:
         with pytest.raises(SourceError, match="image_size 28 x 42"):

@@ -16,9 +16,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from ..artifacts import ExportOptions, Graph
 from ..serving_options import FIRST_RELEASE, GPUS
-from .layout import WARMUP
+from .layout import WARMUP, warmup_file
 from .memory import MAX_TOKENS, WORKSPACE_BYTES, MemoryEstimate
-from .warmup import file_name
 
 #: device -> where the graph's instances run.
 INSTANCES = {
@@ -218,7 +217,7 @@ def add_warmup(config: pb.ModelConfig, served: Served) -> dict[str, bytes]:
                 on_gpu and value.name == "attention_mask"
             ):  # kernels may take another way where nothing is to be attended to
                 ones = np.ones(dims, np.int64).tobytes()
-                file = file_name(f"ones_{dims[0]}", ones)
+                file = warmup_file(f"ones_{dims[0]}", ones)
                 files[f"{WARMUP}/{file}"] = ones
                 data = {"input_data_file": file}
             warmup.inputs[value.name].CopyFrom(pb.ModelWarmup.Input(data_type=DTYPES[value.dtype], dims=dims, **data))

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from ..source import digest_of
-from .layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model
+from .layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model, is_warmup_as_written
 from .stores import Folder, Store
-from .warmup import is_as_written
 
 
 def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
@@ -38,7 +37,7 @@ def warmup_damages(repository: Path, front: str) -> Iterator[str]:
             path = model / WARMUP / name
             if not path.is_file():
                 yield f"{model.name}/{WARMUP}/{name} is gone"
-            elif not is_as_written(name, path.read_bytes()):
+            elif not is_warmup_as_written(name, path.read_bytes()):
                 yield f"{model.name}/{WARMUP}/{name} was changed"
 
 

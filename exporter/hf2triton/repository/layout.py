@@ -19,6 +19,7 @@ _candidate-NAME/                   a version that is being tried on a server bef
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from pathlib import Path
@@ -36,6 +37,8 @@ CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
 )
 BASELINE, BASELINE_JSON = "baseline.safetensors", "baseline.json"
 WARMUP = "warmup"
+#: Digits of a digest in the name of a warm-up's file.
+_DIGITS = 12
 #: Of the served version, found again beside config.pbtxt.
 LINKED = (MANIFEST, BASELINE, BASELINE_JSON)
 
@@ -150,3 +153,14 @@ def graph_file(repository: Path, name: str, version: int) -> Path:
         if path.is_file():
             return path
     raise RepositoryError(f"version {version} of {name!r} has no graph: neither {places[0]} nor {places[1]} is there")
+
+
+def warmup_file(name: str, content: bytes) -> str:
+    """What a file of a warm-up is called."""
+    return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
+
+
+def is_warmup_as_written(name: str, content: bytes) -> bool:
+    """Whether a warm-up's file holds what it was written with. Those of earlier versions have no digest in their names."""
+    stem, _, digest = name.rpartition("-")
+    return not stem or len(digest) != _DIGITS or warmup_file(stem, content) == name

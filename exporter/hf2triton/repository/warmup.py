@@ -7,7 +7,6 @@ changed is told from the one that was written.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,25 +22,13 @@ from ..samples import Inputs
 from ..tasks import Part
 from .fronts.readers import READERS
 from .fronts.sessions import open_session
-from .layout import WARMUP
+from .layout import WARMUP, warmup_file
 
-#: Digits of a digest in a file's name.
-_DIGITS = 12
 #: Inputs that are parameters -> what asks for nothing.
 _NOTHING = {"parameters": "{}"}
 _TYPES = {pb.TYPE_INT64: np.int64, pb.TYPE_FP32: np.float32, pb.TYPE_FP16: np.float16}
 #: Rows of a call on the CPU in the place of a GPU's largest batch, which would take minutes.
 _ROWS_ON_CPU = 2
-
-
-def file_name(name: str, content: bytes) -> str:
-    return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
-
-
-def is_as_written(name: str, content: bytes) -> bool:
-    """Whether a warm-up's file holds what it was written with. Those of earlier versions have no digest in their names."""
-    stem, _, digest = name.rpartition("-")
-    return not stem or len(digest) != _DIGITS or file_name(stem, content) == name
 
 
 def warmup_inputs(part: Part, baseline: Baseline) -> Inputs:
@@ -66,7 +53,7 @@ def add_front_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes
         for name, values in warmups.items():
             data = values[index].encode() if isinstance(values[index], str) else values[index]
             content = len(data).to_bytes(4, "little") + data
-            file = file_name(f"{index}_{name}", content)
+            file = warmup_file(f"{index}_{name}", content)
             files[f"{WARMUP}/{file}"] = content
             warmup.inputs[name].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=file))
     return files

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.repository.warmup import file_name
+from hf2triton.repository.layout import warmup_file
 
 from .breaking import (
     Break,
@@ -27,7 +27,7 @@ from .breaking import (
 )
 
 #: A file that `gpu_model` is warmed up with.
-ONES = f"gpu_model/warmup/{file_name('ones_8', np.ones(8, np.int64).tobytes())}"
+ONES = f"gpu_model/warmup/{warmup_file('ones_8', np.ones(8, np.int64).tobytes())}"
 #: What is wrong, in words -> how it comes to be, and the rule that finds it.
 BREAKS = {
     "a key that is misspelt": Break(

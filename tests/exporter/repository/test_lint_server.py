@@ -22,16 +22,17 @@ from .breaking import config
 class Unrestricted(Server):
     """One whose control endpoints want no key."""
 
-    def _plan(self, installation, folder):
-        plan = super()._plan(installation, folder)
+    def _plan(self, *arguments):
+        plan = super()._plan(*arguments)
         return {**plan, "command": [flag for flag in plan["command"] if "restricted" not in flag]}
 
 
 class Uncontrolled(Unrestricted):
     """One that loads everything at its start, and nothing later."""
 
-    def _models(self):
-        return []
+    def _plan(self, *arguments):
+        plan = super()._plan(*arguments)
+        return {**plan, "command": [flag for flag in plan["command"] if not flag.startswith("--load-model")]}
 
 
 MODES = {

@@ -10,7 +10,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.errors import ParityError
 from hf2triton.repository.integrity import warmup_damages
-from hf2triton.repository.warmup import is_as_written, run_graph_warmup
+from hf2triton.repository.layout import is_warmup_as_written
+from hf2triton.repository.warmup import run_graph_warmup
 from hf2triton_client.baseline import Baseline
 
 from ...conftest import export_asset
@@ -47,7 +48,7 @@ def test_a_front_is_warmed_up_with_what_pytorch_was_asked(exported):
         ]
         assert tuple(content[4:].decode() for content in contents) in asked
         assert all(
-            is_as_written(sample.inputs[name].input_data_file, content)
+            is_warmup_as_written(sample.inputs[name].input_data_file, content)
             for name, content in zip(("text", "text_pair"), contents, strict=True)
         )
     assert list(warmup_damages(exported, "whole")) == []
@@ -67,8 +68,8 @@ def test_a_changed_file_is_named(exported, tmp_path):
 
 def test_files_of_earlier_versions_have_no_digest_in_their_names():
     """They count as they are."""
-    assert is_as_written("0_text", b"anything")
-    assert is_as_written("ones_8", b"anything")
+    assert is_warmup_as_written("0_text", b"anything")
+    assert is_warmup_as_written("ones_8", b"anything")
 
 
 def test_a_sample_that_the_graph_cannot_run_is_named(exported, draft):
