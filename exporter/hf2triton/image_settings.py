@@ -14,7 +14,7 @@ from typing import Any
 from .errors import SourceError
 from .families import Family
 from .json_files import read_json
-from .repository.fronts.images import resized
+from .repository.fronts.image_sizes import resized
 
 #: The processors of transformers whose steps the front can do, whatever their backend and however old their name -> what they
 #: do where their settings are silent.

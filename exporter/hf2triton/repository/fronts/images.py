@@ -25,6 +25,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from .image_sizes import resized
+
 #: Format -> how its files begin, and Pillow's reader. Not Image.open: its own limit would come before ours, and it cannot
 #: be lifted for one call, as other threads would see that.
 FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
@@ -134,23 +136,6 @@ class ImageEncoder:
             raise Refused(
                 f"{what.format(_by(width, height))}, {width * height:,} in all; at most {self._max_pixels:,} are taken"
             )
-
-
-def resized(size: Mapping[str, int], width: int, height: int) -> tuple[int, int]:
-    """Width and height of an image that is brought to a processor's `size`, rounded as transformers rounds them."""
-    if "height" in size:
-        return size["width"], size["height"]
-    if "max_height" in size:
-        scale = min(size["max_height"] / height, size["max_width"] / width)
-        return int(width * scale), int(height * scale)
-    short, long = sorted((width, height))
-    exact: float = size["shortest_edge"]
-    longest = size.get("longest_edge")
-    if longest is not None and long / short * exact > longest:
-        exact = longest * short / long
-    edge = round(exact)
-    other = long if edge == short else int(exact * long / short)
-    return (edge, other) if width <= height else (other, edge)
 
 
 def _channels(spec: Mapping[str, Any]) -> int:

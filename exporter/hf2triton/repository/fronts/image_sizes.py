@@ -1,0 +1,22 @@
+"""How large an image becomes. Without Pillow: exporters ask too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+
+def resized(size: Mapping[str, int], width: int, height: int) -> tuple[int, int]:
+    """Width and height of an image that is brought to a processor's `size`, rounded as transformers rounds them."""
+    if "height" in size:
+        return size["width"], size["height"]
+    if "max_height" in size:
+        scale = min(size["max_height"] / height, size["max_width"] / width)
+        return int(width * scale), int(height * scale)
+    short, long = sorted((width, height))
+    exact: float = size["shortest_edge"]
+    longest = size.get("longest_edge")
+    if longest is not None and long / short * exact > longest:
+        exact = longest * short / long
+    edge = round(exact)
+    other = long if edge == short else int(exact * long / short)
+    return (edge, other) if width <= height else (other, edge)
