@@ -21,7 +21,7 @@ from .errors import ParityError
 from .own_inputs import own_inputs
 from .repository.fronts.reader import Item, Reader, joined
 from .repository.fronts.readers import make_reader
-from .same_tokens import require_same_tokens
+from .same_tokens import ReferenceTokenizer
 from .samples import Inputs, parity_inputs
 from .tasks import DECODED, Part
 from .tokenizer import lower_cases
@@ -150,12 +150,11 @@ def record_baseline(
             about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
         )
 
-    items = _as_the_checkpoint_reads(checkpoint, part, reader, inputs)
+    read = _reader_of_the_checkpoint(checkpoint, part, reader)
+    items = read(inputs)
     with torch.inference_mode():
         real = group("real inputs", inputs, items)
-        groups = [
-            group(about, more, _as_the_checkpoint_reads(checkpoint, part, reader, more)) for about, more in own.items()
-        ]
+        groups = [group(about, more, read(more)) for about, more in own.items()]
         latency = measure_latency(ask, items)
     questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, part, precision)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
@@ -191,17 +190,27 @@ def _in_scale(
     return {**tolerances, ANSWERS: scaled}
 
 
-def _as_the_checkpoint_reads(checkpoint: Checkpoint, part: Part, reader: Reader, inputs: Inputs) -> list[Item]:
-    """The inputs as transformers' own processors prepare them. Raises ParityError where the front reads a text otherwise."""
+def _reader_of_the_checkpoint(checkpoint: Checkpoint, part: Part, reader: Reader) -> Callable[[Inputs], list[Item]]:
+    """Makes items of inputs as transformers' own processors prepare them. That raises ParityError where the front reads a text
+    otherwise."""
     if part.modality == "text":
-        items = items_of(reader, inputs)
-        require_same_tokens(checkpoint, inputs, [item.rows for item in items])
-        return items
+        tokenizer = ReferenceTokenizer(checkpoint)
+
+        def texts(inputs: Inputs) -> list[Item]:
+            items = items_of(reader, inputs)
+            tokenizer.require_same(inputs, [item.rows for item in items])
+            return items
+
+        return texts
     from .image_processor import reference_pixels
 
     folder, channels = checkpoint.source.processor_folder, checkpoint.image["spec"]["num_channels"]
-    pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
-    return [Item([one]) for one in pixels]
+
+    def images(inputs: Inputs) -> list[Item]:
+        pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
+        return [Item([one]) for one in pixels]
+
+    return images
 
 
 def _encoded(value: str | bytes) -> bytes:

@@ -21,7 +21,7 @@ from .errors import ParityError
 from .own_inputs import OWN, own_texts
 from .reference import answered
 from .repository.fronts.reader import Reader
-from .same_tokens import require_same_tokens
+from .same_tokens import ReferenceTokenizer
 from .samples import Inputs, texts
 from .tasks import Part
 
@@ -66,10 +66,12 @@ def record_texts(
     if inputs is None:
         own = own_texts(checkpoint, room)
         prompts |= {OWN: [text for text in (_cut(reader, text, room) for text in own) if text]}
-    milliseconds: list[float] = []
+    tokenizer, milliseconds = ReferenceTokenizer(checkpoint), []
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (
-            _group(checkpoint, reader, about, given, new, milliseconds) for about, given in prompts.items() if given
+            _group(checkpoint, reader, tokenizer, about, given, new, milliseconds)
+            for about, given in prompts.items()
+            if given
         )
     return Baseline(
         task=checkpoint.task.name,
@@ -91,14 +93,20 @@ def record_texts(
 
 
 def _group(
-    checkpoint: Checkpoint, reader: Reader, about: str, prompts: Sequence[str], new: int, milliseconds: list[float]
+    checkpoint: Checkpoint,
+    reader: Reader,
+    tokenizer: ReferenceTokenizer,
+    about: str,
+    prompts: Sequence[str],
+    new: int,
+    milliseconds: list[float],
 ) -> Items:
     """The texts that PyTorch generates after some prompts; what each took is added to `milliseconds`."""
     import torch
 
     answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
     rows = [item.rows for item in items_of(reader, {"text": tuple(prompts)})]
-    require_same_tokens(checkpoint, {"text": tuple(prompts)}, rows)
+    tokenizer.require_same({"text": tuple(prompts)}, rows)
     for prompt, [row] in zip(prompts, rows, strict=True):
         ids = row.ids
         given = torch.tensor([ids])

@@ -18,25 +18,32 @@ from .tokenizer import lower_cases
 _TEXTS = ("text", "text_pair")
 
 
-def require_same_tokens(checkpoint: Checkpoint, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
-    """`rows`: of each item, as the front's reader makes them. Items of several rows, the windows of a long context, are passed
-    over: transformers 5 cuts no windows. Raises ParityError."""
-    from transformers import AutoTokenizer
+class ReferenceTokenizer:
+    """The checkpoint's tokenizer as transformers loads it, which takes a while."""
 
-    folder = checkpoint.source.tokenizer_folder
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    prompts = _prompts(checkpoint, inputs, len(rows))
-    if checkpoint.sentences is not None and checkpoint.sentences.lower_case and not lower_cases(checkpoint.tokenizer):
-        lower_cased(tokenizer.backend_tokenizer)  # as sentence-transformers does
-    for index, (own, prompt) in enumerate(zip(rows, prompts, strict=True)):
-        if len(own) > 1:
-            continue
-        first, *others = (inputs[name][index] for name in _TEXTS if name in inputs)
-        texts = [f"{prompt}{first}", *others]
-        expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
-        _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
-        if checkpoint.tokenizer.type_ids and "token_type_ids" in expected:
-            _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        from transformers import AutoTokenizer
+
+        folder = checkpoint.source.tokenizer_folder
+        self._checkpoint = checkpoint
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        sentences = checkpoint.sentences
+        if sentences is not None and sentences.lower_case and not lower_cases(checkpoint.tokenizer):
+            lower_cased(self._tokenizer.backend_tokenizer)  # as sentence-transformers does
+
+    def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
+        """`rows`: of each item, as the front's reader makes them. Items of several rows, the windows of a long context, are
+        passed over: transformers 5 cuts no windows. Raises ParityError."""
+        checkpoint, tokenizer = self._checkpoint, self._tokenizer
+        for index, (own, prompt) in enumerate(zip(rows, _prompts(checkpoint, inputs, len(rows)), strict=True)):
+            if len(own) > 1:
+                continue
+            first, *others = (inputs[name][index] for name in _TEXTS if name in inputs)
+            texts = [f"{prompt}{first}", *others]
+            expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
+            _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
+            if checkpoint.tokenizer.type_ids and "token_type_ids" in expected:
+                _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
 
 
 def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
