@@ -234,3 +234,28 @@ def test_an_entry_that_was_tampered_with_fails(with_a_token, tmp_path, tamper, f
     failed = {check["name"] for check in found["checks"] if not check["passed"]}
     assert failed >= failing
     assert bool(failed) == bool(failing)
+
+
+def test_a_prompt_that_was_tampered_with_fails(tmp_path):
+    """A served prompt that is another one gives other embeddings, told by the items that ask for it."""
+    checkpoint = Path(shutil.copytree(ASSETS / "bert-ner", tmp_path / "checkpoint"))
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (checkpoint / "modules.json").write_text(json.dumps(modules))
+    (checkpoint / "1_Pooling").mkdir()
+    (checkpoint / "1_Pooling" / "config.json").write_text(json.dumps({"pooling_mode": "mean"}))
+    prompts = {"prompts": {"query": "Angela asks: ", "document": ""}, "default_prompt_name": "document"}
+    (checkpoint / "config_sentence_transformers.json").write_text(json.dumps(prompts))
+    repository = tmp_path / "model_repository"
+    export(ExportOptions(str(checkpoint), "sentences", precision="fp32", repository=repository))
+    path = repository / "sentences" / "1" / "front.json"
+    path.write_text(path.read_text().replace("Angela asks: ", "Paris says: "))
+    report = tmp_path / "report.json"
+    with Server(repository) as server:
+        result = run("validate", "sentences", "--url", server.url, "--repository", repository, "--report", report)
+    assert result.exit_code == 3, result.output
+    [found] = json.loads(report.read_text())["validations"]
+    failed = {check["name"] for check in found["checks"] if not check["passed"]}
+    assert {"prompts: one item a request", "files in the repository, as they were written"} <= failed
