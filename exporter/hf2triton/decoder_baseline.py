@@ -87,7 +87,7 @@ def record_texts(
             "new_tokens": new,
         },
         unsaved=frozenset({"logits"}),
-        questions=answered(checkpoint, asked) or _decoded(checkpoint, [real, *groups]),
+        questions=answered(checkpoint, asked) or _decoded([real, *groups], tokenizer),
         own=tuple(groups),
     )
 
@@ -130,18 +130,13 @@ def _group(
     return Items(about, inputs, {name: tuple(arrays) for name, arrays in answers.items()})
 
 
-def _decoded(checkpoint: Checkpoint, groups: Sequence[Items]) -> Questions:
+def _decoded(groups: Sequence[Items], tokenizer: ReferenceTokenizer) -> Questions:
     """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
-    from transformers import AutoTokenizer
-
-    folder = checkpoint.source.tokenizer_folder
-    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-
     prompts = [prompt for group in groups for prompt in group.inputs["text_input"]]
     token_ids = [ids for group in groups for ids in group.answers["token_ids"]]
     greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
     options = {"max_new_tokens": len(token_ids[0]), "return_full_text": False, **greedy}
-    texts = [tokenizer.decode(new.tolist(), skip_special_tokens=True) for new in token_ids]
+    texts = [tokenizer.decode(new.tolist()) for new in token_ids]
     return Questions(tuple(prompts), options, answers=tuple([{"generated_text": text}] for text in texts))
 
 

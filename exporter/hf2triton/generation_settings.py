@@ -7,18 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SourceError
-from .json_files import read_json
+from .json_files import read_object
 from .source_files import Source
 
 
 def check_generation(folder: Path) -> None:
     """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
     path = folder / "generation_config.json"
-    if path.exists():
-        config = read_json(path, "")
-        if not isinstance(config, dict):
-            raise SourceError(f"{path} holds no JSON object")
-        _require_supported(config, path)
+    _require_supported(read_object(path), path)
 
 
 def generation_of(model: Any, source: Source) -> dict[str, Any]:

@@ -31,6 +31,10 @@ class ReferenceTokenizer:
         if sentences is not None and sentences.lower_case and not lower_cases(checkpoint.tokenizer):
             lower_cased(self._tokenizer.backend_tokenizer)  # as sentence-transformers does
 
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
     def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
         """`rows`: of each item, as the front's reader makes them. Items of several rows, the windows of a long context, are
         passed over: transformers 5 cuts no windows. Raises ParityError."""

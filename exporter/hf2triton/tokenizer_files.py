@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import SourceError, TokenizerMissing
-from .json_files import read_json
+from .json_files import read_object
 from .wording import some
 
 #: Files that hold a vocabulary -> those that must lie beside them: whole tokenizers, and those of WordPiece, BPE and
@@ -103,12 +103,9 @@ def require_types(types: int, rows: int | None, folder: Path) -> None:
 def _read_object(path: Path) -> dict[str, Any]:
     """A JSON object; an empty one where there is no file. Raises TokenizerMissing."""
     try:
-        content = read_json(path, "") if path.exists() else {}
+        return read_object(path)
     except SourceError as error:
         raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {error}") from error
-    if not isinstance(content, dict):
-        raise TokenizerMissing(f"the tokenizer in {path.parent} does not load: {path.name} holds no JSON object")
-    return content
 
 
 def _read_definition(path: Path) -> dict[int, str]:
