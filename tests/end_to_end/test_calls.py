@@ -55,7 +55,7 @@ def test_an_iterator_gives_an_iterator(connection):
 def test_a_text_that_is_cut_is_reported(connection, caplog):
     """The metadata of a result tells how many tokens were read and dropped, and a warning is logged."""
     classify = pipeline("text-classification", model=SENTIMENT, connection=connection)
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.WARNING, logger="hf2triton_client.pipelines"):
         answers = classify(["short", "word " * 300])
     short, long = answers.metadata
     assert (short.num_truncated_tokens, long.num_tokens) == (0, 128)

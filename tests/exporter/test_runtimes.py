@@ -60,7 +60,7 @@ def test_what_pip_is_asked_for(version, expected):
     assert requirements(version) == expected
 
 
-def test_a_real_environment_is_made_once_and_is_isolated(runtimes):
+def test_a_real_environment_is_made_once_and_is_isolated(runtimes, monkeypatch):
     """It holds the version that was asked for and nothing of ours, and is found again at once."""
     made = find_runtime("1.16.3")
     assert (made.onnxruntime, made.numpy[:2]) == ("1.16.3", "1.")
@@ -68,9 +68,8 @@ def test_a_real_environment_is_made_once_and_is_isolated(runtimes):
     code = "import onnxruntime, importlib.util as u; print(onnxruntime.__version__, u.find_spec('hf2triton'))"
     asked = subprocess.run([made.interpreter, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.split() == ["1.16.3", "None"]
-    began = time.perf_counter()
+    monkeypatch.setattr("hf2triton.runtimes._run", None)  # which making one calls
     assert find_runtime("1.16.3") == made
-    assert time.perf_counter() - began < 2
     assert not list(runtimes.glob("*.new-*"))
 
 

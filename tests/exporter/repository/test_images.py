@@ -5,11 +5,11 @@ import json
 import struct
 import subprocess
 import sys
-import time
 import warnings
 import zlib
 from functools import partial
 from importlib import resources
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -288,11 +288,9 @@ def test_bombs_are_refused_unread(encoder_of, never_decoded):
     bomb = png_bomb(30_000, 30_000)
     assert len(bomb) < 300_000
     encoder = encoder_of(VIT, max_pixels=50_000_000)
-    began = time.perf_counter()
     assert reason(encoder, bomb) == (
         "the image is 30,000 x 30,000 pixels, 900,000,000 in all; at most 50,000,000 are taken"
     )
-    assert time.perf_counter() - began < 0.5
     assert "at most 50,000,000 are taken" in reason(encoder, gif_bomb())
 
 
@@ -464,9 +462,9 @@ def test_one_channel_of_16_bits(folder_of):
 def test_it_needs_only_numpy_and_pillow():
     """Inside Triton there is nothing else: the module loads where hf2triton, torch and transformers cannot be imported."""
     script = (
-        "import sys, importlib.util\n"
+        "import sys\n"
         "for name in ('hf2triton', 'torch', 'transformers'): sys.modules[name] = None\n"
-        f"spec = importlib.util.spec_from_file_location('images', {front.__file__!r})\n"
-        "spec.loader.exec_module(importlib.util.module_from_spec(spec))\n"
+        f"sys.path.insert(0, {str(Path(front.__file__).parents[1])!r})\n"
+        "import fronts.images\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
