@@ -83,6 +83,7 @@ class ConcurrentTexts(InProcessTexts):
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
+        self._reading = threading.Lock()  # a long prompt changes the tokenizer for a while
         self._engine.start()
 
     def __call__(self, item: Item) -> Answer:
@@ -91,7 +92,8 @@ class ConcurrentTexts(InProcessTexts):
     def timed(self, item: Item) -> tuple[Answer, float]:
         """What follows a prompt, and the seconds until its first token."""
         began, changed = time.perf_counter(), threading.Event()
-        exchange = self._exchange(item, lambda exchange: changed.set())
+        with self._reading:
+            exchange = self._exchange(item, lambda exchange: changed.set())
         read = time.perf_counter()
         exchange.submit(self._engine)
         while (answer := exchange.take()) is None:

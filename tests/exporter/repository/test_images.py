@@ -1,6 +1,5 @@
 """The front's image encoder gives the pixels of transformers' own processors, and refuses what it should."""
 
-import io
 import json
 import struct
 import subprocess
@@ -21,6 +20,8 @@ from hf2triton.image_processor import read_image_spec, reference_pixels
 from hf2triton.image_settings import RESAMPLE, ModelImages
 from hf2triton.repository.fronts import images as front
 from hf2triton.repository.fronts.images import FORMATS, ImageEncoder
+
+from .pictures import encoded, noise
 
 VIT, CLIP = {"image_processor_type": "ViTImageProcessor"}, {"image_processor_type": "CLIPImageProcessor"}
 ORIENTATION = 0x0112  # EXIF's tag
@@ -66,22 +67,6 @@ def assert_same_pixels(folder_of, encoder_of):
             np.testing.assert_array_equal(actual, expected)
 
     return check
-
-
-def noise(width, height, mode="RGB", seed=0):
-    """Colour gradients with noise: every pixel matters, and neighbours differ."""
-    bands = len(Image.new(mode, (1, 1)).getbands())
-    rows, columns = np.mgrid[0:height, 0:width]
-    steps = np.add.outer(np.arange(bands) * 70, rows * 3 + columns * 2)
-    values = (steps + np.random.default_rng(seed).integers(0, 90, steps.shape)) % 256
-    bytes_ = np.ascontiguousarray(values.transpose(1, 2, 0).astype(np.uint8))
-    return Image.frombytes(mode, (width, height), bytes_.tobytes())
-
-
-def encoded(image, format="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
 
 
 def deep(width=300, height=200):

@@ -6,54 +6,39 @@ once in the processor's own arithmetic: equal bit for bit, and no float is compu
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    Image,
-    ImageFile,
-    ImageOps,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
+from PIL import Image
 
+from .image_files import FORMATS, EncodedImage, Refused, by, check_pixels
 from .image_sizes import resized
+from .memory import Budget, Returns
+from .resample import FILTERS, resized_part
 
-#: Format -> how its files begin, and Pillow's reader. Not Image.open: its own limit would come before ours, and it cannot
-#: be lifted for one call, as other threads would see that.
-FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
-    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
-    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
-    "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), WebPImagePlugin.WebPImageFile),
-    "GIF": (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
-    "BMP": (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
-    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), TiffImagePlugin.TiffImageFile),
-}
-
-
-class Refused(ValueError):
-    """An image that is not taken; the message says which limit or format is at fault."""
-
+__all__ = ["FORMATS", "ImageEncoder", "Refused", "resized"]
 
 #: Channels of a model -> Pillow's mode of its images.
 MODES = {1: "L", 3: "RGB"}
-#: Modes with more than 8 bits a channel.
-_DEEP = re.compile("I|F")
+#: Bytes for each of the `max_pixels` that all images which are prepared at the same time may take.
+_BYTES_A_PIXEL = 8
+#: Pixels above which only what the crop keeps of an enlarged image is computed; below, Pillow is as quick.
+_WHOLE = 1 << 22
+#: In the order of Pillow's sizes.
+_EDGES = ("width", "height")
+#: Rows of an image that are put on white at once.
+_STRIP = 256
 
 
 class ImageEncoder:
     """Prepares images as `spec` says, which `hf2triton.image_processor.read_image_spec` describes.
 
-    An image of more than `max_bytes` as a file, or `max_pixels` as it is or when resized, is refused; while one is
-    prepared, it takes up to eight bytes a pixel. `workers`: the images that are prepared at the same time.
+    An image of more than `max_bytes` as a file, or `max_pixels` as it is, on its way to another size, or resized, is refused.
+    `workers`: the images that are prepared at the same time, as long as they take no more than 8 bytes for each of `max_pixels`
+    together; one that takes more (up to 12 for each of its own pixels) is prepared alone.
     """
 
     def __init__(self, spec: Mapping[str, Any], max_bytes: int, max_pixels: int, workers: int) -> None:
@@ -63,10 +48,14 @@ class ImageEncoder:
         self._mode = MODES[_channels(spec)]
         self._tables = _tables(spec)
         self._pool = ThreadPoolExecutor(workers)
+        self._budget = Budget(_BYTES_A_PIXEL * max_pixels)
+        self._returns = Returns()
 
     def encode(self, images: Sequence[bytes]) -> list[np.ndarray | ValueError]:
         """float32 `[channels, height, width]` of each encoded file; the reason in the place of one that is not taken."""
-        return list(self._pool.map(self._encode, images))
+        results = list(self._pool.map(self._encode, images))
+        self._returns.after(sum(map(len, images)) + self._budget.most())
+        return results
 
     def feeds(self, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
         """The graph's input, float32 `[len(rows), channels, height, width]`."""
@@ -74,47 +63,26 @@ class ImageEncoder:
 
     def _encode(self, data: bytes) -> np.ndarray | ValueError:
         try:
-            return self._pixels(self._decode(data))
+            if len(data) > self._max_bytes:
+                raise Refused(f"the image has {len(data):,} bytes; at most {self._max_bytes:,} are taken")
+            file = EncodedImage(data, self._max_pixels)
+            with self._budget.held(file.bytes_in(self._mode) + self._bytes_of_resizing(*file.size)):
+                return self._pixels(file.decoded(self._mode))
         except Refused as reason:
-            return reason
-
-    def _decode(self, data: bytes) -> Image.Image:
-        """The upright image in RGB, the first frame of an animation: what `transformers.image_utils.load_image` gives. And for
-        a model with one channel that made grey, unless it has more than 8 bits, which that would cut off."""
-        if len(data) > self._max_bytes:
-            raise Refused(f"the image has {len(data):,} bytes; at most {self._max_bytes:,} are taken")
-        name = next((name for name, (beginning, _) in FORMATS.items() if beginning.match(data)), None)
-        if name is None:
-            raise Refused(f"this is not an image in a format that is taken: {', '.join(FORMATS)}")
-        try:
-            image = FORMATS[name][1](io.BytesIO(data))  # reads the header alone
-            self._check_pixels(*image.size, "the image is {} pixels")
-            ImageOps.exif_transpose(image, in_place=True)
-            image.load()  # which Pillow otherwise does when it must, beyond this try
-            if self._mode == "L" and _DEEP.match(image.mode):
-                raise Refused("the image has more than 8 bits a pixel; the model takes greyscale images of 8 bits")
-            return image if image.mode == self._mode else image.convert("RGB").convert(self._mode)
-        except Refused:
-            raise
-        except Image.DecompressionBombError as error:  # what a reader checks itself: frames, tiles
-            raise Refused(f"the image has too many pixels; at most {self._max_pixels:,} are taken ({error})") from error
-        except Exception as error:  # a reader raises whatever a broken file makes it stumble over
-            raise Refused(f"the image cannot be read as {name}: {str(error) or type(error).__name__}") from error
+            # another one, without a traceback: its frames would keep the file in memory, in a cycle
+            return Refused(str(reason))
 
     def _pixels(self, image: Image.Image) -> np.ndarray:
         spec = self._spec
         if spec["do_convert_rgb"] and image.info.get("transparency") is not None:
             image = _on_white(image)
-        if spec["size"]:
-            image = image.resize(self._resized(*image.size), spec["resample"])
-        if spec["crop_size"]:
-            image = _center_crop(image, **spec["crop_size"])
-        expected = spec["image_size"]
-        if expected and image.size != (expected["width"], expected["height"]):
-            raise Refused(
-                f"the image is {_by(*image.size)} pixels when it is prepared;"
-                f" the model takes {_by(expected['width'], expected['height'])}, and nothing resizes to that"
-            )
+        size = self._resized(*image.size)
+        crop = spec["crop_size"] and _middle(*size, **spec["crop_size"])
+        if self._is_part(image.size, size):
+            image = resized_part(image, size, spec["resample"], crop)
+        else:
+            image = image.resize(size, spec["resample"]) if spec["size"] else image
+            image = image.crop(crop) if crop else image
         values = np.asarray(image).reshape(image.height, image.width, -1)
         pixels = np.empty((len(self._tables), *values.shape[:2]), dtype=np.float32)
         for channel, table in enumerate(self._tables):
@@ -123,19 +91,40 @@ class ImageEncoder:
         return pixels
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after resizing. An extreme shape can become huge, or nothing: one edge follows the other."""
-        size = resized(self._spec["size"], width, height)
-        what = f"the image, {_by(width, height)} pixels, would be resized to {{}}"
-        self._check_pixels(*size, what)
-        if 0 in size:
-            raise Refused(what.format(_by(*size)))
+        """Width and height after resizing. Raises Refused where an extreme shape becomes huge, or nothing, since one edge follows
+        the other, and where what is made of it in the end is not what the model takes."""
+        spec, size = self._spec, (width, height)
+        if spec["size"]:
+            size = resized(spec["size"], width, height)
+            what = f"the image, {by(width, height)} pixels, would be resized to {{}}"
+            check_pixels(*size, self._max_pixels, what)
+            if 0 in size:
+                raise Refused(what.format(by(*size)))
+            if not self._is_part((width, height), size):  # Pillow resizes the rows first
+                check_pixels(size[0], height, self._max_pixels, f"{what.format(by(*size))} by way of {{}}")
+        crop, expected = spec["crop_size"] or dict(zip(_EDGES, size, strict=True)), spec["image_size"] or {}
+        if any(crop[edge] != expected.get(edge, crop[edge]) for edge in _EDGES):
+            raise Refused(
+                f"the image is {by(*(crop[edge] for edge in _EDGES))} pixels when it is prepared;"
+                f" the model takes {by(*(expected[edge] for edge in _EDGES))}, and nothing resizes to that"
+            )
         return size
 
-    def _check_pixels(self, width: int, height: int, what: str) -> None:
-        if width * height > self._max_pixels:
-            raise Refused(
-                f"{what.format(_by(width, height))}, {width * height:,} in all; at most {self._max_pixels:,} are taken"
-            )
+    def _bytes_of_resizing(self, width: int, height: int) -> int:
+        """What that takes at most. Raises Refused for an image that is not taken, whether or not it will be turned upright."""
+        try:
+            size = self._resized(width, height)
+        except Refused:
+            with suppress(Refused):
+                self._resized(height, width)
+                return self._bytes_of_resizing(height, width)
+            raise
+        return 0 if self._is_part((width, height), size) else 4 * size[0] * (height + size[1])
+
+    def _is_part(self, size: tuple[int, int], resized: tuple[int, int]) -> bool:
+        """Whether only what the crop keeps of a resized image is computed: it is far larger than the image was."""
+        enlarged = resized[0] >= size[0] and resized[1] >= size[1] and resized[0] * resized[1] > _WHOLE
+        return enlarged and bool(self._spec["crop_size"]) and self._spec["resample"] in FILTERS
 
 
 def _channels(spec: Mapping[str, Any]) -> int:
@@ -156,15 +145,14 @@ def _tables(spec: Mapping[str, Any]) -> list[np.ndarray]:
 
 def _on_white(image: Image.Image) -> Image.Image:
     """White where the image has its transparent colour, which converting to RGB keeps as a note."""
-    image = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    white = Image.new("RGB", image.size)
+    for top in range(0, image.height, _STRIP):
+        strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
+        white.paste(Image.alpha_composite(Image.new("RGBA", strip.size, "white"), strip).convert("RGB"), (0, top))
+    return white
 
 
-def _center_crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    """The middle, with black around an image that is smaller."""
-    left, top = (image.width - width) // 2, (image.height - height) // 2
-    return image.crop((left, top, left + width, top + height))
-
-
-def _by(width: int, height: int) -> str:
-    return f"{width:,} x {height:,}"
+def _middle(image_width: int, image_height: int, height: int, width: int) -> tuple[int, int, int, int]:
+    """The box of this size in the middle of an image, which may be smaller: then there is black around it."""
+    left, top = (image_width - width) // 2, (image_height - height) // 2
+    return left, top, left + width, top + height

@@ -2,6 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+import numpy as np
+
+#: Bytes of all texts of one request, parameters included: a thread takes seconds to tokenize them.
+MAX_REQUEST_BYTES = 1 << 22
+
+
+def check_size(arrays: Iterable[np.ndarray]) -> None:
+    """Raises ValueError where the texts of a request are too long together."""
+    size = sum(len(value) for array in arrays for value in array.ravel())
+    if size > MAX_REQUEST_BYTES:
+        raise ValueError(
+            f"the request has {size:,} bytes of text in all; at most {MAX_REQUEST_BYTES:,} are taken: send fewer texts at once"
+        )
+
 
 def decoded(what: str, value: bytes, max_bytes: int) -> str:
     """A text of at most `max_bytes`, as UTF-8. Raises ValueError, which says `what` it is."""

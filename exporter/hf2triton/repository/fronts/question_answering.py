@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 from tokenizers import Encoding, Tokenizer
 
+from .long_texts import LongTexts
 from .parameters import FLAG, Check, integer, parse_parameters
+from .pieces import PIECE
 
 #: The longest window unless a request asks for another, and the largest overlap that goes with it.
 MAX_SEQ_LEN = 384
@@ -93,6 +95,7 @@ class QuestionAnswering:
         self._tokenizer = Tokenizer.from_str(tokenizer.to_str())
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
+        self._long = LongTexts(self._tokenizer)
         self._max_length = max_length
         self._cls_token_id = cls_token_id
         self._question_first = padding_side == "right"
@@ -112,25 +115,43 @@ class QuestionAnswering:
         if doc_stride > max_seq_len:
             raise ValueError(f"doc_stride ({doc_stride}) is larger than max_seq_len ({max_seq_len})")
         texts = (question, context) if self._question_first else (context, question)
-        row = self._tokenizer.encode(*texts)
-        if min(len(row), max_seq_len) > self._max_length:
+        row, (length, tokens) = self._read(texts)
+        if min(length, max_seq_len) > self._max_length:
             raise ValueError(
-                f"max_seq_len is {max_seq_len} and the text has {len(row)} tokens; the model takes {self._max_length}"
+                f"max_seq_len is {max_seq_len} and the text has {length} tokens; the model takes {self._max_length}"
             )
-        rows = [row] if len(row) <= max_seq_len else self._cut(row, texts, max_seq_len, doc_stride)
+        if length > max_seq_len:
+            rows = self._cut(texts, length, tokens, max_seq_len, doc_stride)
+        else:
+            rows = [self._tokenizer.encode(*texts) if row is None else row]
         return Windows(tuple(rows), context, parameters)
 
-    def _cut(self, row: Encoding, texts: tuple[str, str], max_seq_len: int, doc_stride: int) -> list[Encoding]:
-        """The windows of a row that is too long.
+    def _read(self, texts: tuple[str, str]) -> tuple[Encoding | None, tuple[int, int]]:
+        """The row of both texts, unless they are long; how many tokens it has, and how many of them are the context's. Raises
+        ValueError."""
+        if sum(map(len, texts)) <= PIECE:
+            row = self._tokenizer.encode(*texts)
+            return row, (len(row), row.sequence_ids.count(self._sequence))
+        counts = []
+        for text in self._long.read(texts, keep=0):
+            if isinstance(text, ValueError):
+                raise text
+            counts.append(text.count)
+        return None, (sum(counts) + self._tokenizer.num_special_tokens_to_add(True), counts[self._sequence])
+
+    def _cut(
+        self, texts: tuple[str, str], length: int, tokens: int, max_seq_len: int, doc_stride: int
+    ) -> list[Encoding]:
+        """The windows of a row of `length` tokens, `tokens` of them the context's, that is too long.
 
         The lengths are checked first: tokenizers panics where the windows would not advance, and Python cannot catch that
         as an ordinary exception.
         """
-        tokens = row.sequence_ids.count(self._sequence)
-        room = max_seq_len - (len(row) - tokens)
+        others = length - tokens
+        room = max_seq_len - others
         if room < 1:
             raise ValueError(
-                f"the question is too long: with it and the special tokens a window has {len(row) - tokens} tokens, which"
+                f"the question is too long: with it and the special tokens a window has {others} tokens, which"
                 f" leaves no room for the context in {max_seq_len}"
             )
         if doc_stride >= room:

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from .inputs import decoded
+from .inputs import check_size, decoded
+from .outgoing import encoded
 from .reader import Item, Outputs, Reader
 
 
@@ -42,6 +43,7 @@ class TextReader(Reader):
         self.max_bytes = settings["max_bytes"]
 
     def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        check_size(arrays.values())
         texts = self._texts("text", arrays)
         return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
 
@@ -79,6 +81,7 @@ class _ParameterReader(TextReader):
     """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
 
     def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        check_size(arrays.values())
         columns = [self._texts(name, arrays) for name, required in self.inputs.items() if required]
         parameters = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(columns[0])
         return list(zip(*columns, parameters, strict=True))
@@ -146,6 +149,8 @@ class MaskedTextReader(_ParameterReader):
 
     def item(self, text: str, parameters: str) -> Item:
         [encoding] = self.encoder.encode([text])
+        if isinstance(encoding, ValueError):
+            raise encoding
         return Item([self._logic.row(encoding, self._parse(parameters))], text)
 
     def length(self, row: Any) -> int:
@@ -198,8 +203,8 @@ class SentenceReader(TextReader):
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
         whole = [prompt + text if isinstance(text, str) else (prompt + text[0], *text[1:]) for text, prompt in values]
         skipped = [0 if self._pools_prompt else self._prompts.length(prompt) for _, prompt in values]
-        rows = map(self._row, self.encoder.encode(whole), skipped)
-        return [Item([row], text) for row, text in zip(rows, whole, strict=True)]
+        read = zip(self.encoder.encode(whole), skipped, whole, strict=True)
+        return [row if isinstance(row, ValueError) else Item([self._row(row, skip)], text) for row, skip, text in read]
 
     def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
         feeds = self.encoder.feeds([row.encoding for row in rows], extra)
@@ -262,6 +267,8 @@ def make_reader(settings: Mapping[str, Any], definition: str | None) -> Any:
 
 def _item(row: Any, value: Any) -> Item | ValueError:
     """Tokenizers that add no special tokens may make nothing of a text, which no graph takes, nor do models in PyTorch."""
+    if isinstance(row, ValueError):
+        return row
     return Item([row], value) if len(row) else ValueError("the text has no tokens")
 
 
@@ -277,4 +284,4 @@ def _whole(value: int) -> np.ndarray:
 
 
 def _strings(values: Sequence[str]) -> np.ndarray:
-    return np.array([value.encode("utf-8") for value in values], dtype=np.object_)
+    return np.array([encoded(value) for value in values], dtype=np.object_)

@@ -6,13 +6,26 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from .outgoing import message
+
 #: Seconds that the repetitions of a call may spend on failing, or as long as the call itself took to fail if that is longer. Rows
 #: that cannot be run fail within milliseconds; for a device that hangs nobody waits again and again.
 PATIENCE = 2.0
+#: What is no error of the work that raised it.
+EXITS = (KeyboardInterrupt, SystemExit)
 
 
 class Busy(RuntimeError):
     """A call was not taken, whatever its rows: asking again at once would add to what is too much already."""
+
+
+def as_exception(raised: BaseException) -> Exception:
+    """What was raised, for those who handle results. Rust's panics, such as those of tokenizers, are not even an Exception."""
+    if isinstance(raised, Exception):
+        return raised
+    error = RuntimeError(f"{type(raised).__name__}: {message(raised)}")
+    error.__cause__ = raised
+    return error
 
 
 def each_row(call: Callable[[int, int], Sequence[Any]], rows: int) -> list[Any]:
@@ -28,14 +41,15 @@ def each_row(call: Callable[[int, int], Sequence[Any]], rows: int) -> list[Any]:
         start, stop = todo.pop()
         began = time.monotonic()
         try:
-            results[start:stop] = list(call(start, stop))
+            own = list(call(start, stop))
+            if len(own) != stop - start:  # the others' results would move
+                raise RuntimeError(f"{stop - start} rows gave {len(own)} results")
+            results[start:stop] = own
             continue
-        except (KeyboardInterrupt, SystemExit):
+        except EXITS:
             raise
-        except (
-            BaseException
-        ) as raised:  # onnxruntime's errors have no common base, and Rust's panics are not even an Exception
-            error = raised if isinstance(raised, Exception) else RuntimeError(f"{type(raised).__name__}: {raised}")
+        except BaseException as raised:  # onnxruntime's errors have no common base
+            error = as_exception(raised)
         seconds = time.monotonic() - began
         if patience is None:
             patience = max(PATIENCE, seconds)

@@ -2,11 +2,43 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from tokenizers import Encoding, Tokenizer
+
+from .long_texts import LongTexts, Tokens
+
+#: Characters of a row that the tokenizer cuts to the limit by itself. It keeps what it cuts off, and of a pair each part of one
+#: text with each of the other: their characters are also at most so many times the limit's tokens.
+_SHORT, _PER_TOKEN = 2048, 4
+#: Rows that it reads at the same time.
+_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class CutRow:
+    """A row of a long text, or a pair, and how many tokens the limit cut off; else as an Encoding."""
+
+    encoding: Encoding
+    truncated: int
+
+    def __len__(self) -> int:
+        return len(self.encoding)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoding, name)
+
+    @property
+    def overflowing(self) -> bool:
+        """Whether anything was cut off, where an Encoding holds it."""
+        return self.truncated > 0
+
+
+Row = Encoding | CutRow
 
 
 class TextEncoder:
@@ -25,10 +57,11 @@ class TextEncoder:
         type_ids: bool = True,
     ) -> None:
         tokenizer.no_padding()
+        tokenizer.enable_truncation(max_length, direction=truncation_side)
         self._tokenizer = tokenizer
-        self._side = truncation_side
+        self._long = LongTexts(tokenizer)
+        self._from_end = truncation_side == "left"
         self.max_length = max_length
-        self._cut()
         self._round_to = round_to
         columns = {
             "input_ids": (lambda row: row.ids, pad_token_id),
@@ -37,26 +70,56 @@ class TextEncoder:
         }
         self._columns: Mapping[str, Any] = {name: columns[name] for name in inputs}
 
-    def encode(self, texts: Sequence[str | tuple[str, str]], with_offsets: bool = False) -> list[Encoding]:
-        """Encodings of texts and pairs with special tokens, cut to the limit; offsets count characters and cost extra."""
+    def encode(self, texts: Sequence[str | tuple[str, str]], with_offsets: bool = False) -> list[Row | ValueError]:
+        """Rows of texts and pairs with special tokens, cut to the limit; offsets count characters and cost extra. A text that
+        takes too much gives its error."""
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
-        return encode(list(texts))
+        long = [index for index, text in enumerate(texts) if self._is_long(text)]
+        if not long and len(texts) <= _AT_ONCE:
+            return encode(list(texts))
+        rows: list[Any] = [None] * len(texts)
+        short = sorted(set(range(len(texts))).difference(long))
+        for start in range(0, len(short), _AT_ONCE):
+            own = short[start : start + _AT_ONCE]
+            for index, row in zip(own, encode([texts[index] for index in own]), strict=True):
+                rows[index] = row
+        for index, row in zip(long, self._cut([texts[index] for index in long], with_offsets), strict=True):
+            rows[index] = row
+        return rows
 
-    def truncated(self, row: Encoding, text: str | tuple[str, str]) -> int:
+    def truncated(self, row: Row, text: str | tuple[str, str]) -> int:
         """The number of tokens that the limit cut off a row, which was made of `text`."""
+        if isinstance(row, CutRow):
+            return row.truncated
         if not row.overflowing:
             return 0
-        self._tokenizer.no_truncation()
-        try:
-            [whole] = self._tokenizer.encode_batch_fast([text])
-        finally:
-            self._cut()
-        return len(whole) - len(row)
+        [whole] = self._cut([text], False)
+        return whole.truncated
 
-    def _cut(self) -> None:
-        self._tokenizer.enable_truncation(self.max_length, direction=self._side)
+    def _is_long(self, text: str | tuple[str, str]) -> bool:
+        if isinstance(text, str):
+            return _size(text) > _SHORT
+        return _size(text[0]) + _size(text[1]) > min(_SHORT, _PER_TOKEN * self.max_length)
 
-    def feeds(self, rows: Sequence[Encoding], extra: int = 0) -> dict[str, np.ndarray]:
+    def _cut(self, rows: Sequence[str | tuple[str, str]], with_offsets: bool) -> list[CutRow | ValueError]:
+        """The same by hand: what is cut off is counted, and not kept."""
+        own = [(row,) if isinstance(row, str) else row for row in rows]
+        read = iter(
+            self._long.read([text for row in own for text in row], self.max_length, self._from_end, with_offsets)
+        )
+        return [self._row([next(read) for _ in row]) for row in own]
+
+    def _row(self, texts: Sequence[Tokens | ValueError]) -> CutRow | ValueError:
+        for text in texts:
+            if isinstance(text, ValueError):
+                return text
+        room = self.max_length - self._tokenizer.num_special_tokens_to_add(len(texts) == 2)
+        counts = [text.count for text in texts]
+        kept = _longest_first(counts, room)
+        parts = [text.encoding(length) for text, length in zip(texts, kept, strict=True)]
+        return CutRow(self._tokenizer.post_process(*parts), sum(counts) - sum(kept))
+
+    def feeds(self, rows: Sequence[Row], extra: int = 0) -> dict[str, np.ndarray]:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
         longest = max(len(row) for row in rows) + extra
         longest = min(-(-longest // self._round_to) * self._round_to, self.max_length)
@@ -67,3 +130,22 @@ class TextEncoder:
                 array[index, : len(row)] = values_of(row)
             feeds[name] = array
         return feeds
+
+
+def _size(text: str) -> int:
+    """Characters, of which normalizers can make 18 of one."""
+    return len(text) if text.isascii() or len(text) > _SHORT else len(unicodedata.normalize("NFKC", text))
+
+
+def _longest_first(counts: Sequence[int], room: int) -> list[int]:
+    """How many tokens of each text stay, as tokenizers cuts them (`truncate_encodings` in src/utils/truncation.rs)."""
+    if sum(counts) <= room:
+        return list(counts)
+    if len(counts) == 1:
+        return [room]
+    shorter, longer = min(counts), max(counts)
+    longer = shorter if shorter > room else max(shorter, room - shorter)
+    if shorter + longer > room:
+        shorter = room // 2
+        longer = shorter + room % 2
+    return [longer, shorter] if counts[0] > counts[1] else [shorter, longer]

@@ -1,0 +1,255 @@
+"""Encoded files become images within bounds: whatever a file says of itself, reading it takes a limited time and memory.
+
+What a header says is checked before anything is decoded. Pillow's readers are quick where they are written in C; what they do in
+Python, piece by piece, is bounded by the number of pieces.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    TiffTags,
+    WebPImagePlugin,
+)
+
+#: Pixels of an edge: Pillow takes 16 bytes for each row, and as many for each pixel of an edge that is resized.
+MAX_EDGE = 1 << 20
+#: How often a file may be read from: once for a chunk of PNG, a segment of JPEG, a block of GIF, a tile of TIFF, a run of BMP.
+MAX_READS = 1 << 19
+#: Strips or tiles of a TIFF that is not compressed: Pillow makes a decoder for each.
+MAX_TILES = 1 << 16
+#: Numbers in all tags of a TIFF, and bytes of EXIF: Pillow takes 50 bytes for each number.
+MAX_NUMBERS, MAX_EXIF = 1 << 22, 1 << 20
+#: Pixels of a bitmap in runs, which Pillow unpacks in Python, and pixels times scans of a JPEG: each scan goes over all pixels.
+MAX_RUN_PIXELS, MAX_SCANNED = 1 << 23, 1 << 30
+
+
+class Refused(ValueError):
+    """An image that is not taken; the message says which limit or format is at fault."""
+
+
+class _WebP(WebPImagePlugin.WebPImageFile):
+    """Its decoder holds two more copies of the image; after the first frame they are not needed."""
+
+    def _get_next(self) -> tuple[bytes, int, int]:
+        frame = super()._get_next()
+        self._decoder = None
+        return frame
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """Counts numbers, strips and tiles by the bytes of their lists, before Pillow makes more of each: 300 bytes of a tile."""
+
+    def _open(self) -> None:
+        numbers = _numbers(self.fp.getvalue())
+        if numbers > MAX_NUMBERS:
+            raise Refused(f"the image has {numbers:,} numbers in its tags; at most {MAX_NUMBERS:,} are taken")
+        super()._open()
+
+    def _setup(self) -> None:
+        tags = self.tag_v2
+        for tag in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS):
+            tiles = len(tags._tagdata.get(tag, b"")) // _SIZES.get(tags.tagtype.get(tag), 1)
+            if tiles > MAX_TILES and tags.get(TiffImagePlugin.COMPRESSION, 1) == 1:
+                raise Refused(f"the image has {tiles:,} strips or tiles; at most {MAX_TILES:,} are taken")
+        super()._setup()
+
+
+#: Types of TIFF that stay bytes, and those of whole numbers -> their bytes.
+_TEXTS = [TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED]
+_SIZES = {TiffTags.SHORT: 2, TiffTags.LONG: 4, TiffTags.LONG8: 8}
+
+
+def _numbers(data: bytes, directory: int | None = None) -> int:
+    """The numbers in all tags of a TIFF's first directory, and of those within it; lists that are longer than the file, which
+    Pillow leaves out, are not counted. `directory`: where one within it begins."""
+    order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
+    long, few = (np.dtype(f"{order}u{size}") for size in ((8, 8) if big else (4, 2)))
+    entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", long), ("value", long)])
+    place = int(np.frombuffer(data, long, 1, long.itemsize)[0]) if directory is None else directory
+    begin = place + few.itemsize
+    if begin + entry.itemsize > len(data):
+        return 0
+    tags = min(int(np.frombuffer(data, few, 1, place)[0]), (len(data) - begin) // entry.itemsize)
+    found = np.frombuffer(data, entry, tags, begin)
+    numbers = int(found["count"][~np.isin(found["type"], _TEXTS) & (found["count"] <= len(data))].sum())
+    if directory is None:
+        for group in TiffTags.TAGS_V2_GROUPS:
+            numbers += sum(_numbers(data, int(inner)) for inner in found["value"][found["tag"] == group][:1])
+    return numbers
+
+
+#: Format -> how its files begin, and Pillow's reader. Not Image.open: its own limit would come before ours, and it cannot
+#: be lifted for one call, as other threads would see that.
+FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
+    "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
+    "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
+    "WEBP": (re.compile(rb"RIFF.{4}WEBP", re.DOTALL), _WebP),
+    "GIF": (re.compile(rb"GIF8[79]a"), GifImagePlugin.GifImageFile),
+    "BMP": (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
+    "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _Tiff),
+}
+#: Modes with more than 8 bits a channel.
+_DEEP = re.compile("I|F")
+#: Bytes that a pixel of a mode takes, where they are not four.
+_STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
+
+
+def check_pixels(width: int, height: int, most: int, what: str = "the image is {} pixels") -> None:
+    """Raises Refused where there are more than `most`."""
+    if width * height > most:
+        raise Refused(f"{what.format(by(width, height))}, {width * height:,} in all; at most {most:,} are taken")
+
+
+def by(width: int, height: int) -> str:
+    return f"{width:,} x {height:,}"
+
+
+class EncodedImage:
+    """A file of which the header alone was read. Raises Refused for what is not taken: by the `max_pixels`, and as a reader
+    finds it."""
+
+    def __init__(self, data: bytes, max_pixels: int) -> None:
+        name = next((name for name, (beginning, _) in FORMATS.items() if beginning.match(data)), None)
+        if name is None:
+            raise Refused(f"this is not an image in a format that is taken: {', '.join(FORMATS)}")
+        self._name, self._data, self._max_pixels = name, data, max_pixels
+        self._image = self._try(lambda: FORMATS[name][1](_File(data)))
+        check_pixels(*self.size, max_pixels)
+        if max(self.size) > MAX_EDGE:
+            raise Refused(f"the image is {by(*self.size)} pixels; an edge may have at most {MAX_EDGE:,}")
+        self._beside = self._try(lambda: _BESIDE[name](self._image, data, max_pixels))
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height, which may be swapped when it is turned upright."""
+        return self._image.size
+
+    def bytes_in(self, mode: str) -> int:
+        """About what the decoded image takes at most, until it is in Pillow's `mode`."""
+        image, pixels = self._image, self.size[0] * self.size[1]
+        stored = _STORED.get(image.mode, 4)
+        converted = stored + 4 if image.mode != mode or "exif" in image.info else stored
+        on_white = 8 if "transparency" in image.info else 0
+        return max(pixels * max(converted, on_white), pixels * stored + self._beside)
+
+    def decoded(self, mode: str) -> Image.Image:
+        """The upright image in RGB, the first frame of an animation: what `transformers.image_utils.load_image` gives. For the
+        mode L that made grey, unless it has more than 8 bits, which that would cut off. To be called once."""
+        image, self._image = self._image, None
+
+        def decode() -> Image.Image:
+            image.load()  # which Pillow otherwise does when it must, beyond this try
+            if len(image.info.get("exif", b"")) > MAX_EXIF:
+                raise Refused(
+                    f"the image has {len(image.info['exif']):,} bytes of EXIF; at most {MAX_EXIF:,} are taken"
+                )
+            ImageOps.exif_transpose(image, in_place=True)
+            if mode == "L" and _DEEP.match(image.mode):
+                raise Refused("the image has more than 8 bits a pixel; the model takes greyscale images of 8 bits")
+            if image.mode == mode:
+                return image
+            converted = image.convert("RGB")
+            return converted if mode == "RGB" else converted.convert(mode)
+
+        return self._try(decode)
+
+    def _try(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except Refused:
+            raise
+        except Image.DecompressionBombError as error:  # what a reader checks itself: frames, tiles
+            raise Refused(f"the image has too many pixels; at most {self._max_pixels:,} are taken ({error})") from error
+        except Exception as error:  # a reader raises whatever a broken file makes it stumble over
+            raise Refused(f"the image cannot be read as {self._name}: {str(error) or type(error).__name__}") from error
+
+
+def _too_many_parts() -> Refused:
+    return Refused(f"the image has too many parts; at most {MAX_READS:,} are read")
+
+
+class _File(io.BytesIO):
+    """Counts how often it is read from."""
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(data)
+        self._left = MAX_READS
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise _too_many_parts()
+        return super().read(size)
+
+
+#: What ends a scan: not a byte 0xFF of the scan itself, which a zero follows, nor one of the markers without a length, 0x01 and
+#: restarts, which decoders pass over.
+_MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+_SCAN, _END = 0xDA, 0xD9
+
+
+def _jpeg(image: Any, data: bytes, max_pixels: int) -> int:
+    """With several scans all coefficients, of 16 bits, are kept until the last."""
+    pixels = image.width * image.height
+    most = max(MAX_SCANNED // max(pixels, 1), 16)
+    scans = _scans(data, image.fp.tell(), most)
+    if scans > most:
+        raise Refused(
+            f"the image is {by(*image.size)} pixels in more than {most:,} scans, which are the most that are taken"
+        )
+    return 2 * pixels * len(image.getbands()) if scans > 1 or "progressive" in image.info else 0
+
+
+def _scans(data: bytes, position: int, most: int) -> int:
+    """The scans of a JPEG, from within its first one on. Counting stops beyond `most`."""
+    scans = 1
+    if data.find(bytes([0xFF, _SCAN]), position) < 0:
+        return scans
+    for _ in range(MAX_READS):
+        found = _MARKER.search(data, position)
+        if found is None or found[0][1] == _END or scans > most:
+            return scans
+        scans += found[0][1] == _SCAN
+        position = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
+    raise _too_many_parts()
+
+
+def _bmp(image: Any, data: bytes, max_pixels: int) -> int:
+    if any(tile[0] == "bmp_rle" for tile in image.tile):
+        check_pixels(*image.size, MAX_RUN_PIXELS, "the image is a bitmap in runs of {} pixels")
+        return 4 * image.width * image.height
+    return 0
+
+
+def _tiff(image: Any, data: bytes, max_pixels: int) -> int:
+    """A compressed strip or tile is unpacked as a whole, and may be larger than the image; others are read one by one."""
+    width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
+    if not (isinstance(width, int) and isinstance(height, int)):
+        raise Refused(f"the image has tiles of {width} x {height} pixels")
+    check_pixels(width, height, max_pixels, "the image has tiles of {} pixels")
+    return _STORED.get(image.mode, 4) * max(width * height, image.width * image.height)
+
+
+#: Format -> the bytes that its reader takes beside the image. Raise Refused for what would take too long.
+_BESIDE: Mapping[str, Callable[[Any, bytes, int], int]] = {
+    "JPEG": _jpeg,
+    "PNG": lambda image, data, max_pixels: 0,
+    "WEBP": lambda image, data, max_pixels: 8 * image.width * image.height,
+    "GIF": lambda image, data, max_pixels: 0,
+    "BMP": _bmp,
+    "TIFF": _tiff,
+}

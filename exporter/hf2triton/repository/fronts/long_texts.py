@@ -1,0 +1,135 @@
+"""The tokens at one end of long texts, and how many there are in all, without the memory that all of them would take at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import chain
+
+from tokenizers import Encoding, Tokenizer
+
+from .pieces import PIECE, Pieces
+
+#: Characters that are tokenized at the same time, on all cores: each takes up to 500 bytes meanwhile.
+_AT_ONCE = 8 * PIECE
+
+
+class Tokens:
+    """`count` tokens of a text, without special ones, of which the `keep` first or last are kept."""
+
+    def __init__(self, keep: int, from_end: bool, with_offsets: bool) -> None:
+        self.count = 0
+        self._room, self._from_end, self._with_offsets = keep, from_end, with_offsets
+        #: of each piece the ids, tokens and offsets that are kept; of one that is the whole text, and is kept, all in their place
+        self._kept: list[tuple[list, ...]] = []
+        self._whole: Encoding | None = None
+
+    def add(self, piece: Encoding, start: int, whole: bool) -> None:
+        """Those of the next piece, which begins at the character `start`; `whole`: it is the only one."""
+        self.count += len(piece)
+        if whole and len(piece) <= self._room:
+            self._whole = piece
+        elif self._room:
+            self._kept.append(self._end_of(piece, min(self._room, len(piece)), start))
+            self._room -= len(self._kept[-1][0])
+
+    def encoding(self, length: int) -> Encoding:
+        """The first or last `length` of those that are kept, as the tokenizer gives them before it adds special ones."""
+        if self._whole is not None:
+            return self._whole if length == self.count else _encoding(*self._end_of(self._whole, length, 0))
+        pieces = self._kept[::-1] if self._from_end else self._kept
+        columns = (list(chain(*column)) for column in zip(*pieces, strict=True)) if pieces else ([], [], [])
+        return _encoding(*(column[self._end(len(column), length)] for column in columns))
+
+    def _end_of(self, piece: Encoding, length: int, start: int) -> tuple[list, ...]:
+        own = self._end(len(piece), length)
+        if not self._with_offsets:
+            return piece.ids[own], [""] * length, [(0, 0)] * length
+        # one by one, as `piece.offsets` would be a tuple for each token of the piece
+        offsets = [piece.token_to_chars(index) for index in range(own.start, own.stop)]
+        return piece.ids[own], piece.tokens[own], [(begin + start, end + start) for begin, end in offsets]
+
+    def _end(self, whole: int, length: int) -> slice:
+        return slice(whole - length, whole) if self._from_end else slice(0, length)
+
+
+def _encoding(ids: list[int], tokens: list[str], offsets: list[tuple[int, int]]) -> Encoding:
+    """As if it had been pickled: there is no other way to make one."""
+    encoding, length = Encoding(), len(ids)
+    state = {
+        "ids": ids,
+        "type_ids": [0] * length,
+        "tokens": tokens,
+        "words": [None] * length,
+        "offsets": offsets,
+        "special_tokens_mask": [0] * length,
+        "attention_mask": [1] * length,
+        "overflowing": [],
+        "sequence_ranges": {},
+    }
+    encoding.__setstate__(json.dumps(state).encode())
+    return encoding
+
+
+class LongTexts:
+    """Reads texts with a tokenizer, whose normalizer and pre-tokenizer must not change after the first. Not to be used by two
+    threads at the same time."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+
+    def read(
+        self, texts: Sequence[str], keep: int, from_end: bool = False, with_offsets: bool = False
+    ) -> list[Tokens | ValueError]:
+        """The tokens of each text, or why it is not read. Offsets count characters and cost extra."""
+        results: list[Tokens | ValueError] = [Tokens(keep, from_end, with_offsets) for _ in texts]
+        with self._alone():
+            encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
+            for group in _groups(self._jobs(texts, results, from_end)):
+                encodings = encode([texts[index][start:stop] for index, start, stop in group], add_special_tokens=False)
+                for (index, start, stop), encoding in zip(group, encodings, strict=True):
+                    results[index].add(encoding, start, whole=stop - start == len(texts[index]))
+        return results
+
+    def _jobs(self, texts: Sequence[str], results: list, from_end: bool) -> Iterator[tuple[int, int, int]]:
+        """Of each piece the number of its text, and where it begins and ends there."""
+        for index, text in enumerate(texts):
+            try:
+                pieces = list(self._pieces(text))
+            except ValueError as error:
+                results[index] = error
+                continue
+            yield from ((index, start, stop) for start, stop in (reversed(pieces) if from_end else pieces))
+
+    @cached_property
+    def _pieces(self) -> Pieces:
+        return Pieces(self._tokenizer)
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """The tokenizer without what it does once it has all tokens of a row."""
+        processor, truncation = self._tokenizer.post_processor, self._tokenizer.truncation
+        self._tokenizer.post_processor = None
+        self._tokenizer.no_truncation()
+        try:
+            yield
+        finally:
+            self._tokenizer.post_processor = processor
+            if truncation is not None:
+                self._tokenizer.enable_truncation(**truncation)
+
+
+def _groups(jobs: Iterator[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
+    """Pieces that are tokenized at the same time."""
+    group, size = [], 0
+    for job in jobs:
+        length = job[2] - job[1]
+        if group and size + length > _AT_ONCE:
+            yield group
+            group, size = [], 0
+        group.append(job)
+        size += length
+    if group:
+        yield group

@@ -1,0 +1,94 @@
+"""Memory of a model's process: how much is used at the same time, and when it goes back to the system."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ctypes import CDLL
+
+#: What `mallopt` sets (glibc's malloc.h), and what glibc itself comes to in a process that uses large blocks.
+_THRESHOLDS = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 64 << 20)}
+#: Bytes that a batch must have taken to be worth a clean-up, and the seconds that this waits for the next such batch.
+LARGE, PAUSE = 16 << 20, 1.0
+
+
+def reuse_blocks() -> None:
+    """Blocks of memory that were freed are used again, as usual.
+
+    tritonserver is started with $MALLOC_MMAP_THRESHOLD_, so that what requests took goes back to the system at once. Its Python
+    processes inherit that, and there it would cost a third of the throughput of images.
+    """
+    mallopt = getattr(CDLL(None), "mallopt", None)  # glibc's
+    if mallopt is not None:
+        for option, value in _THRESHOLDS.values():
+            mallopt(option, value)
+
+
+class Budget:
+    """So many bytes, which threads share."""
+
+    def __init__(self, total: int) -> None:
+        self._total = self._free = self._least = total
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def held(self, size: int) -> Iterator[None]:
+        """Waits until so many bytes are free, or all of them for what needs more, and holds them."""
+        size = min(size, self._total)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= size)
+            self._free -= size
+            self._least = min(self._least, self._free)
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += size
+                self._changed.notify_all()
+
+    def most(self) -> int:
+        """The most that was held at the same time since this was last asked."""
+        with self._changed:
+            most, self._least = self._total - self._least, self._free
+        return most
+
+
+class Returns:
+    """Gives memory back to the system once the batches that took much of it are over: malloc keeps what was freed."""
+
+    def __init__(self, pause: float = PAUSE) -> None:
+        self._pause = pause
+        self._due = 0.0
+        self._lock = threading.Lock()
+        self._waiting = False
+
+    def after(self, size: int) -> None:
+        """To be called with the bytes that a batch has taken."""
+        if size < LARGE:
+            return
+        with self._lock:
+            self._due = time.monotonic() + self._pause
+            if not self._waiting:
+                self._waiting = True
+                threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        while True:
+            with self._lock:
+                left = self._due - time.monotonic()
+                if left <= 0:
+                    self._waiting = False
+                    break
+            time.sleep(left)
+        give_back()
+
+
+def give_back() -> None:
+    """Gives what was freed back to the system."""
+    gc.collect()
+    trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
