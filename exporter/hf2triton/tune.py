@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
 from tritonclient.utils import triton_to_np_dtype
 
 from hf2triton_client.connection import Connection, Request
@@ -124,9 +124,12 @@ def _measure(
     config = connection.model_config(model)
     for rows, tokens in sizes_of(settings):
         progress(f"{front}: {rows} × {tokens}")
-        inputs = [_input(one, rows, tokens) for one in config["input"]]
-        request = Request(model, inputs, [triton.InferRequestedOutput(one["name"]) for one in config["output"]])
-        seconds = [_seconds(connection, request) for _ in range(REPEATS + 1)]
+        message = service_pb2.ModelInferRequest(model_name=model)
+        for one in config["input"]:
+            _add_input(message, one, rows, tokens)
+        for one in config["output"]:
+            message.outputs.add(name=one["name"])
+        seconds = [_seconds(connection, Request(message)) for _ in range(REPEATS + 1)]
         yield Measured(rows, tokens, min(seconds[1:]))
 
 
@@ -140,15 +143,14 @@ def sizes_of(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
     return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits["max_tokens"]]
 
 
-def _input(described: Mapping[str, Any], rows: int, tokens: int) -> triton.InferInput:
+def _add_input(message: service_pb2.ModelInferRequest, described: Mapping[str, Any], rows: int, tokens: int) -> None:
     """Zeros, which are tokens and pixels; ones for the mask, so that every position counts."""
     free = 1 if described["name"] == "mask_positions" else tokens
     dtype = described["data_type"].removeprefix("TYPE_")
     shape = [rows, *(free if int(dim) < 0 else int(dim) for dim in described["dims"])]
     value = float(described["name"] == "attention_mask")
-    tensor = triton.InferInput(described["name"], shape, dtype)
-    tensor.set_data_from_numpy(np.full(shape, value, triton_to_np_dtype(dtype)))
-    return tensor
+    message.inputs.add(name=described["name"], datatype=dtype, shape=shape)
+    message.raw_input_contents.append(np.full(shape, value, triton_to_np_dtype(dtype)).tobytes())
 
 
 def _seconds(connection: Connection, request: Request) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,12 +27,14 @@ from .device_config import (
     graph_batching,
     graph_instances,
 )
+from .fronts.fingerprint import OUTPUT
 from .fronts.readers import READERS
 from .layout import front_name, graph_model
 from .warmup import add_front_warmup
 
 #: What fronts answer beside the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
+    OUTPUT: (pb.TYPE_INT64, [1], "row"),
     "num_tokens": (pb.TYPE_INT32, [1], "row"),
     "num_truncated_tokens": (pb.TYPE_INT32, [1], "row"),
     "num_masks": (pb.TYPE_INT32, [1], "row"),
@@ -60,9 +63,17 @@ def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
         "family": checkpoint.family.name,
         "precision": graph.precision,
         "preprocessing": preprocessing,
+        "checkpoint": _checkpoint_digest(checkpoint),
         "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
         "problem_type": checkpoint.problem_type,
     }
+
+
+def _checkpoint_digest(checkpoint: Checkpoint) -> str:
+    """What tells the weights apart that an entry was made of, an adapter's included."""
+    merged = checkpoint.adapter["digests"] if checkpoint.adapter else {}
+    about = json.dumps([dict(checkpoint.source.digests), dict(merged)], sort_keys=True)
+    return f"sha256:{hashlib.sha256(about.encode()).hexdigest()}"
 
 
 def common_config(name: str, max_batch_size: int, version: int, settings: Mapping[str, Any]) -> pb.ModelConfig:
@@ -167,7 +178,7 @@ def to_text(config: pb.ModelConfig) -> str:
 
 
 def _answers(task: Task, part: Part) -> tuple[str, ...]:
-    return (*_OF_READER[part.reader], *(_OF_WORDS if task.joins_words else ()))
+    return (OUTPUT, *_OF_READER[part.reader], *(_OF_WORDS if task.joins_words else ()))
 
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:

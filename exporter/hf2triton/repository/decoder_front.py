@@ -12,15 +12,29 @@ from ..graph.release import first_onnxruntime
 from .config import common_config, common_settings
 from .device_config import graph_instances
 from .draft import Draft, Front, python_files
+from .fronts.fingerprint import OUTPUT
 from .fronts.generation.generation_config import settings_of
 
 #: Tokens of a prompt that are run at once, while those who are generating wait.
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
+#: Files that the fronts of encoders have too.
+_SHARED = (
+    "clean_up.py",
+    "fingerprint.py",
+    "inputs.py",
+    "long_texts.py",
+    "memory.py",
+    "outgoing.py",
+    "parameters.py",
+    "pieces.py",
+    "rows.py",
+    "sessions.py",
+)
 _CODE = {
     "model.py": "generation_model.py",
-    **{name: name for name in ("clean_up.py", "inputs.py", "parameters.py", "rows.py", "sessions.py")},
+    **{name: name for name in _SHARED},
     **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
 }
 #: name -> (type, dims, whether callers must send it)
@@ -38,6 +52,7 @@ _OUTPUTS = {
     "num_output_tokens": (pb.TYPE_INT32, [-1]),
     "token_ids": (pb.TYPE_INT32, [-1, -1]),
     "prompt_logprobs": (pb.TYPE_FP32, [-1]),
+    OUTPUT: (pb.TYPE_INT64, [1]),
 }
 
 

@@ -5,7 +5,6 @@ Its control API must be on (`--model-control-mode=explicit`, as the embedded Tri
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
@@ -16,21 +15,22 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client import Connection
 from hf2triton_client.baseline import Baseline
+from hf2triton_client.error_rows import Reason
 from hf2triton_client.errors import AccessDenied, ClientError, ConnectionFailed
 from hf2triton_client.validate import validate
 
 from ..errors import ControlRefused, ParityError, ServingError
-from .control import CONTROL_HEADER, CONTROL_KEY, CONTROL_KEY_FILE
+from .control import CONTROL_KEY, CONTROL_KEY_FILE, control_headers
 
 #: Seconds that a model may take to finish the requests it has.
 UNLOAD_SECONDS = 60
 
-#: What a server says -> what there is to do about it. All else is the model's own fault, which the server names.
+_SERVES_IT = ". The server must serve this repository and be told what to load (--model-control-mode=explicit)"
+#: What a server means -> what there is to do about it. All else is the model's own fault, which the server names.
 _ADVICE = {
-    re.compile("explicit model load|failed to poll"): (
-        ". The server must serve this repository and be told what to load (--model-control-mode=explicit)"
-    ),
-    re.compile("in the header"): "; --header NAME=VALUE sends it",
+    Reason.NOT_EXPLICIT: _SERVES_IT,
+    Reason.NOT_IN_REPOSITORY: _SERVES_IT,
+    Reason.RESTRICTED: "; --header NAME=VALUE sends it",
 }
 
 
@@ -99,7 +99,7 @@ class Live:
         except ConnectionFailed:
             raise
         except AccessDenied as error:
-            if CONTROL_HEADER in str(error):
+            if error.about.get("header") in control_headers(""):
                 raise ControlRefused(
                     f"the server at {self.connection.target.url} wants its control key: put it in {CONTROL_KEY}, or name its"
                     f" file in {CONTROL_KEY_FILE}"
@@ -110,4 +110,4 @@ class Live:
 
 
 def _advice(error: ClientError) -> str:
-    return "".join(advice for words, advice in _ADVICE.items() if words.search(str(error)))
+    return _ADVICE.get(error.reason, "")

@@ -90,6 +90,7 @@ def test_the_config_is_that_of_a_decoupled_model(exported):
         ("num_output_tokens", pb.TYPE_INT32, [-1]),
         ("token_ids", pb.TYPE_INT32, [-1, -1]),
         ("prompt_logprobs", pb.TYPE_FP32, [-1]),
+        ("fingerprint", pb.TYPE_INT64, [1]),
     ]
 
 

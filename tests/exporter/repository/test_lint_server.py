@@ -1,12 +1,15 @@
 """`hf2triton lint --server`: what a real server answers in each of its modes, and what that says."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
+import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from click.testing import CliRunner
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from hf2triton.cli import main
@@ -14,8 +17,11 @@ from hf2triton.repository.lint import NOTE, RULES, lint
 from hf2triton.repository.lint.models import read_repository
 from hf2triton.repository.lint.server import CLOSED, OFF, OPEN, Seen, look_at
 from hf2triton.serving import Server
+from hf2triton.showcase import DECLARED
 from hf2triton_client.errors import ConnectionFailed, InputError
+from hf2triton_client.tls import CLIENT_TLS
 
+from ...certificates import make_certificates
 from .breaking import config
 
 
@@ -31,8 +37,7 @@ class Uncontrolled(Unrestricted):
     """One that loads everything at its start, and nothing later."""
 
     def _plan(self, *arguments):
-        plan = super()._plan(*arguments)
-        return {**plan, "command": [flag for flag in plan["command"] if not flag.startswith("--load-model")]}
+        return {**super()._plan(*arguments), "models": []}
 
 
 MODES = {
@@ -127,7 +132,7 @@ def test_another_config_is_found(changed, restricted):
     config("plain", lambda own: own.parameters.pop("hf2triton"))(changed)
     config("plain", lambda own: own.output.pop())(changed)
     [other] = [one for one in lint(changed, url=restricted.url).findings if one.rule == "server-config"]
-    assert {"parameters[hf2triton] is new there", "output has 3 entries there, 2 here"} <= set(other.more)
+    assert {"parameters[hf2triton] is new there", "output has 4 entries there, 3 here"} <= set(other.more)
 
 
 def test_another_version_is_found(changed, restricted):
@@ -189,8 +194,54 @@ def test_texts_in_the_clear_are_found(served, url, tls, plain):
     closed = dict.fromkeys(("model control", "shared memory", "shared memory status", "trace", "logging"), CLOSED)
     seen = Seen(url, tls, "2.72.0", closed, {"plain": (1,)})
     everything = replace(read_repository(served), server=seen)
-    wrong = {id for id, rule in RULES.items() if rule.scope == "server" and list(rule.check(everything, seen))}
+    wrong = {
+        id
+        for id, rule in RULES.items()
+        if rule.scope == "server" and rule.severity != NOTE and list(rule.check(everything, seen))
+    }
     assert wrong == ({"server-plaintext"} if plain else set())
+
+
+@pytest.mark.parametrize(("tls", "mutual_tls"), [(False, False), (True, False), (True, True)])
+def test_who_can_fail_the_requests_of_others_is_told(tls, mutual_tls):
+    """A note, unless callers need a certificate; it names the models that are served and whose requests with BYTES are merged."""
+    everything = read_repository(DECLARED.parent)
+    seen = Seen("triton.example:8001", tls, "2.51.0", {}, {"sentiment": (1,), "verses": (1,)}, {}, mutual_tls)
+    rule = RULES["server-malformed"]
+    told = list(rule.check(everything, seen))
+    assert rule.severity == NOTE
+    assert [one.more for one in told] == ([] if mutual_tls else [("sentiment",)])
+    for one in told:
+        assert "(--mutual-tls)" in one.message
+        assert "a gateway that decodes requests and encodes them anew" in one.message
+        assert one.message.endswith("Models: sentiment")
+    nothing = replace(seen, ready={"verses": (1,)}, mutual_tls=False)
+    assert list(rule.check(everything, nothing)) == []
+
+
+class Named(service_pb2_grpc.GRPCInferenceServiceServicer):
+    """A server that tells its version, and nothing more."""
+
+    def ServerMetadata(self, request, context):
+        return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_who_must_have_a_certificate_is_found_out(mutual, tmp_path, monkeypatch):
+    """By calling without it, though we have one: a server with TLS alone does not look at it."""
+    made = make_certificates(tmp_path)
+    key, certificate, authority = ((made / "server" / name).read_bytes() for name in ("tls.key", "tls.crt", "ca.crt"))
+    server = grpc.server(ThreadPoolExecutor(2))
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(Named(), server)
+    wanted = grpc.ssl_server_credentials([(key, certificate)], authority, require_client_auth=mutual)
+    port = server.add_secure_port("localhost:0", wanted)
+    server.start()
+    monkeypatch.setenv(CLIENT_TLS, str(made / "caller"))
+    try:
+        seen = look_at(f"grpcs://localhost:{port}", ())
+    finally:
+        server.stop(None).wait()
+    assert (seen.tls, seen.mutual_tls) == (True, mutual)
 
 
 def test_a_release_that_is_not_known_is_a_note(served):

@@ -70,7 +70,7 @@ def test_a_server_tells_its_release_by_its_version(version, release):
 
 @pytest.mark.parametrize("path", SERVED, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_served_code_does_nothing_that_it_must_not(path):
-    """It evaluates, unpickles, starts, writes and connects nothing."""
+    """It evaluates, unpickles, starts and writes nothing, and connects to no other machine."""
     assert audit(path.read_text(encoding="utf-8")) == []
 
 
@@ -93,9 +93,21 @@ def test_all_served_code_is_looked_at():
         ("from shelve import open", "shelve"),
         ("import subprocess", "subprocess"),
         ("from ctypes import cdll", "ctypes"),
+        ("from ctypes import CDLL, cdll", "ctypes"),
+        ("from ctypes import CDLL\nCDLL(None).system(b'ls')", "ctypes.CDLL"),
+        ("from ctypes import CDLL\ngetattr(CDLL(None), 'system', None)", "ctypes.CDLL"),
+        ("from ctypes import CDLL\ngetattr(CDLL(None), name, None)", "ctypes.CDLL"),
+        ("from ctypes import CDLL\ngetattr(CDLL('x.so'), 'mallopt', None)", "ctypes.CDLL"),
+        ("from ctypes import CDLL as C\ngetattr(C(None), 'mallopt', None)", "ctypes.CDLL"),
+        ("from ctypes import CDLL\nlibrary = CDLL", "ctypes.CDLL"),
         ("import importlib.util", "importlib.util"),
         ("import socket", "socket"),
         ("from urllib.request import urlopen", "urllib.request"),
+        ("from socket import create_connection, create_server", "socket"),
+        ("from socket import create_connection\ncreate_connection(('10.0.0.1', 80))", "socket.create_connection"),
+        ("from socket import create_connection\ncreate_connection((host, 80))", "socket.create_connection"),
+        ("from socket import create_connection\ncreate_connection(*['127.0.0.1'])", "socket.create_connection"),
+        ("from socket import create_connection as go\nask(go)", "socket.create_connection"),
         ("import os\nos.system('ls')", "os.system"),
         ("import os as o\no.popen('ls')", "os.popen"),
         ("from os import system\nsystem('ls')", "os.system"),
@@ -140,6 +152,8 @@ def test_the_audit_finds(code, name):
         "from .code import shelve",
         "session.run(None, {})",
         "model.eval()",
+        "from socket import create_connection\nwith create_connection(('127.0.0.1', port), timeout=1) as s:\n    pass",
+        "from ctypes import CDLL\ntrim = getattr(CDLL(None), 'malloc_trim', None)",
     ],
 )
 def test_the_audit_leaves_alone(code):

@@ -44,6 +44,7 @@ class Request:
         self.inputs = {{"text_input": triton.Tensor("", np.array([text.encode()], object)),
             "sampling_parameters": triton.Tensor("", np.array([settings.encode()], object))}}
     def parameters(self): return ""
+    def timeout(self): return 0
     def get_response_sender(self): return self
     def is_cancelled(self): return False
     def send(self, response=None, flags=0): self.said.put((response, flags))

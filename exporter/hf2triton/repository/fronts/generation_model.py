@@ -18,6 +18,7 @@ import numpy as np
 import triton_python_backend_utils as triton
 from tokenizers import Tokenizer
 
+from .fingerprint import OUTPUT, fingerprint
 from .generation.decoder import open_decoder, require_onnxruntime
 from .generation.engine import Engine, QueueFull, Statistics, Stopped
 from .generation.exchange import Answer, Exchange, read_prompt
@@ -25,6 +26,8 @@ from .generation.generation_config import eos_token_ids
 from .generation.outbox import Outbox
 from .generation.settings import Settings
 from .inputs import decoded
+from .memory import reuse_blocks
+from .outgoing import encoded, message
 
 FINAL = triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
@@ -34,6 +37,7 @@ class TritonPythonModel:
     change in the parameters of config.pbtxt."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        reuse_blocks()
         folder = os.path.join(args["model_repository"], args["model_version"])
         with open(os.path.join(folder, "front.json"), encoding="utf-8") as file:
             about = json.load(file)
@@ -46,6 +50,8 @@ class TritonPythonModel:
         self.bos_token_id = about["generation"].get("bos_token_id")
         self.eos_token_ids = eos_token_ids(about["generation"])
         self.clean_up = about["clean_up"]
+        known = fingerprint(args["model_config"])
+        self.stamp = {} if known is None else {OUTPUT: np.array([known], np.int64)}
         self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
         decoder = open_decoder(
             os.path.join(folder, about["graph"]),
@@ -56,7 +62,7 @@ class TritonPythonModel:
             numbers["intra_op_thread_count"],
             about["in_place"],
         )
-        triton.Logger.log_info(f"{args['model_name']}: {decoder}")
+        triton.Logger.log_info(message(f"{args['model_name']}: {decoder}"))
         decoder.warm_up(numbers["prefill_chunk"])
         self.engine = Engine(decoder, numbers["max_queue"], numbers["prefill_chunk"]).start()
         self.metrics = Metrics({"model": args["model_name"], "version": args["model_version"]})
@@ -66,11 +72,12 @@ class TritonPythonModel:
 
     def execute(self, requests: list) -> None:
         """Queues requests; those that cannot be are refused."""
-        for request in requests:
-            caller = Caller(request)
+        # all of them first: where one has no sender nothing was queued, and Triton itself ends the requests
+        callers = [Caller(request, self.stamp) for request in requests]
+        for request, caller in zip(requests, callers, strict=True):
             try:
                 self.outbox.submit(self._exchange(request), caller)
-            except Exception as error:
+            except BaseException as error:
                 self.outbox.refuse(caller, error)
 
     def finalize(self) -> None:
@@ -78,7 +85,9 @@ class TritonPythonModel:
         self.outbox.stop()
 
     def _exchange(self, request: triton.InferenceRequest) -> Exchange:
-        """Raises ValueError for what cannot be served."""
+        """Raises ValueError for what cannot be served, and QueueFull before any work is done for what cannot be now."""
+        within = request.timeout() / 1e6 or None  # Triton's microseconds; 0: the caller does not say
+        self.engine.require_room(within)
         given = {name: _value(request, name) for name in ("text_input", "stream", "exclude_input_in_output")}
         if given["text_input"] is None:  # Triton only counts the inputs
             raise ValueError("text_input is missing")
@@ -92,7 +101,9 @@ class TritonPythonModel:
             )
         text = decoded("text_input", given["text_input"], self.max_bytes)
         prompt = read_prompt(text, self.tokenizer, settings, self.context, self.bos_token_id)
-        return Exchange(prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put, self.clean_up)
+        return Exchange(
+            prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put, self.clean_up, within
+        )
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
         """Of the JSON in `sampling_parameters`, or of the parameters of the request, as HTTP clients may send them."""
@@ -114,17 +125,19 @@ class TritonPythonModel:
 
 
 class Caller:
-    """The sender of one request of Triton. Its methods are those of `outbox.Caller`."""
+    """The sender of one request of Triton. Its methods are those of `outbox.Caller`. `stamp`: outputs of every answer."""
 
-    def __init__(self, request: triton.InferenceRequest) -> None:
+    def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, np.ndarray]) -> None:
         self._sender = request.get_response_sender()
+        self._stamp = stamp
 
     def send(self, answer: Answer) -> None:
         longest = max(map(len, answer.token_ids))
         token_ids = [[*row, *[0] * (longest - len(row))] for row in answer.token_ids]
         outputs = {
-            "text_output": np.array([text.encode() for text in answer.texts], np.object_),
-            "finish_reason": np.array([reason.encode() for reason in answer.reasons], np.object_),
+            **self._stamp,
+            "text_output": np.array([encoded(text) for text in answer.texts], np.object_),
+            "finish_reason": np.array([encoded(reason) for reason in answer.reasons], np.object_),
             "num_input_tokens": np.array([answer.prompt_tokens], np.int32),
             "num_output_tokens": np.array(answer.counts, np.int32),
             "token_ids": np.array(token_ids, np.int32).reshape(len(token_ids), longest),
@@ -134,10 +147,10 @@ class Caller:
         response = triton.InferenceResponse([triton.Tensor(name, array) for name, array in outputs.items()])
         self._sender.send(response, flags=FINAL if answer.last else 0)
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         code, what = next((row for kind, *row in _ERRORS if isinstance(error, kind)), _ANY_ERROR)
         # within a gRPC stream the text is all that callers get: the code is in it too
-        text = f"{code}: {what}{error}"
+        text = f"{code}: {what}{message(error)}"
         # Triton adds its own classes to the module after this file was imported
         failure = triton.TritonError(text, getattr(triton.TritonError, code))
         response = triton.InferenceResponse(error=failure)
@@ -164,6 +177,7 @@ class Metrics:
             name: triton.MetricFamily(f"hf2triton_{name}", description, getattr(triton.MetricFamily, kind))
             for name, (description, kind) in _FAMILIES.items()
         }
+        labels = {name: message(label) for name, label in labels.items()}
         self._metrics = {name: family.Metric(labels=labels) for name, family in self._families.items()}
         self._values = dict.fromkeys(_FAMILIES, 0.0)
         for name, (_, kind) in _FAMILIES.items():

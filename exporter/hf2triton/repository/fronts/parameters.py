@@ -19,6 +19,11 @@ def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
         raise ValueError(f"the parameters have {len(text):,} characters; at most {MAX_PARAMETERS_LENGTH:,} are taken")
     try:
         given = json.loads(text)
+        if "\\u" in text:
+            json.dumps(given, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(error.object[error.start]):04x}"
+        raise ValueError(f"the parameters have {half}, half of a surrogate pair, which is no character") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the parameters are not JSON: {error}") from None
     if not isinstance(given, dict):
@@ -35,8 +40,15 @@ def check_parameters(given: Mapping[str, Any], checks: Mapping[str, Check]) -> d
     for name, value in given.items():
         expected, holds = checks[name]
         if not holds(value):
-            raise ValueError(f"{name} must be {expected}, not {json.dumps(value)[:80]}")
+            raise ValueError(f"{name} must be {expected}, not {_shown(value)}")
     return given
+
+
+def _shown(value: Any) -> str:
+    try:
+        return json.dumps(value)[:80]
+    except RecursionError:
+        return "a value that is nested so deeply"
 
 
 def integer(least: int, most: int | None = None) -> Check:

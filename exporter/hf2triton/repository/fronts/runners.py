@@ -1,6 +1,7 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-A runner takes the inputs of several calls and gives for each row of each call its outputs, or the error that it ended in.
+A runner takes the inputs of several calls and gives for each row of each call its outputs, or the error that it ended in. It asks
+before each call whether anybody waits for it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from .callers import Gone
+from .outgoing import message
 from .rows import Busy, each_row
 from .sessions import session_options
 
@@ -19,6 +22,12 @@ from .sessions import session_options
 Feeds = Mapping[str, np.ndarray]
 #: For each row its part of the outputs that were asked for, in that order, or its error.
 Rows = list[tuple[np.ndarray, ...] | Exception]
+#: Whether anybody waits for the call with this index.
+Awaited = Callable[[int], bool]
+
+
+def _always(index: int) -> bool:
+    return True
 
 
 class InProcess:
@@ -35,11 +44,16 @@ class InProcess:
         self._narrow = open_session(path, 1) if self.workers > 1 else self._wide
         self._pool = ThreadPoolExecutor(self.workers)
 
-    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Rows]:
-        if not side_by_side:
-            return [_rows(self._wide, outputs, feeds) for feeds in calls]
+    def run(
+        self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool, awaited: Awaited = _always
+    ) -> list[Rows]:
+        session = self._narrow if side_by_side else self._wide
+
+        def call(index: int) -> Rows:
+            return _by_row(lambda part: session.run(list(outputs), dict(part)), calls[index], awaited(index))
+
         # whoever is free takes the next call: cores are shared with Triton and its clients, so none can be sure of one
-        return list(self._pool.map(lambda feeds: _rows(self._narrow, outputs, feeds), calls))
+        return list((self._pool.map if side_by_side else map)(call, range(len(calls))))
 
 
 class Bls:
@@ -51,8 +65,13 @@ class Bls:
         self._name = name
         self._version = version
 
-    def run(self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool) -> list[Rows]:
-        return [_by_row(lambda part: self._answer(outputs, part), feeds) for feeds in calls]
+    def run(
+        self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool, awaited: Awaited = _always
+    ) -> list[Rows]:
+        return [
+            _by_row(lambda part: self._answer(outputs, part), feeds, awaited(index))
+            for index, feeds in enumerate(calls)
+        ]
 
     def _answer(self, outputs: Sequence[str], feeds: Feeds) -> list[np.ndarray]:
         import triton_python_backend_utils as triton
@@ -66,7 +85,7 @@ class Bls:
         if answer.has_error():
             error = answer.error()
             busy = error.code() == triton.TritonError.UNAVAILABLE  # not loaded, or its queue is full
-            raise (Busy if busy else RuntimeError)(error.message())
+            raise (Busy if busy else RuntimeError)(message(error.message()))
         return [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
 
 
@@ -84,13 +103,11 @@ def open_session(path: str, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
-def _rows(session: Any, outputs: Sequence[str], feeds: Feeds) -> Rows:
-    return _by_row(lambda part: session.run(list(outputs), dict(part)), feeds)
-
-
-def _by_row(run: Callable[[Feeds], list[np.ndarray]], feeds: Feeds) -> Rows:
+def _by_row(run: Callable[[Feeds], list[np.ndarray]], feeds: Feeds, awaited: bool) -> Rows:
     """What `run` gives each row of a call; `run` takes any part of its rows."""
     rows = len(next(iter(feeds.values())))
+    if not awaited:
+        return [Gone()] * rows
 
     def call(start: int, stop: int) -> list[tuple[np.ndarray, ...]]:
         part = feeds if stop - start == rows else {name: array[start:stop] for name, array in feeds.items()}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import grpc
@@ -21,6 +21,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from hf2triton_client.connection import Target
+from hf2triton_client.error_rows import Reason
+from hf2triton_client.errors import AccessDenied, from_rpc
 
 from .cves import release_of
 
@@ -31,15 +33,15 @@ _SECONDS = 10.0
 
 #: What an endpoint does for whoever asks: it answers, it wants credentials, or the server was started without it.
 OPEN, CLOSED, OFF = "open", "closed", "off"
-_REFUSED = ("UNAUTHENTICATED", "PERMISSION_DENIED", "UNIMPLEMENTED")
-_RESTRICTED = re.compile(r"restricted|credential|unauthori[sz]ed|forbidden", re.IGNORECASE)
+#: How servers that are newer than the table of errors may say that they were started without an endpoint. Nothing but the probe's
+#: own name is in what they say.
 _OFF = re.compile(r"not (allowed|enabled|supported)|disabled", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Seen:
     """A server. `endpoints`: name -> OPEN, CLOSED or OFF. `ready`: model -> its versions that are ready. `configs`: model -> the
-    config that is served."""
+    config that is served. `mutual_tls`: callers without a certificate are refused."""
 
     url: str
     tls: bool
@@ -47,6 +49,7 @@ class Seen:
     endpoints: Mapping[str, str]
     ready: Mapping[str, tuple[int, ...]]
     configs: Mapping[str, pb.ModelConfig] = field(default_factory=dict)
+    mutual_tls: bool = False
 
     @property
     def release(self) -> str | None:
@@ -72,7 +75,24 @@ def look_at(url: str, names: tuple[str, ...]) -> Seen:
             endpoints = {name: _state(lambda call=call: call(stub)) for name, call in ENDPOINTS.items()}
         finally:
             channel.close()
-    return Seen(target.url, target.tls is not None, about.version, endpoints, ready, configs)
+    return Seen(
+        target.url, target.tls is not None, about.version, endpoints, ready, configs, _wants_certificate(target)
+    )
+
+
+def _wants_certificate(target: Target) -> bool:
+    """Whether a server that has let us in refuses who shows no certificate."""
+    if target.tls is None or target.tls.private_key is None:
+        return False
+    channel = replace(target, tls=replace(target.tls, private_key=None, certificate_chain=None)).channel(grpc)
+    try:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        channel.close()
+    return False
 
 
 def _load(stub: Any) -> None:
@@ -111,10 +131,10 @@ def _state(call: Callable[[], None]) -> str:
     try:
         call()
     except grpc.RpcError as error:
-        details = error.details() or ""
-        if error.code().name in _REFUSED or _RESTRICTED.search(details):
+        refused = from_rpc(error.code().name, error.details() or "", "")
+        if isinstance(refused, AccessDenied) or error.code() is grpc.StatusCode.UNIMPLEMENTED:
             return CLOSED
-        return OFF if _OFF.search(details) else OPEN
+        return OFF if refused.reason is Reason.NOT_EXPLICIT or _OFF.search(refused.said) else OPEN
     return OPEN
 
 

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import Message
+from tritonclient.grpc import model_config_pb2 as pb
 
 from ..layout import is_candidate
-from .finding import ERROR, WARNING, Problem, Rule
-from .models import Lint
+from .finding import ERROR, NOTE, WARNING, Problem, Rule
+from .models import Lint, Model
 from .server import OPEN, Seen
 
 #: What closes an endpoint, over gRPC and over HTTP, which are restricted apart.
@@ -55,6 +56,26 @@ def plaintext(lint: Lint, server: Seen) -> Iterator[Problem]:
             "texts, images and answers travel in the clear: start it with --grpc-use-ssl=1, or behind a proxy that has TLS, and"
             " call it as grpcs://",
         )
+
+
+def malformed(lint: Lint, server: Seen) -> Iterator[Problem]:
+    """Triton 24.10's Python backend reads a batch's BYTES before any model sees them; no later release is known to be better."""
+    names = [model.name for model in lint.models if model.name in server.ready and _merges_bytes(model)]
+    if names and not server.mutual_tls:
+        yield Problem(
+            server.url,
+            "a caller can fail the requests of others: where a length within the BYTES of one request exceeds its data, the"
+            " Python backend fails all that it is merged with, before a model sees any. Nothing in the server stands before that:"
+            " let in only callers that you trust (--mutual-tls), or all of them through a gateway that decodes requests and"
+            f" encodes them anew. Models: {_listed(names[:3])}{' …' * (len(names) > 3)}",
+            more=tuple(names),
+        )
+
+
+def _merges_bytes(model: Model) -> bool:
+    own = model.config
+    merges = own.max_batch_size > 1 and own.HasField("dynamic_batching")
+    return model.backend == "python" and merges and any(one.data_type == pb.TYPE_STRING for one in own.input)
 
 
 def not_ready(lint: Lint, server: Seen) -> Iterator[Problem]:
@@ -145,6 +166,13 @@ RULES = (
         settings_open,
     ),
     Rule("server-plaintext", WARNING, "server", "a server that is called without TLS from other machines", plaintext),
+    Rule(
+        "server-malformed",
+        NOTE,
+        "server",
+        "a server where a caller without a certificate can fail the requests of others",
+        malformed,
+    ),
     Rule("server-not-ready", ERROR, "server", "a model of the repository that is not ready", not_ready),
     Rule("server-unknown-model", WARNING, "server", "a model that is served and not in the repository", not_here),
     Rule(

@@ -231,3 +231,49 @@ def test_a_callback_may_submit_and_cancel():
         assert second[0].ended.wait(30)
     first.assert_as_alone("cancelled")
     second[0].assert_as_alone()
+
+
+def test_a_refusal_says_when_to_try_again():
+    """In the last words of its message, before anything was measured and afterwards."""
+    engine = make_engine(slots=1, max_queue=0)
+    caller = Caller(engine, PROMPTS[0], 20)
+    for _ in range(3):
+        with pytest.raises(QueueFull, match=r"; retry after \d+\.\d s$"):
+            Caller(engine, PROMPTS[1], 3)
+        engine.step()
+    finish_all(engine)
+    caller.assert_as_alone()
+
+
+def test_what_has_no_slot_in_time_is_refused_at_once():
+    """Where its deadline is known, and the pace was measured: it would be generated for nobody."""
+    engine = make_engine(slots=1, max_queue=100)
+    callers = [Caller(engine, PROMPTS[0], 40) for _ in range(20)]
+    engine.require_room(within=1e-6)
+    engine.step()
+    with pytest.raises(
+        QueueFull, match="20 requests are running or waiting, more than end within the 1e-06 s of this one"
+    ):
+        engine.submit(PROMPTS[1], Greedy(), 3, (), lambda token: True, lambda finish: None, within=1e-6)
+    engine.require_room(within=1000.0)
+    finish_all(engine)
+    engine.require_room(within=1e-6)
+    for caller in callers:
+        caller.assert_as_alone()
+
+
+def test_a_cancelled_request_makes_room_within_a_step():
+    """Also one that waits: nothing is generated for it, and another has its place in the queue."""
+    engine = make_engine(slots=1, max_queue=1)
+    first, second = (Caller(engine, PROMPTS[0], 20) for _ in range(2))
+    engine.step()
+    with pytest.raises(QueueFull):
+        Caller(engine, PROMPTS[1], 3)
+    engine.cancel(second.request)
+    engine.step()
+    assert second.reason == "cancelled"
+    third = Caller(engine, PROMPTS[1], 3)
+    finish_all(engine)
+    first.assert_as_alone()
+    third.assert_as_alone()
+    assert second.tokens == []

@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ..rows import each_row
+from ..rows import EXITS, as_exception, each_row
 from .decoder import Decoder
 from .request import Reason, Request
 
@@ -78,9 +78,11 @@ class Batch:
                 request.cached += piece.size
                 if request.cached == request.prompt.size - 1:
                     self._join(slot, request)
-            except Exception as error:  # onnxruntime's errors have no common base but Exception
+            except EXITS:
+                raise
+            except BaseException as error:
                 self._joining = None
-                self._end(request, "error", error)
+                self._end(request, "error", as_exception(error))
             if piece.size:
                 break
 
@@ -129,8 +131,10 @@ class Batch:
             if request.first_token_seconds is None:
                 request.first_token_seconds = time.perf_counter() - request.submitted
             more = request.on_token(token)
-        except Exception as error:
-            self._end(request, "error", error)
+        except EXITS:
+            raise
+        except BaseException as error:
+            self._end(request, "error", as_exception(error))
             return
         if token in request.eos_token_ids:
             self._end(request, "eos", None)
@@ -151,8 +155,10 @@ class Batch:
                 try:
                     self._move(len(live), slot, last)
                     live[slot] = last
-                except Exception as error:
-                    self._end(last, "error", error)
+                except EXITS:
+                    raise
+                except BaseException as error:
+                    self._end(last, "error", as_exception(error))
 
     def _move(self, source: int, target: int, request: Request) -> None:
         if source != target:

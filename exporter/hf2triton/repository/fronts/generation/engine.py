@@ -8,21 +8,24 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from ..rows import EXITS
 from .batch import Batch
 from .decoder import Decoder
+from .pace import Pace
 from .request import Chooser, Finish, Reason, Request
 
 logger = logging.getLogger(__name__)
 
 
 class QueueFull(RuntimeError):
-    """As many requests are waiting as may; try again later."""
+    """As many requests are waiting as may, or more than end in time. The message says when to try again."""
 
 
 class Stopped(RuntimeError):
@@ -56,6 +59,7 @@ class Engine:
         self._max_queue = max_queue
         self._batch = Batch(decoder, chunk, self._end)
         self._changed = threading.Condition()  # guards the queue, the count of unfinished requests and `_stopped`
+        self._pace = Pace()
         self._queue: deque[Request] = deque()
         self._unfinished = 0
         self._stopped = False
@@ -69,9 +73,11 @@ class Engine:
         eos_token_ids: Collection[int],
         on_token: Callable[[int], bool | None],
         on_finish: Callable[[Finish], None],
+        within: float | None = None,
     ) -> Request:
         """Queues a request, from any thread. `on_token` gets every token, the one that ends the text included, and may
         return False to end it; `on_finish` is called once, after the last of them. Either may be called before this returns.
+        `within`: seconds after which nobody waits any more; what cannot have a slot by then, at the pace so far, is not taken.
 
         A text ends where its slot is full: `max_length - len(prompt_ids) + 1` tokens can follow a prompt. Raises ValueError
         for prompts that do not fit or are none of the model's, QueueFull, and RuntimeError after `stop`.
@@ -86,17 +92,25 @@ class Engine:
         most = min(max_new_tokens, longest - prompt.size + 1)
         request = Request(prompt, sampler, most, frozenset(eos_token_ids), on_token, on_finish, int(prompt[-1]))
         with self._changed:
-            if self._stopped:
-                raise Stopped("the engine has stopped")
-            if self._unfinished >= self.capacity:
-                raise QueueFull(
-                    f"{self._unfinished} requests are running or waiting, as many as may: "
-                    f"{self._decoder.slots} slots and a queue of {self._max_queue}"
-                )
+            self.require_room(within)
             self._queue.append(request)
             self._unfinished += 1
             self._changed.notify()
         return request
+
+    def require_room(self, within: float | None = None) -> None:
+        """Raises what `submit` raises where there is no place for a request, whatever it asks for."""
+        with self._changed:
+            if self._stopped:
+                raise Stopped("the engine has stopped")
+            if self._unfinished >= self.capacity:
+                why = f"as many as may: {self._decoder.slots} slots and a queue of {self._max_queue}"
+            elif within and (self._pace.wait(self._unended(), self._decoder.slots) or 0.0) > within:
+                why = f"more than end within the {within:.3g} s of this one"
+            else:
+                return
+            pause = self._pace.pause(self._batch.requests)
+            raise QueueFull(f"{self._unfinished} requests are running or waiting, {why}; retry after {pause:.1f} s")
 
     @property
     def capacity(self) -> int:
@@ -118,8 +132,11 @@ class Engine:
     def step(self) -> bool:
         """At most one piece of a prompt and one token for every live request; False when no request is left."""
         self._drop_cancelled()
+        began, tokens = time.perf_counter(), self._batch.tokens
         self._batch.fill_in(self._next_waiting)
         self._batch.advance()
+        if self._batch.tokens > tokens:
+            self._pace.stepped(time.perf_counter() - began)
         return self._unfinished > 0
 
     def start(self) -> Engine:
@@ -191,7 +208,11 @@ class Engine:
         request.finish = Finish(reason, request.prompt.size, request.tokens, request.first_token_seconds, error)
         with self._changed:
             self._unfinished -= 1
+        if reason in ("length", "eos", "stop"):
+            self._pace.ended(request)
         try:
             request.on_finish(request.finish)
-        except Exception:  # it has ended, so there is nobody left to tell
+        except EXITS:
+            raise
+        except BaseException:  # it has ended, so there is nobody left to tell
             logger.exception("on_finish of a request failed")

@@ -9,6 +9,9 @@ from functools import partial
 
 from tokenizers import Tokenizer
 
+from ..long_texts import LongTexts
+from ..pieces import PIECE
+from ..rows import as_exception
 from .detokenize import TextStream
 from .engine import Engine
 from .request import Finish, Request
@@ -31,14 +34,26 @@ def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: in
 
     Raises ValueError where the text does not fit into the `context`, or is empty and there is no such token.
     """
-    ids: Sequence[int] = tokenizer.encode(text).ids
-    if not ids and bos_token_id is not None:
-        ids = [bos_token_id]
+    ids, count = _tokens(text, tokenizer, context, from_end=not settings.prompt_logprobs)
+    if not count and bos_token_id is not None:
+        ids, count = [bos_token_id], 1
     if settings.prompt_logprobs:
-        used = settings.scored(len(ids), context)
+        used = settings.scored(count, context)
         return Prompt(text, ids[:used], used - 1)
-    lengths = settings.lengths(len(ids), context)
+    lengths = settings.lengths(count, context)
     return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
+
+
+def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple[Sequence[int], int]:
+    """The first or last `keep` tokens of a text, or more, and how many it has. Raises ValueError."""
+    if len(text) <= PIECE:
+        [encoding] = tokenizer.encode_batch_fast([text])  # unlike `encode` it lets other threads go on
+        return encoding.ids, len(encoding)
+    [tokens] = LongTexts(tokenizer).read([text], keep, from_end)
+    if isinstance(tokens, ValueError):
+        raise tokens
+    kept = tokenizer.post_process(tokens.encoding(min(tokens.count, keep)))
+    return kept.ids, tokens.count + tokenizer.num_special_tokens_to_add(False)
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,8 @@ class Answer:
 
 class Exchange:
     """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called when `take` may have something
-    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see TextStream.
+    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see TextStream. `within`: see
+    `Engine.submit`.
 
     What is not taken is joined: whoever reads slowly gets longer pieces, and makes nobody wait.
     """
@@ -71,6 +87,7 @@ class Exchange:
         stream: bool,
         changed: Callable[[Exchange], None],
         clean_up: bool = False,
+        within: float | None = None,
     ) -> None:
         self.prompt = prompt
         self.first_token_seconds: list[float] = []
@@ -78,6 +95,7 @@ class Exchange:
         self._eos_token_ids = () if settings.ignore_eos else tuple(eos_token_ids)
         self._stream = stream
         self._changed = changed
+        self._within = within
         self._lock = threading.Lock()
         self._requests: list[Request] = []
         # from when all are queued, so that either `submit` or `take` raises an error, to the last answer
@@ -96,7 +114,8 @@ class Exchange:
             if self._scorer is not None:
                 beginning, scored = self.prompt.ids[:1], self.prompt.new_tokens
                 ended = partial(self._finish, 0)
-                self._requests.append(engine.submit(beginning, self._scorer, scored, (), lambda token: True, ended))
+                request = engine.submit(beginning, self._scorer, scored, (), _go_on, ended, self._within)
+                self._requests.append(request)
             for index in range(0 if self._scorer else len(self._parts)):
                 sampler = Sampler(self._settings, self.prompt.ids, self._eos_token_ids, index)
                 self._requests.append(
@@ -107,9 +126,10 @@ class Exchange:
                         self._eos_token_ids,
                         lambda token, index=index: self._add(index, token),
                         lambda finish, index=index: self._finish(index, finish),
+                        self._within,
                     )
                 )
-        except Exception:
+        except BaseException:
             self.cancel(engine)
             raise
         with self._lock:
@@ -134,7 +154,7 @@ class Exchange:
             for finish in finishes:
                 if finish.error is not None:
                     self._open = False
-                    raise _as_exception(finish.error)
+                    raise as_exception(finish.error)
             last = len(finishes) == len(self._parts)
             if not (last or (self._stream and any(part.text and part.count for part in self._parts))):
                 return None
@@ -167,8 +187,8 @@ class Exchange:
         part = self._parts[index]
         try:
             rest = self._texts[index].finish()
-        except Exception as error:  # here nobody else would tell
-            rest, finish = "", replace(finish, reason="error", error=finish.error or error)
+        except BaseException as error:  # here nobody else would tell
+            rest, finish = "", replace(finish, reason="error", error=finish.error or as_exception(error))
         with self._lock:
             part.text += rest
             part.finish = finish
@@ -187,10 +207,5 @@ class _Part:
         self.finish: Finish | None = None
 
 
-def _as_exception(error: BaseException) -> Exception:
-    """What has ended the engine's thread, such as SystemExit, must not end that of whoever is told."""
-    if isinstance(error, Exception):
-        return error
-    ended = RuntimeError(f"the engine has failed: {type(error).__name__}: {error}")
-    ended.__cause__ = error
-    return ended
+def _go_on(token: int) -> bool:
+    return True

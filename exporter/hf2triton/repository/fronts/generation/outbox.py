@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from ..outgoing import message
 from .engine import Engine, Stopped
 from .exchange import Answer, Exchange
 
@@ -17,6 +19,10 @@ logger = logging.getLogger(__name__)
 WATCHFUL, IDLE = 0.005, 0.25
 #: The most of its time that goes into looking: Triton takes 30 to 60 µs a caller, 16 ms for 264 of them.
 LOOKING = 0.1
+#: How many are told that they are refused before answers are sent again.
+AT_A_TIME = 16
+#: What a caller is told where the error itself cannot be.
+_UNTOLD = "the request failed, and why cannot be told"
 
 
 class Caller(Protocol):
@@ -24,7 +30,7 @@ class Caller(Protocol):
 
     def send(self, answer: Answer) -> None: ...
 
-    def fail(self, error: Exception) -> None:
+    def fail(self, error: BaseException) -> None:
         """Sends an error, after which nothing follows."""
 
     def gone(self) -> bool:
@@ -52,7 +58,7 @@ class Outbox:
         self._changed = threading.Condition()
         self._callers: dict[Exchange, Caller] = {}
         self._ready: dict[Exchange, None] = {}  # an ordered set
-        self._refused: list[tuple[Caller, Exception]] = []
+        self._refused: deque[tuple[Caller, BaseException]] = deque()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -67,12 +73,12 @@ class Outbox:
             self._changed.notify()
         try:
             exchange.submit(self._engine)
-        except Exception:
+        except BaseException:
             with self._changed:
                 del self._callers[exchange]
             raise
 
-    def refuse(self, caller: Caller, error: Exception) -> None:
+    def refuse(self, caller: Caller, error: BaseException) -> None:
         """Tells a caller an error, from the outbox's thread: Triton 24.10 can crash where a request fails while it is handed
         over and its stream was asked to end with a status (`triton_grpc_error`)."""
         with self._changed:
@@ -99,11 +105,12 @@ class Outbox:
                 if not (self._ready or self._refused):  # not wait_for: who has just come is to be watched from now on
                     self._changed.wait(WATCHFUL if self._callers else IDLE)
                 ready, self._ready = self._ready, {}
-                refused, self._refused = self._refused, []
-            for caller, error in refused:
-                self._fail(caller, error)
+                # of many who are refused a few at a time: the others' answers do not wait for them
+                refused = [self._refused.popleft() for _ in range(min(len(self._refused), AT_A_TIME))]
             for exchange in ready:
                 self._send(exchange)
+            for caller, error in refused:
+                self._fail(caller, error)
             began = time.monotonic()
             if began >= due:
                 self._look()
@@ -126,18 +133,22 @@ class Outbox:
                 caller.close()
             else:
                 caller.fail(Stopped("the engine was stopped before the text was complete"))
-        except Exception as error:  # what a sequence failed with, or sending did
-            logger.warning("a request failed: %s", error)
+        except BaseException as error:  # what a sequence failed with, or sending did
+            logger.warning("a request failed: %s", message(error))
             self._forget(exchange)
             exchange.cancel(self._engine)
             self._fail(caller, error)
 
     @staticmethod
-    def _fail(caller: Caller, error: Exception) -> None:
-        try:
-            caller.fail(error)
-        except Exception:  # the others are to have their answers all the same
-            logger.exception("the sender of a request could not be told that it failed")
+    def _fail(caller: Caller, error: BaseException) -> None:
+        """Ends a request with an error, or else with another one, or with nothing: a request that never ends makes its caller
+        wait, and keeps its model from being unloaded."""
+        for end in (lambda: caller.fail(error), lambda: caller.fail(RuntimeError(_UNTOLD)), caller.close):
+            try:
+                end()
+                return
+            except BaseException:  # the others are to have their answers all the same
+                logger.exception("the sender of a request could not be told that it failed")
 
     def _look(self) -> None:
         """Cancels the requests of those who have gone away."""
@@ -151,7 +162,7 @@ class Outbox:
     def _gone(self, caller: Caller) -> bool:
         try:
             return caller.gone()
-        except Exception:
+        except BaseException:
             logger.exception("a caller does not say whether it is there; it counts as gone")
             return True
 
@@ -164,5 +175,5 @@ class Outbox:
     def _count(self, seconds: Sequence[float]) -> None:
         try:
             self._tick(seconds)
-        except Exception:  # numbers are not worth an answer
+        except BaseException:  # numbers are not worth an answer
             logger.exception("the statistics could not be told")
