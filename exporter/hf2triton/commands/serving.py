@@ -53,7 +53,7 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     def report(model: str, reason: str) -> None:
         click.echo(f"hf2triton: {model} is not served: {reason}", err=True)
 
-    with Server(repository, **options, control_key=read_key(control_key), on_failure=report) as server:
+    with Server(repository, **options, control_key=read_key(control_key), on_failure=report, tell=True) as server:
         scheme = "grpcs://" if server.access.tls else ""
         click.echo(
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"

@@ -6,6 +6,7 @@ unless a row says what to compare with.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -223,6 +224,7 @@ def _image(value: Any, base: Path) -> str | bytes:
         raise InputError(f"image should be a path, a URL or bytes, not {value!r:.60}")
     if value.startswith(("http://", "https://")):
         return value
-    if not (path := base / value).is_file():
-        raise InputError(f"there is no file {path}")
-    return str(path)
+    path = os.path.join(base, value)
+    if not os.path.isfile(path):  # a Path's own method fails for a name that is too long
+        raise InputError(f"there is no file {path[:200]}")
+    return path

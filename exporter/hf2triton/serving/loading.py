@@ -8,11 +8,13 @@ before it has said a word makes the server wait for ever. `culprits` then finds 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
 import threading
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -22,6 +24,8 @@ from typing import Any, Protocol
 
 #: Of tritonserver: one model that fails is no reason to end, nor to tell load balancers that no model can be reached.
 LENIENT = ("--exit-on-error=false", "--strict-readiness=false")
+#: Of tritonserver: another one can take over from it, and gets the connections of callers within a minute.
+SHARED_PORTS = ("--reuse-grpc-port=true", "--reuse-http-port=true", "--grpc-max-connection-age=60000")
 #: Of tritonserver, once loading side by side has failed.
 ONE_BY_ONE = "--model-load-thread-count=1"
 #: How long a model's process may be dead while its model loads. Triton notices within 3 seconds, or never.
@@ -41,17 +45,21 @@ class Control:
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
+        self.port = urllib.parse.urlsplit(url).port
         self._headers = {**headers, "Connection": "close"}
 
     def ask(self, path: str, data: bytes | None = None, timeout: float = 5.0) -> str:
         """Raises OSError; its subclass HTTPError has Triton's reason."""
         request = urllib.request.Request(f"{self._url}/{path}", data, self._headers)
-        with urllib.request.urlopen(request, timeout=timeout) as response:
-            return response.read().decode(errors="replace")
-
-    def answers(self, path: str) -> bool:
         try:
-            self.ask(path, timeout=2.0)
+            with urllib.request.urlopen(request, timeout=timeout) as response:
+                return response.read().decode(errors="replace")
+        except http.client.HTTPException as error:  # the answer was cut off
+            raise ConnectionError(f"{type(error).__name__}: {error}") from error
+
+    def answers(self, path: str, timeout: float = 2.0) -> bool:
+        try:
+            self.ask(path, timeout=timeout)
         except OSError:
             return False
         return True
@@ -63,6 +71,14 @@ class Control:
     def index(self) -> list[dict[str, str]]:
         """Name, version, state and reason of the repository's models; those that were never loaded have a name alone."""
         return json.loads(self.ask("v2/repository/index", b"{}", 30.0))
+
+    def ready(self, timeout: float) -> list[tuple[str, str]]:
+        """Name and version of the models that Triton calls ready. Unlike `index` it does not look at the repository."""
+        rows = json.loads(self.ask("v2/repository/index", b'{"ready": true}', timeout))
+        return [(row["name"], row.get("version", "")) for row in rows]
+
+    def config(self, model: str, version: str) -> dict[str, Any]:
+        return json.loads(self.ask(f"v2/models/{model}/versions/{version}/config"))
 
     def load(self, model: str, timeout: float) -> None:
         self.ask(f"v2/repository/models/{model}/load", b"{}", timeout)
@@ -223,6 +239,13 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
     why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
     return one_line(f"{why}: {lines[-1].partition('] ')[2].strip()}" if lines else why), False
+
+
+def reason(error: OSError) -> str:
+    """What Triton answered, if it is that, or what came between."""
+    return one_line(
+        _said(error.read().decode(errors="replace")) if isinstance(error, urllib.error.HTTPError) else str(error)
+    )
 
 
 def _said(answer: str) -> str:

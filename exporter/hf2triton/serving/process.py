@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -77,15 +78,12 @@ class Process:
 
     def kill(self) -> None:
         """Ends a server that answers nobody: there is no work to wait for."""
-        with contextlib.suppress(psutil.Error):
-            if (pid := self.pid) is not None:
-                psutil.Process(pid).kill()
-        self.stop()
+        self.stop(signal.SIGQUIT)
 
-    def stop(self) -> None:
+    def stop(self, number: int = signal.SIGTERM) -> None:
         """Lets work in flight finish and ends the server. May be called twice."""
         if self.running:
-            self.guard.terminate()
+            self.guard.send_signal(number)
             try:
                 self.guard.wait(EXIT_SECONDS + 20)
             except subprocess.TimeoutExpired:

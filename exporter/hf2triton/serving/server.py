@@ -21,10 +21,15 @@ from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
 from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
 from .guard import EXIT_SECONDS, remove_shared_memory
-from .loading import LENIENT, ONE_BY_ONE, Control, culprits, failures, stranded
+from .loading import LENIENT, ONE_BY_ONE, SHARED_PORTS, Control, culprits, failures, stranded
+from .missing import missing
 from .process import NotLoaded, Process
 from .requirements import check_gpus, check_ports, check_requirements, free_ports, without_gpu
-from .staging import stage
+from .staging import BACKENDS, stage
+
+#: Of tritonserver's environment. gRPC reads requests in pieces of 64 KiB: as large blocks they go back to the system once they
+#: are freed, which glibc would otherwise keep. Models undo it for themselves, see repository/fronts/memory.py.
+BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 
 
 @dataclass(frozen=True)
@@ -45,7 +50,11 @@ class Server:
     removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: what whoever
     loads models must know; by default nobody else does. `tls`: a folder with tls.crt and tls.key, for gRPC; `mutual_tls`, in its
     place: one that also has the ca.crt of those who may call. HTTP then answers on the loopback interface alone, and without the
-    key nothing but health. `flags`: further ones of tritonserver.
+    key nothing but health. `flags`: further ones of tritonserver. `tell`: what its supervisor does goes to stderr too, not to the
+    log alone.
+
+    A server that ends or hangs is started again on the same ports, and a model whose process has died is loaded again. `running`
+    is false once starting it has failed several times in a row.
 
     `strict`: a model that is not loaded ends the start. Else the others are served, and the endpoint is ready once all have been
     tried; `failed` has the models that are not served, each with Triton's reason, and `on_failure` is told of each as soon as
@@ -69,6 +78,7 @@ class Server:
         flags: Sequence[str] = (),
         strict: bool = True,
         on_failure: Callable[[str, str], None] = lambda model, reason: None,
+        tell: bool = False,
     ) -> None:
         self.repository = Path(repository).resolve()
         self.host = host
@@ -81,6 +91,7 @@ class Server:
         self._process: Process | None = None
         self._strict = strict
         self._on_failure = on_failure
+        self._tell = tell
         self.failed: dict[str, str] = {}
         self._folder: Path | None = None
         self.ports = Ports(0, 0, 0)
@@ -172,6 +183,10 @@ class Server:
             else:
                 flags = (ONE_BY_ONE,)
             until = time.monotonic() + self._ready_timeout
+        self._check_failed(models)
+
+    def _check_failed(self, models: Sequence[str]) -> None:
+        """Whether it is of use to go on without those that have failed. Raises ServingError."""
         if self.failed and (self._strict or len(self.failed) == len(models)):
             reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.failed.items())
             raise ServingError(
@@ -204,6 +219,8 @@ class Server:
 
     def load(self, name: str) -> None:
         """Makes the server read a model again: a new version, or another config. Raises ServingError."""
+        if (why := missing([self.repository], name)) is not None:
+            raise ServingError(f"{name} was not loaded: {why}")
         request = urllib.request.Request(
             f"{self.http_url}/v2/repository/models/{name}/load",
             b"{}",
@@ -231,13 +248,18 @@ class Server:
             raise ServingError(f"there is no model repository at {self.repository}")
         if not any(versions(path) for path in self.repository.iterdir()):
             raise ServingError(f"{self.repository} holds no model with a version; hf2triton export puts one there")
-        wanting = without_gpu(self.repository, self._models())
-        if self._strict or len(wanting) == len(self._models()):
+        models = self._models()
+        wanting = without_gpu(self.repository, models)
+        if self._strict or len(wanting) == len(models):
             check_gpus(self.repository, wanting)
         for name in wanting:
             self._fail(
                 name, "it wants a GPU, and there is none here; hf2triton export --device cpu makes one that does not"
             )
+        for name in models:
+            if (why := missing([self.repository], name)) is not None and name not in self.failed:
+                self._fail(name, why)
+        self._check_failed(models)
 
     def _plan(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str]) -> dict:
         """What the guard needs to know of a server that loads these models."""
@@ -257,7 +279,6 @@ class Server:
             f"--cache-directory={folder / 'caches'}",
             *addresses,
             "--model-control-mode=explicit",
-            *(f"--load-model={name}" for name in models),
             *LENIENT,
             *flags,
             "--disable-auto-complete-config",
@@ -265,12 +286,15 @@ class Server:
             "--allow-cpu-metrics=false",
             "--log-format=ISO8601",
             f"--exit-timeout-secs={EXIT_SECONDS}",
+            *SHARED_PORTS,
             f"--backend-config=python,shm-region-prefix-name={self._shm_prefix(ports)}",
+            "--grpc-infer-allocation-pool-size=0",  # requests that were answered would be kept with all they held
             *self.access.flags(),
             *self._flags,
         ]
         libraries = [str(installation.libraries), str(installation.libpython_folder)]
         environment = {
+            **BLOCKS_GO_BACK,
             **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
             "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
@@ -278,6 +302,11 @@ class Server:
         }
         return {
             "command": command,
+            "repository": str(self.repository),
+            "models": list(models),
+            "backends": BACKENDS,
+            "renews": not self.access.shared_memory,
+            "tell": self._tell,
             "environment": environment,
             "folder": str(folder),
             "work_folder": str(folder / "empty"),
@@ -288,6 +317,7 @@ class Server:
                 "url": f"http://{self.access.address('http', self.host)}:{ports.http}",
                 "headers": {CONTROL_HEADER: self.access.key},
             },
+            "metrics": {"url": f"http://{self.access.address('metrics', self.host)}:{ports.metrics}", "headers": {}},
         }
 
     def _models(self) -> list[str]:

@@ -8,7 +8,14 @@ import pytest
 from hf2triton.scoring.asking import Asker, Scored, in_order
 from hf2triton.scoring.forms import form_of
 from hf2triton.scoring.options import ScoreOptions
-from hf2triton_client.errors import ConnectionFailed, InputError, ServerError
+from hf2triton_client.errors import (
+    ConnectionFailed,
+    DeadlineExceeded,
+    InputError,
+    ModelNotFound,
+    ServerError,
+    from_rpc,
+)
 
 
 class Server:
@@ -70,6 +77,50 @@ def test_a_row_that_the_model_fails_on_is_told_from_a_model_that_fails():
     broken.errors = {"a": ServerError, "b": ServerError}
     with pytest.raises(ServerError):
         one.scored([{"id": 2, "text": "b"}], 1, Path())
+
+
+class Mortal(Server):
+    """One whose process ends at a text, and is there again after a while."""
+
+    errors = {"slow": DeadlineExceeded}
+
+    def __init__(self, dies_at="kill"):
+        super().__init__()
+        self.dies_at, self.deaths, self.down = dies_at, 0, 0
+
+    def __call__(self, texts, batch_size):
+        if self.down:
+            self.down -= 1
+            raise ModelNotFound("it is being loaded")
+        if self.dies_at in texts:
+            self.deaths, self.down = self.deaths + 1, 2
+            raise from_rpc("StatusCode.INTERNAL", "Stub process 'model_0_0' is not healthy.", "here")
+        return super().__call__(texts, batch_size)
+
+
+@pytest.mark.parametrize("texts", [("a", "kill", "b"), ("kill", "a", "b")])
+def test_a_row_that_ends_the_models_process_is_found(monkeypatch, texts):
+    """The model is waited for, also where it has answered nothing before, and the other rows are answered."""
+    monkeypatch.setattr("hf2triton.scoring.asking._PAUSE", 0.0)
+    server = Mortal()
+    found = {row.id.removeprefix("id "): (row.answer, row.error) for row in scored(server, *texts)}
+    assert (found["a"], found["b"]) == (("A", None), ("B", None))
+    assert "is not healthy" in found["kill"][1]
+    assert server.deaths == 4, "once among others, and three times alone"
+
+
+def test_a_model_that_stays_away_ends_the_run(monkeypatch):
+    """Nobody waits for ever."""
+    monkeypatch.setattr("hf2triton.scoring.asking._PATIENCE", 0.0)
+    with pytest.raises(ModelNotFound):
+        scored(Mortal(), "kill", "a")
+
+
+def test_a_row_that_takes_too_long_is_its_own_fault():
+    """If the model answers others in time."""
+    assert [row.error for row in scored(Mortal(), "a", "slow", "b")] == [None, "the text is slow", None]
+    with pytest.raises(DeadlineExceeded):
+        scored(Mortal(), "slow")
 
 
 def test_a_server_that_is_gone_is_no_rows_fault():

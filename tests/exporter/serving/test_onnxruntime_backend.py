@@ -72,7 +72,7 @@ def test_it_serves(tmp_path, folder):
         ({"more": 'parameters { key: "execution_mode" value { string_value: "2" } }'}, "execution_mode"),
         ({"more": 'input { name: "c" data_type: TYPE_FP32 dims: 1 }'}, "expects 3 inputs"),
         ({"more": 'output { name: "c" data_type: TYPE_FP32 dims: 1 }'}, "unexpected inference output 'c'"),
-        ({"more": 'default_model_filename: "other.onnx"'}, "unable to find"),
+        ({"more": 'default_model_filename: "other.onnx"'}, "other.onnx is missing"),
     ],
 )
 def test_it_is_as_strict_as_the_real_one(tmp_path, changes, message):

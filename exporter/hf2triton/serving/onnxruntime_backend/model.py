@@ -1,7 +1,8 @@
 """The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
 
 It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is as
-strict as that one, so that what loads here loads there. It imports nothing of hf2triton.
+strict as that one, so that what loads here loads there. It imports nothing of hf2triton but the file outgoing.py of the fronts,
+which is laid beside it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from ctypes import CDLL
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
+from outgoing import message
 
 #: onnxruntime's names of types -> config.pbtxt's.
 TYPES = {
@@ -59,45 +62,52 @@ class TritonPythonModel:
     """Named and shaped as Triton's Python backend asks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
+        _reuse_blocks()
         config = json.loads(args["model_config"])
         self.batched = int(config.get("max_batch_size") or 0) > 0
         path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
         try:
             self.session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(config, args))
         except Exception as error:  # onnxruntime's errors have no common base but Exception
-            raise triton.TritonModelException(f"onnx runtime error: {error}") from None
+            raise triton.TritonModelException(f"onnx runtime error: {message(error)}") from None
         _check(config, self.session, self.batched)
         # the C++ backend answers in alphabetical order: use names
         self.outputs = sorted(output["name"] for output in config["output"])
 
     def execute(self, requests: Sequence[Any]) -> list:
-        feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
-        wanted = {name for request in requests for name in request.requested_output_names()}
-        names = [name for name in self.outputs if name in wanted]
-        groups = [list(range(len(requests)))] if self.batched else [[index] for index in range(len(requests))]
-        responses: list = [None] * len(requests)
-        for group in groups:
-            # as in C++, a request that cannot run fails all those it was merged with
-            try:
-                merged = {name: np.concatenate([feeds[index][name] for index in group]) for name in feeds[group[0]]}
-                arrays = self.session.run(names, merged if len(group) > 1 else feeds[group[0]])
-            except Exception as error:
-                failure = triton.TritonError(f"onnx runtime error: {error}", triton.TritonError.INTERNAL)
-                for index in group:
-                    responses[index] = triton.InferenceResponse(error=failure)
-                continue
-            sizes = [len(next(iter(feeds[index].values()))) for index in group]
-            ends = np.cumsum(sizes)
-            for index, size, end in zip(group, sizes, ends, strict=True):
-                own = {
-                    name: array[end - size : end] if self.batched else array
-                    for name, array in zip(names, arrays, strict=True)
-                }
-                asked = requests[index].requested_output_names()
-                responses[index] = triton.InferenceResponse(
-                    [triton.Tensor(name, np.ascontiguousarray(array)) for name, array in own.items() if name in asked]
-                )
-        return responses
+        groups = [requests] if self.batched else [[request] for request in requests]
+        return [response for group in groups for response in self._responses(group)]
+
+    def _responses(self, requests: Sequence[Any]) -> list:
+        """Of requests that run together. As in C++, one that cannot run fails all those it was merged with."""
+        try:
+            feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
+            wanted = [set(request.requested_output_names()) for request in requests]
+            names = [name for name in self.outputs if name in set().union(*wanted)]
+            merged = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
+            arrays = dict(zip(names, self.session.run(names, merged if len(feeds) > 1 else feeds[0]), strict=True))
+            responses, begin = [], 0
+            for feed, asked in zip(feeds, wanted, strict=True):
+                own = {name: array for name, array in arrays.items() if name in asked}
+                if self.batched:
+                    end = begin + len(next(iter(feed.values())))
+                    own, begin = {name: array[begin:end] for name, array in own.items()}, end
+                tensors = [triton.Tensor(name, np.ascontiguousarray(array)) for name, array in own.items()]
+                responses.append(triton.InferenceResponse(tensors))
+            return responses
+        except BaseException as error:
+            text = f"onnx runtime error: {message(error)}"
+            return [
+                triton.InferenceResponse(error=triton.TritonError(text, triton.TritonError.INTERNAL)) for _ in requests
+            ]
+
+
+def _reuse_blocks() -> None:
+    """As glibc usually does, and tritonserver, which is started with $MALLOC_MMAP_THRESHOLD_, does not (malloc.h)."""
+    mallopt = getattr(CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        for option, value in ((-3, 32 << 20), (-1, 64 << 20)):  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
+            mallopt(option, value)
 
 
 def _graph_path(config: Mapping[str, Any], folder: str) -> str:

@@ -1,0 +1,57 @@
+"""Files that a model cannot be loaded without. For a Python model without its model.py Triton 24.10 waits for ever.
+
+The standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+#: Backend -> the file that it reads in a version's folder, unless the config names another.
+_FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
+#: Of an entry's files those that nobody reads to serve it.
+_UNREAD = {"baseline.json", "baseline.safetensors", "config.pbtxt", "genai_config.json", "tokenizer_config.json"}
+_BACKEND = re.compile(r'^\s*backend:\s*"(\w+)"', re.MULTILINE)
+_FILE = re.compile(r'^\s*default_model_filename:\s*"([^"]+)"', re.MULTILINE)
+_VERSIONS = re.compile(r"\bversions:\s*(\[[\d,\s]*\]|\d+)")
+
+
+def missing(repositories: Iterable[Path], model: str) -> str | None:
+    """Which files a model lacks, as a sentence; None where it lacks none, or where that cannot be told."""
+    folder = next((path for path in (one / model for one in repositories) if (path / "config.pbtxt").is_file()), None)
+    needed = [] if folder is None else dict.fromkeys(_needed(folder))
+    lacking = [path for path in needed if not path.exists()]
+    if not lacking:
+        return None
+    others = f" and {len(lacking) - 1} others are" if len(lacking) > 1 else " is"
+    return f"{lacking[0]}{others} missing: copy the model again, or export it"
+
+
+def _needed(folder: Path) -> Iterator[Path]:
+    """Of the versions that its config names, or the last one."""
+    config = (folder / "config.pbtxt").read_text(encoding="utf-8", errors="replace")
+    named = re.findall(r"\d+", " ".join(_VERSIONS.findall(config)))
+    there = sorted((path.name for path in folder.iterdir() if path.name.isdecimal()), key=int)
+    backend, file = _BACKEND.search(config), _FILE.search(config)
+    for version in named or there[-1:]:
+        if backend and backend[1] in _FILES:
+            yield folder / version / (file[1] if file else _FILES[backend[1]])
+        yield from (folder / version / name for name in _written(folder / version))
+
+
+def _written(version: Path) -> Iterator[str]:
+    """What an export has written there, besides the graph: that may be the other model's."""
+    with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
+        manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
+        in_front = manifest["serving"]["runner"] == "inprocess"
+        for name in manifest["files"]:
+            if (
+                name not in _UNREAD
+                and not name.startswith("warmup/")
+                and (in_front or not name.startswith("model.onnx"))
+            ):
+                yield name

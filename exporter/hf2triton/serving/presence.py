@@ -1,0 +1,73 @@
+"""Whether the models that Triton calls ready have the processes that answer for them. The standard library alone."""
+
+from __future__ import annotations
+
+import re
+import urllib.error
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from .loading import Control
+from .stubs import Stub
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a version of a model consists of. `decoupled`: its requests have any number of answers, so that it may be amid one."""
+
+    processes: int
+    decoupled: bool
+
+    @classmethod
+    def of(cls, config: dict[str, Any], backends: Collection[str]) -> Expected:
+        groups = config.get("instance_group", ())
+        processes = sum(group.get("count", 1) * max(1, len(group.get("gpus", ()))) for group in groups)
+        decoupled = config.get("model_transaction_policy", {}).get("decoupled", False)
+        return cls(processes if config.get("backend") in backends else 0, decoupled)
+
+
+class Presence:
+    """`backends`: those whose models are processes."""
+
+    def __init__(self, control: Control, backends: Collection[str]) -> None:
+        self._control = control
+        self._backends = backends
+        self._expected: dict[tuple[str, str], Expected] = {}  # (model, version)
+        self._understood = False
+
+    def note(self, found: Iterable[Stub]) -> None:
+        """One process whose model is known is enough to trust in that; were their command lines of another form, each model would
+        seem to lack its processes."""
+        self._understood |= any(stub.model for stub in found)
+
+    def lacking(self, ready: Iterable[tuple[str, str]], found: Collection[Stub]) -> dict[str, Expected]:
+        """Those of the ready models that lack a process. Raises OSError."""
+        self.note(found)
+        running = Counter((stub.model, stub.version) for stub in found if not stub.dead)
+        expected, lacking = {}, {}
+        for key in ready:
+            known = self._expected.get(key)
+            if known is None or running[key] != known.processes:  # also where it was loaded with another config
+                try:
+                    known = Expected.of(self._control.config(*key), self._backends)
+                except urllib.error.HTTPError:  # it has been unloaded meanwhile
+                    continue
+            expected[key] = known
+            if running[key] < known.processes:
+                lacking[key[0]] = known
+        self._expected = expected
+        return lacking if self._understood else {}
+
+
+def generating(metrics: Control, model: str) -> bool:
+    """Whether a model that generates has requests, or had when its process died: Triton keeps what that told last."""
+    try:
+        text = metrics.ask("metrics", timeout=1.0)
+    except OSError:
+        return True
+    names = "hf2triton_live_slots|hf2triton_queue_length|nv_inference_pending_request_count"
+    label = re.escape(f'model="{model}"')
+    told = dict(re.findall(rf"^({names}){{[^}}]*{label}[^}}]*}} (\S+)", text, re.MULTILINE))
+    return "hf2triton_live_slots" not in told or any(map(float, told.values()))

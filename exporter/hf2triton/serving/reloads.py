@@ -1,0 +1,73 @@
+"""Brings models back whose process has died: unloads and loads them, for as long as it takes. The standard library alone."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from pathlib import Path
+
+from .loading import Control, reason
+from .missing import missing
+
+#: Seconds before tries to load a model that was not loaded; the last one counts for all further ones.
+PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+#: Unloading waits for what Triton still computes. Loading has no limit: what keeps it from its end is noticed by the supervisor.
+UNLOAD_SECONDS, LOAD_SECONDS = 30.0, 24 * 3600.0
+
+
+class Reloads:
+    """The models of one tritonserver that are being brought back, each by a thread of its own.
+
+    `began`: model -> when Triton was told to load it (`time.monotonic`), infinity where it was not yet. `say` may be called from
+    any thread.
+    """
+
+    def __init__(self, control: Control, repositories: Sequence[Path], say: Callable[[str], None]) -> None:
+        self._control = control
+        self._repositories = repositories
+        self._say = say
+        self._over = threading.Event()
+        self.began: dict[str, float] = {}
+
+    def add(self, model: str, anew: bool = True) -> None:
+        """`anew`: one that Triton believes ready is unloaded first, as loading alone does nothing to it."""
+        if model not in self.began:
+            self.began[model] = math.inf
+            threading.Thread(target=self._run, args=[model, anew], daemon=True).start()
+
+    def stop(self) -> None:
+        """For a server that is gone."""
+        self._over.set()
+
+    def _run(self, model: str, anew: bool) -> None:
+        try:
+            for pause in chain(PAUSES, repeat(PAUSES[-1])):
+                try:
+                    if anew:
+                        self._unload(model)
+                    if (why := missing(self._repositories, model)) is not None:
+                        raise FileNotFoundError(why)
+                    self.began[model] = time.monotonic()
+                    self._control.load(model, LOAD_SECONDS)
+                except OSError as error:
+                    if not self._over.is_set():
+                        self._say(f"model {model} could not be loaded: {reason(error)}; trying again in {pause:g} s")
+                else:
+                    self._say(f"model {model} is loaded again")
+                    return
+                self.began[model] = math.inf
+                # somebody else may have loaded it meanwhile
+                if self._over.wait(pause) or self._control.answers(f"v2/models/{model}/ready"):
+                    return
+        finally:
+            del self.began[model]
+
+    def _unload(self, model: str) -> None:
+        until, ready = time.monotonic() + UNLOAD_SECONDS, f"v2/models/{model}/ready"
+        if self._control.answers(ready):
+            self._control.unload(model)
+        while self._control.answers(ready) and time.monotonic() < until:
+            time.sleep(0.02)

@@ -1,0 +1,137 @@
+"""A tritonserver takes over from another one, on the same ports, without a request being lost. The standard library alone.
+
+tritonserver keeps threads and shared memory of each process that has died at work (seen with 24.10: the Python backend never
+deletes the response factories of its requests, which hold the model). The successor is started beside it, on the same ports
+(`--reuse-grpc-port`, `--reuse-http-port`), and gets all new connections once it is ready. The others move over within the time
+that `--grpc-max-connection-age` gives them; what is in flight on them ends before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from . import sockets
+from .loading import Control, Watch, dead_stubs
+from .stubs import stubs
+
+#: gRPC ends connections after a minute, give or take a tenth; what is in flight then goes on to its end.
+LEAVE_SECONDS = 90.0
+_SHARED = Path("/dev/shm")
+
+
+class Starter(Protocol):
+    """Starts servers. `metrics`: their port for them. `shm_prefix`: what the names of their shared memory begin with."""
+
+    metrics: Control
+    shm_prefix: str
+
+    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen: ...
+
+
+class Successor:
+    """A server that is started beside another one. It ends where a model is not loaded: then the other one goes on."""
+
+    def __init__(self, starter: Starter, old: subprocess.Popen, models: Sequence[str]) -> None:
+        """Raises OSError where ports cannot be taken from another process."""
+        # two servers cannot listen on this one; it is the last that is opened
+        sockets.stop_listening(old.pid, starter.metrics.port)
+        self._starter = starter
+        self.process = starter.start(models, "--exit-on-error=true")
+        self._watch = Watch(self)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self.process.poll() is not None else self.process.pid
+
+    def ready(self) -> bool:
+        return self._starter.metrics.answers("metrics", 1.0)
+
+    def failed(self) -> str | None:
+        """Why it never will be, if so."""
+        return self._watch.stopped()
+
+    def end(self) -> None:
+        end(self.process, regions(self.process.pid, self._starter.shm_prefix))
+
+
+class Leaving:
+    """A server whose place another one has taken."""
+
+    def __init__(self, process: subprocess.Popen, shm_prefix: str) -> None:
+        """Raises OSError where ports cannot be taken from another process."""
+        self.process = process
+        self._prefix = shm_prefix
+        self._regions = regions(process.pid, shm_prefix)
+        self._dead = set(dead_stubs(process.pid))
+        self._ports = sockets.stop_listening(process.pid)
+        self._until = time.monotonic() + LEAVE_SECONDS
+
+    def over(self) -> bool:
+        """Whether nobody waits for it any more; then it is ended."""
+        if self.process.poll() is None and time.monotonic() < self._until and self._needed():
+            return False
+        self.end()
+        return True
+
+    def end(self) -> None:
+        end(self.process, self._regions | regions(self.process.pid, self._prefix))
+
+    def _needed(self) -> bool:
+        """Whether somebody is connected to it, and does not wait in vain."""
+        pid = self.process.pid
+        with contextlib.suppress(OSError):
+            return self._dead.issuperset(dead_stubs(pid)) and sockets.is_connected(pid, self._ports)
+        return False
+
+
+def end(process: subprocess.Popen, left: Iterable[Path] = ()) -> None:
+    """Kills a server with the processes of its models. `left`: files that nobody uses then."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    for path in left:
+        path.unlink(missing_ok=True)
+
+
+def regions(pid: int, prefix: str) -> set[Path]:
+    """Those files of the shared memory that a process uses whose names begin so."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return set()
+    used = {Path(line.split(maxsplit=5)[-1]) for line in lines if str(_SHARED) in line}
+    return {path for path in used if path.parent == _SHARED and path.name.startswith(prefix)}
+
+
+def kept(pid: int, prefix: str) -> int:
+    """Of how many models that have died a server has kept the shared memory."""
+    return len(regions(pid, prefix)) - sum(not stub.dead for stub in stubs(pid))
+
+
+def has_room(pid: int) -> bool:
+    """Whether there is memory for a second server such as this one."""
+    used = sum(_memory(one) for one in [pid, *(stub.pid for stub in stubs(pid))])
+    return used < _available()
+
+
+def _memory(pid: int) -> int:
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
+def _available() -> float:
+    """Bytes, on this machine and for this container."""
+    lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
+    free = [int(lines["MemAvailable"].split()[0]) * 1024]
+    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+        cgroup = Path("/sys/fs/cgroup")
+        free.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
+    return min(free)

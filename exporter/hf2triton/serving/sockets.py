@@ -1,0 +1,107 @@
+"""TCP sockets of another process of the same user, shut down from outside: tritonserver has no call for it.
+
+They are duplicated for that (pidfd_getfd(2), Linux 5.6), which the default profiles of Docker and Kubernetes forbid: an OSError
+then. The standard library alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+import select
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+#: Of every architecture.
+_PIDFD_GETFD = 438
+_LISTENS = "0A"  # in /proc/net/tcp
+
+
+@dataclass(frozen=True)
+class Socket:
+    """`number`: the descriptor in its process. `port`: its own, not the other end's."""
+
+    number: int
+    port: int
+    listens: bool
+
+
+def end_connections(pid: int) -> None:
+    """Ends all connections to the ports of a process: callers are told at once, where they would wait."""
+    found = _sockets(pid)
+    ports = {one.port for one in found if one.listens}
+    for one in found:
+        if not one.listens and one.port in ports:
+            with contextlib.suppress(FileNotFoundError), _duplicate(pid, one.number) as copy:
+                _shut_down(copy)
+
+
+def stop_listening(pid: int, port: int | None = None) -> set[int]:
+    """Makes a process listen on a port no more, or on none of its ports, which are returned. Connections stay."""
+    listening = [one for one in _sockets(pid) if one.listens and port in (None, one.port)]
+    for one in listening:
+        with _duplicate(pid, one.number) as copy:
+            _ignore(pid, one.number, copy)
+            _shut_down(copy)
+    return {one.port for one in listening}
+
+
+def is_connected(pid: int, ports: set[int]) -> bool:
+    """Whether somebody has a connection to one of these ports of a process."""
+    return any(one.port in ports and not one.listens for one in _sockets(pid))
+
+
+def _shut_down(copy: int) -> None:
+    with socket.socket(fileno=os.dup(copy)) as one, contextlib.suppress(OSError):  # it has ended meanwhile
+        one.shutdown(socket.SHUT_RDWR)
+
+
+def _ignore(pid: int, number: int, copy: int) -> None:
+    """Takes a socket out of what its process waits for: evhtp would try to accept from one that was shut down without end."""
+    if os.path.exists(f"/proc/self/fd/{number}"):
+        raise OSError(errno.EBUSY, f"descriptor {number} is in use here as well")
+    os.dup2(copy, number, inheritable=False)  # epoll knows descriptors by their numbers
+    try:
+        for other, what in _links(pid):
+            if what == "anon_inode:[eventpoll]":
+                with contextlib.suppress(FileNotFoundError), _duplicate(pid, other) as epoll:
+                    select.epoll.fromfd(os.dup(epoll)).unregister(number)
+    finally:
+        os.close(number)
+
+
+def _sockets(pid: int) -> list[Socket]:
+    known = {}
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
+            for words in map(str.split, file.readlines()[1:]):
+                known[f"socket:[{words[9]}]"] = (int(words[1].rpartition(":")[2], 16), words[3] == _LISTENS)
+    return [Socket(number, *known[what]) for number, what in _links(pid) if what in known]
+
+
+def _links(pid: int) -> Iterator[tuple[int, str]]:
+    """The descriptors of a process, and what they are."""
+    for name in os.listdir(f"/proc/{pid}/fd"):
+        with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
+            yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
+
+
+@contextlib.contextmanager
+def _duplicate(pid: int, number: int) -> Iterator[int]:
+    """A descriptor of ours for what one of another process stands for. Raises FileNotFoundError where it was closed meanwhile."""
+    process = os.pidfd_open(pid)
+    try:
+        copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)
+        if copy < 0 and ctypes.get_errno() == errno.EBADF:
+            raise FileNotFoundError(number)
+        if copy < 0:
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    finally:
+        os.close(process)
+    try:
+        yield copy
+    finally:
+        os.close(copy)
