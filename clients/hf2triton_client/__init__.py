@@ -13,18 +13,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from .connection import Connection, Target
+from .connection import Connection
 from .errors import (
     AccessDenied,
     BaselineError,
     ClientError,
+    ConnectionClosed,
     ConnectionFailed,
     DeadlineExceeded,
+    GenerationInterrupted,
     InputError,
     ModelNotFound,
     ReportError,
     ServerBusy,
     ServerError,
+    ServerStopping,
     UnknownForm,
     WrongTask,
 )
@@ -32,7 +35,9 @@ from .generation import GenerationMetadata
 from .pipelines import GeneratedTexts, Metadata, Results, TaskPipeline, pipeline_class
 from .runner import BlockingRunner
 from .served_model import ServedModel, one_of_several
+from .slots import MOST_WAITING
 from .streams import AsyncTextStream, TextStream
+from .target import Target
 from .tls import Tls
 
 __all__ = [
@@ -41,9 +46,11 @@ __all__ = [
     "BaselineError",
     "ClientError",
     "Connection",
+    "ConnectionClosed",
     "ConnectionFailed",
     "DeadlineExceeded",
     "GeneratedTexts",
+    "GenerationInterrupted",
     "GenerationMetadata",
     "InputError",
     "Metadata",
@@ -52,6 +59,7 @@ __all__ = [
     "Results",
     "ServerBusy",
     "ServerError",
+    "ServerStopping",
     "TaskPipeline",
     "TextStream",
     "Tls",
@@ -70,15 +78,17 @@ def connect(
     headers: dict[str, str] | None = None,
     tls: Tls | None = None,
     max_in_flight: int = 4,
+    max_waiting: int = MOST_WAITING,
 ) -> Connection:
     """A connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
 
     `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with what the folder $HF2TRITON_CLIENT_TLS
-    holds unless `tls` is given. `timeout`: seconds a request may take. `retries`: further tries when the server is
-    unreachable or busy. `headers`: sent with each call. `max_in_flight`: requests of one call under way at the same time.
-    Raises InputError and AccessDenied.
+    holds unless `tls` is given. `timeout`: seconds a request may take, retries and waiting for its turn included. `retries`:
+    further tries when the server is unreachable or busy; 0 for none, also where the model is on its way to another server.
+    `headers`: sent with each call. `max_in_flight`: requests under way at the same time, of all calls of several requests.
+    `max_waiting`: calls that may wait for that; further ones raise ServerBusy. Raises InputError and AccessDenied.
     """
-    return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight)
+    return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight, max_waiting)
 
 
 def pipeline(

@@ -7,117 +7,163 @@ is as in `hf2triton_client`: an iterator as input gives an asynchronous iterator
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
 import grpc
-import tritonclient.grpc.aio as triton
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+import tritonclient.grpc as triton
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from tritonclient.grpc import service_pb2
 
+from . import forks
+from .answering import answer
 from .connection import Request, Target, unknown_model
-from .errors import ClientError, ModelNotFound
+from .errors import ClientError, ConnectionClosed, ModelNotFound
 from .generation import Generation, Prompt
+from .link import Link
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.base import Call
-from .runner import WINDOW, requests_of, result_of
+from .retries import Tries
+from .runner import WINDOW, Closing
 from .served_model import ServedModel, one_of_several
+from .slots import MOST_WAITING, AsyncSlots
+from .steps import drive_async
 from .streams import AsyncExchange, AsyncTextStream, async_results
 
 __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
 
 class AsyncConnection:
-    """`hf2triton_client.connection.Connection` for asyncio. Belongs to the event loop it was made in."""
+    """`hf2triton_client.connection.Connection` for asyncio. Belongs to the event loop, and to the process, that it was made in.
 
-    def __init__(self, target: Target, max_in_flight: int = 4) -> None:
+    `max_in_flight`: requests that are under way at the same time, of all calls; `max_waiting`: those that may wait for that.
+    """
+
+    def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
         self.target = target
         self.max_in_flight = max_in_flight
-        self._slots = asyncio.Semaphore(max_in_flight)
-        with target.errors_mapped():
-            self._client = triton.InferenceServerClient(**target.client_arguments())
-            self._channel = target.channel(grpc.aio)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._slots = AsyncSlots(max_in_flight, max_waiting)
+        self.link = Link(target, grpc.aio)
+        self.known: set[str] = set()
 
     async def model_config(self, name: str) -> dict[str, Any]:
         try:
-            with self.target.errors_mapped():
-                answer = await self._client.get_model_config(name, as_json=True, **self._call())
+            return await self._config(name, known=name in self.known)
         except ModelNotFound as error:
             raise unknown_model(name, await self.ready_models(), error) from error
-        return answer["config"]
 
-    async def find_config(self, name: str) -> dict[str, Any] | None:
-        """As `model_config`, but None where there is no such model."""
+    async def find_config(self, name: str, version: str = "") -> dict[str, Any] | None:
+        """As `Connection.find_config`."""
         try:
-            return await self.model_config(name)
+            return await self._config(name, known=False, version=version)
         except ModelNotFound:
             return None
 
     async def ready_models(self) -> list[str]:
+        message = service_pb2.ModelStatisticsRequest()
         try:
-            with self.target.errors_mapped():
-                statistics = await self._client.get_inference_statistics(as_json=True, **self._call())
+            statistics = await self._tried("ModelStatistics", message, Tries(self.target), known=False)
+        except ConnectionClosed:
+            raise
         except ClientError:
             return []
-        return sorted({model["name"] for model in statistics.get("model_stats", ())})
+        return sorted({model.name for model in statistics.model_stats})
 
-    async def infer(self, request: Request) -> Any:
-        async with self._slots:
-            with self.target.errors_mapped(request.first):
-                return await self._client.infer(request.model, request.inputs, outputs=request.outputs, **self._call())
+    async def infer(self, request: Request) -> triton.InferResult:
+        tries, model = Tries(self.target), request.model
+        async with self._slots.place(tries.until):
+            answer = await self._tried("ModelInfer", request.message, tries, model in self.known, request.first)
+        self.known.add(model)
+        return triton.InferResult(answer)
 
-    async def infer_all(self, requests: Sequence[Request]) -> list[Any]:
-        """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way."""
-        tasks = [asyncio.ensure_future(self.infer(request)) for request in requests]
+    async def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
+        """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way.
+
+        The time of each begins when fewer than that many of this call are under way.
+        """
+        results: list[Any] = [None] * len(requests)
+        left = iter(enumerate(requests))
+
+        async def lane() -> None:
+            for index, request in left:
+                results[index] = await self.infer(request)
+
+        lanes = [asyncio.ensure_future(lane()) for _ in range(min(self.max_in_flight, len(requests)))]
         try:
-            return list(await asyncio.gather(*tasks))
+            await asyncio.gather(*lanes)
         finally:
-            for task in tasks:
-                task.cancel()
+            for one in lanes:
+                one.cancel()
+        return results
 
     def stream_infer(self, message: service_pb2.ModelInferRequest, timeout: float) -> Any:
         """As `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
-        return self._stub.ModelStreamInfer([message], metadata=[*self.target.headers.items()], timeout=timeout)
+        with forks.calling():
+            send = self.link.stub().ModelStreamInfer
+            call = send([message], metadata=[*self.target.headers.items()], timeout=timeout)
+            forks.enter()
+        # a call outlives its event loop, but says nothing then
+        leave = weakref.finalize(call, forks.leave)
+        leave.atexit = False
+        call.add_done_callback(lambda _: leave())
+        return call
 
-    def _call(self) -> dict[str, Any]:
-        return {"headers": dict(self.target.headers), "client_timeout": self.target.timeout}
+    async def _config(self, name: str, known: bool, version: str = "") -> dict[str, Any]:
+        message = service_pb2.ModelConfigRequest(name=name, version=version)
+        answer = await self._tried("ModelConfig", message, Tries(self.target), known)
+        self.known.add(name)
+        return MessageToDict(answer, preserving_proto_field_name=True)["config"]
+
+    async def _tried(self, method: str, message: Message, tries: Tries, known: bool, first: int = 0) -> Any:
+        """As `Connection._tried`."""
+        while True:
+            try:
+                await forks.passed()
+                with forks.calling(), self.link.errors(first):
+                    call = getattr(self.link.stub(), method)
+                    return await call(message, timeout=tries.seconds(), metadata=[*self.target.headers.items()])
+            except ClientError as error:
+                await asyncio.sleep(tries.pause(error, known))
 
     async def close(self) -> None:
-        await self._client.close()
-        await self._channel.close()
+        """As `Connection.close`."""
+        if (ending := self.link.close()) is not None:
+            await ending
 
 
-class AsyncRunner:
+class AsyncRunner(Closing):
     """Runs calls as coroutines."""
 
-    def __init__(self, connection: AsyncConnection, owned: bool) -> None:
-        self._connection = connection
-        self._owned = owned
+    _connection: AsyncConnection
 
     async def run(self, call: Call) -> Any:
-        result: Any = call
-        while isinstance(result, Call):
-            requests = requests_of(result)
-            results = await self._connection.infer_all([one for own in requests for one in own])
-            result = result_of(result, requests, results)
-        return result
+        return await drive_async(self._open(), answer(call))
 
-    async def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> AsyncIterator[Any]:
-        while window := list(islice(inputs, WINDOW)):
-            for value in await self.run(prepare(window)):
-                yield value
+    def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> AsyncIterator[Any]:
+        self._open()
+        windows = iter(lambda: list(islice(inputs, WINDOW)), [])
+
+        async def values() -> AsyncIterator[Any]:
+            for window in windows:
+                for value in await self.run(prepare(window)):
+                    yield value
+
+        return values()
 
     async def generate(self, generation: Generation) -> Any:
         return generation.finish([result async for result in self.generate_each(generation)])
 
     def generate_each(self, generation: Generation) -> AsyncIterator[Any]:
-        return async_results(self._connection, generation)
+        return async_results(self._open(), generation)
 
     def generate_stream(self, prompt: Prompt) -> AsyncTextStream:
-        return AsyncTextStream(AsyncExchange.open(self._connection, prompt))
+        return AsyncTextStream(AsyncExchange.open(self._open(), prompt))
 
     async def close(self) -> None:
+        self._closed = True
         if self._owned:
             await self._connection.close()
 

@@ -3,26 +3,42 @@
     ClientError
     ├── InputError           an input the model cannot take; nothing was sent (also a ValueError)
     ├── ConnectionFailed     no server answers at the url (also a ConnectionError)
+    │   └── GenerationInterrupted  it went away amid a text; has what had arrived
+    ├── ConnectionClosed     the connection or the pipeline was closed, before the call or during it
     ├── DeadlineExceeded     no answer within `timeout` (also a TimeoutError)
     ├── ModelNotFound        the server has no such model, or it is not ready
     ├── WrongTask            the model serves another task, or was not written by hf2triton
     ├── AccessDenied         TLS, credentials or keys are missing or refused
-    ├── ServerBusy           the server refused the request because it has too many (retry later)
+    ├── ServerBusy           the request was refused because there are too many (retry later, see `retry_after`)
+    │   └── ServerStopping   the server is about to end
     ├── ServerError          the model failed on this request, and other answers of the server
     ├── BaselineError        a recorded baseline that cannot be read, or belongs to another version
     └── ReportError          a report that cannot be read, written or compared
         └── UnknownForm      a file's ending that names no form of a report (also a ValueError)
 
-`from_rpc` is the one place where gRPC's errors become ours.
+`TABLE` is the one place that says which error a gRPC status becomes; `from_rpc` and `from_stream` look there.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+
+from .error_rows import Origin, Reason, Row, otherwise, row
 
 
 class ClientError(Exception):
-    """Base of every error of this package."""
+    """Base of every error of this package.
+
+    Of an error that a server's answer became: `said` is the answer's own text; `reason` what is meant by it, where the class does
+    not say so; `about` the names that are part of it.
+    """
+
+    said: str = ""
+    reason: Reason | None = None
+    about: Mapping[str, str] = {}
 
 
 class InputError(ClientError, ValueError):
@@ -31,6 +47,19 @@ class InputError(ClientError, ValueError):
 
 class ConnectionFailed(ClientError, ConnectionError):
     """No server answers at the url."""
+
+
+class ConnectionClosed(ClientError):
+    """The connection or the pipeline was closed, before the call or during it. Open another one."""
+
+
+class GenerationInterrupted(ConnectionFailed):
+    """The server went away amid a text. `text`: what had arrived of it; `num_output_tokens`: how many tokens that were."""
+
+    def __init__(self, message: str, text: str = "", num_output_tokens: int = 0) -> None:
+        super().__init__(message)
+        self.text = text
+        self.num_output_tokens = num_output_tokens
 
 
 class DeadlineExceeded(ClientError, TimeoutError):
@@ -50,7 +79,18 @@ class AccessDenied(ClientError):
 
 
 class ServerBusy(ClientError):
-    """The server refused the request because it has too many."""
+    """The server, or the client itself, refused the request because there are too many.
+
+    `retry_after`: seconds after which another try may do better; None where nobody says so.
+    """
+
+    def __init__(self, message: str, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class ServerStopping(ServerBusy):
+    """The server is about to end. Another one may answer, or the same once it is back."""
 
 
 class ServerError(ClientError):
@@ -71,75 +111,187 @@ class UnknownForm(ReportError, ValueError):
     exit_code = 2  # of the command line: wrong usage
 
 
-#: gRPC status -> (error, what happened). The codes are those of grpc.StatusCode, as tritonclient names them.
-STATUS = {
-    "CANCELLED": (ServerError, "the call was cancelled"),
-    "UNKNOWN": (ServerError, "the server failed"),
-    "INVALID_ARGUMENT": (InputError, "the server refused the request"),
-    "DEADLINE_EXCEEDED": (DeadlineExceeded, "no answer within the deadline"),
-    "NOT_FOUND": (ModelNotFound, "the server does not know the model"),
-    "ALREADY_EXISTS": (ServerError, "the server failed"),
-    "PERMISSION_DENIED": (AccessDenied, "the server refused access"),
-    "RESOURCE_EXHAUSTED": (ServerBusy, "the server is out of resources"),
-    "FAILED_PRECONDITION": (ServerError, "the server refused the request"),
-    "ABORTED": (ServerError, "the server aborted the request"),
-    "OUT_OF_RANGE": (InputError, "the server refused the request"),
-    "UNIMPLEMENTED": (ServerError, "the server does not offer this call"),
-    "INTERNAL": (ServerError, "the model failed"),
-    "UNAVAILABLE": (ServerBusy, "the server refused the request for now"),
-    "DATA_LOSS": (ServerError, "the server failed"),
-    "UNAUTHENTICATED": (AccessDenied, "the server wants credentials"),
-}
-# gRPC says UNAVAILABLE both when nobody answers and when Triton refuses; only the text tells them apart.
-_NOBODY_ANSWERS = re.compile(
-    r"failed to connect|connection refused|name resolution|errors resolving|dns|no such host|socket closed|connection reset"
-    r"|broken pipe|handshake|unreachable|endpoint closing|goaway",
-    re.IGNORECASE,
+_REFUSED, _MODEL_FAILED, _SERVER_FAILED = "the server refused the request", "the model failed", "the server failed"
+_SAID = "{message} (at {url})"
+_NOBODY = "no Triton server answers at {url} ({message}): is it running, and is this its gRPC port?{hint}"
+_NO_TLS = "no TLS with the server at {{url}}: {} (gRPC says: {{message}})"
+#: How gRPC begins when no connection can be made, and when a request was with a connection that ended.
+_NOT_CONNECTED = r"(?:failed to connect to all addresses|connections to all backends failing|last error: )"
+_CUT_OFF = r"(?:Socket closed|(?:recvmsg:|sendmsg: ?)?(?:Connection reset by peer|Broken pipe))(?: \(\d+\))?"
+_ENDED = (
+    rf"{_CUT_OFF}|Stream removed(?: \(.*\))?|Failed to connect to remote host: .*|Transport closed.*|GOAWAY received.*"
+    r"|Endpoint (?:closing|read failed).*|(?:keepalive watchdog|ping) timeout|Connection (?:refused|aborted|closed|going away).*"
+    r"|Received http2 header with status: \d+|Too many pings|Network is unreachable|No route to host"
 )
-_NOT_READY = re.compile(r"unknown model|no available versions|is not ready|not found", re.IGNORECASE)
-# Triton's words for a call that wants a header which was not sent, or has another value; it says UNAVAILABLE with them.
-_RESTRICTED = re.compile(r"protocol is restricted, expecting header '([^']+)'", re.IGNORECASE)
-#: What gRPC says of a failed handshake -> what it means, and what to do.
-_TLS_FAILURES = {
-    re.compile("CERTIFICATE_VERIFY_FAILED"): (
-        "its certificate is not one to be trusted: is the right authority given, as Tls(root_certificates=…) or as ca.crt in the"
-        " folder $HF2TRITON_CLIENT_TLS, and is the certificate still valid?"
-    ),
-    re.compile("Hostname Verification Check failed"): (
-        "its certificate is for another name: use one of its names in the url, or have this one added to it"
-    ),
-    re.compile("WRONG_VERSION_NUMBER"): (
-        "it does not speak TLS on this port: leave out tls= and grpcs://, or have the server use TLS"
-    ),
-}
-# A connection that was refused during its handshake. Of a server that went away at work gRPC says "Socket closed" alone.
-_CUT_OFF = re.compile(r"connections? to all .*(socket closed|connection reset|broken pipe)", re.IGNORECASE | re.DOTALL)
-#: Whether the client uses TLS -> why a server may cut it off.
-_WHY_CUT_OFF: dict[bool, str] = {
+#: How gRPC says that it does not find the servers of a name, and how load balancers say that they have none.
+_NO_ADDRESS = (
+    r"errors resolving .*|DNS resolution failed.*|[Nn]ame resolution fail.*|empty address list.*|no such host"
+    r"|upstream connect error or disconnect/reset before headers.*|no healthy upstream"
+)
+#: How Triton begins what it says of a request's shape. The id is the caller's own, and this client sends none.
+_OF_REQUEST = r"(?:\[request id: <id_unknown>\] )?"
+#: A server that cuts the connection off may want TLS, or a certificate of the client. Of a server that went away at work gRPC
+#: says "Socket closed" alone.
+_WHY_CUT_OFF: Mapping[bool, str] = {
     False: " And if it wants TLS: is the url grpcs://… or tls= given?",
     True: " And if it wants a certificate of the client (mutual TLS): is one given that its authority has signed?",
 }
+#: Triton's words while it stops, from the first signal on; "has no available versions" follows as soon as a model is gone.
+_STOPPING = (
+    rf"{_OF_REQUEST}(?:Server is stopping, scheduler for model has stopped accepting new inference requests|Server not ready"
+    r"|Server is stopping to serve requests\.|Server exiting)"
+)
+#: How a server that refuses a request for now says when to come back, at the end of its message.
+_RETRY_AFTER = re.compile(r".*; retry after (\d+(?:\.\d+)?) s", re.DOTALL)
+_UNKNOWN_MODEL = (
+    r"Request for unknown model: '.*'(?: version -?\d+)?"
+    r" (?:is not found|has no available versions|is not at ready state)"
+)
+
+#: The first row counts that a message matches. The last one of each status takes what is left. The sentences are those of Triton
+#: 24.10 and of grpcio 1.60 to 1.85, which says UNAVAILABLE both when nobody answers and when Triton refuses.
+TABLE: tuple[Row, ...] = (
+    otherwise("CANCELLED", ServerError, "the call was cancelled"),
+    row("UNKNOWN", Origin.GRPC, _ENDED, ConnectionFailed, _NOBODY),
+    otherwise("UNKNOWN", ServerError, _SERVER_FAILED),
+    row("INVALID_ARGUMENT", Origin.TRITON, r"requested model '.*' is not available", ModelNotFound, _SAID),
+    row("INVALID_ARGUMENT", Origin.TRITON, r"load failed for model '.*': .*", ServerError, _SAID),
+    *(
+        row(
+            "INVALID_ARGUMENT",
+            Origin.TRITON,
+            says,
+            InputError,
+            f"{_REFUSED} (at {{url}}): {{message}}",
+            Reason.DOES_NOT_FIT,
+        )
+        for says in (
+            rf"{_OF_REQUEST}inference request batch-size must be <= \d+ for '.*'",
+            rf"{_OF_REQUEST}expected (?:number of inputs between \d+ and )?\d+ (?:inputs )?but got \d+ inputs for model '.*'.*",
+            r"unexpected inference (?:input|output) '.*' for model '.*'",
+        )
+    ),
+    otherwise("INVALID_ARGUMENT", InputError, _REFUSED),
+    otherwise("DEADLINE_EXCEEDED", DeadlineExceeded, "no answer within the deadline"),
+    row("NOT_FOUND", Origin.TRITON, _UNKNOWN_MODEL, ModelNotFound, _SAID),
+    otherwise("NOT_FOUND", ModelNotFound, "the server does not know the model"),
+    otherwise("ALREADY_EXISTS", ServerError, _SERVER_FAILED),
+    otherwise("PERMISSION_DENIED", AccessDenied, "the server refused access"),
+    row("RESOURCE_EXHAUSTED", Origin.GRPC, r"(?:CLIENT: )?Sent message larger than max.*", InputError, _SAID),
+    otherwise("RESOURCE_EXHAUSTED", ServerBusy, "the server is out of resources"),
+    otherwise("FAILED_PRECONDITION", ServerError, _REFUSED),
+    otherwise("ABORTED", ServerError, "the server aborted the request"),
+    otherwise("OUT_OF_RANGE", InputError, _REFUSED),
+    otherwise("UNIMPLEMENTED", ServerError, "the server does not offer this call"),
+    row(
+        "INTERNAL",
+        Origin.GRPC,
+        r"Exception serializing request!",
+        InputError,
+        "the request is too large to be sent (to {url}): {message}",
+    ),
+    row(
+        "INTERNAL",
+        Origin.TRITON,
+        r"Stub process (?:'.*' )?is not healthy\.",
+        ServerError,
+        f"{_MODEL_FAILED} (at {{url}}): {{message}}",
+        Reason.MODEL_DIED,
+    ),
+    row(
+        "INTERNAL",
+        Origin.TRITON,
+        r"failed to load '.*', failed to poll from model repository",
+        ServerError,
+        _SAID,
+        Reason.NOT_IN_REPOSITORY,
+    ),
+    row(
+        "INTERNAL",
+        Origin.TRITON,
+        r"Cannot unregister shared memory region '.*', it is currently in use\.",
+        ServerError,
+        _SAID,
+        Reason.IN_USE,
+    ),
+    otherwise("INTERNAL", ServerError, _MODEL_FAILED),
+    *(
+        row("UNAVAILABLE", Origin.GRPC, rf"{_NOT_CONNECTED}.*{failure}.*", AccessDenied, _NO_TLS.format(meaning))
+        for failure, meaning in (
+            (
+                "CERTIFICATE_VERIFY_FAILED",
+                "its certificate is not one to be trusted: is the right authority given, as Tls(root_certificates=…) or as ca.crt"
+                " in the folder $HF2TRITON_CLIENT_TLS, and is the certificate still valid?",
+            ),
+            (
+                "Hostname Verification Check failed",
+                "its certificate is for another name: use one of its names in the url, or have this one added to it",
+            ),
+            (
+                "WRONG_VERSION_NUMBER",
+                "it does not speak TLS on this port: leave out tls= and grpcs://, or have the server use TLS",
+            ),
+        )
+    ),
+    replace(
+        row("UNAVAILABLE", Origin.GRPC, rf"{_NOT_CONNECTED}.*{_CUT_OFF}", ConnectionFailed, _NOBODY), hints=_WHY_CUT_OFF
+    ),
+    row("UNAVAILABLE", Origin.GRPC, rf"{_NOT_CONNECTED}.*|{_ENDED}|{_NO_ADDRESS}", ConnectionFailed, _NOBODY),
+    row(
+        "UNAVAILABLE",
+        Origin.TRITON,
+        r"This protocol is restricted, expecting header '(?P<header>[^']+)'",
+        AccessDenied,
+        "the server at {url} lets only those do this who send its key in the header '{header}': none was sent, or another",
+        Reason.RESTRICTED,
+    ),
+    row("UNAVAILABLE", Origin.TRITON, _UNKNOWN_MODEL, ModelNotFound, _SAID),
+    row("UNAVAILABLE", Origin.TRITON, _STOPPING, ServerStopping, "the server is stopping (at {url}): {message}"),
+    row(
+        "UNAVAILABLE",
+        Origin.TRITON,
+        r"explicit model load / unload is not allowed if polling is enabled",
+        ServerError,
+        _SAID,
+        Reason.NOT_EXPLICIT,
+    ),
+    otherwise("UNAVAILABLE", ServerBusy, "the server refused the request for now"),
+    otherwise("DATA_LOSS", ServerError, _SERVER_FAILED),
+    otherwise("UNAUTHENTICATED", AccessDenied, "the server wants credentials"),
+)
+#: gRPC status -> its rows. The names are those of grpc.StatusCode, as tritonclient gives them.
+STATUS: Mapping[str, tuple[Row, ...]] = {code: tuple(rows) for code, rows in groupby(TABLE, lambda one: one.code)}
+#: What Triton may have said where there is no status.
+_TRITON = tuple(one for one in TABLE if one.origin is Origin.TRITON)
+#: What a model of ours begins with within a stream, where Triton hands on the text alone -> gRPC's status. (With the header
+#: `triton_grpc_error` there is a status, but Triton 24.10 then crashes when a request fails at once: it still uses a stream that
+#: the error has closed. Seen after 5 to 140 such requests.)
+_IN_STREAM = {"INVALID_ARG": "INVALID_ARGUMENT", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL"}
+_OURS = re.compile(rf"({'|'.join(_IN_STREAM)}): (.*)", re.DOTALL)
 
 
 def from_rpc(status: str | None, message: str, url: str, tls: bool = False) -> ClientError:
-    """The error of ours for a gRPC answer: `status` as tritonclient gives it (`StatusCode.UNAVAILABLE`). `tls`: whether the
-    client uses it."""
-    code = (status or "UNKNOWN").rsplit(".", 1)[-1]
-    error, what = STATUS.get(code, (ServerError, f"the server answered {code}"))
-    if code == "UNAVAILABLE":
-        for failure, meaning in _TLS_FAILURES.items():
-            if failure.search(message):
-                return AccessDenied(f"no TLS with the server at {url}: {meaning} (gRPC says: {message})")
-        if _NOBODY_ANSWERS.search(message):
-            hint = _WHY_CUT_OFF[tls] if _CUT_OFF.search(message) else ""
-            return ConnectionFailed(
-                f"no Triton server answers at {url} ({message}): is it running, and is this its gRPC port?{hint}"
-            )
-        if restricted := _RESTRICTED.search(message):
-            return AccessDenied(
-                f"the server at {url} lets only those do this who send its key in the header {restricted[1]!r}: none was sent, or"
-                " another"
-            )
-    if code in ("UNAVAILABLE", "INVALID_ARGUMENT", "INTERNAL") and _NOT_READY.search(message):
-        return ModelNotFound(f"{message} (at {url})")
-    return error(f"{what} (at {url}): {message}")
+    """The error of ours for a gRPC answer: `status` as tritonclient gives it (`StatusCode.UNAVAILABLE`), None where it gives
+    none. `tls`: whether the client uses it."""
+    if status is None:
+        return _made((*_TRITON, STATUS["UNKNOWN"][-1]), message, url, tls)
+    code = status.rsplit(".", 1)[-1]
+    rows = STATUS.get(code, (otherwise(code, ServerError, f"the server answered {code}"),))
+    return _made(rows, message, url, tls)
+
+
+def from_stream(text: str, url: str) -> ClientError:
+    """The error of ours for a text within a stream: a model of ours has said it behind a status, or Triton without one."""
+    if ours := _OURS.fullmatch(text):
+        return _made(STATUS[_IN_STREAM[ours[1]]][-1:], ours[2], url, False)
+    return _made((*_TRITON, STATUS["INTERNAL"][-1]), text, url, False)
+
+
+def _made(rows: tuple[Row, ...], message: str, url: str, tls: bool) -> ClientError:
+    """The error of the first row that a message matches; the last one matches any."""
+    found, about = next((one, about) for one in rows if (about := one.match(message)) is not None)
+    made = found.error(found.text(message, url, tls, about))
+    made.said, made.reason, made.about = message, found.reason, about
+    if isinstance(made, ServerBusy) and (hint := _RETRY_AFTER.fullmatch(message)):
+        made.retry_after = float(hint[1])
+    return made

@@ -6,19 +6,17 @@ https://github.com/triton-inference-server/server/blob/main/docs/protocol/extens
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import tritonclient.grpc as triton
 from tritonclient.grpc import service_pb2
 
-from .errors import ClientError, from_rpc
+from .errors import from_stream
+from .served_model import FINGERPRINT, ServedModel, Stamp, stamp_of
+from .versions import Versions
 
-#: What the text of an error begins with -> gRPC's status. Within a stream Triton gives the text alone, so the front writes
-#: its code before. (With the header `triton_grpc_error` there is a status, but Triton 24.10 then crashes when a request
-#: fails at once: it still uses a stream that the error has closed. Seen after 5 to 140 such requests.)
-_CODES = {"INVALID_ARG": "INVALID_ARGUMENT", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL"}
 _LOGPROBS = "prompt_logprobs"
 _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_tokens", "token_ids")
 
@@ -29,7 +27,8 @@ class Prompt:
 
     `settings`: how, as a JSON object. `stream`: each piece is answered as soon as it is there, not the whole text at its
     end. `head`: what stands before the new text in what the caller gets; it is not sent. `logprobs`: the settings ask for
-    those of the text itself.
+    those of the text itself. `versions`: the known ones of the model, where what is sent depends on them; `settings_for` gives
+    the settings for each.
     """
 
     model: str
@@ -38,6 +37,12 @@ class Prompt:
     stream: bool = False
     head: str = ""
     logprobs: bool = False
+    versions: Versions | None = field(default=None, compare=False)
+    settings_for: Callable[[ServedModel], str] | None = field(default=None, compare=False)
+
+    def made_for(self, model: ServedModel) -> Prompt:
+        """The same for a version of the model."""
+        return self if self.settings_for is None else replace(self, settings=self.settings_for(model))
 
     def message(self) -> service_pb2.ModelInferRequest:
         """The request. No tensor has a batch dimension."""
@@ -46,7 +51,8 @@ class Prompt:
             tensor = message.inputs.add(name=name, datatype="BYTES", shape=[1])
             tensor.contents.bytes_contents.append(value.encode())
         message.inputs.add(name="stream", datatype="BOOL", shape=[1]).contents.bool_contents.append(self.stream)
-        for name in (*_OUTPUTS, *([_LOGPROBS] if self.logprobs else [])):
+        known = self.versions is not None and FINGERPRINT in self.versions.common.settings["outputs"]
+        for name in (*_OUTPUTS, *([_LOGPROBS] if self.logprobs else []), *([FINGERPRINT] if known else [])):
             message.outputs.add(name=name)
         return message
 
@@ -72,27 +78,29 @@ class Answer:
     """One response: the text of each sequence, or the next piece of the only one, and how far they have come.
 
     `token_ids`: int32 `[sequences, longest]`, those of this response, the shorter filled up with zeros. `logprobs`: float32
-    `[tokens - 1]`, of the prompt's tokens but the first, where they were asked for.
+    `[tokens - 1]`, of the prompt's tokens but the first, where they were asked for. `stamp`: who has answered.
     """
 
     texts: tuple[str, ...]
     metadata: tuple[GenerationMetadata, ...]
     token_ids: np.ndarray
     logprobs: np.ndarray | None = None
+    stamp: Stamp = Stamp(0, None)
 
     @classmethod
     def of(cls, response: service_pb2.ModelStreamInferResponse, url: str) -> Answer:
         """Raises the error that a response tells of."""
         if response.error_message:
-            raise _error(response.error_message, url)
+            raise from_stream(response.error_message, url)
         result = triton.InferResult(response.infer_response)
         texts, reasons, used, counts, token_ids = (result.as_numpy(name) for name in _OUTPUTS)
-        version = int(response.infer_response.model_version or 0)
+        stamp = stamp_of(result)
         metadata = (
-            GenerationMetadata(reason.decode(), int(used[0]), int(count), version)
+            GenerationMetadata(reason.decode(), int(used[0]), int(count), stamp.version)
             for reason, count in zip(reasons, counts, strict=True)
         )
-        return cls(tuple(text.decode() for text in texts), tuple(metadata), token_ids, result.as_numpy(_LOGPROBS))
+        decoded = tuple(text.decode() for text in texts)
+        return cls(decoded, tuple(metadata), token_ids, result.as_numpy(_LOGPROBS), stamp)
 
     @property
     def complete(self) -> bool:
@@ -105,22 +113,20 @@ def is_last(response: service_pb2.ModelStreamInferResponse) -> bool:
     return bool(response.error_message) or response.infer_response.parameters["triton_final_response"].bool_param
 
 
-def _error(text: str, url: str) -> ClientError:
-    code, _, rest = text.partition(": ")
-    if code in _CODES:
-        return from_rpc(_CODES[code], rest, url)
-    return from_rpc("INTERNAL", text, url)  # Triton's own
-
-
 @dataclass(frozen=True)
 class Generation:
     """One call of a pipeline: prompts to be answered, and what makes its result of the answers.
 
-    `prompts`: may be endless. `slots`: how many the server works on at the same time. `result`: of one prompt.
-    `finish`: of the results of all, in order.
+    `prompts`: may be endless. `versions`: those of the model that answers. `result`: of one prompt. `finish`: of the results of
+    all, in order.
     """
 
     prompts: Iterable[Prompt]
-    slots: int
+    versions: Versions
     result: Callable[[Prompt, Answer], Any]
     finish: Callable[[list[Any]], Any]
+
+    @property
+    def slots(self) -> int:
+        """How many prompts the server works on at the same time, by what is known now."""
+        return self.versions.newest.settings["generation"]["slots"]

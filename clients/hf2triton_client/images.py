@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import base64
 import binascii
+import http.client
 import io
-import urllib.error
+import os
 import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +56,7 @@ def _named(value: str, index: int, timeout: float) -> bytes:
     """What a string means: a URL, a path, or base64 (with or without `data:image/…,` before it)."""
     if value.startswith(("http://", "https://")):
         return _fetched(value, index, timeout)
-    if len(value) < 4096 and Path(value).is_file():
+    if len(value) < 4096 and os.path.isfile(value):  # a Path's own method fails for a name that is too long
         return _file(Path(value), index)
     content = value.split(",", 1)[-1] if value.startswith("data:image/") else value
     try:
@@ -75,7 +76,7 @@ def _fetched(url: str, index: int, timeout: float) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
             return answer.read()
-    except (urllib.error.URLError, OSError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(f"image {index} cannot be fetched from {url}: {error}") from error
 
 

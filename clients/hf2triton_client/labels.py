@@ -9,6 +9,7 @@ import numpy as np
 
 from .errors import InputError
 from .postprocess import sigmoid, softmax
+from .served_model import Row
 
 FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "softmax": softmax,
@@ -17,12 +18,14 @@ FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def score_function(given: str | None, settings: Mapping[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """What makes scores of logits: by name, or what transformers applies to such a model. Raises InputError."""
-    name = str(given).lower() if given is not None else _default(settings)
+def score_function(given: str | None) -> Callable[[Row], np.ndarray]:
+    """What makes scores of a row's logits: by name, or what transformers applies to such a model. Raises InputError."""
+    if given is None:
+        return lambda row: FUNCTIONS[_default(row["model"].settings)](row["logits"])
+    name = str(given).lower()
     if name not in FUNCTIONS:
         raise InputError(f"function_to_apply {given!r} is unknown; known are {', '.join(FUNCTIONS)}")
-    return FUNCTIONS[name]
+    return lambda row: FUNCTIONS[name](row["logits"])
 
 
 def ranking(scores: np.ndarray, id2label: Mapping[int, str]) -> list[dict[str, Any]]:

@@ -2,53 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
-from .connection import Connection, Request
+from .answering import answer
+from .connection import Connection
+from .errors import ConnectionClosed
 from .generation import Generation, Prompt
 from .pipelines.base import Call
+from .steps import drive
 from .streams import Exchange, TextStream, results
 
 #: Inputs read from an iterator before they are sent.
 WINDOW = 256
 
 
-def requests_of(call: Call) -> list[list[Request]]:
-    """The requests of each question that a call asks."""
-    return [list(ask.model.requests(ask.inputs, ask.outputs, ask.batch_size)) for ask in call.asks]
+class Closing:
+    """What runners have in common: after `close` nothing runs any more. `owned`: the connection is closed with the pipeline."""
 
-
-def result_of(call: Call, requests: Sequence[Sequence[Request]], results: Sequence[Any]) -> Any:
-    """The result of a call, or the call to be made next, given the results of all its requests in order."""
-    left = iter(results)
-    rows = [
-        [row for result in islice(left, len(own)) for row in ask.model.rows(result, ask.outputs)]
-        for ask, own in zip(call.asks, requests, strict=True)
-    ]
-    return call.finish(*rows)
-
-
-class BlockingRunner:
-    """Runs calls. `owned`: the connection is closed with the pipeline."""
-
-    def __init__(self, connection: Connection, owned: bool) -> None:
+    def __init__(self, connection: Any, owned: bool) -> None:
         self._connection = connection
         self._owned = owned
+        self._closed = False
+
+    def _open(self) -> Any:
+        """The connection. Raises ConnectionClosed."""
+        if self._closed:
+            raise ConnectionClosed("the pipeline was closed: open another one")
+        return self._connection
+
+
+class BlockingRunner(Closing):
+    """Runs calls."""
+
+    _connection: Connection
 
     def run(self, call: Call) -> Any:
-        result: Any = call
-        while isinstance(result, Call):
-            requests = requests_of(result)
-            results = self._connection.infer_all([one for own in requests for one in own])
-            result = result_of(result, requests, results)
-        return result
+        return drive(self._open(), answer(call))
 
     def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> Iterator[Any]:
         """Results of an endless or a long input, a window at a time."""
-        while window := list(islice(inputs, WINDOW)):
-            yield from self.run(prepare(window))
+        self._open()
+        windows = iter(lambda: list(islice(inputs, WINDOW)), [])
+        return (value for window in windows for value in self.run(prepare(window)))
 
     def generate(self, generation: Generation) -> Any:
         """The result of all prompts."""
@@ -56,12 +53,13 @@ class BlockingRunner:
 
     def generate_each(self, generation: Generation) -> Iterator[Any]:
         """The results of the prompts, one after the other."""
-        return results(self._connection, generation)
+        return results(self._open(), generation)
 
     def generate_stream(self, prompt: Prompt) -> TextStream:
         """The text that follows a prompt, piece by piece."""
-        return TextStream(Exchange.open(self._connection, prompt))
+        return TextStream(Exchange.open(self._open(), prompt))
 
     def close(self) -> None:
+        self._closed = True
         if self._owned:
             self._connection.close()

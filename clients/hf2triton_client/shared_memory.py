@@ -19,13 +19,14 @@ import tritonclient.grpc as triton
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from .connection import Connection
+from .error_rows import Reason
 from .errors import ClientError
 from .served_model import ServedModel
 
 #: Where tensors may begin in a region.
 _ALIGNMENT = 64
-#: What Triton says of a region that it is not done with, and seconds until it is asked again.
-_IN_USE, _PAUSE = "currently in use", 0.02
+#: Seconds until Triton is asked again to give up a region that it is not done with.
+_PAUSE = 0.02
 
 
 class _Region(NamedTuple):
@@ -151,7 +152,7 @@ class SharedMemoryCaller:
                 with self._target.errors_mapped():
                     return self._client.unregister_system_shared_memory(name, **self._call_arguments())
             except ClientError as error:
-                if _IN_USE not in str(error) or time.monotonic() > until:
+                if error.reason is not Reason.IN_USE or time.monotonic() > until:
                     raise
             time.sleep(_PAUSE)
 

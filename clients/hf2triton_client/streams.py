@@ -8,18 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from concurrent import futures
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import grpc
 
-from .connection import Connection, Target
-from .errors import ClientError, ConnectionFailed, ServerBusy, ServerError
+from . import forks
+from .answering import fitting, refitted
+from .connection import Connection
+from .errors import ClientError, ConnectionFailed, GenerationInterrupted, ServerError
 from .generation import Answer, Generation, GenerationMetadata, Prompt, is_last
+from .retries import Tries
+from .steps import drive, drive_async
+from .target import Target
+from .versions import Steps
+
+#: More than any server has slots. A thread is started only where none is idle.
+_MOST_THREADS = 4096
 
 
 class _Exchange:
@@ -33,17 +41,21 @@ class _Exchange:
         self.prompt = prompt
         self._connection = connection
         self._target: Target = connection.target
-        self._pauses = self._target.pauses()
-        self._until = time.monotonic() + self._target.timeout
+        self._tries = Tries(self._target)
         self._cancelled = threading.Event()
-        self._answered = self._complete = False
+        self._answered = self._complete = self._fits = self._inherited = False
+        self._misses = self._refusals = 0
+        self._texts: list[str] = []
+        self._tokens = 0
         self._call: Any = None
+        forks.tell(self)
 
     @classmethod
     def open(cls, connection: Any, prompt: Prompt) -> Any:
         """Sends a prompt, over a Connection or an AsyncConnection."""
         exchange = cls(connection, prompt)
-        exchange._send()
+        with connection.link.errors():
+            exchange._send()
         return exchange
 
     def cancel(self) -> None:
@@ -55,30 +67,81 @@ class _Exchange:
     def __del__(self) -> None:
         self.cancel()
 
+    def inherited(self) -> None:
+        """In a child: the stream is the parent's, who reads on."""
+        forks.keep(self._call)
+        self._call, self._inherited, self._cancelled = None, True, threading.Event()
+
+    def require_own(self) -> None:
+        """Raises ClientError in a child of the process that sent the prompt."""
+        if self._inherited:
+            raise ClientError(
+                "the text is generated for the process that this one was forked from: ask for it anew here"
+            )
+
     def _send(self) -> None:
-        self._call = self._connection.stream_infer(self.prompt.message(), max(self._until - time.monotonic(), 0.0))
+        call = self._connection.stream_infer(self.prompt.message(), self._tries.seconds())
+        self._call = call
         if self._cancelled.is_set():  # meanwhile, by another thread, which saw the call before this one
-            self._call.cancel()
+            call.cancel()
 
     def _answer(self, response: Any) -> Answer | None:
         """What a response says. None, for the stream's end, stays None where the text was complete by then."""
         if response is not None:
             answer = Answer.of(response, self._target.url)
             self._answered, self._complete = True, answer.complete
+            self._connection.known.add(self.prompt.model)
+            self._texts.append(answer.texts[0])
+            self._tokens = answer.metadata[0].num_output_tokens
             return answer
         if not self._complete:
             raise ServerError(f"the stream ended before the text was complete (at {self._target.url})")
         return None
 
+    def _settle(self, answer: Answer | None) -> Steps[bool]:
+        """Whether the version that answers was asked as it is to be asked. If not the prompt is sent anew, which nobody has read
+        anything of."""
+        if answer is None or self._fits:
+            return True
+        prompt = yield from fitting(self.prompt, answer.stamp, self._misses)
+        self._fits = prompt is None
+        if prompt is not None:
+            self._misses += 1
+            self._send_again(prompt)
+        return self._fits
+
+    def _refit(self, error: ClientError) -> Steps[bool]:
+        """Sends a prompt anew that was refused, if it may be taken now; whether it did."""
+        self._refusals += 1
+        refitted_now = not self._answered and (yield from refitted(self.prompt, error, self._refusals))
+        if refitted_now:
+            self._send_again(self.prompt.made_for(self.prompt.versions.newest))
+        return refitted_now
+
+    def _send_again(self, prompt: Prompt) -> None:
+        self._call.cancel()
+        self.prompt, self._answered, self._complete = prompt, False, False
+        self._texts, self._tokens = [], 0
+        self._send()
+
     def _pause(self, error: ClientError) -> float:
         """Seconds until another try. Raises the error where there is none: after the first answer, when there were enough,
         when it would be too late, or when it would give the same."""
-        may_pass = isinstance(error, (ServerBusy, ConnectionFailed)) and not self._answered
-        pause = next(self._pauses, None) if may_pass else None
-        if pause is None or time.monotonic() + pause >= self._until:
+        try:
+            if not self._answered:
+                return self._tries.pause(error, self.prompt.model in self._connection.known)
+        except ClientError:
             self.cancel()
+            raise
+        self.cancel()
+        self._raise(error)
+
+    def _raise(self, error: ClientError) -> NoReturn:
+        """Of a text that has begun the error says how far it came."""
+        if not (self._answered and isinstance(error, ConnectionFailed)):
             raise error
-        return pause
+        arrived = f"the server went away amid a text, of which {self._tokens} tokens had arrived: {error}"
+        raise GenerationInterrupted(arrived, self.prompt.head + "".join(self._texts), self._tokens) from error
 
 
 class Exchange(_Exchange):
@@ -94,16 +157,25 @@ class Exchange(_Exchange):
         return answer
 
     def _read(self) -> Answer | None:
+        self.require_own()
+        again = False
         while not self._cancelled.is_set():
             try:
-                with self._target.errors_mapped():
+                with self._connection.link.errors():
+                    if again:
+                        again = False
+                        self._send()
                     response = next(self._call, None)
                     if response is not None and is_last(response):
                         deque(self._call, maxlen=0)
-                    return self._answer(response)
+                    answer = self._answer(response)
+                if drive(self._connection, self._settle(answer)):
+                    return answer
             except ClientError as error:
-                if not self._cancelled.is_set() and not self._cancelled.wait(self._pause(error)):
-                    self._send()
+                if self._cancelled.is_set() or drive(self._connection, self._refit(error)):
+                    continue
+                self._cancelled.wait(self._pause(error))
+                again = True
         return None
 
     def whole(self) -> Answer:
@@ -125,22 +197,31 @@ class AsyncExchange(_Exchange):
         return answer
 
     async def _read(self) -> Answer | None:
+        self.require_own()
+        again = False
         while not self._cancelled.is_set():
             try:
-                with self._target.errors_mapped():
+                await forks.passed()
+                with self._connection.link.errors():
+                    if again:
+                        again = False
+                        self._send()
                     response = await self._call.read()
                     if response is not grpc.aio.EOF and is_last(response):
                         while await self._call.read() is not grpc.aio.EOF:
                             pass
-                    return self._answer(None if response is grpc.aio.EOF else response)
+                    answer = self._answer(None if response is grpc.aio.EOF else response)
+                if await drive_async(self._connection, self._settle(answer)):
+                    return answer
             except asyncio.CancelledError:
                 if not self._cancelled.is_set():
                     self.cancel()
                     raise
             except ClientError as error:
-                if not self._cancelled.is_set():
-                    await asyncio.sleep(self._pause(error))
-                    self._send()
+                if self._cancelled.is_set() or await drive_async(self._connection, self._refit(error)):
+                    continue
+                await asyncio.sleep(self._pause(error))
+                again = True
         return None
 
     async def whole(self) -> Answer:
@@ -216,6 +297,11 @@ class AsyncTextStream(_TextStream):
         await self.close()
 
 
+def _free(connection: Any, generation: Generation, running: int) -> int:
+    """How many more prompts may be sent. The number of slots changes with the model."""
+    return max(max(generation.slots, connection.max_in_flight) - running, 0)
+
+
 def results(connection: Connection, generation: Generation) -> Iterator[Any]:
     """The results of prompts in their order. Prompts are read when they are sent, as many at a time as the server has
     slots, or as the connection allows if that is more.
@@ -223,14 +309,14 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
     The first failure is raised at once, whichever prompt's it is. Then, and when the iterator is left, the prompts under
     way are cancelled.
     """
-    in_flight = max(generation.slots, connection.max_in_flight)
     waiting = iter(generation.prompts)
     under_way: deque[tuple[Exchange, futures.Future[Answer]]] = deque()
     running: set[futures.Future[Answer]] = set()
-    with futures.ThreadPoolExecutor(in_flight, thread_name_prefix="hf2triton-client") as pool:
+    # as many threads as there are prompts under way, and no more
+    with futures.ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="hf2triton-client") as pool:
         try:
             while True:
-                for prompt in islice(waiting, in_flight - len(running)):
+                for prompt in islice(waiting, _free(connection, generation, len(running))):
                     exchange = Exchange.open(connection, prompt)
                     future = pool.submit(exchange.whole)
                     under_way.append((exchange, future))
@@ -238,6 +324,7 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
                 while under_way and under_way[0][1].done():
                     exchange, future = under_way.popleft()
                     yield generation.result(exchange.prompt, future.result())
+                    exchange.require_own()
                 if not running:
                     return
                 done, running = futures.wait(running, return_when=futures.FIRST_COMPLETED)
@@ -250,13 +337,12 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
 
 async def async_results(connection: Any, generation: Generation) -> AsyncIterator[Any]:
     """`results` for asyncio, over an AsyncConnection."""
-    in_flight = max(generation.slots, connection.max_in_flight)
     waiting = iter(generation.prompts)
     under_way: deque[tuple[Prompt, asyncio.Task[Answer]]] = deque()
     running: set[asyncio.Task[Answer]] = set()
     try:
         while True:
-            for prompt in islice(waiting, in_flight - len(running)):
+            for prompt in islice(waiting, _free(connection, generation, len(running))):
                 task = asyncio.create_task(AsyncExchange.open(connection, prompt).whole())
                 under_way.append((prompt, task))
                 running.add(task)

@@ -46,8 +46,12 @@ class LocalConnection:
 
     def infer(self, request: Request) -> Result:
         model, version = self._model(request.model)
-        arrays = {tensor.name(): _array(tensor) for tensor in request.inputs}
-        [response] = model.execute([_Request(arrays, [output.name() for output in request.outputs])])
+        message = request.message
+        arrays = {
+            tensor.name: deserialize_bytes_tensor(content).reshape(list(tensor.shape))
+            for tensor, content in zip(message.inputs, message.raw_input_contents, strict=True)
+        }
+        [response] = model.execute([_Request(arrays, [output.name for output in message.outputs])])
         if response.error is not None:
             raise from_rpc(response.error.code, numbered(str(response.error), request.first), "here")
         return Result({tensor.name: tensor.array for tensor in response.tensors}, version)
@@ -100,10 +104,6 @@ class _Request:
 
     def requested_output_names(self) -> list[str]:
         return self._outputs
-
-
-def _array(tensor: Any) -> np.ndarray:
-    return deserialize_bytes_tensor(tensor._get_content()).reshape(tensor.shape())
 
 
 class _Tensor:

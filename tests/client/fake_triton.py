@@ -76,6 +76,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         slots: int = 8,
         defaults: Mapping[str, Any] | None = None,
         credentials: grpc.ServerCredentials | None = None,
+        port: int = 0,
     ) -> None:
         self.seen: list[Seen] = []
         self.cancelled: set[str] = set()
@@ -91,7 +92,7 @@ class FakeTriton(service_pb2_grpc.GRPCInferenceServiceServicer):
         self._server = grpc.server(ThreadPoolExecutor(64))
         service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(self, self._server)
         if credentials is None:
-            self.url = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+            self.url = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{port}')}"
         else:
             self.url = f"grpcs://localhost:{self._server.add_secure_port('127.0.0.1:0', credentials)}"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from hf2triton_client import AccessDenied, InputError, connect
@@ -36,8 +37,8 @@ def model(connection):
 
 def registered(connection):
     """What the server knows of."""
-    with connection.target.errors_mapped():
-        return connection._client.get_system_shared_memory_status(as_json=True).get("regions", {})
+    with triton.InferenceServerClient(connection.target.url) as client:
+        return client.get_system_shared_memory_status(as_json=True).get("regions", {})
 
 
 def test_answers_are_those_of_plain_grpc(connection, model):

@@ -19,6 +19,7 @@ from hf2triton_client import (
     AccessDenied,
     ConnectionFailed,
     DeadlineExceeded,
+    GenerationInterrupted,
     InputError,
     ModelNotFound,
     ServerBusy,
@@ -72,6 +73,12 @@ def script(seen, context):
         yield response([f" {detail}"], ["eos"])
     else:
         yield response([" whole"], ["eos"])
+
+
+@pytest.fixture(autouse=True)
+def sought_briefly(monkeypatch):
+    """A model that is not there any more is not looked for for seconds."""
+    monkeypatch.setattr("hf2triton_client.retries.SEEKING", 0.2)
 
 
 @pytest.fixture
@@ -238,6 +245,42 @@ def test_a_server_that_dies_before_it_answers():
     finally:
         server.kill()
         server.communicate()
+
+
+def test_a_server_that_dies_amid_a_text():
+    """The error tells what had arrived, over both kinds of stream."""
+    code = (
+        "import time; from tests.client.fake_triton import FakeTriton; from tests.client.test_streams import script\n"
+        "with FakeTriton(script) as triton:\n"
+        "    print(triton.url, flush=True); time.sleep(3600)"
+    )
+
+    async def use(url):
+        async with aio.pipeline(model=NAME, url=url, timeout=30) as own, own.stream("endless") as pieces:
+            received = [await anext(pieces)]
+            server.kill()
+            with pytest.raises(GenerationInterrupted) as raised:
+                received += [piece async for piece in pieces]
+            return received, raised.value
+
+    def use_sync(url):
+        with pipeline(model=NAME, url=url, timeout=30) as own, own.stream("endless") as pieces:
+            received = [next(pieces)]
+            server.kill()
+            with pytest.raises(GenerationInterrupted) as raised:
+                received += pieces
+            return received, raised.value
+
+    for run in (use_sync, lambda url: asyncio.run(use(url))):
+        server = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+        try:
+            received, error = run(server.stdout.readline().strip())
+        finally:
+            server.kill()
+            server.communicate()
+        assert error.text.startswith("".join(received))
+        assert error.num_output_tokens >= len(received)
+        assert f"of which {error.num_output_tokens} tokens had arrived" in str(error)
 
 
 def test_the_timeout_is_the_deadline_of_a_request(triton):

@@ -1,6 +1,7 @@
 """A served decoder in operation: a full queue, metrics, memory, models that die or are exchanged."""
 
 import json
+import re
 import shutil
 import time
 import urllib.error
@@ -48,7 +49,9 @@ def own(repository, tmp_path_factory):
 def test_a_full_queue_refuses(own):
     """Beyond two slots and two that wait, requests are UNAVAILABLE; those taken are whole, and so are later ones. Over HTTP
     the status is 400, whatever a model's error is; its text tells."""
-    full = "UNAVAILABLE: 4 requests are running or waiting, as many as may: 2 slots and a queue of 2"
+    full = re.compile(
+        r"UNAVAILABLE: 4 requests are running or waiting, as many as may: 2 slots and a queue of 2; retry after \d+\.\d s"
+    )
     with Stream(own) as stream:
         alone = stream.ask(FEW, PROMPT, **LONG)
         for _ in range(30):
@@ -56,11 +59,13 @@ def test_a_full_queue_refuses(own):
         taken, refused = stream.outcomes(30)
         assert min(len(taken) - 3, len(refused)) > 0
         assert {response.as_numpy("text_output")[0].decode() for response in taken} == set(alone.texts)
-        assert {error.message() for error in refused} == {full}
+        assert all(full.fullmatch(error.message()) for error in refused)
         connections = [open_http(own, FEW, "generate", text_input=PROMPT, **LONG) for _ in range(30)]
         answers = [connection.getresponse() for connection in connections]
         assert {answer.status for answer in answers} == {200, 400}
-        assert {answer.status: json.load(answer).get("error") for answer in answers} == {200: None, 400: full}
+        told = {answer.status: json.load(answer).get("error") for answer in answers}
+        assert told[200] is None
+        assert full.fullmatch(told[400])
         assert stream.ask(FEW, PROMPT, **LONG).texts == alone.texts
 
 
@@ -134,8 +139,8 @@ def test_more_slots_than_memory_are_refused(repository, tmp_path):
 # Triton 24.10 itself ends now and then when a decoupled model's process is killed amid its answers
 @pytest.mark.slow
 def test_a_dead_model_is_served_again(own):
-    """A model whose process was killed comes back by itself, with no slots held; the other model goes on meanwhile. Triton tells
-    those who were being answered of an error or nothing at all: callers need a deadline."""
+    """A model whose process was killed comes back by itself, with no slots held. Triton never ends the requests that it was
+    answering: their connections are ended."""
     # a request that Triton refuses is never let go by it: the model is not unloaded cleanly any more, yet must come back
     for values in ([], ["a", "b"]):
         with Stream(own) as stream:
@@ -149,12 +154,10 @@ def test_a_dead_model_is_served_again(own):
     ]
     with Stream(own) as other:
         expected = other.ask(OTHER, PROMPT, **LONG).texts
-        going_on = other.send(OTHER, PROMPT, **LONG)
         lost = Stream(own)
         requests = [lost.send(FEW, PROMPT, **LONG) for _ in range(4)]
         lost.first(requests[0])
         stub.kill()
-        assert other.read(going_on).texts == expected
     wait_for(lambda: f"model {FEW} is loaded again" in own.log_text())
     assert idle(own, FEW)
     assert f"the process of model {FEW} has died; reloading it" in own.log_text()

@@ -202,8 +202,8 @@ def test_labels_are_embedded_once(server):
     sent = []
     with connect(server.url) as connection:
         ours = pipeline(model=entry_name("clip", "zero-shot-image-classification", "fp32"), connection=connection)
-        infer = connection.infer
-        connection.infer = lambda request: sent.append(request.model) or infer(request)
+        infer_all = connection.infer_all
+        connection.infer_all = lambda requests: sent.extend(one.model for one in requests) or infer_all(requests)
         first = ours(images()[0], candidate_labels=["bag", "coat"])
         assert len(sent) == 2
         again = ours(images()[0], candidate_labels=["coat", "bag"])

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import tritonclient.grpc as triton
 
 from hf2triton.repository.control import control_headers
 from hf2triton.repository.transfer import publish_entries
@@ -197,7 +198,8 @@ def test_control_over_http_wants_the_key(mutual, measured, path, secured):
 def test_control_over_grpc_wants_the_key(mutual, ours, headers):
     """A certificate alone is not enough to load, unload, log, trace or hand over shared memory; the error names the header."""
     with connect(mutual.url, tls=Tls.from_folder(ours / "caller"), headers=headers, retries=0) as connection:
-        client, errors_mapped = connection._client, connection.target.errors_mapped
+        client = triton.InferenceServerClient(**connection.target.client_arguments())
+        errors_mapped = connection.target.errors_mapped
         for call in (
             lambda: connection.load_model("sentiment"),
             lambda: connection.unload_model("sentiment"),

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol
 from ..errors import InputError
 from ..generation import Generation, Prompt
 from ..served_model import Row, ServedModel, as_text
+from ..versions import Versions
 
 log = logging.getLogger(__name__)
 
@@ -19,25 +20,46 @@ log = logging.getLogger(__name__)
 BATCH_SIZE, IMAGES = 32, 8
 
 
+#: A value of each input for each item.
+Inputs = Mapping[str, Sequence[str | bytes]]
+
+
 @dataclass(frozen=True)
 class Ask:
-    """What one model is asked: a value of each input for each item, the outputs wanted, the items of one request."""
+    """What one model is asked: a value of each input for each item, the outputs wanted, the items of one request.
 
-    model: ServedModel
-    inputs: Mapping[str, Sequence[str | bytes]]
+    `versions`: the known ones of the model. `inputs_for`: the inputs for each of them, where they depend on it.
+    """
+
+    versions: Versions
+    inputs: Inputs
     outputs: Sequence[str]
     batch_size: int
+    inputs_for: Callable[[ServedModel], Inputs] | None = None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def inputs_of(self, model: ServedModel) -> Inputs:
+        """What a version is asked."""
+        return self.inputs if self.inputs_for is None else self.inputs_for(model)
+
+    def same_for(self, model: ServedModel, other: ServedModel) -> bool:
+        """Whether two versions are asked the same."""
+        return self.inputs_for is None or model is other or self.inputs_for(model) == self.inputs_for(other)
 
 
 @dataclass(frozen=True)
 class Call:
     """One call of a pipeline: what is asked, all at the same time, and what makes the result of the rows of each.
 
-    `finish` may give another call, which is then made: its result counts.
+    `finish` may give another call, which is then made: its result counts. Each row is read with the settings of the version that
+    gave it, `row["model"]`; with `one_version` all rows are of versions whose scores and embeddings can be compared.
     """
 
     asks: Sequence[Ask]
     finish: Callable[..., Any]
+    one_version: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,10 +130,19 @@ class TaskPipeline(ABC):
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
         """`models`: the entry's fronts, by what they read where there are several."""
-        self.models = models
-        self.model = next(iter(models.values()))
+        self.versions = {reads: Versions(model) for reads, model in models.items()}
         self._runner = runner
         self._defaults = self._checked(defaults)
+
+    @property
+    def models(self) -> dict[str, ServedModel]:
+        """The entry's fronts, by what they read where there are several: of each the version that was heard of last."""
+        return {reads: versions.newest for reads, versions in self.versions.items()}
+
+    @property
+    def model(self) -> ServedModel:
+        """The first of them, which is the only one of most entries."""
+        return next(iter(self.versions.values())).newest
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
         merged = self.merged(options)
@@ -130,9 +161,18 @@ class TaskPipeline(ABC):
         """The options of a call, over the defaults. Raises InputError for those that do not exist."""
         return ChainMap(self._checked(options), dict(self._defaults))
 
-    def ask(self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], options: Any) -> Ask:
-        """What is asked of the entry's one front."""
-        return Ask(self.model, inputs, outputs, options.get("batch_size") or self.batch_size)
+    def ask(
+        self,
+        inputs: Inputs | Callable[[ServedModel], Inputs],
+        outputs: Sequence[str],
+        options: Any,
+    ) -> Ask:
+        """What is asked of the entry's one front; `inputs` may depend on its version."""
+        size = options.get("batch_size") or self.batch_size
+        versions = next(iter(self.versions.values()))
+        if callable(inputs):
+            return Ask(versions, inputs(versions.newest), outputs, size, inputs)
+        return Ask(versions, inputs, outputs, size)
 
     def close(self) -> Any:
         """Ends the connection if this pipeline opened it (a coroutine for asyncio pipelines)."""

@@ -28,11 +28,11 @@ class ImageClassification(TaskPipeline):
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Call:
         images, single = images_of(inputs, options.get("timeout"))
-        function = score_function(options.get("function_to_apply"), self.model.settings)
+        function = score_function(options.get("function_to_apply"))
         top_k = positive(options, "top_k") or TOP_K
 
         def finish(rows: list[Row]) -> Results:
-            values = [ranking(function(row["logits"]), self.model.id2label)[:top_k] for row in rows]
+            values = [ranking(function(row), row["model"].id2label)[:top_k] for row in rows]
             return Results(values[0] if single else values, rows)
 
         return Call([self.ask({"image": images}, ["logits"], options)], finish)

@@ -51,7 +51,7 @@ class ImageFeatureExtraction(TaskPipeline):
             embeddings = np.stack([row[output] for row in rows])
             return embeddings[0] if single else embeddings
 
-        return self._runner.run(Call([self.ask({"image": encoded}, [output], options)], finish))
+        return self._runner.run(Call([self.ask({"image": encoded}, [output], options)], finish, one_version=True))
 
     def _require(self, output: str) -> None:
         if output not in self.model.settings["outputs"]:

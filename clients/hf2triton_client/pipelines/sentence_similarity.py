@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import ChainMap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..errors import InputError
 from ..postprocess import SIMILARITIES, normalize
-from ..served_model import Row
-from .base import BATCH_SIZE, Call, Results, TaskPipeline, positive, texts_of
+from ..served_model import Row, ServedModel
+from .base import BATCH_SIZE, Call, Inputs, Results, TaskPipeline, positive, texts_of
 
 #: The names of prompts that models have which declare none; nothing is put before their texts.
 _PROMPTS = {"query": "", "document": ""}
@@ -38,15 +38,17 @@ class SentenceSimilarity(TaskPipeline):
         if isinstance(inputs["sentences"], (str, bytes)):
             raise InputError("'sentences' is a list of strings, not one string")
         texts = texts_of([inputs["source_sentence"], *texts_of(inputs["sentences"])])
-        similarity = self.model.settings.get("similarity", "cosine")
-        if similarity not in SIMILARITIES:
-            raise InputError(f"{self.model.name} compares by {similarity}, which this client does not know; update it")
+        _similarity_of(self.model)
 
         def finish(rows: list[Row]) -> Results:
             embeddings = np.stack([row["embedding"] for row in rows])
-            return Results(SIMILARITIES[similarity](embeddings[1:], embeddings[0]).tolist(), rows)
+            return Results(_similarity_of(rows[0]["model"])(embeddings[1:], embeddings[0]).tolist(), rows)
 
-        return Call([self.ask(self._prompted(texts, options), ["embedding"], options)], finish)
+        return self._call(texts, options, finish)
+
+    def _call(self, texts: Sequence[str], options: Mapping[str, Any], finish: Callable[[list[Row]], Any]) -> Call:
+        asked = self.ask(lambda model: _prompted(model, texts, options), ["embedding"], options)
+        return Call([asked], finish, one_version=True)
 
     def encode(
         self,
@@ -78,7 +80,7 @@ class SentenceSimilarity(TaskPipeline):
             embeddings = normalize(embeddings) if normalize_embeddings else embeddings
             return embeddings[0] if single else embeddings
 
-        return self._runner.run(Call([self.ask(self._prompted(texts, options), ["embedding"], options)], finish))
+        return self._runner.run(self._call(texts, options, finish))
 
     def encode_query(self, sentences: str | Sequence[str], **options: Any) -> Any:
         """`encode` for what is searched with: the prompt is the model's `query`, and never its default one."""
@@ -88,22 +90,31 @@ class SentenceSimilarity(TaskPipeline):
         """`encode` for what is searched in: the prompt is the model's `document`, and never its default one."""
         return self.encode(sentences, **_named("document", options))
 
-    def _prompted(self, texts: Sequence[str], options: Mapping[str, Any]) -> dict[str, Sequence[str]]:
-        """The inputs for texts and the prompt asked for. Raises InputError for a prompt that the model does not have."""
-        name, prompt = options.get("prompt_name"), options.get("prompt")
-        known = self.model.settings.get("prompts", _PROMPTS)
-        for what, value in (("prompt_name", name), ("prompt", prompt)):
-            if value is not None and not isinstance(value, str):
-                raise InputError(f"{what} should be a string, not {type(value).__name__}")
-        if prompt is None and name is not None and name not in known:
-            raise InputError(f"{self.model.name} has no prompt {name!r}; it has {', '.join(known)}")
-        if name is None and prompt is None:
-            return {"text": texts}
-        if "parameters" not in self.model.settings["inputs"]:
-            # a model without prompts reads them as part of the text
-            return {"text": [(prompt or "") + text for text in texts]}
-        asked = {"prompt_name": name} if prompt is None else {"prompt": prompt}
-        return {"text": texts, "parameters": [json.dumps(asked, ensure_ascii=False)] * len(texts)}
+
+def _similarity_of(model: ServedModel) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """How a version compares embeddings. Raises InputError for a way that is not known here."""
+    name = model.settings.get("similarity", "cosine")
+    if name not in SIMILARITIES:
+        raise InputError(f"{model.name} compares by {name}, which this client does not know; update it")
+    return SIMILARITIES[name]
+
+
+def _prompted(model: ServedModel, texts: Sequence[str], options: Mapping[str, Any]) -> Inputs:
+    """The inputs for texts and the prompt asked for. Raises InputError for a prompt that the model does not have."""
+    name, prompt = options.get("prompt_name"), options.get("prompt")
+    known = model.settings.get("prompts", _PROMPTS)
+    for what, value in (("prompt_name", name), ("prompt", prompt)):
+        if value is not None and not isinstance(value, str):
+            raise InputError(f"{what} should be a string, not {type(value).__name__}")
+    if prompt is None and name is not None and name not in known:
+        raise InputError(f"{model.name} has no prompt {name!r}; it has {', '.join(known)}")
+    if name is None and prompt is None:
+        return {"text": texts}
+    if "parameters" not in model.settings["inputs"]:
+        # a model without prompts reads them as part of the text
+        return {"text": [(prompt or "") + text for text in texts]}
+    asked = {"prompt_name": name} if prompt is None else {"prompt": prompt}
+    return {"text": texts, "parameters": [json.dumps(asked, ensure_ascii=False)] * len(texts)}
 
 
 def _named(name: str, options: Mapping[str, Any]) -> dict[str, Any]:

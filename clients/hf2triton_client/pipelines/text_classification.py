@@ -31,7 +31,7 @@ class TextClassification(TaskPipeline):
         asked = [_text_and_pair(value, index) for index, value in enumerate([inputs] if single else inputs)]
         if not asked:
             raise InputError("the list of texts is empty")
-        function = score_function(options.get("function_to_apply"), self.model.settings)
+        function = score_function(options.get("function_to_apply"))
         ranked, top_k = "top_k" in options, positive(options, "top_k", "all labels")
 
         # those without a pair are asked apart: a front's request has pairs, or it has none
@@ -48,7 +48,7 @@ class TextClassification(TaskPipeline):
                 for index, row in zip(group, own, strict=True)
             }
             rows = [found[index] for index in range(len(asked))]
-            labels = [ranking(function(row["logits"]), self.model.id2label) for row in rows]
+            labels = [ranking(function(row), row["model"].id2label) for row in rows]
             values: list[Any] = [ranking[:top_k] if ranked else ranking[0] for ranking in labels]
             # transformers wraps a lone string's answer in a list, unless the call itself asks for top_k
             if not single or (isinstance(inputs, (str, bytes)) and "top_k" not in options.maps[0]):

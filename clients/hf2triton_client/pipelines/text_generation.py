@@ -9,7 +9,8 @@ from typing import Any
 
 from ..errors import InputError
 from ..generation import Answer, Generation, GenerationMetadata, Prompt
-from ..served_model import as_filled_text, as_text
+from ..served_model import ServedModel, as_filled_text, as_text
+from ..versions import Versions
 from .base import TaskPipeline, texts_of
 
 #: Settings that the server takes under the names that callers give them.
@@ -96,11 +97,13 @@ class TextGeneration(TaskPipeline):
         merged = self.merged(options)
         if not isinstance(text_input, (str, bytes)):
             raise InputError(f"a stream continues one prompt, a string, not {type(text_input).__name__}")
-        settings = self._settings(merged)
-        sequences = settings.get("num_return_sequences", self._checkpoint.get("num_return_sequences", 1))
+        checkpoint = self.model.settings["generation"]["defaults"]
+        sequences = self._settings(merged, self.model).get(
+            "num_return_sequences", checkpoint.get("num_return_sequences", 1)
+        )
         if sequences != 1:
             raise InputError(f"a stream gives one text; num_return_sequences is {sequences!r} and should be 1")
-        (prompt,) = self._prompts([_text(text_input, 0)], merged, settings, stream=True)
+        (prompt,) = self._prompts([_text(text_input, 0)], merged, stream=True)
         return self._runner.generate_stream(prompt)
 
     def logprobs(self, texts: str | Sequence[str]) -> Any:
@@ -108,51 +111,68 @@ class TextGeneration(TaskPipeline):
         a string, a list of those for a list; of a text that is longer than the model takes, its beginning. A coroutine for
         asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
         settings = _json({"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1})
-        prompts = [Prompt(self.model.name, text, settings, logprobs=True) for text in texts_of(texts, as_filled_text)]
-        single, slots = isinstance(texts, (str, bytes)), self.model.settings["generation"]["slots"]
+        prompts = [
+            Prompt(self.model.name, text, settings, logprobs=True, versions=self._versions)
+            for text in texts_of(texts, as_filled_text)
+        ]
+        single = isinstance(texts, (str, bytes))
         result = Generation(
-            prompts, slots, lambda _, answer: answer.logprobs.tolist(), lambda found: found[0] if single else found
+            prompts,
+            self._versions,
+            lambda _, answer: answer.logprobs.tolist(),
+            lambda found: found[0] if single else found,
         )
         return self._runner.generate(result)
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Generation:
         """An iterator of inputs is read when its prompts are sent."""
-        prompts = self._prompts(_texts(inputs), options, self._settings(options), stream=False)
+        prompts = self._prompts(_texts(inputs), options, stream=False)
         single = isinstance(inputs, (str, bytes))
 
         def finish(results: list[GeneratedTexts]) -> GeneratedTexts:
             return results[0] if single else GeneratedTexts(results, [result.metadata for result in results])
 
-        return Generation(prompts, self.model.settings["generation"]["slots"], _result, finish)
+        return Generation(prompts, self._versions, _result, finish)
 
     @property
-    def _checkpoint(self) -> Mapping[str, Any]:
-        """What the checkpoint's own generation config sets."""
-        return self.model.settings["generation"]["defaults"]
+    def _versions(self) -> Versions:
+        return next(iter(self.versions.values()))
 
-    def _prompts(
-        self, texts: Iterable[str], options: Mapping[str, Any], settings: Mapping[str, Any], *, stream: bool
-    ) -> Iterator[Prompt]:
+    def _prompts(self, texts: Iterable[str], options: ChainMap[str, Any], *, stream: bool) -> Iterator[Prompt]:
         prefix = options.get("prefix") or ""
         if not isinstance(prefix, str):
             raise InputError(f"prefix should be a string, not {type(prefix).__name__}")
         full = options.get("return_full_text")
         full = not stream if full is None else full
-        encoded = _json(settings)
+
+        def settings_for(model: ServedModel) -> str:
+            return _json(self._settings(options, model))
+
+        settings_for(self.model)  # what is wrong with the options shows before a text is read
         return (
-            Prompt(self.model.name, _text(prefix + text, index), encoded, stream, head=text if full else "")
+            Prompt(
+                self.model.name,
+                _text(prefix + text, index),
+                settings_for(self.model),
+                stream,
+                head=text if full else "",
+                versions=self._versions,
+                settings_for=settings_for,
+            )
             for index, text in enumerate(texts)
         )
 
-    def _settings(self, options: ChainMap[str, Any]) -> dict[str, Any]:
-        """What the server is told. Raises InputError."""
+    @staticmethod
+    def _settings(options: ChainMap[str, Any], model: ServedModel) -> dict[str, Any]:
+        """What the server is told where it serves this version. Raises InputError."""
         if options.get("return_full_text") is not None and options.get("return_text") is not None:
             raise InputError(
                 "return_text and return_full_text exclude each other; return_full_text=False gives new text"
             )
-        settings = settings_of(options, self._checkpoint)
+        checkpoint = model.settings["generation"]["defaults"]  # what its generation config sets
+        settings = settings_of(options, checkpoint)
         if options.get("prefix"):
-            _check_lengths_with_prefix({**self._checkpoint, **settings})
+            _check_lengths_with_prefix({**checkpoint, **settings})
         return settings
 
 

@@ -40,16 +40,17 @@ class TokenClassification(TaskPipeline):
         return Call([self.ask({"text": texts}, OUTPUTS, options)], finish)
 
     def _entities(self, text: str, row: Row, strategy: str, ignored: list[str]) -> list[dict[str, Any]]:
-        decoder = WordPieceDecoder(**self.model.settings["decoder"])
+        model = row["model"]
+        decoder = WordPieceDecoder(**model.settings["decoder"])
         tokens = self._tokens(text, row)
-        entities = words_of(tokens, strategy, self.model.id2label, decoder)
+        entities = words_of(tokens, strategy, model.id2label, decoder)
         if strategy != "none":
             entities = group_entities(entities, decoder)
         return [entity for entity in entities if entity.get("entity", entity.get("entity_group")) not in ignored]
 
     def _tokens(self, text: str, row: Row) -> list[Token]:
         """The tokens of a row that are not special, with their scores."""
-        unknown = self.model.settings["unk_token"]
+        unknown = row["model"].settings["unk_token"]
         tokens = []
         for index, scores in enumerate(softmax(row["logits"])):
             if row["special_tokens_mask"][index]:

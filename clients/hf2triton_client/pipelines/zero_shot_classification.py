@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError, WrongTask
 from ..postprocess import softmax
-from ..served_model import Row, as_filled_text
+from ..served_model import Row, ServedModel, as_filled_text
 from .base import Call, Results, TaskPipeline, texts_of
 
 #: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
@@ -40,9 +40,10 @@ class ZeroShotClassification(TaskPipeline):
         template = options.get("hypothesis_template")
         hypotheses = filled(HYPOTHESIS if template is None else template, labels)
         alone = bool(options.get("multi_label")) or len(labels) == 1
-        entailment = self._entailment()
+        _entailment(self.model)
 
         def finish(rows: list[Row]) -> Any:
+            entailment = _entailment(rows[0]["model"])
             logits = np.stack([row["logits"] for row in rows]).reshape(len(texts), len(labels), -1)
             if alone:
                 contradiction = -1 if entailment == 0 else 0
@@ -56,15 +57,16 @@ class ZeroShotClassification(TaskPipeline):
             "text": [text for text in texts for _ in labels],
             "text_pair": [hypothesis for _ in texts for hypothesis in hypotheses],
         }
-        return Call([self.ask(pairs, ["logits"], options)], finish)
+        return Call([self.ask(pairs, ["logits"], options)], finish, one_version=True)
 
-    def _entailment(self) -> int:
-        """The index of the label for entailment, the last one where none is named so, as in transformers."""
-        named = [index for index, label in self.model.id2label.items() if label.lower().startswith("entail")]
-        if not named:
-            known = ", ".join(self.model.id2label.values())
-            raise WrongTask(f"model {self.model.name!r} has no label for entailment (its labels: {known})")
-        return named[0]
+
+def _entailment(model: ServedModel) -> int:
+    """The index of the label for entailment. Raises WrongTask where none is named so."""
+    named = [index for index, label in model.id2label.items() if label.lower().startswith("entail")]
+    if not named:
+        known = ", ".join(model.id2label.values())
+        raise WrongTask(f"model {model.name!r} has no label for entailment (its labels: {known})")
+    return named[0]
 
 
 def _ranked(text: str, labels: Sequence[str], scores: np.ndarray) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ..errors import ServerError
 from ..images import images_of
 from ..postprocess import softmax
 from ..served_model import Row, ServedModel
@@ -35,7 +34,9 @@ class ZeroShotImageClassification(TaskPipeline):
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
         super().__init__(models, runner, defaults)
-        self._known: dict[str, Row] = {}
+        #: What tells versions apart whose embeddings cannot be compared -> text -> its row.
+        self._known: dict[Hashable, dict[str, Row]] = {}
+        self._newest: Hashable = None
 
     def __call__(self, inputs: Any, candidate_labels: Any = None, **options: Any) -> Any:
         if candidate_labels is not None:
@@ -48,37 +49,40 @@ class ZeroShotImageClassification(TaskPipeline):
         template = options.get("hypothesis_template")
         texts = filled(CAPTION if template is None else template, labels)
 
-        def result(rows: list[Row]) -> Results:
-            of_labels = np.stack([self._known[text]["embedding"] for text in texts])
-            logits = np.stack([row["embedding"] for row in rows]) @ of_labels.T * self.model.settings["logit_scale"]
+        def result(rows: list[Row], of_texts: Mapping[str, Row]) -> Results:
+            of_labels = np.stack([of_texts[text]["embedding"] for text in texts])
+            logits = (
+                np.stack([row["embedding"] for row in rows]) @ of_labels.T * rows[0]["model"].settings["logit_scale"]
+            )
             values = [_ranked(labels, scores) for scores in softmax(logits)]
             return Results(values[0] if single else values, rows)
 
-        return self._call(images, texts, options.get("batch_size") or IMAGES, result, tries=3)
+        return self._call(images, texts, options.get("batch_size") or IMAGES, result)
 
     def _call(
-        self, images: list[bytes], texts: list[str], batch_size: int, result: Callable[[list[Row]], Results], tries: int
+        self,
+        images: list[bytes],
+        texts: list[str],
+        batch_size: int,
+        result: Callable[[list[Row], Mapping[str, Row]], Results],
+        again: bool = False,
     ) -> Call:
-        """Embeds images, and those texts that are not known yet.
-
-        Embeddings of different versions cannot be compared: where the entry is replaced meanwhile, all is asked again.
-        """
-        new = [text for text in dict.fromkeys(texts) if text not in self._known]
-        asks = [self._ask("image", images, batch_size)]
-        if new:
-            asks.append(self._ask("text", new, BATCH_SIZE))
+        """Embeds images, and those texts that are not known yet. Embeddings of different versions cannot be compared: where
+        images were answered by another version than the texts are known of, all is asked `again`."""
+        known: Mapping[str, Row] = {} if again else self._known.get(self._newest, {})
+        new = [text for text in dict.fromkeys(texts) if text not in known]
+        asks = [self._ask("image", images, batch_size), *([self._ask("text", new, BATCH_SIZE)] if new else [])]
 
         def finish(rows: list[Row], text_rows: Sequence[Row] = ()) -> Results | Call:
-            self._known |= dict(zip(new, text_rows, strict=True))
-            versions = {int(row["version"]) for row in (*rows, *(self._known[text] for text in texts))}
-            if len(versions) == 1:
-                return result(rows)
-            if not tries:
-                raise ServerError(f"the fronts of {self.model.name!r} answer with versions {sorted(versions)}")
-            self._known.clear()
-            return self._call(images, texts, batch_size, result, tries - 1)
+            self._newest = rows[0]["model"].embeds_as(int(rows[0]["version"]))
+            of_texts = {**self._known.get(self._newest, {}), **dict(zip(new, text_rows, strict=True))}
+            if any(text not in of_texts for text in texts):
+                return self._call(images, texts, batch_size, result, again=True)
+            before = {key: own for key, own in self._known.items() if key != self._newest}
+            self._known = {**dict(list(before.items())[-1:]), self._newest: of_texts}
+            return result(rows, of_texts)
 
-        return Call(asks, finish)
+        return Call(asks, finish, one_version=True)
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Any:
         """Embeddings of texts: float32 `[dim]` for a string, `[n, dim]` for a list. A coroutine for asyncio pipelines.
@@ -97,10 +101,10 @@ class ZeroShotImageClassification(TaskPipeline):
             embeddings = np.stack([row["embedding"] for row in rows])
             return embeddings[0] if single else embeddings
 
-        return self._runner.run(Call([self._ask(reads, values, batch_size)], finish))
+        return self._runner.run(Call([self._ask(reads, values, batch_size)], finish, one_version=True))
 
     def _ask(self, reads: str, values: Sequence[str | bytes], batch_size: int) -> Ask:
-        return Ask(self.models[reads], {reads: values}, ["embedding"], batch_size)
+        return Ask(self.versions[reads], {reads: values}, ["embedding"], batch_size)
 
 
 def _ranked(labels: Sequence[str], scores: np.ndarray) -> list[dict[str, Any]]:

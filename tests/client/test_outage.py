@@ -1,0 +1,131 @@
+"""A server that is away for a while, and a client that was there before and stays."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+
+from hf2triton_client import ConnectionFailed, aio, pipeline
+
+from .fake_triton import NAME
+
+#: Seconds that the server is away. By then gRPC's own pauses between two tries to connect are 5 s and more.
+AWAY = 9.0
+#: Seconds after which it must be found again: 2 s, and as long as a busy machine may take.
+SOON = 4.0
+
+SERVER = """
+import sys, time
+from tests.client.fake_triton import FakeTriton, response
+with FakeTriton(lambda seen, context: iter([response(["fine"], ["length"])]), port=int(sys.argv[1])) as triton:
+    print(triton.url, flush=True)
+    time.sleep(3600)
+"""
+
+
+@contextmanager
+def serving(port: int = 0):
+    """The url of a server in a process of its own, which is killed at the end."""
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(port)], stdout=subprocess.PIPE, text=True)
+    try:
+        yield server.stdout.readline().strip()
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def test_a_server_that_is_back_is_found_soon():
+    """By pipelines that were open, blocking and asyncio, and by a new one, while all had been asking all the time."""
+
+    async def watch(url: str, came_back: asyncio.Future) -> list[float]:
+        """Seconds from the server's return to the first answer of each."""
+        old = pipeline(model=NAME, url=url, timeout=30, retries=0)
+        twin = await aio.pipeline(model=NAME, url=url, timeout=30, retries=0)
+
+        async def sync() -> None:
+            await asyncio.to_thread(old, "a")
+
+        async def new() -> None:
+            def ask() -> None:
+                with pipeline(model=NAME, url=url, timeout=30, retries=0) as own:
+                    own("a")
+
+            await asyncio.to_thread(ask)
+
+        async def until_answered(ask) -> float:
+            while True:
+                try:
+                    await ask()
+                except ConnectionFailed:  # and no other error
+                    await asyncio.sleep(0.05)
+                else:
+                    if came_back.done():
+                        return time.monotonic() - came_back.result()
+
+        try:
+            return await asyncio.gather(*map(until_answered, (sync, lambda: twin("a"), new)))
+        finally:
+            old.close()
+            await twin.close()
+
+    async def run() -> list[float]:
+        came_back = asyncio.get_running_loop().create_future()
+        with serving() as url:
+            watching = asyncio.ensure_future(watch(url, came_back))
+            await asyncio.sleep(1)
+        await asyncio.sleep(AWAY)
+        with serving(int(url.rpartition(":")[2])):
+            came_back.set_result(time.monotonic())
+            return await asyncio.wait_for(watching, 60)
+
+    assert max(asyncio.run(run())) < SOON
+
+
+FORKS = """
+import os, signal, sys
+from hf2triton_client import ClientError, connect, pipeline
+connection = connect(sys.argv[1], timeout=20)
+own = pipeline(model=sys.argv[2], connection=connection)
+assert [one[0]["generated_text"] for one in own(["a"] * 6)] == ["afine"] * 6  # a pool of threads is there now
+held = own.stream("b") if sys.argv[3] == "held" else None
+child = os.fork()
+if child == 0:
+    signal.alarm(30)  # whatever hangs is killed
+    try:
+        if held is not None:
+            next(held)
+        answered = [one[0]["generated_text"] for one in own(["a"] * 6)]
+    except ClientError as error:
+        os.write(1, f"refused: {error}".encode())
+    else:
+        os.write(1, str(answered == ["afine"] * 6).encode())
+    os._exit(0)
+_, status = os.waitpid(child, 0)
+assert status == 0, status
+assert [one[0]["generated_text"] for one in own(["a"] * 6)] == ["afine"] * 6
+if held is not None:
+    assert "".join(held) == "fine"
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "said"), [("calls", "True"), ("held", "refused: the text is generated for the process")]
+)
+def test_a_forked_process_is_answered_or_refused(what, said):
+    """Calls of a child get answers over a connection of its own; a stream of the parent's is refused. The parent goes on."""
+    with serving() as url:
+        done = subprocess.run(
+            [sys.executable, "-c", FORKS, url, NAME, what],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"},
+        )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(said)
