@@ -2,6 +2,7 @@
 #   make demo TORCH="torch==2.13.0 --index-url URL"   another build of torch, such as the CPU one of pytorch.org
 #   make test JOBS=1                                 one test after the other; each job serves some 50 models, in 6 GB
 #   make bench BENCH="--texts 1000 --rounds 2"       a shorter benchmark
+#   make chaos CHAOS="--seed 7 --only cut,fork"      some faults, in the order and with the choices of a seed
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 JOBS ?= 2
@@ -9,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-cuda releases clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -35,11 +36,20 @@ bench-perf-analyzer: $(VENV)/.installed
 bench-stalls: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.stalls $(BENCH)
 
+bench-memory: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.memory $(BENCH)
+
 bench-cuda: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.cuda $(BENCH)
 
 releases: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.releases
+
+chaos: $(VENV)/.installed
+	$(BIN)/python -m tests.chaos $(CHAOS)
+
+soak: $(VENV)/.installed
+	$(BIN)/python -m tests.chaos.soak $(SOAK)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -1,0 +1,56 @@
+"""More than the server can do, and a server that is stopped while another goes on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+
+from ...end_to_end.names import names
+from ..callers import Crew
+from ..cast import questions
+from ..promises import BUSY, Promise
+from ..serving import Served
+from ..stage import Stage
+from . import Fault, needs
+from .clients import act
+
+NAME = "triton.example"
+OTHER = "127.0.0.2"
+#: The models that the second server has, and that are asked over the name of both.
+TASKS = ("text-classification", "text-generation")
+
+
+def flood(stage: Stage) -> None:
+    """Thousands of calls at once whose deadlines are shorter than all of them take."""
+    act(stage, "flood")
+
+
+def drained(stage: Stage) -> None:
+    """Two servers stand behind one name. One is stopped in good order while it is asked; it costs nobody an error."""
+    entries = {task: stage.entries[task] for task in TASKS}
+    repository = stage.folder / "second"
+    for entry in entries.values():
+        for front in entry.fronts.values():
+            shutil.copytree(stage.models.served / front, repository / front)
+    second = Served(repository, stage.folder / "second-server", stage.namespace, OTHER, stage.served.ports)
+    crew = Crew(stage.recorder, stage.seed)
+    try:
+        second.start()
+        with names() as dns:
+            dns.addresses[NAME] = [stage.served.host, OTHER]
+            crew.blocking(4, dns.target(NAME, stage.served.ports["grpc"]), "two servers", questions(entries))
+            time.sleep(3)
+            second.stop()  # a SIGTERM to the command, as from a service manager
+            dns.addresses[NAME] = [stage.served.host]
+            time.sleep(3)
+            crew.stop(25.0)
+    finally:
+        crew.stop(0.0)
+        second.stop(5.0)
+        shutil.rmtree(repository)
+
+
+FAULTS = {
+    "flood": Fault(flood, Promise(BUSY - {"DeadlineExceeded"}, own=BUSY, back=5, steady=True)),
+    "drained": Fault(drained, Promise(steady=True), needs(*TASKS)),
+}
