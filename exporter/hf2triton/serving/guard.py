@@ -84,10 +84,12 @@ class Guard:
         return not self.stopping and self._has_parent()
 
     def say(self, message: str) -> None:
-        with open(self.plan["log"], "a", encoding="utf-8") as log:
+        """Not being read, or a disk that is full, is no reason to look after the server no more."""
+        with contextlib.suppress(OSError), open(self.plan["log"], "a", encoding="utf-8") as log:
             log.write(f"hf2triton: {message}\n")
         if self.plan["tell"]:
-            print(f"hf2triton: {message}", file=sys.stderr, flush=True)
+            with contextlib.suppress(OSError):
+                print(f"hf2triton: {message}", file=sys.stderr, flush=True)
 
     def down(self, models: Collection[str]) -> None:
         """What is said of each is enough."""

@@ -1,4 +1,4 @@
-"""Which models a tritonserver has not loaded, and why. The standard library alone: the container's entry point has this file too.
+"""Which models a tritonserver has not loaded, and why. The standard library alone: the container has this file too.
 
 Triton loads models side by side and goes on without those that fail (`--exit-on-error=false`). Two things still take all of them
 down, both seen with 2.51: a model that fails in its warm-up beside others can crash the server, and one whose process ends
@@ -19,8 +19,9 @@ import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
-from pathlib import Path
 from typing import Any, Protocol
+
+from .stubs import dead_stubs
 
 #: Of tritonserver: one model that fails is no reason to end, nor to tell load balancers that no model can be reached.
 LENIENT = ("--exit-on-error=false", "--strict-readiness=false")
@@ -35,7 +36,6 @@ POLL_SECONDS = 0.05
 LATE_SECONDS = 2.0
 #: How often a model is tried that ends the server. A failing warm-up does so in a quarter of all cases, else Triton says why.
 TRIES = 4
-_STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 #: What the name of the model behind a front ends in.
 _BEHIND = "_model"
 
@@ -57,6 +57,13 @@ class Control:
         except http.client.HTTPException as error:  # the answer was cut off
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
+    def _json(self, path: str, data: bytes | None = None, timeout: float = 5.0) -> Any:
+        answer = self.ask(path, data, timeout)
+        try:
+            return json.loads(answer)
+        except ValueError as error:  # it is not Triton that listens there
+            raise ConnectionError(f"an answer that is no JSON: {answer[:100]!r}") from error
+
     def answers(self, path: str, timeout: float = 2.0) -> bool:
         try:
             self.ask(path, timeout=timeout)
@@ -70,15 +77,15 @@ class Control:
 
     def index(self) -> list[dict[str, str]]:
         """Name, version, state and reason of the repository's models; those that were never loaded have a name alone."""
-        return json.loads(self.ask("v2/repository/index", b"{}", 30.0))
+        return self._json("v2/repository/index", b"{}", 30.0)
 
     def ready(self, timeout: float) -> list[tuple[str, str]]:
         """Name and version of the models that Triton calls ready. Unlike `index` it does not look at the repository."""
-        rows = json.loads(self.ask("v2/repository/index", b'{"ready": true}', timeout))
+        rows = self._json("v2/repository/index", b'{"ready": true}', timeout)
         return [(row["name"], row.get("version", "")) for row in rows]
 
     def config(self, model: str, version: str) -> dict[str, Any]:
-        return json.loads(self.ask(f"v2/models/{model}/versions/{version}/config"))
+        return self._json(f"v2/models/{model}/versions/{version}/config")
 
     def load(self, model: str, timeout: float) -> None:
         self.ask(f"v2/repository/models/{model}/load", b"{}", timeout)
@@ -174,21 +181,6 @@ def culprits(
                 if not usable:
                     break
     return found
-
-
-def dead_stubs(server: int) -> list[int]:
-    """The dead processes of Python models that a tritonserver has not waited for."""
-    dead = []
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has ended meanwhile
-            continue
-        name = text[text.index("(") + 1 : text.rindex(")")]
-        state, parent = text[text.rindex(")") + 2 :].split()[:2]
-        if name == _STUB and state == "Z" and int(parent) == server:
-            dead.append(int(path.parent.name))
-    return dead
 
 
 #: A line of Triton's log that is an error or speaks of one; of warnings there is one at each start without a GPU.

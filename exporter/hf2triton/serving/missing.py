@@ -31,6 +31,11 @@ def missing(repositories: Iterable[Path], model: str) -> str | None:
     return f"{lacking[0]}{others} missing: copy the model again, or export it"
 
 
+def is_export(repositories: Iterable[Path], model: str) -> bool:
+    """Whether a model is one that this project has written."""
+    return any(next((one / model).glob("*/manifest.json"), None) is not None for one in repositories)
+
+
 def _needed(folder: Path) -> Iterator[Path]:
     """Of the versions that its config names, or the last one."""
     config = (folder / "config.pbtxt").read_text(encoding="utf-8", errors="replace")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import urllib.error
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -59,15 +58,3 @@ class Presence:
                 lacking[key[0]] = known
         self._expected = expected
         return lacking if self._understood else {}
-
-
-def generating(metrics: Control, model: str) -> bool:
-    """Whether a model that generates has requests, or had when its process died: Triton keeps what that told last."""
-    try:
-        text = metrics.ask("metrics", timeout=1.0)
-    except OSError:
-        return True
-    names = "hf2triton_live_slots|hf2triton_queue_length|nv_inference_pending_request_count"
-    label = re.escape(f'model="{model}"')
-    told = dict(re.findall(rf"^({names}){{[^}}]*{label}[^}}]*}} (\S+)", text, re.MULTILINE))
-    return "hf2triton_live_slots" not in told or any(map(float, told.values()))

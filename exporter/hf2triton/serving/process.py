@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 
 from ..errors import ServingError
+from .claims import Claim
 from .guard import EXIT_SECONDS
 from .loading import POLL_SECONDS, Control, Watch, telling
 
@@ -28,9 +29,11 @@ class NotLoaded(ServingError):
 
 
 class Process:
-    """`plan`: what guard.py needs to know. Its server's log is kept until whoever made its file removes it."""
+    """`plan`: what guard.py needs to know. `claim`: of its folder, which the guard shares. The server's log is kept until whoever
+    made its file removes it."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    def __init__(self, plan: dict[str, Any], claim: Claim) -> None:
+        claim.note(plan["shm_prefix"])
         self._log = Path(plan["log"])
         self._log.touch()
         self._written = self._log.stat().st_size  # a file may have the logs of servers before
@@ -40,6 +43,7 @@ class Process:
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=[claim.lock],
         )
         self.guard.stdin.write(json.dumps(plan).encode())
         self.guard.stdin.close()

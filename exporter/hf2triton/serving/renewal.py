@@ -15,35 +15,26 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
 
 from . import sockets
-from .loading import Control, Watch, dead_stubs
-from .stubs import stubs
+from .host import Host
+from .loading import Watch
+from .stubs import dead_stubs, stubs
 
 #: gRPC ends connections after a minute, give or take a tenth; what is in flight then goes on to its end.
 LEAVE_SECONDS = 90.0
 _SHARED = Path("/dev/shm")
 
 
-class Starter(Protocol):
-    """Starts servers. `metrics`: their port for them. `shm_prefix`: what the names of their shared memory begin with."""
-
-    metrics: Control
-    shm_prefix: str
-
-    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen: ...
-
-
 class Successor:
     """A server that is started beside another one. It ends where a model is not loaded: then the other one goes on."""
 
-    def __init__(self, starter: Starter, old: subprocess.Popen, models: Sequence[str]) -> None:
+    def __init__(self, host: Host, old: subprocess.Popen, models: Sequence[str]) -> None:
         """Raises OSError where ports cannot be taken from another process."""
         # two servers cannot listen on this one; it is the last that is opened
-        sockets.stop_listening(old.pid, starter.metrics.port)
-        self._starter = starter
-        self.process = starter.start(models, "--exit-on-error=true")
+        sockets.stop_listening(old.pid, host.metrics.port)
+        self._host = host
+        self.process = host.start(models, "--exit-on-error=true")
         self._watch = Watch(self)
 
     @property
@@ -51,14 +42,14 @@ class Successor:
         return None if self.process.poll() is not None else self.process.pid
 
     def ready(self) -> bool:
-        return self._starter.metrics.answers("metrics", 1.0)
+        return self._host.metrics.answers("metrics", 1.0)
 
     def failed(self) -> str | None:
         """Why it never will be, if so."""
         return self._watch.stopped()
 
     def end(self) -> None:
-        end(self.process, regions(self.process.pid, self._starter.shm_prefix))
+        end(self.process, regions(self.process.pid, self._host.shm_prefix))
 
 
 class Leaving:

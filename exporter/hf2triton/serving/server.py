@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
-import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-from ..devices import devices
 from ..errors import ServingError
-from ..repository.control import CONTROL_HEADER, CONTROL_KEY, control_headers
+from ..repository.control import CONTROL_HEADER, control_headers
 from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
-from .guard import EXIT_SECONDS, remove_shared_memory
-from .loading import LENIENT, ONE_BY_ONE, SHARED_PORTS, Control, culprits, failures, stranded
+from .claims import Claim, clear_up
+from .guard import remove_shared_memory
+from .loading import ONE_BY_ONE, Control, culprits, failures, stranded
 from .missing import missing
+from .plan import Plan, Ports, shm_prefix
 from .process import NotLoaded, Process
 from .requirements import check_gpus, check_ports, check_requirements, free_ports, without_gpu
-from .staging import BACKENDS, stage
-
-#: Of tritonserver's environment. gRPC reads requests in pieces of 64 KiB: as large blocks they go back to the system once they
-#: are freed, which glibc would otherwise keep. Models undo it for themselves, see repository/fronts/memory.py.
-BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
-
-
-@dataclass(frozen=True)
-class Ports:
-    http: int
-    grpc: int
-    metrics: int
-
+from .staging import stage
 
 class Server:
     """An embedded Triton that serves all models of a repository.
@@ -93,7 +77,7 @@ class Server:
         self._on_failure = on_failure
         self._tell = tell
         self.failed: dict[str, str] = {}
-        self._folder: Path | None = None
+        self._claim: Claim | None = None
         self.ports = Ports(0, 0, 0)
         self.ready_seconds = 0.0
 
@@ -123,23 +107,22 @@ class Server:
     def _guard(self) -> subprocess.Popen:
         return self._process.guard
 
-    def _shm_prefix(self, ports: Ports) -> str:
-        """What the names of a server's shared memory begin with."""
-        return f"hf2triton-{os.getpid()}-{ports.grpc}-{self.host.replace(':', '.')}-"
-
     def start(self) -> Server:
         """Starts the server and waits until every model is ready, or has failed."""
         began = time.monotonic()
-        self._installation = check_requirements()
+        installation = check_requirements()
+        clear_up()
         self.failed = {}
         self._check_repository()
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         check_ports(hosts, self._asked)
         self.ports = Ports(**free_ports(hosts, self._asked))
-        self._folder = folder = Path(tempfile.mkdtemp(prefix="hf2triton-server-"))
+        self._claim = Claim.new()
+        folder = self._claim.folder
         self._log_path = self._log or folder / "server.log"
+        self._plan = Plan(installation, folder, self.repository, self.host, self.access, self._flags, self._tell)
         try:
-            stage(self._installation, folder)
+            stage(installation, folder)
             self._load_all(began + self._ready_timeout)
             self._process.wait_for(lambda: Control(self.metrics_url, {}).answers("metrics"), self._ready_timeout)
         except BaseException:
@@ -153,9 +136,10 @@ class Server:
         if self._process is not None:
             self._process.stop()
         self._process = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            remove_shared_memory(self._shm_prefix(self.ports))
+        if self._claim is not None:
+            self._claim.release()
+            self._claim = None
+            remove_shared_memory(shm_prefix(self.host, self.ports))
 
     def _load_all(self, until: float) -> None:
         """All models side by side. If that takes the server down, those that do so are found one by one, and left out; if it does
@@ -166,7 +150,7 @@ class Server:
             left = [name for name in models if name not in self.failed]
             if not left:
                 break
-            self._process = Process(self._plan(self.ports, self._log_path, left, flags))
+            self._process = Process(self._plan.of(self.ports, self._log_path, left, flags), self._claim)
             try:
                 self._process.wait_for(self._process.control.live, until - time.monotonic())
                 for name, reason in failures(self._process.control, left, self._process.log).items():
@@ -210,7 +194,7 @@ class Server:
         """A server that has loaded nothing, at ports that nobody knows."""
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         ports = Ports(**free_ports(hosts, dict.fromkeys(self._asked, 0)))
-        process = Process(self._plan(ports, self._folder / "trial.log", [], ()))
+        process = Process(self._plan.of(ports, self._claim.folder / "trial.log", []), self._claim)
         try:
             process.wait_for(process.control.live, self._ready_timeout)
             yield process
@@ -260,65 +244,6 @@ class Server:
             if (why := missing([self.repository], name)) is not None and name not in self.failed:
                 self._fail(name, why)
         self._check_failed(models)
-
-    def _plan(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str]) -> dict:
-        """What the guard needs to know of a server that loads these models."""
-        installation, folder = self._installation, self._folder
-        addresses = [
-            f"--{protocol}-{what}={value}"
-            for protocol in ("http", "grpc", "metrics")
-            for what, value in (
-                ("address", self.access.address(protocol, self.host)),
-                ("port", getattr(ports, protocol)),
-            )
-        ]
-        command = [
-            str(installation.tritonserver),
-            f"--model-repository={self.repository}",
-            f"--backend-directory={folder / 'backends'}",
-            f"--cache-directory={folder / 'caches'}",
-            *addresses,
-            "--model-control-mode=explicit",
-            *LENIENT,
-            *flags,
-            "--disable-auto-complete-config",
-            "--allow-gpu-metrics=false",
-            "--allow-cpu-metrics=false",
-            "--log-format=ISO8601",
-            f"--exit-timeout-secs={EXIT_SECONDS}",
-            *SHARED_PORTS,
-            f"--backend-config=python,shm-region-prefix-name={self._shm_prefix(ports)}",
-            "--grpc-infer-allocation-pool-size=0",  # requests that were answered would be kept with all they held
-            *self.access.flags(),
-            *self._flags,
-        ]
-        libraries = [str(installation.libraries), str(installation.libpython_folder)]
-        environment = {
-            **BLOCKS_GO_BACK,
-            **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
-            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
-            "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
-            **({} if "cuda" in devices() else {"TRITON_SERVER_CPU_ONLY": "1"}),
-        }
-        return {
-            "command": command,
-            "repository": str(self.repository),
-            "models": list(models),
-            "backends": BACKENDS,
-            "renews": not self.access.shared_memory,
-            "tell": self._tell,
-            "environment": environment,
-            "folder": str(folder),
-            "work_folder": str(folder / "empty"),
-            "log": str(log),
-            "shm_prefix": self._shm_prefix(ports),
-            "parent": os.getpid(),
-            "control": {
-                "url": f"http://{self.access.address('http', self.host)}:{ports.http}",
-                "headers": {CONTROL_HEADER: self.access.key},
-            },
-            "metrics": {"url": f"http://{self.access.address('metrics', self.host)}:{ports.metrics}", "headers": {}},
-        }
 
     def _models(self) -> list[str]:
         """All models of the repository, without those that a publisher that was killed was trying."""

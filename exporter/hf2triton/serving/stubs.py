@@ -1,13 +1,15 @@
-"""The processes of Python models below a tritonserver, as /proc has them. The standard library alone."""
+"""The processes of Python models below a tritonserver. The standard library alone."""
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-_STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
+from .proc import processes
+
+#: The name of such a process; the kernel keeps 15 characters.
+STUB = "triton_python_backend_stub"[:15]
 #: What Triton names the folder into which it copies a model of an object store.
 _COPIED = re.compile(r"folder\w{6}")
 
@@ -29,29 +31,13 @@ class Stub:
 
 def stubs(server: int) -> list[Stub]:
     """The processes of Python models that the tritonserver with this id has started and not waited for."""
-    found = []
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        stat = _stat(int(name))
-        if stat is not None and stat[0] == _STUB and stat[2] == server:
-            found.append(Stub(int(name), stat[1], *_model(int(name))))
-    return found
+    found = [(pid, one.letter) for pid, one in processes() if one.name == STUB and one.parent == server]
+    return [Stub(pid, letter, *_model(pid)) for pid, letter in found]
 
 
-def state(pid: int) -> str:
-    """The kernel's letter for what a process does; "" where there is none."""
-    stat = _stat(pid)
-    return stat[1] if stat else ""
-
-
-def _stat(pid: int) -> tuple[str, str, int] | None:
-    """Name, state and parent of a process."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
-    except OSError:  # it has ended meanwhile
-        return None
-    status, parent = text[text.rindex(")") + 2 :].split()[:2]
-    return text[text.index("(") + 1 : text.rindex(")")], status, int(parent)
+def dead_stubs(server: int) -> list[int]:
+    """The ids of those that have ended."""
+    return [stub.pid for stub in stubs(server) if stub.dead]
 
 
 def _model(pid: int) -> tuple[str, str]:

@@ -2,7 +2,7 @@
 
 Such a model keeps its state "ready" in Triton while each of its requests fails, and Triton starts no other process for it. What
 ought to be there is asked of Triton and held against what is there, five times a second: it does not matter when a process died.
-The standard library alone.
+The standard library alone: the container has this file too.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ import subprocess
 import time
 import urllib.error
 from collections.abc import Collection, Iterable, Sequence
-from pathlib import Path
-from typing import Protocol
 
-from .loading import DEAD_SECONDS, ONE_BY_ONE, Control, Watch
-from .missing import missing
-from .presence import Expected, Presence, generating
+from .host import Host
+from .loading import ONE_BY_ONE, Watch
+from .missing import is_export, missing
+from .presence import Expected, Presence
+from .proc import Quiet, letter
 from .reloads import Reloads
-from .renewal import Leaving, Starter, Successor, end, has_room, kept
+from .renewal import Leaving, Successor, end, has_room, kept
 from .sockets import end_connections
-from .stubs import Stub, state, stubs
+from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, States
+from .stubs import Stub, stubs
+from .work import generating
 
 POLL_SECONDS = 0.2
-#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s for a failure of a model, or ends afterwards.
-STOPPED_SECONDS = 2.0
-#: How long tritonserver may answer on none of its ports, and how long it may take for one answer.
-SILENT_SECONDS, ANSWER_SECONDS = 3.0, 1.0
+#: How long tritonserver may take for one answer, and how long it may answer on none of its ports: if it does nothing meanwhile,
+#: and if it does something, as on a machine that has too much to do.
+ANSWER_SECONDS, SILENT_SECONDS, BUSY_SECONDS = 1.0, 3.0, 30.0
+#: How often it is looked at who has work and does nothing.
+HANGING_SECONDS = 1.0
 #: Seconds before tries to start a server that did not start; after the last it is given up.
 PAUSES = (0.5, 2.0, 8.0, 20.0)
 #: The leftovers of so many dead processes (36 threads and 1 MiB or more each) are what a server may keep.
@@ -42,31 +45,6 @@ class GivenUp(Exception):
     """A server that does not start any more."""
 
 
-class Host(Starter, Protocol):
-    """What runs a server. `repositories`: where its models lie, if on this machine. `backends`: those whose models are processes.
-    `renews`: whether another server may take its place; not where callers have registered what that would not know of."""
-
-    control: Control
-    repositories: Sequence[Path]
-    backends: Collection[str]
-    renews: bool
-
-    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen:
-        """Starts a tritonserver, in a session of its own, that loads these models."""
-
-    def clean(self) -> None:
-        """Removes the shared memory of servers that have ended. None is running."""
-
-    def wanted(self) -> bool:
-        """Whether the server is to run on."""
-
-    def say(self, message: str) -> None:
-        """Tells the operator. Any thread may call it."""
-
-    def down(self, models: Collection[str]) -> None:
-        """Notes which models are being brought back, whenever these are others."""
-
-
 class Supervisor:
     """Of a tritonserver, `process`, that has loaded what it could of `models`."""
 
@@ -74,6 +52,8 @@ class Supervisor:
         self._host = host
         self.process = process
         self._ready = [(model, "") for model in models]  # at the last look
+        # what a server before had and this one may lack; any version where that is ""
+        self._owed: set[tuple[str, str]] = set()
         self._presence = Presence(host.control, host.backends)
         self._successor: Successor | None = None
         self._leaving: list[Leaving] = []
@@ -83,7 +63,8 @@ class Supervisor:
     @property
     def _models(self) -> set[str]:
         """Those that are served or are to be."""
-        return {model for model, _ in self._ready if not model.startswith(CANDIDATE)} | set(self._reloads.began)
+        served = {model for model, _ in [*self._ready, *self._owed] if not model.startswith(CANDIDATE)}
+        return served | set(self._reloads.began)
 
     @property
     def pid(self) -> int | None:
@@ -95,10 +76,8 @@ class Supervisor:
         while self._host.wanted():
             before = time.monotonic()
             time.sleep(POLL_SECONDS)
-            if (
-                time.monotonic() - before > POLL_SECONDS + ANSWER_SECONDS
-            ):  # this process was paused, maybe with all others
-                self._overslept()
+            if time.monotonic() - before > POLL_SECONDS + ANSWER_SECONDS:
+                self._forget()  # this process was paused, maybe with all others
             if self._host.wanted() and (why := self._look()) is not None:
                 self.restart(why)
             if self._down != (down := set(self._reloads.began)):
@@ -110,68 +89,84 @@ class Supervisor:
         self._reloads = Reloads(self._host.control, self._host.repositories, self._host.say)
         self._deaths = 0
         self._incomplete: set[str] = set()
-        self._owners: dict[int, str] = {}  # process -> its model
-        self._overslept()
+        self._forget()
 
-    def _overslept(self) -> None:
-        self._since: dict[tuple[int, str], float] = {}  # process, what it is -> since when
-        self._answered = time.monotonic()
+    def _forget(self) -> None:
+        """Since when what is."""
+        self._states, self._quiet, self._hanging = States(), Quiet(), Hanging()
+        self._answered = self._looked = time.monotonic()
 
     def _look(self) -> str | None:
         """Sees to the models. Why the server has to be started again, if so."""
         self._leaving = [one for one in self._leaving if not one.over()]
-        if (code := self.process.poll()) is not None:
-            return f"tritonserver has ended ({_ending(code)})"
-        if state(self.process.pid) == "T":
-            stopped = self._lasts(self.process.pid, "T") > STOPPED_SECONDS
-            return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)" if stopped else None
+        if (why := self._stopped()) is not None:
+            return why
         found = stubs(self.process.pid)
-        self._watch(found)
-        if (model := self._stuck()) is not None:
+        self._end_stopped(found)
+        if (model := self._states.stuck(self._reloads.began.copy())) is not None:
             return f"the process of model {model} has died while it was loaded, for which tritonserver waits in vain"
         try:
             ready = self._host.control.ready(ANSWER_SECONDS)
             self._answered = time.monotonic()
-            self._ready = ready
+            self._settle(ready)
+            self._end_hanging(found, {model for model, _ in ready})
             why = self._mend(self._presence.lacking(ready, found))
             return why or self._renew()
         except OSError as error:
-            if isinstance(error, urllib.error.HTTPError) or self._host.metrics.answers("metrics", ANSWER_SECONDS):
-                self._answered = time.monotonic()
-            elif time.monotonic() - self._answered > SILENT_SECONDS:
-                return f"tritonserver does not answer ({error})"
+            return self._silent(error)
+
+    def _stopped(self) -> str | None:
+        """Whether the server itself has ended, or stands still."""
+        if (code := self.process.poll()) is not None:
+            return f"tritonserver has ended ({_ending(code)})"
+        pid = self.process.pid
+        if letter(pid) == "T" and self._states.lasts(pid, "T") > STOPPED_SECONDS:
+            return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)"
         return None
 
-    def _watch(self, found: Sequence[Stub]) -> None:
-        """Notes since when processes are dead or stopped, and kills the latter."""
-        known = {self.process.pid, *(stub.pid for stub in found)}
-        self._owners = {pid: owner for pid, owner in self._owners.items() if pid in known}
-        states = {(stub.pid, stub.state) for stub in found}
-        self._since = {key: since for key, since in self._since.items() if key in states}
-        for stub in found:
-            if stub.model:
-                self._owners[stub.pid] = stub.model
-            if self._lasts(stub.pid, stub.state) > STOPPED_SECONDS and stub.state == "T":
-                self._host.say(
-                    f"the process of model {stub.model} was stopped for {STOPPED_SECONDS:g} s (SIGSTOP); killing it"
-                )
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(stub.pid, signal.SIGKILL)
-
-    def _lasts(self, pid: int, what: str) -> float:
-        """For how long a process has been in a state, in which it is."""
-        now = time.monotonic()
-        return now - self._since.setdefault((pid, what), now)
-
-    def _stuck(self) -> str | None:
-        """A model that will never be loaded, since its process has died meanwhile."""
-        now = time.monotonic()
-        for model, began in self._reloads.began.copy().items():
-            for (pid, what), since in self._since.items():
-                late = what == "Z" and began < since < now - DEAD_SECONDS
-                if late and self._owners.get(pid, model) == model:
-                    return model
+    def _silent(self, error: OSError) -> str | None:
+        """Whether a server that did not answer hangs: one that has other things to do answers later."""
+        answers = self._host.metrics.answers
+        if isinstance(error, urllib.error.HTTPError) or answers("metrics", ANSWER_SECONDS):
+            self._answered = time.monotonic()
+            self._quiet = Quiet()
+            return None
+        silent, quiet = time.monotonic() - self._answered, self._quiet.seconds(self.process.pid)
+        # that it is quiet is only known from the first question on which it has not answered
+        if silent > BUSY_SECONDS or (silent > SILENT_SECONDS and quiet > SILENT_SECONDS - 2 * ANSWER_SECONDS):
+            return f"tritonserver has not answered for {silent:.1f} s ({error})"
         return None
+
+    def _end_stopped(self, found: Sequence[Stub]) -> None:
+        for stub in self._states.see(found, self.process.pid):
+            self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
+
+    def _end_hanging(self, found: Sequence[Stub], ready: Collection[str]) -> None:
+        """A model that may wait for others, or for anything at all, is left alone: one that is not ours, or has its graph
+        elsewhere."""
+        if time.monotonic() - self._looked < HANGING_SECONDS:
+            return
+        self._looked = time.monotonic()
+        alone = [stub for stub in found if f"{stub.model}_model" not in ready]
+        with contextlib.suppress(OSError):  # it has no metrics, or other things to do
+            for stub in self._hanging.found(alone, self._host.metrics.ask("metrics", timeout=ANSWER_SECONDS)):
+                if is_export(self._host.repositories, stub.model):
+                    self._kill(stub, f"has done nothing for {QUIET_SECONDS:g} s though requests wait for it")
+
+    def _kill(self, stub: Stub, why: str) -> None:
+        """Ends the process of a model, which is then brought back as any that has died."""
+        self._host.say(f"the process of model {stub.model} {why}; killing it")
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(stub.pid, signal.SIGKILL)
+
+    def _settle(self, ready: list[tuple[str, str]]) -> None:
+        """Notes what is ready, and loads what this server lacks of what the one before had."""
+        names = {model for model, _ in ready}
+        for model, version in self._owed:
+            if model not in names or (version and (model, version) not in ready):
+                self._reloads.add(model, anew=False)
+        self._owed = set()
+        self._ready = ready
 
     def _mend(self, lacking: dict[str, Expected]) -> str | None:
         """Brings back models that lacked a process at the last look as well: one that is being unloaded does for a moment."""
@@ -182,13 +177,12 @@ class Supervisor:
             self._deaths += 1
             self._host.say(f"the process of model {model} has died; reloading it")
             if known.decoupled and generating(self._host.metrics, model):
+                never = f"tritonserver never ends the requests that model {model} was answering"
                 try:
                     end_connections(self.process.pid)
-                except OSError as error:
-                    return f"tritonserver never ends the requests that model {model} was answering ({error})"
-                self._host.say(
-                    f"ended all connections: tritonserver never ends the requests that model {model} was answering"
-                )
+                except OSError as error:  # forbidden here
+                    return f"{never} ({error})"
+                self._host.say(f"ended all connections: {never}")
             self._reloads.add(model)
         return None
 
@@ -215,19 +209,16 @@ class Supervisor:
             self._host.say(f"tritonserver keeps what {KEPT} processes left: starting another one, which takes over")
 
     def _take_over(self, successor: Successor) -> None:
-        before = self._ready
         leaving = Leaving(self.process, self._host.shm_prefix)
         if self._reloads.began:  # nobody would bring these models back there
             leaving.end()
         else:
             self._leaving.append(leaving)
+        self._owed = set(self._ready) | {(model, "") for model in self._reloads.began.copy()}
         self._successor, self.process = None, successor.process
         self._reloads.stop()
         self._begin()
         self._host.say("another tritonserver has taken over")
-        # what was loaded meanwhile
-        for model in {model for model, _ in set(before) - set(self._host.control.ready(ANSWER_SECONDS))}:
-            self._reloads.add(model, anew=False)
 
     def _end_successor(self) -> None:
         if self._successor is not None:
@@ -264,18 +255,14 @@ class Supervisor:
                 raise GivenUp(f"tritonserver did not start {attempt + 1} times in a row, the last time since {failed}")
             self._host.say(f"tritonserver did not start: {failed}; trying again in {pause:g} s")
             self._rest(pause)
+        self._owed, self._ready = {(model, "") for model in models}, []
         self._host.say("tritonserver is there again")
-        with contextlib.suppress(OSError):  # the next look tells what it is
-            served = {model for model, _ in self._host.control.ready(ANSWER_SECONDS)}
-            for model in models:
-                if model not in served:
-                    self._reloads.add(model, anew=False)
 
     def _started(self) -> str | None:
         """Waits until the server is live; why it never will be, if so."""
         watch = Watch(self)
         while self._host.wanted() and not self._host.control.live():
-            if (why := watch.stopped()) is not None:
+            if (why := watch.stopped() or self._stopped()) is not None:
                 return why
             self.note()
             self._rest(0.05)
@@ -283,7 +270,9 @@ class Supervisor:
 
     def note(self) -> None:
         """To be called while a server starts, so that a process is seen that dies as soon as its model is loaded."""
-        self._presence.note(stubs(self.process.pid))
+        found = stubs(self.process.pid)
+        self._end_stopped(found)
+        self._presence.note(found)
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds

@@ -89,7 +89,7 @@ def test_it_starts_answers_and_stops(small):
         processes = processes_below(server._guard.pid)
         assert any(process.name() == "tritonserver" for process in processes)
         assert left_in_shared_memory(os.getpid(), server.url)
-        folder = server._folder
+        folder = server._claim.folder
         ports = vars(server.ports)
     assert not folder.exists()
     assert_gone(processes, os.getpid(), server.url)

@@ -1,0 +1,101 @@
+"""The folders that servers use, each somebody's for as long as a process lives that has claimed it.
+
+A program and its guard that are killed at the same time can clear up nothing: the next server that is started does it for them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from .guard import remove_shared_memory
+from .proc import processes
+from .stubs import STUB
+
+_PREFIX, _OWNER = "hf2triton-server-", "owner"
+#: How long a folder may be without its owner's file, and a process may be there that was killed.
+_NEW_SECONDS, _END_SECONDS = 60.0, 10.0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """`lock`: a descriptor, of a file that is locked by flock(2): the lock is gone once no process has it open any more."""
+
+    folder: Path
+    lock: int
+
+    @classmethod
+    def new(cls) -> Claim:
+        while True:
+            folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
+            lock = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+            if _locked(lock):
+                return cls(folder, lock)
+            os.close(lock)  # somebody believed it abandoned
+
+    def note(self, shm_prefix: str) -> None:
+        """What the names of a server's shared memory begin with."""
+        os.write(self.lock, f"{shm_prefix}\n".encode())
+
+    def release(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self.lock)
+
+
+def clear_up() -> None:
+    """Ends the servers of programs that were killed, and removes what these have left. Several programs may do so at a time."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or somebody else is faster
+            _clear_up(folder)
+
+
+def _clear_up(folder: Path) -> None:
+    try:
+        lock = os.open(folder / _OWNER, os.O_RDWR)
+    except FileNotFoundError:  # killed before it was claimed, or about to be
+        if time.time() - folder.stat().st_mtime > _NEW_SECONDS:
+            folder.rmdir()
+        return
+    try:
+        if not _locked(lock):
+            return
+        _end(folder)
+        for prefix in os.read(lock, 1 << 16).decode(errors="replace").split():
+            remove_shared_memory(prefix)
+        shutil.rmtree(folder, ignore_errors=True)
+    finally:
+        os.close(lock)
+
+
+def _locked(lock: int) -> bool:
+    """Locks a file, unless somebody else has, or has removed it."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.fstat(lock).st_nlink > 0
+    return False
+
+
+def _end(folder: Path) -> None:
+    until = time.monotonic() + _END_SECONDS
+    while (pids := list(_servers(folder))) and time.monotonic() < until:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def _servers(folder: Path) -> Iterator[int]:
+    """The processes of servers, and of their models, that use a folder."""
+    for pid, one in processes():
+        if one.name in ("tritonserver", STUB):
+            with contextlib.suppress(OSError):
+                if f"{folder}/".encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                    yield pid

@@ -1,0 +1,107 @@
+"""How an embedded tritonserver is run: its command, its environment, and what guard.py has to know of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..devices import devices
+from ..repository.control import CONTROL_HEADER, CONTROL_KEY
+from .access import Access
+from .guard import EXIT_SECONDS
+from .loading import LENIENT, SHARED_PORTS
+from .requirements import Installation
+from .staging import BACKENDS
+
+#: Of tritonserver's environment. gRPC reads requests in pieces of 64 KiB: as large blocks they go back to the system once they
+#: are freed, which glibc would otherwise keep. Models undo it for themselves, see repository/fronts/memory.py.
+BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
+_FLAGS = (
+    "--model-control-mode=explicit",
+    *LENIENT,
+    "--disable-auto-complete-config",
+    "--allow-gpu-metrics=false",
+    "--allow-cpu-metrics=false",
+    "--log-format=ISO8601",
+    f"--exit-timeout-secs={EXIT_SECONDS}",
+    *SHARED_PORTS,
+    "--grpc-infer-allocation-pool-size=0",  # requests that were answered would be kept with all they held
+)
+
+
+@dataclass(frozen=True)
+class Ports:
+    http: int
+    grpc: int
+    metrics: int
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all servers of one start have in common. `folder`: what `stage` has laid out. `flags`: further ones of tritonserver.
+    `tell`: whether what happens goes to stderr, not to the log alone."""
+
+    installation: Installation
+    folder: Path
+    repository: Path
+    host: str
+    access: Access
+    flags: Sequence[str]
+    tell: bool
+
+    def of(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str] = ()) -> dict[str, Any]:
+        """Of a server that loads these models, for guard.py."""
+        prefix = shm_prefix(self.host, ports)
+        return {
+            "command": self._command(ports, prefix, flags),
+            "repository": str(self.repository),
+            "models": list(models),
+            "backends": BACKENDS,
+            "renews": not self.access.shared_memory,
+            "tell": self.tell,
+            "environment": self._environment(),
+            "folder": str(self.folder),
+            "work_folder": str(self.folder / "empty"),
+            "log": str(log),
+            "shm_prefix": prefix,
+            "parent": os.getpid(),
+            "control": self._control("http", ports.http, {CONTROL_HEADER: self.access.key}),
+            "metrics": self._control("metrics", ports.metrics, {}),
+        }
+
+    def _command(self, ports: Ports, prefix: str, flags: Sequence[str]) -> list[str]:
+        return [
+            str(self.installation.tritonserver),
+            f"--model-repository={self.repository}",
+            f"--backend-directory={self.folder / 'backends'}",
+            f"--cache-directory={self.folder / 'caches'}",
+            *(f"--{protocol}-address={self.access.address(protocol, self.host)}" for protocol in asdict(ports)),
+            *(f"--{protocol}-port={port}" for protocol, port in asdict(ports).items()),
+            *_FLAGS,
+            *flags,
+            f"--backend-config=python,shm-region-prefix-name={prefix}",
+            *self.access.flags(),
+            *self.flags,
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        libraries = [str(self.installation.libraries), str(self.installation.libpython_folder)]
+        return {
+            **BLOCKS_GO_BACK,
+            **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
+            "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
+            "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
+            **({} if "cuda" in devices() else {"TRITON_SERVER_CPU_ONLY": "1"}),
+        }
+
+    def _control(self, protocol: str, port: int, headers: Mapping[str, str]) -> dict[str, Any]:
+        return {"url": f"http://{self.access.address(protocol, self.host)}:{port}", "headers": dict(headers)}
+
+
+def shm_prefix(host: str, ports: Ports) -> str:
+    """What the names of a server's shared memory begin with."""
+    return f"hf2triton-{os.getpid()}-{ports.grpc}-{host.replace(':', '.')}-"

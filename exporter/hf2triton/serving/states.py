@@ -1,0 +1,71 @@
+"""Since when processes of models are dead, stopped, or quiet though they have work. The standard library alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
+
+from .loading import DEAD_SECONDS
+from .proc import Quiet
+from .stubs import Stub
+from .work import busy
+
+#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s for a failure of a model, or ends afterwards.
+STOPPED_SECONDS = 2.0
+#: How long a process may do nothing while requests wait for it.
+QUIET_SECONDS = 10.0
+
+
+class States:
+    """Of the processes below one tritonserver, each time that they are looked at."""
+
+    def __init__(self) -> None:
+        self._since: dict[tuple[int, str], float] = {}  # process, its state -> since when
+        self._owners: dict[int, str] = {}  # process -> its model
+
+    def lasts(self, pid: int, letter: str) -> float:
+        """For how long a process has been in a state, in which it is."""
+        now = time.monotonic()
+        return now - self._since.setdefault((pid, letter), now)
+
+    def see(self, found: Sequence[Stub], server: int) -> list[Stub]:
+        """Those of the processes below a server that have been stopped for too long."""
+        known = {server, *(stub.pid for stub in found)}
+        self._owners = {pid: model for pid, model in self._owners.items() if pid in known}
+        self._owners |= {stub.pid: stub.model for stub in found if stub.model}
+        states = {(stub.pid, stub.state) for stub in found}
+        self._since = {key: since for key, since in self._since.items() if key in states}
+        lasting = [stub for stub in found if self.lasts(stub.pid, stub.state) > STOPPED_SECONDS]
+        return [stub for stub in lasting if stub.state == "T"]
+
+    def stuck(self, began: Mapping[str, float]) -> str | None:
+        """A model that will never be loaded, since its process has died meanwhile. `began`: model -> when its loading did."""
+        now = time.monotonic()
+        for model, start in began.items():
+            for (pid, letter), since in self._since.items():
+                late = letter == "Z" and start < since < now - DEAD_SECONDS
+                if late and self._owners.get(pid, model) == model:
+                    return model
+        return None
+
+
+class Hanging:
+    """Processes of models that never come to an end though nobody has stopped them, as in a deadlock. Triton does not ask them.
+
+    A sign is that requests wait all the time while the process neither runs nor wants to. That of an endless loop is none: a long
+    computation looks the same.
+    """
+
+    def __init__(self) -> None:
+        self._quiet = Quiet()
+        self._work: dict[int, float] = {}  # process -> since when requests have waited for it
+
+    def found(self, stubs: Collection[Stub], metrics: str) -> Iterator[Stub]:
+        """Those that have been quiet for too long. `metrics`: what Triton tells of its work."""
+        now, waited_for = time.monotonic(), busy(metrics)
+        waiting = {stub.pid: stub for stub in stubs if not stub.dead and stub.model in waited_for}
+        self._work = {pid: self._work.get(pid, now) for pid in waiting}
+        self._quiet.keep(self._work)
+        for pid, since in self._work.items():
+            if self._quiet.seconds(pid) > QUIET_SECONDS and now - since > QUIET_SECONDS:
+                yield waiting[pid]
