@@ -71,7 +71,7 @@ def serving(repository: Path, python: Path, wait: bool = True, **variables: str)
     """docker/serve.sh on a repository, started as the image starts it but for ports and where its parts lie. `python`: the folder
     of programs of the environment in which the Python models run. `wait`: until it is ready. `variables`: further ones of the
     environment."""
-    from hf2triton.serving.guard import remove_shared_memory
+    from hf2triton.serving.leftovers import remove_shared_memory
     from hf2triton.serving.requirements import check_requirements, free_ports
     from hf2triton.serving.staging import stage
 

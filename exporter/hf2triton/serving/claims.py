@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .guard import remove_shared_memory
+from .leftovers import remove_environments, remove_shared_memory
 from .proc import processes
 from .stubs import STUB
 
@@ -55,6 +55,7 @@ def clear_up() -> None:
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
         with contextlib.suppress(OSError):  # another user's, or somebody else is faster
             _clear_up(folder)
+    remove_environments()
 
 
 def _clear_up(folder: Path) -> None:
@@ -65,7 +66,7 @@ def _clear_up(folder: Path) -> None:
             folder.rmdir()
         return
     try:
-        if not _locked(lock):
+        if os.fstat(lock).st_uid != os.geteuid() or not _locked(lock):
             return
         _end(folder)
         for prefix in os.read(lock, 1 << 16).decode(errors="replace").split():

@@ -1,7 +1,7 @@
 """Runs one tritonserver and looks after it. Started by `server.py` as a script of its own, with its plan as JSON.
 
 It ends the server when told to (SIGTERM, SIGINT) or when the process that wanted it is gone, however that ended, and
-removes what the server left: processes, shared memory, the runtime folder. Once the server is live, supervisor.py keeps it so.
+removes what the server left: processes, shared memory, folders. Once the server is live, supervisor.py keeps it so.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ if not __package__:  # run as a script: the modules that it needs lie beside it,
     sys.modules[__package__] = types.ModuleType(__package__)
     sys.modules[__package__].__path__ = [str(Path(__file__).parent)]
 
+from .leftovers import remove_environments, remove_shared_memory
 from .loading import POLL_SECONDS, Control
 from .supervisor import GivenUp, Supervisor
 
@@ -79,6 +80,7 @@ class Guard:
 
     def clean(self) -> None:
         remove_shared_memory(self.shm_prefix)
+        remove_environments()
 
     def wanted(self) -> bool:
         return not self.stopping and self._has_parent()
@@ -116,15 +118,9 @@ class Guard:
                 server.wait()
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # stubs whose server went without them
-        remove_shared_memory(self.shm_prefix)
+        self.clean()
         if not self._has_parent():  # else the parent still wants to read the log
             shutil.rmtree(self.plan["folder"], ignore_errors=True)
-
-
-def remove_shared_memory(prefix: str) -> None:
-    """Removes the regions that a server which ended in a hurry left behind."""
-    for left in Path("/dev/shm").glob(f"{prefix}*"):
-        left.unlink(missing_ok=True)
 
 
 def _end_with_parent() -> None:

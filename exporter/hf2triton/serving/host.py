@@ -26,7 +26,7 @@ class Host(Protocol):
         """Starts a tritonserver, in a session of its own, that loads these models."""
 
     def clean(self) -> None:
-        """Removes the shared memory of servers that have ended. None is running."""
+        """Removes what servers have left. None is running."""
 
     def wanted(self) -> bool:
         """Whether the server is to run on."""

@@ -8,6 +8,7 @@ import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+_TICKS = os.sysconf("SC_CLK_TCK")
 #: Seconds of a CPU that a process may take, and those of each second, which count as doing nothing: its threads look at their
 #: watches.
 _ONCE, _SHARE = 0.05, 0.02
@@ -17,12 +18,13 @@ _BUSY = ("R", "D")
 
 @dataclass(frozen=True)
 class Status:
-    """Of a process or a thread. `letter`: the kernel's, for what it does. `parent`: a process."""
+    """Of a process or a thread. `letter`: the kernel's, for what it does. `parent`: a process. `age`: in seconds."""
 
     name: str
     letter: str
     parent: int
     cpu_seconds: float
+    age: float
 
 
 def status(pid: int | str, thread: str | None = None) -> Status | None:
@@ -34,7 +36,8 @@ def status(pid: int | str, thread: str | None = None) -> Status | None:
         return None
     fields = text[text.rindex(")") + 2 :].split()
     name = text[text.index("(") + 1 : text.rindex(")")]
-    return Status(name, fields[0], int(fields[1]), (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK"))
+    used, started = (int(fields[11]) + int(fields[12])) / _TICKS, int(fields[19]) / _TICKS
+    return Status(name, fields[0], int(fields[1]), used, time.clock_gettime(time.CLOCK_BOOTTIME) - started)
 
 
 def letter(pid: int) -> str:

@@ -15,13 +15,14 @@ from ..repository.control import CONTROL_HEADER, control_headers
 from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
 from .claims import Claim, clear_up
-from .guard import remove_shared_memory
+from .leftovers import remove_shared_memory
 from .loading import ONE_BY_ONE, Control, culprits, failures, stranded
 from .missing import missing
 from .plan import Plan, Ports, shm_prefix
 from .process import NotLoaded, Process
 from .requirements import check_gpus, check_ports, check_requirements, free_ports, without_gpu
 from .staging import stage
+
 
 class Server:
     """An embedded Triton that serves all models of a repository.
