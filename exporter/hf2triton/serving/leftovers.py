@@ -8,7 +8,8 @@ from pathlib import Path
 
 from .proc import processes
 
-#: Where the Python backend makes a folder at its start, whatever TMPDIR says. It stays empty unless a model has packages of its own.
+#: Where the Python backend makes a folder at its start, whatever TMPDIR says. It stays empty unless a model has packages of its
+#: own.
 _ENVIRONMENTS = Path("/tmp")
 #: By how much a folder must be older than a server, so that it is not this one's.
 _APART_SECONDS = 1.0

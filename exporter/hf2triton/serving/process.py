@@ -41,9 +41,8 @@ class Process:
         self.guard = subprocess.Popen(
             [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
             stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
+            stdout=claim.lock,  # held open, not written to; a number that is none of a server's sockets (see sockets.py)
             start_new_session=True,
-            pass_fds=[claim.lock],
         )
         self.guard.stdin.write(json.dumps(plan).encode())
         self.guard.stdin.close()

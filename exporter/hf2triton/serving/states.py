@@ -23,20 +23,15 @@ class States:
         self._since: dict[tuple[int, str], float] = {}  # process, its state -> since when
         self._owners: dict[int, str] = {}  # process -> its model
 
-    def lasts(self, pid: int, letter: str) -> float:
-        """For how long a process has been in a state, in which it is."""
-        now = time.monotonic()
-        return now - self._since.setdefault((pid, letter), now)
-
-    def see(self, found: Sequence[Stub], server: int) -> list[Stub]:
-        """Those of the processes below a server that have been stopped for too long."""
-        known = {server, *(stub.pid for stub in found)}
+    def see(self, found: Sequence[Stub]) -> list[Stub]:
+        """Those that have been stopped for too long."""
+        known = {stub.pid for stub in found}
         self._owners = {pid: model for pid, model in self._owners.items() if pid in known}
         self._owners |= {stub.pid: stub.model for stub in found if stub.model}
-        states = {(stub.pid, stub.state) for stub in found}
-        self._since = {key: since for key, since in self._since.items() if key in states}
-        lasting = [stub for stub in found if self.lasts(stub.pid, stub.state) > STOPPED_SECONDS]
-        return [stub for stub in lasting if stub.state == "T"]
+        now, before = time.monotonic(), self._since
+        self._since = {key: before.get(key, now) for key in ((stub.pid, stub.state) for stub in found)}
+        stopped = [stub for stub in found if stub.state == "T"]
+        return [stub for stub in stopped if now - self._since[stub.pid, "T"] > STOPPED_SECONDS]
 
     def stuck(self, began: Mapping[str, float]) -> str | None:
         """A model that will never be loaded, since its process has died meanwhile. `began`: model -> when its loading did."""

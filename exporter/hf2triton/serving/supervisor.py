@@ -94,12 +94,13 @@ class Supervisor:
     def _forget(self) -> None:
         """Since when what is."""
         self._states, self._quiet, self._hanging = States(), Quiet(), Hanging()
+        self._stood: float | None = None  # since when the server does
         self._answered = self._looked = time.monotonic()
 
     def _look(self) -> str | None:
         """Sees to the models. Why the server has to be started again, if so."""
         self._leaving = [one for one in self._leaving if not one.over()]
-        if (why := self._stopped()) is not None:
+        if (why := self._stopped()) is not None or self._stood is not None:
             return why
         found = stubs(self.process.pid)
         self._end_stopped(found)
@@ -116,13 +117,15 @@ class Supervisor:
             return self._silent(error)
 
     def _stopped(self) -> str | None:
-        """Whether the server itself has ended, or stands still."""
+        """Whether the server itself has ended, or has stood still for too long."""
         if (code := self.process.poll()) is not None:
             return f"tritonserver has ended ({_ending(code)})"
-        pid = self.process.pid
-        if letter(pid) == "T" and self._states.lasts(pid, "T") > STOPPED_SECONDS:
-            return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)"
-        return None
+        if letter(self.process.pid) != "T":
+            self._stood = None
+            return None
+        self._stood = self._stood or time.monotonic()
+        stopped = time.monotonic() - self._stood > STOPPED_SECONDS
+        return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)" if stopped else None
 
     def _silent(self, error: OSError) -> str | None:
         """Whether a server that did not answer hangs: one that has other things to do answers later."""
@@ -138,7 +141,7 @@ class Supervisor:
         return None
 
     def _end_stopped(self, found: Sequence[Stub]) -> None:
-        for stub in self._states.see(found, self.process.pid):
+        for stub in self._states.see(found):
             self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
 
     def _end_hanging(self, found: Sequence[Stub], ready: Collection[str]) -> None:

@@ -1,0 +1,34 @@
+"""Processes that do one thing each, for tests of what looks at processes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+#: What a process says once it does what it is for.
+_THERE = "there"
+SLEEPS, SPINS = "time.sleep(1000)", "while True: pass"
+
+
+@contextmanager
+def children() -> Iterator[Callable[..., subprocess.Popen]]:
+    """A function that starts a process of some code, with `words` as its arguments; all are ended at the end."""
+    with ExitStack() as stack:
+
+        def start(code: str, *words: str, program: str = sys.executable) -> subprocess.Popen:
+            code = f"import socket, sys, time\nprint({_THERE!r}, flush=True)\n{code}"
+            child = subprocess.Popen(
+                [program, "-c", code, *words], stdout=subprocess.PIPE, text=True, start_new_session=True
+            )
+            stack.callback(_end, child)
+            assert child.stdout.readline().strip() == _THERE
+            return child
+
+        yield start
+
+
+def _end(child: subprocess.Popen) -> None:
+    child.kill()
+    child.communicate()

@@ -1,0 +1,123 @@
+"""Folders of servers: kept while their owners live, and cleared up once these were killed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from hf2triton.serving import claims, leftovers
+from hf2triton.serving.claims import Claim, clear_up
+from hf2triton.serving.proc import Status
+
+from .below import wait_for
+from .children import SLEEPS, children
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(leftovers, "_ENVIRONMENTS", tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def region():
+    """A region of shared memory, by the beginning of its name."""
+    prefix = f"hf2triton-test-{uuid.uuid4().hex}-"
+    path = Path("/dev/shm", f"{prefix}1")
+    path.write_bytes(b"x")
+    yield path, prefix
+    path.unlink(missing_ok=True)
+
+
+def test_what_is_claimed_is_left_alone(region):
+    """By this process or by one to which it was handed on, as the guard is when the program was killed."""
+    path, prefix = region
+    claim = Claim.new()
+    claim.note(prefix)
+    clear_up()
+    assert claim.folder.is_dir()
+    other = subprocess.Popen([sys.executable, "-c", SLEEPS.join(["import time\n", ""])], pass_fds=[claim.lock])
+    try:
+        os.close(claim.lock)
+        clear_up()
+        assert claim.folder.is_dir()
+        assert path.exists()
+    finally:
+        other.kill()
+        other.wait()
+    clear_up()
+    assert not claim.folder.exists()
+    assert not path.exists()
+
+
+def test_a_server_that_is_left_is_ended(folder):
+    """It uses the folder. Others, and whatever else mentions it, are not."""
+    for name in ("tritonserver", "tail"):
+        (folder / name).symlink_to(sys.executable)
+    claim = Claim.new()
+    with children() as start:
+        mine = start(SLEEPS, f"--backend-directory={claim.folder}/backends", program=str(folder / "tritonserver"))
+        other = start(SLEEPS, f"--backend-directory={claim.folder}x/backends", program=str(folder / "tritonserver"))
+        reads = start(SLEEPS, f"{claim.folder}/server.log", program=str(folder / "tail"))
+        clear_up()
+        assert mine.poll() is None
+        os.close(claim.lock)
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(mine.wait)  # it is this process's child: somebody has to wait for it
+            clear_up()
+        wait_for(lambda: mine.poll() is not None, "its end")
+        assert (other.poll(), reads.poll()) == (None, None)
+    assert not claim.folder.exists()
+
+
+def test_many_may_clear_up_and_claim_at_a_time():
+    """Nobody's claim is taken from him, and nothing is left of those that were given up."""
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            abandoned = Claim.new()
+            os.close(abandoned.lock)
+            clearing = [pool.submit(clear_up) for _ in range(4)]
+            claimed = [pool.submit(Claim.new) for _ in range(8)]
+            for one in clearing:
+                one.result()
+            assert not abandoned.folder.exists()
+            for claim in [one.result() for one in claimed]:
+                assert (claim.folder / "owner").is_file()
+                claim.release()
+                assert not claim.folder.exists()
+
+
+def test_one_that_was_never_claimed_goes_once_it_is_old(folder, monkeypatch):
+    """Somebody may be about to claim it."""
+    new = folder / "hf2triton-server-new"
+    new.mkdir()
+    clear_up()
+    assert new.is_dir()
+    monkeypatch.setattr(claims, "_NEW_SECONDS", -1.0)
+    clear_up()
+    assert not new.exists()
+
+
+def test_folders_of_the_python_backend_go_with_their_servers(folder, monkeypatch):
+    """Those that are older than all servers, and empty."""
+    ages = {"python_env_older1": 5000, "python_env_filled": 5000, "python_env_newer1": 1000}
+    for name, age in ages.items():
+        (folder / name).mkdir()
+        (folder / name / "file").touch()
+        if name != "python_env_filled":
+            (folder / name / "file").unlink()
+        os.utime(folder / name, (time.time() - age,) * 2)
+    server = Status("tritonserver", "S", 1, 0.0, age=2000.0)
+    monkeypatch.setattr(leftovers, "processes", lambda: [(7, server), (8, replace(server, name="bash", age=9000.0))])
+    leftovers.remove_environments()
+    assert {path.name for path in folder.iterdir()} == {"python_env_filled", "python_env_newer1"}
