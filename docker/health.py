@@ -1,37 +1,35 @@
 """Whether the server in this container is well: `health.py live` or `health.py ready`; exit code 0 if so.
 
-Triton does not start a Python model's process again when it has died, and goes on to call the model ready while each of its
-requests fails. The dead process stays a child of tritonserver that nobody has waited for: the container has to be replaced.
-A model that is being unloaded looks the same for a moment, so one failure alone means nothing.
+Triton goes on to call a model ready whose process has died. supervise.py brings such a model back, which takes seconds, and notes
+since when it is away: after a minute the container has to be replaced.
 """
 
+import json
 import os
 import sys
+import tempfile
+import time
 import urllib.request
+from contextlib import suppress
 from pathlib import Path
 
-STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 PORT = os.environ.get("HF2TRITON_HTTP_PORT", "8000")
 #: The process above tritonserver's; in a container the first.
 ABOVE = os.environ.get("HF2TRITON_SERVER_PID", "1")
+AWAY_SECONDS = 60.0
 
 
-def dead_models() -> list[str]:
-    """The ids of dead processes of Python models."""
-    processes = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except OSError:  # it has ended meanwhile
-            continue
-        name = text[text.index("(") + 1 : text.rindex(")")]
-        processes[path.parent.name] = (name, *text[text.rindex(")") + 2 :].split()[:2])
-    servers = {process for process, (_, _, parent) in processes.items() if parent == ABOVE}
-    return [
-        process
-        for process, (name, state, parent) in processes.items()
-        if name == STUB and state == "Z" and parent in servers
-    ]
+def noted(supervisor: int | str) -> Path:
+    """Where a supervisor, by its process, notes since when models are away, by the clock of time.monotonic."""
+    return Path(tempfile.gettempdir(), f"hf2triton-away-{supervisor}.json")
+
+
+def away() -> list[str]:
+    """The models that have been away for too long."""
+    with suppress(OSError, ValueError):  # nothing was noted, or it is being written
+        since = json.loads(noted(ABOVE).read_text(encoding="utf-8"))
+        return [model for model, start in since.items() if time.monotonic() - start > AWAY_SECONDS]
+    return []
 
 
 def main() -> None:
@@ -43,8 +41,11 @@ def main() -> None:
         urllib.request.urlopen(request, timeout=4).close()
     except OSError as error:
         sys.exit(f"the server is not {what}: {error}")
-    if dead := dead_models():
-        sys.exit(f"the processes of {len(dead)} Python models have died: {', '.join(dead)}")
+    if models := away():
+        sys.exit(
+            f"models whose process has died have been away for more than {AWAY_SECONDS:.0f} s: {', '.join(models)}"
+        )
 
 
-main()
+if __name__ == "__main__":
+    main()

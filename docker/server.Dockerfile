@@ -16,7 +16,23 @@ ENV PIP_BREAK_SYSTEM_PACKAGES=1 \
     HOME=/tmp
 COPY docker/server-requirements.txt /opt/hf2triton/requirements.txt
 RUN python3 -m pip install --no-cache-dir -r /opt/hf2triton/requirements.txt
-COPY --chmod=755 docker/serve.sh docker/supervise.py docker/health.py exporter/hf2triton/serving/loading.py /opt/hf2triton/
+COPY --chmod=755 docker/serve.sh docker/supervise.py docker/flags.py docker/health.py docker/parts.py /opt/hf2triton/
+# what looks after a server in `hf2triton serve` too
+COPY \
+    exporter/hf2triton/serving/host.py \
+    exporter/hf2triton/serving/leftovers.py \
+    exporter/hf2triton/serving/loading.py \
+    exporter/hf2triton/serving/missing.py \
+    exporter/hf2triton/serving/presence.py \
+    exporter/hf2triton/serving/proc.py \
+    exporter/hf2triton/serving/reloads.py \
+    exporter/hf2triton/serving/renewal.py \
+    exporter/hf2triton/serving/sockets.py \
+    exporter/hf2triton/serving/states.py \
+    exporter/hf2triton/serving/stubs.py \
+    exporter/hf2triton/serving/supervisor.py \
+    exporter/hf2triton/serving/work.py \
+    /opt/hf2triton/serving/
 # by number, so that Kubernetes can see that it is not root
 USER 1000:1000
 WORKDIR /tmp

@@ -2,34 +2,40 @@
 
 Such a model is named on stderr with Triton's reason, and the exit code at the end is 1. Where it takes the whole server down, or
 makes it wait for ever, the models are tried one by one, and the server is started again without those that cannot be loaded.
-HF2TRITON_STRICT and HF2TRITON_LOAD_SECONDS: see serve.sh. Of serve.sh's flags it reads the ports, the key and the models.
+Then it is looked after as `hf2triton serve` does: a model whose process has died is loaded again, and a server that has ended or
+hangs is started again. HF2TRITON_STRICT and HF2TRITON_LOAD_SECONDS: see serve.sh. Of serve.sh's flags it reads the ports, the
+key, the models and where these are.
 """
 
 from __future__ import annotations
 
 import ctypes
+import json
 import math
 import os
-import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-# in the image loading.py is beside this file; in a checkout it is the embedded server's
-sys.path.append(str(Path(__file__).resolve().parents[1] / "exporter" / "hf2triton" / "serving"))
-from loading import ONE_BY_ONE, POLL_SECONDS, Control, Watch, culprits, failures, stranded, telling
+sys.path.append(str(Path(__file__).resolve().parent))
+import parts  # noqa: F401
+from flags import HEADER, key_of, option, shm_prefix, url_of, values, without_models
+from health import noted
+from serving.leftovers import remove_environments, remove_shared_memory
+from serving.loading import ONE_BY_ONE, POLL_SECONDS, Control, Watch, culprits, failures, stranded, telling
+from serving.supervisor import GivenUp
+from serving.supervisor import Supervisor as Watcher
 
 STRICT = os.environ.get("HF2TRITON_STRICT", "") not in ("", "0")
 SECONDS = float(os.environ.get("HF2TRITON_LOAD_SECONDS") or math.inf)
 #: How long a client may wait for one answer; sockets take no infinity.
 PATIENCE = min(SECONDS, 24 * 3600.0)
-HEADER = "hf2triton-control"
 
 
 class Stopped(Exception):
@@ -37,7 +43,7 @@ class Stopped(Exception):
 
 
 class Server:
-    """A tritonserver whose log goes on to stderr, and is kept while it loads."""
+    """A tritonserver whose log goes on to stderr, and is kept as long as somebody wants to read it."""
 
     def __init__(self, command: list[str]) -> None:
         self.command = command
@@ -51,9 +57,7 @@ class Server:
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        host = option(command, "http-address") or "127.0.0.1"
-        host = "127.0.0.1" if host == "0.0.0.0" else host
-        self.control = Control(f"http://{host}:{option(command, 'http-port') or 8000}", {HEADER: key_of(command)})
+        self.control = Control(url_of(command, "http", 8000), {HEADER: key_of(command)})
 
     @property
     def pid(self) -> int | None:
@@ -69,6 +73,10 @@ class Server:
             if self._kept is not None:
                 self._kept.append(line.decode("utf-8", errors="replace"))
 
+    def forget(self) -> None:
+        """Its log is not read any more."""
+        self._kept = None
+
     def loaded(self) -> str | None:
         """Waits until it has loaded what it could; gives the reason where it never will."""
         watch, until = Watch(self), time.monotonic() + SECONDS
@@ -82,7 +90,6 @@ class Server:
 
     def wait(self) -> int:
         """Its exit code, as a shell has it."""
-        self._kept = None
         code = self.process.wait()
         self._reader.join(10)
         return code if code >= 0 else 128 - code
@@ -96,22 +103,67 @@ class Server:
 
 
 class Supervisor:
+    """Of the container. It is the host of what looks after the server."""
+
+    #: Those whose models are processes of their own here. No other server can take over within a container.
+    backends, renews = ("python",), False
+
     def __init__(self, command: list[str]) -> None:
-        self.command = command
+        self.shm_prefix = shm_prefix(command) or f"hf2triton-{socket.gethostname()}-{os.getpid()}-"
+        named = [] if shm_prefix(command) else [f"--backend-config=python,shm-region-prefix-name={self.shm_prefix}"]
+        self.command = [*command, *named]
+        self.control = Control(url_of(command, "http", 8000), {HEADER: key_of(command)})
+        self.metrics = Control(url_of(command, "metrics", 8002), {})
+        self.repositories = [Path(value) for value in values(command, "model-repository")]
         self.failed: dict[str, str] = {}
         self.server: Server | None = None
         self.stopping = False
+        self._away: dict[str, float] = {}
 
     def run(self) -> int:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._stop)
+        self.down([])  # a container before may have noted some
         serves = True
         with suppress(Stopped):
             serves = self._load()
+            if serves:
+                self._watch()
         if not serves:
             self.server.process.terminate()
         code = self.server.wait() if self.server is not None else 0
         return code if serves and code else int(bool(self.failed) or not serves)
+
+    def _watch(self) -> None:
+        """Keeps the server as it is, until it is told to stop. Raises Stopped."""
+        self.server.forget()
+        served = [name for name, _ in self.control.ready(PATIENCE)]
+        try:
+            Watcher(self, self.server.process, served).run()
+        except GivenUp as error:
+            sys.exit(f"serve.sh: {error}")
+        raise Stopped
+
+    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen:
+        self._start([*without_models(self.command), *flags, *(f"--load-model={name}" for name in models)])
+        self.server.forget()
+        return self.server.process
+
+    def clean(self) -> None:
+        remove_shared_memory(self.shm_prefix)
+        remove_environments()
+
+    def wanted(self) -> bool:
+        return not self.stopping
+
+    def say(self, message: str) -> None:
+        say(message)
+
+    def down(self, models: Collection[str]) -> None:
+        """Notes since when models are away, for health.py."""
+        self._away = {model: self._away.get(model, time.monotonic()) for model in models}
+        with suppress(OSError):
+            noted(os.getpid()).write_text(json.dumps(self._away), encoding="utf-8")
 
     def _stop(self, *_: object) -> None:
         self.stopping = True
@@ -191,32 +243,6 @@ class Supervisor:
         return list(fronts)
 
 
-def values(command: list[str], name: str) -> list[str]:
-    """What a flag was given, in either of its forms."""
-    flag = f"--{name}"
-    given = [word.removeprefix(f"{flag}=") for word in command if word.startswith(f"{flag}=")]
-    return given + [value for word, value in zip(command, command[1:], strict=False) if word == flag]
-
-
-def option(command: list[str], name: str) -> str | None:
-    """What counts of it: the last."""
-    return next(reversed(values(command, name)), None)
-
-
-def without_models(command: list[str]) -> list[str]:
-    words = [word for word in command if not word.startswith("--load-model=")]
-    while "--load-model" in words:
-        index = words.index("--load-model")
-        del words[index : index + 2]
-    return words
-
-
-def key_of(command: list[str]) -> str:
-    """Of the control API."""
-    found = re.search(rf"model-repository[^ ]*:{HEADER}=(.*)", option(command, "http-restricted-api") or "")
-    return found[1] if found else ""
-
-
 def free_ports(count: int) -> list[int]:
     """Each another one: all are taken before the first is given back."""
     with ExitStack() as stack:
@@ -232,7 +258,8 @@ def end_with_parent() -> None:
 
 
 def say(message: str) -> None:
-    print(f"serve.sh: {message}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # nobody reads any more
+        print(f"serve.sh: {message}", file=sys.stderr, flush=True)
 
 
 def main() -> int:

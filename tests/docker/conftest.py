@@ -59,10 +59,11 @@ class Served:
 
 def entry_point(folder: Path) -> Path:
     """serve.sh in a folder, with all that the image has beside it."""
-    text = (DOCKER / "server.Dockerfile").read_text("utf-8")
-    [copied] = re.findall(r"^COPY --chmod=755 (.*) /opt/hf2triton/$", text, re.MULTILINE)
-    for source in copied.split():
-        shutil.copy(DOCKER.parent / source, folder)
+    text = (DOCKER / "server.Dockerfile").read_text("utf-8").replace("\\\n", " ")
+    for sources, target in re.findall(r"^COPY (?:--chmod=755 )?(.*) /opt/hf2triton/(\S*/)?$", text, re.MULTILINE):
+        (folder / target).mkdir(exist_ok=True)
+        for source in sources.split():
+            shutil.copy(DOCKER.parent / source, folder / target)
     return folder / "serve.sh"
 
 
@@ -126,6 +127,7 @@ def serving(repository: Path, python: Path, wait: bool = True, **variables: str)
         if process is not None:
             kill_all(process.pid)
             process.wait()
+            Path(tempfile.gettempdir(), f"hf2triton-away-{process.pid}.json").unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
         remove_shared_memory(prefix)
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,16 +101,64 @@ def test_a_server_at_work_is_well(served):
         assert (result.returncode, result.stderr) == (0, "")
 
 
-def test_a_dead_model_is_noticed(served):
-    """Triton calls a model ready whose process has died: the check does not, so the container is replaced."""
-    model = next(stub for stub in stubs(served) if "sentiment" in " ".join(stub.cmdline()))
-    model.kill()
-    until = time.monotonic() + 30
-    while health(served, "live").returncode == 0:
-        assert time.monotonic() < until, "the dead model was not noticed"
-        time.sleep(0.1)
-    assert "have died" in health(served, "live").stderr
-    assert served.ask("v2/health/ready")[0] == 200
+def wait_for(condition, what: str):
+    until = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < until, f"waited too long for {what}"
+        time.sleep(0.05)
+    return found
+
+
+def answers(served) -> bool:
+    tensor = {"name": "text", "shape": [1, 1], "datatype": "BYTES", "data": ["good"]}
+    with contextlib.suppress(OSError):
+        return served.ask("v2/models/sentiment/infer", data=json.dumps({"inputs": [tensor]}).encode())[0] == 200
+    return False
+
+
+def test_a_dead_model_is_loaded_again(served):
+    """Triton calls a model ready whose process has died. It is brought back, again and again; the container stays well."""
+    for _ in range(2):
+        model = wait_for(lambda: [stub for stub in stubs(served) if "/sentiment/" in " ".join(stub.cmdline())], "it")[0]
+        said = served.log.read_text().count("serve.sh: model sentiment is loaded again")
+        model.kill()
+        wait_for(
+            lambda: served.log.read_text().count("serve.sh: model sentiment is loaded again") > said,  # noqa: B023
+            "the model",
+        )
+        assert answers(served)
+        assert health(served, "live").returncode == 0
+
+
+@pytest.mark.parametrize("how", ["suspend", "kill"])
+def test_a_server_that_hangs_or_ends_is_started_again(served, how):
+    """On the same ports with the same models, below the same supervisor."""
+    before = served.tritonserver
+    getattr(before, how)()
+    wait_for(lambda: not before.is_running() and answers(served), "another server")
+    assert served.tritonserver.cmdline()[-2:] == ["--load-model=sentiment", "--load-model=verses"]
+    assert re.search(
+        r"^serve\.sh: tritonserver .*SIG.*; starting it again with 2 models$", served.log.read_text(), re.M
+    )
+    wait_for(lambda: health(served, "ready").returncode == 0, "health")
+
+
+def test_a_model_that_stays_away_is_noticed(served):
+    """What does not come back within a minute has the container replaced."""
+    notes = Path(tempfile.gettempdir(), f"hf2triton-away-{served.process.pid}.json")
+    assert json.loads(notes.read_text()) == {}
+    try:
+        notes.write_text(json.dumps({"sentiment": time.monotonic() - 50}))
+        assert health(served, "live").returncode == 0
+        notes.write_text(json.dumps({"sentiment": time.monotonic() - 70}))
+        for what in ("live", "ready"):
+            result = health(served, what)
+            assert (result.returncode, result.stderr) == (
+                1,
+                "models whose process has died have been away for more than 60 s: sentiment\n",
+            )
+    finally:
+        notes.write_text("{}")
 
 
 def test_a_server_that_is_not_there_is_not_well(served):

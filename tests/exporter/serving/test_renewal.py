@@ -19,9 +19,9 @@ from .children import SLEEPS, children
 #: Listens where it says, and answers each connection with a word once it has got one.
 LISTENS = """
 import fcntl, selectors
-server = socket.create_server(("127.0.0.1", 0))
-# of a number that is free in the process of the tests as well
-server = socket.socket(fileno=fcntl.fcntl(server.detach(), fcntl.F_DUPFD_CLOEXEC, 900))
+with socket.create_server(("127.0.0.1", 0)) as low:
+    # of a number that is free in the process of the tests as well
+    server = socket.socket(fileno=fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 900))
 print(server.getsockname()[1], flush=True)
 selector = selectors.EpollSelector()
 selector.register(server, selectors.EVENT_READ)
