@@ -157,6 +157,12 @@ def test_a_model_that_stays_away_is_noticed(served):
                 1,
                 "models whose process has died have been away for more than 60 s: sentiment\n",
             )
+        elsewhere = {**os.environ, "HF2TRITON_HTTP_PORT": "1", "HF2TRITON_SERVER_PID": str(served.process.pid)}
+        command = [sys.executable, "-I", str(DOCKER / "health.py")]
+        codes = [
+            subprocess.run([*command, what], env=elsewhere, stderr=subprocess.DEVNULL) for what in ("live", "ready")
+        ]
+        assert [result.returncode for result in codes] == [0, 1], "a server that is started again is live, not ready"
     finally:
         notes.write_text("{}")
 

@@ -57,8 +57,8 @@ def resources(plan: Plan) -> dict[str, dict[str, str]]:
 
 def probes(plan: Plan) -> dict[str, Any]:
     """Ready when every model is loaded or has failed: one that fails keeps no traffic from the others. Triton
-    does not restart a Python model whose process has died and goes on to call it ready: health.py sees the dead process, and the
-    pod is replaced. Beside TLS only the container itself reaches HTTP, and the kubelet's
+    calls a Python model ready whose process has died: where it is not back within a minute health.py says so, and the pod is
+    replaced. Beside TLS only the container itself reaches HTTP, and the kubelet's
     own probes of gRPC speak no TLS: health.py asks there."""
     ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}, "timeoutSeconds": 5}
     if plan.tls:

@@ -35,4 +35,4 @@ class Host(Protocol):
         """Tells the operator, if that can be done. Any thread may call it."""
 
     def down(self, models: Collection[str]) -> None:
-        """Notes which models are being brought back, whenever these are others."""
+        """Notes which models are being brought back, or all with their server, whenever these are others."""

@@ -54,6 +54,7 @@ class Supervisor:
         self._ready = [(model, "") for model in models]  # at the last look
         # what a server before had and this one may lack; any version where that is ""
         self._owed: set[tuple[str, str]] = set()
+        self._awaited: set[str] = set()  # what was being brought back when `_ready` was asked for
         self._presence = Presence(host.control, host.backends)
         self._successor: Successor | None = None
         self._leaving: list[Leaving] = []
@@ -64,7 +65,7 @@ class Supervisor:
     def _models(self) -> set[str]:
         """Those that are served or are to be."""
         served = {model for model, _ in [*self._ready, *self._owed] if not model.startswith(CANDIDATE)}
-        return served | set(self._reloads.began)
+        return served | self._awaited | set(self._reloads.began)
 
     @property
     def pid(self) -> int | None:
@@ -80,9 +81,12 @@ class Supervisor:
                 self._forget()  # this process was paused, maybe with all others
             if self._host.wanted() and (why := self._look()) is not None:
                 self.restart(why)
-            if self._down != (down := set(self._reloads.began)):
-                self._host.down(down)
-                self._down = down
+            self._note(set(self._reloads.began))
+
+    def _note(self, down: set[str]) -> None:
+        if down != self._down:
+            self._host.down(down)
+        self._down = down
 
     def _begin(self) -> None:
         """With a server of which nothing was seen yet."""
@@ -107,9 +111,10 @@ class Supervisor:
         if (model := self._states.stuck(self._reloads.began.copy())) is not None:
             return f"the process of model {model} has died while it was loaded, for which tritonserver waits in vain"
         try:
+            awaited = set(self._reloads.began)
             ready = self._host.control.ready(ANSWER_SECONDS)
             self._answered = time.monotonic()
-            self._settle(ready)
+            self._settle(ready, awaited)
             self._end_hanging(found, {model for model, _ in ready})
             why = self._mend(self._presence.lacking(ready, found))
             return why or self._renew()
@@ -162,14 +167,15 @@ class Supervisor:
         with contextlib.suppress(ProcessLookupError):
             os.kill(stub.pid, signal.SIGKILL)
 
-    def _settle(self, ready: list[tuple[str, str]]) -> None:
+    def _settle(self, ready: list[tuple[str, str]], awaited: set[str]) -> None:
         """Notes what is ready, and loads what this server lacks of what the one before had."""
         names = {model for model, _ in ready}
-        for model, version in self._owed:
-            if model not in names or (version and (model, version) not in ready):
-                self._reloads.add(model, anew=False)
-        self._owed = set()
-        self._ready = ready
+        lacking = {
+            name for name, version in self._owed if name not in names or (version and (name, version) not in ready)
+        }
+        for model in lacking:
+            self._reloads.add(model, anew=False)
+        self._owed, self._ready, self._awaited = set(), ready, awaited | lacking
 
     def _mend(self, lacking: dict[str, Expected]) -> str | None:
         """Brings back models that lacked a process at the last look as well: one that is being unloaded does for a moment."""
@@ -217,7 +223,7 @@ class Supervisor:
             leaving.end()
         else:
             self._leaving.append(leaving)
-        self._owed = set(self._ready) | {(model, "") for model in self._reloads.began.copy()}
+        self._owed = set(self._ready) | {(model, "") for model in self._awaited | set(self._reloads.began)}
         self._successor, self.process = None, successor.process
         self._reloads.stop()
         self._begin()
@@ -239,6 +245,7 @@ class Supervisor:
         """Starts the server again with what it served, on the same ports. Raises GivenUp."""
         models = sorted(self._models)
         self._host.say(f"{why}; starting it again with {len(models)} models")
+        self._note(set(models))
         self._reloads.stop()
         self.end_others()
         for attempt, pause in enumerate((*PAUSES, None)):
@@ -258,7 +265,7 @@ class Supervisor:
                 raise GivenUp(f"tritonserver did not start {attempt + 1} times in a row, the last time since {failed}")
             self._host.say(f"tritonserver did not start: {failed}; trying again in {pause:g} s")
             self._rest(pause)
-        self._owed, self._ready = {(model, "") for model in models}, []
+        self._owed, self._ready, self._awaited = {(model, "") for model in models}, [], set()
         self._host.say("tritonserver is there again")
 
     def _started(self) -> str | None:

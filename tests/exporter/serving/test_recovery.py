@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -150,19 +152,20 @@ def test_a_server_that_ends_or_stands_still_is_started_again(server, how):
 @pytest.mark.slow
 def test_a_server_that_keeps_too_much_is_renewed(repository):
     """After so many deaths at work another one takes over on the same ports. Who calls meanwhile notices nothing."""
-    lost, over = [], threading.Event()
+    lost, over, calls = [], threading.Event(), Counter()
 
-    def call() -> None:
+    def call(caller: int) -> None:
         with pipeline(model=TEXTS, url=server.url, timeout=DEADLINE) as classify:
             while not over.is_set():
                 try:
                     classify("good")
                 except ClientError as error:
                     lost.append(error)
+                calls[caller] += 1
 
     with Server(repository) as server, ThreadPoolExecutor(3) as pool:
         first = tritonserver(server)
-        callers = [pool.submit(call) for _ in range(3)]
+        callers = [pool.submit(call, caller) for caller in range(3)]
         try:
             deaths = 0
             while "starting another one" not in said(server):
@@ -171,7 +174,9 @@ def test_a_server_that_keeps_too_much_is_renewed(repository):
                 stub(server, TEXTS).kill()
                 wait_for(lambda: said(server).count(f"model {TEXTS} is loaded again") >= deaths, "the model")  # noqa: B023
                 wait_for(lambda: answers(server, TEXTS), "an answer")
-            before = len(lost)  # those that were told of a death
+            made = calls.copy()  # those under way may have been told of the last death
+            wait_for(lambda: all(calls[caller] > made[caller] for caller in range(3)), "further calls")
+            before = len(lost)
             wait_for(lambda: "another tritonserver has taken over" in said(server), "the other server")
             assert tritonserver(server) != first
             wait_for(
@@ -200,7 +205,7 @@ def test_what_was_killed_with_all_above_it_is_cleared_up(repository, tmp_path, m
     assert "gRPC 127.0.0.1:" in program.stdout.readline()
     below = psutil.Process(program.pid).children(recursive=True)
     guard, server = below[0], next(one for one in below if one.name() == "tritonserver")
-    ports = {word.partition("=")[0][2:]: int(word.partition("=")[2]) for word in server.cmdline() if "-port=" in word}
+    ports = dict(re.findall(r"--(http|grpc|metrics)-port=(\d+)", " ".join(server.cmdline())))
     old = set((tmp_path / "tmp").iterdir())
     for one in (server, guard):
         one.suspend()
@@ -211,7 +216,7 @@ def test_what_was_killed_with_all_above_it_is_cleared_up(repository, tmp_path, m
     assert len(old) == 1
     assert any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    with Server(only, **{name.replace("-", "_"): port for name, port in ports.items() if "reuse" not in name}) as again:
+    with Server(only, **{f"{name}_port": int(port) for name, port in ports.items()}) as again:
         assert answers(again, TEXTS)
         assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in below)
         assert set((tmp_path / "tmp").iterdir()) == {again._claim.folder}

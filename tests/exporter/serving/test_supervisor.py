@@ -73,6 +73,7 @@ def test_one_that_has_ended_is_started_again():
         wait_for(lambda: restarted(host), "a new server")
         assert host.started[1] == (MODELS, ())
         assert host.cleaned == 1
+        wait_for(lambda: host.downs[-2:] == [set(MODELS), set()], "nobody to wait for")
         assert host.messages[0] == "tritonserver has ended (SIGKILL); starting it again with 2 models"
 
 
@@ -150,6 +151,25 @@ def test_a_model_that_a_new_server_lacks_is_loaded():
         wait_for(lambda: "model two is loaded again" in host.messages, "the model")
         wait_for(lambda: host.downs[-1] == set(), "nobody to wait for")
         assert set(host.triton.loads) == {"two"}
+
+
+def test_a_model_that_has_just_come_back_is_not_forgotten():
+    """The server ends as soon as it has loaded it, before anybody could ask what it has."""
+    with supervised() as host:
+        host.on_start = lambda: host.triton.ready.remove("two")
+        answer = host.triton.answer
+
+        def ends(path: str) -> tuple[int, str]:
+            said = answer(path)
+            if path.endswith("/two/load"):
+                host.on_start = lambda: None
+                host.supervisor.process.kill()
+            return said
+
+        host.triton.answer = ends
+        host.supervisor.process.kill()
+        wait_for(lambda: len(host.started) > 2, "two new servers")
+        assert host.started[2][0] == MODELS
 
 
 def test_one_that_never_starts_is_given_up():
