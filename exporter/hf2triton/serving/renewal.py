@@ -23,7 +23,68 @@ from .stubs import dead_stubs, stubs
 
 #: gRPC ends connections after a minute, give or take a tenth; what is in flight then goes on to its end.
 LEAVE_SECONDS = 90.0
+#: The leftovers of so many dead processes (36 threads and 1 MiB or more each) are what a server may keep.
+KEPT = 5
 _SHARED = Path("/dev/shm")
+
+
+class Renewal:
+    """The servers beside the one that serves: that which will take over from it, and those from which one has."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._successor: Successor | None = None
+        self._leaving: list[Leaving] = []
+
+    @property
+    def under_way(self) -> bool:
+        return self._successor is not None
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody is connected to a server any more whose place was taken."""
+        return not self._leaving
+
+    def look(self) -> None:
+        self._leaving = [one for one in self._leaving if not one.over()]
+
+    def begin(self, old: subprocess.Popen, models: Sequence[str]) -> None:
+        """Starts another server that loads these models, if that is possible."""
+        if not has_room(old.pid):
+            self._host.say(f"tritonserver keeps what {KEPT} processes left, and there is no memory for a second one")
+            return
+        with contextlib.suppress(OSError):  # forbidden here
+            self._successor = Successor(self._host, old, models)
+            self._host.say(f"tritonserver keeps what {KEPT} processes left: starting another one, which takes over")
+
+    def ready(self) -> bool:
+        """Whether the other server can take over. One that never will is ended."""
+        if self._successor is not None and (why := self._successor.failed()) is not None:
+            self._host.say(f"no other tritonserver takes over: {why}")
+            self._end_successor()
+        return self._successor is not None and self._successor.ready()
+
+    def take_over(self, old: subprocess.Popen, at_once: bool) -> subprocess.Popen:
+        """The other server. The old one is ended at once, or when nobody is connected to it. Raises OSError."""
+        leaving = Leaving(old, self._host.shm_prefix)
+        if at_once:
+            leaving.end()
+        else:
+            self._leaving.append(leaving)
+        successor, self._successor = self._successor, None
+        return successor.process
+
+    def end(self) -> None:
+        """All of them."""
+        self._end_successor()
+        for one in self._leaving:
+            one.end()
+        self._leaving = []
+
+    def _end_successor(self) -> None:
+        if self._successor is not None:
+            self._successor.end()
+        self._successor = None
 
 
 class Successor:

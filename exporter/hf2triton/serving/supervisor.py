@@ -21,7 +21,7 @@ from .missing import is_export, missing
 from .presence import Expected, Presence
 from .proc import Quiet, letter
 from .reloads import Reloads
-from .renewal import Leaving, Successor, end, has_room, kept
+from .renewal import KEPT, Renewal, end, kept
 from .sockets import end_connections
 from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, States
 from .stubs import Stub, stubs
@@ -35,8 +35,6 @@ ANSWER_SECONDS, SILENT_SECONDS, BUSY_SECONDS = 1.0, 3.0, 30.0
 HANGING_SECONDS = 1.0
 #: Seconds before tries to start a server that did not start; after the last it is given up.
 PAUSES = (0.5, 2.0, 8.0, 20.0)
-#: The leftovers of so many dead processes (36 threads and 1 MiB or more each) are what a server may keep.
-KEPT = 5
 #: What the names of models begin with that a publisher is trying: a server that is started again does without.
 CANDIDATE = "_candidate-"
 
@@ -56,8 +54,7 @@ class Supervisor:
         self._owed: set[tuple[str, str]] = set()
         self._awaited: set[str] = set()  # what was being brought back when `_ready` was asked for
         self._presence = Presence(host.control, host.backends)
-        self._successor: Successor | None = None
-        self._leaving: list[Leaving] = []
+        self._renewal = Renewal(host)
         self._down: set[str] | None = None
         self._begin()
 
@@ -103,7 +100,7 @@ class Supervisor:
 
     def _look(self) -> str | None:
         """Sees to the models. Why the server has to be started again, if so."""
-        self._leaving = [one for one in self._leaving if not one.over()]
+        self._renewal.look()
         if (why := self._stopped()) is not None or self._stood is not None:
             return why
         found = stubs(self.process.pid)
@@ -197,49 +194,28 @@ class Supervisor:
 
     def _renew(self) -> None:
         """Lets another server take over from one that keeps too much of processes that have died."""
-        old, successor = self.process, self._successor
-        if successor is None:
-            wanted = self._deaths >= KEPT and self._host.renews and not (self._reloads.began or self._leaving)
-            if wanted and kept(old.pid, self._host.shm_prefix) >= KEPT:
-                self._begin_renewal()
-        elif (why := successor.failed()) is not None:
-            self._host.say(f"no other tritonserver takes over: {why}")
-            self._end_successor()
-        elif successor.ready():
-            self._take_over(successor)
-
-    def _begin_renewal(self) -> None:
-        self._deaths = 0  # if it comes to nothing, it is tried again after as many
-        if not has_room(self.process.pid):
-            self._host.say(f"tritonserver keeps what {KEPT} processes left, and there is no memory for a second one")
+        renewal, host = self._renewal, self._host
+        if renewal.under_way:
+            if renewal.ready():
+                self._take_over()
             return
-        with contextlib.suppress(OSError):  # forbidden here
-            self._successor = Successor(self._host, self.process, sorted(self._models))
-            self._host.say(f"tritonserver keeps what {KEPT} processes left: starting another one, which takes over")
+        wanted = self._deaths >= KEPT and host.renews and renewal.over and not self._reloads.began
+        if wanted and kept(self.process.pid, host.shm_prefix) >= KEPT:
+            self._deaths = 0  # if it comes to nothing, it is tried again after as many
+            renewal.begin(self.process, sorted(self._models))
 
-    def _take_over(self, successor: Successor) -> None:
-        leaving = Leaving(self.process, self._host.shm_prefix)
-        if self._reloads.began:  # nobody would bring these models back there
-            leaving.end()
-        else:
-            self._leaving.append(leaving)
-        self._owed = set(self._ready) | {(model, "") for model in self._awaited | set(self._reloads.began)}
-        self._successor, self.process = None, successor.process
+    def _take_over(self) -> None:
+        awaited = self._awaited | set(self._reloads.began)
+        # nobody would bring those back that are awaited there
+        self.process = self._renewal.take_over(self.process, at_once=bool(awaited))
+        self._owed = set(self._ready) | {(model, "") for model in awaited}
         self._reloads.stop()
         self._begin()
         self._host.say("another tritonserver has taken over")
 
-    def _end_successor(self) -> None:
-        if self._successor is not None:
-            self._successor.end()
-        self._successor = None
-
     def end_others(self) -> None:
         """Ends all servers but the one that serves."""
-        self._end_successor()
-        for one in self._leaving:
-            one.end()
-        self._leaving = []
+        self._renewal.end()
 
     def restart(self, why: str) -> None:
         """Starts the server again with what it served, on the same ports. Raises GivenUp."""

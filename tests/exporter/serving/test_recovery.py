@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +20,7 @@ import pytest
 
 from hf2triton.repository.layout import GRAPH
 from hf2triton.serving import Server
-from hf2triton.serving.supervisor import KEPT
+from hf2triton.serving.renewal import KEPT
 from hf2triton_client import ClientError, pipeline
 
 from ...conftest import export_asset
@@ -147,6 +148,43 @@ def test_a_server_that_ends_or_stands_still_is_started_again(server, how):
     assert after.cmdline()[1:] == options
     reason = {"kill": "has ended (SIGKILL)", "suspend": "was stopped for 2 s (SIGSTOP)"}[how]
     assert f"tritonserver {reason}; starting it again with 2 models" in said(server, written)
+
+
+#: Of a model that waits for ever once it is asked so.
+DEADLOCK = """
+class TritonPythonModel(TritonPythonModel):
+    def execute(self, requests):
+        if any(b"wait" in triton.get_input_tensor_by_name(one, "text").as_numpy().item(0) for one in requests):
+            threading.Event().wait()
+        return super().execute(requests)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_hangs_is_replaced(repository, tmp_path):
+    """It waits for ever without having been stopped, while others have to wait for it. What computes is left alone."""
+    shutil.copytree(repository / TEXTS, tmp_path / TEXTS)
+    code = tmp_path / TEXTS / "1" / "model.py"
+    code.write_text(f"{code.read_text()}\nimport threading\nimport triton_python_backend_utils as triton\n{DEADLOCK}")
+
+    def call(text: str) -> str:
+        with pipeline(model=TEXTS, url=server.url, timeout=DEADLINE, retries=0) as classify:
+            return classify(text)[0]["label"]
+
+    with Server(tmp_path) as server, ThreadPoolExecutor(3) as pool:
+        before = stub(server, TEXTS)
+        assert call("good") == "POSITIVE"
+        began = time.monotonic()
+        hanging = pool.submit(call, "wait")
+        time.sleep(0.5)
+        waiting = [pool.submit(call, "good") for _ in range(2)]
+        wait_for(lambda: stub(server, TEXTS) not in (None, before) and answers(server, TEXTS), "another process")
+        assert isinstance(hanging.exception(DEADLINE), ClientError)
+        for one in waiting:
+            assert one.exception(DEADLINE) is None or isinstance(one.exception(), ClientError)
+        assert time.monotonic() - began < DEADLINE / 2
+        why = f"the process of model {TEXTS} has done nothing for 10 s though requests wait for it; killing it"
+        assert why in said(server)
 
 
 @pytest.mark.slow
