@@ -213,7 +213,7 @@ def test_a_server_that_keeps_too_much_is_renewed(repository):
                 wait_for(lambda: said(server).count(f"model {TEXTS} is loaded again") >= deaths, "the model")  # noqa: B023
                 wait_for(lambda: answers(server, TEXTS), "an answer")
             made = calls.copy()  # those under way may have been told of the last death
-            wait_for(lambda: all(calls[caller] > made[caller] for caller in range(3)), "further calls")
+            wait_for(lambda: all(calls[caller] > made[caller] + 1 for caller in range(3)), "further calls")
             before = len(lost)
             wait_for(lambda: "another tritonserver has taken over" in said(server), "the other server")
             assert tritonserver(server) != first
@@ -237,26 +237,34 @@ def test_what_was_killed_with_all_above_it_is_cleared_up(repository, tmp_path, m
     (only / TEXTS).symlink_to(repository / TEXTS)
     command = [sys.executable, "-m", "hf2triton", "serve", "--repository", str(only)]
     command += [f"--{name}-port=0" for name in ("http", "grpc", "metrics")]
+    below = []
     program = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, "TMPDIR": str(tmp_path / "tmp")}
     )
-    assert "gRPC 127.0.0.1:" in program.stdout.readline()
-    below = psutil.Process(program.pid).children(recursive=True)
-    guard, server = below[0], next(one for one in below if one.name() == "tritonserver")
-    ports = dict(re.findall(r"--(http|grpc|metrics)-port=(\d+)", " ".join(server.cmdline())))
-    old = set((tmp_path / "tmp").iterdir())
-    for one in (server, guard):
-        one.suspend()
-    for one in (guard, program):
-        one.kill()
-    program.wait()
-    prefix = f"hf2triton-{program.pid}-"
-    assert len(old) == 1
-    assert any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    with Server(only, **{f"{name}_port": int(port) for name, port in ports.items()}) as again:
-        assert answers(again, TEXTS)
-        assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in below)
-        assert set((tmp_path / "tmp").iterdir()) == {again._claim.folder}
-        assert not any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
-    assert not any((tmp_path / "tmp").iterdir())
+    try:
+        assert "gRPC 127.0.0.1:" in program.stdout.readline()
+        below += psutil.Process(program.pid).children(recursive=True)
+        guard, server = below[0], next(one for one in below if one.name() == "tritonserver")
+        ports = dict(re.findall(r"--(http|grpc|metrics)-port=(\d+)", " ".join(server.cmdline())))
+        old = set((tmp_path / "tmp").iterdir())
+        for one in (server, guard):
+            one.suspend()
+        for one in (guard, program):
+            one.kill()
+        program.wait()
+        prefix = f"hf2triton-{program.pid}-"
+        assert len(old) == 1
+        assert any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+        with Server(only, **{f"{name}_port": int(port) for name, port in ports.items()}) as again:
+            assert answers(again, TEXTS)
+            assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in below)
+            assert set((tmp_path / "tmp").iterdir()) == {again._claim.folder}
+            assert not any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
+        assert not any((tmp_path / "tmp").iterdir())
+    finally:
+        program.kill()
+        program.wait()
+        for one in below:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
