@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .loading import DEAD_SECONDS
 from .proc import Quiet
@@ -53,14 +53,10 @@ class Hanging:
 
     def __init__(self) -> None:
         self._quiet = Quiet()
-        self._work: dict[int, float] = {}  # process -> since when requests have waited for it
 
-    def found(self, stubs: Collection[Stub], metrics: str) -> Iterator[Stub]:
-        """Those that have been quiet for too long. `metrics`: what Triton tells of its work."""
-        now, waited_for = time.monotonic(), busy(metrics)
-        waiting = {stub.pid: stub for stub in stubs if not stub.dead and stub.model in waited_for}
-        self._work = {pid: self._work.get(pid, now) for pid in waiting}
-        self._quiet.keep(self._work)
-        for pid, since in self._work.items():
-            if self._quiet.seconds(pid) > QUIET_SECONDS and now - since > QUIET_SECONDS:
-                yield waiting[pid]
+    def found(self, stubs: Collection[Stub], metrics: str) -> list[Stub]:
+        """Those that have been quiet for too long, with work all the time. `metrics`: what Triton tells of that."""
+        waited_for = busy(metrics)
+        waiting = [stub for stub in stubs if not stub.dead and stub.model in waited_for]
+        self._quiet.keep({stub.pid for stub in waiting})
+        return [stub for stub in waiting if self._quiet.seconds(stub.pid) > QUIET_SECONDS]

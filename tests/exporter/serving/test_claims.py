@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,7 +19,7 @@ from hf2triton.serving import claims, leftovers
 from hf2triton.serving.claims import Claim, clear_up
 from hf2triton.serving.proc import Status
 
-from .below import wait_for
+from .below import PATIENCE, wait_for
 from .children import SLEEPS, children
 
 
@@ -73,7 +74,7 @@ def test_a_server_that_is_left_is_ended(folder):
         assert mine.poll() is None
         os.close(claim.lock)
         with ThreadPoolExecutor(1) as pool:
-            pool.submit(mine.wait)  # it is this process's child: somebody has to wait for it
+            pool.submit(mine.wait, PATIENCE)  # it is this process's child: somebody has to wait for it
             clear_up()
         wait_for(lambda: mine.poll() is not None, "its end")
         assert (other.poll(), reads.poll()) == (None, None)
@@ -95,6 +96,23 @@ def test_many_may_clear_up_and_claim_at_a_time():
                 assert (claim.folder / "owner").is_file()
                 claim.release()
                 assert not claim.folder.exists()
+
+
+def test_a_folder_that_was_cleared_up_cannot_be_claimed(folder, monkeypatch):
+    """Somebody believed it abandoned before it was locked: another one is made."""
+    taken, locked = [], claims._locked
+
+    def late(lock: int) -> bool:
+        if not taken:
+            taken.append(Path(os.readlink(f"/proc/self/fd/{lock}")).parent)
+            shutil.rmtree(taken[0])
+        return locked(lock)
+
+    monkeypatch.setattr(claims, "_locked", late)
+    claim = Claim.new()
+    assert claim.folder.is_dir()
+    assert claim.folder != taken[0]
+    claim.release()
 
 
 def test_one_that_was_never_claimed_goes_once_it_is_old(folder, monkeypatch):

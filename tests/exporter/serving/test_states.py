@@ -88,7 +88,7 @@ def test_one_that_hangs_is_found(start):
     ]
     look = Hanging()
     for _ in range(2):
-        found = wait_for(lambda: list(look.found(stubs, METRICS)), "the one that hangs")
+        found = wait_for(lambda: look.found(stubs, METRICS), "the one that hangs")
         assert [stub.pid for stub in found] == [hangs.pid]
 
 
@@ -96,6 +96,6 @@ def test_one_that_had_no_work_in_between_does_not_hang(start):
     """The time in which it is quiet begins with its work."""
     child, look = start(SLEEPS), Hanging()
     stubs = [Stub(child.pid, "S", "waits", "2")]
-    wait_for(lambda: list(look.found(stubs, METRICS)), "the one that hangs")
-    assert list(look.found(stubs, "")) == []
-    assert list(look.found(stubs, METRICS)) == []
+    wait_for(lambda: look.found(stubs, METRICS), "the one that hangs")
+    assert look.found(stubs, "") == []
+    assert look.found(stubs, METRICS) == []

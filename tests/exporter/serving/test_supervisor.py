@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 
 from hf2triton.serving import supervisor
-from hf2triton.serving.loading import ONE_BY_ONE
+from hf2triton.serving.loading import ONE_BY_ONE, Control
 from hf2triton.serving.renewal import end
 from hf2triton.serving.supervisor import GivenUp, Supervisor
 
@@ -31,6 +31,7 @@ def soon(monkeypatch):
         "PAUSES": (0.02, 0.04),
     }.items():
         monkeypatch.setattr(supervisor, name, value)
+    monkeypatch.setattr(Control, "live", lambda control: control.answers("v2/health/live", 0.2))
     monkeypatch.setattr("hf2triton.serving.states.STOPPED_SECONDS", 0.3)
     monkeypatch.setattr(supervisor, "STOPPED_SECONDS", 0.3)
     monkeypatch.setattr("hf2triton.serving.reloads.PAUSES", (0.02,))
