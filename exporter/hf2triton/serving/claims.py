@@ -37,7 +37,11 @@ class Claim:
         while True:
             folder = Path(tempfile.mkdtemp(prefix=_PREFIX))
             lock = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
-            if _locked(lock):
+            try:
+                mine = _locked(lock)
+            except OSError:  # a file system without locks: nobody clears up there
+                mine = True
+            if mine:
                 return cls(folder, lock)
             os.close(lock)  # somebody believed it abandoned
 
