@@ -134,14 +134,22 @@ def server(repository: Path) -> Iterator:
 
 
 @pytest.fixture(scope="session")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Iterator:
-    """A server that allows shared memory, on a small repository: `sentiment` in fp32, and `verses`, which generates, in fp16."""
+def measured_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small repository: `sentiment` in fp32, and `verses`, which generates, in fp16."""
+
+    def make(folder: Path) -> None:
+        _export(folder, "bert", "text-classification", "fp32", "inprocess", name="sentiment")
+        _export(folder, "gpt2", "text-generation", "fp16", "inprocess", name="verses")
+
+    return _made_once(tmp_path_factory, "measured", make)
+
+
+@pytest.fixture(scope="session")
+def measured(measured_repository: Path) -> Iterator:
+    """A server on `measured_repository` that allows shared memory."""
     from hf2triton.serving import Server
 
-    folder = tmp_path_factory.mktemp("measured") / "model_repository"
-    _export(folder, "bert", "text-classification", "fp32", "inprocess", name="sentiment")
-    _export(folder, "gpt2", "text-generation", "fp16", "inprocess", name="verses")
-    with Server(folder, shared_memory=True) as running:
+    with Server(measured_repository, shared_memory=True) as running:
         yield running
 
 
