@@ -22,16 +22,18 @@ from . import forks
 from .answering import answer
 from .connection import Request, Target, unknown_model
 from .errors import ClientError, ConnectionClosed, ModelNotFound
+from .exchange import AsyncExchange
 from .generation import Generation, Prompt
 from .link import Link
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.base import Call
+from .prompts import async_results
 from .retries import Tries
 from .runner import WINDOW, Closing
 from .served_model import ServedModel, one_of_several
 from .slots import MOST_WAITING, AsyncSlots
 from .steps import drive_async
-from .streams import AsyncExchange, AsyncTextStream, async_results
+from .streams import AsyncTextStream
 
 __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
@@ -103,7 +105,7 @@ class AsyncConnection:
         """As `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
         with forks.calling():
             send = self.link.stub().ModelStreamInfer
-            call = send([message], metadata=[*self.target.headers.items()], timeout=timeout)
+            call = send(message, metadata=[*self.target.headers.items()], timeout=timeout)
             forks.enter()
         # a call outlives its event loop, but says nothing then
         leave = weakref.finalize(call, forks.leave)

@@ -165,7 +165,7 @@ class Connection:
         forks.enter()
         try:
             send = self.link.stub().ModelStreamInfer
-            call = send(iter([message]), metadata=[*self.target.headers.items()], timeout=timeout)
+            call = send(message, metadata=[*self.target.headers.items()], timeout=timeout)
         except BaseException:
             forks.leave()
             raise

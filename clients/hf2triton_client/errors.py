@@ -120,7 +120,8 @@ _NOT_CONNECTED = r"(?:failed to connect to all addresses|connections to all back
 _CUT_OFF = r"(?:Socket closed|(?:recvmsg:|sendmsg: ?)?(?:Connection reset by peer|Broken pipe))(?: \(\d+\))?"
 _ENDED = (
     rf"{_CUT_OFF}|Stream removed(?: \(.*\))?|Failed to connect to remote host: .*|Transport closed.*|GOAWAY received.*"
-    r"|Endpoint (?:closing|read failed).*|(?:keepalive watchdog|ping) timeout|Connection (?:refused|aborted|closed|going away).*"
+    r"|Error in HTTP transport completing operation: .*|Endpoint (?:closing|read failed).*|(?:keepalive watchdog|ping) timeout"
+    r"|Connection (?:refused|aborted|closed|going away).*"
     r"|Received http2 header with status: \d+|Too many pings|Network is unreachable|No route to host"
 )
 #: How gRPC says that it does not find the servers of a name, and how load balancers say that they have none.

@@ -10,15 +10,27 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2_grpc
+from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from . import forks
-from .errors import ClientError, ConnectionClosed, ConnectionFailed, DeadlineExceeded, InputError
+from .errors import ClientError, ConnectionClosed, ConnectionFailed, DeadlineExceeded, InputError, from_rpc
 from .target import Target
 
 #: Seconds that a channel on which nobody answered is used on. gRPC looks up a name that it did not find after ever longer
 #: pauses, up to 2 minutes; a new channel looks at once.
 _RENEW_AFTER = 1.0
+
+
+class _Stub(service_pb2_grpc.GRPCInferenceServiceStub):
+    def __init__(self, channel: Any) -> None:
+        super().__init__(channel)
+        # Each stream has one request. Sent by itself it needs no thread and no task of its own, and it cannot fail in between:
+        # of a connection that ends just then gRPC's asyncio says "Internal error from Core".
+        self.ModelStreamInfer = channel.unary_stream(
+            "/inference.GRPCInferenceService/ModelStreamInfer",
+            request_serializer=service_pb2.ModelInferRequest.SerializeToString,
+            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
+        )
 
 
 class Link:
@@ -35,7 +47,7 @@ class Link:
         self._open()
         forks.tell(self)
 
-    def stub(self) -> service_pb2_grpc.GRPCInferenceServiceStub:
+    def stub(self) -> _Stub:
         """For one try of a call, within `errors`."""
         self._require_open()
         if self._is_stale():
@@ -51,6 +63,11 @@ class Link:
             try:
                 with self._target.errors_mapped(first):
                     yield
+            except asyncio.CancelledError as error:
+                if task_is_cancelled() is not False:
+                    raise
+                # gRPC's asyncio says so of a stream that the other side has cancelled, or another task of this one
+                raise from_rpc("CANCELLED", "", self._target.url) from error
             except ConnectionFailed:
                 self._nobody = True
                 raise
@@ -73,7 +90,7 @@ class Link:
         except (InputError, ConnectionClosed):
             raise
         except (Exception, asyncio.CancelledError) as error:
-            if not self._closed or _being_cancelled(error):
+            if not self._closed or (isinstance(error, asyncio.CancelledError) and task_is_cancelled()):
                 raise
             raise ConnectionClosed(
                 f"the connection to {self._target.url} was closed while it was asked: open another one"
@@ -101,16 +118,14 @@ class Link:
         forks.require(for_asyncio=self._library is not grpc)
         with self._target.errors_mapped():
             self._channel = self._target.channel(self._library)
-        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._stub = _Stub(self._channel)
         self._opened, self._nobody, self._answered = time.monotonic(), False, False
 
     def _note_answer(self) -> None:
         self._nobody, self._answered = False, True
 
 
-def _being_cancelled(error: BaseException) -> bool:
-    """Whether it is the caller's task that was cancelled, and not the call by gRPC. Before Python 3.11 nobody knows."""
-    if not isinstance(error, asyncio.CancelledError):
-        return False
+def task_is_cancelled() -> bool | None:
+    """Whether somebody has cancelled the task that runs. None before Python 3.11, where nobody knows."""
     task = asyncio.current_task()
-    return bool(task is not None and hasattr(task, "cancelling") and task.cancelling())
+    return task.cancelling() > 0 if hasattr(task, "cancelling") else None

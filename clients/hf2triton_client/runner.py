@@ -9,10 +9,12 @@ from typing import Any
 from .answering import answer
 from .connection import Connection
 from .errors import ConnectionClosed
+from .exchange import Exchange
 from .generation import Generation, Prompt
 from .pipelines.base import Call
+from .prompts import results
 from .steps import drive
-from .streams import Exchange, TextStream, results
+from .streams import TextStream
 
 #: Inputs read from an iterator before they are sent.
 WINDOW = 256

@@ -14,13 +14,13 @@ from .benchmark import measure_latency
 from .compare import Difference, compare, compare_greedy
 from .connection import Connection
 from .errors import BaselineError
+from .exchange import Exchange
 from .generation import Prompt
 from .places import Axis, Places, axes_of, describe_input
 from .questions import ANSWERS, Questions, compare_answers
 from .results import Check, Scatter, Score, Validation
 from .scores import scores_of
 from .served_model import Row, ServedModel
-from .streams import Exchange
 
 #: Values of an output that are kept to be drawn.
 DRAWN = 500

@@ -130,6 +130,13 @@ GRPC = (
     ("UNKNOWN", "Stream removed", ConnectionFailed, None),
     (
         "UNAVAILABLE",
+        "Error in HTTP transport completing operation: send_initial_metadata_finished write_state=WRITING+MORE refs=2 flags=1"
+        " peer_address=ipv4:127.0.0.1:46105 (Pending writes failed due to stream closure (sendmsg: Broken pipe (32)))",
+        ConnectionFailed,
+        None,
+    ),
+    (
+        "UNAVAILABLE",
         f"{_LAST}: UNKNOWN: ipv4:127.0.0.1:1: {_TLS}:CERTIFICATE_VERIFY_FAILED: self signed certificate",
         AccessDenied,
         None,

@@ -13,8 +13,9 @@ from tritonclient.grpc import service_pb2
 
 from hf2triton_client import ClientError, Connection, ConnectionClosed, aio, connect, pipeline
 from hf2triton_client.connection import Request, Target
+from hf2triton_client.exchange import AsyncExchange, Exchange
 from hf2triton_client.generation import Prompt
-from hf2triton_client.streams import AsyncExchange, AsyncTextStream, Exchange, TextStream
+from hf2triton_client.streams import AsyncTextStream, TextStream
 
 from .fake_triton import NAME, FakeTriton, response
 

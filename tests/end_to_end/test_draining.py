@@ -123,9 +123,7 @@ def test_a_server_that_is_stopped_costs_no_call(measured_repository):
         target = Target(dns.target(NAME, port), SECONDS)
         with connect(target.url, timeout=SECONDS) as connection:
             asks = calling(*(pipeline(model=model, connection=connection) for model in ("sentiment", "verses")))
-            futures = [
-                pool.submit(call, own, kind, asks[kind], stop) for kind, own in callers["sync"].items()
-            ]
+            futures = [pool.submit(call, own, kind, asks[kind], stop) for kind, own in callers["sync"].items()]
             futures.append(pool.submit(asyncio.run, call_all_async(target, callers["asyncio"], stop)))
             try:
                 wait_for_more()

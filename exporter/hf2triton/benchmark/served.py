@@ -11,12 +11,12 @@ from typing import Any
 
 from hf2triton_client import ClientError, Connection, connect
 from hf2triton_client.baseline import Baseline
+from hf2triton_client.exchange import Exchange
 from hf2triton_client.generation import Prompt
 from hf2triton_client.load import MOST_CALLERS, Generated
 from hf2triton_client.results import Load
 from hf2triton_client.served_model import ServedModel
 from hf2triton_client.shared_memory import SharedMemoryCaller
-from hf2triton_client.streams import Exchange
 
 from ..repository.layout import BASELINE, graph_model
 from .contender import Call, Contender, Direct

@@ -1,0 +1,81 @@
+"""The results of many prompts, several of which are under way at the same time; blocking and with asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from concurrent import futures
+from itertools import islice
+from typing import Any
+
+from .connection import Connection
+from .exchange import AsyncExchange, Exchange
+from .generation import Answer, Generation, Prompt
+
+#: More than any server has slots. A thread is started only where none is idle.
+_MOST_THREADS = 4096
+
+
+def _free(connection: Any, generation: Generation, running: int) -> int:
+    """How many more prompts may be sent. The number of slots changes with the model."""
+    return max(max(generation.slots, connection.max_in_flight) - running, 0)
+
+
+def results(connection: Connection, generation: Generation) -> Iterator[Any]:
+    """The results of prompts in their order. Prompts are read when they are sent, as many at a time as the server has
+    slots, or as the connection allows if that is more.
+
+    The first failure is raised at once, whichever prompt's it is. Then, and when the iterator is left, the prompts under
+    way are cancelled.
+    """
+    waiting = iter(generation.prompts)
+    under_way: deque[tuple[Exchange, futures.Future[Answer]]] = deque()
+    running: set[futures.Future[Answer]] = set()
+    # as many threads as there are prompts under way, and no more
+    with futures.ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="hf2triton-client") as pool:
+        try:
+            while True:
+                for prompt in islice(waiting, _free(connection, generation, len(running))):
+                    exchange = Exchange.open(connection, prompt)
+                    future = pool.submit(exchange.whole)
+                    under_way.append((exchange, future))
+                    running.add(future)
+                while under_way and under_way[0][1].done():
+                    exchange, future = under_way.popleft()
+                    yield generation.result(exchange.prompt, future.result())
+                    exchange.require_own()
+                if not running:
+                    return
+                done, running = futures.wait(running, return_when=futures.FIRST_COMPLETED)
+                for future in done:
+                    future.result()
+        finally:
+            for exchange, _ in under_way:
+                exchange.cancel()
+
+
+async def async_results(connection: Any, generation: Generation) -> AsyncIterator[Any]:
+    """`results` for asyncio, over an AsyncConnection."""
+    waiting = iter(generation.prompts)
+    under_way: deque[tuple[Prompt, asyncio.Task[Answer]]] = deque()
+    running: set[asyncio.Task[Answer]] = set()
+    try:
+        while True:
+            for prompt in islice(waiting, _free(connection, generation, len(running))):
+                task = asyncio.create_task(AsyncExchange.open(connection, prompt).whole())
+                under_way.append((prompt, task))
+                running.add(task)
+            while under_way and under_way[0][1].done():
+                prompt, task = under_way.popleft()
+                yield generation.result(prompt, task.result())
+            if not running:
+                return
+            done, running = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+    finally:
+        for _, task in under_way:
+            task.cancel()
+        # waits for their ends, and takes their errors, which asyncio would otherwise log as never retrieved
+        await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)
