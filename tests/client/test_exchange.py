@@ -74,6 +74,35 @@ def test_a_refusal_is_tried_again_before_the_first_piece(triton, pipe, what):
     assert counts == [3, 3, 1, 1, 2]
 
 
+class Forgetful(FakeTriton):
+    """Cannot be reached the second and the third time that a config is asked for, which are one call and its one retry."""
+
+    asked = 0
+
+    def ModelConfig(self, request, context):  # noqa: N802 - the protocol's name
+        self.asked += 1
+        if self.asked in (2, 3):
+            context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        return super().ModelConfig(request, context)
+
+
+@pytest.mark.parametrize("way", ["sync", "asyncio"])
+def test_an_answer_that_nobody_was_given_does_not_count(way):
+    """Where the config that it is to be read with cannot be had, the prompt is sent again: its text has not begun."""
+
+    async def use(pipe):
+        return [piece async for piece in pipe.stream("a")]
+
+    with Forgetful(script) as triton:
+        if way == "asyncio":
+            pieces = in_asyncio(triton, use, retries=1)
+        else:
+            with pipeline(model=NAME, url=triton.url, retries=1) as pipe:
+                pieces = list(pipe.stream("a"))
+        assert pieces == [" whole"]
+        assert [seen.text for seen in triton.seen] == ["a", "a"]
+
+
 def test_no_try_comes_after_the_deadline(triton):
     """A refusal that lasts is told as one, without waiting for the deadline."""
     with pipeline(model=NAME, url=triton.url, retries=4, timeout=0.6) as own:

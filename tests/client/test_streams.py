@@ -134,6 +134,27 @@ def test_leaving_an_asyncio_stream_ends_it_on_the_server(triton, leave):
     in_asyncio(triton, use)
 
 
+@pytest.mark.skipif(not hasattr(asyncio.Task, "cancelling"), reason="before Python 3.11 a task cannot tell")
+def test_a_task_that_is_cancelled_as_its_stream_is_closed_is_cancelled(triton):
+    """Closing ends the loop alone; who has cancelled the task is not forgotten for it."""
+
+    async def use(pipe):
+        pieces = pipe.stream("silent")
+
+        async def read():
+            async for _ in pieces:
+                pass
+
+        task = asyncio.create_task(read())
+        await asyncio.sleep(0.2)
+        await pieces.close()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    in_asyncio(triton, use)
+
+
 def test_an_asyncio_stream_may_outlive_its_loop(triton):
     """A stream that is let go of after its event loop is closed says nothing."""
 
