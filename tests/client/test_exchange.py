@@ -75,13 +75,13 @@ def test_a_refusal_is_tried_again_before_the_first_piece(triton, pipe, what):
 
 
 class Forgetful(FakeTriton):
-    """Cannot be reached the second and the third time that a config is asked for, which are one call and its one retry."""
+    """Cannot be reached for the third config and the fourth, once a pipeline was opened: one call and its one retry."""
 
     asked = 0
 
     def ModelConfig(self, request, context):  # noqa: N802 - the protocol's name
         self.asked += 1
-        if self.asked in (2, 3):
+        if self.asked in (3, 4):
             context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         return super().ModelConfig(request, context)
 
