@@ -10,7 +10,7 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-cuda releases chaos soak clean
+.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -38,6 +38,9 @@ bench-stalls: $(VENV)/.installed
 
 bench-memory: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.memory $(BENCH)
+
+bench-flood: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.flood $(BENCH)
 
 bench-cuda: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.cuda $(BENCH)

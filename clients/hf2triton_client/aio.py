@@ -130,6 +130,12 @@ class AsyncConnection:
             except ClientError as error:
                 await asyncio.sleep(tries.pause(error, known))
 
+    def __reduce__(self) -> Any:
+        raise ClientError(
+            "an asyncio connection stays with its event loop and its process, and so does a pipeline over it: open another one"
+            " there"
+        )
+
     async def close(self) -> None:
         """As `Connection.close`."""
         if (ending := self.link.close()) is not None:

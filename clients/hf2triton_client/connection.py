@@ -48,7 +48,8 @@ class Connection:
 
     `max_in_flight`: requests of all calls of several requests that are under way at the same time; a call of a single request
     does not count. `max_waiting`: calls that may wait for that. Leaving the `with` block (or `close()`) ends the channel; it
-    holds no other resource. Calls of a closed connection, and those that closing ends, raise ConnectionClosed.
+    holds no other resource. Calls of a closed connection, and those that closing ends, raise ConnectionClosed. Another process
+    that is handed a connection, or a pipeline, opens its own to the same server.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -182,6 +183,10 @@ class Connection:
         """In a child: the parent's threads are not there."""
         forks.keep(self._pool)
         self._make_pool()
+
+    def __reduce__(self) -> Any:
+        self.link.require_open()
+        return type(self), (self.target, self.max_in_flight, self._max_waiting)
 
     def _make_pool(self) -> None:
         self._pool = ThreadPoolExecutor(self.max_in_flight, thread_name_prefix="hf2triton-client")

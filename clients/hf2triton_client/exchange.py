@@ -65,6 +65,9 @@ class _Exchange:
         forks.keep(self._call)
         self._call, self._inherited, self._cancelled = None, True, threading.Event()
 
+    def __reduce__(self) -> Any:
+        raise ClientError("a text under way stays with the process that has asked for it: hand on its pieces")
+
     def require_own(self) -> None:
         """Raises ClientError in a child of the process that sent the prompt."""
         if self._inherited:

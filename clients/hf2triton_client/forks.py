@@ -11,6 +11,7 @@ https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import threading
 from collections.abc import Iterator
@@ -57,8 +58,6 @@ class _Gate:
 
 _gate = _Gate()
 _heirs: WeakSet[_Heir] = WeakSet()
-#: Objects of gRPC that belong to the parent. A child must not end them, which would take locks that are held for ever.
-_kept: list[object] = []
 #: Why this process cannot use gRPC, or its asyncio; empty where it can. Whether it has used them.
 _broken = _asyncio_broken = ""
 _used = _asyncio_used = False
@@ -78,8 +77,10 @@ def tell(heir: _Heir) -> None:
 
 
 def keep(*objects: object) -> None:
-    """Takes what a child inherited and must not end."""
-    _kept.extend(objects)
+    """Has what a child inherited of gRPC never end in it, not even as Python ends: that would take locks which are held for
+    ever."""
+    for one in objects:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 
 @contextmanager

@@ -49,7 +49,7 @@ class Link:
 
     def stub(self) -> _Stub:
         """For one try of a call, within `errors`."""
-        self._require_open()
+        self.require_open()
         if self._is_stale():
             with self._lock:
                 if self._is_stale():
@@ -84,7 +84,7 @@ class Link:
     def unless_closed(self) -> Iterator[None]:
         """Raises ConnectionClosed for what is begun on a closed link, and for what closing it has ended. gRPC and pools of
         threads have errors of their own for these."""
-        self._require_open()
+        self.require_open()
         try:
             yield
         except (InputError, ConnectionClosed):
@@ -107,7 +107,8 @@ class Link:
         self._channel = self._stub = None
         self._lock = threading.Lock()
 
-    def _require_open(self) -> None:
+    def require_open(self) -> None:
+        """Raises ConnectionClosed."""
         if self._closed:
             raise ConnectionClosed(f"the connection to {self._target.url} was closed: open another one")
 

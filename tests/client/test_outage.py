@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
-
-import pytest
 
 from hf2triton_client import ConnectionFailed, aio, pipeline
 
@@ -85,47 +82,3 @@ def test_a_server_that_is_back_is_found_soon():
             return await asyncio.wait_for(watching, 60)
 
     assert max(asyncio.run(run())) < SOON
-
-
-FORKS = """
-import os, signal, sys
-from hf2triton_client import ClientError, connect, pipeline
-connection = connect(sys.argv[1], timeout=20)
-own = pipeline(model=sys.argv[2], connection=connection)
-assert [one[0]["generated_text"] for one in own(["a"] * 6)] == ["afine"] * 6  # a pool of threads is there now
-held = own.stream("b") if sys.argv[3] == "held" else None
-child = os.fork()
-if child == 0:
-    signal.alarm(30)  # whatever hangs is killed
-    try:
-        if held is not None:
-            next(held)
-        answered = [one[0]["generated_text"] for one in own(["a"] * 6)]
-    except ClientError as error:
-        os.write(1, f"refused: {error}".encode())
-    else:
-        os.write(1, str(answered == ["afine"] * 6).encode())
-    os._exit(0)
-_, status = os.waitpid(child, 0)
-assert status == 0, status
-assert [one[0]["generated_text"] for one in own(["a"] * 6)] == ["afine"] * 6
-if held is not None:
-    assert "".join(held) == "fine"
-"""
-
-
-@pytest.mark.parametrize(
-    ("what", "said"), [("calls", "True"), ("held", "refused: the text is generated for the process")]
-)
-def test_a_forked_process_is_answered_or_refused(what, said):
-    """Calls of a child get answers over a connection of its own; a stream of the parent's is refused. The parent goes on."""
-    with serving() as url:
-        done = subprocess.run(
-            [sys.executable, "-c", FORKS, url, NAME, what],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "GRPC_ENABLE_FORK_SUPPORT": "1"},
-        )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith(said)

@@ -32,7 +32,7 @@ def calling(classify, write) -> dict:
     """What each kind of caller calls."""
     return {
         SINGLE: lambda: classify(TEXTS[0]),
-        SEVERAL: lambda: classify(TEXTS, batch_size=1),
+        SEVERAL: lambda: classify(TEXTS[:4], batch_size=1),
         STREAM: lambda: write.stream(PROMPTS[0], **OPTIONS),
         GENERATIONS: lambda: write(PROMPTS, **OPTIONS),
     }
