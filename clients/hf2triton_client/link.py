@@ -52,6 +52,7 @@ class Link:
         self.require_open()
         if self._is_stale():
             with self._lock:
+                self.require_open()
                 if self._is_stale():
                     self._open()
         return self._stub
@@ -98,8 +99,9 @@ class Link:
 
     def close(self) -> Any:
         """Ends the channel and the calls on it: for asyncio, what is to be awaited. May be called twice."""
-        self._closed = True
-        return None if self._channel is None else self._channel.close()
+        with self._lock:  # nobody is about to open another channel
+            self._closed = True
+            return None if self._channel is None else self._channel.close()
 
     def inherited(self) -> None:
         """In a child: nothing of the parent's channel is used, nor ended. The next call opens another."""

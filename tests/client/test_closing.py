@@ -15,6 +15,7 @@ from hf2triton_client import ClientError, Connection, ConnectionClosed, aio, con
 from hf2triton_client.connection import Request, Target
 from hf2triton_client.exchange import AsyncExchange, Exchange
 from hf2triton_client.generation import Prompt
+from hf2triton_client.link import Link
 from hf2triton_client.streams import AsyncTextStream, TextStream
 
 from .fake_triton import NAME, FakeTriton, response
@@ -240,6 +241,33 @@ def test_many_prompts_under_way_end_with_the_connection(url):
         pipe([f"silent {index}" for index in range(20)])
     assert time.monotonic() - began < 30
     timer.join()
+
+
+class Opening(Target):
+    """One over whose second channel, as soon as it is there, another thread closes the link."""
+
+    def channel(self, library):
+        opened = super().channel(library)
+        if hasattr(self, "link"):
+            closing = threading.Thread(target=self.link.close)
+            closing.start()
+            time.sleep(0.1)
+            self.__dict__.update(opened=opened, closing=closing)
+        return opened
+
+
+def test_a_channel_that_is_opened_as_its_link_is_closed_ends_with_it(url):
+    """Where the one before it had found nobody: nothing goes on over a connection that was closed."""
+    target = Opening(url)
+    link = Link(target)
+    target.__dict__["link"] = link
+    link._nobody, link._opened = True, time.monotonic() - 10
+    link.stub()
+    target.closing.join()
+    with pytest.raises(ValueError, match="closed channel"):
+        target.opened.unary_unary("/x")(b"")
+    with pytest.raises(ConnectionClosed):
+        link.stub()
 
 
 def test_the_error_is_one_of_ours():
