@@ -53,14 +53,12 @@ def served(measured_repository, tmp_path_factory):
         yield running
 
 
-def processes_of(model: str) -> list[psutil.Process]:
-    """Those that run a model of this test's server."""
-    found = []
+def processes_of(server: Server, model: str) -> list[psutil.Process]:
+    """Those that run a model."""
+    found, folder = [], f"{server.repository}/{model}/"
     for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or [""]
-        if "triton_python_backend_stub" in words[0] and any(
-            f"/neighbours0/model_repository/{model}/" in one for one in words
-        ):
+        command, *words = process.info["cmdline"] or [""]
+        if "triton_python_backend_stub" in command and any(word.startswith(folder) for word in words):
             found.append(process)
     return found
 
@@ -136,11 +134,11 @@ def test_only_the_guilty_text_fails(served):
 @pytest.mark.parametrize("model", [FILLS, WRITES])
 def test_unloading_leaves_no_process(served, model):
     """Of a model that was asked all of this; loaded again it answers."""
-    assert len(processes_of(model)) == 1
+    assert len(processes_of(served, model)) == 1
     with connect(served.url, headers=served.control_headers) as connection:
         connection.unload_model(model)
         until = time.monotonic() + SECONDS
-        while processes_of(model):
+        while processes_of(served, model):
             assert time.monotonic() < until, "the process of a model that was unloaded is still there"
             time.sleep(0.05)
         connection.load_model(model)

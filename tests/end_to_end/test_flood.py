@@ -1,4 +1,4 @@
-"""A server that is asked for far more than it can do: it answers as many as ever, refuses the others soon, and recovers at once."""
+"""A server that is asked for far more than it can do: it answers as many as ever, refuses the others soon, and recovers."""
 
 from __future__ import annotations
 
