@@ -68,14 +68,14 @@ async def _flood(plan: Flood) -> Ends:
     ends = Ends()
     target = Target(plan.url, plan.timeout, plan.retries)
     connection = aio.AsyncConnection(target, plan.count, plan.count)
-    pipe = await aio.pipeline(model=plan.model, connection=connection)
-    await pipe(plan.text)
+    request = await _request(connection, plan.model, plan.text)
+    await connection.infer(request)
 
     async def ask() -> None:
         began = time.monotonic()
         into = ends.answered
         try:
-            await pipe(plan.text)
+            await connection.infer(request)
         except ServerBusy as error:
             into = ends.refused
             ends.hints += error.retry_after is not None
@@ -97,20 +97,27 @@ async def _flood(plan: Flood) -> Ends:
     return ends
 
 
+async def _request(connection: aio.AsyncConnection, model: str, text: str) -> Request:
+    """Made once: callers are to cost as little as can be."""
+    served = ServedModel.from_config(await connection.model_config(model))
+    [request] = served.requests({"text": [text]}, ["logits"], 1)
+    return request
+
+
 def _pace(url: str, model: str, text: str, seconds: float) -> float:
-    async def ask(pipe) -> int:
+    async def ask(connection: aio.AsyncConnection, request: Request) -> int:
         until, count = time.monotonic() + seconds, 0
         while time.monotonic() < until:
-            await pipe(text)
+            await connection.infer(request)
             count += 1
         return count
 
     async def run() -> float:
         connection = aio.AsyncConnection(Target(url), CALLERS)
-        pipe = await aio.pipeline(model=model, connection=connection)
-        await pipe(text)
+        request = await _request(connection, model, text)
+        await connection.infer(request)
         began = time.monotonic()
-        counts = await asyncio.gather(*(ask(pipe) for _ in range(CALLERS)))
+        counts = await asyncio.gather(*(ask(connection, request) for _ in range(CALLERS)))
         took = time.monotonic() - began
         await connection.close()
         return sum(counts) / took
