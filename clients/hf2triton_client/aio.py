@@ -53,7 +53,7 @@ class AsyncConnection:
 
     async def model_config(self, name: str) -> dict[str, Any]:
         try:
-            return await self._config(name, known=name in self.known)
+            return await self._config(name, known=name in self.known, opening=True)
         except ModelNotFound as error:
             raise unknown_model(name, await self.ready_models(), error) from error
 
@@ -113,9 +113,9 @@ class AsyncConnection:
         call.add_done_callback(lambda _: leave())
         return call
 
-    async def _config(self, name: str, known: bool, version: str = "") -> dict[str, Any]:
+    async def _config(self, name: str, known: bool, version: str = "", opening: bool = False) -> dict[str, Any]:
         message = service_pb2.ModelConfigRequest(name=name, version=version)
-        answer = await self._tried("ModelConfig", message, Tries(self.target), known)
+        answer = await self._tried("ModelConfig", message, Tries(self.target, opening), known)
         self.known.add(name)
         return MessageToDict(answer, preserving_proto_field_name=True)["config"]
 

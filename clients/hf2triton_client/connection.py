@@ -67,7 +67,7 @@ class Connection:
         Raises ModelNotFound (with the names of those that are ready) and the errors of the connection.
         """
         try:
-            return self._config(name, known=name in self.known)
+            return self._config(name, known=name in self.known, opening=True)
         except ModelNotFound as error:
             raise unknown_model(name, self.ready_models(), error) from error
 
@@ -198,8 +198,9 @@ class Connection:
         self.known.add(model)
         return triton.InferResult(answer)
 
-    def _config(self, name: str, known: bool, version: str = "") -> dict[str, Any]:
-        answer = self._ask("ModelConfig", service_pb2.ModelConfigRequest(name=name, version=version), known)
+    def _config(self, name: str, known: bool, version: str = "", opening: bool = False) -> dict[str, Any]:
+        message = service_pb2.ModelConfigRequest(name=name, version=version)
+        answer = self._tried("ModelConfig", message, Tries(self.target, opening), known)
         self.known.add(name)
         return MessageToDict(answer, preserving_proto_field_name=True)["config"]
 

@@ -26,6 +26,8 @@ class Reason(Enum):
 
     #: What serves the model now takes other requests: another batch size, other inputs or outputs.
     DOES_NOT_FIT = "does not fit"
+    #: The server has the model no more, or not yet again.
+    GONE = "gone"
     #: The model's process has ended.
     MODEL_DIED = "model died"
     #: The call wants a header, `about["header"]`.

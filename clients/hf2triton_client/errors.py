@@ -144,6 +144,7 @@ _STOPPING = (
 )
 #: How a server that refuses a request for now says when to come back, at the end of its message.
 _RETRY_AFTER = re.compile(r".*; retry after (\d+(?:\.\d+)?) s", re.DOTALL)
+_GONE = r"Request for unknown model: '.*' has no available versions"
 _UNKNOWN_MODEL = (
     r"Request for unknown model: '.*'(?: version -?\d+)?"
     r" (?:is not found|has no available versions|is not at ready state)"
@@ -174,6 +175,7 @@ TABLE: tuple[Row, ...] = (
     ),
     otherwise("INVALID_ARGUMENT", InputError, _REFUSED),
     otherwise("DEADLINE_EXCEEDED", DeadlineExceeded, "no answer within the deadline"),
+    row("NOT_FOUND", Origin.TRITON, _GONE, ModelNotFound, _SAID, Reason.GONE),
     row("NOT_FOUND", Origin.TRITON, _UNKNOWN_MODEL, ModelNotFound, _SAID),
     otherwise("NOT_FOUND", ModelNotFound, "the server does not know the model"),
     otherwise("ALREADY_EXISTS", ServerError, _SERVER_FAILED),

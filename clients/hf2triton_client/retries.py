@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from .error_rows import Reason
 from .errors import ClientError, ConnectionFailed, DeadlineExceeded, ModelNotFound, ServerBusy, ServerStopping
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ _ELSEWHERE, _AGAIN = (ModelNotFound, ServerStopping), (ServerBusy, ConnectionFai
 
 
 class Tries:
-    """Of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`."""
+    """Of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`: nothing is known
+    of its model yet; a server that stops says at least that it has had it."""
 
-    def __init__(self, target: Target) -> None:
+    def __init__(self, target: Target, opening: bool = False) -> None:
         self._target = target
         self.until = time.monotonic() + target.timeout
         self._left = target.retries
+        self._opening = opening
         self._moved: float | None = None  # when it was first said to be elsewhere
         self._again = _pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._elsewhere = _pauses(_FIRST_ELSEWHERE, _LONGEST_ELSEWHERE)
@@ -53,7 +56,8 @@ class Tries:
         Raises the error where there is no other try: it would give the same, there were enough, or it would come too late.
         """
         if isinstance(error, _ELSEWHERE):
-            pause = None if known is None else self._pause_elsewhere(known)
+            had = known or (self._opening and error.reason is Reason.GONE)
+            pause = None if known is None else self._pause_elsewhere(had)
         elif isinstance(error, _AGAIN):
             pause = self._pause_again(error)
         else:

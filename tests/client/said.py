@@ -29,7 +29,7 @@ TRITON = (
     ("NOT_FOUND", "Request for unknown model: 'nope' is not found", ModelNotFound, None),
     ("NOT_FOUND", "Request for unknown model: 'no'pe\nx' is not found", ModelNotFound, None),
     ("NOT_FOUND", "Request for unknown model: 'sentiment' version 7 is not found", ModelNotFound, None),
-    ("NOT_FOUND", "Request for unknown model: 'clothes' has no available versions", ModelNotFound, None),
+    ("NOT_FOUND", "Request for unknown model: 'clothes' has no available versions", ModelNotFound, Reason.GONE),
     ("UNAVAILABLE", "Request for unknown model: 'sentiment' version 2 is not at ready state", ModelNotFound, None),
     ("INVALID_ARGUMENT", "requested model 'nope' is not available", ModelNotFound, None),
     (

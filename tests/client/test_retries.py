@@ -93,6 +93,17 @@ def test_a_model_that_was_never_there_is_reported_soon(clock):
     assert sum(pauses(Tries(Target()), ModelNotFound("x"), False, clock)) < 0.5
 
 
+def test_whoever_opens_a_pipeline_looks_for_a_model_that_the_server_has_had(clock):
+    """A server that is being stopped says so of its models, and not of names that it never heard: another one may have them."""
+    gone, never = (
+        from_rpc("StatusCode.NOT_FOUND", f"Request for unknown model: 'sentiment' {says}", "here")
+        for says in ("has no available versions", "is not found")
+    )
+    assert sum(pauses(Tries(Target(), opening=True), gone, False, clock)) == pytest.approx(module.SEEKING, rel=0.1)
+    assert sum(pauses(Tries(Target(), opening=True), never, False, clock)) < 0.5
+    assert sum(pauses(Tries(Target()), gone, False, clock)) < 0.5
+
+
 @pytest.mark.parametrize("error", [ModelNotFound("x"), ServerBusy("x"), ConnectionFailed("x"), ServerStopping("x")])
 def test_without_retries_each_request_is_sent_once(clock, error):
     """`retries=0`."""

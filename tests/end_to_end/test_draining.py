@@ -25,16 +25,18 @@ OPTIONS = {"max_new_tokens": 24, "do_sample": False, "ignore_eos": True}
 SECONDS, CALLS = 60.0, 4
 
 #: What is asked, of `sentiment` and `verses`: one request, several of one call, a text piece by piece, several texts.
-SINGLE, SEVERAL, STREAM, GENERATIONS = "single", "several", "stream", "generations"
+#: And a pipeline that is opened for it.
+SINGLE, SEVERAL, STREAM, GENERATIONS, NEW = "single", "several", "stream", "generations", "new"
 
 
-def calling(classify, write) -> dict:
+def calling(classify, write, new) -> dict:
     """What each kind of caller calls."""
     return {
         SINGLE: lambda: classify(TEXTS[0]),
         SEVERAL: lambda: classify(TEXTS[:4], batch_size=1),
         STREAM: lambda: write.stream(PROMPTS[0], **OPTIONS),
         GENERATIONS: lambda: write(PROMPTS, **OPTIONS),
+        NEW: new,
     }
 
 
@@ -88,11 +90,21 @@ async def call_async(own: Caller, kind: str, ask, stop: threading.Event) -> None
             own.failed(error, pieces)
 
 
+def open_and_call(target: Target) -> object:
+    with pipeline(model="sentiment", url=target.url, timeout=SECONDS) as classify:
+        return classify(TEXTS[0])
+
+
+async def open_and_call_async(target: Target) -> object:
+    async with aio.pipeline(model="sentiment", url=target.url, timeout=SECONDS) as classify:
+        return await classify(TEXTS[0])
+
+
 async def call_all_async(target: Target, callers: dict[str, Caller], stop: threading.Event) -> None:
     connection = aio.AsyncConnection(target)
     try:
         pipes = [await aio.pipeline(model=model, connection=connection) for model in ("sentiment", "verses")]
-        asks = calling(*pipes)
+        asks = calling(*pipes, lambda: open_and_call_async(target))
         await asyncio.gather(*(call_async(callers[kind], kind, ask, stop) for kind, ask in asks.items()))
     finally:
         await connection.close()
@@ -100,11 +112,13 @@ async def call_all_async(target: Target, callers: dict[str, Caller], stop: threa
 
 @pytest.mark.timeout(300)
 def test_a_server_that_is_stopped_costs_no_call(measured_repository):
-    """With SIGTERM, while its name still has its address; single and several requests, texts in pieces and whole, of threads and
-    of coroutines. A text that had begun may end in GenerationInterrupted; no other call fails, and no answer differs."""
+    """With SIGTERM, while its name still has its address; single and several requests, texts in pieces and whole, and pipelines
+    that are opened then, of threads and of coroutines. A text that had begun may end in GenerationInterrupted; no other call fails, and no answer differs."""
     port = port_free_on(ADDRESSES)
     stop = threading.Event()
-    callers = {way: {kind: Caller() for kind in (SINGLE, SEVERAL, STREAM, GENERATIONS)} for way in ("sync", "asyncio")}
+    callers = {
+        way: {kind: Caller() for kind in (SINGLE, SEVERAL, STREAM, GENERATIONS, NEW)} for way in ("sync", "asyncio")
+    }
     everyone = [own for kinds in callers.values() for own in kinds.values()]
 
     def wait_for_more() -> None:
@@ -122,7 +136,8 @@ def test_a_server_that_is_stopped_costs_no_call(measured_repository):
         dns.addresses[NAME] = list(ADDRESSES)
         target = Target(dns.target(NAME, port), SECONDS)
         with connect(target.url, timeout=SECONDS) as connection:
-            asks = calling(*(pipeline(model=model, connection=connection) for model in ("sentiment", "verses")))
+            pipes = [pipeline(model=model, connection=connection) for model in ("sentiment", "verses")]
+            asks = calling(*pipes, lambda: open_and_call(target))
             futures = [pool.submit(call, own, kind, asks[kind], stop) for kind, own in callers["sync"].items()]
             futures.append(pool.submit(asyncio.run, call_all_async(target, callers["asyncio"], stop)))
             try:
