@@ -112,8 +112,9 @@ async def call_all_async(target: Target, callers: dict[str, Caller], stop: threa
 
 @pytest.mark.timeout(300)
 def test_a_server_that_is_stopped_costs_no_call(measured_repository):
-    """With SIGTERM, while its name still has its address; single and several requests, texts in pieces and whole, and pipelines
-    that are opened then, of threads and of coroutines. A text that had begun may end in GenerationInterrupted; no other call fails, and no answer differs."""
+    """With SIGTERM, while its name still has its address: single and several requests, texts in pieces and whole, and pipelines
+    that are opened then, of threads and of coroutines. A text that had begun may end in GenerationInterrupted; no other call
+    fails, and no answer differs."""
     port = port_free_on(ADDRESSES)
     stop = threading.Event()
     callers = {
