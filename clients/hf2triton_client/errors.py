@@ -142,6 +142,8 @@ _STOPPING = (
     rf"{_OF_REQUEST}(?:Server is stopping, scheduler for model has stopped accepting new inference requests|Server not ready"
     r"|Server is stopping to serve requests\.|Server exiting)"
 )
+#: With the single word CANCELLED gRPC's server ends what comes while it shuts down.
+_SAID_STOPPING = "the server is stopping (at {url}): {message}"
 #: How a server that refuses a request for now says when to come back, at the end of its message.
 _RETRY_AFTER = re.compile(r".*; retry after (\d+(?:\.\d+)?) s", re.DOTALL)
 _GONE = r"Request for unknown model: '.*' has no available versions"
@@ -153,6 +155,7 @@ _UNKNOWN_MODEL = (
 #: The first row counts that a message matches. The last one of each status takes what is left. The sentences are those of Triton
 #: 24.10 and of grpcio 1.60 to 1.85, which says UNAVAILABLE both when nobody answers and when Triton refuses.
 TABLE: tuple[Row, ...] = (
+    row("CANCELLED", Origin.GRPC, "CANCELLED", ServerStopping, _SAID_STOPPING),
     otherwise("CANCELLED", ServerError, "the call was cancelled"),
     row("UNKNOWN", Origin.GRPC, _ENDED, ConnectionFailed, _NOBODY),
     otherwise("UNKNOWN", ServerError, _SERVER_FAILED),
@@ -249,7 +252,7 @@ TABLE: tuple[Row, ...] = (
         Reason.RESTRICTED,
     ),
     row("UNAVAILABLE", Origin.TRITON, _UNKNOWN_MODEL, ModelNotFound, _SAID),
-    row("UNAVAILABLE", Origin.TRITON, _STOPPING, ServerStopping, "the server is stopping (at {url}): {message}"),
+    row("UNAVAILABLE", Origin.TRITON, _STOPPING, ServerStopping, _SAID_STOPPING),
     row(
         "UNAVAILABLE",
         Origin.TRITON,

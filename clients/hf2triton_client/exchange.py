@@ -16,7 +16,7 @@ import grpc
 
 from . import forks
 from .answering import fitting, refitted
-from .errors import ClientError, ConnectionFailed, GenerationInterrupted, ServerError
+from .errors import ClientError, ConnectionFailed, GenerationInterrupted, ServerError, ServerStopping
 from .generation import Answer, Prompt, is_last
 from .link import task_is_cancelled
 from .retries import Tries
@@ -134,7 +134,7 @@ class _Exchange:
 
     def _raise(self, error: ClientError) -> NoReturn:
         """Of a text that has begun the error says how far it came."""
-        if not (self._begun and isinstance(error, ConnectionFailed)):
+        if not (self._begun and isinstance(error, (ConnectionFailed, ServerStopping))):
             raise error
         arrived = f"the server went away amid a text, of which {self._tokens} tokens had arrived: {error}"
         raise GenerationInterrupted(arrived, self.prompt.head + "".join(self._texts), self._tokens) from error

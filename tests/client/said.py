@@ -128,6 +128,7 @@ GRPC = (
     ("UNAVAILABLE", "Stream removed (Socket closed)", ConnectionFailed, None),
     ("UNAVAILABLE", "Socket closed", ConnectionFailed, None),
     ("UNKNOWN", "Stream removed", ConnectionFailed, None),
+    ("CANCELLED", "CANCELLED", ServerStopping, None),
     (
         "UNAVAILABLE",
         "Error in HTTP transport completing operation: send_initial_metadata_finished write_state=WRITING+MORE refs=2 flags=1"
