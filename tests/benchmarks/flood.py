@@ -28,8 +28,8 @@ TEXT = "a film as long as this " * 20
 WITHOUT = "max_wait_seconds"
 
 
-def computed(url: str) -> int:
-    """Requests that the model has given an answer."""
+def ended(url: str) -> int:
+    """Requests that the model has answered, computed or refused: Triton counts both."""
     with connect(url) as connection:
         return connection.compute_time(MODEL)[0]
 
@@ -72,9 +72,9 @@ def main() -> None:
             for load, (count, rate) in loads.items():
                 with Server(entry) as server:
                     own = pace(server.url, MODEL, TEXT, 3.0)
-                    before = computed(server.url)
+                    before = ended(server.url)
                     ends = run(Flood(server.url, MODEL, TEXT, count, rate, asked.timeout))
-                    done = computed(server.url) - before - 1
+                    done = ended(server.url) - before - 1 - len(ends.refused)
                 print(
                     f"{name:10}{load:>16}{own:>8.0f}{len(ends.answered):>10,}{len(ends.refused):>9,}{len(ends.expired):>9,}"
                     f"{ends.others.total():>8,}{percentile(ends.refused, 50):>7.1f}{percentile(ends.refused, 99):>7.1f}"
