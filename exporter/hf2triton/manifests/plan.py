@@ -100,7 +100,7 @@ def make_plan(options: ManifestOptions) -> Plan:
     fronts = list(dict.fromkeys(fronts))
     if not fronts:
         raise RepositoryError(f"{repository} holds no entry; hf2triton export puts one there")
-    needs = tuple(need_of(repository, front) for front in fronts)
+    needs = tuple(need_of(repository, front, options.cpus) for front in fronts)
     behind = [
         graph_model(front) for front in fronts if served_manifest(repository, front)["serving"]["runner"] == "bls"
     ]

@@ -1,6 +1,6 @@
 """What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
 
-    host = server + for each front (process + weights in all copies + activations + keys and values)
+    host = server + for each front (process + weights in all copies + what is read at once + activations + keys and values)
     GPU  = what the manifests estimated at the export, see repository/memory.py
 
 The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..repository.fronts.planner import THREAD_TOKENS
 from ..repository.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
 from ..repository.memory import bytes_together
 
@@ -26,6 +27,8 @@ PROCESS_BYTES = 128 * MIB
 #: How often a graph's file is in memory on a CPU, by precision: what was read, what onnxruntime packed anew for its kernels and,
 #: for fp16, both again in fp32, in which the CPU computes.
 COPIES: Mapping[str, int] = {"fp32": 2, "fp16": 5, "int8": 3}
+#: What reading a batch takes at most, of long texts; for images it is what the front allows itself (`images._BYTES_A_PIXEL`).
+TEXT_BYTES, BYTES_A_PIXEL = 128 * MIB, 8
 #: How many tensors as wide as the widest layer live at once.
 LIVE_TENSORS = 8
 #: Bytes of a number in a layer: a CPU computes in fp32, whatever the precision.
@@ -55,8 +58,8 @@ class Need:
         return gpu_bytes([self])
 
 
-def need_of(repository: Path, name: str) -> Need:
-    """What the served version of a front takes. Raises RepositoryError."""
+def need_of(repository: Path, name: str, cpus: int) -> Need:
+    """What the served version of a front takes on so many CPUs. Raises RepositoryError."""
     version, manifest = served_version(repository, name), served_manifest(repository, name)
     precision, serving = manifest["graph"]["precision"], manifest["serving"]
     memory, graph = serving["memory"], graph_file(repository, name, version)
@@ -66,8 +69,8 @@ def need_of(repository: Path, name: str) -> Need:
     state = _state_bytes(repository, name, version, _STATE[precision])
     held = weights  # of a graph on a GPU the host holds the file while it is read
     if memory is None:
-        activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, version)
-        held = COPIES[precision] * weights + activations + state
+        activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, version, cpus)
+        held = COPIES[precision] * weights + _reading(repository, name, version) + activations + state
     return Need(name, weights, state, PROCESS_BYTES + held, memory, serving["runner"] != "bls")
 
 
@@ -107,15 +110,22 @@ def _widest_layer(graph: Path) -> int:
 _WIDEST = 16384
 
 
-def _tokens(repository: Path, name: str, version: int) -> int:
-    """The most tokens that a front hands to the graph at once."""
+def _reading(repository: Path, name: str, version: int) -> int:
+    pixels = _json(repository / name / str(version) / FRONT).get("reader", {}).get("max_pixels")
+    return TEXT_BYTES if pixels is None else BYTES_A_PIXEL * pixels
+
+
+def _tokens(repository: Path, name: str, version: int, cpus: int) -> int:
+    """The most tokens that a front hands to the graph at once, and keeps memory for: of calls of all threads together, and of
+    calls of one thread each."""
     settings = _json(repository / name / str(version) / FRONT)
     limits = settings.get("limits")
     if limits is None:  # a decoder: a piece of one prompt, or one token for each slot
         parameters = _parameters(repository, name)
         return max(int(parameters["prefill_chunk"]), int(parameters["slots"]))
-    tokens = settings["reader"].get("tokens")
-    return limits["max_tokens"] if tokens is None else min(limits["max_tokens"], limits["max_rows"] * tokens)
+    tokens = settings["reader"].get("tokens") or settings["reader"]["max_length"]
+    calls = (limits["max_tokens"], cpus * max(THREAD_TOKENS, tokens))
+    return sum(min(most, limits["max_rows"] * tokens) for most in calls)
 
 
 def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> int:

@@ -12,7 +12,7 @@ from . import config as configs
 from .device_config import ROUND_TO, Served
 from .draft import Draft, Front, python_files
 from .layout import graph_model
-from .memory import MAX_TOKENS
+from .memory import MAX_TOKENS, MAX_TOKENS_ON_CPU
 from .warmup import run_graph_warmup, warmup_inputs
 
 #: All files of `fronts/` but what generation needs.
@@ -63,7 +63,7 @@ def _settings(draft: Draft, version: int) -> dict[str, Any]:
         "limits": {
             "call_price": draft.call_price,
             "max_rows": draft.max_batch_size,
-            "max_tokens": MAX_TOKENS,
+            "max_tokens": MAX_TOKENS_ON_CPU if options.device == "cpu" else MAX_TOKENS,
             "round_to": round_to,
         },
         "runner": bls if options.runner == "bls" else {"graph": draft.stored.place},

@@ -33,8 +33,9 @@ LIBRARY_BYTES, PROCESS_BYTES = 290 * 10**6, 740 * 10**6
 ARENA = 3.5
 #: The most that TensorRT may take for the time of a call beside its activations, `max_workspace_size_bytes`.
 WORKSPACE_BYTES = 1 << 30
-#: Padded tokens of one call of the graph, which bound the memory of its activations.
-MAX_TOKENS = 1 << 14
+#: Padded tokens of one call of the graph, which bound the memory of its activations: on a GPU, which is quicker the more it is
+#: given, and on a CPU, which is not (see THREAD_TOKENS in fronts/planner.py).
+MAX_TOKENS, MAX_TOKENS_ON_CPU = 1 << 14, 1 << 10
 
 
 @dataclass(frozen=True)

@@ -171,7 +171,7 @@ def test_memory_follows_from_the_entries(repository):
     decoder = json.loads((repository / "verses" / "1" / "genai_config.json").read_text())["model"]["decoder"]
     width = decoder["num_attention_heads"] * decoder["head_size"]
     fp16, slots, length = 2, 8, 256
-    assert need_of(repository, "verses").state == 2 * decoder["num_hidden_layers"] * width * slots * length * fp16
+    assert need_of(repository, "verses", 4).state == 2 * decoder["num_hidden_layers"] * width * slots * length * fp16
     graph = (repository / "quick_model" / "1" / "model.onnx").stat().st_size
     assert need_of(repository, "quick").weights == graph
     assert need_of(repository, "quick").gpu > graph

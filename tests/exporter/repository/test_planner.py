@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.planner import TOGETHER, Limits, busiest, cost, plan, schedule
+from hf2triton.repository.fronts.planner import THREAD_TOKENS, TOGETHER, Limits, busiest, cost, plan, schedule
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 limits = st.builds(
@@ -82,6 +82,15 @@ def test_side_by_side_is_never_slower_by_estimate(rows, limit, workers):
     if work.side_by_side:
         costs = [cost([group], rows, limit) for group in work.groups]
         assert busiest(costs, workers) < cost(plan(rows, limit), rows, limit) / (workers * TOGETHER)
+
+
+@given(st.lists(st.integers(1, 600), min_size=1, max_size=80), st.integers(1, 6))
+def test_calls_of_one_thread_are_small(rows, workers):
+    """Memory is bounded by tokens for each thread, however large a batch: a call has few, or it is a single row."""
+    work = schedule(rows, Limits(8, 64, 1024), workers)
+    most = THREAD_TOKENS if work.side_by_side else 1024
+    for group in work.groups:
+        assert len(group) == 1 or len(group) * max(rows[index] for index in group) <= most
 
 
 def test_a_lone_text_gets_all_threads():
