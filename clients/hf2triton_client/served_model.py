@@ -24,6 +24,9 @@ FORMAT = 1
 
 #: Bytes of all texts of one request, parameters included: fronts take no more, see their inputs.py.
 MAX_REQUEST_BYTES = 1 << 22
+#: The input by which Triton keeps large requests apart from small ones, see fronts/inputs.py, and the bytes from which a request
+#: is large.
+SIZE_CLASS, LARGE = "size_class", 1 << 20
 #: The output in which a front says which settings it has, see `fingerprint_of`.
 FINGERPRINT = "fingerprint"
 
@@ -117,6 +120,8 @@ class ServedModel:
             message = service_pb2.ModelInferRequest(model_name=self.name)
             for name, values in columns.items():
                 _add_strings(message, name, values[start:stop])
+            if SIZE_CLASS in self.settings.get("inputs", ()):
+                _add_size_class(message, stop - start, sum(sizes[start:stop]))
             for name in wanted:
                 message.outputs.add(name=name)
             yield Request(message, start)
@@ -182,6 +187,13 @@ def _add_strings(message: service_pb2.ModelInferRequest, name: str, values: Sequ
     """A STRING tensor `[rows, 1]`."""
     message.inputs.add(name=name, datatype="BYTES", shape=[len(values), 1])
     message.raw_input_contents.append(serialize_byte_tensor(np.array(values, dtype=np.object_)).item())
+
+
+def _add_size_class(message: service_pb2.ModelInferRequest, rows: int, size: int) -> None:
+    """A uint8 tensor `[rows, class]` for a large request: class 1 has at least 1 MiB, and each further one twice as much."""
+    if number := (size // LARGE).bit_length():
+        message.inputs.add(name=SIZE_CLASS, datatype="UINT8", shape=[rows, number])
+        message.raw_input_contents.append(bytes(rows * number))
 
 
 def one_of_several(name: str) -> str:
