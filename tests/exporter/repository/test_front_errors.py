@@ -81,7 +81,7 @@ class Runner:
     workers = 1
     error = None
 
-    def run(self, outputs, calls, side_by_side, awaited):
+    def run(self, outputs, calls, side_by_side, awaited, keep):
         def rows(feeds):
             def call(start, stop):
                 if self.error is not None and feeds["guilty"][start:stop].any():
@@ -90,7 +90,10 @@ class Runner:
 
             return each_row(call, len(feeds["lengths"]))
 
-        return [rows(feeds) for feeds in calls]
+        return [
+            [row if isinstance(row, Exception) else keep(index, place, row) for place, row in enumerate(rows(feeds))]
+            for index, feeds in enumerate(calls)
+        ]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
+from hf2triton.repository.fronts import readers
 from hf2triton.repository.fronts.fill_mask import FillMask, Parameters
 from hf2triton.repository.fronts.readers import make_reader
 
@@ -92,3 +93,42 @@ def test_targets_are_cut_as_texts_are(side, kept):
     [encoding] = READER.encoder.encode(["a [MASK]"])
     row = fill.row(encoding, Parameters.parse('{"targets": ["", "Zzyzxist"]}'))
     assert row.targets == (TOKENIZER.encode("Zzyzxist", add_special_tokens=False).ids[kept],)
+
+
+def masked_reader():
+    settings = {
+        "kind": "masked-text",
+        "inputs": ["input_ids", "attention_mask"],
+        "max_length": 24,
+        "max_bytes": 1 << 20,
+        "pad_token_id": 0,
+        "round_to": 1,
+        "truncation_side": "right",
+        "type_ids": False,
+        "mask_token": "[MASK]",
+        "clean_up": False,
+    }
+    return make_reader(settings, TOKENIZER.to_str())
+
+
+def test_logits_of_masks_are_kept_for_who_asks_for_them():
+    """A full batch of masks has gigabytes of logits: of those that are not asked for, the likeliest tokens alone are kept."""
+    reader = masked_reader()
+    [item] = reader.items([("[MASK] or [MASK]", '{"top_k": 2}')], {"answers"})
+    [row] = item.rows
+    logits = np.random.default_rng(0).normal(size=(2, TOKENIZER.get_vocab_size())).astype(np.float32)
+    kept = reader.reduced(row, {"logits": logits}, {"answers"})
+    assert [len(tokens) for tokens in kept["likeliest"]] == [2, 2]
+    assert "logits" not in kept
+    assert [tokens[0][0] for tokens in kept["likeliest"]] == logits.argmax(axis=1).tolist()
+    assert reader.reduced(row, {"logits": logits}, {"logits"})["logits"] is logits
+
+
+def test_more_logits_than_memory_allows_are_refused(monkeypatch):
+    """Logits are given of a few masks a text, or of as many as fit; answers of all."""
+    monkeypatch.setattr(readers, "MAX_LOGITS_BYTES", 1)
+    texts = [("[MASK]" * count, "{}") for count in (16, 17)]
+    few, many = masked_reader().items(texts, {"logits"})
+    assert len(few.rows[0].positions) == 16
+    assert str(many) == "the logits of 17 mask tokens are too many; at most those of 16 are given for a text"
+    assert all(len(item.rows) == 1 for item in masked_reader().items(texts, {"answers"}))

@@ -126,24 +126,34 @@ class FillMask:
         # in the order of a set, as transformers has them: it shows where probabilities are equal
         return tuple(set(found))
 
-    def answers(self, row: MaskedRow, logits: np.ndarray) -> list[Any]:
-        """The likeliest tokens, the best first: `{"score", "token", "token_str", "sequence"}`.
+    def likeliest(self, row: MaskedRow, logits: np.ndarray) -> list[list[tuple[int, float]]]:
+        """For each of the row's `positions` the likeliest tokens with their probabilities, the best first.
 
-        `logits`: float32 [masks, vocabulary], one line for each of the row's `positions`. A single mask gives a list of
-        such answers, several give a list of these lists.
+        `logits`: float32 [masks, vocabulary]. Uses no tokenizer, so that several threads may ask.
+        """
+        results = []
+        for index in range(len(row.positions)):
+            [scores] = _softmax(logits[index : index + 1])  # one by one: all would take three times the logits' memory
+            choices = np.arange(len(scores)) if row.targets is None else np.array(row.targets)
+            best = choices[_best(scores[choices], row.top_k)]
+            results.append([(int(token), float(scores[token])) for token in best])
+        return results
+
+    def answers(self, row: MaskedRow, likeliest: Sequence[Sequence[tuple[int, float]]]) -> list[Any]:
+        """What is answered for the likeliest tokens: `{"score", "token", "token_str", "sequence"}` each.
+
+        A single mask gives a list of such answers, several give a list of these lists.
         """
         lone = len(row.positions) == 1
         ids = row.encoding.ids
         results = []
-        for position, scores in zip(row.positions, _softmax(logits), strict=True):
-            choices = np.arange(len(scores)) if row.targets is None else np.array(row.targets)
+        for position, tokens in zip(row.positions, likeliest, strict=True):
             answers = []
-            for index in _best(scores[choices], row.top_k):
-                token = int(choices[index])
+            for token, score in tokens:
                 filled = [*ids[:position], token, *ids[position + 1 :]]
                 answers.append(
                     {
-                        "score": float(scores[token]),
+                        "score": score,
                         "token": token,
                         "token_str": self._decode([token], False),
                         # the other masks of a text are special tokens; without them it would read oddly

@@ -75,9 +75,8 @@ class TritonPythonModel:
 
     def _responses(self, requests: Sequence[triton.InferenceRequest], callers: Callers) -> list:
         responses: list[Any] = [None] * len(requests)
-        values: list[Any] = []
-        owners: list[int] = []  # of each value, the request that it is of
-        asked: list[tuple[int, Sequence[str], slice]] = []
+        # those that want the same outputs together: nothing large is kept for a request that another one wants
+        asked: dict[frozenset[str], list[tuple[int, Sequence[str], list[Any]]]] = {}
         for index, request in enumerate(requests):
             if callers.has_left(index):
                 responses[index] = _refusal(Gone())
@@ -88,10 +87,19 @@ class TritonPythonModel:
             except BaseException as error:
                 responses[index] = _refusal(error)
             else:
-                asked.append((index, names, slice(len(values), len(values) + len(own))))
-                values += own
-                owners += [index] * len(own)
-        wanted = {name for _, names, _ in asked for name in names}
+                asked.setdefault(frozenset(names), []).append((index, names, own))
+        for wanted, those in asked.items():
+            results = iter(self._answer(wanted, [(index, own) for index, _, own in those], callers))
+            for index, names, own in those:
+                responses[index] = self._respond(names, [next(results) for _ in own])
+        return responses
+
+    def _answer(
+        self, wanted: Collection[str], requests: Sequence[tuple[int, Sequence[Any]]], callers: Callers
+    ) -> list[Result]:
+        """Of all values of some requests, each with its index in the batch."""
+        values = [value for _, own in requests for value in own]
+        owners = [index for index, own in requests for _ in own]
 
         def results_of(start: int, stop: int) -> list[Result]:
             return self._results(
@@ -99,10 +107,7 @@ class TritonPythonModel:
             )
 
         # what is known to fail is told apart within; this is for all else that may be raised
-        results = each_row(results_of, len(values))
-        for index, names, span in asked:
-            responses[index] = self._respond(names, results[span])
-        return responses
+        return each_row(results_of, len(values))
 
     def _inputs(self, request: triton.InferenceRequest) -> dict[str, np.ndarray]:
         """What was sent, each as many rows. Raises ValueError; Triton only counts the inputs."""
@@ -119,39 +124,57 @@ class TritonPythonModel:
 
     def _results(self, values: Sequence[Any], wanted: Collection[str], awaited: Awaited) -> list[Result]:
         items = each_row(lambda start, stop: self.reader.items(values[start:stop], wanted), len(values))
-        outputs = self._run(items, self._needed(wanted), awaited)
+        outputs = self._run(items, wanted, awaited)
         return [own if isinstance(own, Exception) else (item, own) for item, own in zip(items, outputs, strict=True)]
 
-    def _needed(self, wanted: set[str]) -> list[str]:
+    def _needed(self, wanted: Collection[str]) -> list[str]:
         """The graph's outputs that the outputs asked for are, or are made of."""
         sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
         return [name for name in self.outputs if name in sources]
 
     def _run(
-        self, items: Sequence[Item | Exception], needed: list[str], awaited: Awaited
+        self, items: Sequence[Item | Exception], wanted: Collection[str], awaited: Awaited
     ) -> list[dict[str, list] | Exception]:
         """For each item its rows' outputs, without padding, or the error that it ended in."""
         rows = [(index, row) for index, item in enumerate(items) if isinstance(item, Item) for row in item.rows]
-        results: list[Any] = [{name: [] for name in needed} if isinstance(item, Item) else item for item in items]
+        results: list[Any] = [{} if isinstance(item, Item) else item for item in items]
+        needed = self._needed(wanted)
         if not rows or not needed:
             return results
         work = schedule([self.reader.length(row) for _, row in rows], self.limits, self.runner.workers)
         calls = [self.reader.feeds([rows[index][1] for index in group]) for group in work.groups]
         arrays: list[Any] = [None] * len(rows)
         runs = self.runner.run(
-            needed, calls, work.side_by_side, lambda call: awaited({rows[row][0] for row in work.groups[call]})
+            needed,
+            calls,
+            work.side_by_side,
+            lambda call: awaited({rows[row][0] for row in work.groups[call]}),
+            lambda call, place, arrays: self._kept(rows[work.groups[call][place]][1], needed, arrays, wanted),
         )
         for group, given in zip(work.groups, runs, strict=True):
             for index, row_arrays in zip(group, given, strict=True):
                 arrays[index] = row_arrays
         # in the order of the rows, so that an item's windows stay in theirs
-        for (index, row), own in zip(rows, arrays, strict=True):
+        for (index, _), own in zip(rows, arrays, strict=True):
             if isinstance(own, Exception):
                 results[index] = own if isinstance(own, Gone) else _of_graph(own)
             elif not isinstance(results[index], Exception):
-                for name, array in zip(needed, own, strict=True):
-                    results[index][name].append(array[: self.reader.extent(row, self.outputs[name])])
+                for name, value in own.items():
+                    results[index].setdefault(name, []).append(value)
         return results
+
+    def _kept(
+        self, row: Any, needed: Sequence[str], arrays: Sequence[np.ndarray], wanted: Collection[str]
+    ) -> Mapping[str, Any] | Exception:
+        """What is kept of a row: its outputs without padding, or what its answer needs of them."""
+        outputs = {
+            name: array[: self.reader.extent(row, self.outputs[name])]
+            for name, array in zip(needed, arrays, strict=True)
+        }
+        try:
+            return self.reader.reduced(row, outputs, wanted)
+        except Exception as error:
+            return error
 
     def _respond(self, names: Sequence[str], results: Sequence[Result]) -> triton.InferenceResponse:
         """The outputs that a request asked for, or the first error of its items."""

@@ -54,6 +54,10 @@ class Reader(ABC):
     def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
         """The graph's inputs for some rows; `extra` adds columns of padding."""
 
+    def reduced(self, row: Any, outputs: Mapping[str, np.ndarray], wanted: Collection[str]) -> Mapping[str, Any]:
+        """What is kept of a row's outputs until its item is answered. Must not use what is not safe for several threads."""
+        return outputs
+
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
         """Outputs beside the graph's -> what makes an item's of the item and the graph's outputs."""
         return {}

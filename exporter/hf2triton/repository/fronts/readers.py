@@ -126,6 +126,8 @@ class QuestionReader(_ParameterReader):
 #: What a mask token counts as in planning, in tokens: its logits are as many numbers as the vocabulary has entries, and the
 #: tokens of one call are limited for the memory they take.
 _MASK_TOKENS = 16
+#: Bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for, and the masks that are always few.
+MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
 
 
 class MaskedTextReader(_ParameterReader):
@@ -147,6 +149,20 @@ class MaskedTextReader(_ParameterReader):
             settings["truncation_side"],
         )
 
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        items = super().items(values, wanted)
+        return [self._checked(item) for item in items] if "logits" in wanted else items
+
+    def _checked(self, item: Item | ValueError) -> Item | ValueError:
+        """An item whose logits are asked for, or why they are not given."""
+        most = max(_FEW_MASKS, MAX_LOGITS_BYTES // (4 * self.tokenizer.get_vocab_size()))
+        masks = 0 if isinstance(item, ValueError) else len(item.rows[0].positions)
+        if masks <= most:
+            return item
+        return ValueError(
+            f"the logits of {masks:,} mask tokens are too many; at most those of {most:,} are given for a text"
+        )
+
     def item(self, text: str, parameters: str) -> Item:
         [encoding] = self.encoder.encode([text])
         if isinstance(encoding, ValueError):
@@ -159,6 +175,13 @@ class MaskedTextReader(_ParameterReader):
     def extent(self, row: Any, per: str) -> int | None:
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
 
+    def reduced(self, row: Any, outputs: Mapping[str, np.ndarray], wanted: Collection[str]) -> Mapping[str, Any]:
+        """The logits of a full batch of masks would be gigabytes: unless they are asked for, only the likeliest tokens stay."""
+        kept: dict[str, Any] = dict(outputs) if "logits" in wanted else {}
+        if "answers" in wanted:
+            kept["likeliest"] = self._logic.likeliest(row, outputs["logits"])
+        return kept
+
     def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
         positions = np.zeros((len(rows), max(len(row.positions) for row in rows)), dtype=np.int64)
         for index, row in enumerate(rows):
@@ -168,7 +191,7 @@ class MaskedTextReader(_ParameterReader):
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
         def answers(item: Item, outputs: Outputs) -> np.ndarray:
-            values = self._logic.answers(item.rows[0], outputs["logits"][0])
+            values = self._logic.answers(item.rows[0], outputs["likeliest"][0])
             return _strings([json.dumps(values, ensure_ascii=False)])
 
         return {

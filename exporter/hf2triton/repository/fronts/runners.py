@@ -1,7 +1,7 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-A runner takes the inputs of several calls and gives for each row of each call its outputs, or the error that it ended in. It asks
-before each call whether anybody waits for it.
+A runner takes the inputs of several calls and gives for each row of each call what is kept of its outputs, or the error that it
+ended in. It asks before each call whether anybody waits for it.
 """
 
 from __future__ import annotations
@@ -20,14 +20,21 @@ from .sessions import session_options
 
 #: The graph's inputs, each `[rows, …]`.
 Feeds = Mapping[str, np.ndarray]
-#: For each row its part of the outputs that were asked for, in that order, or its error.
-Rows = list[tuple[np.ndarray, ...] | Exception]
+#: For each row what is kept of it, or its error.
+Rows = list[Any | Exception]
 #: Whether anybody waits for the call with this index.
 Awaited = Callable[[int], bool]
+#: What is kept of a row, by the index of its call, its place there, and its part of the outputs that were asked for, in order.
+#: Several threads ask at the same time; what is not kept of a call's outputs is gone when it ends.
+Keep = Callable[[int, int, Sequence[np.ndarray]], Any]
 
 
 def _always(index: int) -> bool:
     return True
+
+
+def _all(call: int, row: int, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+    return arrays
 
 
 class InProcess:
@@ -45,12 +52,18 @@ class InProcess:
         self._pool = ThreadPoolExecutor(self.workers)
 
     def run(
-        self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool, awaited: Awaited = _always
+        self,
+        outputs: Sequence[str],
+        calls: Sequence[Feeds],
+        side_by_side: bool,
+        awaited: Awaited = _always,
+        keep: Keep = _all,
     ) -> list[Rows]:
         session = self._narrow if side_by_side else self._wide
 
         def call(index: int) -> Rows:
-            return _by_row(lambda part: session.run(list(outputs), dict(part)), calls[index], awaited(index))
+            rows = _by_row(lambda part: session.run(list(outputs), dict(part)), calls[index], awaited(index))
+            return _kept(rows, index, keep)
 
         # whoever is free takes the next call: cores are shared with Triton and its clients, so none can be sure of one
         return list((self._pool.map if side_by_side else map)(call, range(len(calls))))
@@ -66,10 +79,15 @@ class Bls:
         self._version = version
 
     def run(
-        self, outputs: Sequence[str], calls: Sequence[Feeds], side_by_side: bool, awaited: Awaited = _always
+        self,
+        outputs: Sequence[str],
+        calls: Sequence[Feeds],
+        side_by_side: bool,
+        awaited: Awaited = _always,
+        keep: Keep = _all,
     ) -> list[Rows]:
         return [
-            _by_row(lambda part: self._answer(outputs, part), feeds, awaited(index))
+            _kept(_by_row(lambda part: self._answer(outputs, part), feeds, awaited(index)), index, keep)
             for index, feeds in enumerate(calls)
         ]
 
@@ -114,3 +132,7 @@ def _by_row(run: Callable[[Feeds], list[np.ndarray]], feeds: Feeds, awaited: boo
         return list(zip(*run(part), strict=True))
 
     return each_row(call, rows)
+
+
+def _kept(rows: Rows, call: int, keep: Keep) -> Rows:
+    return [row if isinstance(row, Exception) else keep(call, place, row) for place, row in enumerate(rows)]
