@@ -25,3 +25,8 @@ def read_bytes(text: str) -> int:
 def gigabytes(size: float) -> str:
     """Bytes in GB of 1000³, to read."""
     return f"{size / 1e9:.2f} GB"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes in MiB of 1024², to read."""
+    return f"{size / 2**20:,.0f} MiB"

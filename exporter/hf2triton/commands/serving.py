@@ -44,6 +44,8 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     Models, traces, logs and shared memory are for those alone who send the control key, as publish --load does.
     """
     from ..repository.control import control_key as read_key
+    from ..repository.layout import entries
+    from ..repository.shared_memory import shared_memory_bytes, too_little
     from ..serving import Server
 
     stop = threading.Event()
@@ -55,6 +57,8 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
 
     with Server(repository, **options, control_key=read_key(control_key), on_failure=report, tell=True) as server:
         scheme = "grpcs://" if server.access.tls else ""
+        if warning := too_little(shared_memory_bytes(repository, entries(repository))):
+            click.echo(f"hf2triton: {warning}", err=True)
         click.echo(
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
             f" metrics {server.metrics_url}/metrics"

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from ..errors import RepositoryError, UsageError
 from ..repository.layout import entries, fronts_of, graph_model, served_manifest
-from .resources import Need, host_bytes, need_of
+from ..repository.shared_memory import shared_memory_bytes
+from .resources import MIB, Need, host_bytes, need_of
 
 #: Port of each protocol, as server.Dockerfile exposes it.
 PORTS: Mapping[str, int] = {"grpc": 8001, "http": 8000, "metrics": 8002}
+#: Of /dev/shm at least: tensors go to and from the Python models through it.
+SHM_BYTES = 1024 * MIB
 #: Where the repository lies in the container when a volume brings it.
 MOUNTED = "/models"
 #: Schemes of `--storage` whose files tritonserver fetches itself.
@@ -85,6 +88,11 @@ class Plan:
     @property
     def host_bytes(self) -> int:
         return host_bytes(self.needs)
+
+    @property
+    def shared_memory(self) -> int:
+        """Bytes of /dev/shm."""
+        return max(SHM_BYTES, shared_memory_bytes(self.options.repository, [need.name for need in self.needs]))
 
     @property
     def generates(self) -> bool:

@@ -7,14 +7,12 @@ from typing import Any
 from ..repository.device_config import ENGINES
 from . import secured
 from .plan import MOUNTED, PORTS, Plan
-from .resources import MIB, gpu_bytes, rounded
+from .resources import gpu_bytes, rounded
 
 #: Where server.Dockerfile puts what looks after a server.
 HEALTH = "/opt/hf2triton/health.py"
 #: As serve.sh has it, and what Kubernetes waits before it: endpoints are told first, so that no new call comes.
 EXIT_SECONDS, LEAVE_SECONDS = 30, 10
-#: Tensors go to and from the Python models through it.
-SHM_BYTES = 1024 * MIB
 #: What is asked for of what is estimated: a container that takes more than its limit is killed.
 SPARE = 1.25
 #: What the image runs as.
@@ -49,7 +47,7 @@ def arguments(plan: Plan, place: str) -> list[str]:
 def resources(plan: Plan) -> dict[str, dict[str, str]]:
     """Requests equal limits, so that nodes with the static CPU manager policy give whole cores: onnxruntime starts a thread for
     each core that it sees, and one that is held back by a quota holds back the others. Shared memory counts as memory."""
-    own = {"cpu": str(plan.options.cpus), "memory": rounded(int(SPARE * plan.host_bytes) + SHM_BYTES)}
+    own = {"cpu": str(plan.options.cpus), "memory": rounded(int(SPARE * plan.host_bytes) + plan.shared_memory)}
     if plan.gpus:
         own["nvidia.com/gpu"] = str(plan.gpus)
     return {"requests": own, "limits": dict(own)}
@@ -107,7 +105,7 @@ def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
 
 def volumes(plan: Plan) -> list[dict[str, Any]]:
     return [
-        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": rounded(SHM_BYTES)}},
+        {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": rounded(plan.shared_memory)}},
         {"name": "tmp", "emptyDir": {}},
         *(
             [{"name": "engines", "emptyDir": {}}] if plan.gpus else []

@@ -173,10 +173,10 @@ def test_memory_follows_from_the_entries(repository):
     fp16, slots, length = 2, 8, 256
     assert need_of(repository, "verses", 4).state == 2 * decoder["num_hidden_layers"] * width * slots * length * fp16
     graph = (repository / "quick_model" / "1" / "model.onnx").stat().st_size
-    assert need_of(repository, "quick").weights == graph
-    assert need_of(repository, "quick").gpu > graph
-    assert need_of(repository, "sentiment").gpu == 0
-    assert need_of(repository, "sentiment").host > 128 * MIB
+    assert need_of(repository, "quick", 4).weights == graph
+    assert need_of(repository, "quick", 4).gpu > graph
+    assert need_of(repository, "sentiment", 4).gpu == 0
+    assert need_of(repository, "sentiment", 4).host > 128 * MIB
 
 
 def test_a_claim_is_mounted_read_only(repository):
