@@ -18,7 +18,7 @@ from hf2triton_client import ClientError, pipeline
 from ..exporter.repository.pictures import encoded, noise
 
 #: Seconds, and callers of each kind.
-SECONDS, SMALL, LARGE = 4.0, 16, 3
+SECONDS, SMALL, LARGE = 3.0, 16, 3
 
 
 def main(repository: str, entry: str, side: str) -> None:

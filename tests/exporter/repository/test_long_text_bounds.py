@@ -206,3 +206,14 @@ def test_the_bound_of_a_request_is_exact():
     check_size([])
     with pytest.raises(ValueError, match="the request has 4,194,305 bytes of text in all"):
         check_size([strings(quarter, quarter), strings(quarter, quarter + b"!")])
+
+
+def test_what_long_texts_took_goes_back(monkeypatch):
+    """Once they are read, since the graph takes memory next; short texts are not held up by it."""
+    told = []
+    monkeypatch.setattr(long_texts, "trim", lambda: told.append(True))
+    encoder = TextEncoder(Tokenizer.from_str(tokenizer_of("WordPiece uncased")), 16, 0, ["input_ids"])
+    encoder.encode(["a" * 3000])
+    assert told == []
+    encoder.encode(["a " * long_texts._AT_ONCE])
+    assert told == [True]

@@ -10,10 +10,11 @@ from itertools import chain
 
 from tokenizers import Encoding, Tokenizer
 
+from .memory import trim
 from .pieces import PIECE, Pieces
 
-#: Characters that are tokenized at the same time, on all cores: each takes up to 500 bytes meanwhile.
-_AT_ONCE = 8 * PIECE
+#: Characters that are tokenized at the same time, on up to four cores: each takes up to 500 bytes meanwhile.
+_AT_ONCE = 4 * PIECE
 
 
 class Tokens:
@@ -86,12 +87,18 @@ class LongTexts:
         """The tokens of each text, or why it is not read. Offsets count characters and cost extra."""
         results: list[Tokens | ValueError] = [Tokens(keep, from_end, with_offsets) for _ in texts]
         with self._alone():
-            encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
-            for group in _groups(self._jobs(texts, results, from_end)):
-                encodings = encode([texts[index][start:stop] for index, start, stop in group], add_special_tokens=False)
-                for (index, start, stop), encoding in zip(group, encodings, strict=True):
-                    results[index].add(encoding, start, whole=stop - start == len(texts[index]))
+            self._add(texts, results, from_end, with_offsets)
+        if sum(map(len, texts)) > _AT_ONCE:
+            trim()  # the graph takes memory next, and not always what the tokenizer has freed
         return results
+
+    def _add(self, texts: Sequence[str], results: list, from_end: bool, with_offsets: bool) -> None:
+        """Adds the tokens of all pieces to the results."""
+        encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
+        for group in _groups(self._jobs(texts, results, from_end)):
+            encodings = encode([texts[index][start:stop] for index, start, stop in group], add_special_tokens=False)
+            for (index, start, stop), encoding in zip(group, encodings, strict=True):
+                results[index].add(encoding, start, whole=stop - start == len(texts[index]))
 
     def _jobs(self, texts: Sequence[str], results: list, from_end: bool) -> Iterator[tuple[int, int, int]]:
         """Of each piece the number of its text, and where it begins and ends there."""

@@ -87,8 +87,13 @@ class Returns:
 
 
 def give_back() -> None:
-    """Gives what was freed back to the system."""
+    """Gives what was freed back to the system, and what only cycles hold."""
     gc.collect()
-    trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
-    if trim is not None:
-        trim(0)
+    trim()
+
+
+def trim() -> None:
+    """Gives what was freed back to the system, within milliseconds."""
+    malloc_trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
+    if malloc_trim is not None:
+        malloc_trim(0)
