@@ -81,7 +81,7 @@ class Target:
         return None if self.tls is None else self.tls.credentials()
 
     def _channel_arguments(self) -> list[tuple[str, Any]]:
-        unlimited, most = -1, 2**31 - 1
+        unlimited = -1
         keep_alive = min(max(self.timeout / 3, _KEEP_ALIVE), _LONGEST_KEEP_ALIVE)
         # Requests go to the addresses of a name in turn. gRPC looks a name up again when a connection ends: servers that end
         # theirs from time to time (--grpc-max-connection-age) make clients see those that were added.
@@ -101,8 +101,9 @@ class Target:
             ("grpc.http2.ping_timeout_ms", int(keep_alive * 1e3)),
             # a channel that is opened anew makes connections of its own, in a forked process as well
             ("grpc.use_local_subchannel_pool", 1),
-            # gRPC itself sends a request again that no server has seen; of more than 256 KiB it would not
-            ("grpc.per_rpc_retry_buffer_size", most),
+            # what is sent again is decided in `retries`. With gRPC's own further tries a stream sometimes never ended, not even at
+            # its deadline, when its server was gone (grpcio 1.85: 4 of 11,000, without them none of 14,000)
+            ("grpc.enable_retries", 0),
         ]
 
     @contextmanager

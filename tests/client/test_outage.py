@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 
-from hf2triton_client import ConnectionFailed, aio, pipeline
+import pytest
+
+from hf2triton_client import ConnectionFailed, aio, connect, pipeline
 
 from .fake_triton import NAME
 
@@ -82,3 +86,45 @@ def test_a_server_that_is_back_is_found_soon():
             return await asyncio.wait_for(watching, 60)
 
     assert max(asyncio.run(run())) < SOON
+
+
+class Leaving:
+    """A server that ends each connection at its first request, which it says it has not begun (RFC 9113, 6.8). `requests`: how
+    many have come."""
+
+    def __enter__(self):
+        self.requests = 0
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.url = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+        return self
+
+    def __exit__(self, *_):
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+
+    def _serve(self):
+        settings, go_away = b"\0\0\0\4\0\0\0\0\0", b"\0\0\x08\7\0\0\0\0\0" + bytes(8)
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rb") as file:
+                connection.sendall(settings)
+                file.read(24)  # the preface
+                while len(head := file.read(9)) == 9:
+                    file.read(int.from_bytes(head[:3], "big"))
+                    if head[3] == 1:  # HEADERS
+                        self.requests += 1
+                        connection.sendall(go_away)
+                        break
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_the_client_alone_sends_requests_again(retries):
+    """As often as it was told: gRPC has no tries of its own, with which a stream may never end when its server is gone."""
+    with Leaving() as server, connect(server.url, timeout=30, retries=retries) as connection:
+        with pytest.raises(ConnectionFailed):
+            connection.model_config(NAME)
+        assert server.requests == retries + 1
