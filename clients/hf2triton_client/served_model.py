@@ -26,7 +26,7 @@ FORMAT = 1
 MAX_REQUEST_BYTES = 1 << 22
 #: The input by which Triton keeps large requests apart from small ones, see fronts/inputs.py, and the bytes from which a request
 #: is large.
-SIZE_CLASS, LARGE = "size_class", 1 << 20
+LARGE, LARGE_BYTES = "large", 1 << 20
 #: The output in which a front says which settings it has, see `fingerprint_of`.
 FINGERPRINT = "fingerprint"
 
@@ -120,8 +120,8 @@ class ServedModel:
             message = service_pb2.ModelInferRequest(model_name=self.name)
             for name, values in columns.items():
                 _add_strings(message, name, values[start:stop])
-            if SIZE_CLASS in self.settings.get("inputs", ()):
-                _add_size_class(message, stop - start, sum(sizes[start:stop]))
+            if LARGE in self.settings.get("inputs", ()) and sum(sizes[start:stop]) >= LARGE_BYTES:
+                _add_large(message, stop - start)
             for name in wanted:
                 message.outputs.add(name=name)
             yield Request(message, start)
@@ -189,11 +189,10 @@ def _add_strings(message: service_pb2.ModelInferRequest, name: str, values: Sequ
     message.raw_input_contents.append(serialize_byte_tensor(np.array(values, dtype=np.object_)).item())
 
 
-def _add_size_class(message: service_pb2.ModelInferRequest, rows: int, size: int) -> None:
-    """A uint8 tensor `[rows, class]` for a large request: class 1 has at least 1 MiB, and each further one twice as much."""
-    if number := (size // LARGE).bit_length():
-        message.inputs.add(name=SIZE_CLASS, datatype="UINT8", shape=[rows, number])
-        message.raw_input_contents.append(bytes(rows * number))
+def _add_large(message: service_pb2.ModelInferRequest, rows: int) -> None:
+    """A uint8 tensor `[rows, 1]`, which nobody reads."""
+    message.inputs.add(name=LARGE, datatype="UINT8", shape=[rows, 1])
+    message.raw_input_contents.append(bytes(rows))
 
 
 def one_of_several(name: str) -> str:

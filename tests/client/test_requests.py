@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from hf2triton.repository.fronts import inputs
 from hf2triton_client import InputError, ServedModel
-from hf2triton_client.served_model import LARGE, MAX_REQUEST_BYTES, SIZE_CLASS
+from hf2triton_client.served_model import LARGE, LARGE_BYTES, MAX_REQUEST_BYTES
 
 MODEL = ServedModel("model", {"outputs": {"logits": "row"}, "max_bytes": MAX_REQUEST_BYTES - 1}, max_batch_size=8)
 
@@ -57,34 +57,25 @@ def test_what_is_too_long_is_not_sent():
 def test_client_and_fronts_have_the_same_bounds():
     """The client sends what fronts take, and names the input by which Triton keeps requests apart as they do."""
     assert MAX_REQUEST_BYTES == inputs.MAX_REQUEST_BYTES
-    assert SIZE_CLASS == inputs.SIZE_CLASS
+    assert LARGE == inputs.LARGE
 
 
 @pytest.mark.parametrize(
-    ("sizes", "number"),
-    [
-        ([1], 0),
-        ([LARGE - 1], 0),
-        ([LARGE], 1),
-        ([LARGE // 2] * 3, 1),
-        ([2 * LARGE], 2),
-        ([3 * LARGE + 5], 2),
-        ([12 * LARGE], 4),
-    ],
+    ("sizes", "is_large"),
+    [([1], False), ([LARGE_BYTES - 1], False), ([LARGE_BYTES], True), ([LARGE_BYTES // 2] * 3, True)],
 )
-def test_large_requests_are_kept_apart(sizes, number):
-    """Triton merges requests whose inputs have the same shapes: a large one says how large it is, a small one nothing."""
-    model = ServedModel("m", {"outputs": {"logits": "row"}, "inputs": {"image": True, SIZE_CLASS: False}}, 8)
+def test_large_requests_are_kept_apart(sizes, is_large):
+    """Triton merges requests that have the same inputs: a large one has one more, of as many rows."""
+    model = ServedModel("m", {"outputs": {"logits": "row"}, "inputs": {"image": True, LARGE: False}}, 8)
     [request] = model.requests({"image": [bytes(size) for size in sizes]}, ["logits"], 8)
-    marks = [list(one.shape) for one in request.message.inputs if one.name == SIZE_CLASS]
-    assert marks == ([[len(sizes), number]] if number else [])
-    assert len(request.message.raw_input_contents) == len(request.message.inputs)
-    assert all(len(data) == len(sizes) * number for data in request.message.raw_input_contents[1:])
+    marks = [list(one.shape) for one in request.message.inputs if one.name == LARGE]
+    assert marks == [[len(sizes), 1]] * is_large
+    assert request.message.raw_input_contents[1:] == [bytes(len(sizes))] * is_large
 
 
 def test_older_entries_are_sent_what_they_take():
     """An entry without that input gets none."""
     [request] = ServedModel("m", {"outputs": {"logits": "row"}, "inputs": {"image": True}}, 8).requests(
-        {"image": [bytes(5 * LARGE)]}, ["logits"], 8
+        {"image": [bytes(5 * LARGE_BYTES)]}, ["logits"], 8
     )
     assert [one.name for one in request.message.inputs] == ["image"]

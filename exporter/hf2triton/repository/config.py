@@ -28,7 +28,7 @@ from .device_config import (
     graph_instances,
 )
 from .fronts.fingerprint import OUTPUT
-from .fronts.inputs import SIZE_CLASS
+from .fronts.inputs import LARGE
 from .fronts.readers import READERS
 from .layout import front_name, graph_model
 from .warmup import add_front_warmup
@@ -90,7 +90,7 @@ def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocess
     task = checkpoint.task
     settings: dict[str, Any] = {
         **common_settings(checkpoint, graph, preprocessing),
-        "inputs": {**READERS[part.reader].inputs, SIZE_CLASS: False},
+        "inputs": {**READERS[part.reader].inputs, LARGE: False},
         "outputs": {
             **{output.name: output.per for output in graph.outputs},
             **{answer: _ANSWERS[answer][2] for answer in _answers(task, part)},
@@ -142,7 +142,7 @@ def front_config(
     config = common_config(front_name(options.name, part), options.max_batch_size, version, settings)
     for name, required in READERS[part.reader].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
-    config.input.add(name=SIZE_CLASS, data_type=pb.TYPE_UINT8, dims=[-1], optional=True)
+    config.input.add(name=LARGE, data_type=pb.TYPE_UINT8, dims=[1], optional=True)
     for output in graph.outputs:
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
     for name in _answers(task, part):

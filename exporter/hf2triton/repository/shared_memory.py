@@ -16,7 +16,7 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton_client.served_model import LARGE, MAX_REQUEST_BYTES, PARAMETER
+from hf2triton_client.served_model import LARGE_BYTES, MAX_REQUEST_BYTES, PARAMETER
 
 from ..sizes import mebibytes
 from .layout import CONFIG
@@ -54,4 +54,4 @@ def _of(path: Path) -> int:
     except (OSError, ValueError, text_format.ParseError):  # it is not served; lint says why
         return 0
     largest = settings.get("max_bytes", 0) if "image" in settings.get("inputs", ()) else MAX_REQUEST_BYTES
-    return POOL_BYTES + max(config.max_batch_size, 1) * LARGE + largest
+    return POOL_BYTES + max(config.max_batch_size, 1) * LARGE_BYTES + largest

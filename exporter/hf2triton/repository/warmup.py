@@ -20,7 +20,7 @@ from ..artifacts import StoredGraph
 from ..errors import ParityError
 from ..samples import Inputs
 from ..tasks import Part
-from .fronts.inputs import SIZE_CLASS
+from .fronts.inputs import LARGE
 from .fronts.readers import READERS
 from .fronts.sessions import open_session
 from .layout import WARMUP, warmup_file
@@ -58,7 +58,7 @@ def add_front_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes
             files[f"{WARMUP}/{file}"] = content
             warmup.inputs[name].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=file))
         # Triton refuses a sample that leaves an input out
-        warmup.inputs[SIZE_CLASS].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=[1], zero_data=True))
+        warmup.inputs[LARGE].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=[1], zero_data=True))
     return files
 
 

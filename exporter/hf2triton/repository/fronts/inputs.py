@@ -8,10 +8,10 @@ import numpy as np
 
 #: Bytes of all texts of one request, parameters included: a thread takes seconds to tokenize them.
 MAX_REQUEST_BYTES = 1 << 22
-#: An input, uint8 `[rows, class]`, that clients send with large requests, and that fronts do not read. Triton merges only
-#: requests that have the same inputs in the same shapes: a large one with others of its class alone. The Python backend copies
-#: all inputs of a batch into shared memory, and fails the whole batch where that is full, before a front sees any of it.
-SIZE_CLASS = "size_class"
+#: An input, uint8 `[rows, 1]`, that clients send with large requests, and that fronts do not read. Triton merges only requests
+#: that have the same inputs: large ones with large ones alone. The Python backend copies all inputs of a batch into shared
+#: memory, and fails the whole batch where that is full, before a front sees any of it.
+LARGE = "large"
 
 
 def check_size(arrays: Iterable[np.ndarray]) -> None:
