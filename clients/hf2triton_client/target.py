@@ -101,8 +101,8 @@ class Target:
             ("grpc.http2.ping_timeout_ms", int(keep_alive * 1e3)),
             # a channel that is opened anew makes connections of its own, in a forked process as well
             ("grpc.use_local_subchannel_pool", 1),
-            # `retries` decides what is sent again. With gRPC's own further tries a stream sometimes never ended when its server was
-            # gone, not even at its deadline (grpcio 1.85: 4 of 11,000, without them none of 14,000)
+            # `retries` decides what is sent again. With gRPC's own further tries a stream sometimes never ended when its server
+            # was gone, not even at its deadline (grpcio 1.85: 4 of 11,000, without them none of 14,000)
             ("grpc.enable_retries", 0),
         ]
 
