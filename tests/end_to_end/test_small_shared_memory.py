@@ -16,6 +16,7 @@ IN_A_NAMESPACE = ["unshare", "--mount", "--propagation", "private", "sh", "-c"]
 MOUNT = f"mount -t tmpfs -o size={SIZE} shm /dev/shm"
 
 
+@pytest.mark.slow  # it exports, and serves in a namespace of its own
 def test_large_images_fail_alone(tmp_path):
     """Large images that shared memory has no room for fail, and none of the small ones beside them."""
     if subprocess.run([*IN_A_NAMESPACE, MOUNT], capture_output=True).returncode:
