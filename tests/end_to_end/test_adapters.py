@@ -86,6 +86,7 @@ def test_the_manifest_names_base_and_adapter(adapted):
     assert adapter["merge"]["adapter_difference"] <= adapter["merge"]["allowed"] < adapter["merge"]["base_difference"]
 
 
+@pytest.mark.slow
 def test_an_adapter_as_source_names_its_base(base, tmp_path):
     """Where the adapter's config names a folder, the adapter alone is enough."""
     folder = tmp_path / "adapter"

@@ -67,6 +67,7 @@ def test_the_served_model_writes_as_with_its_adapter(report, prompts, texts):
     assert all(one != other for one, other in zip(served, base, strict=True))
 
 
+@pytest.mark.slow
 def test_an_adapter_trained_without_a_task_is_taken(tmp_path):
     """Where peft's config names no task, the base's architecture tells it."""
     folder = tmp_path / "adapter"

@@ -213,6 +213,7 @@ def test_labels_are_embedded_once(server):
     assert sorted(entry["score"] for entry in first) == pytest.approx(sorted(entry["score"] for entry in again))
 
 
+@pytest.mark.slow
 def test_labels_are_embedded_again_for_a_new_version(tmp_path):
     """When the entry is replaced, embeddings of the old version are not compared with those of the new one."""
     export(ExportOptions(str(CLIP), "clip", repository=tmp_path / "r", precision="fp32"))

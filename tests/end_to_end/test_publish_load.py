@@ -226,6 +226,7 @@ print(done.version)
 """
 
 
+@pytest.mark.slow
 def test_a_kill_after_any_call_of_the_server_can_be_made_good(serving, sources, tmp_path):
     """Killed with SIGKILL after each call in turn: the server answers with a version that is whole, and publishing again makes it
     the new one and leaves nothing behind."""

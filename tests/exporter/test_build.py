@@ -176,6 +176,7 @@ def test_an_entry_that_fails_does_not_stop_the_others(tmp_path):
     assert "1 unchanged, 1 failed (gone), 1 left to build, run it again, " in fast.stdout
 
 
+@pytest.mark.slow
 def test_a_build_that_was_ended_goes_on(tmp_path, twice):
     """SIGTERM takes back what is half done and says so; SIGKILL leaves nothing that is served by halves. Run again, it builds
     what is left, to the same bytes."""

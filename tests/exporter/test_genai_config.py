@@ -70,7 +70,7 @@ def test_only_fused_attention_shares_its_buffer():
     assert [search["past_present_share_buffer"] for search in share] == [True, False]
 
 
-@pytest.mark.parametrize("attention", ["fused", "standard"])
+@pytest.mark.parametrize("attention", ["fused", pytest.param("standard", marks=pytest.mark.slow)])
 def test_onnxruntime_genai_generates_pytorchs_tokens(model, tmp_path, attention):
     """An independent runtime reads the folder as it is: 64 greedy tokens, or fewer where an end token comes."""
     pytest.importorskip("onnxruntime_genai")

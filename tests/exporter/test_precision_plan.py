@@ -301,6 +301,7 @@ def test_none_of_what_was_found_can_be_spared(searched, tmp_path):
         assert "the exported model is not the trained one" in result.stderr
 
 
+@pytest.mark.slow
 def test_a_given_plan_is_not_searched(searched, tmp_path):
     """Where the user's plan fails parity the export fails: it is theirs to say what stays."""
     source, *_ = searched

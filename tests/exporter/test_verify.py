@@ -82,6 +82,7 @@ def test_a_decoder_in_standard_ops_runs_on_the_oldest(verify):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bert", "answers", "verses"])
 def test_fused_attention_runs_on_the_middle_and_the_newest(verify, name):
     """Several releases may be named; each is a row, whatever the order."""

@@ -178,6 +178,7 @@ print(count)
 """
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_step_leaves_the_old_version_serving(tmp_path):
     """Killed with SIGKILL at each step in turn, the config always names a version that is complete."""
     script = tmp_path / "crash.py"

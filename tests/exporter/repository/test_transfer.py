@@ -192,8 +192,8 @@ def run_killed(*arguments):
     ("shape", "existing", "how"),
     [
         ("behind", True, "killed"),
-        ("pair", True, "killed"),
-        ("pair", False, "killed"),
+        pytest.param("pair", True, "killed", marks=pytest.mark.slow),
+        pytest.param("pair", False, "killed", marks=pytest.mark.slow),
         ("behind", True, "failed"),
     ],
 )

@@ -31,6 +31,7 @@ def left_by_ray() -> set[str]:
     )
 
 
+@pytest.mark.slow
 def test_ray_writes_the_same_and_goes_on_where_another_run_stopped(url, run, table, tmp_path):
     """Whoever scores them, the shards are the same: two actors complete what a run without Ray began, in the order of the input,
     and leave no process, folder or shared memory behind."""
@@ -56,6 +57,7 @@ def test_ray_writes_the_same_and_goes_on_where_another_run_stopped(url, run, tab
     assert sorted(path.name for path in tmp_path.iterdir()) == ["expected.jsonl", "input.jsonl", "out.jsonl"]
 
 
+@pytest.mark.slow
 def test_ray_tells_what_an_actor_could_not_do(url, run, table, tmp_path):
     """A value that Parquet cannot hold stops the run with the actor's own words; what the others did is kept."""
     table.write_text("".join(f'{{"text": "ok", "key": {key}}}\n' for key in [*range(1000), '"one"']))

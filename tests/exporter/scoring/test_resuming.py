@@ -31,7 +31,7 @@ def stop_after(rows: int):
     return progress
 
 
-@pytest.mark.parametrize("name", ["out.jsonl", "out.parquet"])
+@pytest.mark.parametrize("name", ["out.jsonl", pytest.param("out.parquet", marks=pytest.mark.slow)])
 def test_a_kill_at_any_point_loses_and_doubles_no_row(url, run, rows, tmp_path, name):
     """Killed before any change to the disk and any call, a run leaves the whole output or none; the next one completes it, asks
     again for at most what was under way, and leaves nothing else."""
