@@ -133,8 +133,10 @@ def test_a_dead_model_is_loaded_again(served):
 @pytest.mark.parametrize("how", ["suspend", "kill"])
 def test_a_server_that_hangs_or_ends_is_started_again(served, how):
     """On the same ports with the same models, below the same supervisor."""
-    before = served.tritonserver
+    before, again = served.tritonserver, "serve.sh: tritonserver is there again"
+    starts = served.log.read_text().count(again)
     getattr(before, how)()
+    wait_for(lambda: served.log.read_text().count(again) > starts, "the end of its start")
     wait_for(lambda: not before.is_running() and answers(served), "another server")
     assert served.tritonserver.cmdline()[-2:] == ["--load-model=sentiment", "--load-model=verses"]
     assert re.search(

@@ -142,6 +142,8 @@ def test_a_server_that_ends_or_stands_still_is_started_again(server, how):
         with contextlib.suppress(ClientError):
             classify("good")
         assert time.monotonic() - began < DEADLINE / 3
+    # models answer before all of them are there; what happens until then is another try to start it
+    wait_for(lambda: "tritonserver is there again" in said(server, written), "the end of its start")
     wait_for(lambda: answers(server, TEXTS), "an answer")
     after = tritonserver(server)
     assert after != before
