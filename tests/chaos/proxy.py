@@ -83,21 +83,23 @@ class Proxy:
     def _serve(self) -> None:
         while not self._stop.is_set():
             with self._lock:
-                halves = [half for pair in self._pairs for half in pair]
+                halves, silent = [half for pair in self._pairs for half in pair], [*self._silent]
             sources = [half.source for half in halves if not half.ended and half.source.fileno() >= 0]
             pause = 0.005 if any(half.waiting for half in halves) else 0.02
             try:
-                readable, _, _ = select.select([self._listener, *sources, *self._silent], [], [], pause)
+                readable, _, _ = select.select([self._listener, *sources, *silent], [], [], pause)
             except (OSError, ValueError):  # one was closed meanwhile
                 continue
             if self._listener in readable:
                 self._accept()
             now = time.monotonic()
-            for silent in set(readable) & set(self._silent):
-                with contextlib.suppress(OSError):
-                    if not silent.recv(65536):
-                        self._silent.remove(silent)
-                        silent.close()
+            for one in set(readable) & set(
+                silent
+            ):  # not those that have just gone silent, whose data may be passed on below
+                with contextlib.suppress(OSError, ValueError):
+                    if not one.recv(65536):
+                        self._silent.remove(one)
+                        one.close()
             for half in halves:
                 self._pass_on(half, half.source in readable, now)
 

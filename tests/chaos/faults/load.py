@@ -28,11 +28,11 @@ def flood(stage: Stage) -> None:
 def drained(stage: Stage) -> None:
     """Two servers stand behind one name. One is stopped in good order while it is asked; it costs nobody an error."""
     entries = {task: stage.entries[task] for task in TASKS}
-    repository = stage.folder / "second"
+    repository = stage.folder / "drained"
     for entry in entries.values():
         for front in entry.fronts.values():
             shutil.copytree(stage.models.served / front, repository / front)
-    second = Served(repository, stage.folder / "second-server", stage.namespace, OTHER, stage.served.ports)
+    second = Served(repository, stage.folder / "drained-server", stage.namespace, OTHER, stage.served.ports)
     crew = Crew(stage.recorder, stage.seed)
     try:
         second.start()

@@ -110,11 +110,6 @@ def _cut_short(name: str) -> Callable[[Path], None]:
     return corrupt
 
 
-def _without_code(folder: Path) -> None:
-    _serve_corrupt(folder)
-    (folder / str(CORRUPT) / "model.py").unlink()
-
-
 def _broken_config(folder: Path) -> None:
     (folder / CONFIG).write_text((folder / CONFIG).read_text() + "\nnonsense {")
 
@@ -123,7 +118,6 @@ _CORRUPTED = {
     "half a graph": _cut_short(GRAPH),
     "half a front.json": _cut_short("front.json"),
     "half a model.py": _cut_short("model.py"),
-    "no model.py": _without_code,
     "a config that is none": _broken_config,
 }
 _AWAY = frozenset({"ModelNotFound", "ServerBusy", "HTTPFailed"})
