@@ -19,7 +19,6 @@ def repository(tmp_path_factory):
     return folder
 
 
-@pytest.mark.slow
 def test_what_was_promised_is_kept(repository):
     """No call is wrong, lost or hung, whatever is broken."""
     command = [sys.executable, "-m", "tests.chaos", "--seed=1", "--once", "--quiet=1", f"--only={','.join(FAULTS)}"]
