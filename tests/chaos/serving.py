@@ -25,8 +25,9 @@ KEY = "a-key-of-chaos"
 PROTOCOLS = ("http", "grpc", "metrics")
 STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 START_SECONDS = 120.0
-#: What is said when a server takes over from another one that nothing is wrong with.
-_RENEWED = "starting another one, which takes over"
+#: What is said when a server begins to take over from another one that nothing is wrong with, and when that is over.
+_RENEWAL = "starting another one, which takes over"
+_RENEWED = ("another tritonserver has taken over", "no other tritonserver takes over")
 
 
 class Served:
@@ -107,9 +108,12 @@ class Served:
             return []
 
     def tritonserver(self) -> psutil.Process | None:
-        """The last that was started, where one takes over from another."""
-        found = [one for one in self.processes() if _named(one, "tritonserver")]
-        return max(found, key=lambda one: one.create_time(), default=None)
+        """The one that serves, where another one takes over or has just done so."""
+        found = sorted((one for one in self.processes() if _named(one, "tritonserver")), key=psutil.Process.create_time)
+        if len(found) > 1:
+            said = self.said(1 << 20)
+            return found[0 if said.rfind(_RENEWAL) > max(map(said.rfind, _RENEWED)) else -1]
+        return next(iter(found), None)
 
     def stubs(self) -> dict[str, psutil.Process]:
         """Model -> the process that runs it. Candidates of a publisher are left out."""
@@ -130,7 +134,7 @@ class Served:
         """Whose processes are others than `before`. That a server takes over from one which keeps too much of processes that have
         died is no fault."""
         after = self.identities()
-        if after["tritonserver"] != before["tritonserver"] and _RENEWED in self.said(1 << 20):
+        if after["tritonserver"] != before["tritonserver"] and _RENEWAL in self.said(1 << 20):
             return []
         return sorted(name for name in before | after if before.get(name) != after.get(name))
 

@@ -144,7 +144,8 @@ class Supervisor:
 
     def _end_stopped(self, found: Sequence[Stub]) -> None:
         for stub in self._states.see(found):
-            self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
+            if letter(stub.pid) == "T":  # still: that was seen a while ago on a busy machine
+                self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
 
     def _end_hanging(self, found: Sequence[Stub], ready: Collection[str]) -> None:
         """A model that may wait for others, or for anything at all, is left alone: one that is not ours, or has its graph
