@@ -90,7 +90,7 @@ def test_memory_is_not_underestimated(served, measured):
         write(["And"] * 16, max_new_tokens=30)
     server = psutil.Process(served.process.pid)
     taken = sum(process.memory_info().rss for process in [server, *server.children(recursive=True)])
-    estimate = host_bytes([need_of(measured.repository, name) for name in entries(measured.repository)])
+    estimate = host_bytes([need_of(measured.repository, name, os.cpu_count()) for name in entries(measured.repository)])
     assert taken <= estimate <= 4 * taken
 
 

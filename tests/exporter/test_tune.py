@@ -1,6 +1,7 @@
 """The price of a call, measured on a live server and written into the entry."""
 
 import json
+import math
 import shutil
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_calls_are_timed_by_the_server(running):
     settings = json.loads((running.repository / "tuned" / "1" / "front.json").read_text())
     assert [(call.rows, call.tokens) for call in result.calls] == sizes_of(settings)
     seconds = {(call.rows, call.tokens): call.seconds for call in result.calls}
-    assert 0 < seconds[1, 8] < seconds[8, 128]
+    assert 0 < seconds[1, 8] < seconds[max(seconds, key=math.prod)]
     assert (result.front, result.version, result.before) == ("tuned", 1, 9_999_998)
     assert result.price == price_in(running.repository)
 

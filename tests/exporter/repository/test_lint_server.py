@@ -3,6 +3,7 @@
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from unittest.mock import patch
 
 import grpc
 import numpy as np
@@ -17,6 +18,8 @@ from hf2triton.repository.lint import NOTE, RULES, lint
 from hf2triton.repository.lint.models import read_repository
 from hf2triton.repository.lint.server import CLOSED, OFF, OPEN, Seen, look_at
 from hf2triton.serving import Server
+from hf2triton.serving import server as serving
+from hf2triton.serving.plan import Plan
 from hf2triton.showcase import DECLARED
 from hf2triton_client.errors import ConnectionFailed, InputError
 from hf2triton_client.tls import CLIENT_TLS
@@ -25,24 +28,24 @@ from ...certificates import make_certificates
 from .breaking import config
 
 
-class Unrestricted(Server):
-    """One whose control endpoints want no key."""
+class Unrestricted(Plan):
+    """Of a server whose control endpoints want no key."""
 
-    def _plan(self, *arguments):
-        plan = super()._plan(*arguments)
+    def of(self, *arguments):
+        plan = super().of(*arguments)
         return {**plan, "command": [flag for flag in plan["command"] if "restricted" not in flag]}
 
 
 class Uncontrolled(Unrestricted):
-    """One that loads everything at its start, and nothing later."""
+    """Of one that loads everything at its start, and nothing later."""
 
-    def _plan(self, *arguments):
-        return {**super()._plan(*arguments), "models": []}
+    def of(self, *arguments):
+        return {**super().of(*arguments), "models": []}
 
 
 MODES = {
-    "restricted": (Server, {}),
-    "shared memory": (Server, {"shared_memory": True}),
+    "restricted": (Plan, {}),
+    "shared memory": (Plan, {"shared_memory": True}),
     "open": (Unrestricted, {}),
     "none": (Uncontrolled, {"flags": ("--model-control-mode=none",)}),
 }
@@ -60,8 +63,12 @@ def served(assorted, tmp_path_factory):
 def running(request, served):
     """The mode, and a server in it."""
     kind, options = MODES[request.param]
-    with kind(served, **options) as server:
+    with patch.object(serving, "Plan", kind):
+        server = Server(served, **options).start()
+    try:
         yield request.param, server
+    finally:
+        server.stop()
 
 
 @pytest.fixture(scope="module")
