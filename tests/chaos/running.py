@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import random
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -95,8 +96,6 @@ def _end_strays(folder: Path) -> None:
 
 def _keep_only(repository: Path, fronts: set[str]) -> None:
     """Entries that nobody asks need not be loaded."""
-    import shutil
-
     for path in repository.iterdir():
         if path.is_dir() and path.name.removesuffix("_model") not in fronts:
             shutil.rmtree(path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..repository.fronts.image_sizes import BYTES_A_PIXEL
 from ..repository.fronts.planner import THREAD_TOKENS
 from ..repository.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
 from ..repository.memory import bytes_together
@@ -27,8 +28,8 @@ PROCESS_BYTES = 128 * MIB
 #: How often a graph's file is in memory on a CPU, by precision: what was read, what onnxruntime packed anew for its kernels and,
 #: for fp16, both again in fp32, in which the CPU computes.
 COPIES: Mapping[str, int] = {"fp32": 2, "fp16": 5, "int8": 3}
-#: What reading a batch takes at most, of long texts; for images it is what the front allows itself (`images._BYTES_A_PIXEL`).
-TEXT_BYTES, BYTES_A_PIXEL = 128 * MIB, 8
+#: What reading a batch takes at most, of long texts; for images it is what the front allows itself.
+TEXT_BYTES = 128 * MIB
 #: How many tensors as wide as the widest layer live at once.
 LIVE_TENSORS = 8
 #: Bytes of a number in a layer: a CPU computes in fp32, whatever the precision.

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..repository.fronts import outgoing
+from ..repository.fronts import memory, outgoing
 from .requirements import Installation
 
 #: Those whose models are processes of their own.
 BACKENDS = ("python", "onnxruntime")
 _BACKEND = Path(__file__).with_name("onnxruntime_backend")
 #: What the backend shares with the fronts.
-_SHARED = Path(outgoing.__file__)
+_SHARED = (memory, outgoing)
 
 
 def stage(installation: Installation, folder: Path) -> None:
@@ -26,4 +26,5 @@ def stage(installation: Installation, folder: Path) -> None:
     (python / installation.stub.name).chmod(0o755)
     shutil.copytree(installation.caches, folder / "caches")
     shutil.copytree(_BACKEND, folder / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(_SHARED, folder / "backends" / "onnxruntime" / _SHARED.name)
+    for module in _SHARED:
+        shutil.copy(module.__file__, folder / "backends" / "onnxruntime")

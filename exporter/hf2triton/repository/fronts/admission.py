@@ -91,9 +91,8 @@ class Admission:
         longest = self._computed[-1][1] * min(self._waiting / most, _LONGEST_TURN)
         if now - self._over_since < PERIOD or now - self._ended > longest:
             return None
-        pause = min(self._waiting / rate, _LONGEST_PAUSE) * random.uniform(
-            0.8, 1.2
-        )  # they are not to come back at once
+        # they are not to come back at once
+        pause = min(self._waiting / rate, _LONGEST_PAUSE) * random.uniform(0.8, 1.2)
         return Overloaded(
             f"{self._waiting:,} requests wait, more than are answered in {self._allowed:.3g} s; retry after {pause:.1f} s"
         )
@@ -126,9 +125,8 @@ class Admission:
         """Requests that all fronts compute in a second."""
         if len(self._computed) < 2:
             return None
-        return (
-            self._fronts * sum(n for n, _ in self._computed) / max(sum(seconds for _, seconds in self._computed), 1e-6)
-        )
+        requests, seconds = map(sum, zip(*self._computed, strict=True))
+        return self._fronts * requests / max(seconds, 1e-6)
 
     def _look(self, now: float, taken: int) -> None:
         """Brings up to date what is known to wait."""

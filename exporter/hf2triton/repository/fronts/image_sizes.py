@@ -1,8 +1,11 @@
-"""How large an image becomes. Without Pillow: exporters ask too."""
+"""How large an image becomes, and what images may take. Without Pillow: exporters ask too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+
+#: Bytes for each of the `max_pixels` that all images which are prepared at the same time may take.
+BYTES_A_PIXEL = 8
 
 
 def resized(size: Mapping[str, int], width: int, height: int) -> tuple[int, int]:

@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from .image_files import FORMATS, EncodedImage, Refused, by, check_pixels
-from .image_sizes import resized
+from .image_sizes import BYTES_A_PIXEL, resized
 from .memory import Budget, Returns
 from .resample import FILTERS, resized_part
 
@@ -23,8 +23,6 @@ __all__ = ["FORMATS", "ImageEncoder", "Refused", "resized"]
 
 #: Channels of a model -> Pillow's mode of its images.
 MODES = {1: "L", 3: "RGB"}
-#: Bytes for each of the `max_pixels` that all images which are prepared at the same time may take.
-_BYTES_A_PIXEL = 8
 #: Pixels above which only what the crop keeps of an enlarged image is computed; below, Pillow is as quick.
 _WHOLE = 1 << 22
 #: In the order of Pillow's sizes.
@@ -48,7 +46,7 @@ class ImageEncoder:
         self._mode = MODES[_channels(spec)]
         self._tables = _tables(spec)
         self._pool = ThreadPoolExecutor(workers)
-        self._budget = Budget(_BYTES_A_PIXEL * max_pixels)
+        self._budget = Budget(BYTES_A_PIXEL * max_pixels)
         self._returns = Returns()
 
     def encode(self, images: Sequence[bytes]) -> list[np.ndarray | ValueError]:

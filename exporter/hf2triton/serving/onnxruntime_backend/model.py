@@ -1,8 +1,8 @@
 """The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
 
 It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is as
-strict as that one, so that what loads here loads there. It imports nothing of hf2triton but the file outgoing.py of the fronts,
-which is laid beside it.
+strict as that one, so that what loads here loads there. It imports nothing of hf2triton but files of the fronts, which are
+laid beside it (see staging.py).
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from ctypes import CDLL
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import triton_python_backend_utils as triton
+from memory import reuse_blocks
 from outgoing import message
 
 #: onnxruntime's names of types -> config.pbtxt's.
@@ -62,7 +62,7 @@ class TritonPythonModel:
     """Named and shaped as Triton's Python backend asks for."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        _reuse_blocks()
+        reuse_blocks()
         config = json.loads(args["model_config"])
         self.batched = int(config.get("max_batch_size") or 0) > 0
         path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
@@ -100,14 +100,6 @@ class TritonPythonModel:
             return [
                 triton.InferenceResponse(error=triton.TritonError(text, triton.TritonError.INTERNAL)) for _ in requests
             ]
-
-
-def _reuse_blocks() -> None:
-    """As glibc usually does, and tritonserver, which is started with $MALLOC_MMAP_THRESHOLD_, does not (malloc.h)."""
-    mallopt = getattr(CDLL(None), "mallopt", None)
-    if mallopt is not None:
-        for option, value in ((-3, 32 << 20), (-1, 64 << 20)):  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD
-            mallopt(option, value)
 
 
 def _graph_path(config: Mapping[str, Any], folder: str) -> str:
