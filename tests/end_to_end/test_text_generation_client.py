@@ -152,16 +152,14 @@ def test_the_pieces_of_a_stream_join_to_the_whole(ours, options):
 
 
 def test_pieces_come_while_the_text_goes_on(ours):
-    """The first piece of a long text is there long before its last."""
-    began = time.monotonic()
+    """The first piece is there before the text has ended; the server is still writing then."""
     stream = ours.stream(PROMPT, return_full_text=True, **LONG)
     assert next(stream) == PROMPT
     next(stream)
-    first, reason = time.monotonic() - began, stream.metadata.finish_reason
+    reason = stream.metadata.finish_reason
     pieces = list(stream)
     assert (reason, stream.metadata.finish_reason) == ("", "length")
     assert len(pieces) > 10
-    assert first < (time.monotonic() - began) / 2
 
 
 def metric(server, name):
