@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("shared-machine", deadline=None, max_examples=60)
 settings.load_profile("shared-machine")
 
-from hf2triton.artifacts import ExportOptions  # noqa: E402
+from hf2triton.core.options import ExportOptions  # noqa: E402
 
 from .support import ASSETS  # noqa: E402
 
@@ -76,7 +76,7 @@ def asset(family: str, task: str) -> Path:
 
 def export_asset(repository: Path, family: str, task: str, precision: str, **options: object):
     """Exports one of the trained checkpoints under its `entry_name`, unless `name` is given."""
-    from hf2triton.pipeline import export
+    from hf2triton.export.pipeline import export
 
     runner = options.get("runner", "inprocess")
     options = {"name": entry_name(family, task, precision, runner), **options}
@@ -157,8 +157,8 @@ class Drafts:
     """Makes drafts of entries, from one export whose result is kept, so that publishing takes no time."""
 
     def __init__(self, folder: Path) -> None:
-        import hf2triton.pipeline as pipeline
-        from hf2triton.repository import publish
+        import hf2triton.export.pipeline as pipeline
+        from hf2triton.repository import add_entry as publish
 
         def keep(drafts: list) -> None:
             [draft] = drafts
@@ -193,7 +193,7 @@ def draft(tmp_path_factory: pytest.TempPathFactory) -> Drafts:
 @pytest.fixture(scope="session")
 def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Where `hf2triton verify` keeps its environments: the session's own folder, unless the environment names one."""
-    from hf2triton.runtimes import CACHE
+    from hf2triton.verify.environments import CACHE
 
     with pytest.MonkeyPatch.context() as patch:
         if CACHE not in os.environ:
@@ -204,8 +204,8 @@ def runtimes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the demo's model, all-MiniLM-L6-v2, as `hf2triton demo` exports it."""
-    from hf2triton.pipeline import export
-    from hf2triton.showcase import weights
+    from hf2triton.demo.examples import weights
+    from hf2triton.export.pipeline import export
 
     def make(folder: Path) -> None:
         export(ExportOptions(str(weights()), "minilm", repository=folder))

@@ -18,28 +18,28 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2
 
-from . import forks
-from .answering import answer
-from .connection import Request, Target, unknown_model
 from .errors import ClientError, ConnectionClosed, ModelNotFound
-from .exchange import AsyncExchange
-from .generation import Generation, Prompt
-from .link import Link
 from .pipelines import TaskPipeline, pipeline_class
-from .pipelines.base import Call
-from .prompts import async_results
-from .retries import Tries
-from .runner import WINDOW, Closing
-from .served_model import ServedModel, one_of_several
-from .slots import MOST_WAITING, AsyncSlots
-from .steps import drive_async
-from .streams import AsyncTextStream
+from .transport import forks
+from .transport.answering import answer
+from .transport.calls import Call
+from .transport.connection import Request, Target, unknown_model
+from .transport.exchange import AsyncExchange
+from .transport.generation import Generation, Prompt
+from .transport.link import Link
+from .transport.prompts import async_results
+from .transport.retries import Tries
+from .transport.runner import WINDOW, Closing
+from .transport.served_model import ServedModel, one_of_several
+from .transport.slots import MOST_WAITING, AsyncSlots
+from .transport.steps import drive_async
+from .transport.streams import AsyncTextStream
 
 __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
 
 class AsyncConnection:
-    """`hf2triton_client.connection.Connection` for asyncio. Belongs to the event loop, and to the process, that it was made in.
+    """`Connection` for asyncio. Belongs to the event loop, and to the process, that it was made in.
 
     `max_in_flight`: requests that are under way at the same time, of all calls; `max_waiting`: those that may wait for that.
     """

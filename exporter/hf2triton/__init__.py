@@ -1,3 +1,3 @@
-"""Turn a Hugging Face checkpoint into a proven, fp16, Triton-served model. Read `pipeline.py` first."""
+"""Turn a Hugging Face checkpoint into a proven, fp16, Triton-served model. Read `export/pipeline.py` first."""
 
 __version__ = "0.1.0"

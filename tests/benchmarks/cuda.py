@@ -157,9 +157,9 @@ def measure(name: str, folder: Path) -> None:
     """One graph in this process. What onnxruntime prints of its kernels comes between."""
     import onnxruntime
 
-    from hf2triton.call_price import fit_call_price
-    from hf2triton.repository.fronts.sessions import open_session
-    from hf2triton.repository.layout import graph_file, served_manifest
+    from hf2triton.core.layout import graph_file, served_manifest
+    from hf2triton.parity.call_overhead import fit_call_price
+    from hf2triton.triton_models.sessions import open_session
 
     repository = folder / "repository"
     manifest = served_manifest(repository, name)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from hf2triton.core.layout import TOKENIZER
 from hf2triton.repository.config import to_text
-from hf2triton.repository.layout import TOKENIZER
 
 _TOKENIZER_MODEL = """
 import os

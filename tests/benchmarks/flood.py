@@ -45,8 +45,8 @@ def without_admission(repository: Path, other: Path) -> Path:
 
 
 def main() -> None:
-    from hf2triton.artifacts import ExportOptions
-    from hf2triton.pipeline import export
+    from hf2triton.core.options import ExportOptions
+    from hf2triton.export.pipeline import export
     from hf2triton.serving import Server
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

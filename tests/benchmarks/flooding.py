@@ -12,8 +12,8 @@ from multiprocessing import get_context
 import numpy as np
 
 from hf2triton_client import ClientError, DeadlineExceeded, ServerBusy, aio
-from hf2triton_client.connection import Request, Target
-from hf2triton_client.served_model import ServedModel
+from hf2triton_client.transport.connection import Request, Target
+from hf2triton_client.transport.served_model import ServedModel
 
 #: Callers at the same time when the model's own pace is measured: two full batches.
 CALLERS = 128

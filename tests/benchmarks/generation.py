@@ -82,10 +82,10 @@ def measure_pytorch(folder: Path, tokens: int) -> dict:
 def measure_engine(version: Path, tokens: int) -> dict:
     """Tokens a second of one stream and of eight, the milliseconds between two tokens of one, and of a step after 100 and
     after 900 tokens."""
-    from hf2triton.repository.fronts.generation.decoder import open_decoder
-    from hf2triton.repository.fronts.generation.engine import Engine
-    from hf2triton.repository.fronts.generation.sampling import Sampler
-    from hf2triton.repository.fronts.generation.settings import Settings
+    from hf2triton.triton_models.generation.decoder import open_decoder
+    from hf2triton.triton_models.generation.sampling import Sampler
+    from hf2triton.triton_models.generation.scheduler import Engine
+    from hf2triton.triton_models.generation.settings import Settings
 
     decoder = open_decoder(str(version / "model.onnx"), STREAMS, CONTEXT)
     decoder.warm_up(64)

@@ -20,8 +20,8 @@ from pathlib import Path
 import psutil
 
 from hf2triton_client import ClientError, connect, pipeline
-from hf2triton_client.connection import Connection
-from hf2triton_client.served_model import ServedModel
+from hf2triton_client.transport.connection import Connection
+from hf2triton_client.transport.served_model import ServedModel
 
 from ..support import ASSETS
 from .dear import ENTRIES, Case, cases
@@ -116,8 +116,8 @@ def run(repository: Path, only: Sequence[str]) -> None:
 
 
 def main() -> None:
-    from hf2triton.artifacts import ExportOptions
-    from hf2triton.pipeline import export
+    from hf2triton.core.options import ExportOptions
+    from hf2triton.export.pipeline import export
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repository", type=Path)

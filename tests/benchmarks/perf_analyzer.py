@@ -22,15 +22,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf2triton.benchmark.contenders import CONTENDERS
-from hf2triton.benchmark.inputs import batches_of
-from hf2triton.benchmark.plan import BenchOptions, fronts_named, groups_of
-from hf2triton.benchmark.run import run_child
-from hf2triton.benchmark.tables import in_words
+from hf2triton.bench.contenders import CONTENDERS
+from hf2triton.bench.inputs import batches_of
+from hf2triton.bench.plan import BenchOptions, fronts_named, groups_of
+from hf2triton.bench.run import run_child
+from hf2triton.cli.bench_tables import in_words
 from hf2triton.serving import Server
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.load import Sample
-from hf2triton_client.results import Load
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.loadgen.load import Sample
+from hf2triton_client.loadgen.results import Load
 
 CACHE = Path(tempfile.gettempdir()) / "hf2triton-perf-analyzer-2.51.0"
 #: Library as perf_analyzer asks for it -> how its file begins in the wheel of the embedded Triton.
@@ -101,7 +101,7 @@ def export(source: str, precision: str, repository: Path) -> None:
 
 
 def compare(options: argparse.Namespace) -> None:
-    from hf2triton.showcase import weights
+    from hf2triton.demo.examples import weights
 
     perf_analyzer = find_perf_analyzer()
     ours: dict[Load, list[Sample]] = {load: [] for load in LOADS}

@@ -37,17 +37,17 @@ def write_graphs(folder: Path) -> dict[str, Path]:
     """The graph of each contender, and `inputs.npz`: what they are asked."""
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
-    from hf2triton.baseline import items_of, reader_of
-    from hf2triton.checkpoint import load_checkpoint
-    from hf2triton.graph.export import export_graph
-    from hf2triton.graph.files import save_graph, unload
-    from hf2triton.graph.passes import clean
-    from hf2triton.graph.precision import with_precision
-    from hf2triton.graph.release import OPSET, fit
-    from hf2triton.graph.smooth import smooth
-    from hf2triton.samples import parity_inputs
-    from hf2triton.showcase import weights
-    from hf2triton.source import find_source
+    from hf2triton.checkpoint.loader import load_checkpoint
+    from hf2triton.checkpoint.preprocessing import items_of, reader_of
+    from hf2triton.checkpoint.sample_inputs import parity_inputs
+    from hf2triton.checkpoint.source import find_source
+    from hf2triton.demo.examples import weights
+    from hf2triton.graph.passes.cleaning import clean
+    from hf2triton.graph.passes.release import OPSET, fit
+    from hf2triton.graph.precision.conversion import with_precision
+    from hf2triton.graph.precision.smooth import smooth
+    from hf2triton.graph.storage import save_graph, unload
+    from hf2triton.graph.tracing.encoder import export_graph
 
     checkpoint = load_checkpoint(find_source(str(weights())), None)
     [part] = checkpoint.task.parts

@@ -15,12 +15,12 @@ import warnings
 from collections import defaultdict
 from pathlib import Path
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.console import write_report
+from hf2triton.cli.console import write_report
+from hf2triton.core.options import ExportOptions
 from hf2triton.errors import ExportError
-from hf2triton.graph.release import IR_VERSION, OPSET, RELEASES, Release
-from hf2triton.pipeline import export
-from hf2triton.verify import verify
+from hf2triton.export.pipeline import export
+from hf2triton.graph.passes.release import IR_VERSION, OPSET, RELEASES, Release
+from hf2triton.verify.verify import verify
 
 from ..support import ASSETS
 

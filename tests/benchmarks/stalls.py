@@ -19,8 +19,8 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client import connect
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.served_model import ServedModel
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.transport.served_model import ServedModel
 
 from ..support import ASSETS
 
@@ -65,8 +65,8 @@ def measure(url: str, baseline: Baseline) -> list[tuple[int, np.ndarray, float]]
 
 
 def main() -> None:
-    from hf2triton.artifacts import ExportOptions
-    from hf2triton.pipeline import export
+    from hf2triton.core.options import ExportOptions
+    from hf2triton.export.pipeline import export
     from hf2triton.serving import Server
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

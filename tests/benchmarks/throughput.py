@@ -42,7 +42,7 @@ SERVED = {
 
 
 def measure_in_process(repository: Path, texts: list[str]) -> dict:
-    from hf2triton.in_process import InProcessModel
+    from hf2triton.parity.local_runner import InProcessModel
 
     model = InProcessModel(repository / "front" / "1")
     milliseconds = [_timed(model, {"text": text}) for text in [*texts[:20], *texts]][20:]
@@ -118,7 +118,7 @@ def _run_child(options: argparse.Namespace) -> dict:
 
 
 def _export(repository: Path, precision: str) -> None:
-    from hf2triton.showcase import weights
+    from hf2triton.demo.examples import weights
 
     for name, runner in (("front", "inprocess"), ("bls", "bls")):
         command = ["export", str(weights()), "--name", name, "--runner", runner, "--precision", precision]

@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from hf2triton_client import aio, connect, pipeline
-from hf2triton_client.connection import Target
 from hf2triton_client.errors import ClientError
+from hf2triton_client.transport.connection import Target
 
 from .cast import GREEDY, Entry, Question, answers_of
 from .promises import Call

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from hf2triton_client import aio, connect, pipeline
-from hf2triton_client.connection import Target
+from hf2triton_client.transport.connection import Target
 
 from .callers import ask_async, call_until, report
 from .cast import Question, answers_of, entries, questions

@@ -121,8 +121,8 @@ def _export_all(jobs: list[tuple[str, Path, Path | None]]) -> None:
 def _export(name: str, repository: Path, source: Path | None) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     os.environ["OMP_NUM_THREADS"] = "1"
-    from hf2triton.artifacts import ExportOptions
-    from hf2triton.pipeline import export
+    from hf2triton.core.options import ExportOptions
+    from hf2triton.export.pipeline import export
 
     role = ROLES[name]
     with warnings.catch_warnings():

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import psutil
 
-from hf2triton.repository.control import CONTROL_HEADER, CONTROL_KEY
-from hf2triton.repository.layout import is_candidate
+from hf2triton.core.control import CONTROL_HEADER, CONTROL_KEY
+from hf2triton.core.layout import is_candidate
 
 from .namespace import Namespace
 

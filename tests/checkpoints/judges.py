@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hf2triton.in_process import InProcessTexts
+from hf2triton.parity.local_runner import InProcessTexts
 from hf2triton_client import pipeline
 
 from .local import LocalConnection

@@ -16,8 +16,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import deserialize_bytes_tensor
 
-from hf2triton_client.connection import Request, numbered
 from hf2triton_client.errors import ModelNotFound, from_rpc
+from hf2triton_client.transport.connection import Request, numbered
 
 _NUMBERS = count()
 

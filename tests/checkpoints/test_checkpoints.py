@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf2triton.artifacts import ExportOptions
+from hf2triton.core.options import ExportOptions
 from hf2triton.errors import Hf2TritonError
-from hf2triton.pipeline import export
+from hf2triton.export.pipeline import export
 
 from ..support import ASSETS, assert_outputs_match, snapshot
 from . import adapters, generation, images, labels, sentences, tokens, weights

@@ -13,7 +13,7 @@ from .stream_script import SLOTS, script
 @pytest.fixture
 def sought_briefly(monkeypatch):
     """A model that is not there any more is not looked for for seconds."""
-    monkeypatch.setattr("hf2triton_client.retries.SEEKING", 0.2)
+    monkeypatch.setattr("hf2triton_client.transport.retries.SEEKING", 0.2)
 
 
 @pytest.fixture

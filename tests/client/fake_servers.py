@@ -11,11 +11,11 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor
 
-from hf2triton_client.connection import Request
 from hf2triton_client.errors import from_rpc
 from hf2triton_client.pipelines import TaskPipeline, pipeline_class
-from hf2triton_client.runner import BlockingRunner
-from hf2triton_client.served_model import FINGERPRINT, ServedModel, fingerprint_of
+from hf2triton_client.transport.connection import Request
+from hf2triton_client.transport.runner import BlockingRunner
+from hf2triton_client.transport.served_model import FINGERPRINT, ServedModel, fingerprint_of
 
 
 @dataclass(frozen=True)

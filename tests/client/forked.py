@@ -15,7 +15,7 @@ from concurrent.futures import ProcessPoolExecutor
 from tritonclient.grpc import service_pb2
 
 from hf2triton_client import ClientError, aio, connect, pipeline
-from hf2triton_client.connection import Request
+from hf2triton_client.transport.connection import Request
 
 from .fake_triton import NAME, FakeTriton, response
 

@@ -7,20 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from hf2triton_client.compare import Difference
-from hf2triton_client.places import Worst
-from hf2triton_client.results import (
-    Benchmark,
-    Check,
-    Contender,
-    Load,
-    Machine,
-    Measurement,
-    Report,
-    Scatter,
-    Score,
-    Validation,
-)
+from hf2triton_client.evaluation.compare import Difference
+from hf2triton_client.evaluation.places import Worst
+from hf2triton_client.evaluation.results import Check, Scatter, Score, Validation
+from hf2triton_client.loadgen.results import Benchmark, Contender, Load, Measurement
+from hf2triton_client.report.model import Machine, Report
 
 MACHINE = Machine(
     cpu="A CPU of 2024 @ 2.60GHz",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from hf2triton_client import InputError, ServerError, WrongTask
-from hf2triton_client.served_model import Stamp
-from hf2triton_client.steps import Wait
-from hf2triton_client.versions import Versions
+from hf2triton_client.transport.served_model import Stamp
+from hf2triton_client.transport.steps import Wait
+from hf2triton_client.transport.versions import Versions
 
 from .fake_servers import Servers, Version, open_pipeline
 

@@ -8,10 +8,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from hf2triton_client import BaselineError
-from hf2triton_client.baseline import Baseline, Latency
-from hf2triton_client.compare import Tolerance
-from hf2triton_client.questions import Questions
-from hf2triton_client.validate import DRAWN, _scatter, near_ties
+from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.compare import Tolerance
+from hf2triton_client.evaluation.questions import Questions
+from hf2triton_client.evaluation.validate import DRAWN, _scatter, near_ties
 
 
 def make() -> Baseline:

@@ -12,11 +12,11 @@ import pytest
 from tritonclient.grpc import service_pb2
 
 from hf2triton_client import ClientError, Connection, ConnectionClosed, aio, connect, pipeline
-from hf2triton_client.connection import Request, Target
-from hf2triton_client.exchange import AsyncExchange, Exchange
-from hf2triton_client.generation import Prompt
-from hf2triton_client.link import Link
-from hf2triton_client.streams import AsyncTextStream, TextStream
+from hf2triton_client.transport.connection import Request, Target
+from hf2triton_client.transport.exchange import AsyncExchange, Exchange
+from hf2triton_client.transport.generation import Prompt
+from hf2triton_client.transport.link import Link
+from hf2triton_client.transport.streams import AsyncTextStream, TextStream
 
 from .fake_triton import NAME, FakeTriton, response
 
@@ -156,8 +156,8 @@ def test_a_closed_pipeline_of_asyncio_is_not_asked(url, call):
 def test_a_pipeline_of_texts_is_not_asked(url):
     """One that sends plain requests, in a list and from an iterator."""
     from hf2triton_client.pipelines import pipeline_class
-    from hf2triton_client.runner import BlockingRunner
-    from hf2triton_client.served_model import ServedModel
+    from hf2triton_client.transport.runner import BlockingRunner
+    from hf2triton_client.transport.served_model import ServedModel
 
     settings = {"task": "text-classification", "outputs": {}, "problem_type": None}
     models = {"": ServedModel("x", settings, 8)}

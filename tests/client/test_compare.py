@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hf2triton_client.compare import Greedy, Tolerance, compare, compare_greedy
+from hf2triton_client.evaluation.compare import Greedy, Tolerance, compare, compare_greedy
 
 STRICT = Tolerance(max_abs=1e-3, mean_abs=1e-4, cosine=0.999, argmax=1.0)
 matrices = arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(2, 5)), elements=st.floats(-10, 10, width=32))

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton_client.compare import MOST_ZEROS, Tolerance, compare, finite
+from hf2triton_client.evaluation.compare import MOST_ZEROS, Tolerance, compare, finite
 
 #: Passes whatever is finite and has the same shape.
 LOOSE = Tolerance(max_abs=np.inf, mean_abs=np.inf, cosine=-1.0)

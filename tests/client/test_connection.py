@@ -6,7 +6,7 @@ import time
 import pytest
 
 from hf2triton_client import ConnectionFailed, InputError, Tls, connect, pipeline
-from hf2triton_client.connection import Target, numbered
+from hf2triton_client.transport.connection import Target, numbered
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections import Counter
 import pytest
 
 from hf2triton_client import ConnectionFailed, GenerationInterrupted, aio, connect, pipeline
-from hf2triton_client.connection import Target
+from hf2triton_client.transport.connection import Target
 
 from ..chaos.proxy import Proxy
 from ..end_to_end.names import port_free_on

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hf2triton_client import InputError
-from hf2triton_client.datasets import read_questions
+from hf2triton_client.evaluation.datasets import read_questions
 
 CONTEXT = {"question": "Who?", "context": "Ann, of Rome."}
 #: Task, a row, the names that its columns may have instead, the input that a pipeline is called with, the label.

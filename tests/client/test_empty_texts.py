@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from hf2triton_client import InputError
-from hf2triton_client.datasets import read_questions
+from hf2triton_client.evaluation.datasets import read_questions
 from hf2triton_client.pipelines import pipeline_class
-from hf2triton_client.served_model import ServedModel
+from hf2triton_client.transport.served_model import ServedModel
 
 LABELS = {"0": "contradiction", "1": "entailment"}
 PAIR = {"text": "a", "text_pair": "b"}

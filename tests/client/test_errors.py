@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.generation.settings import Settings
-from hf2triton.repository.fronts.images import ImageEncoder
-from hf2triton.repository.fronts.inputs import decoded
-from hf2triton.repository.fronts.parameters import FLAG, parse_parameters
+from hf2triton.triton_models.generation.settings import Settings
+from hf2triton.triton_models.images import ImageEncoder
+from hf2triton.triton_models.inputs import decoded
+from hf2triton.triton_models.parameters import FLAG, parse_parameters
 from hf2triton_client import errors
 from hf2triton_client.error_rows import Origin
 from hf2triton_client.errors import STATUS, TABLE, ClientError, from_rpc, from_stream

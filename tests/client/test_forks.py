@@ -9,8 +9,8 @@ import sys
 import pytest
 
 from hf2triton_client import ClientError, connect, errors, pipeline
-from hf2triton_client.connection import Target
 from hf2triton_client.errors import GenerationInterrupted, ServerBusy, from_rpc
+from hf2triton_client.transport.connection import Target
 
 from .fake_triton import NAME
 from .forked import WAYS

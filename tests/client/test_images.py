@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from hf2triton_client.errors import InputError
-from hf2triton_client.images import images_of
+from hf2triton_client.pipelines.images import images_of
 
 VALUES = np.arange(60, dtype=np.uint8).reshape(5, 4, 3)
 

@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from hf2triton_client.load import Generated, Sample, arrivals, median_of, run_load
-from hf2triton_client.results import Load
+from hf2triton_client.loadgen.load import Generated, Sample, arrivals, median_of, run_load
+from hf2triton_client.loadgen.results import Load
 
 ONE = Load(1, None, 1)
 

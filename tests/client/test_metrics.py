@@ -10,8 +10,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
-from hf2triton_client import metrics
-from hf2triton_client.scores import _groups
+from hf2triton_client.evaluation import metrics
+from hf2triton_client.evaluation.scores import _groups
 
 LABELS = st.sampled_from(["a", "b", "c", "d", "e"])
 PAIRS = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=30)

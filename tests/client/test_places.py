@@ -8,8 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton_client.compare import Greedy, Tolerance, compare, compare_greedy, finite
-from hf2triton_client.places import Axis, Places, axes_of, describe_input, described, numbers_apart, texts_apart
+from hf2triton_client.evaluation.compare import Greedy, Tolerance, compare, compare_greedy, finite
+from hf2triton_client.evaluation.places import (
+    Axis,
+    Places,
+    axes_of,
+    describe_input,
+    described,
+    numbers_apart,
+    texts_apart,
+)
 
 TIGHT = Tolerance(max_abs=0.1, mean_abs=10, cosine=0.9, argmax=1.0)
 LABELS = {0: "NEGATIVE", 1: "NEUTRAL", 2: "POSITIVE"}

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from tokenizers import decoders
 
-from hf2triton_client.postprocess import WordPieceDecoder, normalize, sigmoid, softmax
+from hf2triton_client.pipelines.postprocess import WordPieceDecoder, normalize, sigmoid, softmax
 
 logits = arrays(np.float32, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4, width=32))
 
@@ -47,7 +47,7 @@ def test_aggregation_equals_transformers(strategy, data):
     """Random token scores are grouped as transformers' own pipeline groups them."""
     from transformers.pipelines.token_classification import AggregationStrategy, TokenClassificationPipeline
 
-    from hf2triton_client.postprocess import Token, group_entities, words_of
+    from hf2triton_client.pipelines.postprocess import Token, group_entities, words_of
 
     id2label = {0: "O", 1: "B-PER", 2: "I-PER", 3: "LOC"}
     count = data.draw(st.integers(0, 8))

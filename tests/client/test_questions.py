@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton_client.compare import Tolerance
-from hf2triton_client.questions import Questions, compare_answers
+from hf2triton_client.evaluation.compare import Tolerance
+from hf2triton_client.evaluation.questions import Questions, compare_answers
 
 TOLERANCE = Tolerance(0.05, 0.02, None)
 

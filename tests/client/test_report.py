@@ -12,24 +12,16 @@ from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
 from hf2triton_client.errors import ReportError, UnknownForm
-from hf2triton_client.machine import describe_machine
-from hf2triton_client.report import FORMS, new_report, read_report, require_form, write_report
-from hf2triton_client.report_comparison import combine
-from hf2triton_client.report_json import SCHEMA, from_json, report_schema, to_json
-from hf2triton_client.report_markdown import to_markdown
-from hf2triton_client.report_page import to_page
-from hf2triton_client.report_verdict import STATES, verdict
-from hf2triton_client.results import (
-    Benchmark,
-    Check,
-    Contender,
-    Machine,
-    Measurement,
-    Report,
-    Scatter,
-    Score,
-    Validation,
-)
+from hf2triton_client.evaluation.results import Check, Scatter, Score, Validation
+from hf2triton_client.loadgen.results import Benchmark, Contender, Measurement
+from hf2triton_client.report.comparison import combine
+from hf2triton_client.report.html import to_page
+from hf2triton_client.report.io import FORMS, new_report, read_report, require_form, write_report
+from hf2triton_client.report.json_form import SCHEMA, from_json, report_schema, to_json
+from hf2triton_client.report.machine import describe_machine
+from hf2triton_client.report.markdown import to_markdown
+from hf2triton_client.report.model import Machine, Report
+from hf2triton_client.report.verdict import STATES, verdict
 
 from .reports import benchmark, good, report
 

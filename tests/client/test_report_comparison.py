@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from hf2triton_client.report_comparison import GROWTH, LOSS, STEPS, combine, missing, slower, worse
+from hf2triton_client.report.comparison import GROWTH, LOSS, STEPS, combine, missing, slower, worse
 
 from .reports import MACHINE, bad, benchmark, good, report
 

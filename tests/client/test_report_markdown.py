@@ -5,12 +5,12 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
-from hf2triton_client.report_comparison import combine
-from hf2triton_client.report_json import from_json, to_json
-from hf2triton_client.report_markdown import MOST_BYTES, escape, to_markdown
-from hf2triton_client.report_tables import figures_table, numeric_columns, tables
-from hf2triton_client.report_verdict import verdict
-from hf2triton_client.results import Check, Score
+from hf2triton_client.evaluation.results import Check, Score
+from hf2triton_client.report.comparison import combine
+from hf2triton_client.report.json_form import from_json, to_json
+from hf2triton_client.report.markdown import MOST_BYTES, escape, to_markdown
+from hf2triton_client.report.tables import figures_table, numeric_columns, tables
+from hf2triton_client.report.verdict import verdict
 
 from .reports import bad, benchmark, difference, good, report
 

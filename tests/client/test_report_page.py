@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton_client import report_words as words
-from hf2triton_client.report import write_report
-from hf2triton_client.report_comparison import combine
-from hf2triton_client.report_page import to_page
-from hf2triton_client.report_tables import tables
-from hf2triton_client.results import Load, Measurement, Scatter
+from hf2triton_client.evaluation.results import Scatter
+from hf2triton_client.loadgen.results import Load, Measurement
+from hf2triton_client.report import formatting as words
+from hf2triton_client.report.comparison import combine
+from hf2triton_client.report.html import to_page
+from hf2triton_client.report.io import write_report
+from hf2triton_client.report.tables import tables
 
 from .reports import benchmark, good, report, scatter
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton_client.report_plots import (
+from hf2triton_client.evaluation.results import Scatter
+from hf2triton_client.report.plots import (
     MOST_POINTS,
     SERIES,
     Bar,
@@ -19,8 +20,7 @@ from hf2triton_client.report_plots import (
     parity_scatter,
     residual_scatter,
 )
-from hf2triton_client.report_scales import amounts, linear
-from hf2triton_client.results import Scatter
+from hf2triton_client.report.scales import amounts, linear
 
 from .reports import scatter
 

@@ -11,10 +11,10 @@ from hf2triton_client import (
     ServerError,
     ServerStopping,
 )
-from hf2triton_client import retries as module
-from hf2triton_client.connection import Target
 from hf2triton_client.errors import from_rpc
-from hf2triton_client.retries import Tries
+from hf2triton_client.transport import retries as module
+from hf2triton_client.transport.connection import Target
+from hf2triton_client.transport.retries import Tries
 
 
 class Clock:

@@ -5,8 +5,8 @@ import math
 import pytest
 
 from hf2triton_client import InputError
-from hf2triton_client.questions import Questions
-from hf2triton_client.scores import scores_of
+from hf2triton_client.evaluation.questions import Questions
+from hf2triton_client.evaluation.scores import scores_of
 
 SIGNS = {0: "NEG", 1: "POS"}
 TAGS = {0: "O", 1: "B-PER", 2: "I-PER", 3: "B-LOC"}

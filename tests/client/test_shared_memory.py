@@ -9,8 +9,8 @@ import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
 from hf2triton_client import AccessDenied, InputError, connect
-from hf2triton_client.served_model import ServedModel
-from hf2triton_client.shared_memory import SharedMemoryCaller
+from hf2triton_client.transport.served_model import ServedModel
+from hf2triton_client.transport.shared_memory import SharedMemoryCaller
 
 from ..support import TEXTS
 

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from hf2triton_client import DeadlineExceeded, ServerBusy
-from hf2triton_client.slots import AsyncSlots, Slots
+from hf2triton_client.transport.slots import AsyncSlots, Slots
 
 FAR = 3600.0
 
@@ -125,7 +125,7 @@ def test_one_quick_request_of_the_last_ones_is_believed():
 def test_tasks_that_wait_in_vain_end_as_soon_as_that_is_known(monkeypatch):
     """The last of them first, and no more than have to: those whose turn may come before their deadline go on."""
     now = 0.0
-    monkeypatch.setattr("hf2triton_client.slots.time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr("hf2triton_client.transport.slots.time", SimpleNamespace(monotonic=lambda: now))
 
     async def run():
         nonlocal now

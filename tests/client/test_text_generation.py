@@ -18,7 +18,7 @@ from transformers import (
     TextGenerationPipeline,
 )
 
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.settings import Settings
 from hf2triton_client import GenerationMetadata, InputError, aio, pipeline
 from hf2triton_client.pipelines.text_generation import settings_of
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from hf2triton_client import AccessDenied, InputError, Tls, connect
-from hf2triton_client.connection import Target
 from hf2triton_client.errors import ConnectionFailed, ServerBusy, from_rpc
-from hf2triton_client.tls import CLIENT_TLS
+from hf2triton_client.transport.connection import Target
+from hf2triton_client.transport.tls import CLIENT_TLS
 
 from ..certificates import make_certificates
 

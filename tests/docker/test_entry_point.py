@@ -17,8 +17,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hf2triton.manifests.resources import host_bytes, need_of
-from hf2triton.repository.layout import entries
+from hf2triton.core.layout import entries
+from hf2triton.kubernetes.resources import host_bytes, need_of
 from hf2triton_client import pipeline
 
 from ..exporter.serving.failing import REASONS, add

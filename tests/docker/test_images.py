@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf2triton.graph.release import RELEASES
-from hf2triton.manifests.plan import MOUNTED, PORTS
-from hf2triton.manifests.pod import EXIT_SECONDS, HEALTH, USER
-from hf2triton.repository.device_config import ENGINES
+from hf2triton.engines.device_config import ENGINES
+from hf2triton.graph.passes.release import RELEASES
+from hf2triton.kubernetes.plan import MOUNTED, PORTS
+from hf2triton.kubernetes.pod import EXIT_SECONDS, HEALTH, USER
 
 from .conftest import DOCKER
 
@@ -93,7 +93,7 @@ def test_the_servers_packages_are_those_that_are_tested():
 
 def test_models_import_nothing_else():
     """No module of the fronts needs a package that the image lacks."""
-    fronts = Path(sys.modules["hf2triton"].__file__).parent / "repository" / "fronts"
+    fronts = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
     found = set()
     for path in fronts.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -140,7 +140,7 @@ def test_models_neither_evaluate_nor_write():
         "write_text",
         "write_bytes",
     }
-    fronts = Path(sys.modules["hf2triton"].__file__).parent / "repository" / "fronts"
+    fronts = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
     opened = 0
     for path in fronts.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

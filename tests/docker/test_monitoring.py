@@ -9,7 +9,7 @@ import promql_parser
 import pytest
 import yaml
 
-from hf2triton.manifests.autoscaling import METRICS
+from hf2triton.kubernetes.autoscaling import METRICS
 from hf2triton_client import pipeline
 
 from .conftest import DOCKER

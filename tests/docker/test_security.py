@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf2triton.repository.device_config import ENGINES
+from hf2triton.engines.device_config import ENGINES
 from hf2triton_client import AccessDenied, ConnectionFailed, Tls, connect, pipeline
 
 from ..certificates import make_certificates

@@ -11,10 +11,10 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from hf2triton.core.layout import CONFIG, FRONT, GRAPH
 from hf2triton.repository.config import to_text
-from hf2triton.repository.layout import CONFIG, FRONT, GRAPH
 from hf2triton.serving import Server
-from hf2triton_client.served_model import PARAMETER
+from hf2triton_client.transport.served_model import PARAMETER
 
 #: What is done with the settings that a config has for callers.
 Change = Callable[[dict[str, Any]], None]

@@ -10,16 +10,16 @@ from google.protobuf import text_format
 from peft import LoraConfig, PeftModel, get_peft_model
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.layout import CONFIG, MANIFEST
+from hf2triton.core.options import ExportOptions
+from hf2triton.demo.examples import BASE_NAME, weights
 from hf2triton.errors import AdapterError
-from hf2triton.pipeline import export
-from hf2triton.repository.layout import CONFIG, MANIFEST
+from hf2triton.export.pipeline import export
 from hf2triton.serving import Server
-from hf2triton.showcase import BASE_NAME, weights
-from hf2triton.source import find_source
 from hf2triton_client import pipeline
-from hf2triton_client.served_model import PARAMETER
+from hf2triton_client.transport.served_model import PARAMETER
 
 from ..conftest import PRECISIONS, asset
 from ..support import ASSETS, RECORDS, TEXTS, assert_outputs_match, sample_of, snapshot

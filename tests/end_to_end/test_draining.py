@@ -12,7 +12,7 @@ import pytest
 
 from hf2triton.serving import Server
 from hf2triton_client import GenerationInterrupted, aio, connect, pipeline
-from hf2triton_client.connection import Target
+from hf2triton_client.transport.connection import Target
 
 from ..support import TEXTS
 from .names import names, port_free_on

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hf2triton.tasks import find_task
-from hf2triton_client.compare import Greedy, compare_greedy
+from hf2triton_client.evaluation.compare import Greedy, compare_greedy
 
 from ..conftest import PRECISIONS, entry_name
 from ..support import TEXTS

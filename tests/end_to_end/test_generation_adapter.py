@@ -7,8 +7,8 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, GPT2LMHeadModel
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.pipeline import export
+from hf2triton.core.options import ExportOptions
+from hf2triton.export.pipeline import export
 from hf2triton.serving import Server
 from hf2triton_client import pipeline
 

@@ -15,9 +15,9 @@ import transformers
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.pipeline import export
-from hf2triton.samples import images
+from hf2triton.checkpoint.sample_inputs import images
+from hf2triton.core.options import ExportOptions
+from hf2triton.export.pipeline import export
 from hf2triton.serving import Server
 from hf2triton_client import InputError, ServerError, WrongTask, aio, connect, pipeline
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from hf2triton.repository.layout import baseline_path, fronts_of
+from hf2triton.core.layout import baseline_path, fronts_of
 from hf2triton_client import connect
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.validate import validate
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.validate import validate
 
 from ..conftest import CHECKPOINTS, PRECISIONS, WITH_BLS, WITH_INT8, entry_name
 

@@ -10,13 +10,13 @@ import pytest
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import modules
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.pipeline import export
+from hf2triton.core.options import ExportOptions
+from hf2triton.export.pipeline import export
 from hf2triton.serving import Server
 from hf2triton_client import aio, connect, pipeline
-from hf2triton_client.baseline import Baseline
 from hf2triton_client.errors import InputError
-from hf2triton_client.validate import validate
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.validate import validate
 
 from ..conftest import asset
 from ..support import TEXTS

@@ -16,17 +16,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hf2triton.core.control import CONTROL_KEY
+from hf2triton.core.digests import digest_of_content
+from hf2triton.core.layout import BASELINE, MANIFEST, is_candidate
+from hf2triton.deploy.history import rollback
+from hf2triton.deploy.live import Live
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import ParityError, ServingError
-from hf2triton.repository.control import CONTROL_KEY
-from hf2triton.repository.history import rollback
-from hf2triton.repository.layout import BASELINE, MANIFEST, is_candidate
-from hf2triton.repository.live import Live
-from hf2triton.repository.stores import Folder, digest_of_content
-from hf2triton.repository.transfer import publish_entries
+from hf2triton.repository.folder import Folder
 from hf2triton.serving import Server
 from hf2triton_client import connect
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.served_model import ServedModel
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.transport.served_model import ServedModel
 
 from ..exporter.repository.entries import export, fronts, served_sizes
 from ..support import snapshot
@@ -203,9 +204,9 @@ def test_a_failure_after_the_switch_puts_the_old_one_back(serving, sources, tmp_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from hf2triton.repository.live import Live
-from hf2triton.repository.transfer import publish_entries
-from hf2triton.repository.control import control_headers
+from hf2triton.deploy.live import Live
+from hf2triton.deploy.transfer import publish_entries
+from hf2triton.core.control import control_headers
 from hf2triton_client import connect
 step, source, place, url, key = sys.argv[1:]
 count = 0

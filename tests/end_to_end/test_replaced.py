@@ -12,7 +12,7 @@ import pytest
 
 from hf2triton.serving import Server
 from hf2triton_client import ServerError, TaskPipeline, WrongTask, aio, connect, pipeline
-from hf2triton_client.connection import Connection
+from hf2triton_client.transport.connection import Connection
 
 from ..conftest import asset, entry_name
 from ..support import assert_outputs_match, sample_of

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow.parquet as parquet
 import pytest
 
-from hf2triton.scoring import ScoreOptions, score
+from hf2triton.batch_scoring import ScoreOptions, score
 from hf2triton_client import pipeline
 
 from ..conftest import asset, entry_name

@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 import tritonclient.grpc as triton
 
-from hf2triton.repository.control import control_headers
-from hf2triton.repository.transfer import publish_entries
+from hf2triton.core.control import control_headers
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.serving import Server
 from hf2triton.serving.requirements import check_ports
 from hf2triton_client import AccessDenied, ConnectionFailed, Tls, aio, connect, pipeline
-from hf2triton_client.tls import CLIENT_TLS
+from hf2triton_client.transport.tls import CLIENT_TLS
 
 from ..certificates import BLOCKS, make_certificates, sign
 from ..exporter.repository.entries import export, served_sizes

@@ -17,15 +17,15 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 from tokenizers import AddedToken
 
-from hf2triton.artifacts import ExportOptions
 from hf2triton.cli import main
-from hf2triton.pipeline import export
-from hf2triton.repository.layout import baseline_path
+from hf2triton.core.layout import baseline_path
+from hf2triton.core.options import ExportOptions
+from hf2triton.export.pipeline import export
 from hf2triton.serving import Server
 from hf2triton_client import connect
-from hf2triton_client.baseline import Baseline
 from hf2triton_client.errors import BaselineError
-from hf2triton_client.validate import validate
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.validate import validate
 
 from ..checkpoints.case import saved
 from ..conftest import asset, entry_name

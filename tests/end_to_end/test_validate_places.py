@@ -11,10 +11,10 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
-from hf2triton.repository.layout import baseline_path
+from hf2triton.core.layout import baseline_path
 from hf2triton_client import connect
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.validate import validate
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.validate import validate
 
 
 def edited(baseline: Baseline, output: str, item: int, index: object, value: float) -> Baseline:

@@ -5,14 +5,14 @@ from functools import lru_cache
 import numpy as np
 from click.testing import CliRunner
 
-from hf2triton.artifacts import Graph, GraphInput
-from hf2triton.baseline import reader_of
-from hf2triton.calibration_inputs import calibration_of
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.sample_inputs import parity_inputs
+from hf2triton.checkpoint.source import find_source
 from hf2triton.cli import main
-from hf2triton.samples import parity_inputs
-from hf2triton.source import find_source
-from hf2triton_client.baseline import Baseline, Latency
+from hf2triton.core.types import Graph, GraphInput
+from hf2triton.parity.calibration_inputs import calibration_of
+from hf2triton_client.evaluation.baseline import Baseline, Latency
 
 from ..conftest import asset
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from hf2triton.artifacts import Checkpoint
-from hf2triton.tasks import Part
-from hf2triton_client.baseline import Baseline
+from hf2triton.core.types import Checkpoint
+from hf2triton.tasks.base import Part
+from hf2triton_client.evaluation.baseline import Baseline
 
 from .verses import VERSES, load
 
@@ -20,6 +20,6 @@ def verses() -> tuple[Checkpoint, Part]:
 @pytest.fixture(scope="module")
 def baseline(verses: tuple[Checkpoint, Part]) -> Baseline:
     """What PyTorch generates with it."""
-    from hf2triton.decoder_baseline import record_texts
+    from hf2triton.parity.decoder_baseline import record_texts
 
     return record_texts(*verses, "fp32")

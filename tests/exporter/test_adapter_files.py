@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton.adapter import find_base, read_adapter, read_base_and_adapter, with_files_of
-from hf2triton.adapter_files import adapters_in, files_of
-from hf2triton.adapter_vocabulary import rows_of
-from hf2triton.artifacts import ExportOptions
-from hf2triton.benchmark.exporting import _arguments
-from hf2triton.benchmark.plan import BenchOptions, fronts_named
-from hf2triton.benchmark.pytorch import load
-from hf2triton.build_file import Declared
-from hf2triton.build_plan import UNCHANGED, plan_build
+from hf2triton.bench.exporting import _arguments
+from hf2triton.bench.plan import BenchOptions, fronts_named
+from hf2triton.bench.pytorch import load
+from hf2triton.build.file import Declared
+from hf2triton.build.plan import UNCHANGED, plan_build
+from hf2triton.checkpoint.adapters.files import adapters_in, files_of
+from hf2triton.checkpoint.adapters.source import find_base, read_adapter, read_base_and_adapter, with_files_of
+from hf2triton.checkpoint.adapters.vocabulary import rows_of
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.layout import served_manifest
+from hf2triton.core.options import ExportOptions
 from hf2triton.errors import AdapterError, SourceError
-from hf2triton.pipeline import export
-from hf2triton.record import record
-from hf2triton.repository.layout import served_manifest
-from hf2triton.source import find_source
+from hf2triton.export.pipeline import export
+from hf2triton.parity.baseline_recorder import record
 
 from ..checkpoints.adapting import adapter as make_adapter
 from ..support import ASSETS
@@ -53,10 +53,10 @@ def test_everything_but_the_merge_needs_no_pytorch(copied):
     """The adapter, its base, their names and shapes, the head and the task are checked without PyTorch, peft and transformers."""
     code = f"""
 import sys
-from hf2triton.adapter import find_base, head_settings, read_base_and_adapter, require_base, require_fit
-from hf2triton.adapter_vocabulary import rows_of
-from hf2triton.artifacts import ExportOptions
-from hf2triton.checkpoint import task_of
+from hf2triton.checkpoint.adapters.source import find_base, head_settings, read_base_and_adapter, require_base, require_fit
+from hf2triton.checkpoint.adapters.vocabulary import rows_of
+from hf2triton.core.types import ExportOptions
+from hf2triton.checkpoint.loader import task_of
 options = ExportOptions({str(BASE)!r}, "x", adapter={str(copied)!r})
 base, adapter = read_base_and_adapter(options)
 source = find_base(base, adapter, options)

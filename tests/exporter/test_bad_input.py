@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from hf2triton.cli import main
-from hf2triton.precision_plan import PrecisionPlan
+from hf2triton.core.precision_plan import PrecisionPlan
 
 from ..conftest import asset, export_asset
 from ..support import snapshot

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hf2triton.benchmark import memory, plan, run
-from hf2triton.benchmark.inputs import batches_of
-from hf2triton.benchmark.plan import BenchOptions, fronts_named, groups_of
-from hf2triton.benchmark.tables import bench_tables, in_words, relative
+from hf2triton.bench import memory, plan, run
+from hf2triton.bench.inputs import batches_of
+from hf2triton.bench.plan import BenchOptions, fronts_named, groups_of
 from hf2triton.cli import main
-from hf2triton.devices import devices
+from hf2triton.cli.bench_tables import bench_tables, in_words, relative
+from hf2triton.engines.devices import devices
 from hf2triton.errors import RepositoryError, UnknownName, UsageError
 from hf2triton_client import ConnectionFailed, ModelNotFound
-from hf2triton_client.results import Load
+from hf2triton_client.loadgen.results import Load
 
 QUICK = {"seconds": 0.3, "warm_up": 0.1}
 
@@ -120,7 +120,7 @@ def test_who_cannot_take_part_is_missing_with_the_reason(measured, monkeypatch):
     from hf2triton.serving import Server
 
     monkeypatch.setattr(plan, "devices", lambda: ("cpu", "cuda"))
-    monkeypatch.setattr("hf2triton.benchmark.run.PATIENCE", 120)
+    monkeypatch.setattr("hf2triton.bench.run.PATIENCE", 120)
     with Server(measured.repository) as restricted:
         options = options_of(
             restricted, "sentiment", source="./gone", rounds=1, contenders=("pytorch", "onnxruntime", "shared-memory")
@@ -178,8 +178,8 @@ def test_entries_of_one_source_share_its_pytorch(measured, monkeypatch):
 
 def test_a_source_that_has_changed_is_not_passed_off_as_the_entry_s(measured):
     """Without --source PyTorch's checkpoint must still be the one that was exported."""
-    from hf2triton.benchmark.job import Unavailable
-    from hf2triton.benchmark.pytorch import load
+    from hf2triton.bench.job import Unavailable
+    from hf2triton.bench.pytorch import load
 
     [front] = fronts_named(options_of(measured), ["sentiment"])
     checkpoint, part = load(front.source)
@@ -295,7 +295,7 @@ def test_loads_are_told_in_a_few_words():
 
 def test_open_loops_have_no_speed_of_their_own(result):
     """Where the rate is given, items a second say nothing of a contender."""
-    from hf2triton_client.results import Benchmark, Contender, Measurement
+    from hf2triton_client.loadgen.results import Benchmark, Contender, Measurement
 
     [first, *_] = result[1]["benchmarks"]
     measurements = [Measurement(**{**one, "load": Load(**one["load"])}) for one in first["measurements"]]

@@ -14,15 +14,14 @@ from click.testing import CliRunner
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton import console
-from hf2triton.build import build
-from hf2triton.build_file import read_build_file
-from hf2triton.build_plan import plan_build
-from hf2triton.cli import main
+from hf2triton.build.build import build
+from hf2triton.build.file import read_build_file
+from hf2triton.build.plan import plan_build
+from hf2triton.cli import console, main
+from hf2triton.core.layout import served_version
 from hf2triton.errors import UsageError
-from hf2triton.pipeline import export
-from hf2triton.repository.layout import served_version
-from hf2triton_client.baseline import Baseline
+from hf2triton.export.pipeline import export
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ..support import ASSETS, environment_without, snapshot
 
@@ -99,7 +98,7 @@ def test_what_is_said_where_there_is_no_terminal(twice):
 
 def test_what_is_there_is_not_built_again(file, repository, monkeypatch):
     """Nothing is exported, and nothing written."""
-    monkeypatch.setattr("hf2triton.build.export", lambda *_: pytest.fail("exported"))
+    monkeypatch.setattr("hf2triton.build.build.export", lambda *_: pytest.fail("exported"))
     before = snapshot(repository)
     result = run(file, "--repository", repository)
     assert (result.exit_code, snapshot(repository)) == (0, before)
@@ -257,7 +256,7 @@ def test_decoders_have_slots_instead_of_instances(tmp_path):
 )
 def test_labels_must_fit_the_head(tmp_path, source, labels, message):
     """A wrong number of them, or labels for a head that has none, are refused."""
-    from hf2triton.artifacts import ExportOptions
+    from hf2triton.core.options import ExportOptions
 
     with pytest.raises(UsageError, match=message):
         export(ExportOptions(str(ASSETS / source), "x", labels=labels, repository=tmp_path / "r"))
@@ -265,9 +264,9 @@ def test_labels_must_fit_the_head(tmp_path, source, labels, message):
 
 def test_labels_can_make_a_head_fit_a_task(tmp_path):
     """Natural language inference needs a label that some checkpoints call LABEL_0."""
-    from hf2triton.checkpoint import load_checkpoint
+    from hf2triton.checkpoint.loader import load_checkpoint
+    from hf2triton.checkpoint.source import find_source
     from hf2triton.errors import HeadMissing
-    from hf2triton.source import find_source
 
     source = find_source(str(shutil.copytree(ASSETS / "bert-nli", tmp_path / "nli")))
     labels = ["LABEL_0", "LABEL_1", "LABEL_2"]
@@ -283,7 +282,7 @@ def test_labels_can_make_a_head_fit_a_task(tmp_path):
 
 def test_tolerances_hold_for_all_that_the_graphs_outputs_give():
     """A decoder's tokens are judged as its logits are; what is not given stays the task's."""
-    from hf2triton.options import tolerances_of
+    from hf2triton.core.resolve import tolerances_of
     from hf2triton.tasks import TASKS
 
     part = TASKS["text-generation"].parts[0]

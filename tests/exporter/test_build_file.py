@@ -10,11 +10,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.build_file import Defaults, Entry, build_schema, read_build_file
+from hf2triton.build.file import Defaults, Entry, build_schema, read_build_file
 from hf2triton.cli import main
+from hf2triton.core.options import ExportOptions
+from hf2triton.demo.examples import DECLARED, SHOWS
 from hf2triton.errors import UsageError
-from hf2triton.showcase import DECLARED, SHOWS
 
 SCHEMA = json.loads(resources.files("hf2triton").joinpath("data", "build.schema.json").read_text())
 

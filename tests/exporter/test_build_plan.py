@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton import build_plan
-from hf2triton.artifacts import ExportOptions
-from hf2triton.build import build
-from hf2triton.build_file import Declared
-from hf2triton.build_plan import CHANGED, DAMAGED, IMPOSSIBLE, NEW, UNCHANGED, plan_build
+from hf2triton.build import plan as build_plan
+from hf2triton.build.build import build
+from hf2triton.build.file import Declared
+from hf2triton.build.plan import CHANGED, DAMAGED, IMPOSSIBLE, NEW, UNCHANGED, plan_build
+from hf2triton.core.layout import MANIFEST
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.packages import installed_versions
+from hf2triton.core.resolve import recorded_options
 from hf2triton.errors import UsageError
-from hf2triton.options import recorded_options
-from hf2triton.packages import installed_versions
-from hf2triton.repository.layout import MANIFEST
 
 from ..support import ASSETS
 
@@ -288,9 +288,9 @@ def test_planning_needs_no_pytorch(built):
     code = f"""
 import sys
 from pathlib import Path
-from hf2triton.artifacts import ExportOptions
-from hf2triton.build_file import Declared
-from hf2triton.build_plan import plan_build
+from hf2triton.core.types import ExportOptions
+from hf2triton.build.file import Declared
+from hf2triton.build.plan import plan_build
 folder = Path({str(built)!r})
 one = ExportOptions(str(folder / "sources/small"), "small", repository=folder / "repository")
 other = ExportOptions(str(folder / "sources/behind"), "behind", adapter={str(adapter)!r}, repository=folder / "repository")

@@ -11,13 +11,13 @@ import pytest
 from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 
-from hf2triton.artifacts import Graph, GraphInput
-from hf2triton.calibration_inputs import MOST_ROWS, calibration_of
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.samples import parity_inputs, texts
-from hf2triton.source import find_source
-from hf2triton_client.baseline import Baseline, Latency
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.sample_inputs import parity_inputs, texts
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.core.types import Graph, GraphInput
+from hf2triton.parity.calibration_inputs import MOST_ROWS, calibration_of
+from hf2triton_client.evaluation.baseline import Baseline, Latency
 
 from ..support import ASSETS
 from .calibrating import (

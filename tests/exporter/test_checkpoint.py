@@ -9,13 +9,12 @@ import pytest
 import torch
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.precheck import look_at_files
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.embedding import Normalize, Pooling, SentenceFolder
+from hf2triton.core.options import ExportOptions
 from hf2triton.errors import SourceError, WeightsError
-from hf2triton.precheck import look_at_files
-from hf2triton.sentence_folder import Pooling, SentenceFolder
-from hf2triton.sentence_layers import Normalize
-from hf2triton.source import find_source
 
 from ..conftest import FAMILIES, asset
 from ..support import RECORDS
@@ -114,8 +113,8 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     """Pooling, normalisation and the limit are read from the layout, in its old and its new form, and are right."""
     from sentence_transformers import SentenceTransformer
 
-    from hf2triton.baseline import items_of, reader_of
-    from hf2triton.graph.heads import TaskModel
+    from hf2triton.checkpoint.preprocessing import items_of, reader_of
+    from hf2triton.checkpoint.task_model import TaskModel
 
     modules(sentence_folder, "Transformer", "Pooling", *kinds)
     (sentence_folder / "1_Pooling" / "config.json").write_text(json.dumps({"word_embedding_dimension": 64, **config}))

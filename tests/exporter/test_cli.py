@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton import __version__
-from hf2triton.cli import main
-from hf2triton.commands import common
+from hf2triton.cli import common, main
 from hf2triton.errors import MissingExtra
 
 from ..conftest import asset, entry_name
@@ -74,7 +73,7 @@ def test_validate_exits_3_when_the_answers_differ(server, repository, tmp_path):
     """A baseline with other answers is a breach: exit code 3, and the check is named."""
     from dataclasses import replace
 
-    from hf2triton_client.baseline import Baseline
+    from hf2triton_client.evaluation.baseline import Baseline
 
     recorded = Baseline.load(repository / NAME / "1" / "baseline.safetensors")
     wrong = {output: tuple(array + 1 for array in arrays) for output, arrays in recorded.answers.items()}
@@ -156,7 +155,7 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 from hf2triton.cli import main
-from hf2triton.commands import common
+from hf2triton.cli import common
 main()
 """
     extra = {"export": ["x", "--name", "y"], "build": ["x.yaml"], "serve": []}[command]

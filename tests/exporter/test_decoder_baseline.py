@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hf2triton.baseline import reader_of
-from hf2triton.decoder_baseline import NEW_TOKENS, TOP, compared_positions, prompt_ids, record_texts
-from hf2triton.repository.fronts.generation.generation_config import eos_token_ids
-from hf2triton.repository.fronts.generation.settings import Settings
-from hf2triton_client.baseline import Baseline
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.parity.decoder_baseline import NEW_TOKENS, TOP, compared_positions, prompt_ids, record_texts
+from hf2triton.triton_models.generation.generation_config import eos_token_ids
+from hf2triton.triton_models.generation.settings import Settings
+from hf2triton_client.evaluation.baseline import Baseline
 
 from .verses import VERSES, load, make_tiny
 

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from hf2triton import options as tables
 from hf2triton.cli import main
-from hf2triton.graph.attention import ATTENTIONS
-from hf2triton.graph.decoder_attention import DECODER_ATTENTIONS
-from hf2triton.kinds import KINDS
+from hf2triton.core import options as tables
+from hf2triton.graph.tracing.attention import ATTENTIONS
+from hf2triton.graph.tracing.decoder_attention import DECODER_ATTENTIONS
+from hf2triton.parity.graph_kinds import KINDS
 from hf2triton.repository.entry import _FRONTS
 from hf2triton.tasks import TASKS
 
@@ -92,7 +92,7 @@ def test_what_both_kinds_have_is_left_to_them():
 
 def test_what_was_left_open_is_settled():
     """Runner and batch are the task's own, unless they were given."""
-    from hf2triton.artifacts import ExportOptions
+    from hf2triton.core.options import ExportOptions
     from hf2triton.tasks import find_task
 
     open_options = ExportOptions("source", "name")
@@ -180,7 +180,7 @@ def test_a_tokenizer_that_is_not_there_is_refused(checkpoint):
 
 def test_options_are_settled_before_an_adapter_is_merged(tmp_path):
     """To merge one and to prove that takes the longer, the larger the model is."""
-    from hf2triton.showcase import BASE_NAME, weights
+    from hf2triton.demo.examples import BASE_NAME, weights
 
     adapter = ASSETS / "minilm-sentiment-lora"
     base = tmp_path / BASE_NAME

@@ -9,20 +9,20 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.baseline import reader_of
-from hf2triton.calibration_inputs import Calibration
+from hf2triton.checkpoint.preprocessing import reader_of
 from hf2triton.cli import main
-from hf2triton.decoder_baseline import NEW_TOKENS
-from hf2triton.decoder_parity import LAYOUTS, checks_of_texts
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
 from hf2triton.errors import ParityError
-from hf2triton.graph.decoder import export_decoder
-from hf2triton.graph.files import store
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.parity import ParityInputs, report_of, require_parity
-from hf2triton.pipeline import export
-from hf2triton.precision_plan import PrecisionPlan
+from hf2triton.export.pipeline import export
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import store
+from hf2triton.graph.tracing.decoder import export_decoder
+from hf2triton.parity.calibration_inputs import Calibration
+from hf2triton.parity.checks import ParityInputs, report_of, require_parity
+from hf2triton.parity.decoder_baseline import NEW_TOKENS
+from hf2triton.parity.decoder_checks import LAYOUTS, checks_of_texts
 
 from .verses import make_tiny
 

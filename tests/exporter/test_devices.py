@@ -4,10 +4,11 @@ import json
 
 import pytest
 
-from hf2triton import devices, parity
-from hf2triton.call_price import DEFAULTS
+from hf2triton.engines import devices
+from hf2triton.parity import checks as parity
+from hf2triton.parity.call_overhead import DEFAULTS
 from hf2triton.repository import warmup
-from hf2triton.repository.fronts import sessions
+from hf2triton.triton_models import sessions
 
 from ..conftest import export_asset
 

@@ -6,17 +6,17 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hf2triton.artifacts import Graph, GraphOutput
-from hf2triton.baseline import items_of, reader_of
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.edges import edge_checks
-from hf2triton.graph.export import export_graph
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.passes import clean
-from hf2triton.graph.precision import rounded_twin, with_precision
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.samples import parity_inputs
-from hf2triton.source import find_source
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.sample_inputs import parity_inputs
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.types import Graph, GraphOutput
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.precision.conversion import rounded_twin, with_precision
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.encoder import export_graph
+from hf2triton.parity.edge_cases import edge_checks
 
 from ..conftest import asset
 from .graph.tiny import session_of

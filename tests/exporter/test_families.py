@@ -6,8 +6,8 @@ import transformers
 
 from hf2triton import families
 from hf2triton.families import FAMILIES
-from hf2triton.repository.fronts.readers import READERS
 from hf2triton.tasks import TASKS
+from hf2triton.triton_models.preprocessors import READERS
 from hf2triton_client.pipelines import BY_NAME, PIPELINES
 
 

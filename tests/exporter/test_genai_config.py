@@ -7,11 +7,11 @@ import pytest
 import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from hf2triton.genai_config import GENAI_CONFIG, genai_config
-from hf2triton.graph.decoder import export_decoder
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
+from hf2triton.export.genai_config import GENAI_CONFIG, genai_config
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.decoder import export_decoder
 
 CONFIG = GPT2Config(
     n_layer=2, n_embd=32, n_head=4, vocab_size=101, n_positions=96, bos_token_id=7, eos_token_id=[100, 9]
@@ -66,7 +66,7 @@ def test_tokens_are_the_generation_configs_or_else_the_configs():
 
 def test_only_fused_attention_shares_its_buffer():
     """Standard attention makes a new present, which must not be the past."""
-    share = [genai_config(CONFIG, GenerationConfig(), name)["search"] for name in ("fused", "standard")]
+    share = [genai_config(CONFIG, GenerationConfig(), shares)["search"] for shares in (True, False)]
     assert [search["past_present_share_buffer"] for search in share] == [True, False]
 
 
@@ -82,7 +82,7 @@ def test_onnxruntime_genai_generates_pytorchs_tokens(model, tmp_path, attention)
         ended = generate(model, prompt, [100, free[length + 9]])
         assert length < len(ended) <= length + 10
         for expected, ends in ((free, None), (ended[:-1], [100, ended[-1]])):  # it leaves the end token out
-            described = genai_config(model.config, GenerationConfig(eos_token_id=ends), attention)
+            described = genai_config(model.config, GenerationConfig(eos_token_id=ends), attention == "fused")
             (tmp_path / GENAI_CONFIG).write_text(json.dumps(described), "utf-8")
             assert generate_with_genai(tmp_path, prompt, length + 64) == expected
 

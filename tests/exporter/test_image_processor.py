@@ -11,10 +11,8 @@ import pytest
 import transformers
 from PIL import Image
 
-from hf2triton.errors import SourceError
-from hf2triton.families import FAMILIES
-from hf2triton.image_processor import load_processor, read_image_spec, read_images, reference_pixels
-from hf2triton.image_settings import (
+from hf2triton.checkpoint.image_processor import load_processor, read_image_spec, read_images, reference_pixels
+from hf2triton.checkpoint.image_settings import (
     PROCESSORS,
     ModelImages,
     check_images,
@@ -22,7 +20,9 @@ from hf2triton.image_settings import (
     processor_file,
     spec_of_file,
 )
-from hf2triton.source_files import Source
+from hf2triton.core.source import Source
+from hf2triton.errors import SourceError
+from hf2triton.families import FAMILIES
 
 HALF, CLIP_MEAN = [0.5] * 3, [0.48145466, 0.4578275, 0.40821073]
 CLIP_STD = [0.26862954, 0.26130258, 0.27577711]
@@ -463,7 +463,7 @@ def test_files_are_looked_at_without_torch(tmp_path):
         "for name in ('torch', 'transformers'): sys.modules[name] = None\n"
         "from pathlib import Path\n"
         "from hf2triton.families import FAMILIES\n"
-        "from hf2triton.image_settings import check_images\n"
+        "from hf2triton.checkpoint.image_settings import check_images\n"
         f"check_images(Path({str(tmp_path)!r}), {{'image_size': 28}}, FAMILIES['vit'])\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton.in_process import open_version
+from hf2triton.parity.local_runner import open_version
 
 from ..conftest import asset
 

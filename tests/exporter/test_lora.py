@@ -11,12 +11,18 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from hf2triton.adapter import find_adapter, find_base_and_adapter, head_settings, is_adapter, require_base
-from hf2triton.artifacts import ExportOptions
+from hf2triton.checkpoint.adapters.merge import merge_adapter
+from hf2triton.checkpoint.adapters.source import (
+    find_adapter,
+    find_base_and_adapter,
+    head_settings,
+    is_adapter,
+    require_base,
+)
+from hf2triton.core.digests import digest_of
+from hf2triton.core.options import ExportOptions
 from hf2triton.errors import AdapterError, HeadMissing, SourceError
 from hf2triton.families import FAMILIES
-from hf2triton.lora import merge_adapter
-from hf2triton.source import digest_of
 
 from ..records.record_adapters import ADAPTERS, CASES
 from ..support import snapshot

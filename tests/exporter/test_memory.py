@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from hf2triton.showcase import weights
+from hf2triton.demo.examples import weights
 
 from ..conftest import asset
 

@@ -13,23 +13,24 @@ from safetensors.numpy import load_file, save_file
 from transformers import AutoTokenizer, CLIPModel
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.baseline import reader_of, record_baseline
-from hf2triton.calibration_inputs import Calibration
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.image_processor import reference_pixels
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.sample_inputs import images
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
 from hf2triton.errors import ParityError
-from hf2triton.graph.export import export_graph
-from hf2triton.graph.files import store
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.image_processor import reference_pixels
-from hf2triton.in_process import open_version
-from hf2triton.parity import ParityInputs, checks_of
-from hf2triton.pipeline import export
-from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.samples import images
-from hf2triton.source import find_source
-from hf2triton_client.served_model import PARAMETER
+from hf2triton.export.pipeline import export
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import store
+from hf2triton.graph.tracing.encoder import export_graph
+from hf2triton.parity.baseline import record_baseline
+from hf2triton.parity.calibration_inputs import Calibration
+from hf2triton.parity.checks import ParityInputs, checks_of
+from hf2triton.parity.local_runner import open_version
+from hf2triton_client.transport.served_model import PARAMETER
 
 from ..support import ASSETS
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton.baseline import reader_of, record_baseline
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.decoder_baseline import record_texts
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.own_inputs import own_inputs
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.source import find_source
 from hf2triton.errors import ParityError
-from hf2triton.own_inputs import own_inputs
-from hf2triton.source import find_source
-from hf2triton_client.baseline import Baseline
+from hf2triton.parity.baseline import record_baseline
+from hf2triton.parity.decoder_baseline import record_texts
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ..checkpoints.case import saved
 from ..conftest import asset

@@ -9,23 +9,24 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions, GraphOutput, ParityCheck, ParityReport
-from hf2triton.baseline import reader_of
-from hf2triton.calibration_inputs import Calibration
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.source import find_source
 from hf2triton.cli import main
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.core.types import GraphOutput, ParityCheck, ParityReport
 from hf2triton.errors import ParityError
-from hf2triton.graph.files import store
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.kinds import KINDS
-from hf2triton.parity import LAYOUTS, ParityInputs, _batches, report_of, require_parity
-from hf2triton.parity_advice import Request, advice_of
-from hf2triton.parity_places import Asked
-from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.repository.fronts.reader import Item
-from hf2triton.source import find_source
-from hf2triton_client.compare import Difference, Tolerance
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import store
+from hf2triton.parity.advice import Request, advice_of
+from hf2triton.parity.calibration_inputs import Calibration
+from hf2triton.parity.checks import LAYOUTS, ParityInputs, _batches, report_of, require_parity
+from hf2triton.parity.graph_kinds import KINDS
+from hf2triton.parity.places import Asked
+from hf2triton.triton_models.preprocessor import Item
+from hf2triton_client.evaluation.compare import Difference, Tolerance
 
 from ..conftest import asset
 
@@ -179,7 +180,7 @@ def test_calibration_inputs_are_named(sentiment):
     feeds = tuple(sentiment.reader.feeds([good.rows[0]] * rows) for rows in (2, 3))
     report = sentiment.report(calibration=Calibration(feeds, "mine", own=True))
     assert report.passed
-    from hf2triton.parity_places import places_of_calibration
+    from hf2triton.parity.places import places_of_calibration
 
     places = places_of_calibration(
         Calibration(feeds, "mine", own=True),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.precheck import look_at_files
+from hf2triton.checkpoint.precheck import look_at_files
+from hf2triton.core.options import ExportOptions
 
 from ..conftest import asset
 

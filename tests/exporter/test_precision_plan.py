@@ -7,11 +7,11 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from hf2triton import precision_search
 from hf2triton.cli import main
+from hf2triton.core.precision_plan import Island, PrecisionPlan, plan_from, read_plan
 from hf2triton.errors import UsageError
-from hf2triton.precision_plan import Island, PrecisionPlan, plan_from, read_plan
-from hf2triton.precision_search import FOUND
+from hf2triton.parity import precision_search
+from hf2triton.parity.precision_search import FOUND
 
 from ..support import ASSETS
 

@@ -6,19 +6,20 @@ from dataclasses import replace
 
 import pytest
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.baseline import reader_of, record_baseline
-from hf2triton.calibration_inputs import calibration_of
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.graph.export import export_graph
-from hf2triton.graph.files import store, unload
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.parity import ParityInputs, checks_of
-from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.precision_search import FOUND, calibrate, plan_precision, prepare, search_plan
-from hf2triton.source import find_source
-from hf2triton_client.compare import Tolerance
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import store, unload
+from hf2triton.graph.tracing.encoder import export_graph
+from hf2triton.parity.baseline import record_baseline
+from hf2triton.parity.calibration_inputs import calibration_of
+from hf2triton.parity.checks import ParityInputs, checks_of
+from hf2triton.parity.precision_search import FOUND, calibrate, plan_precision, prepare, search_plan
+from hf2triton_client.evaluation.compare import Tolerance
 
 from ..conftest import asset
 

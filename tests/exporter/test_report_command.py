@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from jsonschema import Draft202012Validator
 
 from hf2triton.cli import main
-from hf2triton.console import table
-from hf2triton_client.report import read_report, write_report
+from hf2triton.cli.console import table
+from hf2triton_client.report.io import read_report, write_report
 
 from ..client.reports import MACHINE, bad, benchmark, good, report
 

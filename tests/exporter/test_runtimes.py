@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from hf2triton import runtimes
 from hf2triton.errors import RuntimeUnavailable
-from hf2triton.runtimes import CACHE, find_runtime, requirements
+from hf2triton.verify import environments as runtimes
+from hf2triton.verify.environments import CACHE, find_runtime, requirements
 
 
 class FakeCommands:
@@ -68,7 +68,7 @@ def test_a_real_environment_is_made_once_and_is_isolated(runtimes, monkeypatch):
     code = "import onnxruntime, importlib.util as u; print(onnxruntime.__version__, u.find_spec('hf2triton'))"
     asked = subprocess.run([made.interpreter, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert asked.stdout.split() == ["1.16.3", "None"]
-    monkeypatch.setattr("hf2triton.runtimes._run", None)  # which making one calls
+    monkeypatch.setattr("hf2triton.verify.environments._run", None)  # which making one calls
     assert find_runtime("1.16.3") == made
     assert not list(runtimes.glob("*.new-*"))
 

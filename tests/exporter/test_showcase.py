@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton import showcase
+from hf2triton.checkpoint.source import folder_of
+from hf2triton.demo import examples as showcase
 from hf2triton.errors import UnknownName, UsageError
-from hf2triton.source import folder_of
 
 
 def test_a_clone_shows_everything(tmp_path):

@@ -7,8 +7,8 @@ import pytest
 import tokenizers
 from transformers import AutoTokenizer
 
+from hf2triton.checkpoint.tokenizer import load_tokenizer, require_streaming
 from hf2triton.errors import SourceError, TokenizerMissing
-from hf2triton.tokenizer import load_tokenizer, require_streaming
 
 from ..conftest import asset
 from ..support import TEXTS

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import hf2triton.parity as parity
-from hf2triton.call_price import DEFAULTS, fit_call_price
+import hf2triton.parity.checks as parity
 from hf2triton.cli import main
+from hf2triton.core.layout import served_manifest
+from hf2triton.deploy.live import Live
 from hf2triton.errors import ServingError
+from hf2triton.parity.call_overhead import DEFAULTS, fit_call_price
 from hf2triton.repository.integrity import damages
-from hf2triton.repository.layout import served_manifest
-from hf2triton.repository.live import Live
 from hf2triton.serving import Server
-from hf2triton.tune import sizes_of, tune
+from hf2triton.tune.tune import sizes_of, tune
 from hf2triton_client import connect, pipeline
 
 from ..conftest import export_asset

@@ -8,10 +8,10 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
+from hf2triton.core.layout import graph_file
 from hf2triton.errors import RepositoryError, UnknownName
-from hf2triton.graph.release import RELEASES
-from hf2triton.repository.layout import graph_file
-from hf2triton.verify import question_of, releases_of
+from hf2triton.graph.passes.release import RELEASES
+from hf2triton.verify.verify import question_of, releases_of
 
 from ..conftest import export_asset
 
@@ -142,7 +142,7 @@ def test_a_changed_weight_exits_3(verify, copy):
 
 def test_the_interpreter_itself_may_end(verify, copy, monkeypatch):
     """What kills the other interpreter is an error of the graph, not ours."""
-    monkeypatch.setattr("hf2triton.verify._SCRIPT", copy / "crash.py")
+    monkeypatch.setattr("hf2triton.verify.verify._SCRIPT", copy / "crash.py")
     (copy / "crash.py").write_text("import os; os.abort()")
     result, report = verify("bert", MIDDLE, repository=copy)
     assert result.exit_code == 1, result.output

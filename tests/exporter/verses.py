@@ -8,10 +8,10 @@ from pathlib import Path
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from hf2triton.artifacts import Checkpoint
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.source import find_source
-from hf2triton.tasks import Part
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.types import Checkpoint
+from hf2triton.tasks.base import Part
 
 from ..support import ASSETS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..errors import InputError, WrongTask
-from ..served_model import ServedModel
+from ..transport.served_model import ServedModel
 from .base import Metadata, Results, TaskPipeline
 from .feature_extraction import FeatureExtraction
 from .fill_mask import FillMask

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import ChainMap
 from typing import Any
 
-from ..served_model import Row
-from .base import Call, Results, TaskPipeline, texts_of
+from ..transport.calls import Call
+from ..transport.served_model import Row
+from .base import Results, TaskPipeline, texts_of
 
 
 class FeatureExtraction(TaskPipeline):

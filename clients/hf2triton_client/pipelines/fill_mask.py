@@ -7,8 +7,9 @@ from collections import ChainMap
 from typing import Any
 
 from ..errors import InputError
-from ..served_model import Row
-from .base import Call, Results, TaskPipeline, positive, texts_of
+from ..transport.calls import Call
+from ..transport.served_model import Row
+from .base import Results, TaskPipeline, positive, texts_of
 
 
 class FillMask(TaskPipeline):

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import ChainMap
 from typing import Any
 
-from ..images import images_of
-from ..labels import ranking, score_function
-from ..served_model import Row
-from .base import IMAGES, Call, Results, TaskPipeline, positive
+from ..transport.calls import Call
+from ..transport.served_model import Row
+from .base import IMAGES, Results, TaskPipeline, positive
+from .images import images_of
+from .labels import ranking, score_function
 
 #: What transformers gives unless told otherwise.
 TOP_K = 5

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..images import images_of
-from ..served_model import Row
-from .base import IMAGES, Call, Results, TaskPipeline
+from ..transport.calls import Call
+from ..transport.served_model import Row
+from .base import IMAGES, Results, TaskPipeline
+from .images import images_of
 
 
 class ImageFeatureExtraction(TaskPipeline):

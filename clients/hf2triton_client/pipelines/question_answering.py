@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..served_model import Row, as_filled_text
-from .base import Call, Results, TaskPipeline, texts_of
+from ..transport.calls import Call
+from ..transport.served_model import Row, as_filled_text
+from .base import Results, TaskPipeline, texts_of
 
 #: Options that the server applies when it cuts contexts into windows and chooses spans.
 _PARAMETERS = (

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..postprocess import SIMILARITIES, normalize
-from ..served_model import Row, ServedModel
-from .base import BATCH_SIZE, Call, Inputs, Results, TaskPipeline, positive, texts_of
+from ..transport.calls import Call, Inputs
+from ..transport.served_model import Row, ServedModel
+from .base import BATCH_SIZE, Results, TaskPipeline, positive, texts_of
+from .postprocess import SIMILARITIES, normalize
 
 #: The names of prompts that models have which declare none; nothing is put before their texts.
 _PROMPTS = {"query": "", "document": ""}

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..labels import ranking, score_function
-from ..served_model import Row, as_text
-from .base import Call, Results, TaskPipeline, positive
+from ..transport.calls import Call
+from ..transport.served_model import Row, as_text
+from .base import Results, TaskPipeline, positive
+from .labels import ranking, score_function
 
 
 class TextClassification(TaskPipeline):

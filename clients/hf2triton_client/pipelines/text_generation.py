@@ -8,9 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..generation import Answer, Generation, GenerationMetadata, Prompt
-from ..served_model import ServedModel, as_filled_text, as_text
-from ..versions import Versions
+from ..transport.generation import Answer, Generation, GenerationMetadata, Prompt
+from ..transport.served_model import ServedModel, as_filled_text, as_text
+from ..transport.versions import Versions
 from .base import TaskPipeline, texts_of
 
 #: Settings that the server takes under the names that callers give them.

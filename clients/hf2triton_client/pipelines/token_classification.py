@@ -6,9 +6,10 @@ from collections import ChainMap
 from typing import Any
 
 from ..errors import InputError
-from ..postprocess import AGGREGATIONS, Token, WordPieceDecoder, group_entities, softmax, words_of
-from ..served_model import Row
-from .base import Call, Results, TaskPipeline, texts_of
+from ..transport.calls import Call
+from ..transport.served_model import Row
+from .base import Results, TaskPipeline, texts_of
+from .postprocess import AGGREGATIONS, Token, WordPieceDecoder, group_entities, softmax, words_of
 
 OUTPUTS = ("logits", "tokens", "offsets", "special_tokens_mask")
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError, WrongTask
-from ..postprocess import softmax
-from ..served_model import Row, ServedModel, as_filled_text
-from .base import Call, Results, TaskPipeline, texts_of
+from ..transport.calls import Call
+from ..transport.served_model import Row, ServedModel, as_filled_text
+from .base import Results, TaskPipeline, texts_of
+from .postprocess import softmax
 
 #: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
 HYPOTHESIS = "This example is {}."

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..images import images_of
-from ..postprocess import softmax
-from ..served_model import Row, ServedModel
-from .base import BATCH_SIZE, IMAGES, Ask, Call, Results, Runner, TaskPipeline, texts_of
+from ..transport.calls import Ask, Call
+from ..transport.served_model import Row, ServedModel
+from .base import BATCH_SIZE, IMAGES, Results, Runner, TaskPipeline, texts_of
+from .images import images_of
+from .postprocess import softmax
 from .zero_shot_classification import filled, labels_of
 
 #: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.

@@ -1,14 +1,10 @@
-"""The architectures we know. Adding one is a file here and its line in FAMILIES."""
+"""The architectures we know, by their `model_type`. A new one is one file here."""
 
 from __future__ import annotations
 
+from ..discovery import rows_of
 from .base import Family, table_rows
-from .bert import BERT
-from .clip import CLIP
-from .distilbert import DISTILBERT
-from .gpt2 import GPT2
-from .vit import VIT
 
-FAMILIES: dict[str, Family] = {family.name: family for family in (BERT, DISTILBERT, GPT2, VIT, CLIP)}
+FAMILIES: dict[str, Family] = {family.name: family for family in rows_of(__name__, "FAMILY", Family)}
 
 __all__ = ["FAMILIES", "Family", "table_rows"]

@@ -4,7 +4,7 @@ from .base import Family
 
 _HEADLESS = ("feature-extraction", "sentence-similarity")
 
-BERT = Family(
+FAMILY = Family(
     name="bert",
     inputs={"text": ("input_ids", "attention_mask", "token_type_ids")},
     architectures={

@@ -2,7 +2,7 @@
 
 from .base import Family
 
-CLIP = Family(
+FAMILY = Family(
     name="clip",
     inputs={"text": ("input_ids", "attention_mask"), "image": ("pixel_values",)},
     architectures={"CLIPModel": ("zero-shot-image-classification",)},

@@ -4,7 +4,7 @@ from .base import Family
 
 _HEADLESS = ("feature-extraction", "sentence-similarity")
 
-DISTILBERT = Family(
+FAMILY = Family(
     name="distilbert",
     inputs={"text": ("input_ids", "attention_mask")},
     architectures={

@@ -2,7 +2,7 @@
 
 from .base import Family
 
-GPT2 = Family(
+FAMILY = Family(
     name="gpt2",
     inputs={"text": ("input_ids", "attention_mask")},
     architectures={

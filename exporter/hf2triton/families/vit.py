@@ -2,7 +2,7 @@
 
 from .base import Family
 
-VIT = Family(
+FAMILY = Family(
     name="vit",
     inputs={"image": ("pixel_values",)},
     architectures={

@@ -10,14 +10,15 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton_client.served_model import FORMAT, PARAMETER
+from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 
-from ..artifacts import Checkpoint, ExportOptions, Graph, GraphOutput
-from ..baseline import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
-from ..samples import Inputs
-from ..sentence_folder import SIMILARITIES, SentenceFolder
-from ..tasks import Part, Task
-from .device_config import (
+from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
+from ..checkpoint.sample_inputs import Inputs
+from ..core.embedding import SIMILARITIES, SentenceFolder
+from ..core.layout import front_name, graph_model
+from ..core.options import ExportOptions
+from ..core.types import Checkpoint, Graph, GraphOutput
+from ..engines.device_config import (
     DTYPES,
     Served,
     add_providers,
@@ -27,10 +28,10 @@ from .device_config import (
     graph_batching,
     graph_instances,
 )
-from .fronts.fingerprint import OUTPUT
-from .fronts.inputs import LARGE
-from .fronts.readers import READERS
-from .layout import front_name, graph_model
+from ..tasks.base import Part, Task
+from ..triton_models.fingerprint import OUTPUT
+from ..triton_models.inputs import LARGE
+from ..triton_models.preprocessors import READERS
 from .warmup import add_front_warmup
 
 #: What fronts answer beside the graph's outputs: name -> (type, dims, per).

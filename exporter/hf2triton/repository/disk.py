@@ -13,9 +13,9 @@ from pathlib import Path
 
 from hf2triton_client.errors import ClientError
 
+from ..core.layout import CONFIG, LINKED
 from ..errors import RepositoryError
-from .draft import ModelFiles
-from .layout import CONFIG, LINKED
+from .staged_entry import ModelFiles
 
 _FULL = {
     errno.ENOSPC: "the disk is full",

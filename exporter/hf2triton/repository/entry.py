@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
@@ -11,17 +9,17 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ..baseline import preprocessing_digest
-from ..graph.release import first_release
-from ..options import recorded_options
-from ..packages import installed_versions
-from ..precision_plan import KEY
-from ..source import digest_of
+from ..checkpoint.preprocessing import preprocessing_digest
+from ..core.digests import digest_of_content
+from ..core.json_files import json_bytes
+from ..core.layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
+from ..core.packages import installed_versions
+from ..core.precision_plan import KEY
+from ..core.resolve import recorded_options
 from .config import to_text
-from .decoder_front import decoder_front
-from .draft import Draft, Front, ModelFiles
-from .encoder_front import encoder_front
-from .layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
+from .decoder_frontend import decoder_front
+from .encoder_frontend import encoder_front
+from .staged_entry import Draft, Front, ModelFiles
 
 #: kind of graph -> what makes its front.
 _FRONTS: Mapping[str, Callable[[Draft, int, str], Front]] = {"encoder": encoder_front, "decoder": decoder_front}
@@ -36,7 +34,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     baseline.parent.mkdir()
     about = {**draft.baseline.about, "name": draft.name, "version": version, "preprocessing": preprocessing}
     replace(draft.baseline, about=about).save(baseline)
-    code = resources.files("hf2triton.repository.fronts")
+    code = resources.files("hf2triton.triton_models")
     versioned: dict[str, bytes | Path] = {
         **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in front.code.items()},
         **front.more,
@@ -56,7 +54,7 @@ def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[Model
     else:
         versioned |= draft.stored.files
     files = {**versioned, **draft.stored.files}
-    digest = None if graph_config is None else _digest(graph_config.encode())
+    digest = None if graph_config is None else digest_of_content(graph_config.encode())
     manifest = _manifest(draft, version, preprocessing, files, digest)
     versioned[MANIFEST] = json_bytes(manifest)
     return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
@@ -89,7 +87,7 @@ def _manifest(
             "opset": dict(model.opset_imports),
             "ir_version": model.ir_version,
             "release": options.release,
-            "first_release": first_release(graph).first,
+            "first_release": draft.stored.first_release,
         },
         "serving": {
             "device": options.device,
@@ -103,18 +101,5 @@ def _manifest(
         KEY: draft.stored.plan.to_json(),
         "parity": draft.parity.to_json(),
         "packages": installed_versions(),
-        "files": {name: _digest(content) for name, content in sorted(files.items())},
+        "files": {name: digest_of_content(content) for name, content in sorted(files.items())},
     }
-
-
-def _digest(content: bytes | Path) -> str:
-    return digest_of(content) if isinstance(content, Path) else digest_of_bytes(content)
-
-
-def digest_of_bytes(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
-
-
-def json_bytes(value: Any) -> bytes:
-    """As all JSON files of an entry are written."""
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..source import digest_of
-from .layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model, is_warmup_as_written
-from .stores import Folder, Store
+from ..core.digests import digest_of
+from ..core.layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model, is_warmup_as_written
+from .folder import Folder
+from .store import Store
 
 
 def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:

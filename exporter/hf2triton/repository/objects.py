@@ -14,11 +14,11 @@ from typing import Any
 
 from hf2triton_client.errors import ClientError
 
+from ..core.layout import LINKED, MANIFEST
 from ..errors import Hf2TritonError, MissingPackage, RepositoryError
-from .draft import ModelFiles
-from .layout import LINKED, MANIFEST
 from .lease import SECONDS, Lease
-from .stores import check_copy, expected_digests
+from .staged_entry import ModelFiles
+from .store import check_copy, expected_digests
 
 #: Packages whose errors, those that are not the system's as well, tell that a store refused.
 _FOREIGN = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}

@@ -1,7 +1,7 @@
 """The shared memory that Triton's Python backend takes for what it hands to the fronts of a repository.
 
 It copies all inputs of a batch there, and fails the whole batch where they do not fit; what it has taken it keeps. Clients keep
-large requests apart (`fronts/inputs.py`), so that small ones always fit where this is there:
+large requests apart (`triton_models/inputs.py`), so that small ones always fit where this is there:
 
     for each front: a full batch of requests that are not large + one that is as large as is taken
 """
@@ -16,10 +16,10 @@ from pathlib import Path
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton_client.served_model import LARGE_BYTES, MAX_REQUEST_BYTES, PARAMETER
+from hf2triton_client.transport.served_model import LARGE_BYTES, MAX_REQUEST_BYTES, PARAMETER
 
-from ..sizes import mebibytes
-from .layout import CONFIG
+from ..core.layout import CONFIG
+from ..core.sizes import mebibytes
 
 #: Where it is, and what each Python model takes at its start, and grows by.
 PLACE, POOL_BYTES = Path("/dev/shm"), 1 << 20

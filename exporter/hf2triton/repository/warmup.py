@@ -13,17 +13,17 @@ from typing import Any
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import finite
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.compare import finite
 
-from ..artifacts import StoredGraph
+from ..checkpoint.sample_inputs import Inputs
+from ..core.layout import WARMUP, warmup_file
+from ..core.types import StoredGraph
 from ..errors import ParityError
-from ..samples import Inputs
-from ..tasks import Part
-from .fronts.inputs import LARGE
-from .fronts.readers import READERS
-from .fronts.sessions import open_session
-from .layout import WARMUP, warmup_file
+from ..tasks.base import Part
+from ..triton_models.inputs import LARGE
+from ..triton_models.preprocessors import READERS
+from ..triton_models.sessions import open_session
 
 #: Inputs that are parameters -> what asks for nothing.
 _NOTHING = {"parameters": "{}"}

@@ -6,8 +6,8 @@ import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..core.control import CONTROL_HEADER
 from ..errors import UsageError
-from ..repository.control import CONTROL_HEADER
 
 #: Endpoints that can change or read more than a caller needs. Shared memory is one more, unless it was allowed.
 CONTROL = ("model-repository", "trace", "logging")
@@ -28,7 +28,7 @@ class ServerTls:
 
     def __post_init__(self) -> None:
         from hf2triton_client.errors import AccessDenied
-        from hf2triton_client.tls import check_pair, check_roots
+        from hf2triton_client.transport.tls import check_pair, check_roots
 
         option = "--mutual-tls" if self.mutual else "--tls"
         needed = ["tls.crt", "tls.key", *(["ca.crt"] if self.mutual else [])]

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..devices import devices
-from ..repository.control import CONTROL_HEADER, CONTROL_KEY
+from ..core.control import CONTROL_HEADER, CONTROL_KEY
+from ..engines.devices import devices
 from .access import Access
 from .guard import EXIT_SECONDS
 from .loading import LENIENT, SHARED_PORTS
@@ -18,7 +18,7 @@ from .requirements import Installation
 from .staging import BACKENDS
 
 #: Of tritonserver's environment. gRPC reads requests in pieces of 64 KiB: as large blocks they go back to the system once they
-#: are freed, which glibc would otherwise keep. Models undo it for themselves, see repository/fronts/memory.py.
+#: are freed, which glibc would otherwise keep. Models undo it for themselves, see triton_models/memory.py.
 BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 _FLAGS = (
     "--model-control-mode=explicit",

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from ..devices import devices
+from ..core.layout import CONFIG
+from ..engines.devices import devices
 from ..errors import ServingError, UsageError
-from ..repository.layout import CONFIG
 
 PYTHONS = ((3, 10), (3, 12))
 GLIBC = (2, 35)

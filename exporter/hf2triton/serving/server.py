@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..core.control import CONTROL_HEADER, control_headers
+from ..core.layout import is_candidate, versions
 from ..errors import ServingError
-from ..repository.control import CONTROL_HEADER, control_headers
-from ..repository.layout import is_candidate, versions
 from .access import Access, server_tls
 from .claims import Claim, clear_up
 from .leftovers import remove_shared_memory

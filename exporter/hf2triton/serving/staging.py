@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from ..repository.fronts import memory, outgoing
+from ..triton_models import memory, outgoing
 from .requirements import Installation
 
 #: Those whose models are processes of their own.

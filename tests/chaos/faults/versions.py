@@ -12,8 +12,8 @@ import urllib.error
 from collections.abc import Callable
 from pathlib import Path
 
-from hf2triton.repository.control import CONTROL_KEY
-from hf2triton.repository.layout import CONFIG, GRAPH, served_version, versions
+from hf2triton.core.control import CONTROL_KEY
+from hf2triton.core.layout import CONFIG, GRAPH, served_version, versions
 
 from ..promises import Promise
 from ..serving import KEY

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from hf2triton.graph.calibration import measure_ranges
-from hf2triton.graph.files import unload
+from hf2triton.graph.precision.calibration import measure_ranges
+from hf2triton.graph.storage import unload
 
 from .tiny import op, tiny
 

@@ -10,11 +10,11 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf2triton.errors import ExportError, SourceError, UnknownName
-from hf2triton.graph.decoder import LOGITS_FROM, export_decoder
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.passes import clean
-from hf2triton.graph.precision import rounded_twin, weight_bytes, with_precision
-from hf2triton.graph.release import OPSET, fit
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.precision.conversion import rounded_twin, weight_bytes, with_precision
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
 
 VOCABULARY, CONTEXT, NEW = 101, 160, 64
 #: Name -> how its config differs from the plain one.

@@ -4,16 +4,16 @@ import numpy as np
 import onnx
 import pytest
 
-from hf2triton.artifacts import Graph
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.graph.export import export_graph
-from hf2triton.graph.files import save_graph, unload
-from hf2triton.graph.passes import clean
-from hf2triton.graph.planning import check_plan
-from hf2triton.graph.precision import quantizable, weight_bytes, with_precision
-from hf2triton.graph.release import IR_VERSION, OPSET, fit
-from hf2triton.precision_plan import Island, PrecisionPlan
-from hf2triton.source import find_source
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.precision_plan import Island, PrecisionPlan
+from hf2triton.core.types import Graph
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import IR_VERSION, OPSET, fit
+from hf2triton.graph.precision.conversion import quantizable, weight_bytes, with_precision
+from hf2triton.graph.precision.planning import check_plan
+from hf2triton.graph.storage import save_graph, unload
+from hf2triton.graph.tracing.encoder import export_graph
 
 from ...support import ASSETS
 from .tiny import answer, op, tiny

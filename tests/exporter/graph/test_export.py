@@ -7,18 +7,18 @@ import pytest
 import torch
 import transformers
 
-from hf2triton.baseline import items_of, reader_of
-from hf2triton.checkpoint import load_checkpoint
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.sample_inputs import parity_inputs
+from hf2triton.checkpoint.source import find_source
+from hf2triton.checkpoint.task_model import TaskModel
 from hf2triton.errors import UnknownName
 from hf2triton.families import FAMILIES as FAMILIES_BY_NAME
-from hf2triton.graph.attention import ATTENTIONS
-from hf2triton.graph.export import export_graph
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.heads import TaskModel
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import find_release, fit, opset_for
-from hf2triton.samples import parity_inputs
-from hf2triton.source import find_source
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import find_release, fit, opset_for
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.attention import ATTENTIONS
+from hf2triton.graph.tracing.encoder import export_graph
 
 from ...conftest import CHECKPOINTS, FAMILIES, asset
 from ...support import ASSETS

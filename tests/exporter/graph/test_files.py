@@ -10,14 +10,14 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.graph.files import WEIGHTS, store, unload
-from hf2triton.graph.precision import weight_bytes
-from hf2triton.in_process import open_version
-from hf2triton.pipeline import export
-from hf2triton.precision_plan import Island, PrecisionPlan
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import compare_greedy
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import Island, PrecisionPlan
+from hf2triton.export.pipeline import export
+from hf2triton.graph.precision.conversion import weight_bytes
+from hf2triton.graph.storage import WEIGHTS, store, unload
+from hf2triton.parity.local_runner import open_version
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.compare import compare_greedy
 
 from ...support import ASSETS
 from .tiny import answer, op, session_of, tiny

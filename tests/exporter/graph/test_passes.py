@@ -5,7 +5,7 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from hf2triton.graph.passes import RemoveNeedlessReshapes
+from hf2triton.graph.passes.cleaning import RemoveNeedlessReshapes
 
 
 def reshapes(first, second, shapes):

@@ -7,12 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf2triton.artifacts import NodeRange
+from hf2triton.core.precision_plan import Island, PrecisionPlan, plan_from
+from hf2triton.core.types import NodeRange
 from hf2triton.errors import UsageError
-from hf2triton.graph.calibration import measure_ranges
-from hf2triton.graph.planning import BY_DESIGN, HEADROOM, LARGEST, SMALLEST_NORMAL, check_plan, plan_fp16
-from hf2triton.graph.precision import weight_bytes, with_precision
-from hf2triton.precision_plan import Island, PrecisionPlan, plan_from
+from hf2triton.graph.precision.calibration import measure_ranges
+from hf2triton.graph.precision.conversion import weight_bytes, with_precision
+from hf2triton.graph.precision.planning import (
+    BY_DESIGN,
+    HEADROOM,
+    LARGEST,
+    SMALLEST_NORMAL,
+    check_plan,
+    plan_fp16,
+)
 
 from .tiny import answer, op, tiny, twin_answer
 

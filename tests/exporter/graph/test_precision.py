@@ -7,10 +7,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from hf2triton.artifacts import Graph, GraphInput, GraphOutput
+from hf2triton.core.types import Graph, GraphInput, GraphOutput
 from hf2triton.errors import UnknownName
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.precision import rounded_twin, weight_bytes, with_precision
+from hf2triton.graph.precision.conversion import rounded_twin, weight_bytes, with_precision
+from hf2triton.graph.storage import save_graph
 
 
 def make_graph(nodes, weights, full_precision=(), ids=False):

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import numpy_helper
 
-from hf2triton.artifacts import Graph
+from hf2triton.core.types import Graph
 from hf2triton.errors import ExportError
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.precision import weight_bytes
-from hf2triton.graph.quantize import BLOCK, quantize_rows, quantize_weights
+from hf2triton.graph.precision.conversion import weight_bytes
+from hf2triton.graph.precision.quantize import BLOCK, quantize_rows, quantize_weights
+from hf2triton.graph.storage import save_graph
 
 FP32 = ir.DataType.FLOAT
 

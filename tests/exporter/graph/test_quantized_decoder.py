@@ -7,14 +7,14 @@ import pytest
 import torch
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from hf2triton.genai_config import GENAI_CONFIG, genai_config
-from hf2triton.graph.decoder import LOGITS_FROM, export_decoder
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.passes import clean
-from hf2triton.graph.precision import weight_bytes
-from hf2triton.graph.quantize import BLOCK, quantize_weights
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.repository.fronts.generation.decoder import open_decoder
+from hf2triton.export.genai_config import GENAI_CONFIG, genai_config
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.precision.conversion import weight_bytes
+from hf2triton.graph.precision.quantize import BLOCK, quantize_weights
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
+from hf2triton.triton_models.generation.decoder import open_decoder
 
 from ...support import ASSETS, sample_of
 from ..test_genai_config import generate_with_genai

@@ -6,9 +6,9 @@ from dataclasses import replace
 import onnx_ir as ir
 import pytest
 
-from hf2triton.artifacts import Graph
+from hf2triton.core.types import Graph
 from hf2triton.errors import ExportError, UnknownName
-from hf2triton.graph.release import (
+from hf2triton.graph.passes.release import (
     IR_VERSION,
     NEEDS,
     OPSET,

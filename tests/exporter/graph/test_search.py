@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.graph.search import smallest_set
+from hf2triton.graph.precision.search import smallest_set
 
 ORDERS = st.integers(1, 40).flatmap(lambda count: st.permutations(range(count)))
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf2triton.graph.files import unload
-from hf2triton.graph.precision import with_precision
-from hf2triton.graph.smooth import smooth
+from hf2triton.graph.precision.conversion import with_precision
+from hf2triton.graph.precision.smooth import smooth
+from hf2triton.graph.storage import unload
 
 from .tiny import answer, op, tiny
 

@@ -11,15 +11,15 @@ import torch
 from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
-from hf2triton.artifacts import Graph
-from hf2triton.baseline import items_of, reader_of
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.graph.export import export_graph, traced
-from hf2triton.graph.heads import TaskModel
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.samples import parity_inputs
-from hf2triton.source import find_source
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.sample_inputs import parity_inputs
+from hf2triton.checkpoint.source import find_source
+from hf2triton.checkpoint.task_model import TaskModel
+from hf2triton.core.types import Graph
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.tracing.encoder import export_graph, traced
 
 from ...support import ASSETS
 from .tiny import answer, twin_answer

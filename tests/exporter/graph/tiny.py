@@ -11,9 +11,9 @@ import onnx_ir as ir
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from hf2triton.artifacts import Graph, GraphInput, GraphOutput
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.precision import rounded_twin, with_precision
+from hf2triton.core.types import Graph, GraphInput, GraphOutput
+from hf2triton.graph.precision.conversion import rounded_twin, with_precision
+from hf2triton.graph.storage import save_graph
 
 FLOAT = onnx.TensorProto.FLOAT
 

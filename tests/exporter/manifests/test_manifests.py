@@ -15,10 +15,10 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
 from hf2triton.cli import main
+from hf2triton.engines.device_config import ENGINES
 from hf2triton.errors import UsageError
-from hf2triton.manifests import TARGETS, ManifestOptions, manifests
-from hf2triton.manifests.resources import MIB, need_of
-from hf2triton.repository.device_config import ENGINES
+from hf2triton.kubernetes import TARGETS, ManifestOptions, manifests
+from hf2triton.kubernetes.resources import MIB, need_of
 
 from ...conftest import export_asset
 from ...support import RECORDS

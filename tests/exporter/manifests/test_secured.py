@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf2triton.manifests import TARGETS, ManifestOptions, manifests
-from hf2triton.manifests.pod import HEALTH, USER
+from hf2triton.kubernetes import TARGETS, ManifestOptions, manifests
+from hf2triton.kubernetes.pod import HEALTH, USER
 
 from ...conftest import export_asset
 

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.repository.layout import warmup_file
+from hf2triton.core.layout import warmup_file
 
 from .breaking import (
     Break,

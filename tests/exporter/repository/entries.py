@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from hf2triton.core.layout import entries, served_manifest, served_version, versions
+from hf2triton.repository.add_entry import publish
 from hf2triton.repository.integrity import damages
-from hf2triton.repository.layout import entries, served_manifest, served_version, versions
-from hf2triton.repository.publish import publish
 
 #: How an entry can look: one model, a front and a graph behind it, or two fronts.
 SHAPES = ("plain", "behind", "pair")

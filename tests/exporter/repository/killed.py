@@ -15,8 +15,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import RepositoryError
-from hf2triton.repository.transfer import publish_entries
 from tests.exporter.repository.entries import served_sizes
 from tests.support import snapshot
 

@@ -149,7 +149,7 @@ def module() -> types.ModuleType:
 
 def front(name: str) -> types.ModuleType:
     """A front's main file, such as `model`, with this module in the place of Triton's."""
-    path = f"hf2triton.repository.fronts.{name}"
+    path = f"hf2triton.triton_models.{name}"
     before = {key: sys.modules.get(key) for key in ("triton_python_backend_utils", path)}
     sys.modules["triton_python_backend_utils"] = module()
     sys.modules.pop(path, None)

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from hf2triton.repository.fronts import admission as module
-from hf2triton.repository.fronts.admission import MAX_WAIT, Admission, Overloaded
+from hf2triton.triton_models import admission as module
+from hf2triton.triton_models.admission import MAX_WAIT, Admission, Overloaded
 
 #: Requests of a full batch, and a second's worth of them.
 FULL, RATE = 64, 230.0

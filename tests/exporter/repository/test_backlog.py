@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from hf2triton.repository.fronts import backlog as module
-from hf2triton.repository.fronts.backlog import Backlog, metrics_port
+from hf2triton.triton_models import backlog as module
+from hf2triton.triton_models.backlog import Backlog, metrics_port
 
 METRICS = b"""# HELP nv_inference_pending_request_count Instantaneous number of pending requests awaiting execution per-model.
 # TYPE nv_inference_pending_request_count gauge

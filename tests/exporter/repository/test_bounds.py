@@ -8,13 +8,13 @@ import zlib
 import numpy as np
 import pytest
 
-from hf2triton.in_process import InProcessModel, InProcessTexts
-from hf2triton.repository.fronts.fill_mask import MAX_TARGET_LENGTH, MAX_TARGETS
-from hf2triton.repository.fronts.fill_mask import Parameters as MaskParameters
-from hf2triton.repository.fronts.generation.settings import MAX_STOP_LENGTH, MAX_STOPS, Settings
-from hf2triton.repository.fronts.parameters import MAX_PARAMETERS_LENGTH
-from hf2triton.repository.fronts.question_answering import Parameters as QuestionParameters
-from hf2triton.repository.fronts.readers import make_reader
+from hf2triton.parity.local_runner import InProcessModel, InProcessTexts
+from hf2triton.triton_models.fill_mask import MAX_TARGET_LENGTH, MAX_TARGETS
+from hf2triton.triton_models.fill_mask import Parameters as MaskParameters
+from hf2triton.triton_models.generation.settings import MAX_STOP_LENGTH, MAX_STOPS, Settings
+from hf2triton.triton_models.parameters import MAX_PARAMETERS_LENGTH
+from hf2triton.triton_models.preprocessors import make_reader
+from hf2triton.triton_models.question_answering import Parameters as QuestionParameters
 
 
 def reader_of(folder):
@@ -126,7 +126,7 @@ def test_an_item_is_cut_to_the_tokens_of_the_model(assorted):
 
 def test_clients_are_told_the_limits(assorted):
     """Those that the fronts have, by the same names."""
-    from hf2triton.repository.lint.models import Model
+    from hf2triton.lint.models import Model
 
     told = {name: Model(assorted, name).settings for name in ("plain", "trt", "verses")}
     assert (told["plain"]["max_bytes"], told["plain"]["max_length"]) == (1 << 20, 128)

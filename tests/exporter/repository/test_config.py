@@ -8,11 +8,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.build import build
-from hf2triton.build_file import read_build_file
-from hf2triton.build_plan import plan_build
-from hf2triton.repository.layout import front_name
-from hf2triton.showcase import DECLARED
+from hf2triton.build.build import build
+from hf2triton.build.file import read_build_file
+from hf2triton.build.plan import plan_build
+from hf2triton.core.layout import front_name
+from hf2triton.demo.examples import DECLARED
 from hf2triton.tasks import find_task
 
 from ...conftest import export_asset

@@ -12,14 +12,14 @@ from safetensors.numpy import load_file
 from transformers import AutoTokenizer
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton import pipeline
-from hf2triton.artifacts import ExportOptions
-from hf2triton.repository import publish as publishing
-from hf2triton.repository.decoder_front import decoder_front
-from hf2triton.repository.fronts.generation.settings import Settings
-from hf2triton_client.baseline import Baseline
-from hf2triton_client.compare import compare_greedy
-from hf2triton_client.served_model import FORMAT, PARAMETER
+from hf2triton.core.options import ExportOptions
+from hf2triton.export import pipeline
+from hf2triton.repository import add_entry as publishing
+from hf2triton.repository.decoder_frontend import decoder_front
+from hf2triton.triton_models.generation.settings import Settings
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.compare import compare_greedy
+from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 
 from ...support import TEXTS
 from ..verses import VERSES
@@ -171,8 +171,13 @@ def test_a_version_has_all_it_needs(version):
         "front.json",
         "model.py",
     } <= found
-    assert {"parameters.py", "generation/engine.py", "generation/outbox.py", "generation/__init__.py"} <= found
-    assert not {"readers.py", "runners.py"} & found  # of other fronts
+    assert {
+        "parameters.py",
+        "generation/scheduler.py",
+        "generation/response_sender.py",
+        "generation/__init__.py",
+    } <= found
+    assert not {"preprocessors.py", "executors.py"} & found  # of other fronts
     assert manifest["parity"]["passed"] is True
     assert manifest["serving"] == {
         "device": "cpu",

@@ -14,18 +14,19 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.artifacts import ExportOptions, Graph, GraphInput
+from hf2triton.core.memory import MAX_TOKENS
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.resolve import settle
+from hf2triton.core.types import Graph, GraphInput
+from hf2triton.engines.backend_keys import BACKEND, KEYS, OVERWRITTEN
+from hf2triton.engines.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
 from hf2triton.errors import UsageError
-from hf2triton.graph.engine_name import name_by_content
-from hf2triton.options import settle
-from hf2triton.repository import publish as publishing
-from hf2triton.repository.backend_keys import BACKEND, KEYS, OVERWRITTEN
-from hf2triton.repository.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
-from hf2triton.repository.encoder_front import encoder_front
-from hf2triton.repository.fronts.planner import Limits, plan
-from hf2triton.repository.memory import MAX_TOKENS
+from hf2triton.graph.passes.engine_name import name_by_content
+from hf2triton.repository import add_entry as publishing
+from hf2triton.repository.encoder_frontend import encoder_front
 from hf2triton.serving import Server
 from hf2triton.tasks import TASKS, find_task
+from hf2triton.triton_models.batch_planner import Limits, plan
 from hf2triton_client import pipeline
 
 from ...conftest import export_asset

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from hf2triton.repository.fronts.fill_mask import MAX_ANSWERS, FillMask, Parameters
+from hf2triton.triton_models.fill_mask import MAX_ANSWERS, FillMask, Parameters
 
 from ...support import ASSETS, assert_outputs_match
 

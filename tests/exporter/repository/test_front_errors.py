@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hf2triton.repository.fronts.admission import Admission
-from hf2triton.repository.fronts.inputs import decoded
-from hf2triton.repository.fronts.parameters import FLAG, parse_parameters
-from hf2triton.repository.fronts.planner import Limits
-from hf2triton.repository.fronts.reader import Item, Reader
-from hf2triton.repository.fronts.rows import Busy, each_row
+from hf2triton.triton_models.admission import Admission
+from hf2triton.triton_models.batch_planner import Limits
+from hf2triton.triton_models.inputs import decoded
+from hf2triton.triton_models.parameters import FLAG, parse_parameters
+from hf2triton.triton_models.preprocessor import Item, Reader
+from hf2triton.triton_models.rows import Busy, each_row
 
 from .stub import Request, front
 
-model = front("model")
+model = front("frontend")
 
 
 class Panic(BaseException):

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from hf2triton.repository.fronts import memory
-from hf2triton.repository.fronts.memory import LARGE, Budget, Returns, give_back, reuse_blocks
+from hf2triton.triton_models import memory
+from hf2triton.triton_models.memory import LARGE, Budget, Returns, give_back, reuse_blocks
 
 from .pictures import VIT, encoded, noise
 
@@ -125,9 +125,9 @@ KINDS = {
 #: Measures how far the memory of a process rises while it decodes and prepares a file.
 RISE = """
 import json, sys
-from hf2triton.repository.fronts.image_files import EncodedImage
-from hf2triton.repository.fronts.images import ImageEncoder
-from hf2triton.repository.fronts.memory import give_back
+from hf2triton.triton_models.image_files import EncodedImage
+from hf2triton.triton_models.images import ImageEncoder
+from hf2triton.triton_models.memory import give_back
 encoder = ImageEncoder(json.loads(sys.argv[1]), 1 << 25, 1 << 26, 1)
 def memory(name):
     return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith(name))

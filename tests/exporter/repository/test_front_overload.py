@@ -5,15 +5,15 @@ import re
 import numpy as np
 import pytest
 
-from hf2triton.repository.fronts.admission import Admission, Overloaded
-from hf2triton.repository.fronts.callers import PERIOD, Callers
-from hf2triton.repository.fronts.planner import Limits
-from hf2triton.repository.fronts.reader import Item, Reader
-from hf2triton.repository.fronts.runners import InProcess
+from hf2triton.triton_models.admission import Admission, Overloaded
+from hf2triton.triton_models.batch_planner import Limits
+from hf2triton.triton_models.callers import PERIOD, Callers
+from hf2triton.triton_models.executors import InProcess
+from hf2triton.triton_models.preprocessor import Item, Reader
 
 from .stub import Request, front
 
-model = front("model")
+model = front("frontend")
 
 
 class Texts(Reader):

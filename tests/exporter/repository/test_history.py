@@ -4,11 +4,11 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
+from hf2triton.core.layout import versions
+from hf2triton.deploy.history import prune, rollback, versions_in
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import RepositoryError, UsageError
-from hf2triton.repository.history import prune, rollback, versions_in
-from hf2triton.repository.layout import versions
-from hf2triton.repository.stores import Folder
-from hf2triton.repository.transfer import publish_entries
+from hf2triton.repository.folder import Folder
 
 from ...support import snapshot
 from .entries import SHAPES, export, fronts, served_sizes

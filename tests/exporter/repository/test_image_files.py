@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from hf2triton.repository.fronts import image_files, images
-from hf2triton.repository.fronts.image_files import MAX_EXIF, EncodedImage, Refused
-from hf2triton.repository.fronts.images import ImageEncoder
+from hf2triton.triton_models import image_files, images
+from hf2triton.triton_models.image_files import MAX_EXIF, EncodedImage, Refused
+from hf2triton.triton_models.images import ImageEncoder
 
 from .pictures import (
     CLIP,

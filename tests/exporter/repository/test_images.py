@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
 
-from hf2triton.image_processor import read_image_spec, reference_pixels
-from hf2triton.image_settings import RESAMPLE, ModelImages
-from hf2triton.repository.fronts import images as front
-from hf2triton.repository.fronts.images import FORMATS, ImageEncoder
+from hf2triton.checkpoint.image_processor import read_image_spec, reference_pixels
+from hf2triton.checkpoint.image_settings import RESAMPLE, ModelImages
+from hf2triton.triton_models import images as front
+from hf2triton.triton_models.images import FORMATS, ImageEncoder
 
 from .pictures import encoded, noise
 

@@ -8,9 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
+from hf2triton.demo.examples import DECLARED
 from hf2triton.errors import RepositoryError, UnknownName
-from hf2triton.repository.lint import ERROR, NOTE, RULES, WARNING, lint
-from hf2triton.showcase import DECLARED
+from hf2triton.lint import ERROR, NOTE, RULES, WARNING, lint
 
 from ...support import snapshot
 from .breaking import appended, document

@@ -14,15 +14,15 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from hf2triton.cli import main
-from hf2triton.repository.lint import NOTE, RULES, lint
-from hf2triton.repository.lint.models import read_repository
-from hf2triton.repository.lint.server import CLOSED, OFF, OPEN, Seen, look_at
+from hf2triton.demo.examples import DECLARED
+from hf2triton.lint import NOTE, RULES, lint
+from hf2triton.lint.models import read_repository
+from hf2triton.lint.server import CLOSED, OFF, OPEN, Seen, look_at
 from hf2triton.serving import Server
 from hf2triton.serving import server as serving
 from hf2triton.serving.plan import Plan
-from hf2triton.showcase import DECLARED
 from hf2triton_client.errors import ConnectionFailed, InputError
-from hf2triton_client.tls import CLIENT_TLS
+from hf2triton_client.transport.tls import CLIENT_TLS
 
 from ...certificates import make_certificates
 from .breaking import config

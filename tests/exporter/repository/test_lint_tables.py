@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 import hf2triton
-from hf2triton.graph.release import find_release
-from hf2triton.repository.lint import RULES
-from hf2triton.repository.lint.cves import CVES, cves_of, release_of
-from hf2triton.repository.lint.python_audit import audit
+from hf2triton.graph.passes.release import find_release
+from hf2triton.lint import RULES
+from hf2triton.lint.cves import CVES, cves_of, release_of
+from hf2triton.lint.python_audit import audit
 
 PACKAGE = Path(hf2triton.__file__).parent
 #: All Python that runs within a server.
-SERVED = sorted([*PACKAGE.glob("repository/fronts/**/*.py"), *PACKAGE.glob("serving/onnxruntime_backend/*.py")])
+SERVED = sorted([*PACKAGE.glob("triton_models/**/*.py"), *PACKAGE.glob("serving/onnxruntime_backend/*.py")])
 
 
 @pytest.mark.parametrize("cve", CVES, ids=lambda cve: cve.id)

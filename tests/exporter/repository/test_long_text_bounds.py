@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer
 
-from hf2triton.repository.fronts import long_texts, pieces
-from hf2triton.repository.fronts.generation.exchange import read_prompt
-from hf2triton.repository.fronts.generation.settings import Settings
-from hf2triton.repository.fronts.inputs import MAX_REQUEST_BYTES, check_size
-from hf2triton.repository.fronts.long_texts import LongTexts
-from hf2triton.repository.fronts.question_answering import Parameters, QuestionAnswering
-from hf2triton.repository.fronts.readers import make_reader
-from hf2triton.repository.fronts.text import TextEncoder
+from hf2triton.triton_models import long_texts, pieces
+from hf2triton.triton_models.generation.request_state import read_prompt
+from hf2triton.triton_models.generation.settings import Settings
+from hf2triton.triton_models.inputs import MAX_REQUEST_BYTES, check_size
+from hf2triton.triton_models.long_texts import LongTexts
+from hf2triton.triton_models.preprocessors import make_reader
+from hf2triton.triton_models.question_answering import Parameters, QuestionAnswering
+from hf2triton.triton_models.text import TextEncoder
 
 from .tokenizing import tokenizer_of
 
@@ -123,7 +123,7 @@ def test_a_long_pair_takes_little_memory():
     code = """
 import resource
 from tests.exporter.repository.tokenizing import of_asset
-from hf2triton.repository.fronts.text import TextEncoder
+from hf2triton.triton_models.text import TextEncoder
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024

@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from hf2triton.repository.fronts import long_texts, pieces, question_answering
-from hf2triton.repository.fronts import text as texts_of
-from hf2triton.repository.fronts.pieces import Pieces
-from hf2triton.repository.fronts.question_answering import Parameters, QuestionAnswering
-from hf2triton.repository.fronts.text import TextEncoder
+from hf2triton.triton_models import long_texts, pieces, question_answering
+from hf2triton.triton_models import text as texts_of
+from hf2triton.triton_models.pieces import Pieces
+from hf2triton.triton_models.question_answering import Parameters, QuestionAnswering
+from hf2triton.triton_models.text import TextEncoder
 
 from .tokenizing import MAKERS, UNITS, hard_texts, state, tokenizer_of
 

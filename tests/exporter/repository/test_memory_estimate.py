@@ -9,16 +9,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from hf2triton.artifacts import ExportOptions
-from hf2triton.checkpoint import load_checkpoint
-from hf2triton.errors import UsageError
-from hf2triton.graph.files import store
-from hf2triton.graph.passes import clean
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.kinds import KINDS
-from hf2triton.options import settle
-from hf2triton.precision_plan import PrecisionPlan
-from hf2triton.repository.memory import (
+from hf2triton.checkpoint.loader import load_checkpoint
+from hf2triton.checkpoint.source import find_source
+from hf2triton.core.memory import (
     ARENA,
     LIBRARY_BYTES,
     PROCESS_BYTES,
@@ -29,8 +22,15 @@ from hf2triton.repository.memory import (
     kept_bytes,
     live_bytes,
 )
-from hf2triton.sizes import read_bytes
-from hf2triton.source import find_source
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.core.resolve import settle
+from hf2triton.core.sizes import read_bytes
+from hf2triton.errors import UsageError
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.storage import store
+from hf2triton.parity.graph_kinds import KINDS
 from hf2triton.tasks import find_task
 
 from ...conftest import asset

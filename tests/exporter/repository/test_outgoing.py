@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository import fronts
-from hf2triton.repository.fronts.outgoing import MAX_MESSAGE_BYTES, encoded, message
+from hf2triton import triton_models as fronts
+from hf2triton.triton_models.outgoing import MAX_MESSAGE_BYTES, encoded, message
 
 FRONTS = Path(fronts.__file__).parent
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.planner import THREAD_TOKENS, TOGETHER, Limits, busiest, cost, plan, schedule
+from hf2triton.triton_models.batch_planner import THREAD_TOKENS, TOGETHER, Limits, busiest, cost, plan, schedule
 
 lengths = st.lists(st.integers(1, 300), min_size=1, max_size=40)
 limits = st.builds(

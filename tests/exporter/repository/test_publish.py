@@ -10,9 +10,9 @@ from contextlib import suppress
 
 import pytest
 
+from hf2triton.core.layout import LINKED, MANIFEST, entries, served_version, versions
 from hf2triton.errors import RepositoryError
-from hf2triton.repository.layout import LINKED, MANIFEST, entries, served_version, versions
-from hf2triton.repository.publish import publish
+from hf2triton.repository.add_entry import publish
 
 from ...support import snapshot
 
@@ -166,7 +166,7 @@ def wrap(original):
 for name in {steps!r}:
     setattr(os, name, wrap(getattr(os, name)))
 from hf2triton.repository import publish
-from hf2triton.repository.draft import ModelFiles
+from hf2triton.repository.staged_entry import ModelFiles
 def front_files(draft, version, staging):
     contents = {{name: str(version).encode() for name in {files!r}}}
     return [ModelFiles(name, f"versions: {{version}}", {{}}, contents) for name in ("model_model", "model")], {{}}
@@ -223,5 +223,7 @@ def test_publishers_exclude_each_other(draft, repository):
 
 def test_publishing_needs_no_pytorch():
     """Options are checked, and entries written, without the seconds that its import takes."""
-    code = "import sys, hf2triton.repository.publish as p; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    code = (
+        "import sys, hf2triton.repository.add_entry as p; sys.exit(bool({'torch', 'transformers'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.processors import RobertaProcessing
 
-from hf2triton.repository.fronts.question_answering import MAX_TOP_K, MAX_WINDOWS, Parameters, QuestionAnswering
+from hf2triton.triton_models.question_answering import MAX_TOP_K, MAX_WINDOWS, Parameters, QuestionAnswering
 
 from ...support import ASSETS, assert_outputs_match
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
-from hf2triton.repository.fronts import readers
-from hf2triton.repository.fronts.fill_mask import FillMask, Parameters
-from hf2triton.repository.fronts.readers import make_reader
+from hf2triton.triton_models import preprocessors as readers
+from hf2triton.triton_models.fill_mask import FillMask, Parameters
+from hf2triton.triton_models.preprocessors import make_reader
 
 from ...support import ASSETS
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from hf2triton.repository.fronts.resample import FILTERS, resized_part
+from hf2triton.triton_models.resample import FILTERS, resized_part
 
 from .pictures import noise
 

@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts import rows as rows_module
-from hf2triton.repository.fronts.rows import Busy, each_row
 from hf2triton.serving import Server
+from hf2triton.triton_models import rows as rows_module
+from hf2triton.triton_models.rows import Busy, each_row
 from hf2triton_client import pipeline
 from hf2triton_client.errors import ClientError
 

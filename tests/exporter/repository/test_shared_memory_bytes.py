@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from hf2triton.core.layout import entries
 from hf2triton.repository import shared_memory
-from hf2triton.repository.layout import entries
 from hf2triton.repository.shared_memory import shared_memory_bytes, too_little
 
 MIB = 1 << 20

@@ -12,12 +12,12 @@ from datetime import timedelta
 
 import pytest
 
+from hf2triton.deploy.history import prune, rollback, versions_in
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import MissingPackage, RepositoryError, UsageError
-from hf2triton.repository.history import prune, rollback, versions_in
 from hf2triton.repository.lease import SECONDS, Lease
 from hf2triton.repository.stores import open_store
-from hf2triton.repository.switch import NOTE
-from hf2triton.repository.transfer import publish_entries
+from hf2triton.repository.transaction import NOTE
 
 from .entries import SHAPES, fronts, served_sizes
 
@@ -259,7 +259,7 @@ def test_what_a_place_needs_is_told(monkeypatch):
 def test_folders_need_no_fsspec(sources, tmp_path):
     """Publishing in a folder loads neither fsspec nor PyTorch, from which it can do without."""
     code = (
-        "import sys; from pathlib import Path; from hf2triton.repository.transfer import publish_entries;"
+        "import sys; from pathlib import Path; from hf2triton.deploy.transfer import publish_entries;"
         "list(publish_entries(Path(sys.argv[1]), sys.argv[2]));"
         "sys.exit(bool({'fsspec', 'torch', 'transformers', 'onnx'} & set(sys.modules)))"
     )

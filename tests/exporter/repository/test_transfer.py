@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from hf2triton.core.layout import BASELINE, CONFIG, FRONT, MANIFEST, versions
+from hf2triton.deploy import install
+from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import RepositoryError, UsageError
-from hf2triton.repository import disk, install
-from hf2triton.repository.layout import BASELINE, CONFIG, FRONT, MANIFEST, versions
-from hf2triton.repository.transfer import publish_entries
-from hf2triton_client.baseline import Baseline
+from hf2triton.repository import disk
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ...support import snapshot
 from .entries import SHAPES, export, fronts, served_sizes

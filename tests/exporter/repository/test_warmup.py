@@ -8,11 +8,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from hf2triton.core.layout import is_warmup_as_written
 from hf2triton.errors import ParityError
 from hf2triton.repository.integrity import warmup_damages
-from hf2triton.repository.layout import is_warmup_as_written
 from hf2triton.repository.warmup import run_graph_warmup
-from hf2triton_client.baseline import Baseline
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ...conftest import export_asset
 

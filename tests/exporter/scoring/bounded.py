@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from hf2triton.scoring import ScoreOptions, score
+from hf2triton.batch_scoring import ScoreOptions, score
 
 score(ScoreOptions("sentiment", Path(sys.argv[2]), Path(sys.argv[3]), keep=("payload",), shard_size=500), sys.argv[1])
 # not getrusage, which knows of the process that this one was forked from

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton.scoring import ScoreOptions, Summary, score
+from hf2triton.batch_scoring import ScoreOptions, Summary, score
 from hf2triton_client import pipeline
 
 from ...conftest import _made_once, asset, export_asset

@@ -16,9 +16,9 @@ import pyarrow.parquet  # noqa: F401 – once, not in each process
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
+from hf2triton.batch_scoring import ScoreOptions, score
+from hf2triton.batch_scoring.batch_client import Asker
 from hf2triton.errors import UsageError
-from hf2triton.scoring import ScoreOptions, score
-from hf2triton.scoring.asking import Asker
 from tests.support import snapshot
 
 STEPS = ("replace", "fsync", "mkdir", "unlink", "rmdir")

@@ -5,17 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from hf2triton.scoring.asking import Asker, Scored, in_order
-from hf2triton.scoring.forms import form_of
-from hf2triton.scoring.options import ScoreOptions
-from hf2triton_client.errors import (
-    ConnectionFailed,
-    DeadlineExceeded,
-    InputError,
-    ModelNotFound,
-    ServerError,
-    from_rpc,
-)
+from hf2triton.batch_scoring.batch_client import Asker, Scored, in_order
+from hf2triton.batch_scoring.options import ScoreOptions
+from hf2triton.batch_scoring.task_schemas import form_of
+from hf2triton_client.errors import ConnectionFailed, DeadlineExceeded, InputError, ModelNotFound, ServerError, from_rpc
 
 
 class Server:
@@ -101,7 +94,7 @@ class Mortal(Server):
 @pytest.mark.parametrize("texts", [("a", "kill", "b"), ("kill", "a", "b")])
 def test_a_row_that_ends_the_models_process_is_found(monkeypatch, texts):
     """The model is waited for, also where it has answered nothing before, and the other rows are answered."""
-    monkeypatch.setattr("hf2triton.scoring.asking._PAUSE", 0.0)
+    monkeypatch.setattr("hf2triton.batch_scoring.batch_client._PAUSE", 0.0)
     server = Mortal()
     found = {row.id.removeprefix("id "): (row.answer, row.error) for row in scored(server, *texts)}
     assert (found["a"], found["b"]) == (("A", None), ("B", None))
@@ -111,7 +104,7 @@ def test_a_row_that_ends_the_models_process_is_found(monkeypatch, texts):
 
 def test_a_model_that_stays_away_ends_the_run(monkeypatch):
     """Nobody waits for ever."""
-    monkeypatch.setattr("hf2triton.scoring.asking._PATIENCE", 0.0)
+    monkeypatch.setattr("hf2triton.batch_scoring.batch_client._PATIENCE", 0.0)
     with pytest.raises(ModelNotFound):
         scored(Mortal(), "kill", "a")
 

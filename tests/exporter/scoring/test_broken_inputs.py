@@ -8,9 +8,9 @@ import pyarrow.parquet as parquet
 import pytest
 from click.testing import CliRunner
 
+from hf2triton.batch_scoring import ScoreOptions
 from hf2triton.cli import main
 from hf2triton.errors import UsageError
-from hf2triton.scoring import ScoreOptions
 
 from ...support import snapshot
 from .conftest import write_lines

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hf2triton.batch_scoring.columns import columns_of, types_of
+from hf2triton.batch_scoring.inputs import Reader, Unreadable, cut, open_input
 from hf2triton.errors import UsageError
-from hf2triton.scoring.columns import columns_of, types_of
-from hf2triton.scoring.inputs import Reader, Unreadable, cut, open_input
 
 LINES = st.lists(st.sampled_from(['{"n": 1}', '{"n": "é\\u2028"}', "", "  ", "broken", "[]"]), min_size=1, max_size=30)
 

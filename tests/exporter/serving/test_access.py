@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
+from hf2triton.core.control import CONTROL_KEY, CONTROL_KEY_FILE, control_key
 from hf2triton.errors import UsageError
-from hf2triton.repository.control import CONTROL_KEY, CONTROL_KEY_FILE, control_key
 from hf2triton.serving.access import Access, server_tls
 
 from ...certificates import make_certificates

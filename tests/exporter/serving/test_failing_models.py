@@ -12,8 +12,8 @@ import urllib.request
 
 import pytest
 
+from hf2triton.core.layout import GRAPH
 from hf2triton.errors import ServingError
-from hf2triton.repository.layout import GRAPH
 from hf2triton.serving import Server
 from hf2triton_client import pipeline
 

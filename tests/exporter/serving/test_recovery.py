@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from hf2triton.repository.layout import GRAPH
+from hf2triton.core.layout import GRAPH
 from hf2triton.serving import Server
 from hf2triton.serving.renewal import KEPT
 from hf2triton_client import ClientError, pipeline

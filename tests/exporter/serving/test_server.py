@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from hf2triton.core.layout import GRAPH
 from hf2triton.errors import ServingError, UsageError
-from hf2triton.repository.layout import GRAPH
 from hf2triton.serving import Server
 from hf2triton_client import ServerError, pipeline
 

@@ -5,8 +5,8 @@ import threading
 import numpy as np
 import onnxruntime
 
-from hf2triton.repository.fronts.generation.decoder import Decoder, layout_of
-from hf2triton.repository.fronts.generation.engine import Engine
+from hf2triton.triton_models.generation.decoder import Decoder, layout_of
+from hf2triton.triton_models.generation.scheduler import Engine
 
 from .tiny_decoder import CACHES, MAX_LENGTH, alone, session
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from hf2triton.repository.fronts.generation.engine import Engine, QueueFull
-from hf2triton.repository.fronts.generation.exchange import Answer, Exchange, Prompt
-from hf2triton.repository.fronts.generation.outbox import Outbox
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.request_state import Answer, Exchange, Prompt
+from hf2triton.triton_models.generation.response_sender import Outbox
+from hf2triton.triton_models.generation.scheduler import Engine, QueueFull
+from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import Broken, Watched, make_engine
 from .tiny_decoder import VOCABULARY, alone

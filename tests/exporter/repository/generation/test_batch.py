@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.generation.cache import HostCache
-from hf2triton.repository.fronts.generation.decoder import Decoder, layout_of
-from hf2triton.repository.fronts.generation.engine import Engine
+from hf2triton.triton_models.generation.cache import HostCache
+from hf2triton.triton_models.generation.decoder import Decoder, layout_of
+from hf2triton.triton_models.generation.scheduler import Engine
 
 from .callers import Broken, Caller, Watched, broken, finish_all, make_engine
 from .tiny_decoder import CACHES, MAX_LENGTH, PROMPTS, VOCABULARY, alone, session

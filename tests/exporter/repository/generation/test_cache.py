@@ -4,9 +4,9 @@ import numpy as np
 import onnx
 import pytest
 
-from hf2triton.repository.fronts.generation import cache as caches
-from hf2triton.repository.fronts.generation.cache import COPY, DeviceCache, HostCache, Layout
-from hf2triton.repository.fronts.generation.decoder import Decoder, layout_of
+from hf2triton.triton_models.generation import cache as caches
+from hf2triton.triton_models.generation.cache import COPY, DeviceCache, HostCache, Layout
+from hf2triton.triton_models.generation.decoder import Decoder, layout_of
 
 from .tiny_decoder import CACHES, MAX_LENGTH, PROMPTS, session
 

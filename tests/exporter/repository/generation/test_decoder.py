@@ -8,20 +8,20 @@ import onnxruntime
 import pytest
 import torch
 
-from hf2triton.graph.decoder import export_decoder
-from hf2triton.graph.files import save_graph
-from hf2triton.graph.passes import clean
-from hf2triton.graph.precision import with_precision
-from hf2triton.graph.release import OPSET, fit
-from hf2triton.repository.fronts.generation.cache import COPY, HostCache
-from hf2triton.repository.fronts.generation.decoder import (
+from hf2triton.graph.passes.cleaning import clean
+from hf2triton.graph.passes.release import OPSET, fit
+from hf2triton.graph.precision.conversion import with_precision
+from hf2triton.graph.storage import save_graph
+from hf2triton.graph.tracing.decoder import export_decoder
+from hf2triton.triton_models.generation.cache import COPY, HostCache
+from hf2triton.triton_models.generation.decoder import (
     CopyingDecoder,
     Decoder,
     layout_of,
     open_decoder,
     require_onnxruntime,
 )
-from hf2triton.repository.fronts.generation.engine import Engine
+from hf2triton.triton_models.generation.scheduler import Engine
 
 from ...graph.test_decoder import make_model
 from .callers import Caller, Watched, finish_all, make_engine

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast, StopStringCriteria
 
-from hf2triton.repository.fronts.clean_up import CleanUp, cleaned
-from hf2triton.repository.fronts.generation.detokenize import TextStream
+from hf2triton.triton_models.clean_up import CleanUp, cleaned
+from hf2triton.triton_models.generation.detokenize import TextStream
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps.\n\nThe fox does not stop.",

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from hf2triton.repository.fronts.generation.engine import QueueFull
+from hf2triton.triton_models.generation.scheduler import QueueFull
 
 from .callers import Caller, Greedy, broken, finish_all, make_engine
 from .tiny_decoder import MAX_LENGTH, PROMPTS, VOCABULARY

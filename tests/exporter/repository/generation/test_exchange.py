@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.repository.fronts.generation.exchange import Exchange, read_prompt
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.request_state import Exchange, read_prompt
+from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import finish_all, make_engine
 from .listeners import PATIENCE, SAMPLED, greedy_text, make_exchange, text_of, tokenizer

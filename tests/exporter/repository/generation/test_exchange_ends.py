@@ -2,7 +2,7 @@
 
 import pytest
 
-from hf2triton.repository.fronts.generation.engine import QueueFull
+from hf2triton.triton_models.generation.scheduler import QueueFull
 
 from .callers import Broken, Caller, Watched, finish_all, make_engine
 from .listeners import SAMPLED, FailingTokenizer, greedy_text, make_exchange

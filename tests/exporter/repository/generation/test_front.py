@@ -3,16 +3,16 @@
 import numpy as np
 import pytest
 
-from hf2triton.repository.fronts.generation.exchange import Answer
-from hf2triton.repository.fronts.generation.outbox import Outbox
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.request_state import Answer
+from hf2triton.triton_models.generation.response_sender import Outbox
+from hf2triton.triton_models.generation.settings import Settings
 
 from ..stub import Request, Sender, front
 from .callers import make_engine
 from .listeners import greedy_text, tokenizer, wait_until
 from .tiny_decoder import MAX_LENGTH
 
-module = front("generation_model")
+module = front("generation_frontend")
 PROMPT = "the"
 TOKENS = 6
 GREEDY = f'{{"max_new_tokens": {TOKENS}}}'

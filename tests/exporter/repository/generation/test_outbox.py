@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from hf2triton.repository.fronts.generation import outbox as module
-from hf2triton.repository.fronts.generation.engine import QueueFull
+from hf2triton.triton_models.generation import response_sender as module
+from hf2triton.triton_models.generation.scheduler import QueueFull
 
 from .callers import Watched, make_engine
 from .listeners import PATIENCE, SAMPLED, Gate, Held, Listener, Service, greedy_text, service, wait_until

@@ -8,8 +8,8 @@ import weakref
 
 import pytest
 
-from hf2triton.repository.fronts.generation import outbox
-from hf2triton.repository.fronts.generation.engine import QueueFull
+from hf2triton.triton_models.generation import response_sender as outbox
+from hf2triton.triton_models.generation.scheduler import QueueFull
 
 from .callers import Broken, broken, make_engine
 from .listeners import PATIENCE, SAMPLED, FailingTokenizer, Listener, Service, ask_patiently, make_exchange, service

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from hf2triton.repository.fronts.generation.pace import Pace
+from hf2triton.triton_models.generation.pace import Pace
 
 
 @dataclass

@@ -9,11 +9,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, processors
 
-from hf2triton import in_process
-from hf2triton.repository.fronts import long_texts, pieces
-from hf2triton.repository.fronts.generation import exchange
-from hf2triton.repository.fronts.generation.exchange import Prompt, read_prompt
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.parity import local_runner as in_process
+from hf2triton.triton_models import long_texts, pieces
+from hf2triton.triton_models.generation import request_state as exchange
+from hf2triton.triton_models.generation.request_state import Prompt, read_prompt
+from hf2triton.triton_models.generation.settings import Settings
 
 from ..tokenizing import hard_texts, tokenizer_of
 

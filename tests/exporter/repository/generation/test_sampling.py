@@ -9,8 +9,8 @@ from hypothesis.extra import numpy as arrays
 from transformers import GenerationConfig, GenerationMixin, GPT2Config, GPT2LMHeadModel
 from transformers.generation.logits_process import TopPLogitsWarper
 
-from hf2triton.repository.fronts.generation.sampling import Sampler
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.sampling import Sampler
+from hf2triton.triton_models.generation.settings import Settings
 
 VOCABULARY = 24
 EOS = (3, 7, VOCABULARY + 5)

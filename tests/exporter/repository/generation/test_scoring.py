@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
-from hf2triton.repository.fronts.generation.engine import QueueFull
-from hf2triton.repository.fronts.generation.exchange import Exchange, read_prompt
-from hf2triton.repository.fronts.generation.scoring import Scorer
-from hf2triton.repository.fronts.generation.settings import Settings
+from hf2triton.triton_models.generation.request_state import Exchange, read_prompt
+from hf2triton.triton_models.generation.scheduler import QueueFull
+from hf2triton.triton_models.generation.scoring import Scorer
+from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import Broken, Caller, Watched, finish_all, make_engine
 from .listeners import Listener, service, text_of, tokenizer

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
-from hf2triton.repository.fronts.generation.generation_config import eos_token_ids
-from hf2triton.repository.fronts.generation.settings import Lengths, Settings
+from hf2triton.triton_models.generation.generation_config import eos_token_ids
+from hf2triton.triton_models.generation.settings import Lengths, Settings
 
 
 def test_defaults_are_those_of_transformers():

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from hf2triton.repository.fronts.generation.cache import DeviceCache, HostCache
+from hf2triton.triton_models.generation.cache import DeviceCache, HostCache
 
 LAYERS, HEADS, HEAD_SIZE, WIDTH, VOCABULARY, MAX_LENGTH = 2, 4, 8, 32, 100, 48
 PROMPTS = [tuple(np.random.default_rng(n).integers(0, VOCABULARY, n)) for n in (4, 9, 1, 12, 3, 30, 5, 20)]

@@ -1,0 +1,1 @@
+"""Served answers against PyTorch's and against labelled data."""

@@ -1,0 +1,78 @@
+"""What validations and benchmarks find, as frozen data: written as JSON and read again by `report/io.py`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .baseline import Latency
+from .compare import Difference
+
+
+@dataclass(frozen=True)
+class Check:
+    """One way of asking: which, and how far each output was from PyTorch."""
+
+    name: str
+    differences: tuple[Difference, ...]
+
+    @property
+    def passed(self) -> bool:
+        return all(difference.passed for difference in self.differences)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A metric over labelled rows: `served` is what the served model reaches, `pytorch` what PyTorch did on the same rows
+    (None: not known).
+
+    `allowed`: by how much the served model may be worse. `higher_is_better` is false for perplexity.
+    """
+
+    name: str
+    rows: int
+    served: float
+    pytorch: float | None = None
+    allowed: float = 0.0
+    higher_is_better: bool = True
+
+    @property
+    def passed(self) -> bool:
+        if self.pytorch is None:
+            return self.served == self.served  # not NaN
+        loss = self.pytorch - self.served if self.higher_is_better else self.served - self.pytorch
+        return loss <= self.allowed
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """Values of an output, evenly drawn: what PyTorch gave and what was served, of equal length."""
+
+    output: str
+    pytorch: tuple[float, ...]
+    served: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The checks of one served model (a front) against PyTorch, its scores on a labelled file, and values to be drawn.
+
+    `reference`: whose answers it was compared with, in words. `items`: how many inputs were asked. `pytorch_latency`: of
+    PyTorch in fp32, as recorded with its answers; `served_latency`: through the server, where it was measured; both of one
+    item (or one text that is generated) at a time.
+    """
+
+    model: str
+    version: int
+    task: str
+    precision: str
+    reference: str
+    items: int
+    checks: tuple[Check, ...]
+    scores: tuple[Score, ...] = ()
+    scatters: tuple[Scatter, ...] = ()
+    pytorch_latency: Latency | None = None
+    served_latency: Latency | None = None
+
+    @property
+    def passed(self) -> bool:
+        return all(found.passed for found in (*self.checks, *self.scores))

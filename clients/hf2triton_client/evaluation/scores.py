@@ -1,0 +1,172 @@
+"""How right answers are: the metrics of each task, of what was served beside PyTorch."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from typing import Any
+
+from ..errors import InputError
+from . import metrics
+from .questions import Questions
+from .results import Score
+
+#: How much worse than PyTorch a served model may be: one row, or a hundredth of them; of a perplexity, a hundredth.
+ALLOWED = 0.01
+#: What rounding may add: 0.9 - 0.89 is more than 0.01.
+_ROUNDING = 1e-9
+
+#: id -> name, of a head's labels.
+Labels = Mapping[int, str]
+#: Of answers, and of the questions with what would be right.
+Metric = Callable[[Sequence[Any], Questions], float]
+
+
+def scores_of(
+    task: str, questions: Questions, labels: Labels, served: Sequence[Any], expected: Sequence[Any] = ()
+) -> tuple[Score, ...]:
+    """The task's metrics of what was served and, where there are `expected` answers, of those. None where nothing says what
+    would be right.
+
+    `labels`: the model's, which the questions may give by number. Raises InputError where none of theirs is one of these.
+    """
+    if not questions.labels and not questions.method:
+        return ()
+    if task in _OF_THE_MODEL:
+        questions = replace(questions, labels=tuple(_named(label, labels) for label in questions.labels))
+        _check_known(questions.labels, labels)
+    found = []
+    for name, metric in _METRICS.get(task, {}).items():
+        own, theirs = (metric(answers, questions) if len(answers) else None for answers in (served, expected))
+        allowed = _allowed(name, questions, theirs) + _ROUNDING
+        found.append(Score(name, len(questions), own, theirs, allowed, name not in _LOWER_IS_BETTER))
+    return tuple(found)
+
+
+def _allowed(metric: str, questions: Questions, theirs: float | None) -> float:
+    """By how much a metric may be worse than PyTorch's."""
+    if metric in _LOWER_IS_BETTER:
+        return ALLOWED * (theirs or 0.0)
+    row = 1 / len(questions)
+    if (
+        metric == _MACRO_F1
+    ):  # a row of a rare label counts for more: of n, where the others are right, 2 / (n + 1) at most
+        counts = Counter(questions.labels)
+        row = 2 / (min(counts.values()) + 1) / len(counts)
+    return max(ALLOWED, row)
+
+
+def _named(label: Any, labels: Labels) -> Any:
+    """A label, or a list of them, that may be given by number."""
+    if isinstance(label, list):
+        return [_named(one, labels) for one in label]
+    if isinstance(label, str) and (label in labels.values() or not label.isdecimal()):
+        return label
+    return labels.get(int(label), label)
+
+
+def _check_known(given: Sequence[Any], labels: Labels) -> None:
+    """Raises InputError where no label, or no kind of entity, is one of the model's: rows that cannot be right tell nothing."""
+    every = {label for own in given for label in (own if isinstance(own, list) else [own])} - {"O"}
+    if every and {_kind(str(label)) for label in every}.isdisjoint(map(_kind, labels.values())):
+        raise InputError(
+            f"the rows have the labels {', '.join(sorted(map(str, every))[:20])}, and none of them is one of the model's:"
+            f" {', '.join(labels.values())}"
+        )
+
+
+def _kind(tag: str) -> str:
+    """The kind of entity that a tag names, as the pipeline names it; a label without a dash is its own."""
+    return tag.split("-", 1)[-1]
+
+
+def _best(answer: Any) -> Any:
+    """The best label of a ranking."""
+    first = answer[0] if isinstance(answer, list) else answer
+    return first["labels"][0] if "labels" in first else first["label"]
+
+
+def _tokens(answer: Any) -> list[str]:
+    """The tokens for a text's only mask, best first. Raises InputError."""
+    if isinstance(answer[0], list):
+        raise InputError("labelled texts for fill-mask have one mask each, and one of these has several")
+    return [entry["token_str"].strip() for entry in answer]
+
+
+def _groups(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Entities of tagged words (B-, I-, or the bare kind), as (kind, first word, last word), grouped as the pipeline does it:
+    a word goes on with its neighbour's entity where its tag is the same and does not begin with B-."""
+    found: set[tuple[str, int, int]] = set()
+    first = 0
+    for index in range(1, len(tags) + 1):
+        goes_on = (
+            index < len(tags) and not tags[index].startswith("B-") and _bare(tags[index]) == _bare(tags[index - 1])
+        )
+        if not goes_on:
+            found.add((_kind(tags[first]), first, index - 1))
+            first = index
+    return {group for group in found if tags[group[1]] != "O"}
+
+
+def _bare(tag: str) -> str:
+    """Without B- or I-."""
+    return tag[2:] if tag[:2] in ("B-", "I-") else tag
+
+
+def _entities(answers: Sequence[Any], questions: Questions) -> float:
+    """F1 of entities, by the words that they cover."""
+    found = []
+    for answer, text in zip(answers, questions.inputs, strict=True):
+        # words are what lies between spaces: before each character, as many words have ended
+        word_of = list(accumulate((character == " " for character in text), initial=0))
+        found.append({(one["entity_group"], word_of[one["start"]], word_of[one["end"] - 1]) for one in answer})
+    return metrics.set_f1([_groups(tags) for tags in questions.labels], found)
+
+
+def _similarity(answers: Sequence[Any], questions: Questions) -> float:
+    """Raises InputError where the rows have no order."""
+    if len(set(questions.labels)) < 2:
+        raise InputError("sentence-similarity needs rows with different labels: nothing else has a rank")
+    return metrics.spearman(questions.labels, [answer[0] for answer in answers])
+
+
+def _of_best(metric: Callable[..., float]) -> Metric:
+    return lambda answers, questions: metric(questions.labels, [_best(answer) for answer in answers])
+
+
+def _of_spans(metric: Callable[..., float]) -> Metric:
+    return lambda answers, questions: metric(questions.labels, [answer["answer"] for answer in answers])
+
+
+def _of_five(read: Callable[[Any], Sequence[str]]) -> Metric:
+    return lambda answers, questions: metrics.top_k_accuracy(questions.labels, [read(answer)[:5] for answer in answers])
+
+
+_MACRO_F1 = "macro F1"
+_CLASSES: Mapping[str, Metric] = {"accuracy": _of_best(metrics.accuracy), _MACRO_F1: _of_best(metrics.macro_f1)}
+_RANKED: Mapping[str, Metric] = {
+    **_CLASSES,
+    "top-5 accuracy": _of_five(lambda answer: [entry["label"] for entry in answer]),
+}
+#: Task -> name of the metric -> what it is.
+_METRICS: Mapping[str, Mapping[str, Metric]] = {
+    "text-classification": _CLASSES,
+    "zero-shot-classification": _CLASSES,
+    "token-classification": {"entity F1": _entities},
+    "question-answering": {"exact match": _of_spans(metrics.exact_match), "F1": _of_spans(metrics.span_f1)},
+    "fill-mask": {
+        "top-1 accuracy": lambda answers, questions: metrics.accuracy(
+            questions.labels, [_tokens(answer)[0] for answer in answers]
+        ),
+        "top-5 accuracy": _of_five(_tokens),
+    },
+    "sentence-similarity": {"Spearman correlation": _similarity},
+    "text-generation": {"perplexity": lambda answers, questions: metrics.perplexity(answers)},
+    "image-classification": _RANKED,
+    "zero-shot-image-classification": _RANKED,
+}
+_LOWER_IS_BETTER = frozenset({"perplexity"})
+#: Tasks whose labels are those of the model's head; the others' are texts, numbers, or what callers choose.
+_OF_THE_MODEL = frozenset({"text-classification", "token-classification", "image-classification"})

@@ -1,0 +1,104 @@
+"""What of two arrays of vectors is alike, and which value of many pairs is to blame for a breach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .places import Places, Worst, numbers_apart
+
+#: The smallest number that fp16 tells from 0. What is closer to 0 may be lost without notice.
+_SMALLEST = 2.0**-24
+
+
+class Suspects:
+    """Of each kind of breach the pair that has most of it, the first of equals; only a breach makes it worth a closer look."""
+
+    def __init__(self) -> None:
+        self._pair: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._most: dict[str, tuple[float, Any]] = {}
+
+    def look_at(self, pair: int, reference: np.ndarray, candidate: np.ndarray) -> None:
+        self._pair = (pair, reference, candidate)
+
+    def note(self, kind: str, amount: float) -> None:
+        """How much of it the pair has; NaN is more than anything."""
+        amount = float("inf") if amount != amount else amount
+        if amount > self._most.get(kind, (0.0, None))[0]:
+            self._most[kind] = (amount, self._pair)
+
+    def worst(self, kind: str, margin: float, places: Places) -> Worst | None:
+        """The value to blame for a kind of breach. `margin`: by how much a best entry may miss being the best."""
+        if kind not in self._most:
+            return None
+        pair, reference, candidate = self._most[kind][1]
+        dims = reference.ndim
+        if kind == "shape":
+            shapes = (f"shape {list(array.shape)}" for array in (reference, candidate))
+            return places.worst(pair, (), dims, *shapes)
+        vectors = as_vectors(reference, candidate)
+        if kind == "argmax":
+            vector = int((~agree(*vectors, margin)).argmax())
+            best = [(int(side[vector].argmax()), side[vector].max()) for side in vectors]
+            said = (f"best {places.entry(entry)} at {value:.4g}" for entry, value in best)
+            return places.worst(pair, np.unravel_index(vector, reference.shape[:-1]), dims, *said)
+        flat = int(_LOCATE[kind](*vectors))
+        values = numbers_apart(*(float(side.reshape(-1)[flat]) for side in vectors))
+        return places.worst(pair, np.unravel_index(flat, reference.shape), dims, *values)
+
+
+def _farthest(reference: np.ndarray, candidate: np.ndarray) -> int:
+    with np.errstate(invalid="ignore"):
+        return int(np.abs(reference - candidate).argmax())
+
+
+def _farthest_of_least_cosine(reference: np.ndarray, candidate: np.ndarray) -> int:
+    vector = int(cosine_of(reference, candidate).argmin())
+    return vector * reference.shape[-1] + _farthest(reference[vector], candidate[vector])
+
+
+def _lost(reference: np.ndarray, candidate: np.ndarray) -> int:
+    """Where a zero is, of a vector of nothing else if there is one."""
+    zeros = zeros_of(reference, candidate)
+    return int((zeros * (1 + gone_of(candidate, zeros)[:, None])).argmax())
+
+
+#: Kind of breach -> where in the vectors of a pair it is, as an index of all their values in a row.
+_LOCATE: dict[str, Callable[[np.ndarray, np.ndarray], int]] = {
+    "unsound": lambda reference, candidate: int((~np.isfinite(candidate)).argmax()),
+    "zeros": _lost,
+    "largest": _farthest,
+    "cosine": _farthest_of_least_cosine,
+}
+
+
+def as_vectors(reference: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """As fp64, `[rows, n]`."""
+    width = reference.shape[-1] if reference.ndim else 1
+    return tuple(np.asarray(side, np.float64).reshape(-1, width) for side in (reference, candidate))
+
+
+def zeros_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    return (candidate == 0) & (np.abs(reference) > _SMALLEST)
+
+
+def gone_of(candidate: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+    """Which vectors are nothing but zeros, though they should not be; a vector of one is a number."""
+    return (candidate == 0).all(axis=-1) & zeros.any(axis=-1) & (candidate.shape[-1] > 1)
+
+
+def cosine_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+    """Cosine similarity of rows `[rows, n]`; two zero rows count as equal."""
+    with np.errstate(invalid="ignore"):  # an infinity has been counted as a breach by now
+        norms = np.linalg.norm(reference, axis=-1) * np.linalg.norm(candidate, axis=-1)
+        products = (reference * candidate).sum(axis=-1)
+        return np.where(norms > 0, products / np.where(norms > 0, norms, 1), (reference == candidate).all(axis=-1))
+
+
+def agree(reference: np.ndarray, candidate: np.ndarray, margin: float) -> np.ndarray:
+    """In which rows the candidate's best entry is the reference's, or as good within `margin`."""
+    chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
+    with np.errstate(invalid="ignore"):  # of two infinities
+        return reference.max(axis=-1) - chosen <= margin

@@ -1,0 +1,1 @@
+"""Load on any function, and what came of it."""

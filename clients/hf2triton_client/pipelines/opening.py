@@ -1,0 +1,58 @@
+"""Opens a served model as the pipeline of its task."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError, ModelNotFound
+from ..transport.connection import Connection, connect
+from ..transport.runner import BlockingRunner
+from ..transport.served_model import ServedModel, one_of_several
+from ..transport.tls import Tls
+from . import pipeline_class
+from .base import TaskPipeline
+
+
+def pipeline(
+    task: str | None = None,
+    model: str = "",
+    url: str = "localhost:8001",
+    *,
+    connection: Connection | None = None,
+    timeout: float = 60.0,
+    retries: int = 3,
+    headers: dict[str, str] | None = None,
+    tls: Tls | None = None,
+    **options: Any,
+) -> TaskPipeline:
+    """A served model as a pipeline: same call arguments and results as `transformers.pipeline(task)`.
+
+    `task`: named as transformers names it, or None for the one that the model serves. `model`: the name of the served
+    model. `connection`: one to share; without it the pipeline opens its own, as `connect` would, and closes it on
+    leaving its `with` block. `options` are defaults for each call (`top_k`, `aggregation_strategy`, `batch_size` …).
+
+    Raises InputError, ConnectionFailed, ModelNotFound (which lists the models that are ready) and WrongTask.
+    """
+    if not model:
+        raise InputError("model is the name of a served model; it is empty")
+    owned = connection is None
+    connection = connection or connect(url, timeout=timeout, retries=retries, headers=headers, tls=tls)
+    try:
+        models = _models(connection, model)
+        return pipeline_class(task, models)(models, BlockingRunner(connection, owned), options)
+    except BaseException:
+        if owned:
+            connection.close()
+        raise
+
+
+def _models(connection: Connection, name: str) -> dict[str, ServedModel]:
+    """The fronts of an entry, by what they read."""
+    try:
+        config = connection.model_config(name)
+    except ModelNotFound:
+        config = connection.find_config(one_of_several(name))
+        if config is None:
+            raise
+    fronts = ServedModel.from_config(config).fronts
+    return {reads: ServedModel.from_config(connection.model_config(front)) for reads, front in fronts.items()}

@@ -1,0 +1,256 @@
+"""Several reports together: what was found apart becomes one report, and where the same was found twice, the later is compared
+with the earlier.
+
+The same are the validations of one model, and the measurements of a contender (name, model, precision, device, threads) under one
+load. A measurement that only one of the runs has is *lost* when the earlier one has it and *new* when the later one does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from ..evaluation.compare import Difference
+from ..evaluation.results import Score, Validation
+from ..loadgen.results import Benchmark, Contender, Load, Measurement
+from . import formatting as words
+from .model import Machine, Report
+
+#: Which measurement of the same: the contender without what was measured of it, and the load.
+Key = tuple[str, str, str, str, int, Load]
+
+#: A largest difference is worse when it grew by more than a quarter, and by more than a tenth of the tightest tolerance that
+#: exports in this precision have: less is what another build of a kernel may do.
+GROWTH = 1.25
+STEPS = {"fp32": 1e-5, "fp16": 5e-4, "int8": 1e-2}
+#: A score is worse when it lost more than this part of itself: less is the last digits of a perplexity.
+LOSS = 1e-4
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A measurement with its contender, and what the benchmark calls it."""
+
+    label: str
+    contender: Contender
+    measurement: Measurement
+
+    @property
+    def key(self) -> Key:
+        own = self.contender
+        return (own.name, own.model, own.precision, own.device, own.threads, self.measurement.load)
+
+    def __str__(self) -> str:
+        own = self.contender
+        return f"{own.name} ({own.model}, {own.precision}), {words.describe(self.measurement.load)}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What two runs both found, as (earlier, later); what only one of them did; and what else is to be known, such as that they
+    ran on different machines. `alone`: whatever no other run has anything of. `failures`: what was asked not to happen, and did.
+    """
+
+    measurements: tuple[tuple[Measured, Measured], ...] = ()
+    validations: tuple[tuple[Validation, Validation], ...] = ()
+    lost: tuple[Measured, ...] = ()
+    new: tuple[Measured, ...] = ()
+    alone: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    failures: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.measurements or self.validations)
+
+
+def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
+    """One report of several, in the order in which they were made, and what the later ones changed.
+
+    Of the same thing found more often the last is kept, and compared with the one before.
+    """
+    validations: dict[str, list[tuple[int, Validation]]] = {}
+    measured: dict[Key, list[tuple[int, Measured]]] = {}
+    for index, report in enumerate(reports):
+        for own in report.validations:
+            validations.setdefault(own.model, []).append((index, own))
+        for one in _measured(report):
+            measured.setdefault(one.key, []).append((index, one))
+    last_of = {found[-1][1].contender.model: 0 for found in measured.values()}
+    pairs = [found for found in measured.values() if len(found) > 1]
+    for found in pairs:
+        model = found[-1][1].contender.model
+        last_of[model] = max(last_of[model], found[-1][0])
+    lost, new, alone = [], [], []
+    for found in measured.values():
+        if len(found) > 1:
+            continue
+        index, one = found[0]
+        last = last_of[one.contender.model]
+        if last == 0:
+            alone.append(one)
+        else:
+            (lost if index < last else new).append(one)
+    dropped = {one.key for one in lost}
+    kept = {key: found[-1] for key, found in measured.items() if key not in dropped}
+    compared = [found[-2:] for found in [*validations.values(), *pairs] if len(found) > 1]
+    involved = sorted({(earlier[0], later[0]) for earlier, later in compared})
+    comparison = Comparison(
+        tuple((found[-2][1], found[-1][1]) for found in pairs),
+        tuple((found[-2][1], found[-1][1]) for found in validations.values() if len(found) > 1),
+        tuple(lost),
+        tuple(new),
+        (
+            *(f"the validation of {model}" for model, found in validations.items() if len(found) == 1),
+            *(f"the measurement of {one}" for one in alone if words.is_served(one.contender)),
+        ),
+        tuple(dict.fromkeys(note for pair in involved for note in machine_notes(*(reports[one] for one in pair)))),
+    )
+    last = reports[-1]
+    servers = dict.fromkeys(report.server for report in reports if report.server)
+    together = replace(
+        last,
+        server=last.server or ", ".join(servers),
+        validations=tuple(found[-1][1] for found in validations.values()),
+        benchmarks=tuple(_joined(reports, kept)),
+    )
+    return together, comparison
+
+
+def slower(comparison: Comparison, allowed: float) -> list[str]:
+    """What became slower by more than this share (0.1 is 10 %), of the contenders that Triton serves: the median of a call, or
+    the throughput."""
+    found = []
+    for before, after in comparison.measurements:
+        if not words.is_served(after.contender):
+            continue
+        earlier, later = before.measurement, after.measurement
+        figures = [("p50", "ms", earlier.p50_ms, later.p50_ms, later.p50_ms > earlier.p50_ms * (1 + allowed))]
+        figures.append(_throughput("items/s", earlier.items_per_second, later.items_per_second, allowed))
+        if earlier.tokens_per_second is not None and later.tokens_per_second is not None:
+            figures.append(_throughput("tokens/s", earlier.tokens_per_second, later.tokens_per_second, allowed))
+        sentences = [
+            f"{name} {words.significant(was)} → {words.significant(now)} {unit}{_bracketed(words.percent(was, now))}"
+            for name, unit, was, now, failed in figures
+            if failed or now != now  # NaN: nothing was measured
+        ]
+        if sentences:
+            found.append(f"{after}: {', '.join(sentences)}")
+    return found
+
+
+def worse(comparison: Comparison) -> list[str]:
+    """Which answers became worse: a check that passed fails, or is gone; a largest difference grew by more than GROWTH and STEPS
+    say, fewer best answers are the same; a score fell by more than LOSS, or is gone."""
+    return [sentence for pair in comparison.validations for sentence in _worse(*pair)]
+
+
+def missing(comparison: Comparison, *, measurements: bool = False, validations: bool = False) -> list[str]:
+    """Of what is to be judged, what has no counterpart: nothing can be said of it."""
+    found = []
+    if measurements:
+        found += [f"the later run did not measure {one}" for one in comparison.lost if words.is_served(one.contender)]
+        found += [f"only one file holds {one}" for one in comparison.alone if one.startswith("the measurement")]
+        if not any(words.is_served(after.contender) for _, after in comparison.measurements) and not found:
+            found.append("no two files hold the same measurement of a served model")
+    if validations:
+        found += [f"only one file holds {one}" for one in comparison.alone if one.startswith("the validation")]
+        if not comparison.validations and not found:
+            found.append("no two files hold a validation of the same model")
+    return found
+
+
+def machine_notes(earlier: Report, later: Report) -> list[str]:
+    """What differs between the machines of two runs and matters to what was measured."""
+    ours, theirs = _machine(later.machine), _machine(earlier.machine)
+    notes = [
+        f"the runs differ in {name}: {theirs.get(name, 'none')} → {ours.get(name, 'none')}"
+        for name in dict.fromkeys([*theirs, *ours])
+        if ours.get(name) != theirs.get(name)
+    ]
+    if any(note.startswith(f"the runs differ in {name}:") for note in notes for name in ("CPU", "cores", "GPUs")):
+        notes.insert(0, "the runs were made on different machines: their times cannot be compared")
+    return notes
+
+
+def _machine(machine: Machine) -> dict[str, str]:
+    told = {"CPU": machine.cpu, "cores": str(machine.cores), "GPUs": ", ".join(machine.gpus), "Python": machine.python}
+    return {name: value for name, value in (told | dict(machine.packages)).items() if value}
+
+
+def _bracketed(change: str) -> str:
+    return f" ({change})" if change else ""
+
+
+def _throughput(unit: str, was: float, now: float, allowed: float) -> tuple[str, str, float, float, bool]:
+    return "throughput", unit, was, now, now < was * (1 - allowed)
+
+
+def _worse(before: Validation, after: Validation) -> Iterator[str]:
+    earlier, later = _differences(before), _differences(after)
+    for (check, output), was in earlier.items():
+        about, now = f"{after.model}, {check}, {output}", later.get((check, output))
+        if now is None:
+            yield f"{about}: it was checked before and is not any more"
+        elif was.passed and not now.passed:
+            yield f"{about}: it passed before, and now {'; '.join(now.breaches)}"
+        else:
+            yield from (f"{about}: {sentence}" for sentence in _further(was, now, STEPS.get(after.precision, 0.0)))
+    scores = {own.name: own for own in after.scores}
+    for own in before.scores:
+        if own.name not in scores:
+            yield f"{after.model}: {own.name} was scored before and is not any more"
+        elif lost(own, scores[own.name]):
+            was, now = (words.score(one.served) for one in (own, scores[own.name]))
+            yield f"{after.model}: {own.name} {was} → {now}"
+
+
+def lost(before: Score, after: Score) -> bool:
+    """Whether a score is worse than before; a NaN is worse than any number."""
+    loss = before.served - after.served if after.higher_is_better else after.served - before.served
+    return before.served == before.served and not loss <= LOSS * abs(before.served)
+
+
+def _further(was: Difference, now: Difference, step: float) -> Iterator[str]:
+    grown = now.max_abs > was.max_abs * GROWTH and now.max_abs - was.max_abs > step
+    if grown or (math.isnan(now.max_abs) and not math.isnan(was.max_abs)):
+        yield f"largest difference {words.difference(was.max_abs)} → {words.difference(now.max_abs)}"
+    if was.argmax is not None and now.argmax is not None and now.argmax < was.argmax:
+        yield f"same best answers {words.share(was.argmax)} → {words.share(now.argmax)}"
+
+
+def _differences(validation: Validation) -> dict[tuple[str, str], Difference]:
+    return {(check.name, one.output): one for check in validation.checks for one in check.differences}
+
+
+def _measured(report: Report) -> Iterator[Measured]:
+    for benchmark in report.benchmarks:
+        names = words.labels(benchmark)
+        for one in benchmark.measurements:
+            yield Measured(names[one.contender], benchmark.contenders[one.contender], one)
+
+
+def _joined(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]) -> Iterator[Benchmark]:
+    """The benchmarks with what is kept of them; those that were made in the same way become one."""
+    alike: dict[tuple[str, str, int, float], dict[tuple, tuple[Contender, list[Measurement]]]] = {}
+    gone: dict[tuple[str, str, int, float], dict[str, str]] = {}
+    for index, report in enumerate(reports):
+        for benchmark in report.benchmarks:
+            way = (benchmark.task, benchmark.inputs, benchmark.rounds, benchmark.seconds)
+            gone.setdefault(way, {}).update(benchmark.missing)
+            for place, contender in enumerate(benchmark.contenders):
+                own = [one for one in words.of_contender(benchmark, place) if _is_kept(kept, index, contender, one)]
+                if own:
+                    who = (contender.name, contender.model, contender.precision, contender.device, contender.threads)
+                    before = alike.setdefault(way, {}).get(who, (contender, []))[1]
+                    alike[way][who] = (contender, before + own)
+    for way, found in alike.items():
+        measurements = [replace(one, contender=place) for place, (_, own) in enumerate(found.values()) for one in own]
+        contenders = tuple(contender for contender, _ in found.values())
+        absent = {name: why for name, why in gone[way].items() if name not in {own.name for own in contenders}}
+        yield Benchmark(*way, contenders, tuple(measurements), absent)
+
+
+def _is_kept(kept: dict[Key, tuple[int, Measured]], index: int, contender: Contender, one: Measurement) -> bool:
+    found = kept.get(Measured("", contender, one).key)
+    return found is not None and found[0] == index

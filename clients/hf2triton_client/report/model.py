@@ -1,0 +1,42 @@
+"""A report: what validations and benchmarks found in one run, as frozen data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from ..evaluation.results import Validation
+from ..loadgen.results import Benchmark
+
+#: The version of the JSON's shape.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured. `packages`: name -> version."""
+
+    cpu: str
+    cores: int
+    memory_bytes: int
+    system: str
+    python: str
+    gpus: tuple[str, ...] = ()
+    packages: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found in one run. `created_at`: ISO 8601, in UTC. `server`: name and version, where one was asked."""
+
+    created_at: str
+    hf2triton: str
+    machine: Machine
+    server: str = ""
+    validations: tuple[Validation, ...] = ()
+    benchmarks: tuple[Benchmark, ...] = ()
+    format: int = FORMAT
+
+    @property
+    def passed(self) -> bool:
+        return all(validation.passed for validation in self.validations)

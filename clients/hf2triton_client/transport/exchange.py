@@ -1,0 +1,225 @@
+"""A prompt under way: sent, tried again, and its answers read; blocking and with asyncio.
+
+Each prompt has a gRPC stream of its own (`ModelStreamInfer`): Triton takes requests for decoupled models on nothing else,
+and only a stream of its own can be cancelled alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, NoReturn
+
+import grpc
+
+from ..errors import ClientError, ConnectionFailed, GenerationInterrupted, ServerError, ServerStopping
+from . import forks
+from .answering import fitting, refitted
+from .generation import Answer, Prompt, is_last
+from .link import task_is_cancelled
+from .retries import Tries
+from .steps import drive, drive_async
+from .target import Target
+from .versions import Steps
+
+
+class _Exchange:
+    """A prompt under way. It is cancelled when nothing refers to it any more.
+
+    A last response is followed to the end of its stream before it is handed on: a stream that is cancelled in between stays
+    with Triton (seen with 24.10), which then cannot unload the model.
+    """
+
+    def __init__(self, connection: Any, prompt: Prompt) -> None:
+        self.prompt = prompt
+        self._connection = connection
+        self._target: Target = connection.target
+        self._tries = Tries(self._target)
+        self._cancelled = threading.Event()
+        self._begun = self._inherited = False  # begun: there was an answer for the caller
+        self._misses = self._refusals = 0
+        self._call: Any = None
+        forks.tell(self)
+
+    @classmethod
+    def open(cls, connection: Any, prompt: Prompt) -> Any:
+        """Sends a prompt, over a Connection or an AsyncConnection."""
+        exchange = cls(connection, prompt)
+        with connection.link.errors():
+            exchange._send()
+        return exchange
+
+    def cancel(self) -> None:
+        """Frees what the prompt takes on the server; there are no more answers. Any thread may call it, at any time."""
+        self._cancelled.set()
+        if self._call is not None:
+            self._call.cancel()
+
+    def __del__(self) -> None:
+        self.cancel()
+
+    def inherited(self) -> None:
+        """In a child: the stream is the parent's, who reads on."""
+        forks.keep(self._call)
+        self._call, self._inherited, self._cancelled = None, True, threading.Event()
+
+    def __reduce__(self) -> Any:
+        raise ClientError("a text under way stays with the process that has asked for it: hand on its pieces")
+
+    def require_own(self) -> None:
+        """Raises ClientError in a child of the process that sent the prompt."""
+        if self._inherited:
+            raise ClientError(
+                "the text is generated for the process that this one was forked from: ask for it anew here"
+            )
+
+    def _send(self) -> None:
+        if self._call is not None:
+            self._call.cancel()
+        self._complete, self._tokens = False, 0
+        self._texts: list[str] = []
+        call = self._connection.stream_infer(self.prompt.message(), self._tries.seconds())
+        self._call = call
+        if self._cancelled.is_set():  # meanwhile, by another thread, which saw the call before this one
+            call.cancel()
+
+    def _answer(self, response: Any) -> Answer | None:
+        """What a response says. None, for the stream's end, stays None where the text was complete by then."""
+        if response is not None:
+            answer = Answer.of(response, self._target.url)
+            self._complete = answer.complete
+            self._connection.known.add(self.prompt.model)
+            self._texts.append(answer.texts[0])
+            self._tokens = answer.metadata[0].num_output_tokens
+            return answer
+        if not self._complete:
+            raise ServerError(f"the stream ended before the text was complete (at {self._target.url})")
+        return None
+
+    def _settle(self, answer: Answer | None) -> Steps[bool]:
+        """Whether an answer is one for the caller: whether the version that gave it was asked as it is to be asked. If not the
+        prompt is sent anew, which nobody has read anything of."""
+        if not (answer is None or self._begun):
+            prompt = yield from fitting(self.prompt, answer.stamp, self._misses)
+            if prompt is not None:
+                self._misses += 1
+                self.prompt = prompt
+                self._send()
+                return False
+            self._begun = True
+        return True
+
+    def _refit(self, error: ClientError) -> Steps[bool]:
+        """Sends a prompt anew that was refused, if it may be taken now; whether it did."""
+        self._refusals += 1
+        if self._begun or not (yield from refitted(self.prompt, error, self._refusals)):
+            return False
+        self.prompt = self.prompt.made_for(self.prompt.versions.newest)
+        self._send()
+        return True
+
+    def _pause(self, error: ClientError) -> float:
+        """Seconds until another try. Raises the error where there is none: after the first answer, when there were enough,
+        when it would be too late, or when it would give the same."""
+        try:
+            if not self._begun:
+                return self._tries.pause(error, self.prompt.model in self._connection.known)
+        except ClientError:
+            self.cancel()
+            raise
+        self.cancel()
+        self._raise(error)
+
+    def _raise(self, error: ClientError) -> NoReturn:
+        """Of a text that has begun the error says how far it came."""
+        if not (self._begun and isinstance(error, (ConnectionFailed, ServerStopping))):
+            raise error
+        arrived = f"the server went away amid a text, of which {self._tokens} tokens had arrived: {error}"
+        raise GenerationInterrupted(arrived, self.prompt.head + "".join(self._texts), self._tokens) from error
+
+
+class Exchange(_Exchange):
+    """The answers to one prompt, as they come. Raises the errors of a connection."""
+
+    def __iter__(self) -> Iterator[Answer]:
+        return self
+
+    def __next__(self) -> Answer:
+        answer = self._read()
+        if answer is None:
+            raise StopIteration
+        return answer
+
+    def _read(self) -> Answer | None:
+        self.require_own()
+        again = False
+        while not self._cancelled.is_set():
+            try:
+                with self._connection.link.errors():
+                    if again:
+                        again = False
+                        self._send()
+                    response = next(self._call, None)
+                    if response is not None and is_last(response):
+                        deque(self._call, maxlen=0)
+                    answer = self._answer(response)
+                if drive(self._connection, self._settle(answer)):
+                    return answer
+            except ClientError as error:
+                if self._cancelled.is_set() or drive(self._connection, self._refit(error)):
+                    continue
+                self._cancelled.wait(self._pause(error))
+                again = True
+        return None
+
+    def whole(self) -> Answer:
+        """The only answer to a prompt that is not streamed."""
+        *_, answer = self
+        return answer
+
+
+class AsyncExchange(_Exchange):
+    """`Exchange` for asyncio."""
+
+    def __aiter__(self) -> AsyncIterator[Answer]:
+        return self
+
+    async def __anext__(self) -> Answer:
+        answer = await self._read()
+        if answer is None:
+            raise StopAsyncIteration
+        return answer
+
+    async def _read(self) -> Answer | None:
+        self.require_own()
+        again = False
+        while not self._cancelled.is_set():
+            try:
+                await forks.passed()
+                with self._connection.link.errors():
+                    if again:
+                        again = False
+                        self._send()
+                    response = await self._call.read()
+                    if response is not grpc.aio.EOF and is_last(response):
+                        while await self._call.read() is not grpc.aio.EOF:
+                            pass
+                    answer = self._answer(None if response is grpc.aio.EOF else response)
+                if await drive_async(self._connection, self._settle(answer)):
+                    return answer
+            except asyncio.CancelledError:
+                if not self._cancelled.is_set() or task_is_cancelled():
+                    self.cancel()
+                    raise
+            except ClientError as error:
+                if self._cancelled.is_set() or await drive_async(self._connection, self._refit(error)):
+                    continue
+                await asyncio.sleep(self._pause(error))
+                again = True
+        return None
+
+    async def whole(self) -> Answer:
+        *_, answer = [answer async for answer in self]
+        return answer

@@ -1,0 +1,91 @@
+"""The tries of one request: how long each may take, which errors are followed by another one, and when.
+
+The one policy for all calls, blocking, with asyncio and within streams. gRPC's own knows only a method and a status, and a stream
+that it tries again may wait past its deadline.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from ..error_rows import Reason
+from ..errors import ClientError, ConnectionFailed, DeadlineExceeded, ModelNotFound, ServerBusy, ServerStopping
+
+if TYPE_CHECKING:
+    from .target import Target
+
+#: Seconds between two tries of a request that found nobody, or too many others; they double from the first to the longest.
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
+#: The same for a request whose model is not there any more: another server may have it. Requests go to the servers in turn, those
+#: of other callers too, so that many tries in short order reach all of them.
+_FIRST_ELSEWHERE, _LONGEST_ELSEWHERE = 0.01, 0.1
+#: Seconds for which a model that was there is looked for, and tries to find one that was not. A server that stops answers so
+#: until it ends; one that loads a model again needs a second or two.
+SEEKING, _TRIES_TO_FIND = 5.0, 4
+#: Errors that mean "not here any more", and those that mean "not now".
+_ELSEWHERE, _AGAIN = (ModelNotFound, ServerStopping), (ServerBusy, ConnectionFailed)
+
+
+class Tries:
+    """Of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`: nothing is known
+    of its model yet; a server that stops says at least that it has had it."""
+
+    def __init__(self, target: Target, opening: bool = False) -> None:
+        self._target = target
+        self.until = time.monotonic() + target.timeout
+        self._left = target.retries
+        self._opening = opening
+        self._moved: float | None = None  # when it was first said to be elsewhere
+        self._again = _pauses(FIRST_PAUSE, LONGEST_PAUSE)
+        self._elsewhere = _pauses(_FIRST_ELSEWHERE, _LONGEST_ELSEWHERE)
+        self._sought = 0
+
+    def seconds(self) -> float:
+        """What is left until the deadline. Raises DeadlineExceeded."""
+        left = self.until - time.monotonic()
+        if left <= 0:
+            raise DeadlineExceeded(f"no answer within {self._target.timeout:g} s (at {self._target.url})")
+        return left
+
+    def pause(self, error: ClientError, known: bool | None) -> float:
+        """Seconds until the next try. `known`: whether what was asked for was there before; None where it is not looked for.
+
+        Raises the error where there is no other try: it would give the same, there were enough, or it would come too late.
+        """
+        if isinstance(error, _ELSEWHERE):
+            had = known or (self._opening and error.reason is Reason.GONE)
+            pause = None if known is None else self._pause_elsewhere(had)
+        elif isinstance(error, _AGAIN):
+            pause = self._pause_again(error)
+        else:
+            pause = None
+        if pause is None or time.monotonic() + pause >= self.until:
+            raise error
+        return pause
+
+    def _pause_elsewhere(self, known: bool) -> float | None:
+        now = time.monotonic()
+        self._moved = self._moved or now
+        self._sought += 1
+        enough = now - self._moved > SEEKING if known else self._sought > _TRIES_TO_FIND
+        if enough or not self._target.retries:
+            return None
+        return 0.0 if self._sought == 1 else next(self._elsewhere)
+
+    def _pause_again(self, error: ClientError) -> float | None:
+        if self._left <= 0:
+            return None
+        self._left -= 1
+        hint = getattr(error, "retry_after", None) or 0.0
+        return max(next(self._again), hint * random.uniform(1.0, 1.25))
+
+
+def _pauses(first: float, longest: float) -> Iterator[float]:
+    """They differ from those of other callers, who would otherwise all come back at once."""
+    pause = first
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(2 * pause, longest)

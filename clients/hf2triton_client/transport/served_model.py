@@ -1,0 +1,223 @@
+"""What the server says of a model, and how texts become requests and answers become rows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import serialize_byte_tensor
+
+from ..errors import InputError, WrongTask
+from .connection import Request
+
+#: The name of the parameter in config.pbtxt that holds what clients need to know, as JSON.
+PARAMETER = "hf2triton"
+#: The version of that JSON's shape. A front with a higher one was written by a newer exporter.
+FORMAT = 1
+
+#: Bytes of all texts of one request, parameters included: fronts take no more, see their inputs.py.
+MAX_REQUEST_BYTES = 1 << 22
+#: The input by which Triton keeps large requests apart from small ones, and the bytes from which a request is large.
+LARGE, LARGE_BYTES = "large", 1 << 20
+#: The output in which a front says which settings it has, see `fingerprint_of`.
+FINGERPRINT = "fingerprint"
+
+#: What an item was answered: outputs by name, and `model`, the ServedModel whose answer it is.
+Row = dict[str, Any]
+
+
+class Stamp(NamedTuple):
+    """Who gave an answer: the version's number, and the fingerprint of its settings. Numbers alone do not tell versions apart:
+    other repositories have the same ones, and so has an entry that was removed and exported again. Fronts of older exports give
+    no fingerprint."""
+
+    version: int
+    fingerprint: int | None
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """A front as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` that of its text;
+    `versions`: the numbers that the config is of."""
+
+    name: str
+    settings: Mapping[str, Any]
+    max_batch_size: int
+    versions: tuple[int, ...] = ()
+    fingerprint: int | None = None
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> ServedModel:
+        """Reads a model's config (the protobuf's JSON form).
+
+        Raises WrongTask for a model that hf2triton did not write, or wrote in a newer format.
+        """
+        name = config["name"]
+        try:
+            text = config["parameters"][PARAMETER]["string_value"]
+            settings = json.loads(text)
+        except (KeyError, ValueError):
+            raise WrongTask(
+                f"model {name!r} has no {PARAMETER!r} parameter: it was not exported by hf2triton,"
+                f" or it is the graph behind a front (call the front, without the ending _model)"
+            ) from None
+        if settings.get("format") != FORMAT:
+            raise WrongTask(
+                f"model {name!r} was exported in format {settings.get('format')}; this client reads format {FORMAT}:"
+                " install the client of the same version as the exporter"
+            )
+        versions = config.get("version_policy", {}).get("specific", {}).get("versions", ())
+        return cls(
+            name,
+            settings,
+            int(config.get("max_batch_size", 0)),
+            tuple(int(version) for version in versions),
+            fingerprint_of(text) if FINGERPRINT in settings.get("outputs", ()) else None,
+        )
+
+    @property
+    def task(self) -> str:
+        return self.settings["task"]
+
+    @cached_property
+    def id2label(self) -> dict[int, str]:
+        return {int(index): label for index, label in self.settings["id2label"].items()}
+
+    @property
+    def fronts(self) -> Mapping[str, str]:
+        """What the entry's fronts read -> their names; this one alone, where its task needs no other."""
+        return self.settings.get("fronts", {"": self.name})
+
+    def answers_as(self, stamp: Stamp) -> bool:
+        """Whether an answer is this version's."""
+        if stamp.fingerprint is not None:
+            return stamp.fingerprint == self.fingerprint
+        return stamp.version in self.versions
+
+    def embeds_as(self, version: int) -> Hashable:
+        """The same for answers whose embeddings and scores can be compared, those of an entry's several fronts included: they are
+        made of the same weights in the same way."""
+        about = json.dumps([self.settings.get(name) for name in _EMBEDDING], sort_keys=True)
+        return about, None if "checkpoint" in self.settings else version
+
+    def requests(
+        self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], rows: int
+    ) -> Iterator[Request]:
+        """Splits inputs (name -> a value for each item) into requests of at most `rows` items each, and at most what the
+        server takes. Raises InputError for a value that is longer than that."""
+        columns = {name: self._encoded(name, values) for name, values in inputs.items()}
+        sizes = [sum(map(len, item)) for item in zip(*columns.values(), strict=True)]
+        wanted = [*outputs, *(name for name in (*_COUNTS, FINGERPRINT) if name in self.settings["outputs"])]
+        for start, stop in _spans(sizes, min(rows, self.max_batch_size)):
+            message = service_pb2.ModelInferRequest(model_name=self.name)
+            for name, values in columns.items():
+                _add_strings(message, name, values[start:stop])
+            if LARGE in self.settings.get("inputs", ()) and sum(sizes[start:stop]) >= LARGE_BYTES:
+                _add_large(message, stop - start)
+            for name in wanted:
+                message.outputs.add(name=name)
+            yield Request(message, start)
+
+    def _encoded(self, name: str, values: Sequence[str | bytes]) -> list[bytes]:
+        encoded = [value.encode() if isinstance(value, str) else value for value in values]
+        most = self.settings.get("max_bytes")
+        for index, value in enumerate(encoded):
+            if most is not None and len(value) > most:
+                raise InputError(f"{name} {index} has {len(value):,} bytes; at most {most:,} are taken")
+        return encoded
+
+    def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
+        """The rows of an answer. Outputs per token or per mask are cut to the row's own.
+
+        Yields one dict an item: each output without its batch dimension, the scalar `version`, those of `num_tokens` (tokens
+        that the model read), `num_truncated_tokens` and `num_masks` that the front gives, and `model`, this one.
+        """
+        arrays = {name: result.as_numpy(name) for name in outputs}
+        version = np.int64(result.get_response().model_version or 0)
+        counts = {name: result.as_numpy(name)[:, 0] for name in _COUNTS if name in self.settings["outputs"]}
+        own = {name: counts.get(_EXTENT.get(self.settings["outputs"][name])) for name in arrays}
+        for index in range(len(next(iter(arrays.values())))):
+            row: Row = {
+                name: array[index] if own[name] is None else array[index, : own[name][index]]
+                for name, array in arrays.items()
+            }
+            yield row | {name: count[index] for name, count in counts.items()} | {"version": version, "model": self}
+
+
+def fingerprint_of(settings: str) -> int:
+    """What tells settings apart, as the text that the config has: what triton_models/fingerprint.py makes of it."""
+    return int.from_bytes(hashlib.sha256(settings.encode()).digest()[:8], "big") >> 1
+
+
+def stamp_of(result: Any) -> Stamp:
+    """Who has given an answer, an InferResult."""
+    fingerprints = result.as_numpy(FINGERPRINT)
+    version = int(result.get_response().model_version or 0)
+    return Stamp(version, None if fingerprints is None else int(fingerprints.flat[0]))
+
+
+#: What fronts count of each row, and the count that outputs per token and per mask are cut to.
+_COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
+_EXTENT = {"token": "num_tokens", "mask": "num_masks"}
+#: The settings that embeddings depend on.
+_EMBEDDING = ("checkpoint", "precision", "pooling", "similarity", "embedding_dim", "logit_scale", "id2label")
+
+
+def _spans(sizes: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
+    """Where requests of at most `rows` items and `MAX_REQUEST_BYTES` begin and end; an item that is larger has one of its own."""
+    start = total = 0
+    for index, size in enumerate(sizes):
+        if index > start and (index - start == rows or total + size > MAX_REQUEST_BYTES):
+            yield start, index
+            start, total = index, 0
+        total += size
+    if sizes:
+        yield start, len(sizes)
+
+
+def _add_strings(message: service_pb2.ModelInferRequest, name: str, values: Sequence[bytes]) -> None:
+    """A STRING tensor `[rows, 1]`."""
+    message.inputs.add(name=name, datatype="BYTES", shape=[len(values), 1])
+    message.raw_input_contents.append(serialize_byte_tensor(np.array(values, dtype=np.object_)).item())
+
+
+def _add_large(message: service_pb2.ModelInferRequest, rows: int) -> None:
+    """A uint8 tensor `[rows, 1]`, which nobody reads."""
+    message.inputs.add(name=LARGE, datatype="UINT8", shape=[rows, 1])
+    message.raw_input_contents.append(bytes(rows))
+
+
+def one_of_several(name: str) -> str:
+    """The name of a front of the entry `name`, if that has several."""
+    return f"{name}_image"
+
+
+def as_text(value: object, index: int) -> str:
+    """One text to be sent: a string, or bytes that hold UTF-8. Raises InputError, which names the index."""
+    if isinstance(value, bytes):
+        try:
+            value = value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"text {index} is not UTF-8: {error}") from None
+    if not isinstance(value, str):
+        raise InputError(f"text {index} should be a string, not {type(value).__name__}")
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InputError(f"text {index} holds a lone surrogate and cannot be written as UTF-8: {error}") from None
+    return value
+
+
+def as_filled_text(value: object, index: int) -> str:
+    """The same for tasks that say nothing of an empty text, as in transformers. Raises InputError."""
+    text = as_text(value, index)
+    if not text:
+        raise InputError(f"text {index} is empty")
+    return text

@@ -1,0 +1,116 @@
+"""Scores shards: what a run does itself, or has workers do on other machines."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from typing import Any
+
+from hf2triton_client import connect, pipeline
+
+from .batch_client import Asker, Scored, in_order
+from .columns import types_of
+from .inputs import Input, Reader, Row, Shard, Unreadable
+from .options import SHARD_ENDINGS, ScoreOptions
+from .plan import require_model
+from .shards import Format, JsonLines, Parquet, shard_written
+from .task_schemas import Asked, form_of
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that is needed to score any shard. `task`: of the pipeline; `model`: who must be answering; `columns`: of the input;
+    `id`: the one that names a row, None for its number."""
+
+    options: ScoreOptions
+    url: str
+    source: Input
+    task: str
+    model: Mapping[str, Any]
+    columns: tuple[str, ...]
+    id: str | None
+
+    @cached_property
+    def asked(self) -> Asked:
+        """Raises UsageError."""
+        return form_of(self.task, self.options, self.columns)
+
+    @property
+    def needed(self) -> frozenset[str]:
+        """Columns that are read."""
+        return frozenset({*([] if self.id is None else [self.id]), *self.options.keep, *self.asked.names.values()})
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of one call. `last`: its shard ends with it."""
+
+    shard: Shard
+    first: int
+    rows: list[Row | Unreadable]
+    last: bool
+
+
+def format_of(job: Job) -> Format:
+    """How the output is written. Raises UsageError."""
+    options, asked = job.options, job.asked
+    if SHARD_ENDINGS[options.output.suffix.lower()] == JsonLines.ending:
+        return JsonLines()
+    import pyarrow as pa
+
+    return Parquet(asked.form.shape(pa, asked.options), asked.form.uniform, types_of(job.source, job.id, options.keep))
+
+
+class Scorer:
+    """Holds a connection to the server. Raises the client's errors."""
+
+    def __init__(self, job: Job) -> None:
+        options = job.options
+        self._job = job
+        self._connection = connect(job.url, timeout=options.timeout)
+        try:
+            self._pipeline = pipeline(options.task, model=options.name, connection=self._connection)
+            self._asker = Asker(self._pipeline, job.asked, job.id, options.keep)
+            self._format = format_of(job)
+        except BaseException:
+            self.close()
+            raise
+
+    def score(self, shards: Iterable[Shard], progress: Callable[[int], None] = lambda rows: None) -> Iterator[Shard]:
+        """Writes each shard, and gives it then. `progress`: called with how many more rows are answered."""
+        with Reader(self._job.source, self._job.needed) as reader:
+            answered = in_order(self._answer, self._batches(reader, shards), self._job.options.concurrency)
+            try:
+                for batch, rows in answered:
+                    with shard_written(self._job.options.parts, batch.shard, self._format) as sink:
+                        while True:
+                            sink.write(rows)
+                            progress(len(rows))
+                            if batch.last:
+                                break
+                            batch, rows = next(answered)
+                        require_model(self._job.model, self._connection, self._pipeline)
+                    yield batch.shard
+            finally:
+                answered.close()
+
+    def _answer(self, batch: _Batch) -> list[Scored]:
+        return self._asker.scored(batch.rows, batch.first, self._job.source.base_of(batch.shard.file))
+
+    def _batches(self, reader: Reader, shards: Iterable[Shard]) -> Iterator[_Batch]:
+        size = self._job.options.batch_size or self._pipeline.batch_size
+        for shard in shards:
+            rows = reader.rows(shard)
+            for start in range(0, shard.rows, size):
+                yield _Batch(shard, shard.first + start, list(islice(rows, size)), start + size >= shard.rows)
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def __enter__(self) -> Scorer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

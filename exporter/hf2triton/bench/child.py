@@ -1,0 +1,77 @@
+"""One contender's share of a round, in a process of its own: `python -m hf2triton.bench.child`, its job on stdin.
+
+Two thread pools in one process disturb each other, and so do two models' memory: that is why.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+
+from hf2triton_client.errors import ClientError
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.loadgen.load import run_load
+from hf2triton_client.loadgen.results import Load
+
+from ..core.layout import BASELINE
+from ..errors import Hf2TritonError
+from .contenders import CONTENDERS
+from .inputs import Batch, batches_of
+from .job import Found, Job, Unavailable
+
+
+def measure(job: Job) -> Found:
+    """Opens the contender and puts it under each of its loads in turn."""
+    generates = job.source.task == "text-generation"
+    contender = CONTENDERS[job.contender].opener(generates)(job)
+    samples = []
+    for load in job.loads:
+        batches = _batches(job, load)
+        with contender.prepare(batches, load) as call:
+            samples.append(
+                run_load(
+                    call,
+                    range(len(batches)),
+                    load,
+                    job.seconds,
+                    job.warm_up,
+                    seed=job.round,
+                    most_callers=contender.most_callers,
+                )
+            )
+    return Found(
+        os.getpid(),
+        contender.precision,
+        contender.threads,
+        contender.weight_bytes,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,  # Linux counts KiB
+        contender.about(),
+        tuple(samples),
+    )
+
+
+def _batches(job: Job, load: Load) -> list[Batch]:
+    mixed = load.length is None
+    inputs = Baseline.load(Path(job.folder) / BASELINE).inputs if mixed else job.of_length[str(load.length)]
+    return batches_of(inputs, load.batch_size)
+
+
+def main() -> None:
+    """Answers on what was stdout; whatever libraries print goes to stderr."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    try:
+        found = measure(Job.from_json(json.load(sys.stdin)))
+    except (Unavailable, Hf2TritonError, ClientError) as error:
+        found = Found(os.getpid(), missing=str(error))
+    except ModuleNotFoundError as error:
+        found = Found(os.getpid(), missing=f"the package {error.name!r} is not installed")
+    json.dump(found.to_json(), answer)
+    answer.close()
+
+
+if __name__ == "__main__":
+    main()

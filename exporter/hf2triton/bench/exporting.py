@@ -1,0 +1,68 @@
+"""Exports entries once more, in the precisions that are to be compared, with the options that their manifests tell of."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from ..checkpoint.adapters.files import CONFIG
+from ..checkpoint.source import read_json
+from ..tasks import TASKS
+from .plan import BenchOptions, Front
+
+
+def export_precisions(
+    options: BenchOptions, fronts: Sequence[Front], repository: Path, progress: Callable[[str], None]
+) -> tuple[list[str], dict[str, str]]:
+    """The names of the new entries, `NAME-PRECISION`, and why others could not be exported."""
+    names, lost = [], {}
+    for name, front in _entries(fronts).items():
+        for precision in options.precisions:
+            progress(f"export {name} in {precision}")
+            new = f"{name}-{precision}"
+            # in a process of its own: PyTorch's threads must not be here when others are measured
+            command = [sys.executable, "-m", "hf2triton", "export", *_arguments(options, front, new, precision)]
+            done = subprocess.run([*command, "--repository", str(repository)], capture_output=True, text=True)
+            if done.returncode:
+                lines = done.stderr.strip().splitlines() or [f"the export ended with {done.returncode}"]
+                lost[new] = lines[-1].removeprefix("hf2triton: ")
+            else:
+                names.append(new)
+    return names, lost
+
+
+def _entries(fronts: Sequence[Front]) -> dict[str, Front]:
+    """The entries that fronts belong to, each with one of its fronts."""
+    several = [front for front in fronts if len(TASKS[front.source.task].parts) > 1]
+    return {
+        (front.name.removesuffix(front.source.suffix) if front in several else front.name): front for front in fronts
+    }
+
+
+def _base_name(adapter: str | None) -> str | None:
+    """What an adapter calls its base, whatever that is called here: the export that is repeated compared the names."""
+    path = None if adapter is None else Path(adapter, CONFIG)
+    return read_json(path, "").get("base_model_name_or_path") or None if path is not None and path.is_file() else None
+
+
+def _arguments(options: BenchOptions, front: Front, name: str, precision: str) -> list[str]:
+    source, graph, serving = front.source, front.manifest["graph"], front.manifest["serving"]
+    files = {**(source.digests or {}), **(source.adapter_digests or {})}
+    given = {
+        "--name": name,
+        "--task": source.task,
+        "--precision": precision,
+        "--adapter": source.adapter,
+        "--base-name": _base_name(source.adapter),
+        "--revision": source.revision,
+        "--release": graph["release"],
+        "--attention": graph["attention"],
+        "--device": serving["device"],
+        "--runner": serving["runner"],
+        "--max-batch-size": serving["max_batch_size"],
+        "--threads": options.threads,
+    }
+    pickled = ["--allow-pickle"] if any(file.endswith(".bin") for file in files) else []
+    return [source.given, *pickled, *(str(part) for pair in given.items() if pair[1] is not None for part in pair)]

@@ -1,0 +1,74 @@
+"""onnxruntime in process: an entry's own graph and its front's reader, without a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client.loadgen.load import MOST_CALLERS, Generated
+
+from ..checkpoint.preprocessing import items_of
+from ..core.layout import FRONT, TOKENIZER
+from ..parity.local_runner import ConcurrentTexts
+from ..triton_models.preprocessors import make_reader
+from ..triton_models.sessions import open_session
+from .contender import Direct
+from .inputs import Batch
+from .job import Job, Unavailable
+
+#: Texts that are generated together at most.
+SLOTS = 8
+
+
+class OnnxRuntime(Direct):
+    """The graph with `threads` threads to a call, padded to the longest of a batch. Several calls share the threads."""
+
+    most_callers = 4
+
+    def __init__(self, job: Job) -> None:
+        import onnxruntime
+
+        super().__init__(job)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = job.threads
+        # as the served model has it: int8 products would saturate on x86 without VNNI
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        options.log_severity_level = 3
+        with _unavailable():
+            self._session = open_session(job.graph, job.device, 0, job.threads, options)
+        folder = Path(job.folder)
+        tokenizer = folder / TOKENIZER
+        settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        definition = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
+        self._reader = make_reader(settings["reader"], definition)
+
+    def ask(self, batch: Batch) -> list[Any]:
+        rows = [row for item in items_of(self._reader, batch) for row in item.rows]
+        return self._session.run(None, self._reader.feeds(rows))
+
+
+class GeneratingOnnxRuntime(Direct):
+    """The front's engine with as many slots as the loads have callers, at most as many as the served model's default."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        slots = min(max(load.concurrency or SLOTS for load in job.loads), SLOTS)
+        options = {"threads": job.threads, "device": job.device, "max_queue": MOST_CALLERS}
+        with _unavailable():
+            self._texts = ConcurrentTexts(Path(job.folder), slots, **options)
+
+    def ask(self, batch: Batch) -> Generated:
+        answer, first = self._texts.timed({name: values[0] for name, values in batch.items()})
+        return Generated(sum(answer.counts), first)
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Raises Unavailable where onnxruntime cannot run on the device."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise Unavailable(str(error)) from error

@@ -1,0 +1,105 @@
+"""What contenders are asked: real inputs of an entry's baseline as they are, or texts of an exact length made from them."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client.evaluation.baseline import Baseline
+
+from ..core.layout import BASELINE, FRONT, TOKENIZER
+from ..errors import UsageError
+
+#: Input of a front -> its value for each item of a call.
+Batch = Mapping[str, Sequence[str | bytes]]
+#: Texts that are made of each length.
+TEXTS = 8
+#: Characters around a cut that are tried for one that gives the right number of tokens.
+_AROUND = 12
+
+
+def batches_of(inputs: Mapping[str, Sequence[str | bytes]], batch_size: int) -> list[Batch]:
+    """Calls with `batch_size` items each, in an order that is always the same shuffled one; each item is in `batch_size` of
+    them, so that every batch size asks for the same work."""
+    count = len(next(iter(inputs.values())))
+    order = list(range(count))
+    random.Random(0).shuffle(order)
+    places = [[order[(batch * batch_size + item) % count] for item in range(batch_size)] for batch in range(count)]
+    return [{name: [values[place] for place in own] for name, values in inputs.items()} for own in places]
+
+
+def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
+    """TEXTS items that the front in `folder` reads as exactly `tokens` tokens each, special ones included: beginnings of its
+    baseline's own texts, joined. Of a model that generates, prompts.
+
+    Raises UsageError where the model takes fewer, or where no text has so few.
+    """
+    from tokenizers import Tokenizer
+
+    settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+    given = Baseline.load(folder / BASELINE).inputs
+    tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
+    most = _most_tokens(settings, given)
+    if tokens > most:
+        raise UsageError(f"a length of {tokens} tokens is more than the {most} that this model takes")
+    item, count = _maker(settings, given, tokenizer)
+    made = []
+    for text in _beginnings(given, tokens):
+        cut = _cut(text, tokens, lambda text: count(item(text)))
+        if cut is not None:
+            made.append(item(cut))
+    if not made:
+        raise UsageError(f"no text of this model has exactly {tokens} tokens: ask for more of them")
+    return {name: tuple(one[name] for one in made) for name in made[0]}
+
+
+def _most_tokens(settings: Mapping[str, Any], given: Mapping[str, Sequence[str]]) -> int:
+    if "reader" in settings:
+        return settings["reader"]["max_length"]
+    return settings["context"] - json.loads(given["sampling_parameters"][0])["max_new_tokens"]
+
+
+def _maker(
+    settings: Mapping[str, Any], given: Mapping[str, Sequence[str]], tokenizer: Any
+) -> tuple[Callable[[str], dict[str, str]], Callable[[dict[str, str]], int]]:
+    """What makes an item of a text, and what counts its tokens."""
+    if "text_input" in given:
+        parameters = given["sampling_parameters"][0]
+        return (
+            lambda text: {"text_input": text, "sampling_parameters": parameters},
+            lambda item: len(tokenizer.encode(item["text_input"])),
+        )
+    if "text_pair" in given:
+        question = given["text"][0]
+        return (
+            lambda text: {"text": question, "text_pair": text},
+            lambda item: len(tokenizer.encode(item["text"], item["text_pair"])),
+        )
+    mask = settings["reader"].get("mask_token")
+    return lambda text: {"text": f"{mask} {text}" if mask else text}, lambda item: len(tokenizer.encode(item["text"]))
+
+
+def _beginnings(given: Mapping[str, Sequence[str]], tokens: int) -> Iterator[str]:
+    """Long texts that begin at different places of the baseline's."""
+    column = next(given[name] for name in ("text_pair", "text_input", "text") if name in given)
+    words = " ".join(column).split()
+    words *= -(-tokens // len(words)) + 1  # a word is at least one token
+    for index in range(TEXTS):
+        start = index * len(words) // (2 * TEXTS)
+        yield " ".join(words[start : start + tokens])
+
+
+def _cut(text: str, tokens: int, count: Callable[[str], int]) -> str | None:
+    """A beginning of a text with exactly so many tokens; None where none was found."""
+    low, high = 0, len(text)
+    while low < high:  # the longest beginning that has no more, as if each character added to the tokens or left them
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if count(text[:middle]) <= tokens else (low, middle - 1)
+    for end in sorted(range(max(low - _AROUND, 1), low + _AROUND + 1), key=lambda end: abs(end - low)):
+        cut = text[:end].rstrip()
+        if cut and count(cut) == tokens:
+            return cut
+    return None

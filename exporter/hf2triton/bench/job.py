@@ -1,0 +1,87 @@
+"""What a child process is told to measure, and what it answers: JSON through its stdin and stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hf2triton_client.loadgen.load import Sample
+from hf2triton_client.loadgen.results import Load
+
+#: Input of a front -> its value for each item; what texts of each length are sent as.
+Inputs = Mapping[str, tuple[str, ...]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """The checkpoint behind an entry. `digests` and `adapter_digests`: of the files it was exported from; None where another
+    source was named, that need not be the same."""
+
+    given: str
+    revision: str | None
+    task: str
+    suffix: str
+    digests: Mapping[str, str] | None
+    adapter: str | None = None
+    adapter_digests: Mapping[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One contender's share of a round: all its loads in turn.
+
+    `contender`: a key of CONTENDERS. `folder`: of the front's version, `graph`: the file. `threads`: of one call, never 0.
+    `of_length`: tokens, as a string, -> inputs of exactly so many; the mixed ones are the baseline's in `folder`.
+    """
+
+    contender: str
+    device: str
+    model: str
+    precision: str
+    folder: str
+    graph: str
+    url: str
+    source: Source
+    threads: int
+    loads: tuple[Load, ...]
+    seconds: float
+    warm_up: float
+    round: int
+    of_length: Mapping[str, Inputs] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Job:
+        loads = tuple(Load(**load) for load in given["loads"])
+        return cls(**{**given, "source": Source(**given["source"]), "loads": loads})
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a child found: of each load of its job, in order. `missing`: why it could not take part; "" if it did.
+
+    `process`: its id. `memory_bytes`: the most that it took, which says nothing of a server's.
+    """
+
+    process: int = 0
+    precision: str = ""
+    threads: int = 0
+    weight_bytes: int | None = None
+    memory_bytes: int | None = None
+    remark: str = ""
+    samples: tuple[Sample, ...] = ()
+    missing: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, given: Mapping[str, Any]) -> Found:
+        return cls(**{**given, "samples": tuple(Sample(**sample) for sample in given["samples"])})
+
+
+class Unavailable(Exception):
+    """A contender cannot take part here; says why."""

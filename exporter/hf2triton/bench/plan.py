@@ -1,0 +1,219 @@
+"""What is measured: the fronts that were named, in groups that answer the same question, each with its contenders and loads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.loadgen.results import Load
+
+from ..checkpoint.adapters.source import is_adapter
+from ..core.layout import BASELINE, fronts_of, graph_file, served_manifest
+from ..engines.devices import devices
+from ..errors import UsageError
+from ..tasks import TASKS
+from .contenders import CONTENDERS, Kind, contenders_of
+from .inputs import TEXTS, inputs_of_length
+from .job import Inputs, Job, Source
+
+#: A length of the inputs: as they are.
+MIXED = None
+
+
+@dataclass(frozen=True)
+class BenchOptions:
+    """What the user asked for. `lengths`: tokens of each text, or MIXED. `rates`: calls a second of open loops. `threads` 0: one
+    for each core. `devices`: where those in process run; none: wherever this machine can. `precisions`: what the entries' sources
+    are exported to first; none: what is served is measured as it is.
+    """
+
+    names: tuple[str, ...]
+    url: str = "localhost:8001"
+    repository: Path = Path("model_repository")
+    source: str | None = None
+    adapter: str | None = None
+    precisions: tuple[str, ...] = ()
+    concurrencies: tuple[int, ...] = (1, 8)
+    batch_sizes: tuple[int, ...] = (1,)
+    lengths: tuple[int | None, ...] = (MIXED,)
+    rates: tuple[float, ...] = ()
+    seconds: float = 5.0
+    warm_up: float = 1.0
+    rounds: int = 3
+    threads: int = 0
+    compile: bool = False
+    contenders: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
+
+    @property
+    def cores(self) -> int:
+        """The threads of one call, in process."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+
+@dataclass(frozen=True)
+class Front:
+    """A front of an entry, and the checkpoint behind it. `graph_model`: its graph is a model of its own."""
+
+    name: str
+    folder: Path
+    graph: Path
+    manifest: Mapping[str, Any]
+    source: Source
+
+    @property
+    def precision(self) -> str:
+        return self.manifest["graph"]["precision"]
+
+    @property
+    def has_graph_model(self) -> bool:
+        return self.manifest["serving"]["runner"] == "bls"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fronts that give the same answers, and those who give them. `missing`: contender -> why it does not apply."""
+
+    task: str
+    inputs: str
+    fronts: tuple[Front, ...]
+    jobs: tuple[Job, ...]
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def fronts_named(options: BenchOptions, names: Sequence[str]) -> list[Front]:
+    """The fronts of the entries with these names. Raises RepositoryError."""
+    return [_front(options, front) for name in names for front in fronts_of(options.repository, name)]
+
+
+def groups_of(options: BenchOptions, fronts: Sequence[Front]) -> list[Group]:
+    """Fronts of the same task and source are measured beside each other. Raises UsageError and UnknownName."""
+    kinds = contenders_of(options.contenders, options.compile)
+    together: dict[Any, list[Front]] = {}
+    for front in fronts:
+        source = front.source
+        digests = [sorted((given or {}).items()) for given in (source.digests, source.adapter_digests)]
+        together.setdefault(str((source.task, source.suffix, source.given, source.adapter, digests)), []).append(front)
+    return [_group(options, kinds, own) for own in together.values()]
+
+
+def label(job: Job, several: bool) -> str:
+    """How a contender is called where it could not take part. `several`: there is more than one model."""
+    kind, more = CONTENDERS[job.contender], []
+    if several and kind.needs != "source":
+        more.append(job.model)
+    if job.device != "cpu":
+        more.append(job.device)
+    return f"{kind.name} ({', '.join(more)})" if more else kind.name
+
+
+def needs_server(options: BenchOptions) -> bool:
+    return any(kind.needs == "server" for kind in contenders_of(options.contenders, options.compile))
+
+
+def _front(options: BenchOptions, name: str) -> Front:
+    manifest = served_manifest(options.repository, name)
+    version = manifest["version"]
+    folder = options.repository / name / str(version)
+    return Front(
+        name, folder, graph_file(options.repository, name, version), manifest, _source(options, name, manifest)
+    )
+
+
+def _source(options: BenchOptions, name: str, manifest: Mapping[str, Any]) -> Source:
+    """The one that was asked for, or the one that the entry was exported from."""
+    parts = TASKS[manifest["task"]].parts
+    suffix = next(part.suffix for part in parts if name.endswith(part.suffix))
+    given, merged = manifest["source"], manifest["adapter"]
+    own = Source(given["given"], given["revision"], manifest["task"], suffix, given["digests"])
+    if merged is not None:
+        own = replace(own, adapter=merged["given"], adapter_digests=merged["digests"])
+    if options.source is not None:
+        own = replace(own, given=options.source, revision=None, digests=None)
+        if is_adapter(Path(options.source)):
+            raise UsageError(f"{options.source} is an adapter: give its base with --source, and it with --adapter")
+    if options.adapter is not None:
+        own = replace(own, adapter=options.adapter, adapter_digests=None)
+    return own
+
+
+def _group(options: BenchOptions, kinds: Sequence[Kind], fronts: Sequence[Front]) -> Group:
+    first = fronts[0]
+    task = TASKS[first.source.task]
+    given = Baseline.load(first.folder / BASELINE).inputs
+    loads = loads_of(options, given)
+    for front in fronts:
+        _check(options, front)
+    lengths = sorted({load.length for load in loads if load.length is not MIXED})
+    of_length = {str(length): inputs_of_length(first.folder, length) for length in lengths}
+    jobs, missing = [], {}
+    for kind in kinds:
+        for front in fronts if kind.needs != "source" else [first]:
+            served_on = (front.manifest["serving"]["device"],)
+            for device in served_on if kind.needs == "server" else options.devices or devices():
+                job = _job(options, kind, front, device, loads, of_length)
+                if task.generates and kind.decoder is None:
+                    missing[label(job, len(fronts) > 1)] = kind.because
+                else:
+                    jobs.append(job)
+    return Group(task.name, _in_words(given, lengths), tuple(fronts), tuple(jobs), missing)
+
+
+def loads_of(options: BenchOptions, given: Inputs) -> tuple[Load, ...]:
+    """Closed loops first. Images have no length."""
+    lengths = (MIXED,) if "image" in given else options.lengths
+    ways = [(concurrency, None) for concurrency in options.concurrencies] + [(None, rate) for rate in options.rates]
+    return tuple(
+        Load(batch_size, length, concurrency, rate)
+        for length, batch_size, (concurrency, rate) in product(lengths, options.batch_sizes, ways)
+    )
+
+
+def _check(options: BenchOptions, front: Front) -> None:
+    """Raises UsageError for batches that a model does not take."""
+    largest = max(options.batch_sizes)
+    if TASKS[front.source.task].generates:
+        if largest > 1:
+            raise UsageError(f"a call of {front.name} is one prompt: ask for several at a time with --concurrency")
+        return
+    most = front.manifest["serving"]["max_batch_size"]
+    if largest > most:
+        raise UsageError(f"{front.name} takes at most {most} items a call, not {largest}")
+
+
+def _job(
+    options: BenchOptions,
+    kind: Kind,
+    front: Front,
+    device: str,
+    loads: tuple[Load, ...],
+    of_length: Mapping[str, Inputs],
+) -> Job:
+    return Job(
+        contender=kind.key,
+        device=device,
+        model=front.name,
+        precision=front.precision,
+        folder=str(front.folder.resolve()),
+        graph=str(front.graph.resolve()),
+        url=options.url,
+        source=front.source,
+        threads=options.cores,
+        loads=loads,
+        seconds=options.seconds,
+        warm_up=options.warm_up,
+        round=0,
+        of_length=of_length,
+    )
+
+
+def _in_words(given: Inputs, lengths: Sequence[int]) -> str:
+    count = len(next(iter(given.values())))
+    what = "images" if "image" in given else "prompts" if "text_input" in given else "texts"
+    made = f"; for fixed lengths {TEXTS} made of them" if lengths else ""
+    return f"the {count} {what} of the recorded baseline, in one random order{made}"

@@ -1,0 +1,1 @@
+"""`hf2triton build`: a whole repository from one file."""

@@ -1,0 +1,55 @@
+"""Builds what a plan says, entry by entry. Each appears in the repository as a whole or not at all, so that a build that
+was interrupted is resumed by planning and building again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from ..core.types import ExportReport
+from ..errors import Hf2TritonError
+from ..export.pipeline import export
+from .plan import UNCHANGED, Plan, PlannedEntry
+
+#: Called when a stage begins, with its description and how many entries are done.
+Progress = Callable[[str, int], None]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What became of one entry: its `report`, or the `error` that stopped it."""
+
+    name: str
+    report: ExportReport | None = None
+    error: Hf2TritonError | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        if self.report is None:
+            return {"error": str(self.error), "stage": self.error.stage, "exit_code": self.error.exit_code}
+        return self.report.to_json()
+
+
+def build(plan: Plan, progress: Progress = lambda stage, done: None, fail_fast: bool = False) -> Iterator[Built]:
+    """Builds the plan's entries one after the other, in the order of the file. One that fails leaves its place in the
+    repository as it was and does not stop the others, unless with `fail_fast`."""
+    pending = [entry for entry in plan.entries if entry.state != UNCHANGED]
+    for done, entry in enumerate(pending):
+        built = _build(entry, partial(_of_entry, progress, entry.name, done))
+        yield built
+        if built.error is not None and fail_fast:
+            return
+
+
+def _build(entry: PlannedEntry, progress: Callable[[str], None]) -> Built:
+    if entry.error is not None:
+        return Built(entry.name, error=entry.error)
+    try:
+        return Built(entry.name, export(entry.options, progress))
+    except Hf2TritonError as error:
+        return Built(entry.name, error=error)
+
+
+def _of_entry(progress: Progress, name: str, done: int, stage: str) -> None:
+    progress(f"{name}: {stage}", done)

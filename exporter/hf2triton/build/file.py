@@ -1,0 +1,274 @@
+"""The file that declares a whole repository: its entries, each with its source and options, and defaults for them.
+
+Read with PyYAML, checked with pydantic. What is wrong is said with the line, the entry and the key, and for an unknown key
+the nearest known one. The models' docstrings are the descriptions that editors show (data/build.schema.json).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+
+from ..checkpoint.source import PACKAGE
+from ..core.layout import check_name
+from ..core.options import ExportOptions
+from ..core.sizes import read_bytes
+from ..errors import UsageError
+from ..graph.passes.release import find_release
+from ..tasks import TASKS, find_task
+from .yaml import load
+
+#: Where the schema says it comes from.
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def _text(value: Any) -> Any:
+    if value is None or isinstance(value, str):
+        return value
+    raise ValueError(f"{value!r} is read as a {type(value).__name__}: put it in quotes")
+
+
+def _listed(value: Any) -> Any:
+    """Labels as a list, also of a mapping from each number."""
+    if isinstance(value, dict):
+        if sorted(value, key=str) != sorted(range(len(value)), key=str):
+            raise ValueError(f"the labels' numbers must be 0 to {len(value) - 1}, not {', '.join(map(str, value))}")
+        value = [value[index] for index in range(len(value))]
+    return value
+
+
+def _checked(check: Any) -> BeforeValidator:
+    """Asks one of our own checks, whose errors say what is known."""
+
+    def validate(value: Any) -> Any:
+        if value is not None:
+            try:
+                check(_text(value))
+            except UsageError as error:
+                raise ValueError(str(error)) from error
+        return value
+
+    return BeforeValidator(validate)
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+Release = Annotated[str, _checked(find_release), WithJsonSchema({"type": "string", "pattern": r"^\d\d\.\d\d$"})]
+_TASKS = [name for task in TASKS.values() for name in (task.name, *task.aliases)]
+Size = Annotated[
+    str, _checked(read_bytes), WithJsonSchema({"type": "string", "pattern": r"^\d+(\.\d+)? ?([KMGT]i?B)?$"})
+]
+TaskName = Annotated[str, _checked(find_task), WithJsonSchema({"type": "string", "enum": _TASKS})]
+Labels = Annotated[
+    list[Text],
+    BeforeValidator(_listed),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "object", "patternProperties": {r"^\d+$": {"type": "string"}}, "additionalProperties": False},
+            ]
+        }
+    ),
+]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Tolerance(_Model):
+    """How far an output may lie from PyTorch's, in place of the task's own."""
+
+    max_abs: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Largest absolute difference."""
+    mean_abs: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    """Mean absolute difference."""
+    cosine: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest cosine similarity of a row; null: not compared."""
+    argmax: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Smallest share of rows whose largest entry is the same; null: not compared."""
+
+
+class Defaults(_Model):
+    """Options for all entries that say nothing else. null is what `hf2triton export` does without the option."""
+
+    precision: Literal["fp32", "fp16", "int8"] | None = None
+    """Of the graph; fp16 unless given."""
+    release: Release | None = None
+    """The Triton release that the graph must fit, in quotes: "24.10"."""
+    attention: Literal["fused", "fused-any-mask", "standard"] | None = None
+    """standard: no ops beyond ONNX's own, as TensorRT needs it."""
+    device: Literal["cpu", "cuda", "tensorrt"] | None = None
+    """Where Triton runs it."""
+    runner: Literal["inprocess", "bls"] | None = None
+    """Graph in the front, or in a model of its own."""
+    max_batch_size: Annotated[int, Field(ge=1)] | None = None
+    """Rows or images that are computed at once, or sequences that are generated at once."""
+    instances: Annotated[int, Field(ge=1)] | None = None
+    """How many times the model that computes is loaded; on each GPU."""
+    gpus: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
+    """The numbers of the GPUs it is loaded on; all unless given."""
+    gpu_memory: Size | None = None
+    """What each GPU has, such as 24GB: bounds the largest batch; 16GB unless given."""
+    queue_delay: Annotated[int, Field(ge=0)] | None = None
+    """Microseconds that a request may wait for others to be computed with."""
+    priority_levels: Annotated[int, Field(ge=0)] | None = None
+    """How many priorities requests may have, 1 the highest."""
+    max_queue: Annotated[int, Field(ge=1)] | None = None
+    """Requests that may wait; later ones are refused."""
+    response_cache: bool | None = None
+    """Let Triton answer what it was asked before from its response cache, where the server has one."""
+    threads: Annotated[int, Field(ge=0)] | None = None
+    """Of onnxruntime; 0 is one for each core it may use."""
+    calibration: Text | None = None
+    """What ranges are measured on, relative to this file: lines of text, a folder of images, or the graph's tensors (.npz)."""
+    largest_file: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
+    """Bytes of weights in the graph's own file; more lie beside it."""
+    allow_pickle: bool | None = None
+    """Load pickled weights, which can run code."""
+
+
+class Entry(Defaults):
+    """One export."""
+
+    source: Text
+    """A folder relative to this file, a hub id, or package:NAME/FOLDER for weights that a Python package ships."""
+    revision: Text | None = None
+    """Branch, tag or commit of a hub id."""
+    task: TaskName | None = None
+    """Named as transformers.pipeline names it; by default what the checkpoint was trained for."""
+    adapter: Text | None = None
+    """A folder relative to this file with a LoRA adapter, merged into the source."""
+    base_name: Text | None = None
+    """What the adapter calls the source, where its own name does not tell."""
+    labels: Labels | None = None
+    """In place of the head's own: a list, or a mapping from each number."""
+    tolerances: dict[str, Tolerance] | None = None
+    """Output -> how far it may lie from PyTorch's, in place of the task's own, tighter or wider."""
+    precision_plan: Text | None = None
+    """A file relative to this one with a plan of the nodes that stay fp32, instead of calibrating."""
+
+
+class BuildFile(_Model):
+    """A model repository, as `hf2triton build` makes it."""
+
+    repository: Text = "model_repository"
+    """Its folder, relative to this file."""
+    defaults: Defaults = Defaults()
+    """Options for all entries that say nothing else."""
+    entries: Annotated[
+        dict[str, Entry], Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][\\w.-]*$"}})
+    ]
+    """The name that a model is served under -> what it is made of."""
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a file declares: the repository, and the options of each entry's export, by its name."""
+
+    path: Path
+    repository: Path
+    entries: Mapping[str, ExportOptions]
+
+
+def read_build_file(path: Path, repository: Path | None = None) -> Declared:
+    """What the file declares, for its own repository or another. Raises UsageError, which names all that is wrong."""
+    try:
+        content, line_of = load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(f"the build file {path} cannot be read: {error}") from error
+    try:
+        file = BuildFile.model_validate({} if content is None else content)
+    except ValidationError as error:
+        problems = sorted((line_of(one["loc"]), _problem(one)) for one in error.errors())
+        lines = (f"line {line}: {problem}" for line, problem in problems)
+        raise UsageError("\n  ".join([f"{path} is no valid build file", *lines])) from error
+    for name in file.entries:
+        try:
+            check_name(name)
+        except UsageError as error:
+            raise UsageError(f"{path}, line {line_of(('entries', name))}: {error}") from error
+    repository = repository or _from(path.parent, file.repository)
+    return Declared(path, repository, {name: _options(file, name, path.parent, repository) for name in file.entries})
+
+
+def build_schema() -> dict[str, Any]:
+    """The JSON schema of build files, for editors."""
+    return {"$schema": _DIALECT, **BuildFile.model_json_schema()}
+
+
+def _options(file: BuildFile, name: str, folder: Path, repository: Path) -> ExportOptions:
+    given = file.defaults.model_dump(exclude_unset=True) | file.entries[name].model_dump(exclude_unset=True)
+    given = {key: value for key, value in given.items() if value is not None}
+    given["source"] = _source(folder, given["source"])
+    if "adapter" in given and not given["adapter"].startswith(PACKAGE):
+        given["adapter"] = str(_from(folder, given["adapter"]))
+    for key in ("calibration", "precision_plan"):
+        if key in given:
+            given[key] = _from(folder, given[key])
+    for key in ("labels", "gpus"):
+        if key in given:
+            given[key] = tuple(given[key])
+    if "gpu_memory" in given:
+        given["gpu_memory"] = read_bytes(given["gpu_memory"])
+    return ExportOptions(name=name, repository=repository, **given)
+
+
+def _source(folder: Path, given: str) -> str:
+    """A folder from the file's own, unless it is a hub id or in a package."""
+    path = _from(folder, given)
+    is_path = given.startswith((".", "/", "~")) or (not given.startswith(PACKAGE) and path.exists())
+    return str(path) if is_path else given
+
+
+def _from(folder: Path, given: str) -> Path:
+    """A path relative to a folder, as short as it can be said here."""
+    path = Path(os.path.normpath(folder.absolute() / Path(given).expanduser()))
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+def _problem(error: Mapping[str, Any]) -> str:
+    """One of pydantic's errors in our words: where, what, and what is known."""
+    *inside, key = error["loc"] or ("",)
+    where = ".".join(map(str, error["loc"]))
+    if error["type"] == "extra_forbidden":
+        known = list(_model_at(inside).model_fields)
+        near = difflib.get_close_matches(str(key), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+        return f"{'.'.join(map(str, inside)) or 'the file'} has the unknown key {str(key)!r}: {hint}"
+    if key == "[key]":
+        return f"{'.'.join(map(str, inside[:-1]))} has the name {error['input']!r}, which is no text: put it in quotes"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if error["type"] in ("model_type", "dict_type"):
+        return f"{where or 'the file'} must be a mapping of keys to values"
+    if error["type"] == "value_error":
+        return f"{where or 'the file'}: {text}"
+    return f"{where or 'the file'}: {error['input']!r} {text}"
+
+
+def _model_at(location: Sequence[Any]) -> type[_Model]:
+    """The model of the mapping at a place in the file."""
+    for pattern, model in _MODELS:
+        if len(pattern) == len(location) and all(
+            own in ("*", str(given)) for own, given in zip(pattern, location, strict=True)
+        ):
+            return model
+    raise KeyError(location)
+
+
+_MODELS: tuple[tuple[tuple[str, ...], type[_Model]], ...] = (
+    ((), BuildFile),
+    (("defaults",), Defaults),
+    (("entries", "*"), Entry),
+    (("entries", "*", "tolerances", "*"), Tolerance),
+)

@@ -1,0 +1,285 @@
+"""What a checkpoint's JSON files say of images: the processor's settings, and the pixels that the model takes.
+
+Needs neither torch nor transformers, so that files which do not belong together are found before those are imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from ..core.json_files import read_json
+from ..errors import SourceError
+from ..families import Family
+from ..triton_models.image_sizes import resized
+
+#: The processors of transformers whose steps the front can do, whatever their backend and however old their name -> what they
+#: do where their settings are silent.
+PROCESSORS: Mapping[str, Mapping[str, Any]] = {
+    "ViTImageProcessor": {"size": {"height": 224, "width": 224}, "resample": 2},
+    "CLIPImageProcessor": {
+        "do_convert_rgb": True,
+        "size": {"shortest_edge": 224},
+        "default_to_square": False,
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224},
+        "image_mean": (0.48145466, 0.4578275, 0.40821073),
+        "image_std": (0.26862954, 0.26130258, 0.27577711),
+    },
+    "DeiTImageProcessor": {
+        "size": {"height": 256, "width": 256},
+        "resample": 3,
+        "do_center_crop": True,
+        "crop_size": {"height": 224, "width": 224},
+    },
+}
+#: The same for all of them.
+_COMMON: Mapping[str, Any] = {
+    "do_convert_rgb": False,
+    "do_resize": True,
+    "default_to_square": True,
+    "do_center_crop": False,
+    "crop_size": None,
+    "do_rescale": True,
+    "rescale_factor": 1 / 255,
+    "do_normalize": True,
+    "image_mean": (0.5, 0.5, 0.5),
+    "image_std": (0.5, 0.5, 0.5),
+}
+#: Step -> its settings, in order; None where the step is left out.
+_STEPS: Mapping[str, tuple[str, ...]] = {
+    "do_convert_rgb": (),
+    "do_resize": ("size", "resample"),
+    "do_center_crop": ("crop_size",),
+    "do_rescale": ("rescale_factor",),
+    "do_normalize": ("image_mean", "image_std"),
+}
+#: The sizes that an image can be brought to.
+_SIZES = (("height", "width"), ("shortest_edge",), ("shortest_edge", "longest_edge"), ("max_height", "max_width"))
+#: Pillow's filters, by the numbers that all its versions have for them.
+RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+#: Channels of a model -> what its images are.
+CHANNELS = {1: "greyscale", 3: "red, green and blue"}
+#: transformers 5 writes the first beside models with a tokenizer, and prefers it.
+_NESTED, _PLAIN = "processor_config.json", "preprocessor_config.json"
+#: What both ViT's and CLIP's config means where it is silent.
+_MODEL = {"image_size": 224, "num_channels": 3}
+
+
+@dataclass(frozen=True)
+class ModelImages:
+    """What a model takes: `channels`, `height` and `width` in pixels, as the config.json at `path` says. `tokens`: what it makes
+    of an image, the class token included; None where config.json does not give the patches."""
+
+    path: Path
+    channels: int
+    height: int
+    width: int
+    tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class ProcessorFile:
+    """The `file` with a processor's settings, what it says, and the processor's `name` in PROCESSORS."""
+
+    path: Path
+    settings: Mapping[str, Any]
+    name: str
+
+
+def check_images(folder: Path, config: Mapping[str, Any], family: Family, processor: Path | None = None) -> None:
+    """Whether the processor of a folder can be served and makes what the model takes. `config`: all that config.json says.
+    `processor`: the folder with the processor, where that is another one.
+
+    Raises SourceError, with the files, the keys and the sizes at fault.
+    """
+    part = family.configs.get("image")
+    # an old spelling, which transformers prefers to the other
+    images = config if part is None else config.get(f"{part}_dict") or config.get(part) or {}
+    model = model_images(folder / "config.json", images, family)
+    spec_of_file(processor_file(processor or folder, family.image_processor), model)
+
+
+def model_images(path: Path, config: Mapping[str, Any], family: Family) -> ModelImages:
+    """What the image part of a model's config says of pixels. Raises SourceError for what transformers cannot compute."""
+    config = {**_MODEL, **config}
+    channels = config["num_channels"]
+    if channels not in CHANNELS:
+        known = " or ".join(f"{number} ({name})" for number, name in CHANNELS.items())
+        raise SourceError(f"{path} has the num_channels {channels!r}; images can be prepared with {known}")
+    height, width = _edges(path, "image_size", config["image_size"], family)
+    if "patch_size" not in config:
+        return ModelImages(path, channels, height, width)
+    patch = _edges(path, "patch_size", config["patch_size"], family)
+    # transformers leaves out what remains at the far edges
+    tokens = 1 + (height // patch[0]) * (width // patch[1])
+    if tokens == 1:
+        raise SourceError(
+            f"{path} has the patch_size {_by(*patch)}, and the image_size {_by(height, width)} holds not one patch"
+        )
+    return ModelImages(path, channels, height, width, tokens)
+
+
+def processor_file(folder: Path, family_processor: str | None = None) -> ProcessorFile:
+    """The processor's settings in a checkpoint's folder. Where they do not name it, it is the family's. Raises SourceError."""
+    path, settings = _settings(folder)
+    given = settings.get("image_processor_type") or settings.get("feature_extractor_type") or family_processor
+    if given is None:
+        raise SourceError(
+            f"{path} does not say of which kind the image processor is: give image_processor_type, {_known()}"
+        )
+    name = str(given).removesuffix("Pil").removesuffix("Fast").replace("FeatureExtractor", "ImageProcessor")
+    if name not in PROCESSORS:
+        raise SourceError(f"{path} is of a {given}; images can be prepared as {_known()} do")
+    return ProcessorFile(path, settings, name)
+
+
+def spec_of_file(file: ProcessorFile, model: ModelImages | None) -> dict[str, Any]:
+    """The spec that a file means as it stands, see `image_processor.read_image_spec`. Raises SourceError."""
+    settings = {**_COMMON, **PROCESSORS[file.name], **file.settings}
+    if isinstance(settings["size"], int) and not settings["default_to_square"]:
+        settings["size"] = {"shortest_edge": settings["size"]}
+    return spec_of(file.path, settings, model)
+
+
+def spec_of(path: Path, settings: Mapping[str, Any], model: ModelImages | None) -> dict[str, Any]:
+    """The spec of complete settings, which `path` holds or implies. Raises SourceError where it cannot be served."""
+    for key, value in settings.items():
+        if not key.startswith("do_"):
+            continue
+        if value not in (True, False, None):
+            raise SourceError(f"{path} has the {key} {value!r}; it must be true or false")
+        if value and key not in _STEPS:
+            raise SourceError(
+                f"{path} asks for {key}, which cannot be served; set it to false if the model does without"
+            )
+    channels = model.channels if model else 3
+    spec: dict[str, Any] = {"num_channels": channels, "do_convert_rgb": bool(settings["do_convert_rgb"])}
+    for step, keys in _STEPS.items():
+        for key in keys:
+            spec[key] = _READ[key](path, key, settings.get(key), channels) if settings[step] else None
+    spec["image_size"] = {"height": model.height, "width": model.width} if model else None
+    if model:
+        _require_fit(path, spec, model)
+    return spec
+
+
+def fits_all(spec: Mapping[str, Any]) -> bool:
+    """Whether images of any size come out in the one that the model takes."""
+    return bool(spec["crop_size"] or "height" in (spec["size"] or {}))
+
+
+def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file with the processor's settings, and what it says."""
+    nested, plain = folder / _NESTED, folder / _PLAIN
+    if nested.exists():
+        content = read_json(nested, "")
+        if isinstance(content, dict) and content.get("image_processor") is not None:
+            return nested, _object(nested, content["image_processor"])
+    missing = (
+        f"{folder} has no image processor ({_PLAIN} or {_NESTED}): save the one that the model was trained with into this"
+        " folder, with its save_pretrained"
+    )
+    return plain, _object(plain, read_json(plain, missing))
+
+
+def _object(path: Path, content: Any) -> dict[str, Any]:
+    if not isinstance(content, dict):
+        raise SourceError(f"{path} holds no JSON object with the settings of an image processor")
+    return content
+
+
+def _known() -> str:
+    return ", ".join(PROCESSORS)
+
+
+def _edges(path: Path, key: str, value: Any, family: Family) -> tuple[int, int]:
+    """Height and width of a model's key."""
+    if family.square_images:
+        forms, edges = f"one number of pixels, as {family.name} models take square images alone", (value, value)
+    else:
+        forms = "a number of pixels or [height, width]"
+        edges = tuple(value) if isinstance(value, (list, tuple)) else (value, value)
+    if len(edges) != 2 or not all(_is_pixels(edge) for edge in edges):
+        raise SourceError(f"{path} has the {key} {value!r}; it must be {forms}")
+    return edges
+
+
+def _is_pixels(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _size(path: Path, key: str, value: Any, channels: int) -> dict[str, int]:
+    """A size as transformers reads it: a number is a square, a list the height and the width."""
+    size = (value, value) if isinstance(value, int) else value
+    if isinstance(size, (list, tuple)) and len(size) == 2:
+        size = dict(zip(("height", "width"), size, strict=True))
+    known = _SIZES if key == "size" else _SIZES[:1]
+    if isinstance(size, Mapping) and set(size) in map(set, known) and all(map(_is_pixels, size.values())):
+        return dict(size)
+    forms = ", or ".join(" and ".join(keys) for keys in known)
+    raise SourceError(f"{path} has the {key} {value!r}; it must be {forms}, in pixels")
+
+
+def _resample(path: Path, key: str, value: Any, channels: int) -> int:
+    if not isinstance(value, int) or value not in RESAMPLE:
+        known = ", ".join(f"{number} ({name})" for number, name in RESAMPLE.items())
+        raise SourceError(f"{path} has the {key} {value!r}; it must be one of {known}")
+    return int(value)
+
+
+def _factor(path: Path, key: str, value: Any, channels: int) -> float:
+    return _number(path, key, value)
+
+
+def _number(path: Path, key: str, value: Any) -> float:
+    if not isinstance(value, (int, float)) or not isfinite(value):
+        raise SourceError(f"{path} has the {key} {value!r}; it must be a number")
+    return float(value)
+
+
+def _per_channel(path: Path, key: str, value: Any, channels: int) -> list[float]:
+    """One number for all channels, or one for each."""
+    given = value if isinstance(value, (list, tuple)) else [value] * channels
+    values = [_number(path, key, one) for one in given]
+    if len(values) != channels or (key == "image_std" and 0.0 in values):
+        wanted = f"one number, or one for each of the model's channels ({channels}: {CHANNELS[channels]})"
+        raise SourceError(
+            f"{path} has the {key} {value!r}; it must be {wanted}{', none of them 0' if key == 'image_std' else ''}"
+        )
+    return values
+
+
+_READ: Mapping[str, Callable[[Path, str, Any, int], Any]] = {
+    "size": _size,
+    "resample": _resample,
+    "crop_size": _size,
+    "rescale_factor": _factor,
+    "image_mean": _per_channel,
+    "image_std": _per_channel,
+}
+
+
+def _require_fit(path: Path, spec: Mapping[str, Any], model: ModelImages) -> None:
+    """Raises SourceError where no image would come out as the model takes it: an image of that size must keep it."""
+    if spec["do_convert_rgb"] and model.channels != 3:
+        raise SourceError(
+            f"{path} asks for do_convert_rgb, which makes three channels; {model.path} has the num_channels"
+            f" {model.channels}: set do_convert_rgb to false, or they do not belong together"
+        )
+    key = "crop_size" if spec["crop_size"] else "size"
+    made = resized(spec[key], model.width, model.height) if spec[key] else (model.width, model.height)
+    if made != (model.width, model.height):
+        described = ", ".join(f"{name} {edge}" for name, edge in spec[key].items())
+        raise SourceError(
+            f"{path} has the {key} {described}; {model.path} has the image_size {_by(model.height, model.width)} (height x"
+            " width), and no image would come out so: they do not belong together"
+        )
+
+
+def _by(height: int, width: int) -> str:
+    return f"{height} x {width}"

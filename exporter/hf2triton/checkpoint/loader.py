@@ -1,0 +1,222 @@
+"""source → checkpoint: the model in fp32, its tokenizer, and what its files say of its use."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..core.embedding import SentenceFolder
+from ..core.source import Source
+from ..core.types import Checkpoint, Tokenizer
+from ..core.wording import some
+from ..errors import HeadMissing, SourceError, UsageError, WeightsError
+from ..families import Family, table_rows
+from ..tasks.base import Task, with_reader
+from .adapters.source import Adapter, head_settings, require_base, require_fit
+from .adapters.vocabulary import fit_vocabulary
+from .generation_settings import generation_of
+from .image_processor import read_images
+from .sentence_folder import read_sentence_folder
+from .source import weight_shapes
+from .task_inference import family_of, task_of
+from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
+from .tokenizer_files import require_rows, require_types, tokens_of, types_of
+
+#: Keys of a config that say how a model is run or gives its outputs -> what an export needs, which changes no answer.
+_SAME_ANSWERS = {
+    "chunk_size_feed_forward": 0,  # chunks would fix the length of every text
+    "output_attentions": False,
+    "output_hidden_states": False,
+    "return_dict": True,
+}
+
+
+def load_checkpoint(
+    source: Source, task_name: str | None, adapter: Adapter | None = None, labels: Sequence[str] | None = None
+) -> Checkpoint:
+    """Loads the model for a task (None: the one it was trained for), its tokenizer and its image processor.
+
+    With an adapter that is to be merged, the task is the one that it was trained for, and its head may be random until
+    then. `labels` take the place of the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName
+    for a task, and UsageError for labels that do not fit.
+    """
+    family = family_of(source)
+    if adapter is not None:
+        require_base(adapter, source.given, source.config)
+        require_fit(adapter, source)
+    task = task_of(source, task_name, adapter)
+    sentences = _sentences(source) if task.name == "sentence-similarity" else None
+    if sentences is not None and (sentences.has_prompts or sentences.lower_case):
+        task = with_reader(task, "sentence")
+    model, missing = _load_model(source, family, task, adapter, labels)
+    modalities = {part.modality for part in task.parts}
+    reads_text = "text" in modalities
+    tokenizer, max_length = _text_side(source, family, task, model.config, sentences) if reads_text else (None, None)
+    image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
+    if adapter is not None and tokenizer is not None:
+        fit_vocabulary(model, adapter, family, tokenizer)
+    optional = _has_pooler(source, family)
+    scale = getattr(model, family.logit_scale) if family.logit_scale else None
+    return Checkpoint(
+        source=source,
+        family=family,
+        task=task,
+        model=model,
+        tokenizer=tokenizer,
+        max_length=max_length,
+        image=read_images(source, image, family) if image else None,
+        outputs={
+            part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
+        },
+        sentences=sentences,
+        id2label=_labels(source, task, model.config, labels),
+        problem_type=getattr(model.config, "problem_type", None),
+        generation=generation_of(model, source) if task.generates else None,
+        logit_scale=None if scale is None else float(scale.exp()),
+        missing=missing,
+    )
+
+
+def require_known_tokens(checkpoint: Checkpoint) -> None:
+    """Everything that the tokenizer can give must have its row in the model's tables. Raises SourceError."""
+    if checkpoint.tokenizer is None:
+        return
+    definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.tokenizer_folder
+    rows = table_rows(checkpoint.family, {name: tensor.shape for name, tensor in checkpoint.model.state_dict().items()})
+    padding = {} if checkpoint.task.generates else {checkpoint.tokenizer.pad_token_id: "the padding"}
+    require_rows(padding | tokens_of(definition), rows.get("input_ids"), folder)
+    if checkpoint.tokenizer.type_ids:
+        require_types(types_of(definition), rows.get("token_type_ids"), folder)
+
+
+def without_weights(checkpoint: Checkpoint) -> Checkpoint:
+    """The checkpoint without its model, whose memory is given back, whoever still refers to its parameters."""
+    import torch
+
+    for parameter in checkpoint.model.parameters():
+        parameter.data = torch.empty(0)
+    return replace(checkpoint, model=None)
+
+
+def _load_model(
+    source: Source, family: Family, task: Task, adapter: Adapter | None, labels: Sequence[str] | None
+) -> tuple[Any, frozenset[str]]:
+    """The model, and the parameters that are random because an adapter will bring them."""
+    import torch
+    from optimum.exporters.tasks import TasksManager
+    from transformers.utils import logging as hf_logging
+
+    folder = source.model_folder
+    auto_class = TasksManager.get_model_class_for_task(task.class_of or task.name, model_type=family.name)
+    arguments = {} if task.has_head else dict(family.base_arguments)
+    if family.pooler and not task.has_head:
+        arguments["add_pooling_layer"] = _has_pooler(source, family)
+    arguments |= {name: value for name, value in _SAME_ANSWERS.items() if name in source.config}
+    if labels is not None and task.has_labels:
+        arguments |= {"id2label": dict(enumerate(labels)), "label2id": {name: i for i, name in enumerate(labels)}}
+    if adapter is not None and task.has_head:
+        arguments |= head_settings(adapter)
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        model, info = auto_class.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            attn_implementation="sdpa",
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=not source.pickled,
+            weights_only=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # which are named below
+            **arguments,
+        )
+    except Exception as error:  # transformers lets through whatever its libraries raise
+        first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
+    _require_shapes(folder, family, info["mismatched_keys"])
+    missing = sorted(info["missing_keys"])
+    leftover = _leftover(family, model, info["unexpected_keys"])
+    if missing and adapter is None:
+        also = f". It has {some(leftover)} instead, for which the model has no place" if leftover else ""
+        raise HeadMissing(f"{folder} has no trained weights for {task.name}: {some(missing)} would be random{also}")
+    if leftover:
+        raise WeightsError(
+            f"{folder} has weights that a {type(model).__name__} has no place for, so that they would be dropped:"
+            f" {some(leftover)}. Was it trained as another class, or with layers of its own?"
+        )
+    return model.eval().requires_grad_(False), frozenset(missing)
+
+
+def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
+    """Raises WeightsError where weights have other shapes than the config asks for."""
+    wrong = [
+        f"{name} is {list(own)} in the file, and by config.json {list(wanted)}"
+        for name, own, wanted in sorted(mismatched)
+    ]
+    if wrong:
+        raise WeightsError(f"the weights in {folder} do not fit its {family.name} model: {some(wrong)}")
+
+
+def _leftover(family: Family, model: Any, unexpected: Iterable[str]) -> list[str]:
+    """Weights of the files that the model does not have, but for those that no answer depends on."""
+    prefix = f"{model.base_model_prefix}."
+    names = ((name, name.removeprefix(prefix)) for name in sorted(unexpected))
+    return [name for name, short in names if not any(re.fullmatch(pattern, short) for pattern in family.leftover)]
+
+
+def _has_pooler(source: Source, family: Family) -> bool:
+    """Whether the checkpoint brings the weights of the family's pooling layer."""
+    if family.pooler is None:
+        return False
+    return any(f".{family.pooler}" in f".{name}" for name in weight_shapes(source))
+
+
+def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None) -> dict[int, str]:
+    """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where the
+    task needs one that is not there."""
+    labels = dict(config.id2label) if task.has_labels else {}
+    if given is not None:
+        if len(given) != len(labels):
+            has = f"head has {len(labels)}" if task.has_labels else f"task, {task.name}, has none"
+            raise UsageError(f"{len(given)} labels are given ({', '.join(given)}), and the {has}")
+        labels = dict(enumerate(given))
+    wanted = task.needs_label
+    names = [str(label) for label in labels.values()]
+    if wanted and not any(label.lower().startswith(wanted[:6]) for label in names):
+        raise HeadMissing(f"{task.name} needs a label {wanted!r}; {source.given} has {', '.join(names)}")
+    return labels
+
+
+def _text_side(
+    source: Source, family: Family, task: Task, config: Any, sentences: SentenceFolder | None
+) -> tuple[Tokenizer, int]:
+    """The tokenizer, and the most tokens of one row."""
+    folder = source.tokenizer_folder
+    tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
+    if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
+        raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
+    if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
+        raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
+    positions = getattr(_config_of(config, family, "text"), family.max_positions)
+    if task.generates:
+        require_streaming(tokenizer, folder)
+        return tokenizer, positions  # new tokens count as well, of which a tokenizer's limit says nothing
+    limit = (sentences and sentences.max_length) or limit
+    return tokenizer, min(limit, positions) if limit else positions
+
+
+def _config_of(config: Any, family: Family, modality: str) -> Any:
+    return getattr(config, family.configs[modality]) if modality in family.configs else config
+
+
+def _sentences(source: Source) -> SentenceFolder:
+    """How the checkpoint makes embeddings; pickles of its layers are among the weights where they were allowed."""
+    if source.sentence_folder is None:
+        return SentenceFolder()
+    allow_pickle = any(name.endswith(".bin") for name in source.weights)
+    return read_sentence_folder(source.sentence_folder, source.config, allow_pickle)

@@ -1,0 +1,94 @@
+"""What parity asks that is made of what the checkpoint itself brings: its added tokens, its labels, pairs of texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ..core.types import Checkpoint
+from ..tasks.base import Part
+from ..triton_models.preprocessor import Reader
+from ..triton_models.preprocessors import TextReader
+from .sample_inputs import Inputs, texts
+
+#: What the texts are called that are made of the checkpoint.
+OWN = "texts of its own"
+#: How callers type a token: first, beside words, within one, doubled, last.
+_FORMS = "{0} Maria {0} went{0}to {0}{0} Paris {0}"
+#: The same in short, for the tokens after the first of many.
+_SHORT, _IN_FULL = "a{0} {0}{0}", 64
+#: Tokens of a text that is made of forms.
+_ROOM = 128
+
+
+def own_inputs(checkpoint: Checkpoint, part: Part, reader: Reader) -> dict[str, Inputs]:
+    """In words what they are -> inputs of one part of a task. Empty where the checkpoint brings nothing, as for images."""
+    if not isinstance(reader, TextReader):
+        return {}
+    own = own_texts(checkpoint, min(_ROOM, checkpoint.max_length))
+    return {about: inputs for about, inputs in _OF_READER[part.reader](checkpoint, own).items() if any(inputs.values())}
+
+
+def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:
+    """Texts of at most `room` tokens, special ones included, with every added token in the forms that callers type; and the
+    checkpoint's labels. A token whose form does not fit has a text of its own, which is cut off."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_str(checkpoint.tokenizer.definition)  # the reader's cuts texts off
+    added = json.loads(checkpoint.tokenizer.definition).get("added_tokens") or ()
+    forms = [(_FORMS if index < _IN_FULL else _SHORT).format(token["content"]) for index, token in enumerate(added)]
+    labels = ", ".join(map(str, checkpoint.id2label.values()))
+    return (*_packed(forms, lambda text: len(tokenizer.encode(text)) <= room), *filter(None, [labels]))
+
+
+def _packed(forms: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
+    """As many forms in one text as fit."""
+    text = ""
+    for form in forms:
+        longer = f"{text} {form}" if text else form
+        if text and not fits(longer):
+            yield text
+            longer = form
+        text = longer
+    if text:
+        yield text
+
+
+def _texts_and_pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Texts, an empty one among them; and pairs: both short, one long, both long, and with the checkpoint's own tokens."""
+    long, other = sorted(texts(), key=len)[:-3:-1]
+    short = "It is a chair."
+    pairs = [(short, "Is it?"), (long, short), (short, long), (long, other), *zip(own[:1], own[-1:], strict=True)]
+    first, second = zip(*pairs, strict=True)
+    return {OWN: {"text": (*own, "")}, "pairs": {"text": first, "text_pair": second}}
+
+
+def _questions(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """A question about each text, with its beginning."""
+    asked = tuple(f"Who is {text.partition(' Maria')[0]}?" for text in own)
+    return {OWN: {"text": asked, "text_pair": tuple(own)}}
+
+
+def _masked(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Texts with a mask, at their beginning, where it is not cut off."""
+    mask = checkpoint.tokenizer.mask_token
+    return {OWN: {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
+
+
+def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Texts and pairs after the default prompt, and a text after each prompt that has a name."""
+    groups = {
+        about: {**inputs, "parameters": ("{}",) * len(inputs["text"])}
+        for about, inputs in _texts_and_pairs(checkpoint, own).items()
+    }
+    named = tuple(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in checkpoint.sentences.prompts)
+    return {**groups, "prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
+
+
+#: Kind of reader -> the inputs that are made of the checkpoint's own texts.
+_OF_READER: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
+    "text": _texts_and_pairs,
+    "sentence": _sentences,
+    "question": _questions,
+    "masked-text": _masked,
+}

@@ -1,0 +1,75 @@
+"""Proves that the front reads texts as the checkpoint's own tokenizer does in transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from hf2triton_client.evaluation.places import quoted
+
+from ..core.types import Checkpoint
+from ..errors import ParityError
+from ..triton_models.sentences import lower_cased
+from .sample_inputs import Inputs
+from .tokenizer import lower_cases
+
+#: Columns of inputs that are texts, in the order in which they follow each other in a row.
+_TEXTS = ("text", "text_pair")
+
+
+class ReferenceTokenizer:
+    """The checkpoint's tokenizer as transformers loads it, which takes a while."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        from transformers import AutoTokenizer
+
+        folder = checkpoint.source.tokenizer_folder
+        self._checkpoint = checkpoint
+        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        sentences = checkpoint.sentences
+        if sentences is not None and sentences.lower_case and not lower_cases(checkpoint.tokenizer):
+            lower_cased(self._tokenizer.backend_tokenizer)  # as sentence-transformers does
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of tokens, without special ones."""
+        return self._tokenizer.decode(ids, skip_special_tokens=True)
+
+    def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
+        """`rows`: of each item, as the front's reader makes them. Items of several rows, the windows of a long context, are
+        passed over: transformers 5 cuts no windows. Raises ParityError."""
+        checkpoint, tokenizer = self._checkpoint, self._tokenizer
+        for index, (own, prompt) in enumerate(zip(rows, _prompts(checkpoint, inputs, len(rows)), strict=True)):
+            if len(own) > 1:
+                continue
+            first, *others = (inputs[name][index] for name in _TEXTS if name in inputs)
+            texts = [f"{prompt}{first}", *others]
+            expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
+            _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
+            if checkpoint.tokenizer.type_ids and "token_type_ids" in expected:
+                _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
+
+
+def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
+    """What sentence-transformers puts before each text."""
+    if checkpoint.sentences is None:
+        return [""] * count
+    default, known = checkpoint.sentences.default_prompt_name, {**checkpoint.sentences.prompts, None: ""}
+    return [known[json.loads(own).get("prompt_name", default)] for own in inputs.get("parameters", ("{}",) * count)]
+
+
+def _row_of(row: Any) -> Any:
+    """The encoding of a row; a row with masks wraps one."""
+    return getattr(row, "encoding", row)
+
+
+def _require_equal(texts: Sequence[str], told: Any, expected: Sequence[int], served: Sequence[int]) -> None:
+    if list(expected) == list(served):
+        return
+    length = min(len(expected), len(served))
+    first = next((place for place in range(length) if expected[place] != served[place]), length)
+    sides = [told(list(ids[first : first + 4])) or "nothing more" for ids in (expected, served)]
+    raise ParityError(
+        f"the front would read {' and '.join(map(quoted, texts))} otherwise than transformers: from token"
+        f" {first} on {sides[1]} in the place of {sides[0]}"
+    )

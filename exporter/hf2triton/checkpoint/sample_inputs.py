@@ -1,0 +1,113 @@
+"""What parity asks: real texts and images, in the form that each kind of front takes them."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+from ..core.types import Checkpoint
+from ..errors import UsageError
+from ..tasks.base import Part, Task
+from .image_settings import fits_all
+
+#: Input of a front -> its value for each item; texts are strings, images are encoded files.
+Inputs = Mapping[str, tuple[str | bytes, ...]]
+
+#: Asked of each text, round and round. An answer that makes no sense has logits all the same.
+QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "Why?")
+
+
+def parity_inputs(checkpoint: Checkpoint, part: Part) -> Inputs:
+    """Real inputs for one part of a task, see data/README.md."""
+    if part.modality == "image":
+        return {"image": images_for(checkpoint.image["spec"])}
+    return inputs_from(part.reader, checkpoint, texts())
+
+
+def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """Inputs for one kind of front, made of texts."""
+    return _FROM_TEXTS[reader](checkpoint, lines)
+
+
+def check_calibration(path: Path | None, task: Task) -> None:
+    """Whether a file or folder can calibrate a task, before minutes of work; None can. Raises UsageError."""
+    if path is None:
+        return
+    if not path.exists():
+        raise UsageError(f"there is no calibration file or folder {path}")
+    wanted, modalities = "image" if path.is_dir() else "text", [part.modality for part in task.parts]
+    if path.suffix != ".npz" and wanted not in modalities:
+        takes = " or ".join(
+            {"image": "a folder of images", "text": "a file with lines of text"}[one] for one in modalities
+        )
+        raise UsageError(f"{path} cannot calibrate this task, which takes {takes}, or tensors as .npz")
+
+
+def texts() -> tuple[str, ...]:
+    """Real texts from one token to more than 512."""
+    return tuple((resources.files("hf2triton") / "data" / "texts.txt").read_text(encoding="utf-8").splitlines())
+
+
+def images() -> tuple[bytes, ...]:
+    """Real images of different size, mode and format, as files."""
+    folder = resources.files("hf2triton") / "data" / "images"
+    files = sorted((path for path in folder.iterdir() if path.suffix != ".md"), key=lambda path: path.name)
+    return tuple(path.read_bytes() for path in files)
+
+
+def images_for(spec: Mapping[str, Any]) -> tuple[bytes, ...]:
+    """Real images that come out as the model takes them: where the processor does not see to that, in the model's size."""
+    if fits_all(spec):
+        return images()
+    size = spec["image_size"]
+    return tuple(_fitted(data, size["width"], size["height"]) for data in images())
+
+
+def _fitted(data: bytes, width: int, height: int) -> bytes:
+    """The middle of an image in another size, as PNG."""
+    from PIL import Image, ImageOps
+
+    file = io.BytesIO()
+    ImageOps.fit(Image.open(io.BytesIO(data)).convert("RGB"), (width, height)).save(file, "PNG")
+    return file.getvalue()
+
+
+def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """A question to each text; the last context is as long as three windows of the model."""
+    contexts = [text for text in lines if len(text.split()) > 3] or list(lines)
+    long = " ".join(contexts)[: 12 * checkpoint.max_length]
+    asked = [QUESTIONS[index % len(QUESTIONS)] for index in range(len(contexts) + 1)]
+    return {"text": tuple(asked), "text_pair": (*contexts, long)}
+
+
+def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """Each text with its middle word masked, long ones with a second mask near the beginning."""
+    mask, masked = checkpoint.tokenizer.mask_token, []
+    for text in lines:
+        # what is cut off cannot be masked: a word is at least one token
+        words = text.split()[: checkpoint.max_length // 3]
+        words[len(words) // 2] = mask
+        if len(words) > 8:
+            words[2] = mask
+        masked.append(" ".join(words))
+    return {"text": tuple(masked)}
+
+
+def _prompted(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """The texts, in turn with the default prompt and with each that has a name."""
+    names = [name for name, prompt in checkpoint.sentences.prompts.items() if prompt]
+    parameters = ["{}", *(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in names)]
+    return {"text": tuple(lines), "parameters": tuple(islice(cycle(parameters), len(lines)))}
+
+
+_FROM_TEXTS: Mapping[str, Callable[[Checkpoint, Sequence[str]], Inputs]] = {
+    "text": lambda checkpoint, lines: {"text": tuple(lines)},
+    "question": _questions,
+    "masked-text": _masked,
+    "sentence": _prompted,
+}

@@ -1,0 +1,105 @@
+"""A checkpoint's tokenizer, as fronts load it."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.types import Tokenizer
+from ..errors import SourceError, TokenizerMissing
+from .tokenizer_files import read_tokenizer_files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+#: What `save_pretrained` says of the machine and of how the tokenizer was loaded.
+_OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
+
+
+def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
+    """The tokenizer, and the longest sequence it was made for. `pads`: rows of different lengths will be run together.
+
+    Raises TokenizerMissing.
+    """
+    from transformers import AutoTokenizer
+
+    read_tokenizer_files(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # tokenizers raises plain Exception
+        raise TokenizerMissing(f"the tokenizer in {folder} does not load: {error}") from error
+    if not tokenizer.is_fast:
+        raise TokenizerMissing(
+            f"the tokenizer in {folder} is a {type(tokenizer).__name__}, which is written in Python and has no fast form"
+            " (tokenizer.json): it cannot be served. If one of the tokenizers library gives the same tokens,"
+            " save that beside the model"
+        )
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    padding = tokenizer.pad_token_id
+    if padding is None:
+        if pads:
+            raise TokenizerMissing(f"the tokenizer in {folder} has no padding token")
+        padding = tokenizer.eos_token_id or 0  # what PyTorch is asked with is masked: any token will do
+    definition |= {"truncation": None, "padding": None}
+    limit = tokenizer.model_max_length
+    return (
+        Tokenizer(
+            json.dumps(definition, ensure_ascii=False),
+            None if pads else _config(tokenizer),
+            padding,
+            tokenizer.cls_token_id,
+            tokenizer.unk_token,
+            tokenizer.mask_token,
+            definition.get("decoder"),
+            _cleans_up(tokenizer),
+            tokenizer.truncation_side,
+            "token_type_ids" in tokenizer.model_input_names,
+            tuple(sorted(tokenizer.all_special_ids)),
+        ),
+        limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
+    )
+
+
+def lower_cases(tokenizer: Tokenizer) -> bool:
+    """Whether its normalizer is told to lower-case, by a step of its own: what sentence-transformers looks for before it
+    adds one."""
+    normalizer = json.loads(tokenizer.definition).get("normalizer") or {}
+    steps = normalizer.get("normalizers", [normalizer]) if normalizer.get("type") == "Sequence" else [normalizer]
+    return any(step.get("type") == "Lowercase" for step in steps)
+
+
+def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
+    """Whether text can be given piece by piece as its tokens come. Raises SourceError."""
+    import tokenizers
+
+    from ..triton_models.generation.detokenize import TextStream
+
+    try:
+        TextStream(tokenizers.Tokenizer.from_str(tokenizer.definition))
+    except ValueError as error:
+        raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
+
+
+def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
+    """Whether a tokenizer.json tells tokens that continue a word from those that begin one, and its decoder joins them."""
+    decoder, model = definition.get("decoder") or {}, definition.get("model") or {}
+    return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
+
+
+def _cleans_up(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether transformers cleans up what the tokenizer decodes; BPE's text only where a second key asks for it."""
+    is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
+    for_bpe = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
+    return bool(tokenizer.clean_up_tokenization_spaces) and bool(for_bpe or not is_bpe)
+
+
+def _config(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The text of its tokenizer_config.json."""
+    with tempfile.TemporaryDirectory() as folder:
+        tokenizer.save_pretrained(folder)
+        config = json.loads(Path(folder, "tokenizer_config.json").read_text(encoding="utf-8"))
+    kept = {name: value for name, value in config.items() if name not in _OF_THE_MACHINE}
+    return json.dumps(kept, indent=2, ensure_ascii=False, sort_keys=True) + "\n"

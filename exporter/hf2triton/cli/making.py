@@ -1,0 +1,201 @@
+"""Commands that make entries of a repository."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
+from .types import Listed, Size, gpu_number
+
+
+@click.command()
+@click.argument("source")
+@click.option("--name", required=True, help="The name to serve the model under.")
+@click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
+@click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
+@click.option("--base-name", help="What the adapter calls SOURCE, where its own name does not tell.")
+@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
+@repository_option
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda", "tensorrt"]),
+    default="cpu",
+    show_default=True,
+    help="Where Triton runs it.",
+)
+@click.option("--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the front, or in a model of its own.")
+@click.option("--release", help="Fit the graph to a Triton release, such as 24.08.  [default: any from 24.05 on]")
+@click.option(
+    "--attention",
+    type=click.Choice(["fused", "fused-any-mask", "standard"]),
+    help="standard: no ops beyond ONNX's own.  [default: fused; for TensorRT standard]",
+)
+@click.option(
+    "--max-batch-size",
+    type=int,
+    help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
+)
+@click.option(
+    "--instances",
+    type=int,
+    default=1,
+    show_default=True,
+    help="How many times the model that computes is loaded; on each GPU.",
+)
+@click.option("--gpus", type=Listed("GPU numbers", gpu_number), help="Such as 0,1.  [default: all]")
+@click.option(
+    "--gpu-memory", type=Size(), help="What each GPU has, such as 24GB: bounds the largest batch.  [default: 16GB]"
+)
+@click.option(
+    "--queue-delay",
+    type=int,
+    help="Microseconds that a request may wait for others to be computed with.  [default: 500 on a GPU, else 0]",
+)
+@click.option(
+    "--priority-levels",
+    type=int,
+    default=0,
+    show_default=True,
+    help="How many priorities requests have, 1 the highest.",
+)
+@click.option(
+    "--max-queue",
+    type=int,
+    help="Requests that may wait: later ones are refused, and no batch is prepared ahead.  [default: any, or 256 texts]",
+)
+@click.option(
+    "--response-cache/--no-response-cache",
+    default=None,
+    help="Let Triton answer what it was asked before from its response cache.  [default: on a GPU, where all ask for the same]",
+)
+@click.option(
+    "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
+)
+@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="What ranges are measured on: a file with a text a line, a folder of images, or an .npz of the graph's tensors."
+    "  [default: real ones that come with hf2triton]",
+)
+@click.option(
+    "--precision-plan",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Keep the nodes fp32 that this plan, manifest or report names, instead of calibrating.",
+)
+@click.option(
+    "--largest-file",
+    type=click.IntRange(1, (1 << 31) - 1),
+    default=(1 << 31) - 1,
+    help="Bytes of weights in the graph's own file; more lie beside it.  [default: 2 GB, the most]",
+)
+@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
+@report_option
+@click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
+@command
+def export(report: Path | None, **options: Any) -> None:
+    """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.
+
+    Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
+    """
+    from ..core.options import ExportOptions
+    from ..errors import ParityError
+    from ..export.pipeline import export as run
+    from .console import progress, table, write_report
+    from .tables import export_tables
+
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        with progress() as advance:
+            result = run(ExportOptions(**options), advance)
+    except ParityError as error:
+        write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
+        raise
+    write_report(report, result.to_json())
+    for title, columns, rows in export_tables(result):
+        table(title, columns, rows)
+    for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):
+        click.echo(f"warning: {warning}")
+    where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
+    seconds = sum(result.seconds.values())
+    click.echo(f"{options['name']}: {where}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option("--repository", type=click.Path(path_type=Path), help="Build into this one, whatever FILE says.")
+@click.option("--plan", "plan_only", is_flag=True, help="Say what would be built, and why, and stop.")
+@click.option("--check", is_flag=True, help="The same, with exit code 1 if the repository is not what FILE declares.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first entry that fails, instead of building the others.")
+@report_option
+@command
+def build(
+    file: Path, repository: Path | None, plan_only: bool, check: bool, fail_fast: bool, report: Path | None
+) -> None:
+    """Build a whole model repository as FILE, a YAML file, declares it.
+
+    Only what changed is built: the digests of source and adapter, the options and the versions of packages are compared with
+    what the repository holds. Each entry appears as a whole or not at all, so that a build may be interrupted and run again.
+    The exit code is the highest of those of the entries that failed.
+    """
+    from ..build.build import build as run
+    from ..build.file import read_build_file
+    from ..build.plan import plan_build
+    from .console import progress, progress_of, table, write_report
+    from .tables import build_table, counted
+
+    began = time.monotonic()
+    declared = read_build_file(file, repository)
+    with progress() as advance:
+        plan = plan_build(declared, advance)
+    table(*build_table(plan))
+    write_report(report, {"plan": plan.to_json()})
+    if check and plan.differs:
+        fail(f"{declared.repository} is not what {file} declares: {counted(plan.counts)}", 1)
+    if check or plan_only:
+        click.echo(f"{file}: {counted(plan.counts)}")
+        impossible = [entry.error.exit_code for entry in plan.entries if entry.error is not None]
+        sys.exit(max(impossible, default=0))
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    results, interrupted = [], False
+    try:
+        with _terminated_as_interrupted(), progress_of(plan.pending) as advance_of:
+            for result in run(plan, advance_of, fail_fast):
+                results.append(result)
+    except KeyboardInterrupt:
+        interrupted = True
+    failed = [result for result in results if result.error is not None]
+    for result in failed:
+        click.echo(f"hf2triton: {result.name}: {one_line(result.error)}", err=True)
+    write_report(report, {"plan": plan.to_json(), "built": {result.name: result.to_json() for result in results}})
+    counts = {
+        "built": len(results) - len(failed),
+        "unchanged": plan.counts.get("unchanged", 0),
+        f"failed ({', '.join(result.name for result in failed)})": len(failed),
+        "left to build, run it again": plan.pending - len(results),
+    }
+    stopped = "interrupted, " if interrupted else ""
+    seconds = time.monotonic() - began
+    click.echo(f"{file}: {stopped}{counted(counts)}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+    code = max([int(interrupted), *(result.error.exit_code for result in failed)])
+    if code:
+        sys.exit(code)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """Lets SIGTERM do what Ctrl-C does: what is half done is taken back on the way out."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,107 @@
+"""Commands that show, write and compare what validations and benchmarks found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .common import command, fail
+
+#: What `hf2triton schema` prints -> (package, file in it).
+SCHEMAS = {
+    "build": ("hf2triton", "data/build.schema.json"),
+    "report": ("hf2triton_client", "data/report.schema.json"),
+}
+
+
+class Percent(click.ParamType):
+    """A share given in percent: `10%`, or `10`."""
+
+    name = "percent"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            share = float(str(value).strip().removesuffix("%")) / 100
+        except ValueError:
+            share = -1.0
+        if not 0 <= share < 1:
+            self.fail(f"{value!r} is not a percentage from 0% to below 100%, such as 10%", param, ctx)
+        return share
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "-o",
+    "--output",
+    "outputs",
+    multiple=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it as well, as .html, .md or .json; may be given several times.",
+)
+@click.option(
+    "--fail-if-slower",
+    "slower_by",
+    type=Percent(),
+    metavar="PERCENT",
+    help="Exit with 1 if the median of a call or the throughput of a served contender is worse by more than that.",
+)
+@click.option(
+    "--fail-if-worse",
+    is_flag=True,
+    help="Exit with 3 if a check fails that passed, a score fell, or a largest difference grew, beyond what noise explains.",
+)
+@command
+def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float | None, fail_if_worse: bool) -> None:
+    """Show the reports in FILES (.json) as one, and compare what they hold twice: a later file with an earlier one.
+
+    Without a --fail-if option the exit code is 0, whatever the report says.
+    """
+    from hf2triton_client.report.comparison import combine, missing, slower, worse
+    from hf2triton_client.report.io import read_report, require_form, write_report
+    from hf2triton_client.report.tables import tables
+    from hf2triton_client.report.verdict import STATES, verdict
+
+    from .console import table
+
+    for path in outputs:
+        require_form(path)
+    together, comparison = combine([read_report(path) for path in files])
+    asked = {"measurements": slower_by is not None, "validations": fail_if_worse}
+    lacking = missing(comparison, **asked)
+    lost_speed = slower(comparison, slower_by) if slower_by is not None else []
+    lost_answers = worse(comparison) if fail_if_worse else []
+    comparison = replace(comparison, failures=(*lost_answers, *lost_speed, *lacking))
+
+    for path in outputs:
+        write_report(together, path, comparison)
+    said = verdict(together, comparison)
+    click.echo(f"{STATES[said.state][0]}. {said.summary}")
+    for sentence in (*said.reasons, *said.advice, *said.cautions):
+        click.echo(f"- {sentence}")
+    for own in tables(together, comparison):
+        table(own.title, own.columns, own.rows)
+    for sentence in comparison.failures:
+        click.echo(f"hf2triton: {sentence}", err=True)
+    if lost_answers:
+        fail("the answers are worse than in the earlier run", 3)
+    if lost_speed:
+        fail(f"what is served is slower than in the earlier run by more than {slower_by * 100:g}%", 1)
+    if lacking:
+        fail("there is nothing to compare some of it with", 1)
+
+
+@click.command()
+@click.argument("name", type=click.Choice(sorted(SCHEMAS)))
+@command
+def schema(name: str) -> None:
+    """Print the JSON schema of what hf2triton writes or reads."""
+    from importlib.resources import files
+
+    package, file = SCHEMAS[name]
+    click.echo(files(package).joinpath(file).read_text(encoding="utf-8"), nl=False)

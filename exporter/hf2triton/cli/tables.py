@@ -1,0 +1,111 @@
+"""What the command line shows of exports, plans and validations, as tables of (title, columns, rows)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.scores import scores_of
+
+from ..build.plan import UNLISTED, Plan
+from ..core.precision_plan import PrecisionPlan
+from ..core.types import ExportReport, ParityReport
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+#: Islands that the report of an export shows; the others are a command away.
+SHOWN = 8
+#: How a plan came about, in words.
+_ORIGINS = {
+    "calibrated": "calibrated with {}",
+    "searched": "calibrated with {}, then searched, since parity failed",
+    "given": "as the given plan says",
+}
+
+
+def export_tables(report: ExportReport) -> list[Table]:
+    """The report of an export, on one screen."""
+    rows = [_row(name, parity, report.plans[name]) for name, parity in report.parity.items()]
+    columns = ("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
+    tables: list[Table] = [(f"{report.family} {report.task}, compared with PyTorch in fp32", columns, rows)]
+    for name, plan in report.plans.items():
+        if plan.islands:
+            tables.append(plan_table(name, plan, SHOWN))
+    if report.memory:
+        tables.append(_memory_table(report))
+    return tables
+
+
+def _memory_table(report: ExportReport) -> Table:
+    """What each front's graph takes of a GPU, in GB, by estimate."""
+    parts = ("weights", "activations", "arena", "kept")
+    columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
+    rows = [
+        (
+            name,
+            own.max_batch_size,
+            *(_megabytes(getattr(own, part)) for part in parts),
+            own.instances,
+            _megabytes(own.total),
+        )
+        for name, own in report.memory.items()
+    ]
+    one = next(iter(report.memory.values()))
+    title = f"MB of a GPU that has {one.gpu / 1e9:g} GB, estimated, with {_megabytes(one.context)} for CUDA itself"
+    return title, columns, rows
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 1e6:,.1f}"
+
+
+def build_table(plan: Plan) -> Table:
+    """What a build would do."""
+    rows = [
+        (entry.name, entry.task or "", entry.options.precision, entry.state, "; ".join(entry.reasons))
+        for entry in plan.entries
+    ]
+    rows += [(front, "", "", UNLISTED, "it stays as it is") for front in plan.unlisted]
+    title = f"{plan.declared.path} → {plan.declared.repository}"
+    return title, ("entry", "task", "precision", "state", "why"), rows
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Counts in words, but for those of nothing."""
+    return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
+
+
+def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
+    """The islands of a plan, the first `most` of them."""
+    shown = plan.islands[:most]
+    rows = [(island.node, island.reason, island.extra_bytes) for island in shown]
+    if len(shown) < len(plan.islands):
+        rows.append((f"and {len(plan.islands) - len(shown)} more", f"hf2triton inspect {name} --precision", ""))
+    title = (
+        f"{name}: {len(plan.islands)} of {plan.nodes} nodes stay fp32, {plan.extra_bytes:,} bytes more;"
+        f" {_ORIGINS[plan.origin].format(plan.calibration)}"
+    )
+    return title, ("node", "why it stays fp32", "bytes more"), rows
+
+
+def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, ...]:
+    """Agreement is of the best answers, where an output has one, and of directions otherwise."""
+    differences = [check.difference for check in parity.checks]
+    argmax = [one.argmax for one in differences if one.argmax is not None]
+    cosine = [one.cosine for one in differences if one.cosine is not None]
+    agreement = f"{min(argmax):.1%}" if argmax else f"cosine {min(cosine):.5f}"
+    sizes = (f"{size / 1e6:.1f}" for size in (parity.fp32_weight_bytes, parity.weight_bytes))
+    islands = f"{len(plan.islands)} of {plan.nodes}"
+    return (name, plan.precision, islands, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
+
+
+def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:
+    """What PyTorch was asked, and how right it is on labelled data."""
+    rows: list[Sequence[object]] = []
+    for suffix, own in recorded.items():
+        labels = {int(index): label for index, label in own.about["id2label"].items()}
+        scores = () if own.questions is None else scores_of(own.task, own.questions, labels, own.questions.answers)
+        rows.append((suffix.strip("_") or own.task, "inputs", len(own), ""))
+        rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in scores]
+    asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
+    return f"PyTorch, running {source}, on {asked}", ("front", "what", "rows", "PyTorch"), rows

@@ -1,0 +1,167 @@
+"""Names and places in a model repository.
+
+NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
+NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
+    model.py …                     the front, copied as it is
+    front.json  tokenizer.json     its settings and its tokenizer
+    model.onnx                     the graph (runner inprocess); with more than 2 GB of weights, a folder that holds
+                                   model.onnx and weights.data
+    manifest.json  config.pbtxt    what was exported, and the config that serves this version
+    baseline.safetensors  .json    PyTorch's answers
+    warmup/                        what Triton sends the model when it loads it
+NAME/manifest.json  baseline.*     the served version's, again (hard links)
+NAME/warmup/                       the same, where Triton looks for it
+NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
+
+A task with two fronts (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
+_candidate-NAME/                   a version that is being tried on a server before it becomes the served one
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ..errors import RepositoryError, UsageError
+from ..tasks import TASKS
+from ..tasks.base import Part
+
+CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
+    "config.pbtxt",
+    "manifest.json",
+    "front.json",
+    "tokenizer.json",
+    "model.onnx",
+)
+BASELINE, BASELINE_JSON = "baseline.safetensors", "baseline.json"
+WARMUP = "warmup"
+#: Digits of a digest in the name of a warm-up's file.
+_DIGITS = 12
+#: Of the served version, found again beside config.pbtxt.
+LINKED = (MANIFEST, BASELINE, BASELINE_JSON)
+
+_CANDIDATE = "_candidate-"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def check_name(name: str) -> str:
+    """A name that Triton, URLs and file systems all take. Raises UsageError."""
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is not a valid model name: up to 128 letters, digits, '_', '-' and '.', beginning with a letter or digit"
+        )
+    if name.endswith("_model"):
+        raise UsageError(f"{name!r} ends in _model, which is kept for the graph behind a front")
+    return name
+
+
+def front_name(name: str, part: Part) -> str:
+    """The name of the front that serves a part of the entry's task."""
+    return f"{name}{part.suffix}"
+
+
+def fronts_of(repository: Path, name: str) -> list[str]:
+    """The fronts of an entry, or the front itself if that is what is named. Raises RepositoryError."""
+    known = entries(repository)
+    suffixed = [[front_name(name, part) for part in task.parts] for task in TASKS.values() if len(task.parts) > 1]
+    for names in ([name], *suffixed):
+        if set(names) <= set(known):
+            return names
+    if not repository.is_dir():
+        raise no_repository(repository)
+    raise RepositoryError(f"{repository} has no entry {name!r} (known: {', '.join(known) or 'none'})")
+
+
+def no_repository(place: object) -> RepositoryError:
+    """What is raised where there is none."""
+    return RepositoryError(f"there is no model repository at {place}: hf2triton export or publish makes one")
+
+
+def graph_model(name: str) -> str:
+    """The name of the model that holds the graph when the front calls it."""
+    return f"{name}_model"
+
+
+def graph_in(folder: Path) -> Path:
+    """The file of the graph in a version's folder. One with its weights beside it lies in a folder of its name."""
+    path = folder / GRAPH
+    return path / GRAPH if path.is_dir() else path
+
+
+def candidate(name: str) -> str:
+    """The name under which a version is tried; no entry can have it."""
+    return f"{_CANDIDATE}{name}"
+
+
+def is_candidate(model: str) -> bool:
+    """Whether a model is there to be tried."""
+    return model.startswith(_CANDIDATE)
+
+
+def version_in(config: str) -> int | None:
+    """The version that the config of a front serves."""
+    match = re.search(r"versions:\s*\[?\s*(\d+)", config)
+    return int(match[1]) if match else None
+
+
+def versions(folder: Path) -> list[int]:
+    """The versions in a model's folder, oldest first."""
+    if not folder.is_dir():
+        return []
+    return sorted(int(path.name) for path in folder.iterdir() if path.is_dir() and path.name.isdecimal())
+
+
+def entries(repository: Path) -> list[str]:
+    """The names of the fronts in a repository."""
+    if not repository.is_dir():
+        return []
+    return sorted(path.parent.name for path in repository.glob(f"*/{MANIFEST}"))
+
+
+def served_version(repository: Path, name: str) -> int:
+    """The version that an entry's config serves. Raises RepositoryError."""
+    path = repository / name / CONFIG
+    try:
+        version = version_in(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RepositoryError(f"{path} cannot be read: {error}") from error
+    if version is None:
+        raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
+    return version
+
+
+def served_manifest(repository: Path, name: str) -> dict[str, Any]:
+    """The manifest of the version that is served. Raises RepositoryError."""
+    path = repository / name / str(served_version(repository, name)) / MANIFEST
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RepositoryError(f"{path} cannot be read: {error}") from error
+
+
+def baseline_path(repository: Path, name: str) -> Path:
+    """The baseline of the version that is served."""
+    return repository / name / str(served_version(repository, name)) / BASELINE
+
+
+def graph_file(repository: Path, name: str, version: int) -> Path:
+    """The graph of a front's version: its own, or that of the model behind it. Raises RepositoryError."""
+    places = [graph_in(repository / model / str(version)) for model in (name, graph_model(name))]
+    for path in places:
+        if path.is_file():
+            return path
+    raise RepositoryError(f"version {version} of {name!r} has no graph: neither {places[0]} nor {places[1]} is there")
+
+
+def warmup_file(name: str, content: bytes) -> str:
+    """What a file of a warm-up is called."""
+    return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
+
+
+def is_warmup_as_written(name: str, content: bytes) -> bool:
+    """Whether a warm-up's file holds what it was written with. Those of earlier versions have no digest in their names."""
+    stem, _, digest = name.rpartition("-")
+    return not stem or len(digest) != _DIGITS or warmup_file(stem, content) == name

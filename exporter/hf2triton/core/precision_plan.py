@@ -1,0 +1,94 @@
+"""Which nodes of a graph keep fp32 while the rest becomes smaller, why, and what that costs.
+
+Made by `graph/precision/planning.py` or given by the user; kept in the manifest.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import UsageError
+
+FORMAT = 1
+#: The key under which manifests hold a plan; an export's report has one for each front, under this and an s.
+KEY = "precision_plan"
+
+
+@dataclass(frozen=True)
+class Island:
+    """A node that stays fp32. `extra_bytes`: what its weights take more than they would have."""
+
+    node: str
+    op_type: str
+    reason: str
+    extra_bytes: int
+
+
+@dataclass(frozen=True)
+class PrecisionPlan:
+    """`islands`, of the `nodes` that could have been converted, in the order of the graph.
+
+    `origin`: "calibrated", "searched" (parity failed at first) or "given". `calibration`: what the ranges were measured on.
+    `warnings`: what a reader of the report should know.
+    """
+
+    precision: str
+    islands: tuple[Island, ...] = ()
+    nodes: int = 0
+    origin: str = "calibrated"
+    calibration: str = ""
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(island.node for island in self.islands)
+
+    @property
+    def extra_bytes(self) -> int:
+        return sum(island.extra_bytes for island in self.islands)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"format": FORMAT, **asdict(self), "extra_bytes": self.extra_bytes}
+
+
+def read_plan(path: Path, precision: str) -> PrecisionPlan:
+    """A plan from a JSON file: its own, a manifest or an export's report. Raises UsageError."""
+    try:
+        found = _plan_in(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise UsageError(f"the precision plan {path} cannot be read: {error}") from error
+    if len(found) != 1:
+        what = "several plans, one for each front: give the front's own manifest" if found else "no precision plan"
+        raise UsageError(f"{path} holds {what}")
+    try:
+        plan = plan_from(found[0])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"the precision plan in {path} is not one of ours: {error!r}") from error
+    if plan.precision != precision:
+        raise UsageError(f"the plan in {path} is for {plan.precision}, and the export is in {precision}")
+    return replace(plan, origin="given")
+
+
+def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
+    """The plan of what `to_json` gave. Raises ValueError, KeyError and TypeError for anything else."""
+    if fields["format"] != FORMAT:
+        raise ValueError(f"it has format {fields['format']}; this version reads format {FORMAT}")
+    known = {name: fields[name] for name in ("precision", "nodes", "origin", "calibration")}
+    islands = tuple(Island(**island) for island in fields["islands"])
+    if not all(isinstance(value, str) for island in islands for value in (island.node, island.reason)):
+        raise TypeError("an island's node and reason are texts")
+    return PrecisionPlan(**known, islands=islands, warnings=tuple(fields["warnings"]))
+
+
+def _plan_in(content: Any) -> list[Mapping[str, Any]]:
+    """The plans in a file's content: itself, that of a manifest, or those of an export's report."""
+    if not isinstance(content, Mapping):
+        return []
+    if "islands" in content:
+        return [content]
+    several = content.get(f"{KEY}s")
+    return [content[KEY]] if KEY in content else list(several.values()) if isinstance(several, Mapping) else []

@@ -1,0 +1,132 @@
+"""What can be asked of an export: the tables of what each kind of graph can have, and what was left open settled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields, replace
+from math import isfinite
+from typing import Any
+
+from hf2triton_client.evaluation.compare import Tolerance
+from hf2triton_client.evaluation.questions import ANSWERS
+
+from ..errors import UnknownName, UsageError
+from ..tasks.base import Part, Task
+from .digests import digest_of_json, digest_of_path
+from .options import ExportOptions
+from .precision_plan import read_plan
+from .serving_options import settle_serving
+
+#: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
+#: its graph is: to hand it from model to model costs more than the graph itself.
+RUNNERS = {
+    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",), "tensorrt": ("bls",)},
+    "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
+}
+#: The same for precisions.
+PRECISIONS = {
+    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16"), "tensorrt": ("fp32", "fp16")},
+    "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
+}
+#: As graph/tracing/attention.py and graph/tracing/decoder_attention.py have them, which need PyTorch.
+ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
+#: Devices that run fewer of them: the first is taken unless told. TensorRT knows ONNX's own ops alone, and would leave a fused
+#: node, and with it every layer's middle, to CUDA.
+ATTENTIONS_ON = {"tensorrt": ("standard",)}
+#: What is computed at once unless told otherwise: rows or images, and sequences.
+MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
+#: The most instances. A decoder batches in its engine: a second one would hold a second cache and halve the batches.
+MAX_INSTANCES = {"encoder": 128, "decoder": 1}
+#: Options that change what is exported or how it is served; they may be compared as they are.
+_COMPARED = (
+    "precision",
+    "release",
+    "attention",
+    "device",
+    "runner",
+    "max_batch_size",
+    "instances",
+    "gpus",
+    "gpu_memory",
+    "queue_delay",
+    "priority_levels",
+    "max_queue",
+    "response_cache",
+    "threads",
+    "largest_file",
+    "labels",
+    "tolerances",
+)
+
+
+def settle(options: ExportOptions, task: Task) -> ExportOptions:
+    """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
+    kind = task.parts[0].kind
+    if options.device not in RUNNERS[kind]:
+        raise UsageError(f"{task.name} is served with --device {' or '.join(RUNNERS[kind])}, not {options.device}")
+    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
+    attentions = ATTENTIONS_ON.get(options.device, ATTENTIONS[kind])
+    with_device = f"{task.name} with --device {options.device}"
+    runner, attention = options.runner or runners[0], options.attention or attentions[0]
+    if runner not in runners:
+        raise UsageError(f"{with_device} runs with --runner {' or '.join(runners)}, not {runner}")
+    if options.precision not in precisions:
+        raise UsageError(f"{with_device} is exported in {', '.join(precisions)}, not {options.precision}")
+    if attention not in ATTENTIONS[kind]:
+        raise UsageError(f"{task.name} is exported with {', '.join(ATTENTIONS[kind])} attention, not {attention}")
+    if attention not in attentions:
+        raise UsageError(
+            f"{with_device} is exported with {', '.join(attentions)} attention, not {attention}: it has no such op"
+        )
+    if not 1 <= options.instances <= MAX_INSTANCES[kind]:
+        least = "1 instance alone, and batches in its slots" if kind == "decoder" else f"1 to {MAX_INSTANCES[kind]}"
+        raise UsageError(f"{task.name} is served with {least}, not with {options.instances} instances")
+    _check_tolerances(options.tolerances, task)
+    return replace(
+        options,
+        runner=runner,
+        attention=attention,
+        max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind],
+        **settle_serving(options, task),
+    )
+
+
+def tolerances_of(
+    part: Part, recorded: Mapping[str, Tolerance], given: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, Tolerance]:
+    """The tolerances of a baseline with those `given` in their place. A decoder's `token_ids`, which are no output of the
+    graph, are judged as its logits are."""
+    outputs = [*(output.name for output in part.outputs), ANSWERS]
+    return {
+        name: replace(tolerance, **given.get(name if name in outputs else outputs[0], {}))
+        for name, tolerance in recorded.items()
+    }
+
+
+def recorded_options(options: ExportOptions) -> dict[str, Any]:
+    """Settled options, as manifests hold them: all that changes what is exported. Files are their content's digests."""
+    given = {name: value for name, value in asdict(options).items() if name in _COMPARED}
+    for name in ("labels", "gpus"):
+        given[name] = None if given[name] is None else list(given[name])
+    calibration, plan = options.calibration, options.precision_plan
+    given["calibration"] = None if calibration is None else digest_of_path(calibration)
+    # a plan may lie in a manifest, where other things change with each export
+    given["precision_plan"] = None if plan is None else digest_of_json(read_plan(plan, options.precision).to_json())
+    return given
+
+
+def _check_tolerances(tolerances: Mapping[str, Mapping[str, float | None]], task: Task) -> None:
+    """Raises UsageError for an output that the task does not have, and for a field that tolerances do not."""
+    outputs = [*dict.fromkeys(output.name for part in task.parts for output in part.outputs), ANSWERS]
+    # cosine and argmax may be None: they have no meaning then
+    known = {field.name: "None" in str(field.type) for field in fields(Tolerance)}
+    for output, given in tolerances.items():
+        if output not in outputs:
+            raise UnknownName(f"tolerances: the output of {task.name}", output, outputs)
+        for name, value in given.items():
+            if name not in known:
+                raise UnknownName(f"tolerances of {output}: the field", name, known)
+            if value is None and known[name]:
+                continue
+            if not isinstance(value, int | float) or isinstance(value, bool) or not isfinite(value) or value < 0:
+                raise UsageError(f"tolerances of {output}: {name} must be a number of 0 or more, not {value!r}")

@@ -1,0 +1,32 @@
+"""Sizes in bytes, as people write them."""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import UsageError
+
+_UNITS = {
+    "": 1,
+    **{f"{letter}B": 1000 ** (index + 1) for index, letter in enumerate("KMGT")},
+    **{f"{letter}IB": 1024 ** (index + 1) for index, letter in enumerate("KMGT")},
+}
+
+
+def read_bytes(text: str) -> int:
+    """The bytes of a size such as 16GB (of 1000³) or 16GiB (of 1024³). Raises UsageError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    unit = match[2].upper() if match else None
+    if unit not in _UNITS or not float(match[1]):
+        raise UsageError(f"{text!r} is no size above 0: it should read like 16GB, 15.5GB or 16GiB")
+    return int(float(match[1]) * _UNITS[unit])
+
+
+def gigabytes(size: float) -> str:
+    """Bytes in GB of 1000³, to read."""
+    return f"{size / 1e9:.2f} GB"
+
+
+def mebibytes(size: float) -> str:
+    """Bytes in MiB of 1024², to read."""
+    return f"{size / 2**20:,.0f} MiB"

@@ -1,0 +1,267 @@
+"""The frozen dataclasses that travel along the stages of an export."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf2triton_client.evaluation.compare import Difference
+
+from ..families import Family
+from ..tasks.base import Output, Task
+from .options import ExportOptions
+from .precision_plan import PrecisionPlan
+from .source import Source
+
+if TYPE_CHECKING:
+    import onnx_ir
+    import torch
+
+    from .embedding import SentenceFolder
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
+
+    `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
+    cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two
+    texts of a pair apart for the model. `special_ids`: of all special tokens, whether texts are given them or not.
+    """
+
+    definition: str
+    config: str | None
+    pad_token_id: int
+    cls_token_id: int | None
+    unk_token: str | None
+    mask_token: str | None
+    decoder: Mapping[str, Any] | None
+    clean_up: bool
+    truncation_side: str
+    type_ids: bool
+    special_ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A loaded model in fp32 and evaluation mode, what prepares its inputs, and what its files say of its use.
+
+    `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no front reads text,
+    `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
+    the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
+    `sentences`: how texts become embeddings, where that is the task.
+    `id2label` is empty where there is no head. `generation`: what the generation config sets, where the task generates.
+    `logit_scale`: what similarities are multiplied with. `missing`: names of parameters that are random until an adapter
+    brings them. `adapter`: what was merged, for the manifest.
+    """
+
+    source: Source
+    family: Family
+    task: Task
+    model: torch.nn.Module
+    tokenizer: Tokenizer | None
+    max_length: int | None
+    image: Mapping[str, Any] | None
+    outputs: Mapping[str, tuple[Output, ...]]
+    sentences: SentenceFolder | None
+    id2label: Mapping[int, str]
+    problem_type: str | None
+    generation: Mapping[str, Any] | None = None
+    logit_scale: float | None = None
+    missing: frozenset[str] = frozenset()
+    adapter: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class GraphInput:
+    """An input of a graph: its ONNX type ("INT64", "FLOAT") and its dimensions, free ones by name."""
+
+    name: str
+    dtype: str
+    dims: tuple[int | str, ...]
+
+
+@dataclass(frozen=True)
+class GraphOutput:
+    """An fp32 output of a graph, `[batch, *dims]` if `per` is "row", `[batch, tokens or masks, *dims]` otherwise."""
+
+    name: str
+    per: str
+    dims: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """An ONNX model on its way through the passes. `full_precision`: names of nodes that stay fp32 when the rest becomes
+    fp16. `state`: input -> the output that is its value in the next call; both have the graph's own precision, and are not
+    among `outputs`. `shares_buffer`: both may be the same memory."""
+
+    model: onnx_ir.Model
+    inputs: tuple[GraphInput, ...]
+    outputs: tuple[GraphOutput, ...]
+    attention: str
+    precision: str = "fp32"
+    full_precision: frozenset[str] = frozenset()
+    state: Mapping[str, str] = field(default_factory=dict)
+    shares_buffer: bool = False
+
+
+@dataclass(frozen=True)
+class NodeRange:
+    """What a node of an fp32 graph gave over all calibration inputs, padding included.
+
+    `peak`: the largest magnitude. `rms`: the root of the mean square. `error`: how far the node, alone in fp16, was from
+    fp32, as a share of that; infinite where it gave NaN or infinity. `scores`: of attention, what its scores cannot exceed
+    by the lengths of queries and keys; 0 for other nodes.
+    """
+
+    peak: float
+    rms: float
+    error: float
+    scores: float = 0.0
+
+    def to_json(self) -> dict[str, float | None]:
+        """JSON has no infinity: it becomes null."""
+        return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True)
+class StoredGraph:
+    """A graph on disk, in the precision of its `plan`. `graph` is its description, without weights. `files`: its place in a
+    version's folder -> the file, of the graph first, then of weights beside it. `twin` lies beside an fp16 graph and computes
+    in fp32 what fp16 rounds to. `weight_bytes`: of all its initializers; `fp32_weight_bytes`: before the conversion.
+    `first_release` and `first_onnxruntime`: of Triton and of onnxruntime, the oldest that load it."""
+
+    graph: Graph
+    files: Mapping[str, Path]
+    twin: Path
+    plan: PrecisionPlan
+    weight_bytes: int
+    fp32_weight_bytes: int
+    first_release: str
+    first_onnxruntime: str
+
+    @property
+    def place(self) -> str:
+        """Where in a version's folder the graph lies."""
+        return next(iter(self.files))
+
+    @property
+    def path(self) -> Path:
+        return self.files[self.place]
+
+    @property
+    def has_twin(self) -> bool:
+        return self.graph.precision == "fp16"
+
+
+@dataclass(frozen=True)
+class ParityCheck:
+    """One way of running the graph, and how far its output was from PyTorch."""
+
+    name: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """All checks of one graph. `weight_bytes`: of its initializers; `fp32_weight_bytes`: before the conversion."""
+
+    checks: tuple[ParityCheck, ...]
+    weight_bytes: int
+    fp32_weight_bytes: int
+
+    @property
+    def passed(self) -> bool:
+        return all(check.difference.passed for check in self.checks)
+
+    @property
+    def worst(self) -> ParityCheck:
+        """The check with the largest difference."""
+        return max(self.checks, key=lambda check: check.difference.max_abs)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "weight_bytes": self.weight_bytes,
+            "fp32_weight_bytes": self.fp32_weight_bytes,
+            "checks": [{"name": check.name, **check.difference.to_json()} for check in self.checks],
+        }
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What an export added to a repository. `paths`: the folders of the fronts and, with the runner bls, of the graphs.
+
+    `manifests`: of each front, by its name.
+    """
+
+    version: int
+    paths: tuple[Path, ...]
+    manifests: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes on each GPU. `weights`, `activations` (of the largest call), `kept` (between calls: the decoder's cache, or
+    TensorRT's workspace) and `arena` (what it holds beyond the largest call) are of one instance."""
+
+    gpu: int
+    context: int
+    instances: int
+    weights: int
+    activations: int
+    arena: int
+    kept: int
+    max_batch_size: int
+
+    @property
+    def instance(self) -> int:
+        return self.weights + self.activations + self.arena + self.kept
+
+    @property
+    def total(self) -> int:
+        return self.context + self.instances * self.instance
+
+    @property
+    def limit(self) -> int:
+        """What one instance may take: its share of the GPU."""
+        return (self.gpu - self.context) // self.instances
+
+    def to_json(self) -> dict[str, int]:
+        return {**asdict(self), "total": self.total}
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each front, by its
+    name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a front takes of a GPU."""
+
+    options: ExportOptions
+    task: str
+    family: str
+    parity: Mapping[str, ParityReport]
+    plans: Mapping[str, PrecisionPlan]
+    ranges: Mapping[str, Mapping[str, NodeRange]]
+    entry: Entry | None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    memory: Mapping[str, MemoryEstimate] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        entry = self.entry
+        return {
+            "name": self.options.name,
+            "version": entry.version if entry else None,
+            "paths": [str(path) for path in entry.paths] if entry else [],
+            "seconds": dict(self.seconds),
+            "parity": {name: report.to_json() for name, report in self.parity.items()},
+            "memory": {name: estimate.to_json() for name, estimate in self.memory.items()},
+            "precision_plans": {name: plan.to_json() for name, plan in self.plans.items()},
+            "ranges": {
+                name: {node: found.to_json() for node, found in own.items()} for name, own in self.ranges.items()
+            },
+            "manifests": {name: dict(manifest) for name, manifest in entry.manifests.items()} if entry else {},
+        }

@@ -1,0 +1,151 @@
+"""The main job end to end on real weights: exported, served, called, proved and measured, for each kind of task."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf2triton_client import Connection, connect, pipeline
+from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.results import Validation
+from hf2triton_client.evaluation.validate import validate
+
+from ..build.build import build
+from ..build.file import Declared
+from ..build.plan import plan_build
+from ..core.layout import baseline_path, served_manifest
+from ..serving import Server
+from ..validate.validation import CALLS
+from .examples import CHECKPOINTS, Show, declared, shows_of
+
+Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo shows, as tables of (title, columns, rows), and whether every check passed."""
+
+    tables: tuple[Table, ...]
+    passed: bool
+
+
+@dataclass(frozen=True)
+class Front:
+    """One front of what is shown, with its manifest and what was measured of it. Latencies are of one input at a time."""
+
+    show: Show
+    name: str
+    manifest: Mapping[str, Any]
+    baseline: Baseline
+    in_process: Latency
+    validation: Validation
+
+
+def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> DemoResult:
+    """Runs the demo, of some tasks or of all; the repository is a temporary one unless given."""
+    shows = shows_of(tuple(tasks))
+    with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
+        repository = repository or Path(temporary) / "model_repository"
+        fronts_of = _build(declared(shows, repository), progress)
+        measured = {}
+        for name in (name for names in fronts_of.values() for name in names):
+            progress(f"{name}: measure onnxruntime in process")
+            measured[name] = _measure_in_process(baseline_path(repository, name).parent)
+        progress("start Triton")
+        with Server(repository) as server, connect(server.url) as connection:
+            fronts, answers = [], []
+            for show in shows:
+                progress(f"{show.name}: ask the served model")
+                answers.append((show.name, _question(show), _answer(show, connection)))
+                for name in fronts_of[show.name]:
+                    progress(f"{name}: validate and measure the served model")
+                    fronts.append(_prove(show, name, repository, measured[name], connection))
+        return DemoResult(_tables(fronts, answers), all(front.validation.passed for front in fronts))
+
+
+def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
+    """Builds what the repository does not hold yet; the fronts of each entry. Raises what an export raises."""
+    plan = plan_build(declared)
+    for built in build(plan, lambda stage, done: progress(stage), fail_fast=True):
+        if built.error is not None:
+            raise built.error
+    return {entry.name: entry.fronts for entry in plan.entries}
+
+
+def _answer(show: Show, connection: Connection) -> str:
+    inputs = CHECKPOINTS / show.inputs if isinstance(show.inputs, Path) else show.inputs
+    return show.answer(pipeline(show.task, model=show.name, connection=connection)(inputs, **show.options))
+
+
+def _question(show: Show) -> str:
+    """What was asked, on one line."""
+    asked = show.inputs
+    if isinstance(asked, dict):
+        asked = " | ".join(" | ".join(value) if isinstance(value, list) else value for value in asked.values())
+    return str(asked) if len(str(asked)) <= 76 else f"{str(asked)[:75]}…"
+
+
+def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> Front:
+    manifest, baseline = served_manifest(repository, name), Baseline.load(baseline_path(repository, name))
+    return Front(show, name, manifest, baseline, in_process, validate(connection, name, baseline, calls=CALLS))
+
+
+def _measure_in_process(version: Path) -> Latency:
+    """In a process of its own: torch's threads, idle as they are, disturb onnxruntime's."""
+    command = [sys.executable, "-m", "hf2triton.parity.local_runner", str(version)]
+    return Latency(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+
+
+def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[Table, ...]:
+    parity = [
+        (
+            front.name,
+            front.manifest["family"],
+            front.show.task,
+            f"{front.manifest['parity']['weight_bytes'] / 1e6:.1f}",
+            f"{max(check['max_abs'] for check in front.manifest['parity']['checks']):.1e}",
+            f"{_worst(front.validation):.1e}",
+            "ok" if front.validation.passed else "FAILED",
+        )
+        for front in fronts
+    ]
+    latency = [
+        (
+            front.name,
+            *(
+                f"{one.p50_ms:.1f}"
+                for one in (front.baseline.latency, front.in_process, front.validation.served_latency)
+            ),
+        )
+        for front in fronts
+    ]
+    precision = fronts[0].baseline.precision
+    return (
+        ("what was asked of the served models", ("model", "asked", "answered"), answers),
+        (
+            f"parity with PyTorch, {precision}: largest difference",
+            ("model", "family", "task", "MB", "rounded as on a GPU", "through Triton", "result"),
+            parity,
+        ),
+        (
+            "one input at a time, median (ms)",
+            ("model", "PyTorch fp32", f"ONNX Runtime {precision}", f"Triton {precision}, over gRPC"),
+            latency,
+        ),
+    )
+
+
+def _worst(validation: Validation) -> float:
+    return max(difference.max_abs for check in validation.checks for difference in check.differences)
+
+
+def _latencies(front: Front) -> tuple[Latency, ...]:
+    """PyTorch's, onnxruntime's and Triton's."""
+    return front.baseline.latency, front.in_process, front.validation.served_latency

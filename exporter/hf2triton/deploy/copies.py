@@ -1,0 +1,191 @@
+"""A version of an entry, ready to be written elsewhere: as it is, under another number, or under another name.
+
+A few small files say the number and the names of the fronts. They are written anew, and the manifest with their digests; of all
+others the manifest's digests stay what they were at the export.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.transport.served_model import PARAMETER
+
+from ..core.digests import digest_of_content
+from ..core.layout import (
+    BASELINE,
+    BASELINE_JSON,
+    CONFIG,
+    FRONT,
+    GRAPH,
+    LINKED,
+    MANIFEST,
+    WARMUP,
+    graph_model,
+    served_manifest,
+)
+from ..errors import RepositoryError
+from ..repository.config import to_text
+from ..repository.integrity import damages
+from ..repository.staged_entry import ModelFiles
+from ..repository.store import Store
+
+
+@dataclass(frozen=True)
+class Original:
+    """The served version of an entry in a folder. `manifests`: of each front, by its name."""
+
+    repository: Path
+    entry: str
+    manifests: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def version(self) -> int:
+        return next(iter(self.manifests.values()))["version"]
+
+    def baseline(self, front: str) -> Path:
+        """PyTorch's recorded answers."""
+        return self.repository / front / str(self.version) / BASELINE
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A version as it is to be written. `models`: the graphs, then the fronts. `digests`: model -> file of the version -> what
+    its manifest says."""
+
+    version: int
+    models: tuple[ModelFiles, ...]
+    digests: Mapping[str, Mapping[str, str]]
+
+    @property
+    def fronts(self) -> list[str]:
+        return [model.name for model in self.models if MANIFEST in model.versioned]
+
+
+def read_original(repository: Path, entry: str, fronts: Sequence[str]) -> Original:
+    """What an entry serves. Raises RepositoryError if it is not what was exported."""
+    manifests = {front: served_manifest(repository, front) for front in fronts}
+    found = [f"{front}: {one}" for front in fronts for one in damages(repository, front, manifests[front])]
+    if len({manifest["version"] for manifest in manifests.values()}) > 1:
+        found.append("its fronts serve different versions")
+    if found:
+        raise RepositoryError(f"{entry} in {repository} is not what was exported: {'; '.join(found)}")
+    return Original(repository, entry, manifests)
+
+
+def copy_of(original: Original, version: int, names: Mapping[str, str] | None = None) -> Copy:
+    """The version under another number, or the same. `names`: front -> what it is called there."""
+    names = names or {front: front for front in original.manifests}
+    graphs, fronts, digests = [], [], {}
+    for front, manifest in original.manifests.items():
+        behind, own, known = _copy_front(original, front, manifest, version, names)
+        fronts.append(own)
+        digests[own.name] = known
+        if behind is not None:
+            graphs.append(behind)
+            digests[behind.name] = {path: known[path] for path in behind.versioned if path != CONFIG}
+    return Copy(version, (*graphs, *fronts), digests)
+
+
+def is_in(store: Store, copy: Copy) -> bool:
+    """Whether a store has just this version, undamaged."""
+    fronts = [model for model in copy.models if MANIFEST in model.versioned]
+    if any(store.read(f"{one.name}/{copy.version}/{MANIFEST}") != one.versioned[MANIFEST] for one in fronts):
+        return False
+    return all(
+        store.digest(f"{model.name}/{copy.version}/{path}")
+        == (copy.digests[model.name].get(path) or digest_of_content(content))
+        for model in copy.models
+        for path, content in model.versioned.items()
+    )
+
+
+def is_shown(store: Store, copy: Copy) -> bool:
+    """Whether a store that has this version serves it: the configs are its own, and so is what lies beside them."""
+    return (
+        all(store.read(f"{model.name}/{CONFIG}") == model.config.encode() for model in copy.models)
+        and all(
+            store.digest(f"{front}/{name}") == store.digest(f"{front}/{copy.version}/{name}")
+            for front in copy.fronts
+            for name in LINKED
+        )
+        and not list(_unshared(store, copy))
+    )
+
+
+def put_shared(store: Store, copy: Copy) -> None:
+    """Puts back what the configs of a version name, and is gone."""
+    for path, content in _unshared(store, copy):
+        store.put(path, content if isinstance(content, bytes) else content.read_bytes())
+
+
+def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
+    """Path in the store -> content of what a version shares with others, and is not there."""
+    for model in copy.models:
+        for path, content in model.shared.items():
+            if store.digest(f"{model.name}/{path}") is None:
+                yield f"{model.name}/{path}", content
+
+
+def _copy_front(
+    original: Original, front: str, manifest: Mapping[str, Any], version: int, names: Mapping[str, str]
+) -> tuple[ModelFiles | None, ModelFiles, dict[str, str]]:
+    """The model behind a front where there is one, the front, and the digests of the version's files."""
+    number = str(manifest["version"])
+    folder, behind = original.repository / front / number, original.repository / graph_model(front)
+    apart = manifest["serving"]["graph_config"] is not None
+    of_graph = {name for name in manifest["files"] if apart and Path(name).parts[0] == GRAPH}
+    versioned: dict[str, bytes | Path] = {name: folder / name for name in manifest["files"] if name not in of_graph}
+    changed: dict[str, bytes] = {}
+    if version != manifest["version"] or names[front] != front:
+        changed = _changed(folder, version, names[front], names, apart)
+    files = {**manifest["files"], **{name: digest_of_content(content) for name, content in changed.items()}}
+    about = manifest
+    if changed:
+        about = {**manifest, "name": names[front], "version": version, "files": files}
+    versioned |= changed
+    versioned[MANIFEST] = _json(about) if changed else (folder / MANIFEST).read_bytes()
+    config = (changed.get(CONFIG) or (folder / CONFIG).read_bytes()).decode()
+    warmups = re.findall(r'input_data_file: "([^"]+)"', config)
+    shared = {f"{WARMUP}/{name}": (folder.parent / WARMUP / name).read_bytes() for name in dict.fromkeys(warmups)}
+    own = ModelFiles(names[front], config, shared, versioned)
+    if not apart:
+        return None, own, files
+    name = graph_model(names[front])
+    config = (behind / CONFIG).read_text(encoding="utf-8")
+    if names[front] != front:
+        parsed = text_format.Parse(config, pb.ModelConfig())
+        parsed.name = name
+        config = to_text(parsed)
+    graph = {path: behind / number / path for path in of_graph}
+    return ModelFiles(name, config, {}, {**graph, CONFIG: config.encode()}), own, files
+
+
+def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], apart: bool) -> dict[str, bytes]:
+    """The files of a front that say its number or its name, with those of the copy."""
+    config = text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), pb.ModelConfig())
+    config.name = name
+    config.version_policy.specific.versions[:] = [version]
+    settings = json.loads(config.parameters[PARAMETER].string_value)
+    if "fronts" in settings:
+        settings["fronts"] = {reads: names.get(other, other) for reads, other in settings["fronts"].items()}
+        config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
+    baseline = json.loads((folder / BASELINE_JSON).read_text(encoding="utf-8"))
+    baseline["about"] |= {"name": name, "version": version}
+    changed = {CONFIG: to_text(config).encode(), BASELINE_JSON: _json(baseline)}
+    if apart:
+        front = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        front["runner"] = {"model": graph_model(name), "model_version": version}
+        changed[FRONT] = _json(front)
+    return changed
+
+
+def _json(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

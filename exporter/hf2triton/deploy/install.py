@@ -1,0 +1,119 @@
+"""Makes a version of an entry the served one, on disk or in a store, and on a server that serves it; or leaves all as it was."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from hf2triton_client.errors import ClientError
+from hf2triton_client.evaluation.baseline import Baseline
+
+from ..core.layout import CONFIG, candidate
+from ..errors import ControlRefused, ServingError
+from ..repository.store import Store
+from ..repository.transaction import Switch, begin, carry_out, end, keep_graphs, make_room, take_back
+from .copies import Copy, Original, copy_of
+from .live import Live
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str], None]
+
+
+def install(
+    store: Store,
+    switch: Switch,
+    copy: Copy | None,
+    live: Live | None,
+    baselines: Mapping[str, Baseline],
+    progress: Progress,
+) -> None:
+    """Carries a switch out, under the lock. `copy`: the version, where the store does not have it yet. With `live` the server
+    loads it and is asked for `baselines` (front -> PyTorch's answers). What was served before is served again after any error,
+    which is raised."""
+    if copy is not None:
+        make_room(store, switch.fronts)
+        for model in copy.models:
+            progress(f"copy {model.name}, version {copy.version}")
+            store.stage(model, copy.version, copy.digests[model.name])
+    begin(store, switch)
+    try:
+        for model in copy.models if copy is not None else ():
+            store.add(model.name, copy.version)
+        carry_out(store, switch)
+        if live is not None:
+            progress(f"load version {switch.version} and ask it")
+            load(live, switch)
+            for front in switch.fronts:
+                live.ask(front, baselines[front])
+    except BaseException:
+        progress("put back what was served before")
+        take_back(store, switch, lambda: None if live is None else _put_back(live, switch))
+        raise
+    end(store)
+    if (
+        switch.served_before != switch.version
+    ):  # where only a config was put back, the version before is still to be gone back to
+        keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
+
+
+def load(live: Live, switch: Switch) -> None:
+    """Makes a server serve the version. The graph of the old one stays: it is called until the front is the new one."""
+    for graph in switch.graphs:
+        live.load(graph, switch.between(graph), {switch.version, switch.served_before})
+    for front in switch.fronts:
+        live.load(front)
+
+
+def try_out(
+    store: Store, original: Original, version: int, live: Live, baselines: Mapping[str, Baseline], progress: Progress
+) -> None:
+    """Serves a version under another name and asks it for PyTorch's answers; the old one is served meanwhile. Raises ParityError
+    if it gives others, and ServingError if it cannot be loaded."""
+    copy = copy_of(original, version, {front: candidate(front) for front in original.manifests})
+    models = [model.name for model in copy.models]
+    try:
+        for model in copy.models:
+            progress(f"copy {model.name}, version {version}, to be tried")
+            store.stage(model, version, copy.digests[model.name])
+            store.add(model.name, version)
+            store.put(f"{model.name}/{CONFIG}", model.config.encode())
+        for model in models:
+            progress(f"load {model}")
+            live.load(model)
+        for front, baseline in baselines.items():
+            progress(f"ask {candidate(front)}")
+            live.ask(candidate(front), baseline)
+    finally:
+        give_up(live, reversed(models))
+        for model in reversed(models):
+            store.remove(model)
+
+
+def give_up(live: Live, models: Iterable[str]) -> None:
+    """Unloads models; a server that does not is told of, as it keeps their memory."""
+    for model in models:
+        try:
+            live.unload(model)
+        except ControlRefused:
+            continue  # who may not unload could not load it either, and is told of that
+        except (ServingError, ClientError) as error:
+            log.error("%s may still be loaded: %s", model, error)
+
+
+def _put_back(live: Live, switch: Switch) -> None:
+    """Makes a server serve what was served before, in so far as it answers at all."""
+    for model in reversed(switch.configs):
+        config = switch.before[model]
+        if config is None:
+            give_up(live, [model])
+            continue
+        try:
+            if model in switch.fronts:
+                live.load(model)
+            else:
+                live.load(model, config, {switch.served_before})
+        except ControlRefused:
+            continue  # it did not let the new version be loaded either: it serves what it served
+        except (ServingError, ClientError) as error:
+            log.error("the server may not serve version %s of %s: %s", switch.served_before, model, error)

@@ -1,0 +1,118 @@
+"""Publishes entries of one repository in another, a folder or an object store, each as the version that is served there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hf2triton_client.evaluation.baseline import Baseline
+
+from ..core.layout import CONFIG, MANIFEST, candidate, entries, fronts_of, graph_model, served_manifest, version_in
+from ..errors import RepositoryError, UsageError
+from ..repository.folder import Folder
+from ..repository.store import Store
+from ..repository.stores import open_store
+from ..repository.transaction import plan_switch, recover
+from .copies import Original, copy_of, is_in, is_shown, put_shared, read_original
+from .install import Progress, give_up, install, try_out
+from .live import Live
+
+#: What became of an entry.
+PUBLISHED, SWITCHED, UNCHANGED = "published", "switched", "unchanged"
+
+
+@dataclass(frozen=True)
+class Published:
+    """An entry after it was published. `before`: the version that was served, None where the entry is new. `state`: PUBLISHED,
+    SWITCHED to a version that was there already (`before` is the same where only its config was not), or UNCHANGED."""
+
+    entry: str
+    fronts: tuple[str, ...]
+    version: int
+    before: int | None
+    state: str
+
+
+def publish_entries(
+    repository: Path,
+    place: str | Path,
+    names: Sequence[str] = (),
+    live: Live | None = None,
+    progress: Progress = lambda stage: None,
+) -> Iterator[Published]:
+    """Publishes the served version of some entries, or of all. With `live`, a server that serves `place`, each is tried there
+    before it is switched to.
+
+    An entry keeps its version's number where that is higher than all that are there. Raises RepositoryError, ParityError,
+    ServingError and the client's errors; what was served before is served then.
+    """
+    store = open_store(place)
+    if isinstance(store, Folder) and store.root.resolve() == repository.resolve():
+        raise UsageError(f"{place} is the repository itself: entries are published to another one")
+    for entry, fronts in _chosen(repository, names).items():
+        progress(f"{entry}: compare with the manifests of {repository}")
+        original = read_original(repository, entry, fronts)
+        with store.locked(progress):
+            done = _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
+        yield done
+
+
+def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
+    """Entry -> its fronts. Raises RepositoryError for a name that is not there."""
+    fronts = [front for name in names for front in fronts_of(repository, name)] or entries(repository)
+    if not fronts:
+        raise RepositoryError(f"{repository} holds no entries; hf2triton export puts one there")
+    found = dict.fromkeys(served_manifest(repository, front).get("entry", front) for front in fronts)
+    return {entry: fronts_of(repository, entry) for entry in found}
+
+
+def _publish(store: Store, original: Original, live: Live | None, progress: Progress) -> Published:
+    """Publishes one entry, under the lock."""
+    recover(store)
+    fronts = tuple(original.manifests)
+    _tidy(store, fronts)
+    taken = {one for front in fronts for model in (front, graph_model(front)) for one in store.versions(model)}
+    copies = (copy_of(original, version) for version in sorted(taken, reverse=True))
+    found = next((copy for copy in copies if is_in(store, copy)), None)
+    copy = found or copy_of(original, max(original.version, 1 + max(taken, default=0)))
+    configs = {model.name: model.config for model in copy.models}
+    versions = set() if live is None else {live.version_of(front) for front in fronts}
+    running = next((one for one in versions if one != copy.version), copy.version)
+    switch = plan_switch(store, original.entry, copy.version, fronts, configs, added=found is None, running=running)
+    baselines = {} if live is None else {front: _baseline(original, front, copy.version) for front in fronts}
+    if live is not None and running != copy.version:
+        give_up(live, [candidate(name) for name in configs if live.has(candidate(name))])
+        try_out(store, original, copy.version, live, baselines, progress)
+    if running == copy.version and found is not None and is_shown(store, copy):
+        for front, baseline in baselines.items():
+            progress(f"ask {front}, version {copy.version}, which is served")
+            live.ask(front, baseline)
+        return Published(original.entry, fronts, copy.version, copy.version, UNCHANGED)
+    if found is not None:
+        put_shared(store, copy)
+    install(store, switch, copy if found is None else None, live, baselines, progress)
+    state = PUBLISHED if found is None else SWITCHED
+    return Published(original.entry, fronts, copy.version, switch.served_before, state)
+
+
+def served_in(store: Store, front: str) -> int | None:
+    """The version of a front that a store's config names, None where it has no such front."""
+    config = store.read(f"{front}/{CONFIG}")
+    return None if config is None else version_in(config.decode(errors="replace"))
+
+
+def _tidy(store: Store, fronts: Sequence[str]) -> None:
+    """Removes versions that not all fronts have whole: what a publisher that was killed had copied so far."""
+    served = {served_in(store, front) for front in fronts}
+    models = [model for front in fronts for model in (graph_model(front), front)]
+    for version in {one for model in models for one in store.versions(model)} - served:
+        if any(store.read(f"{front}/{version}/{MANIFEST}") is None for front in fronts):
+            for model in models:
+                store.remove(f"{model}/{version}")
+
+
+def _baseline(original: Original, front: str, version: int) -> Baseline:
+    """PyTorch's recorded answers, as those of a version."""
+    baseline = Baseline.load(original.baseline(front))
+    return replace(baseline, about={**baseline.about, "version": version})

@@ -1,0 +1,1 @@
+"""What runs a graph: devices, and the configs that Triton needs for them."""

@@ -1,0 +1,1 @@
+"""From a checkpoint to an entry; begin with pipeline.py."""

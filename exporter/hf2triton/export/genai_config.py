@@ -1,0 +1,105 @@
+"""The `genai_config.json` with which onnxruntime-genai runs an exported decoder: an independent reader of our graph.
+
+Format: https://onnxruntime.ai/docs/genai/reference/config.html, whose `search` has the names of transformers' generation
+config for most settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..core.types import Checkpoint, StoredGraph
+
+if TYPE_CHECKING:
+    from transformers import GenerationConfig, GPT2Config
+
+#: The file that onnxruntime-genai looks for beside the graph.
+GENAI_CONFIG = "genai_config.json"
+#: Settings with the same name and meaning in both, and what a generation config means where it says nothing.
+_SEARCH: Mapping[str, Any] = {
+    "do_sample": False,
+    "num_beams": 1,
+    "num_return_sequences": 1,
+    "temperature": 1.0,
+    "top_k": 50,
+    "top_p": 1.0,
+    "repetition_penalty": 1.0,
+    "length_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "diversity_penalty": 0.0,
+    "early_stopping": False,
+}
+
+
+def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]:
+    """What makes a decoder's version folder one that onnxruntime-genai can run as well."""
+    from transformers import AutoConfig, GenerationConfig
+
+    config = AutoConfig.for_model(**checkpoint.source.config)
+    generation = GenerationConfig(**checkpoint.generation)
+    about = genai_config(config, generation, stored.graph.shares_buffer, stored.place)
+    return {GENAI_CONFIG: (json.dumps(about, indent=2) + "\n").encode()}
+
+
+def genai_config(
+    config: GPT2Config, generation: GenerationConfig, shares_buffer: bool = True, filename: str = "model.onnx"
+) -> dict[str, Any]:
+    """What onnxruntime-genai has to know of the graph that `export_decoder` makes. `shares_buffer`: as its Graph says.
+
+    The length is bounded by the context alone: callers set `max_length` as they need it. Only settings that both know are
+    taken over; whatever else the generation config holds (stop strings, bad words …) has no place in the file.
+    """
+    ends = _first_known(generation.eos_token_id, config.eos_token_id)
+    search = {name: _first_known(getattr(generation, name, None), default) for name, default in _SEARCH.items()}
+    return {
+        "model": {
+            "type": "decoder",
+            "context_length": config.n_positions,
+            "vocab_size": config.vocab_size,
+            **_token("bos_token_id", _first_known(generation.bos_token_id, config.bos_token_id)),
+            **_token("eos_token_id", ends),
+            # what fills the short rows of a batch, and is masked: any token will do
+            "pad_token_id": _first_known(
+                generation.pad_token_id, config.pad_token_id, ends[0] if isinstance(ends, list) else ends, 0
+            ),
+            "decoder": {
+                "filename": filename,
+                "session_options": {"provider_options": []},
+                "head_size": config.n_embd // config.n_head,
+                "hidden_size": config.n_embd,
+                "num_attention_heads": config.n_head,
+                "num_key_value_heads": config.n_head,
+                "num_hidden_layers": config.n_layer,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": "attention_mask",
+                    "position_ids": "position_ids",
+                    "past_key_names": "past_key_values.%d.key",
+                    "past_value_names": "past_key_values.%d.value",
+                },
+                "outputs": {
+                    "logits": "logits",
+                    "present_key_names": "present.%d.key",
+                    "present_value_names": "present.%d.value",
+                },
+            },
+        },
+        "search": {
+            **search,
+            "early_stopping": search["early_stopping"] is True,  # transformers also knows "never"
+            "min_length": generation.min_length or 0,
+            "max_length": config.n_positions,
+            "past_present_share_buffer": shares_buffer,
+        },
+    }
+
+
+def _first_known(*values: Any) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
+def _token(name: str, value: int | list[int] | None) -> dict[str, int | list[int]]:
+    """A token's entry, which is left out where the checkpoint has no such token."""
+    return {} if value is None else {name: value}

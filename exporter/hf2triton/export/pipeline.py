@@ -1,0 +1,179 @@
+"""The stages of an export, in order. Start reading here.
+
+    source ─look→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
+    for each front of its task (most have one):
+        checkpoint ─baseline→ PyTorch's answers
+        checkpoint ─export→ graph ─clean, fit→ graph, whose weights go to the disk
+        graph ─calibrate→ ranges ─plan→ precision plan ─store→ file ─parity→ report (─search→ plan, and once more)
+    reports, files ─publish→ entry
+
+Each stage is one function in one module; it takes frozen dataclasses and returns one (see core/types.py). Nothing is
+written into the repository before parity has passed, and a failure leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..checkpoint.loading import load
+from ..checkpoint.sample_inputs import check_calibration
+from ..core.layout import check_name
+from ..core.options import ExportOptions
+from ..core.precision_plan import read_plan
+from ..core.resolve import settle, tolerances_of
+from ..core.serving_options import GPUS
+from ..core.stages import Progress, Stages
+from ..core.types import ExportReport
+from ..errors import UsageError
+from ..tasks import find_task
+
+if TYPE_CHECKING:
+    from hf2triton_client.evaluation.baseline import Baseline
+
+    from ..core.precision_plan import PrecisionPlan
+    from ..core.types import Checkpoint, Graph, ParityReport, StoredGraph
+    from ..graph.passes.release import Release
+    from ..parity.precision_search import Ranges
+    from ..repository.staged_entry import Draft
+    from ..tasks.base import Part
+
+
+def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
+    """Turns a checkpoint into an entry of a model repository.
+
+    Raises the errors of errors.py, each with the stage that failed and those that were done; ParityError when the
+    exported model is not the model that was trained.
+    """
+    stages = Stages(progress)
+    release = stages.run("check the options", _check, options)
+    explicit = options.max_batch_size is not None
+    checkpoint, options = load(stages, options)
+
+    from ..checkpoint.loader import without_weights
+    from ..graph.passes.cleaning import clean
+    from ..graph.passes.engine_name import name_by_content
+    from ..graph.passes.release import fit, opset_for
+    from ..graph.storage import unload
+    from ..parity.graph_kinds import KINDS
+    from ..repository.add_entry import publish
+
+    with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
+        asked = []
+        for part in checkpoint.task.parts:
+            run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
+            baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
+            baseline = replace(baseline, tolerances=tolerances_of(part, baseline.tolerances, options.tolerances))
+            graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
+            graph = run("clean the graph", clean, graph)
+            graph = run("fit it to the release", fit, graph, release, options.precision)
+            if options.device == "tensorrt":
+                graph = run("name it for its engines", name_by_content, graph)
+            graph = run("put its weights aside", unload, graph, folder)
+            asked.append((part, baseline, graph, folder))
+        checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
+        proved = [_prove(stages, options, explicit, release, checkpoint, *one) for one in asked]
+        drafts = [draft for draft, _ in proved]
+        entry = None if options.dry_run else stages.run("publish", publish, drafts)
+    return ExportReport(
+        options,
+        checkpoint.task.name,
+        checkpoint.family.name,
+        parity={draft.name: draft.parity for draft in drafts},
+        plans={draft.name: draft.stored.plan for draft in drafts},
+        ranges={draft.name: ranges for draft, ranges in proved},
+        entry=entry,
+        seconds=stages.seconds,
+        memory={draft.name: draft.memory for draft in drafts if draft.memory is not None},
+    )
+
+
+def _prove(
+    stages: Stages,
+    options: ExportOptions,
+    explicit: bool,
+    release: Release | None,
+    checkpoint: Checkpoint,
+    part: Part,
+    baseline: Baseline,
+    graph: Graph,
+    folder: Path,
+) -> tuple[Draft, Ranges]:
+    """One front: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges. `explicit`: the
+    largest batch was asked for.
+
+    Raises ParityError.
+    """
+    from ..checkpoint.preprocessing import reader_of
+    from ..core.memory import estimate_memory
+    from ..engines.devices import runs_on_gpu
+    from ..graph.passes.release import require_release
+    from ..graph.storage import store
+    from ..parity.advice import Request
+    from ..parity.calibration_inputs import calibration_of
+    from ..parity.call_overhead import DEFAULTS
+    from ..parity.checks import ParityInputs, report_of, require_parity
+    from ..parity.graph_kinds import KINDS
+    from ..parity.precision_search import calibrate, can_search, plan_precision, prepare, search_plan
+    from ..repository.encoder_frontend import run_warmup
+    from ..repository.staged_entry import Draft
+    from .genai_config import genai_files
+
+    run, kind, precision = stages.of(part.suffix), KINDS[part.kind], options.precision
+    reader = reader_of(checkpoint, part)
+    calibration = run(
+        "read the calibration inputs", calibration_of, checkpoint, part, graph, baseline, options.calibration
+    )
+    gpu = options.device in GPUS and runs_on_gpu()  # which need not be here
+    inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
+
+    def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
+        stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
+        run(f"check what the release has{again}", require_release, stored.graph, release)
+        return stored, run(f"measure parity{again}", report_of, stored, kind.checks_of(stored, inputs))
+
+    graph = run("prepare it for its precision", prepare, graph, options, calibration, folder)
+    ranges = run("calibrate", calibrate, graph, options, calibration, folder)
+    plan = run("plan the precision", plan_precision, graph, options, calibration, ranges)
+    stored, parity = prove(plan)
+    if not parity.passed and can_search(plan):
+        checks_of = partial(kind.checks_of, asked=inputs)
+        plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
+        stored, parity = prove(plan, " again")
+    asked = Request(options, part.modality, kind.tolerances(checkpoint, part, precision))
+    run("require parity", require_parity, parity, asked)
+    price = memory = None
+    if options.device in GPUS:
+        max_length = checkpoint.max_length if part.modality == "text" else None
+        memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
+    if kind.measure_call_price is not None:
+        price = None if options.device == "cuda" and gpu else DEFAULTS.get(options.device)
+    if kind.measure_call_price is not None and price is None:
+        threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
+        price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads, gpu)
+    more = genai_files(checkpoint, stored) if part.kind == "decoder" else {}
+    draft = Draft(options, checkpoint, part, stored, parity, baseline, price, memory, more)
+    run("run the warm-up calls", run_warmup, draft, gpu)
+    return draft, ranges
+
+
+def _check(options: ExportOptions) -> Release | None:
+    """Finds cheap mistakes first; gives the release's row."""
+    from ..graph.passes.release import find_release
+    from ..repository.add_entry import check_repository
+
+    check_name(options.name)
+    if options.max_batch_size is not None and options.max_batch_size < 1:
+        raise UsageError(f"the largest batch must be 1 or more, not {options.max_batch_size}")
+    if options.task is not None:
+        task = find_task(options.task)
+        settle(options, task)
+        check_calibration(options.calibration, task)
+    release = find_release(options.release)
+    if options.precision_plan is not None:
+        read_plan(options.precision_plan, options.precision)
+    check_repository(options.repository)
+    return release

@@ -1,0 +1,113 @@
+"""graph → graph: clean-ups that do not change what is computed, in the order of PASSES."""
+
+from __future__ import annotations
+
+import logging
+
+import onnx_ir as ir
+from onnx_ir.passes import InPlacePass, PassError, PassResult, Sequential
+from onnx_ir.passes.common import (
+    ClearMetadataAndDocStringPass,
+    CommonSubexpressionEliminationPass,
+    DeduplicateInitializersPass,
+    IdentityEliminationPass,
+    LiftConstantsToInitializersPass,
+    NameFixPass,
+    RemoveUnusedNodesPass,
+    RemoveUnusedOpsetsPass,
+    TopologicalSortPass,
+)
+
+from ...core.types import Graph
+from ...errors import ExportError
+
+
+class RemoveNeedlessReshapes(InPlacePass):
+    """Drops chains of Reshape that end in the shape they began with.
+
+    Models split the heads off and the emitted attention joins them again: `[batch, sequence, hidden]` becomes
+    `[batch, sequence, heads, head_size]` and comes back. Only shapes that are wholly known (by number or by name) count.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        modified = False
+        for node in model.graph:
+            if node.op_type != "Reshape" or node.domain:
+                continue
+            origin = self._origin(node)
+            result = node.outputs[0]
+            if origin is not None and not result.is_graph_output():
+                ir.convenience.replace_all_uses_with(result, origin)
+                modified = True
+        return PassResult(model, modified)
+
+    @staticmethod
+    def _origin(node: ir.Node) -> ir.Value | None:
+        """The value that a chain of reshapes ending in `node` started from, if it has the same shape."""
+        wanted = _known_shape(node.outputs[0])
+        value = node.inputs[0]
+        while wanted is not None and value is not None:
+            if _known_shape(value) == wanted:
+                return value
+            producer = value.producer()
+            if producer is None or producer.op_type != "Reshape" or producer.domain:
+                return None
+            value = producer.inputs[0]
+        return None
+
+
+class UnfuseResiduals(InPlacePass):
+    """Writes an Add before a LayerNormalization as Sum, its twin of any number of inputs.
+
+    onnxruntime joins the former into SkipLayerNormalization when it loads the graph, and the latter not.
+    """
+
+    def call(self, model: ir.Model) -> PassResult:
+        modified = False
+        for node in model.graph:
+            if (node.domain, node.op_type) != ("", "LayerNormalization"):
+                continue
+            residual = node.inputs[0].producer()
+            if residual is not None and (residual.domain, residual.op_type) == ("", "Add"):
+                residual.op_type = "Sum"
+                modified = True
+        return PassResult(model, modified)
+
+
+def _known_shape(value: ir.Value) -> tuple[int | str, ...] | None:
+    """A value's dimensions as numbers and names; None if one of them is neither."""
+    if value.shape is None:
+        return None
+    dims = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+    return None if any(dim is None for dim in dims) else dims
+
+
+#: Run in this order. Metadata goes because it holds stack traces of the machine that exported.
+PASSES = (
+    LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+    IdentityEliminationPass(),
+    RemoveNeedlessReshapes(),
+    CommonSubexpressionEliminationPass(),
+    RemoveUnusedNodesPass(),
+    DeduplicateInitializersPass(),
+    ClearMetadataAndDocStringPass(),
+    RemoveUnusedOpsetsPass(),
+    TopologicalSortPass(),
+    NameFixPass(),
+)
+
+# it remarks on every input that has a default, that it was left alone
+logging.getLogger("onnx_ir.passes.common.initializer_deduplication").addFilter(
+    lambda record: "graph input" not in record.getMessage()
+)
+
+
+def clean(graph: Graph) -> Graph:
+    """Runs PASSES over the graph. Raises ExportError, which names the pass and those before it."""
+    try:
+        Sequential(*PASSES)(graph.model)
+    except PassError as error:
+        raise ExportError(f"a graph pass failed: {error}") from error
+    graph.model.producer_name, graph.model.producer_version = "hf2triton", None
+    graph.model.graph.name = "model"
+    return graph

@@ -1,0 +1,217 @@
+"""fp32 graph → graph of another precision; and for fp16 the twin that shows on a CPU what fp16 does to it.
+
+Inputs and outputs of the graph keep their types, ids are integers, answers are fp32, but for a decoder's state (past and
+present keys and values), which becomes fp16 with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+import onnx_ir as ir
+
+from ...core.types import Graph
+from ...errors import ExportError, UnknownName
+from .dynamic_quantize import OPS, quantize_products
+from .quantize import matrix_of, quantize_weights
+
+FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
+PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def with_precision(graph: Graph, precision: str, islands: Iterable[str] = ()) -> Graph:
+    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `islands` stay fp32 as well.
+
+    Weights are converted when they are written, not before. Raises UnknownName and ExportError.
+    """
+    if precision not in PRECISIONS:
+        raise UnknownName("precision", precision, PRECISIONS)
+    keep = graph.full_precision | frozenset(islands)
+    graph = replace(graph, model=graph.model.clone(), full_precision=keep)
+    if precision == "int8":
+        # a decoder's steps have one row each: there int8 is about reading fewer bytes, elsewhere about multiplying faster
+        return quantize_weights(graph) if graph.state else quantize_products(graph)
+    if precision == "fp16":
+        _Halver(graph.model, keep, graph.state).run()
+        inputs = tuple(
+            replace(value, dtype="FLOAT16") if value.name in graph.state else value for value in graph.inputs
+        )
+        graph = replace(graph, inputs=inputs)
+    return replace(graph, precision=precision)
+
+
+def quantizable(graph: Graph) -> list[ir.Node]:
+    """The nodes that int8 changes: those that multiply with a constant matrix."""
+    ops = ("MatMul",) if graph.state else OPS
+    return [
+        node
+        for node in graph.model.graph
+        if node.op_type in ops and not node.domain and matrix_of(node.inputs[1]) is not None
+    ]
+
+
+class _Halver:
+    """Turns a model's weights, arithmetic and `state` into fp16 in place, but for the nodes named in `keep`.
+
+    Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes a
+    Cast, once for all of its readers.
+    """
+
+    def __init__(self, model: ir.Model, keep: frozenset[str], state: Mapping[str, str]) -> None:
+        self.graph = model.graph
+        self.keep = keep
+        self.state = state
+        self._typed: dict[tuple[ir.Value, ir.DataType], ir.Value] = {}
+        self._initializers = [value for value in self.graph.initializers.values() if value.dtype == FLOAT]
+
+    def run(self) -> None:
+        for value in self.graph.inputs:
+            if value.name in self.state:
+                value.type = ir.TensorType(FLOAT16)
+        for node in list(self.graph):
+            if any(
+                attribute.type in (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+                for attribute in node.attributes.values()
+            ):
+                raise ExportError(f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be made fp16")
+            self._convert(node, FLOAT if node.name in self.keep else FLOAT16)
+        for index, output in enumerate(self.graph.outputs):
+            if output.dtype == FLOAT16 and output.name not in self.state.values():
+                self._cast_output(index, output)
+        for value in self._initializers:
+            if not value.uses():
+                del self.graph.initializers[value.name]
+
+    def _convert(self, node: ir.Node, dtype: ir.DataType) -> None:
+        for index, value in enumerate(node.inputs):
+            if value is not None and value.dtype in (FLOAT, FLOAT16):
+                node.replace_input_with(index, self._in_type(value, dtype))
+        for value in node.outputs:
+            if value.dtype == FLOAT:
+                value.type = ir.TensorType(dtype)  # types are shared between clones: never change one in place
+        for name, attribute in list(node.attributes.items()):
+            if name == "to" and attribute.value == FLOAT.value:
+                node.attributes[name] = ir.AttrInt64(name, dtype.value)
+            elif attribute.type == ir.AttributeType.TENSOR and attribute.value.dtype == FLOAT:
+                node.attributes[name] = ir.AttrTensor(name, _as_type(attribute.value, dtype))
+
+    def _in_type(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        if value.dtype == dtype:
+            return value
+        if (value, dtype) not in self._typed:
+            self._typed[value, dtype] = self._stored(value, dtype) or self._cast(value, dtype)
+        return self._typed[value, dtype]
+
+    def _stored(self, value: ir.Value, dtype: ir.DataType) -> ir.Value | None:
+        """An initializer in another type; None for any other value."""
+        if not value.is_initializer():
+            return None
+        name = f"{value.name}_{dtype.name.lower()}"
+        stored = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+        stored.const_value = _lazily(value.const_value, dtype, name)
+        self.graph.register_initializer(stored)
+        return stored
+
+    def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        producer = value.producer()
+        cast = _cast_node(value, dtype)
+        if producer is None:
+            self.graph.insert_before(self.graph[0], cast)
+        else:
+            self.graph.insert_after(producer, cast)
+        return cast.outputs[0]
+
+    def _cast_output(self, index: int, output: ir.Value) -> None:
+        """The graph's output in fp32, under its own name."""
+        name, output.name = output.name, f"{output.name}_float16"
+        cast = _cast_node(output, FLOAT, name)
+        self.graph.append(cast)
+        self.graph.outputs[index] = cast.outputs[0]
+
+
+def rounded_twin(model: ir.Model) -> ir.Model:
+    """A copy of an fp16 model that computes in fp32 and rounds to fp16 after each node that would run in fp16.
+
+    onnxruntime's CPU provider runs fp16 nodes in fp32 and drops the casts between neighbours, so an overflow that a GPU
+    would meet does not show. Here each value that is fp16 in the model goes through explicit casts to fp16 and back,
+    which stay.
+    """
+    twin = model.clone()
+    graph = twin.graph
+    # by the node itself: names are for people, and need not be there
+    computed_in_half = {
+        node for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
+    }
+    half_values = [value for value in graph.inputs if value.dtype == FLOAT16]
+    for value in graph.initializers.values():
+        if value.dtype == FLOAT16:
+            value.type, value.const_value = ir.TensorType(FLOAT), _lazily(value.const_value, FLOAT)
+    for node in list(graph):
+        outputs = [value for value in node.outputs if value.dtype == FLOAT16]
+        if node.op_type != "Cast" and node in computed_in_half:
+            outputs = [_rounded(graph, node, value) for value in outputs]
+        half_values += outputs
+    for value in half_values:
+        readers = [usage.node for usage in value.uses()]
+        if not readers:
+            continue
+        back = _cast_node(value, FLOAT)
+        if value.producer() is None:
+            graph.insert_before(graph[0], back)
+        else:
+            graph.insert_after(value.producer(), back)
+        for reader in readers:
+            for index, read in enumerate(reader.inputs):
+                if read is value:
+                    reader.replace_input_with(index, back.outputs[0])
+    return twin
+
+
+def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; gives the cast's value."""
+    name = f"{value.name}_rounded"
+    if value.is_graph_output():
+        name, value.name = value.name, f"{value.name}_full"
+    cast = _cast_node(value, FLOAT16, name)
+    graph.insert_after(node, cast)
+    if value.is_graph_output():
+        graph.outputs[graph.outputs.index(value)] = cast.outputs[0]
+    for user, index in [(usage.node, usage.idx) for usage in value.uses()]:
+        if user is not cast:
+            user.replace_input_with(index, cast.outputs[0])
+    value.type = ir.TensorType(FLOAT)
+    return cast.outputs[0]
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """The size of all initializers in bytes."""
+    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
+
+
+def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
+    name = name or f"{value.name}_as_{dtype.name.lower()}"
+    output = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
+    return ir.Node("", "Cast", [value], [ir.AttrInt64("to", dtype.value)], outputs=[output], name=f"Cast_{name}")
+
+
+def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.LazyTensor:
+    """A tensor's values in another type, made only when they are written."""
+    name = name or tensor.name
+    return ir.LazyTensor(lambda: _as_type(tensor, dtype, name), dtype=dtype, shape=tensor.shape, name=name, cache=False)
+
+
+def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:
+    """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
+    with np.errstate(over="ignore"):
+        return ir.Tensor(values_of(tensor).astype(dtype.numpy()), name=name or tensor.name)
+
+
+def values_of(tensor: ir.TensorProtocol) -> np.ndarray:
+    """A tensor's values. Of one in a file they are a copy, so that the file is no longer mapped: that counts as memory."""
+    if not isinstance(tensor, ir.ExternalTensor):
+        return tensor.numpy()
+    array = tensor.numpy().copy()
+    tensor.release()
+    return array

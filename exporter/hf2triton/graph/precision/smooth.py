@@ -1,0 +1,101 @@
+"""Evens out the channels that a product reads before it is made int8, which has one scale for all of them.
+
+A few channels of a transformer's states are far larger than the rest, which one scale then leaves few steps for. Dividing
+each channel and multiplying its row of the matrix by the same number changes no product
+(SmoothQuant, https://arxiv.org/abs/2211.10438); powers of two change no bit of it either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from ...core.types import Graph
+from ..passes.initializers import add_initializer
+from .calibration import Feeds, open_probe
+from .conversion import FLOAT, quantizable, values_of
+
+#: How much of a channel's size goes to the matrix. With 0.7, all-MiniLM-L6-v2's embeddings in int8 have a cosine of at least
+#: 0.989 with PyTorch's; with 0.5, and without, 0.96.
+SHARE = 0.7
+#: Channels and rows below this count as empty.
+_EMPTY = 1e-5
+
+
+def smooth(graph: Graph, batches: Iterable[Feeds], folder: Path) -> Graph:
+    """A copy of an fp32 graph whose products with constants read channels of even size, as far as calibration inputs tell.
+    `folder`: where `unload` put its weights."""
+    model = graph.model.clone()
+    readers: dict[ir.Value, list[ir.Node]] = {}
+    smoothed = replace(graph, model=model)
+    for node in quantizable(smoothed):
+        if node.inputs[1].is_initializer() and not node.attributes.get_int("transA", 0):
+            readers.setdefault(node.inputs[0], []).append(node)
+    if not readers:
+        return graph
+    peaks = _channel_peaks(graph, [value.name for value in readers], batches, folder)
+    for value, nodes in readers.items():
+        _divide(model.graph, value, nodes, _scales(peaks[value.name], nodes))
+    return smoothed
+
+
+def _channel_peaks(
+    graph: Graph, names: Sequence[str], batches: Iterable[Feeds], folder: Path
+) -> Mapping[str, np.ndarray]:
+    """The largest magnitude of each channel (the last axis) of some values, `[channels]` each."""
+    model = graph.model.clone()
+    tape = ir.tape.Tape(model.graph)
+    values = {value.name: value for value in model.graph.inputs}
+    values |= {value.name: value for node in model.graph for value in node.outputs}
+    model.graph.outputs.clear()
+    for name in names:
+        axes = tape.initializer(ir.Tensor(np.arange(len(values[name].shape) - 1), name=f"probe:{name}:axes"))
+        size = tape.op("Abs", [values[name]], output=ir.Value(name=f"probe:{name}:size"))
+        peak = tape.op("ReduceMax", [size, axes], {"keepdims": 0}, output=ir.Value(name=f"probe:{name}"))
+        model.graph.outputs.append(peak)
+    session = open_probe(model, folder)
+    peaks = [session.run(None, dict(feeds)) for feeds in batches]
+    return {name: np.max(own, axis=0) for name, *own in zip(names, *peaks, strict=True)}
+
+
+def _scales(peaks: np.ndarray, nodes: Sequence[ir.Node]) -> np.ndarray:
+    """What each channel is divided by, `[channels]`: a power of two."""
+    rows = np.max([np.abs(values_of(node.inputs[1].const_value)).max(axis=1 - _axis(node)) for node in nodes], axis=0)
+    known = (peaks > _EMPTY) & (rows > _EMPTY)
+    exponents = SHARE * np.log2(np.where(known, peaks, 1)) - (1 - SHARE) * np.log2(np.where(known, rows, 1))
+    return np.exp2(np.rint(np.where(known, exponents, 0))).astype(np.float32)
+
+
+def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: np.ndarray) -> None:
+    """Lets nodes read a value with its channels divided, and their matrices with their rows multiplied."""
+    factors = add_initializer(graph, ir.Tensor(1 / scales, name=f"{value.name}:channels"))
+    even = ir.Value(name=f"{value.name}:even", shape=value.shape, type=value.type)
+    graph.insert_before(nodes[0], ir.Node("", "Mul", [value, factors], outputs=[even], name=f"{nodes[0].name}:even"))
+    for node in nodes:
+        matrix = node.inputs[1].const_value
+        name = f"{node.name}:matrix"
+        product = ir.LazyTensor(
+            partial(_product, matrix, scales, _axis(node), name),
+            dtype=FLOAT,
+            shape=matrix.shape,
+            name=name,
+            cache=False,
+        )
+        node.replace_input_with(0, even)
+        node.replace_input_with(1, add_initializer(graph, product))
+    for old in [value for value in graph.initializers.values() if not value.uses()]:
+        del graph.initializers[old.name]
+
+
+def _product(matrix: ir.TensorProtocol, scales: np.ndarray, axis: int, name: str) -> ir.Tensor:
+    return ir.Tensor(values_of(matrix) * np.expand_dims(scales, 1 - axis), name=name)
+
+
+def _axis(node: ir.Node) -> int:
+    """The axis of a node's matrix that its states' channels run along."""
+    return node.attributes.get_int("transB", 0)

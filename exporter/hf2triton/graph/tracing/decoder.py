@@ -1,0 +1,209 @@
+"""A causal language model → one graph for prompts and for steps: past keys and values in, present ones out.
+
+| input                            | dims                              | |
+|----------------------------------|-----------------------------------|-|
+| `input_ids`, `position_ids`      | batch, sequence                   | the new tokens and where they stand |
+| `attention_mask`                 | batch, total                      | 1 for what a row has, the new tokens included |
+| `past_key_values.N.key`/`.value` | batch, heads, past, head size     | of layer N |
+| `logits_from`                    | 1                                 | may be left out, see `LOGITS_FROM` |
+
+| output                           | dims                              | |
+|----------------------------------|-----------------------------------|-|
+| `logits`                         | batch, kept, vocabulary           | fp32; kept = sequence unless `logits_from` is given |
+| `present.N.key`/`.value`         | batch, heads, total, head size    | past and new |
+
+Past and present are the graph's state and have its own precision. With "fused" attention rows are padded on the right,
+each row's new keys go right behind its own past, and past and present may be bound to one buffer that is longer than
+`total`; several new tokens with a past (a chunk of a prompt) go one row a call. With "standard" attention `total` is
+`past + sequence`, present is a new tensor, and any position of a row may be masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from transformers.pytorch_utils import Conv1D
+
+from ...core.types import Graph, GraphInput, GraphOutput
+from ...errors import ExportError, SourceError, UnknownName
+from ..passes.initializers import add_initializer
+from .attention import attention_of
+from .decoder_attention import DECODER_ATTENTIONS, States
+from .encoder import MOST_ROWS, example_of, free_axes, traced
+
+if TYPE_CHECKING:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+#: An input (int64 `[1]`) with a default, which callers may leave out: the first of the new positions that get logits, as
+#: in a Python slice. 0, the default, gives all, -1 the last; `sequence` or more gives none, and costs nothing, while an
+#: output that nobody fetches is computed all the same (https://github.com/microsoft/onnxruntime/issues/16013). IO binding
+#: knows it by `bind_ortvalue_input` alone, and onnxruntime remarks on it when it loads the graph.
+LOGITS_FROM = "logits_from"
+#: What onnxruntime's GroupQueryAttention wants of the size of a head; it says so only when it runs.
+FUSED_MULTIPLE = 8
+#: The size of each free axis in the example. They differ from each other and from 0 and 1, which are specialised.
+_EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
+
+
+class Decoder(torch.nn.Module):
+    """A GPT-2 with its past and present as tensors, in the order of the graph's inputs and outputs."""
+
+    def __init__(self, model: GPT2LMHeadModel) -> None:
+        super().__init__()
+        self.model = model
+        self.eval()
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
+    ) -> tuple[torch.Tensor, ...]:
+        states = States(past, attention_mask)
+        # `states` a second time: what the model does not know it hands on to the attention function
+        hidden = self.model.transformer(
+            input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
+        ).last_hidden_state
+        present = [tensor for layer in sorted(states.present) for tensor in states.present[layer]]
+        return (self.model.lm_head(hidden), *present)
+
+
+def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
+    """Exports a GPT-2 with its language-modelling head in fp32; `attention` is one of DECODER_ATTENTIONS.
+
+    Raises ExportError, SourceError for a model that attends to an encoder, and UnknownName for `attention`.
+    """
+    if attention not in DECODER_ATTENTIONS:
+        raise UnknownName("attention of a decoder", attention, DECODER_ATTENTIONS)
+    config = model.config
+    head_size = config.n_embd // config.n_head
+    if attention == "fused" and head_size % FUSED_MULTIPLE:
+        raise ExportError(
+            f"fused attention takes heads whose size is a multiple of {FUSED_MULTIPLE}, and these have {head_size}: use"
+            " --attention standard"
+        )
+    if config.add_cross_attention:
+        raise SourceError("the model attends to an encoder (add_cross_attention in its config), which is not supported")
+    inputs, outputs, state = _interface(config)
+    names = [value.name for value in inputs]
+    with attention_of(model, DECODER_ATTENTIONS[attention].registered_name), _plain_products(model):
+        shapes = _free_axes(inputs, config.n_positions, attention)
+        exported = traced(Decoder(model), example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
+    graph = exported.graph
+    dims = {value.name: value.dims for value in inputs} | outputs
+    for value in (*graph.inputs, *graph.outputs):
+        value.shape = ir.Shape(dims[value.name])
+    if model.lm_head.weight is model.transformer.wte.weight:
+        _tie_head(graph)
+    _keep_some_logits(graph)
+    full_precision = _scores(graph) if config.reorder_and_upcast_attn else frozenset()
+    logits = GraphOutput("logits", "token", (config.vocab_size,))
+    return Graph(
+        exported,
+        inputs,
+        (logits,),
+        attention,
+        full_precision=full_precision,
+        state=state,
+        shares_buffer=DECODER_ATTENTIONS[attention].shares_buffer,
+    )
+
+
+def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tuple[int | str, ...]], dict[str, str]]:
+    """The graph's inputs, the dimensions of its outputs by name, and which output is which input's next value."""
+    heads, head_size = config.n_head, config.n_embd // config.n_head
+    inputs = [
+        GraphInput("input_ids", "INT64", ("batch", "sequence")),
+        GraphInput("attention_mask", "INT64", ("batch", "total")),
+        GraphInput("position_ids", "INT64", ("batch", "sequence")),
+    ]
+    outputs: dict[str, tuple[int | str, ...]] = {"logits": ("batch", "sequence", config.vocab_size)}
+    state = {}
+    for layer in range(config.n_layer):
+        for kind in ("key", "value"):
+            past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
+            inputs.append(GraphInput(past, "FLOAT", ("batch", heads, "past", head_size)))
+            outputs[present] = ("batch", heads, "total", head_size)
+            state[past] = present
+    return tuple(inputs), outputs, state
+
+
+def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> tuple[Any, ...]:
+    """What `torch.export` wants to know of each input; the past keys and values are one argument."""
+    axes = {
+        "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
+        "sequence": torch.export.Dim("sequence", min=1, max=longest),
+        "past": torch.export.Dim("past", min=0, max=longest),
+        # where past and new keys are joined, it is a sum of two others, which a name cannot say
+        "total": torch.export.Dim.AUTO if attention == "standard" else torch.export.Dim("total", min=1, max=longest),
+    }
+    shapes = free_axes(inputs, axes)
+    return (*shapes[:3], tuple(shapes[3:]))
+
+
+@contextmanager
+def _plain_products(model: torch.nn.Module) -> Iterator[None]:
+    """Lets GPT-2's Conv1D multiply and add as it stands, instead of flattening rows before and restoring them after."""
+    layers = [module for module in model.modules() if isinstance(module, Conv1D)]
+    for layer in layers:
+        layer.forward = partial(_product, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward
+
+
+def _product(layer: Conv1D, states: torch.Tensor) -> torch.Tensor:
+    return states @ layer.weight + layer.bias
+
+
+def _tie_head(graph: ir.Graph) -> None:
+    """Lets the head read the embedding's own table; in small models the exporter has made a transposed copy of it."""
+    # the exporter names a shared parameter after one of those who share it
+    names = ("model.lm_head.weight", "model.transformer.wte.weight")
+    [table] = [graph.initializers[name] for name in names if name in graph.initializers]
+    head = graph.outputs[0].producer()
+    transposed = ir.Value(name="lm_head.weight_transposed", shape=ir.Shape(reversed(table.shape)), type=table.type)
+    graph.insert_before(
+        head, ir.Node("", "Transpose", [table], [ir.AttrInt64s("perm", [1, 0])], outputs=[transposed], name="tied_head")
+    )
+    head.replace_input_with(1, transposed)
+
+
+def _keep_some_logits(graph: ir.Graph) -> None:
+    """Adds the input `LOGITS_FROM`, with its default, and a Slice before the head."""
+    logits = graph.outputs[0]
+    head = logits.producer()
+    hidden = head.inputs[0]
+    start, end, axis = (
+        _integers(graph, name, [value])
+        for name, value in ((LOGITS_FROM, 0), ("logits_end", np.iinfo(np.int64).max), ("logits_axis", 1))
+    )
+    graph.inputs.append(start)
+    batch, _, size = hidden.shape
+    kept = ir.Value(name="kept_states", shape=ir.Shape((batch, "kept", size)), type=hidden.type)
+    graph.insert_before(head, ir.Node("", "Slice", [hidden, start, end, axis], outputs=[kept], name="keep_some"))
+    head.replace_input_with(0, kept)
+    logits.shape = ir.Shape((batch, "kept", logits.shape[2]))
+
+
+def _integers(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
+    """A new int64 initializer."""
+    return add_initializer(graph, ir.Tensor(np.array(values, np.int64), name=name))
+
+
+def _scores(graph: ir.Graph) -> frozenset[str]:
+    """The names of the nodes that make attention's weights, for reorder_and_upcast_attn, which wants them in fp32.
+
+    The fused op needs no telling: it adds up and takes the softmax in fp32 by itself.
+    """
+    names = set()
+    for node in graph:
+        if node.op_type == "Softmax":
+            masked = node.inputs[0].producer()
+            names |= {node.name, masked.name, masked.inputs[0].producer().name}
+    return frozenset(names)

@@ -1,0 +1,127 @@
+"""checkpoint → graph: PyTorch's exporter, with attention emitted and the free axes named."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from ast import literal_eval
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import onnx_ir as ir
+import torch
+
+from ...checkpoint.task_model import FULL_PRECISION, TaskModel
+from ...core.types import Checkpoint, Graph, GraphInput, GraphOutput
+from ...errors import ExportError, UnknownName
+from ...tasks.base import Part
+from .attention import ATTENTIONS, attention_of
+
+#: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
+MOST_ROWS = 1 << 16
+#: Free axis -> its size in the example. They must differ from each other, and from 0 and 1, which are specialised.
+_EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
+_TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
+
+
+def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:
+    """Exports the model of one part of the task in fp32. Raises ExportError, and UnknownName for `attention`."""
+    if attention not in ATTENTIONS:
+        raise UnknownName("attention", attention, ATTENTIONS)
+    module = TaskModel(checkpoint, part)
+    inputs = tuple(_input(name, checkpoint) for name in module.inputs)
+    axes = {
+        "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
+        "sequence": torch.export.Dim("sequence", min=1, max=checkpoint.max_length),
+        "masks": torch.export.Dim("masks", min=1, max=checkpoint.max_length),
+    }
+    with attention_of(checkpoint.model, ATTENTIONS[attention].registered_name):
+        shapes = (tuple(free_axes(inputs, axes)),)
+        model = traced(module, example_of(inputs, _EXAMPLE), shapes, module.inputs, module.outputs, opset)
+    full_precision = frozenset(
+        node.name
+        for node in model.graph
+        if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
+    )
+    outputs = tuple(
+        GraphOutput(output.name, output.per, tuple(value.shape[1 if output.per == "row" else 2 :]))
+        for output, value in zip(checkpoint.outputs[part.suffix], model.graph.outputs, strict=True)
+    )
+    return Graph(model, inputs, outputs, attention, full_precision=full_precision)
+
+
+def example_of(inputs: Sequence[GraphInput], sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
+    """A tensor for each input; `sizes`: of the free axes."""
+    return tuple(
+        torch.ones([sizes.get(dim, dim) for dim in value.dims], dtype=_TORCH_TYPES[value.dtype]) for value in inputs
+    )
+
+
+def free_axes(inputs: Sequence[GraphInput], axes: Mapping[str, Any]) -> list[dict[int, Any]]:
+    """Which axes of each input are free, as `torch.export` wants to know it."""
+    return [{axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs]
+
+
+def traced(
+    module: torch.nn.Module,
+    example: tuple[torch.Tensor, ...],
+    dynamic_shapes: tuple[Any, ...],
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    opset: int,
+) -> ir.Model:
+    """What PyTorch's exporter makes of a module, with the inputs and outputs named. Raises ExportError."""
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module,
+                example,
+                dynamo=True,
+                dynamic_shapes=dynamic_shapes,
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset_version=opset,
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises whatever its passes raise
+        raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
+    model = program.model.clone()
+    for value in program.model.graph.initializers.values():
+        value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
+    _name_by_module(model.graph)
+    return model
+
+
+def _name_by_module(graph: ir.Graph) -> None:
+    """Names nodes after the modules that they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
+    counts: Counter[str] = Counter()
+    for node in graph:
+        # the last scope is PyTorch's own name of the operation; the module that wraps ours says nothing
+        scopes = literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))[:-1]
+        module = scopes[-1].removeprefix("model").lstrip(".") if scopes else ""
+        name = f"{module}/{node.op_type}" if module and not module.startswith("_") else node.op_type
+        counts[name] += 1
+        node.name = name if counts[name] == 1 else f"{name}_{counts[name]}"
+
+
+def _input(name: str, checkpoint: Checkpoint) -> GraphInput:
+    """An input's type and dimensions."""
+    if name == "pixel_values":
+        return GraphInput(name, "FLOAT", ("batch", *checkpoint.image["shape"]))
+    return GraphInput(name, "INT64", ("batch", "masks" if name == "mask_positions" else "sequence"))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the exporter's remarks (a missing torchvision, axis names that are equal) out of users' logs."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,65 @@
+"""Bounds: what callers may send is limited in bytes, pixels, tokens and items, and clients are told the limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..core.layout import FRONT
+from .finding import ERROR, Problem, Rule
+from .models import Lint, Model
+
+#: What a front reads -> the limits that it must have.
+_LIMITS = {"text": ("max_bytes", "max_length"), "image": ("max_bytes", "max_pixels")}
+
+
+def _limits(model: Model, version: int) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+    """The limits that a front must have, and those that its code reads."""
+    front = model.front(version) or {}
+    reader = front.get("reader", front)
+    limits = {**reader, "max_length": reader.get("max_length", reader.get("context"))}
+    return _LIMITS["image" if "image" in model.settings.get("inputs", ()) else "text"], limits
+
+
+def undeclared(lint: Lint, model: Model) -> Iterator[Problem]:
+    for version in model.loaded if model.settings is not None else ():
+        needed, limits = _limits(model, version)
+        for name in needed:
+            read, told = limits.get(name), model.settings.get(name)
+            where = f"{model.name}/{version}/{FRONT}"
+            if not _is_limit(read):
+                yield Problem(where, f"the front has no {name}: nothing limits what callers send. Export it again")
+            elif told is not None and told != read:
+                yield Problem(
+                    lint.line(model, "hf2triton"),
+                    f"clients are told a {name} of {told}, and the front takes {read}: export it again",
+                )
+
+
+def _is_limit(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def unbounded_items(lint: Lint, model: Model) -> Iterator[Problem]:
+    """A model without a batch dimension may have inputs with free ones: then nothing limits their size."""
+    if model.settings is None or model.config.max_batch_size > 0:
+        return
+    for tensor in model.config.input:
+        if any(dim < 1 for dim in tensor.dims):
+            yield Problem(
+                lint.line(model, tensor.name),
+                f"max_batch_size is 0 and the input {tensor.name!r} has free dimensions {list(tensor.dims)}: nothing limits how"
+                " many items callers send at once. Set max_batch_size, or fixed dims",
+            )
+
+
+RULES = (
+    Rule(
+        "bounds-limits",
+        ERROR,
+        "model",
+        "a front without a limit of bytes, pixels or tokens, or with another than is told",
+        undeclared,
+    ),
+    Rule("bounds-items", ERROR, "model", "a front that takes any number of items at once", unbounded_items),
+)

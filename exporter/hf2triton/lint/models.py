@@ -1,0 +1,167 @@
+"""A model repository as rules see it. Any repository of Triton's will do; what hf2triton wrote has a manifest besides."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.transport.served_model import PARAMETER
+
+from ..core.layout import CONFIG, FRONT, MANIFEST, entries, graph_in, graph_model, is_candidate, versions
+from ..errors import RepositoryError
+
+#: `platform` of a config that names no backend -> the backend.
+_PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "ensemble": "ensemble"}
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model's folder."""
+
+    repository: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.repository / self.name
+
+    @cached_property
+    def text(self) -> str | None:
+        """Of its config.pbtxt, None where there is none."""
+        try:
+            return (self.folder / CONFIG).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return None
+
+    @cached_property
+    def parsed(self) -> tuple[pb.ModelConfig, str | None]:
+        """The config, and why it cannot be read; then it is empty."""
+        if self.text is None:
+            return pb.ModelConfig(), None
+        try:
+            return text_format.Parse(self.text, pb.ModelConfig()), None
+        except text_format.ParseError as error:
+            return pb.ModelConfig(), str(error)
+
+    @property
+    def config(self) -> pb.ModelConfig:
+        return self.parsed[0]
+
+    @property
+    def backend(self) -> str:
+        return self.config.backend or _PLATFORMS.get(self.config.platform, self.config.platform)
+
+    @cached_property
+    def versions(self) -> list[int]:
+        """Those on disk, oldest first; Triton ignores folders whose names begin with a zero."""
+        return [number for number in versions(self.folder) if number]
+
+    @property
+    def loaded(self) -> list[int]:
+        """The versions that Triton loads, as the policy says."""
+        policy = self.config.version_policy
+        kind = policy.WhichOneof("policy_choice")
+        if kind == "specific":
+            return [number for number in self.versions if number in policy.specific.versions]
+        if kind == "all":
+            return self.versions
+        return self.versions[-(policy.latest.num_versions or 1) :]
+
+    @cached_property
+    def manifest(self) -> Mapping[str, Any] | None:
+        """Of the newest version that is loaded; None where hf2triton did not write the model, or it cannot be read."""
+        found = _json(self.folder / str(self.loaded[-1]) / MANIFEST) if self.loaded else None
+        return found if isinstance(found, dict) and "serving" in found and "files" in found else None
+
+    @cached_property
+    def settings(self) -> Mapping[str, Any] | None:
+        """What clients read of a front: the JSON of the parameter `hf2triton`. None where there is none that can be read."""
+        if PARAMETER not in self.config.parameters:
+            return None
+        try:
+            found = json.loads(self.config.parameters[PARAMETER].string_value)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
+    def front(self, version: int) -> Mapping[str, Any] | None:
+        """What the front of a version reads at its start."""
+        found = _json(self.folder / str(version) / FRONT)
+        return found if isinstance(found, dict) else None
+
+    def graph(self, version: int) -> Path:
+        """Where the graph of a version is, if it has one."""
+        return graph_in(self.folder / str(version))
+
+    @property
+    def on_gpu(self) -> bool:
+        return any(group.kind == pb.ModelInstanceGroup.KIND_GPU for group in self.config.instance_group)
+
+
+@dataclass(frozen=True)
+class Lint:
+    """Everything that rules look at. `every`: all models of the repository, by name; `models`: those that were asked for.
+    `gpu_memory`: bytes of a GPU, None: as the manifests say. `server`: a `server.Seen`, if one was named."""
+
+    repository: Path
+    every: Mapping[str, Model]
+    models: tuple[Model, ...]
+    gpu_memory: int | None = None
+    server: Any = None
+
+    def release(self, model: Model) -> str | None:
+        """The release that serves a model: the server's, or the one it was exported for. None: any."""
+        if self.server is not None and self.server.release is not None:
+            return self.server.release
+        front = model if model.manifest else self.front_of(model)
+        return None if front is None or front.manifest is None else front.manifest["graph"]["release"]
+
+    def front_of(self, model: Model) -> Model | None:
+        """The front before a model that holds a graph."""
+        return next((one for name, one in self.every.items() if graph_model(name) == model.name), None)
+
+    def line(self, model: Model, text: str) -> str:
+        """Where something stands in a model's config: `config.pbtxt:LINE`."""
+        for number, line in enumerate((model.text or "").splitlines(), 1):
+            if re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.])", line):
+                return f"{model.name}/{CONFIG}:{number}"
+        return f"{model.name}/{CONFIG}"
+
+
+def read_repository(repository: Path, names: tuple[str, ...] = (), gpu_memory: int | None = None) -> Lint:
+    """The models of a repository. `names`: of models, or of entries: their fronts and graphs. Raises RepositoryError."""
+    if not repository.is_dir():
+        raise RepositoryError(f"there is no model repository at {repository}")
+    folders = sorted(
+        path.name
+        for path in repository.iterdir()
+        if path.is_dir() and not path.name.startswith(".") and not is_candidate(path.name)
+    )
+    every = {name: Model(repository, name) for name in folders}
+    if not every:
+        raise RepositoryError(f"{repository} holds no models; hf2triton export puts one there")
+    if not names:
+        return Lint(repository, every, tuple(every.values()), gpu_memory)
+    chosen: dict[str, Model] = {}
+    for name in names:
+        of_entry = [one for one in entries(repository) if (every[one].manifest or {}).get("entry") == name]
+        found = [one for own in dict.fromkeys([name, *of_entry]) for one in (own, graph_model(own)) if one in every]
+        if not found:
+            raise RepositoryError(f"{repository} has no model or entry {name!r} (known: {', '.join(every)})")
+        chosen |= {one: every[one] for one in found}
+    return Lint(repository, every, tuple(chosen.values()), gpu_memory)
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None

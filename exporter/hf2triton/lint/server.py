@@ -1,0 +1,164 @@
+"""What a running server tells anybody who asks: its version, its models, and which of its control endpoints answer.
+
+Nothing is changed there: the calls read, or name a model and a region of shared memory that do not exist. The answers were seen
+with Triton 2.51 (the embedded one) in each of its modes:
+
+    restricted    UNAVAILABLE  "This protocol is restricted, expecting header …"
+    not explicit  UNAVAILABLE  "explicit model load / unload is not allowed if polling is enabled" (also with the mode `none`)
+    open          INTERNAL     "failed to load '…', failed to poll from model repository"
+                  INTERNAL     "Unable to open shared memory region: '…'"
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import grpc
+from tritonclient.grpc import model_config_pb2 as pb
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from hf2triton_client.error_rows import Reason
+from hf2triton_client.errors import AccessDenied, from_rpc
+from hf2triton_client.transport.connection import Target
+
+from .cves import release_of
+
+#: The name of a model and of a region that no server has.
+PROBE = "hf2triton-lint-probe"
+#: Seconds that a call may take.
+_SECONDS = 10.0
+
+#: What an endpoint does for whoever asks: it answers, it wants credentials, or the server was started without it.
+OPEN, CLOSED, OFF = "open", "closed", "off"
+#: How servers that are newer than the table of errors may say that they were started without an endpoint. Nothing but the probe's
+#: own name is in what they say.
+_OFF = re.compile(r"not (allowed|enabled|supported)|disabled", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A server. `endpoints`: name -> OPEN, CLOSED or OFF. `ready`: model -> its versions that are ready. `configs`: model -> the
+    config that is served. `mutual_tls`: callers without a certificate are refused."""
+
+    url: str
+    tls: bool
+    version: str
+    endpoints: Mapping[str, str]
+    ready: Mapping[str, tuple[int, ...]]
+    configs: Mapping[str, pb.ModelConfig] = field(default_factory=dict)
+    mutual_tls: bool = False
+
+    @property
+    def release(self) -> str | None:
+        return release_of(self.version)
+
+    @property
+    def on_loopback(self) -> bool:
+        host = self.url.rsplit(":", 1)[0].strip("[]")
+        return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
+
+
+def look_at(url: str, names: tuple[str, ...]) -> Seen:
+    """Asks a server at a gRPC url. `names`: of the repository's models. Raises the client's errors where none answers."""
+    # without retries: Triton refuses with the code that would be tried again
+    target = Target(url, timeout=_SECONDS, retries=0)
+    with target.errors_mapped():
+        channel = target.channel(grpc)
+        try:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            about = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
+            ready = _ready(stub, names)
+            configs = {name: found for name in ready if (found := _config(stub, name)) is not None}
+            endpoints = {name: _state(lambda call=call: call(stub)) for name, call in ENDPOINTS.items()}
+        finally:
+            channel.close()
+    return Seen(
+        target.url, target.tls is not None, about.version, endpoints, ready, configs, _wants_certificate(target)
+    )
+
+
+def _wants_certificate(target: Target) -> bool:
+    """Whether a server that has let us in refuses who shows no certificate."""
+    if target.tls is None or target.tls.private_key is None:
+        return False
+    channel = replace(target, tls=replace(target.tls, private_key=None, certificate_chain=None)).channel(grpc)
+    try:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
+    except grpc.RpcError as error:
+        return error.code() is grpc.StatusCode.UNAVAILABLE
+    finally:
+        channel.close()
+    return False
+
+
+def _load(stub: Any) -> None:
+    stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=PROBE), timeout=_SECONDS)
+
+
+def _register(stub: Any) -> None:
+    request = service_pb2.SystemSharedMemoryRegisterRequest(name=PROBE, key=f"/{PROBE}", byte_size=1)
+    stub.SystemSharedMemoryRegister(request, timeout=_SECONDS)
+
+
+def _regions(stub: Any) -> None:
+    stub.SystemSharedMemoryStatus(service_pb2.SystemSharedMemoryStatusRequest(), timeout=_SECONDS)
+
+
+def _trace(stub: Any) -> None:
+    stub.TraceSetting(service_pb2.TraceSettingRequest(), timeout=_SECONDS)
+
+
+def _logging(stub: Any) -> None:
+    stub.LogSettings(service_pb2.LogSettingsRequest(), timeout=_SECONDS)
+
+
+#: Endpoints that can change or read more than a caller needs -> how to find out. Reading settings and changing them is one call.
+ENDPOINTS: Mapping[str, Callable[[Any], None]] = {
+    "model control": _load,
+    "shared memory": _register,
+    "shared memory status": _regions,
+    "trace": _trace,
+    "logging": _logging,
+}
+
+
+def _state(call: Callable[[], None]) -> str:
+    """What an endpoint does. An answer that is not known counts as open: better a finding too many."""
+    try:
+        call()
+    except grpc.RpcError as error:
+        refused = from_rpc(error.code().name, error.details() or "", "")
+        if isinstance(refused, AccessDenied) or error.code() is grpc.StatusCode.UNIMPLEMENTED:
+            return CLOSED
+        return OFF if refused.reason is Reason.NOT_EXPLICIT or _OFF.search(refused.said) else OPEN
+    return OPEN
+
+
+def _ready(stub: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """The models that are ready: from the statistics, or where these are restricted those of `names`, without their versions."""
+    try:
+        found = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), timeout=_SECONDS)
+    except grpc.RpcError:
+        return {name: () for name in names if _is_ready(stub, name)}
+    ready: dict[str, list[int]] = {}
+    for one in found.model_stats:
+        ready.setdefault(one.name, []).append(int(one.version))
+    return {name: tuple(sorted(numbers)) for name, numbers in ready.items() if _is_ready(stub, name)}
+
+
+def _is_ready(stub: Any, name: str) -> bool:
+    try:
+        return stub.ModelReady(service_pb2.ModelReadyRequest(name=name), timeout=_SECONDS).ready
+    except grpc.RpcError:
+        return False
+
+
+def _config(stub: Any, name: str) -> pb.ModelConfig | None:
+    try:
+        return stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=_SECONDS).config
+    except grpc.RpcError:
+        return None

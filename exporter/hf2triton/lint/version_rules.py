@@ -1,0 +1,142 @@
+"""Versions: those that the config, the front and the graph behind it speak of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import resources
+
+from ..core.layout import CONFIG, FRONT, graph_model
+from .finding import ERROR, NOTE, WARNING, Problem, Rule
+from .models import Lint, Model
+
+
+def none_there(lint: Lint, model: Model) -> Iterator[Problem]:
+    if not model.versions:
+        yield Problem(model.name, "it has no version: Triton loads folders that are named by a number, such as 1")
+
+
+def named_by_policy(lint: Lint, model: Model) -> Iterator[Problem]:
+    for version in model.config.version_policy.specific.versions if model.versions else ():
+        if version not in model.versions:
+            found = ", ".join(map(str, model.versions)) or "none"
+            yield Problem(
+                lint.line(model, "version_policy"),
+                f"it serves version {version}, which is not there (there: {found}): hf2triton rollback serves one that is",
+            )
+
+
+def called_by_front(lint: Lint, model: Model) -> Iterator[Problem]:
+    """A front names the version of the graph that it calls."""
+    for version in model.loaded:
+        runner = (model.front(version) or {}).get("runner", {})
+        if "model" not in runner:
+            continue
+        where, called, number = (
+            f"{model.name}/{version}/{FRONT}",
+            lint.every.get(runner["model"]),
+            runner["model_version"],
+        )
+        if called is None:
+            yield Problem(
+                where, f"the front calls {runner['model']!r}, which is not there: export or publish the entry again"
+            )
+        elif number not in called.versions:
+            found = ", ".join(map(str, called.versions)) or "none"
+            yield Problem(
+                where, f"the front calls version {number} of {called.name!r}, which is not there (there: {found})"
+            )
+        elif number not in called.loaded:
+            loaded = ", ".join(map(str, called.loaded)) or "none"
+            yield Problem(
+                where,
+                f"the front calls version {number} of {called.name!r}, which is not loaded ({loaded}): name it in the"
+                f" version_policy of {called.name}/{CONFIG}",
+            )
+
+
+def two_fronts(lint: Lint) -> Iterator[Problem]:
+    """All fronts of an entry serve one version of it."""
+    served: dict[str, dict[str, int]] = {}
+    for model in lint.models:
+        if model.manifest is not None:
+            served.setdefault(model.manifest["entry"], {})[model.name] = model.manifest["version"]
+    for entry, fronts in served.items():
+        if len(set(fronts.values())) > 1:
+            found = ", ".join(f"{name} version {version}" for name, version in fronts.items())
+            yield Problem(
+                entry, f"its fronts serve different versions: {found}. hf2triton rollback {entry} VERSION serves one"
+            )
+
+
+def manifest_differs(lint: Lint, model: Model) -> Iterator[Problem]:
+    """The manifest against the folder, the name and the config that it lies with."""
+    about = model.manifest
+    if about is None:
+        return
+    where, version = f"{model.name}/{model.loaded[-1]}/manifest.json", model.loaded[-1]
+    if (about["name"], about["version"]) != (model.name, version):
+        yield Problem(
+            where,
+            f"it is that of {about['name']!r}, version {about['version']}: was the folder copied by hand? hf2triton publish"
+            " copies entries",
+        )
+    rows = about["serving"]["max_batch_size"]
+    if model.config.max_batch_size not in (0, rows):
+        yield Problem(
+            lint.line(model, "max_batch_size"),
+            f"max_batch_size is {model.config.max_batch_size}; the entry was proved with {rows}: export it again to change it",
+        )
+    behind = lint.every.get(graph_model(model.name))
+    apart = about["serving"]["runner"] == "bls"
+    if apart and behind is not None and behind.parsed[1] is None and behind.config.max_batch_size < rows:
+        yield Problem(
+            f"{behind.name}/{CONFIG}",
+            f"max_batch_size is {behind.config.max_batch_size}, and the front calls it with up to {rows} rows: export it again",
+        )
+
+
+def other_code(lint: Lint, model: Model) -> Iterator[Problem]:
+    """Fronts that were written by another version of hf2triton: right, as their digests are, but without its later fixes."""
+    if model.manifest is None:
+        return
+    code = resources.files("hf2triton.triton_models")
+    version = str(model.loaded[-1])
+    generates = "generation" in (model.front(model.loaded[-1]) or {})
+    renamed = {"model.py": "generation_frontend.py" if generates else "frontend.py"}
+    differing = []
+    for name in model.manifest["files"]:
+        path = model.folder / version / name
+        if not name.endswith(".py") or not path.is_file():
+            continue
+        ours = code.joinpath(*renamed.get(name, name).split("/"))
+        if not ours.is_file() or ours.read_bytes() != path.read_bytes():
+            differing.append(name)
+    if differing:
+        yield Problem(
+            f"{model.name}/{version}",
+            f"its code is not that of this hf2triton ({', '.join(sorted(differing)[:3])}{' …' * (len(differing) > 3)}): export it"
+            " again to have the newest",
+            more=tuple(sorted(differing)),
+        )
+
+
+RULES = (
+    Rule("version-none", ERROR, "model", "a model without a version", none_there),
+    Rule("version-policy", ERROR, "model", "a version that the config serves and that is not there", named_by_policy),
+    Rule(
+        "version-graph",
+        ERROR,
+        "model",
+        "a version of the graph that a front calls and that is not loaded",
+        called_by_front,
+    ),
+    Rule("version-fronts", ERROR, "repository", "fronts of one entry that serve different versions", two_fronts),
+    Rule(
+        "version-manifest",
+        WARNING,
+        "model",
+        "a manifest that belongs elsewhere, or a batch that was not proved",
+        manifest_differs,
+    ),
+    Rule("version-code", NOTE, "model", "a front whose code is not that of this hf2triton", other_code),
+)

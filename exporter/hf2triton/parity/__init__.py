@@ -1,0 +1,1 @@
+"""Whether what is served is the model that was trained: PyTorch's answers, and checks against them."""

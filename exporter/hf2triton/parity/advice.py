@@ -1,0 +1,94 @@
+"""What to try after parity failed: the first remedy of a table that fits what failed and was not asked for already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from hf2triton_client.evaluation.compare import Tolerance
+
+from ..core.options import ExportOptions
+from ..core.types import ParityCheck
+
+#: The beginning of the names of checks that ran on the GPU, and the end of those of the user's own inputs.
+ON_GPU, CALIBRATION = "on the GPU: ", "calibration inputs"
+#: Kind of input -> what `--calibration` takes.
+_OWN = {"text": "a file of your own texts, one a line", "image": "a folder of your own images"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for: settled options, the modality of the front, and the tolerances of its task: output -> those of the
+    precision."""
+
+    options: ExportOptions
+    modality: str
+    tolerances: Mapping[str, Tolerance]
+
+
+@dataclass(frozen=True)
+class _Remedy:
+    """`fits`: whether it may help and was not asked for."""
+
+    fits: Callable[[Request, ParityCheck], bool]
+    text: str
+
+
+def _within_task(asked: Request, check: ParityCheck) -> bool:
+    """Whether tolerances that the user gave failed, and the task's own would have passed."""
+    one, own = check.difference, asked.tolerances.get(check.difference.output)
+    if not asked.options.tolerances or own is None or not one.rows:
+        return False
+    return (
+        one.max_abs <= own.max_abs
+        and one.mean_abs <= own.mean_abs
+        and (own.cosine is None or one.cosine is None or one.cosine >= own.cosine)
+        and (own.argmax is None or one.argmax is None or one.argmax >= own.argmax)
+        and all(
+            " is above " in breach or " is below " in breach for breach in one.breaches
+        )  # no NaN, no zeros, no shape
+    )
+
+
+_REMEDIES = (
+    _Remedy(
+        _within_task,
+        "The task's own tolerances would pass: leave out those that you gave, or give larger ones",
+    ),
+    _Remedy(
+        lambda asked, check: asked.options.precision_plan is not None and asked.options.precision != "fp32",
+        "Leave out --precision-plan: the export then finds by itself what must stay fp32",
+    ),
+    _Remedy(
+        lambda asked, check: asked.options.precision == "int8" and asked.options.calibration is None,
+        "Try --calibration with {own}, or --precision fp16",
+    ),
+    _Remedy(lambda asked, check: asked.options.precision == "int8", "Try --precision fp16"),
+    _Remedy(
+        lambda asked, check: asked.options.precision == "fp16" and asked.options.calibration is None,
+        "Try --precision fp32, or --calibration with {own}",
+    ),
+    _Remedy(lambda asked, check: asked.options.precision == "fp16", "Try --precision fp32"),
+    _Remedy(
+        lambda asked, check: check.name.endswith(CALIBRATION),
+        "In fp32 it is the model itself that gives no number: leave this row out of --calibration",
+    ),
+    _Remedy(lambda asked, check: asked.options.attention != "standard", "Try --attention standard"),
+    _Remedy(lambda asked, check: check.name.startswith(ON_GPU), "Try --device cpu: there the graph is right"),
+    _Remedy(lambda asked, check: asked.options.release is not None, "Leave out --release: it rewrites the graph"),
+    _Remedy(
+        lambda asked, check: asked.options.adapter is not None,
+        "Try the source without --adapter, which tells whether the adapter is the cause",
+    ),
+)
+#: Where nothing is left to choose.
+_REPORT = (
+    "No other option is left to try. Either the checkpoint gives other answers each time it is asked, or this is a bug of"
+    " hf2triton: report it, with the file that --report FILE.json writes"
+)
+
+
+def advice_of(asked: Request, check: ParityCheck) -> str:
+    """What to try next, in one sentence without its full stop."""
+    text = next((remedy.text for remedy in _REMEDIES if remedy.fits(asked, check)), _REPORT)
+    return text.format(own=_OWN[asked.modality])

@@ -1,0 +1,129 @@
+"""What PyTorch answers and how fast: real inputs through the checkpoint, one at a time and without padding."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from hf2triton_client.evaluation.baseline import Baseline, Items
+from hf2triton_client.evaluation.compare import Tolerance
+from hf2triton_client.evaluation.latency import measure_latency
+from hf2triton_client.evaluation.places import describe_input
+from hf2triton_client.evaluation.questions import ANSWERS, Questions
+
+from ..checkpoint.own_inputs import own_inputs
+from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.same_tokens import ReferenceTokenizer
+from ..checkpoint.sample_inputs import Inputs, parity_inputs
+from ..core.types import Checkpoint
+from ..errors import ParityError
+from ..tasks.base import Part
+from ..tasks.tolerances import DECODED
+from ..triton_models.preprocessor import Item, Reader, joined
+
+
+def record_baseline(
+    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+) -> Baseline:
+    """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor. And its pipeline what is
+    `asked`; by default real inputs that come with hf2triton.
+
+    Raises ParityError when PyTorch itself answers with NaN or infinity.
+    """
+    import torch
+
+    from ..checkpoint.task_model import TaskModel
+    from .reference import answered, questions_of
+
+    reader = reader_of(checkpoint, part)
+    own: Mapping[str, Inputs] = {}
+    if inputs is None:
+        inputs, own = parity_inputs(checkpoint, part), own_inputs(checkpoint, part, reader)
+        asked = questions_of(checkpoint, part, [inputs, *own.values()])
+    module = TaskModel(checkpoint, part)
+    outputs = checkpoint.outputs[part.suffix]
+
+    def ask(item: Item) -> dict[str, np.ndarray]:
+        rows: dict[str, list[np.ndarray]] = {output.name: [] for output in outputs}
+        for row in item.rows:
+            feeds = reader.feeds([row])
+            for output, tensor in zip(
+                outputs, module(*(torch.from_numpy(feeds[name]) for name in module.inputs)), strict=True
+            ):
+                rows[output.name].append(tensor[0].numpy())
+        return {name: joined(arrays) for name, arrays in rows.items()}
+
+    def group(about: str, inputs: Inputs, items: Sequence[Item]) -> Items:
+        answers = [ask(item) for item in items]
+        for index, answer in enumerate(answers):
+            if not all(np.isfinite(array).all() for array in answer.values()):
+                one = describe_input(inputs, index)
+                raise ParityError(f"PyTorch itself answers with NaN or infinity to {one}: the checkpoint is broken")
+        return Items(
+            about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
+        )
+
+    read = _reader_of_the_checkpoint(checkpoint, part, reader)
+    items = read(inputs)
+    with torch.inference_mode():
+        real = group("real inputs", inputs, items)
+        groups = [group(about, more, read(more)) for about, more in own.items()]
+        latency = measure_latency(ask, items)
+    questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, part, precision)
+    about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
+    return Baseline(
+        task=checkpoint.task.name,
+        precision=precision,
+        inputs=inputs,
+        answers=real.answers,
+        tolerances=_in_scale(checkpoint, tolerances, questions),
+        latency=latency,
+        about={"source": checkpoint.source.given, **about},
+        questions=questions,
+        own=tuple(groups),
+    )
+
+
+def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+    """How far each output and the decoded answers may lie from PyTorch's."""
+    outputs = checkpoint.outputs[part.suffix]
+    return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
+
+
+def _in_scale(
+    checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
+) -> dict[str, Tolerance]:
+    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings are as large as these
+    are: there they are shares of PyTorch's largest."""
+    if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
+        return tolerances
+    largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
+    own = tolerances[ANSWERS]
+    scaled = replace(own, max_abs=own.max_abs * largest, mean_abs=own.mean_abs * largest)
+    return {**tolerances, ANSWERS: scaled}
+
+
+def _reader_of_the_checkpoint(checkpoint: Checkpoint, part: Part, reader: Reader) -> Callable[[Inputs], list[Item]]:
+    """Makes items of inputs as transformers' own processors prepare them. That raises ParityError where the front reads a text
+    otherwise."""
+    if part.modality == "text":
+        tokenizer = ReferenceTokenizer(checkpoint)
+
+        def texts(inputs: Inputs) -> list[Item]:
+            items = items_of(reader, inputs)
+            tokenizer.require_same(inputs, [item.rows for item in items])
+            return items
+
+        return texts
+    from ..checkpoint.image_processor import reference_pixels
+
+    folder, channels = checkpoint.source.processor_folder, checkpoint.image["spec"]["num_channels"]
+
+    def images(inputs: Inputs) -> list[Item]:
+        pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
+        return [Item([one]) for one in pixels]
+
+    return images

@@ -1,0 +1,109 @@
+"""Records what PyTorch answers to data of one's own, without an export: `hf2triton baseline`, and `validate --source`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.datasets import read_questions
+from hf2triton_client.evaluation.questions import Questions
+from hf2triton_client.pipelines.zero_shot_classification import HYPOTHESIS, filled
+from hf2triton_client.pipelines.zero_shot_image_classification import CAPTION
+
+from ..checkpoint.loading import load
+from ..checkpoint.sample_inputs import Inputs
+from ..core.options import ExportOptions
+from ..core.resolve import PRECISIONS
+from ..core.stages import Progress, Stages
+from ..tasks import find_task
+
+#: The most texts of a file whose tensors are recorded; answers are recorded of all.
+MOST_ITEMS = 256
+
+
+def record(
+    options: ExportOptions, dataset: Path | None, columns: Mapping[str, str], progress: Progress = lambda stage: None
+) -> dict[str, Baseline]:
+    """Suffix of each front of the task -> its baseline: tensors, decoded answers and right answers of a labelled file, or of
+    real inputs that come with hf2triton. For a model that generates, texts are scored.
+
+    `options`: source, task, adapter, base_name, revision and allow_pickle count. Raises the errors of errors.py and InputError.
+    """
+    from ..checkpoint.preprocessing import preprocessing_digest
+    from .graph_kinds import KINDS
+
+    if options.task is not None and dataset is not None:
+        read_questions(dataset, find_task(options.task).name, columns)  # before minutes of work
+    stages = Stages(progress)
+    checkpoint, _ = load(stages, options)
+    parts, asked, inputs = checkpoint.task.parts, None, {}
+    if dataset is not None:
+        asked = read_questions(dataset, checkpoint.task.name, columns)
+        if parts[-1].modality == "image":
+            asked = replace(asked, inputs=tuple(Path(one).read_bytes() for one in asked.inputs))
+        inputs = _INPUTS[checkpoint.task.name](asked)
+    recorded = {}
+    for part in parts:
+        run, kind = stages.of(part.suffix), KINDS[part.kind]
+        precisions = PRECISIONS[part.kind]["cpu"]
+        most = MOST_ITEMS if part.modality == "text" else None  # images are kept for the questions as well
+        taken = None if asked is None else {name: values[:most] for name, values in inputs[part.suffix].items()}
+        questions = asked if part is parts[-1] else None
+        baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, precisions[0], taken, questions)
+        recorded[part.suffix] = replace(
+            baseline,
+            about={
+                **baseline.about,
+                "preprocessing": preprocessing_digest(checkpoint, part),
+                "dataset": None if dataset is None else dataset.name,
+                "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
+            },
+            others={name: kind.tolerances(checkpoint, part, name) for name in precisions[1:]},
+        )
+    return recorded
+
+
+def _texts(questions: Questions) -> dict[str, Inputs]:
+    if all(isinstance(one, str) for one in questions.inputs):
+        return {"": {"text": questions.inputs}}
+    return {"": {name: tuple(one[name] for one in questions.inputs) for name in ("text", "text_pair")}}
+
+
+def _hypotheses(questions: Questions) -> dict[str, Inputs]:
+    pairs = [
+        (text, hypothesis)
+        for text, own in zip(questions.inputs, questions.each, strict=True)
+        for hypothesis in filled(HYPOTHESIS, own["candidate_labels"])
+    ]
+    return {"": dict(zip(("text", "text_pair"), zip(*pairs, strict=True), strict=True))}
+
+
+def _contexts(questions: Questions) -> dict[str, Inputs]:
+    columns = {"text": "question", "text_pair": "context"}
+    return {"": {ours: tuple(one[name] for one in questions.inputs) for ours, name in columns.items()}}
+
+
+def _sentences(questions: Questions) -> dict[str, Inputs]:
+    every = [text for one in questions.inputs for text in (one["source_sentence"], *one["sentences"])]
+    return {"": {"text": tuple(dict.fromkeys(every))}}
+
+
+def _labelled_images(questions: Questions) -> dict[str, Inputs]:
+    labels = dict.fromkeys(label for own in questions.each for label in own["candidate_labels"])
+    return {"_text": {"text": tuple(filled(CAPTION, list(labels)))}, "_image": {"image": questions.inputs}}
+
+
+#: Task -> what each of its fronts is sent, of the questions to its pipeline.
+_INPUTS: Mapping[str, Callable[[Questions], Mapping[str, Inputs]]] = {
+    "text-classification": _texts,
+    "zero-shot-classification": _hypotheses,
+    "token-classification": _texts,
+    "question-answering": _contexts,
+    "fill-mask": _texts,
+    "sentence-similarity": _sentences,
+    "text-generation": _texts,
+    "image-classification": lambda questions: {"": {"image": questions.inputs}},
+    "zero-shot-image-classification": _labelled_images,
+}

@@ -1,0 +1,176 @@
+"""What ranges are measured on: real inputs that come with the package, the user's own, or as a last resort random ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from hf2triton_client.evaluation.baseline import Baseline
+
+from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.sample_inputs import Inputs, inputs_from, texts
+from ..core.types import Checkpoint, Graph
+from ..errors import ParityError, UsageError
+from ..tasks.base import Part
+from ..triton_models.preprocessor import Reader
+from .decoder_baseline import prompt_ids
+
+#: The inputs of one call of a graph.
+Feeds = Mapping[str, np.ndarray]
+#: Rows of one call.
+ROWS = 4
+#: The most rows that are calibrated with; a file may hold any number.
+MOST_ROWS = 512
+#: Files that hold images in a folder.
+IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: Where more of the shipped texts' tokens than this are unknown to a tokenizer, they say nothing about the model.
+MOST_UNKNOWN = 0.5
+_TYPES = {"INT64": np.int64, "FLOAT": np.float32}
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Calls of a graph: `feeds` of each, and in words what they were made of. `own`: the user gave it."""
+
+    feeds: tuple[Feeds, ...]
+    about: str
+    warnings: tuple[str, ...] = ()
+    own: bool = False
+
+
+def calibration_of(
+    checkpoint: Checkpoint, part: Part, graph: Graph, baseline: Baseline, given: Path | None
+) -> Calibration:
+    """The calibration of one part of a task: `given`, where it is of the part's kind. Raises UsageError."""
+    reader = reader_of(checkpoint, part)
+    if given is not None and given.suffix == ".npz":
+        return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
+    if given is not None and given.is_dir() == (part.modality == "image"):
+        if given.is_dir():
+            files = _images(given)
+            rows = [row for path in files for row in _rows(reader, {"image": (path.read_bytes(),)}, path)]
+            return _calibration(graph, reader, rows, f"{len(files)} images of {given.name}", own=True)
+        inputs = inputs_from(part.reader, checkpoint, _lines(given))
+        return _calibration(graph, reader, _rows(reader, inputs, given), f"{_count(inputs)} of {given.name}", own=True)
+    unknown = _share_unknown(checkpoint, reader) if part.modality == "text" else 0.0
+    if unknown > MOST_UNKNOWN:
+        warning = (
+            f"calibrated with random tokens: the tokenizer does not know {unknown:.0%} of the texts that come with hf2triton;"
+            " give real ones with --calibration"
+        )
+        return Calibration(tuple(_random(reader, graph)), "random tokens", (warning,))
+    if graph.state:
+        return Calibration(tuple(_generated(graph, reader, baseline)), f"{len(baseline)} texts that PyTorch generated")
+    rows = [row for item in items_of(reader, baseline.inputs) for row in item.rows]
+    return _calibration(graph, reader, rows, f"{_count(baseline.inputs)} that come with hf2triton")
+
+
+def _calibration(graph: Graph, reader: Reader, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
+    """Calls with several rows, padded; a decoder's have one row each and an empty past."""
+    if len(rows) > MOST_ROWS:
+        rows, about = rows[:MOST_ROWS], f"{about}, the first {MOST_ROWS} rows of them"
+    if graph.state:
+        return Calibration(tuple(whole_text(graph, row.ids) for row in rows), about, own=own)
+    starts = range(0, len(rows), ROWS)
+    return Calibration(tuple(reader.feeds(rows[start : start + ROWS]) for start in starts), about, own=own)
+
+
+def _count(inputs: Inputs) -> str:
+    return f"{len(next(iter(inputs.values())))} {'images' if 'image' in inputs else 'texts'}"
+
+
+def _rows(reader: Reader, inputs: Inputs, path: Path) -> list[Any]:
+    try:
+        return [row for item in items_of(reader, inputs) for row in item.rows]
+    except ParityError as error:
+        raise UsageError(f"{path} cannot be calibrated with: {error.__cause__}") from error
+
+
+def _generated(graph: Graph, reader: Reader, baseline: Baseline) -> Iterator[Feeds]:
+    """The prompts of a baseline and what follows them."""
+    prompts = prompt_ids(reader, baseline.inputs["text_input"])
+    for prompt, tokens in zip(prompts, baseline.answers["token_ids"], strict=True):
+        yield whole_text(graph, [*prompt, *tokens.tolist()])
+
+
+def whole_text(graph: Graph, ids: Sequence[int]) -> Feeds:
+    """A text in one call of a decoder, from an empty past."""
+    types = {"FLOAT": np.float32, "FLOAT16": np.float16}
+    empty = {
+        value.name: np.zeros([{"batch": 1, "past": 0}.get(dim, dim) for dim in value.dims], types[value.dtype])
+        for value in graph.inputs
+        if value.name in graph.state
+    }
+    row = np.array([ids], np.int64)
+    return {"input_ids": row, "attention_mask": np.ones_like(row), "position_ids": np.arange(row.size)[None], **empty}
+
+
+def _lines(path: Path) -> tuple[str, ...]:
+    try:
+        lines = tuple(line for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"the calibration file {path} cannot be read as lines of text: {error}") from error
+    if not lines:
+        raise UsageError(f"the calibration file {path} holds no text")
+    return lines
+
+
+def _images(folder: Path) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGES and path.is_file())
+    if not files:
+        raise UsageError(f"the calibration folder {folder} holds no images ({', '.join(IMAGES)})")
+    return files
+
+
+def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
+    """The graph's own inputs, row by row: each tensor of the file `[rows, …]`."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+    except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
+        raise UsageError(f"the calibration file {path} cannot be read: {error}") from error
+    wanted, sizes = {value.name: value for value in graph.inputs}, {}
+    if set(arrays) != set(wanted):
+        raise UsageError(f"{path} holds {', '.join(sorted(arrays))}; the graph takes {', '.join(sorted(wanted))}")
+    for name, array in arrays.items():
+        dims = wanted[name].dims
+        # a dimension with a name has the same size in all of them
+        fits = array.ndim == len(dims) and all(
+            size == (sizes.setdefault(dim, size) if isinstance(dim, str) else dim)
+            for dim, size in zip(dims, array.shape, strict=True)
+        )
+        if not fits:
+            raise UsageError(f"{name} in {path} has the shape {list(array.shape)}; the graph takes {list(dims)}")
+    rows = min(sizes["batch"], MOST_ROWS)
+    if not rows:
+        raise UsageError(f"{path} holds no rows")
+    for start in range(0, rows, 1 if graph.state else ROWS):
+        stop = start + (1 if graph.state else ROWS)
+        yield {name: array[start:stop].astype(_TYPES[wanted[name].dtype]) for name, array in arrays.items()}
+
+
+def _share_unknown(checkpoint: Checkpoint, reader: Reader) -> float:
+    """How much of the shipped texts the tokenizer does not know."""
+    ids = [id for row in reader.encoder.encode(texts()) for id in row.ids]
+    unknown = checkpoint.tokenizer.unk_token
+    return ids.count(reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
+
+
+def _random(reader: Reader, graph: Graph) -> Iterator[Feeds]:
+    """The same random tokens each time, in rows of all lengths."""
+    rng = np.random.default_rng(0)
+    lengths = np.unique(np.geomspace(1, reader.encoder.max_length, ROWS).astype(int))
+    for length in lengths:
+        ids = rng.integers(0, reader.tokenizer.get_vocab_size(), (1 if graph.state else ROWS, length))
+        if graph.state:
+            yield whole_text(graph, ids[0])
+            continue
+        known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "pooling_mask": np.ones_like(ids)}
+        sizes = {"batch": ROWS, "sequence": length, "masks": 1}
+        zeros = {value.name: np.zeros([sizes[dim] for dim in value.dims], np.int64) for value in graph.inputs}
+        yield {name: known.get(name, array) for name, array in zeros.items()}

@@ -1,0 +1,206 @@
+"""What PyTorch generates: greedy texts after real prompts, the logits on the way, and how long that took."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hf2triton_client.evaluation.baseline import Baseline, Items, Latency
+from hf2triton_client.evaluation.compare import Tolerance
+from hf2triton_client.evaluation.places import quoted
+from hf2triton_client.evaluation.questions import ANSWERS, Questions
+
+from ..checkpoint.own_inputs import OWN, own_texts
+from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.same_tokens import ReferenceTokenizer
+from ..checkpoint.sample_inputs import Inputs, texts
+from ..core.types import Checkpoint
+from ..errors import ParityError
+from ..tasks.base import Part
+from ..triton_models.preprocessor import Reader
+from .reference import answered
+
+if TYPE_CHECKING:
+    import torch
+
+#: The most tokens of a generated text.
+NEW_TOKENS = 64
+#: Real prompts, from one token to all that leaves room for the new ones.
+PROMPTS = 8
+#: The most positions of a prompt whose logits are compared; each is as long as the vocabulary.
+POSITIONS = 16
+#: How many of the likeliest tokens of each step are recorded.
+TOP = 16
+#: The settings of a greedy text, whatever a checkpoint's own are; the end of text does not end it.
+GREEDY = {
+    "do_sample": False,
+    "min_new_tokens": 0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "num_return_sequences": 1,
+    "stop": [],
+    "ignore_eos": True,
+}
+
+
+def record_texts(
+    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+) -> Baseline:
+    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, of `inputs` or of real texts that come with
+    hf2triton. What its pipeline is `asked`, if anything, is recorded in place of these texts, decoded.
+
+    The answers: `token_ids` of the new tokens, `[new]`; `top_ids` and `top_logits` of each step, `[new, TOP]`; `logits` at
+    `compared_positions`, `[positions, vocabulary]`. Raises ParityError when PyTorch itself gives NaN or infinity.
+    """
+    import torch
+
+    reader = reader_of(checkpoint, part)
+    new = min(NEW_TOKENS, checkpoint.max_length // 2)
+    room = checkpoint.max_length - new
+    prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
+    if inputs is None:
+        own = own_texts(checkpoint, room)
+        prompts |= {OWN: [text for text in (_cut(reader, text, room) for text in own) if text]}
+    tokenizer, milliseconds = ReferenceTokenizer(checkpoint), []
+    with torch.inference_mode(), _greedy(checkpoint.model):
+        real, *groups = (
+            _group(checkpoint, reader, tokenizer, about, given, new, milliseconds)
+            for about, given in prompts.items()
+            if given
+        )
+    return Baseline(
+        task=checkpoint.task.name,
+        precision=precision,
+        inputs=real.inputs,
+        answers=real.answers,
+        tolerances=token_tolerances(checkpoint, part, precision),
+        latency=Latency.of(milliseconds[: len(real)]),
+        about={
+            "source": checkpoint.source.given,
+            "torch": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "new_tokens": new,
+        },
+        unsaved=frozenset({"logits"}),
+        questions=answered(checkpoint, asked) or _decoded([real, *groups], tokenizer),
+        own=tuple(groups),
+    )
+
+
+def _group(
+    checkpoint: Checkpoint,
+    reader: Reader,
+    tokenizer: ReferenceTokenizer,
+    about: str,
+    prompts: Sequence[str],
+    new: int,
+    milliseconds: list[float],
+) -> Items:
+    """The texts that PyTorch generates after some prompts; what each took is added to `milliseconds`."""
+    import torch
+
+    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
+    rows = [item.rows for item in items_of(reader, {"text": tuple(prompts)})]
+    tokenizer.require_same({"text": tuple(prompts)}, rows)
+    for prompt, [row] in zip(prompts, rows, strict=True):
+        ids = row.ids
+        given = torch.tensor([ids])
+        if not milliseconds:
+            _generate(checkpoint.model, given, 2)  # the first call prepares what the others find
+        began = time.perf_counter()
+        sequence = _generate(checkpoint.model, given, new)
+        milliseconds.append((time.perf_counter() - began) * 1e3)
+        logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
+        if not torch.isfinite(logits).all():
+            raise ParityError(f"PyTorch itself gives NaN or infinity after {quoted(prompt)}: the checkpoint is broken")
+        top = logits[-new:].topk(min(TOP, logits.shape[-1]))
+        answers["logits"].append(logits.numpy())
+        answers["token_ids"].append(sequence[0, len(ids) :].numpy())
+        answers["top_ids"].append(top.indices.numpy())
+        answers["top_logits"].append(top.values.numpy())
+    inputs = {
+        "text_input": tuple(prompts),
+        "sampling_parameters": (json.dumps({"max_new_tokens": new, **GREEDY}),) * len(prompts),
+    }
+    return Items(about, inputs, {name: tuple(arrays) for name, arrays in answers.items()})
+
+
+def _decoded(groups: Sequence[Items], tokenizer: ReferenceTokenizer) -> Questions:
+    """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
+    prompts = [prompt for group in groups for prompt in group.inputs["text_input"]]
+    token_ids = [ids for group in groups for ids in group.answers["token_ids"]]
+    greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
+    options = {"max_new_tokens": len(token_ids[0]), "return_full_text": False, **greedy}
+    texts = [tokenizer.decode(new.tolist()) for new in token_ids]
+    return Questions(tuple(prompts), options, answers=tuple([{"generated_text": text}] for text in texts))
+
+
+def token_tolerances(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+    """How far logits, the margins of other tokens, and the scores of decoded answers may lie from PyTorch's."""
+    tolerance = part.outputs[0].tolerances[precision]
+    return {"logits": tolerance, "token_ids": tolerance, ANSWERS: tolerance}
+
+
+def prompt_ids(reader: Reader, prompts: Sequence[str]) -> list[list[int]]:
+    """The tokens of prompts, as the checkpoint's tokenizer makes them."""
+    return [item.rows[0].ids for item in items_of(reader, {"text": tuple(prompts)})]
+
+
+def compared_positions(prompt: int, new: int) -> list[int]:
+    """Where logits are compared in a sequence of `prompt` and `new` tokens: at up to POSITIONS of the prompt, its last one
+    among them, and at each later step but the last, which nothing follows."""
+    inside = np.unique(np.linspace(0, prompt - 1, min(prompt, POSITIONS)).astype(int))
+    return [*inside.tolist(), *range(prompt, prompt + new - 1)]
+
+
+def _prompts(reader: Reader, given: Sequence[str], room: int) -> list[str]:
+    """Some of the texts given, of different lengths and at most `room` tokens; the shortest is among them and one that fills
+    it, but for what a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
+    candidates = sorted(given, key=len)
+    chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
+    long = " ".join(candidates)
+    return [text for text in (_cut(reader, text, room) for text in (*chosen, long)) if text]
+
+
+def _cut(reader: Reader, text: str, room: int) -> str:
+    """A text's beginning that has at most `room` tokens; "" where there is none."""
+    while text:
+        [item] = reader.items([text], {"offsets"})
+        [row] = item.rows
+        excess = len(row) - room
+        if excess <= 0:
+            break
+        # whole characters, of which one may be several tokens; special tokens stand for none
+        starts = [start for start, end in row.offsets if start < end]
+        text = text[: starts[-excess]].rstrip() if excess <= len(starts) else ""
+    return text
+
+
+def _generate(model: Any, ids: torch.Tensor, new: int) -> torch.Tensor:
+    import torch
+
+    return model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new)
+
+
+def _logits(model: Any, sequence: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
+    """`[positions, vocabulary]`; the head sees no others, whose logits would take much memory."""
+    states = model.base_model(sequence).last_hidden_state
+    return model.get_output_embeddings()(states[0, list(positions)])
+
+
+@contextmanager
+def _greedy(model: Any):
+    """Lets `generate` choose the best token each time and never end a text, whatever the checkpoint asks for."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
+    try:
+        yield
+    finally:
+        model.generation_config = own

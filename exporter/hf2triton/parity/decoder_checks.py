@@ -1,0 +1,123 @@
+"""Proves a decoder: the logits of prompts and of each later step, and whole greedy texts, in the slots that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.compare import Difference, compare, compare_greedy
+from hf2triton_client.evaluation.places import Places
+
+from ..core.types import ParityCheck, StoredGraph
+from ..triton_models.generation.decoder import Decoder, make_decoder
+from ..triton_models.generation.scheduler import Engine
+from ..triton_models.preprocessor import Reader
+from ..triton_models.sessions import open_session
+from .calibration_inputs import whole_text
+from .checks import ParityInputs, calibration_checks, runs_of
+from .decoder_baseline import compared_positions, prompt_ids
+from .places import places_of_tokens
+
+#: Prompts and the tokens that PyTorch generated after them.
+Texts = Sequence[tuple[list[int], list[int]]]
+#: How logits of later steps are measured: (name, tokens of a prompt's pieces, slots in reverse order).
+LAYOUTS = (
+    ("steps, all texts side by side", 64, False),
+    ("steps in reverse order, over slots that held other texts, prompts in pieces of 7", 7, True),
+)
+
+
+def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
+    """Runs a stored decoder and compares with PyTorch's logits and greedy texts, one check after the other.
+
+    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. Where there is a GPU to be
+    served on, it answers too.
+    """
+    baseline = asked.baseline.joined()
+    prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
+    texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
+    longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
+    text = partial(places_of_tokens, baseline.inputs, asked.reader)
+    steps, new = text("step"), text("new token")
+    in_place = stored.graph.shares_buffer
+    for prefix, path, device in runs_of(stored, asked.gpu):
+        session = open_session(str(path), device, 0, threads=0)  # as it is served
+        yield ParityCheck(
+            f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline, text("token"))
+        )
+        decoder = make_decoder(session, len(texts), longest, device, in_place=in_place)
+        for name, piece, reverse in LAYOUTS:
+            yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse, steps))
+        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline, new, asked.reader))
+        places = {output.name: text("token") for output in stored.graph.outputs}
+        yield from calibration_checks(session, stored.graph, asked, prefix, places)
+
+
+def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline, places: Places) -> Difference:
+    """Each prompt with what follows it in one call, from an empty past."""
+    positions = [compared_positions(len(prompt), len(tokens)) for prompt, tokens in texts]
+    pairs = []
+    for (prompt, tokens), chosen, expected in zip(texts, positions, baseline.answers["logits"], strict=True):
+        [logits] = session.run(["logits"], whole_text(stored.graph, [*prompt, *tokens]))
+        pairs.append((expected, logits[0, chosen]))
+
+    def told(pair: int, index: Sequence[int]) -> Sequence[int]:
+        return (positions[pair][index[0]], *index[1:]) if index else index
+
+    where = replace(places, row=lambda pair, index: 0, told=told)
+    return compare("logits", pairs, baseline.tolerances["logits"], where)
+
+
+def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, reverse: bool, places: Places) -> Difference:
+    """Prompts fill their slots in pieces, then PyTorch's tokens are fed to all of them, one a step."""
+    order = list(range(len(texts)))[:: -1 if reverse else 1]
+    lengths = []
+    for slot, index in enumerate(order):
+        before = texts[index][0][:-1]
+        for start in range(0, len(before), piece):
+            decoder.prefill(slot, before[start : start + piece], start)
+        lengths.append(len(before))
+    rows: list[list[np.ndarray]] = [[] for _ in texts]
+    for step in range(len(texts[0][1])):
+        fed = [[prompt[-1], *tokens][step] for prompt, tokens in (texts[index] for index in order)]
+        for index, logits in zip(order, decoder.step(fed, lengths), strict=True):
+            rows[index].append(logits.copy())
+        lengths = [length + 1 for length in lengths]
+    pairs = [
+        (expected[-len(own) :], np.stack(own)) for expected, own in zip(baseline.answers["logits"], rows, strict=True)
+    ]
+    where = replace(places, row=lambda pair, index: order.index(pair))  # its slot
+    return compare("logits", pairs, baseline.tolerances["logits"], where)
+
+
+class _Best:
+    """Chooses the likeliest token."""
+
+    def next(self, logits: np.ndarray) -> int:
+        return int(logits.argmax())
+
+
+def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Reader) -> Difference:
+    """All texts generated together by the engine that serves them."""
+    engine = Engine(decoder, max_queue=len(texts))
+    served: list[list[int]] = []
+    errors: list[BaseException] = []
+    for prompt, tokens in texts:
+        served.append([])
+        keep: Callable[[int], None] = served[-1].append
+        engine.submit(prompt, _Best(), len(tokens), (), keep, lambda finish: errors.append(finish.error))
+    while engine.step():
+        pass
+    for error in filter(None, errors):
+        raise error
+    pairs = zip(baseline.greedy(), map(np.array, served), strict=True)
+    difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
+    if difference.worst is None:
+        return difference
+    both = (reader.tokenizer.decode(ids) for ids in (texts[difference.worst.item][1], served[difference.worst.item]))
+    return replace(difference, worst=difference.worst.with_texts(*both))

@@ -1,0 +1,91 @@
+"""What the rows and places of parity's checks stand for: inputs, rows of a batch, tokens and labels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hf2triton_client.evaluation.places import Axis, Places, axes_of, describe_input, described, quoted
+
+from ..checkpoint.sample_inputs import Inputs
+from ..core.types import GraphOutput
+from ..triton_models.preprocessor import Item, Reader
+
+if TYPE_CHECKING:
+    from .calibration_inputs import Calibration
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a graph is asked: the `items` that the `reader` made of inputs, which `describe` puts into words by their numbers; and
+    the head's labels."""
+
+    reader: Reader
+    describe: Callable[[int], str]
+    items: Sequence[Item]
+    id2label: Mapping[int, str] = field(default_factory=dict)
+
+    def places(self, output: GraphOutput) -> Places:
+        """Of an output, an item a pair."""
+        axes = axes_of(output.name, output.per, self.id2label, token_names(self.reader))
+        return Places(describe=self.describe, axes=axes)
+
+    def in_batches(self, output: GraphOutput, batch: int, reverse: bool, reference: str) -> Places:
+        """The same, where the rows of all items were computed `batch` at a time; tokens are counted in their own row."""
+        counts = [len(item.rows) for item in self.items]
+
+        def row(number: int, index: Sequence[int]) -> int:
+            place = sum(counts[:number]) + self._window(output.per, number, index)[0]
+            return (sum(counts) - 1 - place if reverse else place) % batch
+
+        def told(number: int, index: Sequence[int]) -> Sequence[int]:
+            before = self._window(output.per, number, index)[1]
+            return (index[0] - before, *index[1:]) if index else index
+
+        return replace(self.places(output), row=row, told=told, reference=reference)
+
+    def longest(self) -> tuple[int, object]:
+        """The item with the row of most tokens, and this row."""
+        rows = [(number, row) for number, item in enumerate(self.items) for row in item.rows]
+        return max(rows, key=lambda pair: self.reader.length(pair[1]))
+
+    def _window(self, per: str, number: int, index: Sequence[int]) -> tuple[int, int]:
+        """Which row of an item, whose windows follow each other, holds a value; and what of the first axis is before it."""
+        rows = self.items[number].rows
+        if len(rows) == 1 or not index or per == "row":
+            return 0, 0
+        starts = np.cumsum([0, *(self.reader.extent(row, per) for row in rows)])
+        window = int(np.searchsorted(starts, index[0], side="right")) - 1
+        return window, int(starts[window])
+
+
+def places_of_calibration(calibration: Calibration, places: Places, reader: Reader) -> Places:
+    """The same axes, where each row of the calls of a calibration is a pair: its text, as far as tokens tell it."""
+    rows = [(feeds, row) for feeds in calibration.feeds for row in range(len(next(iter(feeds.values()))))]
+
+    def describe(number: int) -> str:
+        feeds, row = rows[number]
+        if "input_ids" not in feeds:
+            return described("calibration row", number, ())
+        ids = feeds["input_ids"][row][feeds["attention_mask"][row] != 0]
+        return described("calibration row", number, reader.tokenizer.decode(ids.tolist()))
+
+    return replace(places, describe=describe, row=lambda number, index: rows[number][1])
+
+
+def places_of_tokens(inputs: Inputs, reader: Reader, counts: str) -> Places:
+    """Of a decoder: a text a pair, in which something is counted, and the vocabulary."""
+    axes = (Axis(counts), Axis("token id", token_names(reader)))
+    return Places(describe=partial(describe_input, inputs), axes=axes)
+
+
+def token_names(reader: Reader) -> Callable[[int], str | None]:
+    """The text of a token, quoted; None where there is no tokenizer, or no such token."""
+    tokenizer = getattr(reader, "tokenizer", None)
+    if tokenizer is None:
+        return lambda index: None
+    return lambda index: quoted(tokenizer.decode([index], skip_special_tokens=False)) or None

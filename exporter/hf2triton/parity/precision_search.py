@@ -1,0 +1,87 @@
+"""Decides what of a graph keeps fp32: by calibration, as the user says, or where parity still fails, by trying."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..core.options import ExportOptions
+from ..core.precision_plan import PrecisionPlan, read_plan
+from ..core.types import Graph, NodeRange, ParityCheck, StoredGraph
+from ..graph.precision.calibration import measure_ranges
+from ..graph.precision.planning import CHANGED, check_plan, input_crest, islands_of, plan_fp16, reasons_by_design
+from ..graph.precision.search import smallest_set
+from ..graph.precision.smooth import smooth
+from ..graph.storage import store, unload
+from .calibration_inputs import Calibration
+
+Ranges = Mapping[str, NodeRange]
+#: What is said of islands that were found by trying.
+FOUND = "found by search: without it parity fails"
+
+
+def prepare(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Graph:
+    """The fp32 graph as the precision wants it; it computes the same. `folder`: where `unload` put its weights."""
+    # a decoder's int8 has a scale for each few values, which large channels do not disturb
+    if options.precision != "int8" or graph.state:
+        return graph
+    return unload(smooth(graph, calibration.feeds, folder), folder, "even.data")
+
+
+def calibrate(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Ranges:
+    """The ranges of the graph's nodes, where the precision depends on them. `folder`: where `unload` put the weights."""
+    if options.precision == "fp32" or options.precision_plan is not None:
+        return {}
+    return measure_ranges(graph, calibration.feeds, folder)
+
+
+def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibration, ranges: Ranges) -> PrecisionPlan:
+    """The plan that the user gave, or the one that follows from the ranges. Raises UsageError for a plan that does not fit."""
+    if options.precision_plan is not None:
+        return check_plan(graph, read_plan(options.precision_plan, options.precision))
+    precision, nodes = options.precision, len(CHANGED[options.precision](graph))
+    if precision == "fp32":
+        return PrecisionPlan(precision, nodes=nodes)
+    about = {"calibration": calibration.about, "warnings": calibration.warnings}
+    if precision == "fp16":
+        return plan_fp16(graph, ranges, **about)
+    return PrecisionPlan(precision, islands_of(graph, reasons_by_design(graph), precision), nodes, **about)
+
+
+def can_search(plan: PrecisionPlan) -> bool:
+    """Whether another plan may help: a given one stays, and fp32 has none."""
+    return plan.origin != "given" and plan.precision != "fp32"
+
+
+def search_plan(
+    graph: Graph,
+    plan: PrecisionPlan,
+    ranges: Ranges,
+    checks_of: Callable[[StoredGraph], Iterable[ParityCheck]],
+    folder: Path,
+) -> PrecisionPlan:
+    """The plan with the fewest further islands that passes parity; the plan itself where none does.
+
+    Those that the plan has already stay, since they answer to what other inputs may bring.
+    """
+    by_design = {island.node: island.reason for island in plan.islands}
+    candidates = [name for name in _suspects(graph, plan.precision, ranges) if name not in by_design]
+
+    def with_islands(names: Iterable[str]) -> PrecisionPlan:
+        reasons = by_design | dict.fromkeys(names, FOUND)
+        return replace(plan, islands=islands_of(graph, reasons, plan.precision), origin="searched")
+
+    def passes(names: list[str]) -> bool:
+        return all(check.difference.passed for check in checks_of(store(graph, with_islands(names), folder)))
+
+    found = smallest_set(candidates, passes)
+    return plan if found is None else with_islands(found)
+
+
+def _suspects(graph: Graph, precision: str, ranges: Ranges) -> list[str]:
+    """The nodes that may be kept, those that suffer most first."""
+    if precision == "int8":
+        return [node.name for node in sorted(CHANGED[precision](graph), key=lambda node: -input_crest(node, ranges))]
+    names = [node.name for node in CHANGED[precision](graph)]
+    return sorted(names, key=lambda name: -ranges[name].error if name in ranges else 0.0)

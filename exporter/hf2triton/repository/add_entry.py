@@ -1,0 +1,107 @@
+"""Puts an entry into a repository so that no reader ever sees half of it.
+
+Everything is written beside the repository first, on the same disk. A version appears by one rename; rewriting
+config.pbtxt, atomically and last, switches to it. After a crash at any point the old version is the one that is
+served; after an error what was moved is taken back.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from ..core.digests import digest_of_bytes
+from ..core.json_files import json_bytes
+from ..core.layout import CONFIG, MANIFEST, WARMUP, graph_model, served_version, versions
+from ..core.types import Entry
+from ..errors import RepositoryError
+from .disk import READY, errors_named, link_served, locked, remove_if_empty, replace_file, staging, write_model
+from .entry import front_files
+from .folder import Folder
+from .staged_entry import Draft
+from .transaction import make_room, recover
+
+#: Versions of NAME_model that are kept: the one that is served and the one before it.
+KEPT_GRAPHS = 2
+
+
+def check_repository(repository: Path) -> None:
+    """Whether entries can be written, by writing: to be asked before minutes of work. Raises RepositoryError."""
+    existing = repository
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise RepositoryError(f"the repository {repository} cannot be a folder: {existing} is a file")
+    with errors_named(repository):
+        tempfile.TemporaryFile(dir=existing).close()
+
+
+def publish(drafts: Sequence[Draft]) -> Entry:
+    """Writes the fronts of an entry as the next version of its name. Raises RepositoryError."""
+    repository = drafts[0].options.repository
+    names = [draft.name for draft in drafts]
+    with errors_named(repository), ExitStack() as undo:
+        if not repository.exists():
+            repository.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
+            undo.callback(remove_if_empty, repository)
+        with locked(repository), staging(repository) as area:
+            store = Folder(repository, area)
+            recover(store)
+            make_room(store, names)
+            folders = [repository / name for front in names for name in (front, graph_model(front))]
+            version = 1 + max([0, *(taken for folder in folders for taken in versions(folder))])
+            models, manifests = [], {}
+            for draft in drafts:
+                files, manifests[draft.name] = front_files(draft, version, area)
+                models += files
+            for model in models:
+                write_model(model, area / READY / model.name, version)
+            for model in models:
+                _move_in(model.name, area / READY, repository, version, undo)
+            undo.pop_all()
+            for name in names:
+                link_served(repository / name, version)
+                _prune(repository / graph_model(name))
+    return Entry(version, tuple(repository / model.name for model in reversed(models)), manifests)
+
+
+def amend(repository: Path, name: str, version: int, file: str, content: Any, manifest: Mapping[str, Any]) -> None:
+    """Replaces a JSON file of a front's version, and its manifest with the file's new digest. Raises RepositoryError."""
+    folder = repository / name / str(version)
+    data = json_bytes(content)
+    manifest = {**manifest, "files": {**manifest["files"], file: digest_of_bytes(data)}}
+    with errors_named(repository), locked(repository):
+        replace_file(folder / file, data)
+        replace_file(folder / MANIFEST, json_bytes(manifest))
+        if served_version(repository, name) == version:
+            link_served(repository / name, version)
+
+
+def _move_in(name: str, staging: Path, repository: Path, version: int, undo: ExitStack) -> None:
+    """Moves a staged model into the repository; `undo` takes it back."""
+    staged, target = staging / name, repository / name
+    if not target.exists():
+        undo.callback(shutil.rmtree, target, ignore_errors=True)
+        os.rename(staged, target)
+        return
+    undo.callback(shutil.rmtree, target / str(version), ignore_errors=True)
+    os.rename(staged / str(version), target / str(version))
+    if (staged / WARMUP).exists() and not (target / WARMUP).exists():
+        undo.callback(shutil.rmtree, target / WARMUP, ignore_errors=True)
+        os.rename(staged / WARMUP, target / WARMUP)
+    for new in (staged / WARMUP).glob("*"):  # another version may be warmed up with other files than the first
+        if not (target / WARMUP / new.name).exists():
+            undo.callback((target / WARMUP / new.name).unlink, missing_ok=True)
+            os.rename(new, target / WARMUP / new.name)
+    undo.callback(replace_file, target / CONFIG, (target / CONFIG).read_bytes())
+    os.replace(staged / CONFIG, target / CONFIG)
+
+
+def _prune(folder: Path) -> None:
+    for version in versions(folder)[:-KEPT_GRAPHS]:
+        shutil.rmtree(folder / str(version))

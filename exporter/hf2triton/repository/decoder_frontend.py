@@ -1,0 +1,112 @@
+"""The front of a graph that generates token by token."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from ..checkpoint.preprocessing import MAX_TEXT_BYTES
+from ..engines.device_config import graph_instances
+from ..triton_models.fingerprint import OUTPUT
+from ..triton_models.generation.generation_config import settings_of
+from .config import common_config, common_settings
+from .staged_entry import Draft, Front, python_files
+
+#: Tokens of a prompt that are run at once, while those who are generating wait.
+PREFILL_CHUNK = 64
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+#: Files that the fronts of encoders have too.
+_SHARED = (
+    "clean_up.py",
+    "fingerprint.py",
+    "inputs.py",
+    "long_texts.py",
+    "memory.py",
+    "outgoing.py",
+    "parameters.py",
+    "pieces.py",
+    "rows.py",
+    "sessions.py",
+)
+_CODE = {
+    "model.py": "generation_frontend.py",
+    **{name: name for name in _SHARED},
+    **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
+}
+#: name -> (type, dims, whether callers must send it)
+_INPUTS = {
+    "text_input": (pb.TYPE_STRING, [1], True),
+    "stream": (pb.TYPE_BOOL, [1], False),
+    "sampling_parameters": (pb.TYPE_STRING, [1], False),
+    "exclude_input_in_output": (pb.TYPE_BOOL, [1], False),
+}
+#: name -> (type, dims); the first dimension is the sequences of a request.
+_OUTPUTS = {
+    "text_output": (pb.TYPE_STRING, [-1]),
+    "finish_reason": (pb.TYPE_STRING, [-1]),
+    "num_input_tokens": (pb.TYPE_INT32, [1]),
+    "num_output_tokens": (pb.TYPE_INT32, [-1]),
+    "token_ids": (pb.TYPE_INT32, [-1, -1]),
+    "prompt_logprobs": (pb.TYPE_FP32, [-1]),
+    OUTPUT: (pb.TYPE_INT64, [1]),
+}
+
+
+def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
+    """The files of a model that holds graph, tokenizer and scheduler."""
+    checkpoint = draft.checkpoint
+    return Front(
+        config=_config(draft, version, preprocessing),
+        code=_CODE,
+        settings={
+            "graph": draft.stored.place,
+            "in_place": draft.stored.graph.shares_buffer,
+            "onnxruntime": draft.stored.first_onnxruntime,
+            "context": checkpoint.max_length,
+            "max_bytes": MAX_TEXT_BYTES,
+            "clean_up": checkpoint.tokenizer.clean_up,
+            "generation": dict(checkpoint.generation),
+            "parameters": list(_parameters(draft)),
+        },
+        more={TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(), **draft.more},
+    )
+
+
+def _parameters(draft: Draft) -> dict[str, int]:
+    """What operators may change in config.pbtxt. `max_length`: of a slot, 0 for the model's context."""
+    return {
+        "slots": draft.max_batch_size,
+        "max_length": 0,
+        "max_queue": draft.options.max_queue,
+        "prefill_chunk": PREFILL_CHUNK,
+        "intra_op_thread_count": draft.options.threads,
+    }
+
+
+def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
+    config = common_config(draft.name, 0, version, _client_settings(draft, preprocessing))
+    config.model_transaction_policy.decoupled = True
+    for name, (dtype, dims, required) in _INPUTS.items():
+        config.input.add(name=name, data_type=dtype, dims=dims, optional=not required)
+    for name, (dtype, dims) in _OUTPUTS.items():
+        config.output.add(name=name, data_type=dtype, dims=dims)
+    config.instance_group.append(graph_instances(draft.options))
+    for name, value in _parameters(draft).items():
+        config.parameters[name].string_value = str(value)
+    return config
+
+
+def _client_settings(draft: Draft, preprocessing: str) -> dict[str, Any]:
+    """What clients read from the front's config: the JSON of the parameter `hf2triton`."""
+    checkpoint = draft.checkpoint
+    defaults = {name: value for name, value in settings_of(checkpoint.generation).items() if value is not None}
+    return {
+        **common_settings(checkpoint, draft.stored.graph, preprocessing),
+        "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},
+        "outputs": {name: "sequence" for name in _OUTPUTS},
+        "max_bytes": MAX_TEXT_BYTES,
+        "max_length": checkpoint.max_length,
+        "generation": {"slots": draft.max_batch_size, "defaults": defaults},
+    }

@@ -1,0 +1,87 @@
+"""A repository in a folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..core.digests import digest_of
+from ..core.layout import WARMUP, versions
+from .disk import READY, errors_named, link_served, locked, replace_file, staging, write_model
+from .staged_entry import ModelFiles
+from .store import check_copy, expected_digests
+
+
+class Folder:
+    """A repository on a disk. `area`: the folder for what is not yet, or no longer, in its place; one that `locked` makes."""
+
+    def __init__(self, root: Path, area: Path | None = None) -> None:
+        self.root = root
+        self.place = str(root)
+        self._area = area
+
+    @contextmanager
+    def locked(self, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
+        with errors_named(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            with locked(self.root, waiting), staging(self.root) as self._area:
+                yield
+
+    def hold(self) -> None:
+        """The lock of a file is kept by the system."""
+
+    def models(self) -> list[str]:
+        if not self.root.is_dir():
+            return []
+        return sorted(path.name for path in self.root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+    def versions(self, model: str) -> list[int]:
+        return versions(self.root / model)
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return (self.root / path).read_bytes()
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def digest(self, path: str) -> str | None:
+        file = self.root / path
+        return digest_of(file) if file.is_file() else None
+
+    def stage(self, model: ModelFiles, version: int, digests: Mapping[str, str]) -> None:
+        folder = self._area / READY / model.name
+        shutil.rmtree(folder, ignore_errors=True)
+        write_model(model, folder, version)
+        for path, digest in expected_digests(model, version, digests).items():
+            check_copy(f"{model.name}/{path}", digest, digest_of(folder / path), self.place)
+
+    def add(self, name: str, version: int) -> None:
+        staged, target = self._area / READY / name, self.root / name
+        if not target.exists():
+            os.rename(staged, target)
+            return
+        if (staged / WARMUP).exists():
+            (target / WARMUP).mkdir(exist_ok=True)
+            for path in (staged / WARMUP).iterdir():
+                if not (target / WARMUP / path.name).exists():
+                    os.rename(path, target / WARMUP / path.name)
+        os.rename(staged / str(version), target / str(version))
+
+    def put(self, path: str, content: bytes) -> None:
+        (self.root / path).parent.mkdir(exist_ok=True)  # of a model's warm-up it may be gone
+        replace_file(self.root / path, content)
+
+    def link(self, front: str, version: int) -> None:
+        link_served(self.root / front, version)
+
+    def remove(self, path: str) -> None:
+        target = self.root / path
+        if target.is_dir():
+            gone = self._area / f"gone-{len(list(self._area.iterdir()))}"
+            os.rename(target, gone)  # so that nobody sees it half removed
+            shutil.rmtree(gone)
+        else:
+            target.unlink(missing_ok=True)

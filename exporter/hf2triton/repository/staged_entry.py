@@ -1,0 +1,78 @@
+"""An entry before it is written: what each of its fronts is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from tritonclient.grpc import model_config_pb2 as pb
+
+from hf2triton_client.evaluation.baseline import Baseline
+
+from ..core.layout import front_name
+from ..core.options import ExportOptions
+from ..core.types import Checkpoint, MemoryEstimate, ParityReport, StoredGraph
+from ..tasks.base import Part
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One front of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
+    front has no calls to plan. `memory`: what it takes of a GPU; None on a CPU. `more`: further files of its version."""
+
+    options: ExportOptions
+    checkpoint: Checkpoint
+    part: Part
+    stored: StoredGraph
+    parity: ParityReport
+    baseline: Baseline
+    call_price: int | None
+    memory: MemoryEstimate | None = None
+    more: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The name of the front."""
+        return front_name(self.options.name, self.part)
+
+    @property
+    def max_batch_size(self) -> int:
+        """The largest batch that is served: the one asked for, or as much as fits the GPU."""
+        return self.options.max_batch_size if self.memory is None else self.memory.max_batch_size
+
+
+@dataclass(frozen=True)
+class Front:
+    """What makes a front of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the fronts.
+    `settings`: what the code reads at its start. `warmup`: the files that Triton warms it up with. `more`: other files of the
+    version. `graph_config` and `graph_warmup`: of the model that holds the graph, where that is another one."""
+
+    config: pb.ModelConfig
+    code: Mapping[str, str]
+    settings: Mapping[str, Any]
+    warmup: Mapping[str, bytes] = field(default_factory=dict)
+    more: Mapping[str, bytes] = field(default_factory=dict)
+    graph_config: pb.ModelConfig | None = None
+    graph_warmup: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def python_files(*folder: str) -> list[str]:
+    """The names of the Python files among the fronts, or in a folder there."""
+    files = resources.files("hf2triton.triton_models").joinpath(*folder).iterdir()
+    return sorted(path.name for path in files if path.name.endswith(".py"))
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """One model folder to be written: `shared` beside config.pbtxt, `versioned` in the version's folder.
+
+    Values are contents, or the path of a file to copy.
+    """
+
+    name: str
+    config: str
+    shared: Mapping[str, bytes]
+    versioned: Mapping[str, bytes | Path]

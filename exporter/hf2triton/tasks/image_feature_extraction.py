@@ -1,0 +1,12 @@
+"""The states of an image."""
+
+from .base import Output, Part, Task
+from .tolerances import STATES
+
+_OUTPUTS = (
+    Output("last_hidden_state", "row", STATES),
+    Output("cls_embedding", "row", STATES),
+    Output("pooler_output", "row", STATES, optional=True),
+)
+
+TASK = Task("image-feature-extraction", False, (Part("image", "image", _OUTPUTS),))

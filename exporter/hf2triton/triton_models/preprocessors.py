@@ -1,0 +1,310 @@
+"""How what callers send becomes rows of the graph, and the graph's outputs what they asked for: one class a kind of front.
+
+An item is one thing that was asked: a text, a pair, a question with its context, an image. It has one row of the graph, or
+several (the windows of a long context). Graph outputs are handed back by row, cut to the row's own tokens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from abc import abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from .inputs import check_size, decoded
+from .outgoing import encoded
+from .preprocessor import Item, Outputs, Reader
+
+
+class TextReader(Reader):
+    """A text, or two where the caller sends a pair: one row."""
+
+    inputs = {"text": True, "text_pair": False}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        from tokenizers import Tokenizer
+
+        from .text import TextEncoder
+
+        self.tokenizer = Tokenizer.from_str(definition)
+        self.encoder = TextEncoder(
+            self.tokenizer,
+            settings["max_length"],
+            settings["pad_token_id"],
+            settings["inputs"],
+            settings["round_to"],
+            settings["truncation_side"],
+            settings["type_ids"],
+        )
+        self.max_bytes = settings["max_bytes"]
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        check_size(arrays.values())
+        texts = self._texts("text", arrays)
+        return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        # the quicker way leaves out both
+        rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
+        return [_item(row, value) for row, value in zip(rows, values, strict=True)]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        return self.encoder.feeds(rows, extra)
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        return {
+            "num_tokens": lambda item, _: _whole(sum(len(row) for row in item.rows)),
+            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0], item.about)),
+            "tokens": lambda item, _: self._vocabulary[item.rows[0].ids],
+            "offsets": lambda item, _: np.array(item.rows[0].offsets, dtype=np.int32),
+            "special_tokens_mask": lambda item, _: np.array(item.rows[0].special_tokens_mask, dtype=np.int32),
+        }
+
+    @cached_property
+    def _vocabulary(self) -> np.ndarray:
+        """The token of each id. `Encoding.tokens` has what stood in the text: an added token with the spaces that it takes
+        in, or before it was normalised."""
+        ids = range(max(self.tokenizer.get_vocab().values()) + 1)
+        return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
+
+    def _texts(self, name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+        """The texts of one input. Raises ValueError."""
+        values = enumerate(arrays[name].ravel())
+        return [decoded(f"{name} {index}", value, self.max_bytes) for index, value in values]
+
+
+class _ParameterReader(TextReader):
+    """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        check_size(arrays.values())
+        columns = [self._texts(name, arrays) for name, required in self.inputs.items() if required]
+        parameters = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(columns[0])
+        return list(zip(*columns, parameters, strict=True))
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        return [_or_error(self.item, *value) for value in values]
+
+    @abstractmethod
+    def item(self, *value: Any) -> Item:
+        """One item. Raises ValueError."""
+
+
+class QuestionReader(_ParameterReader):
+    """A question (`text`) and its context (`text_pair`): one row for each window of the context."""
+
+    inputs = {"text": True, "text_pair": True, "parameters": False}
+    made_of = {"answers": ("span_logits",)}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .question_answering import Parameters, QuestionAnswering
+
+        self._parse = Parameters.parse
+        self._logic = QuestionAnswering(
+            self.tokenizer,
+            settings["max_length"],
+            settings["cls_token_id"],
+            truncation_side=settings["truncation_side"],
+        )
+
+    def item(self, question: str, context: str, parameters: str) -> Item:
+        windows = self._logic.windows(question, context, self._parse(parameters))
+        return Item(windows.rows, windows)
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+            return _strings([json.dumps(self._logic.answers(item.about, outputs["span_logits"]), ensure_ascii=False)])
+
+        return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
+
+
+#: What a mask token counts as in planning, in tokens: its logits are as many numbers as the vocabulary has entries, and the
+#: tokens of one call are limited for the memory they take.
+_MASK_TOKENS = 16
+#: Bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for, and the masks that are always few.
+MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
+
+
+class MaskedTextReader(_ParameterReader):
+    """A text with mask tokens: one row, whose logits are those of its mask tokens alone."""
+
+    inputs = {"text": True, "parameters": False}
+    made_of = {"answers": ("logits",)}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .fill_mask import FillMask, Parameters
+
+        self._parse = Parameters.parse
+        self._logic = FillMask(
+            self.tokenizer,
+            settings["mask_token"],
+            settings["pad_token_id"],
+            settings["clean_up"],
+            settings["truncation_side"],
+        )
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        items = super().items(values, wanted)
+        return [self._checked(item) for item in items] if "logits" in wanted else items
+
+    def _checked(self, item: Item | ValueError) -> Item | ValueError:
+        """An item whose logits are asked for, or why they are not given."""
+        most = max(_FEW_MASKS, MAX_LOGITS_BYTES // (4 * self.tokenizer.get_vocab_size()))
+        masks = 0 if isinstance(item, ValueError) else len(item.rows[0].positions)
+        if masks <= most:
+            return item
+        return ValueError(
+            f"the logits of {masks:,} mask tokens are too many; at most those of {most:,} are given for a text"
+        )
+
+    def item(self, text: str, parameters: str) -> Item:
+        [encoding] = self.encoder.encode([text])
+        if isinstance(encoding, ValueError):
+            raise encoding
+        return Item([self._logic.row(encoding, self._parse(parameters))], text)
+
+    def length(self, row: Any) -> int:
+        return len(row) + _MASK_TOKENS * len(row.positions)
+
+    def extent(self, row: Any, per: str) -> int | None:
+        return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
+
+    def reduced(self, row: Any, outputs: Mapping[str, np.ndarray], wanted: Collection[str]) -> Mapping[str, Any]:
+        """The logits of a full batch of masks would be gigabytes: unless they are asked for, only the likeliest tokens stay."""
+        kept: dict[str, Any] = dict(outputs) if "logits" in wanted else {}
+        if "answers" in wanted:
+            kept["likeliest"] = self._logic.likeliest(row, outputs["logits"])
+        return kept
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        positions = np.zeros((len(rows), max(len(row.positions) for row in rows)), dtype=np.int64)
+        for index, row in enumerate(rows):
+            positions[index, : len(row.positions)] = row.positions
+        feeds = self.encoder.feeds([row.encoding for row in rows], extra)
+        return {**feeds, "mask_positions": positions}
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+            values = self._logic.answers(item.rows[0], outputs["likeliest"][0])
+            return _strings([json.dumps(values, ensure_ascii=False)])
+
+        return {
+            "num_tokens": super().answers()["num_tokens"],
+            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0].encoding, item.about)),
+            "num_masks": lambda item, _: _whole(len(item.rows[0].positions)),
+            "answers": answers,
+        }
+
+
+class SentenceReader(TextReader):
+    """A text, or two, after the prompt that its parameters ask for, or else the default one: one row."""
+
+    inputs = {"text": True, "text_pair": False, "parameters": False}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
+        super().__init__(settings, definition)
+        from .sentences import Prompts, SentenceRow, lower_cased
+
+        if settings["lower_case"]:
+            lower_cased(self.tokenizer)
+        self._prompts = Prompts(
+            self.encoder, settings["prompts"], settings["default_prompt_name"], settings["special_ids"]
+        )
+        self._pools_prompt, self._row = settings["pools_prompt"], SentenceRow
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        texts = super().values(arrays)
+        given = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(texts)
+        return list(zip(texts, map(self._prompts.of, given), strict=True))
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        whole = [prompt + text if isinstance(text, str) else (prompt + text[0], *text[1:]) for text, prompt in values]
+        skipped = [0 if self._pools_prompt else self._prompts.length(prompt) for _, prompt in values]
+        read = zip(self.encoder.encode(whole), skipped, whole, strict=True)
+        return [row if isinstance(row, ValueError) else Item([self._row(row, skip)], text) for row, skip, text in read]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        feeds = self.encoder.feeds([row.encoding for row in rows], extra)
+        if self._pools_prompt:
+            return feeds
+        columns = np.arange(feeds["attention_mask"].shape[1])[None]
+        # the graph takes no padding into account either way
+        return {**feeds, "pooling_mask": (columns >= [[row.skipped] for row in rows]).astype(np.int64)}
+
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+        def truncated(item: Item, _: Outputs) -> np.ndarray:
+            return _whole(self.encoder.truncated(item.rows[0].encoding, item.about))
+
+        return {"num_tokens": super().answers()["num_tokens"], "num_truncated_tokens": truncated}
+
+
+class ImageReader(Reader):
+    """An encoded image: one row, always of the same size."""
+
+    inputs = {"image": True}
+
+    def __init__(self, settings: Mapping[str, Any], definition: str | None) -> None:
+        from .images import ImageEncoder
+
+        self._encoder = ImageEncoder(
+            settings["spec"], settings["max_bytes"], settings["max_pixels"], len(os.sched_getaffinity(0))
+        )
+        self._tokens = settings["tokens"]
+
+    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+        return list(arrays["image"].ravel())
+
+    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
+        rows = self._encoder.encode(values)
+        return [row if isinstance(row, ValueError) else Item([row]) for row in rows]
+
+    def length(self, row: Any) -> int:
+        return self._tokens
+
+    def extent(self, row: Any, per: str) -> int | None:
+        return {"row": None}[per]
+
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+        return self._encoder.feeds(rows)
+
+
+READERS: Mapping[str, type[Reader]] = {
+    "text": TextReader,
+    "sentence": SentenceReader,
+    "question": QuestionReader,
+    "masked-text": MaskedTextReader,
+    "image": ImageReader,
+}
+
+
+def make_reader(settings: Mapping[str, Any], definition: str | None) -> Any:
+    """The reader that an entry's settings ask for; `definition`: the text of its tokenizer.json, if it has one."""
+    return READERS[settings["kind"]](settings, definition)
+
+
+def _item(row: Any, value: Any) -> Item | ValueError:
+    """Tokenizers that add no special tokens may make nothing of a text, which no graph takes, nor do models in PyTorch."""
+    if isinstance(row, ValueError):
+        return row
+    return Item([row], value) if len(row) else ValueError("the text has no tokens")
+
+
+def _or_error(function: Callable[..., Item], *arguments: Any) -> Item | ValueError:
+    try:
+        return function(*arguments)
+    except ValueError as error:
+        return error
+
+
+def _whole(value: int) -> np.ndarray:
+    return np.array([value], dtype=np.int32)
+
+
+def _strings(values: Sequence[str]) -> np.ndarray:
+    return np.array([encoded(value) for value in values], dtype=np.object_)

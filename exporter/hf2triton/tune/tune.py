@@ -1,0 +1,166 @@
+"""Measures on a live server what one more call of a graph costs there, and writes it into the front that plans by it.
+
+The server's own statistics are asked, not a clock beside it: the front's calls cross no network. Nobody else should be calling.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import triton_to_np_dtype
+
+from hf2triton_client.errors import ClientError
+from hf2triton_client.transport.connection import Connection, Request
+
+from ..core.layout import FRONT, fronts_of, graph_model, served_manifest
+from ..deploy.live import Live
+from ..errors import RepositoryError, ServingError, UsageError
+from ..parity.call_overhead import fit_call_price
+from ..repository.add_entry import amend
+
+#: Lengths and rows that are tried, beside the longest and the most.
+LENGTHS, ROWS = (8, 32, 128), (1, 4, 16)
+#: Calls of each size, of which the quickest counts, after one that does not.
+REPEATS = 5
+#: Seconds until the server's statistics have a call that was answered.
+_PATIENCE = 5.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Calls of `rows` rows of `tokens` tokens took so many `seconds`."""
+
+    rows: int
+    tokens: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What was found for a front: the price `before` and now, in tokens, and the calls it was fitted to."""
+
+    front: str
+    version: int
+    before: int
+    price: int
+    calls: tuple[Measured, ...]
+
+
+def tune(
+    connection: Connection,
+    repository: Path,
+    name: str,
+    progress: Callable[[str], None] = lambda stage: None,
+    load: bool = False,
+) -> list[Tuned]:
+    """Measures the calls of each front of an entry and writes their price into the version that is served.
+
+    The fronts have to be loaded again to read it, which `load` does; once before anything is measured too, so that a server that
+    does not allow it says so while nothing has changed. Raises UsageError for an entry whose graph is in its front,
+    RepositoryError, ServingError, and the errors of the connection.
+    """
+    fronts = {front: _read(repository, front) for front in fronts_of(repository, name)}
+    live = Live(connection)
+    for front in fronts if load else ():
+        progress(f"{front}: load it, as it is")
+        live.load(front)
+    found = [_tune(connection, repository, front, *read, progress) for front, read in fronts.items()]
+    for tuned in found if load else ():
+        try:
+            live.load(tuned.front)
+        except (ServingError, ClientError) as error:
+            raise ServingError(
+                f"{error} (the price of {tuned.front}, {tuned.price} tokens, before {tuned.before}, is written; it counts when"
+                " the front is loaded again)"
+            ) from error
+    return found
+
+
+def _read(repository: Path, front: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest of a front that can be tuned, and its settings."""
+    manifest = served_manifest(repository, front)
+    if manifest["serving"]["runner"] != "bls":
+        raise UsageError(
+            f"{front} runs its graph itself: what a call costs was measured when it was exported. --runner bls and --device cuda"
+            " or tensorrt make entries that can be tuned"
+        )
+    path = repository / front / str(manifest["version"]) / FRONT
+    try:
+        return manifest, json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RepositoryError(f"{path} cannot be read: {error}") from error
+
+
+def _tune(
+    connection: Connection,
+    repository: Path,
+    front: str,
+    manifest: dict[str, Any],
+    settings: dict[str, Any],
+    progress: Callable[[str], None],
+) -> Tuned:
+    version = manifest["version"]
+    calls = tuple(_measure(connection, front, settings, progress))
+    price = fit_call_price(
+        [call.rows * call.tokens for call in calls], [call.seconds for call in calls], settings["limits"]["max_tokens"]
+    )
+    before = settings["limits"]["call_price"]
+    settings["limits"]["call_price"] = manifest["serving"]["call_price_tokens"] = price
+    amend(repository, front, version, FRONT, settings, manifest)
+    return Tuned(front, version, before, price, calls)
+
+
+def _measure(
+    connection: Connection, front: str, settings: Mapping[str, Any], progress: Callable[[str], None]
+) -> Iterator[Measured]:
+    model = graph_model(front)
+    config = connection.model_config(model)
+    for rows, tokens in sizes_of(settings):
+        progress(f"{front}: {rows} × {tokens}")
+        message = service_pb2.ModelInferRequest(model_name=model)
+        for one in config["input"]:
+            _add_input(message, one, rows, tokens)
+        for one in config["output"]:
+            message.outputs.add(name=one["name"])
+        seconds = [_seconds(connection, Request(message)) for _ in range(REPEATS + 1)]
+        yield Measured(rows, tokens, min(seconds[1:]))
+
+
+def sizes_of(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+    """Rows and tokens of the calls that are tried: all that the front itself may make, from the smallest to the largest. An image
+    always has as many tokens."""
+    limits, reader = settings["limits"], settings["reader"]
+    longest = reader.get("max_length")
+    lengths = [reader["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
+    rows = sorted({*(one for one in ROWS if one < limits["max_rows"]), limits["max_rows"]})
+    return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits["max_tokens"]]
+
+
+def _add_input(message: service_pb2.ModelInferRequest, described: Mapping[str, Any], rows: int, tokens: int) -> None:
+    """Zeros, which are tokens and pixels; ones for the mask, so that every position counts."""
+    free = 1 if described["name"] == "mask_positions" else tokens
+    dtype = described["data_type"].removeprefix("TYPE_")
+    shape = [rows, *(free if int(dim) < 0 else int(dim) for dim in described["dims"])]
+    value = float(described["name"] == "attention_mask")
+    message.inputs.add(name=described["name"], datatype=dtype, shape=shape)
+    message.raw_input_contents.append(np.full(shape, value, triton_to_np_dtype(dtype)).tobytes())
+
+
+def _seconds(connection: Connection, request: Request) -> float:
+    """What the server took for one call, without its queue and the way there."""
+    calls, before = connection.compute_time(request.model)
+    connection.infer(request)
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline:  # they are counted after the answer has been sent
+        now, after = connection.compute_time(request.model)
+        if now > calls:
+            return (after - before) / (now - calls)
+        time.sleep(0.001)
+    raise ServingError(f"{connection.target.url} does not count the calls of {request.model}: are its statistics off?")

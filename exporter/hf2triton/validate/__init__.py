@@ -1,0 +1,1 @@
+"""`hf2triton validate`: a served entry against PyTorch's answers."""

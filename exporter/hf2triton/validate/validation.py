@@ -1,0 +1,134 @@
+"""A served entry compared with what it should be: the baseline of its export, one that was recorded, or PyTorch itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hf2triton_client import Connection
+from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.compare import Difference
+from hf2triton_client.evaluation.datasets import read_questions
+from hf2triton_client.evaluation.results import Check, Validation
+from hf2triton_client.evaluation.validate import validate
+from hf2triton_client.transport.served_model import ServedModel
+
+from ..core.layout import baseline_path, entries, fronts_of, served_manifest
+from ..core.options import ExportOptions
+from ..core.stages import Progress
+from ..errors import UsageError
+from ..repository.folder import Folder
+from ..repository.integrity import version_damages, warmup_damages
+from ..tasks import TASKS
+
+#: The endings of fronts' names, the first that of tasks with a single one.
+SUFFIXES = tuple(dict.fromkeys(part.suffix for task in TASKS.values() for part in task.parts))
+#: Calls that are timed.
+CALLS = 30
+
+
+@dataclass(frozen=True)
+class Against:
+    """Whom an entry is compared with: PyTorch running `source` (with an `adapter`, which calls it `base_name`), or the
+    `baseline` in a file, or the one that lies in the entry in `repository`; and labelled data, whose `columns` may have names
+    of their own."""
+
+    repository: Path = Path("model_repository")
+    baseline: Path | None = None
+    source: str | None = None
+    adapter: str | None = None
+    base_name: str | None = None
+    dataset: Path | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+
+
+@contextmanager
+def served_at(url: str, repository: Path | None) -> Iterator[str]:
+    """The url of a server: the one given, or that of an embedded one that serves a repository meanwhile."""
+    if repository is None:
+        yield url
+        return
+    from ..serving import Server
+
+    with Server(repository) as server:
+        yield server.url
+
+
+def validate_entries(
+    connection: Connection, names: Sequence[str], against: Against, progress: Progress = lambda stage: None
+) -> list[Validation]:
+    """The fronts of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
+    if against.baseline is not None and against.source is not None:
+        raise UsageError("--baseline and --source exclude each other: either is whom the model is compared with")
+    if against.adapter is not None and against.source is None:
+        raise UsageError("--adapter is merged into --source; give that as well")
+    special = [f"--{name}" for name in ("baseline", "source", "dataset") if getattr(against, name) is not None]
+    if special and len(names) != 1:
+        raise UsageError(
+            f"{' and '.join(special)} {'are' if special[1:] else 'is'} of one model: give one NAME with it"
+        )
+    names = names or entries(against.repository)
+    if not names:
+        raise UsageError(f"{against.repository} holds no entries; give a NAME, or another --repository")
+    return [found for name in names for found in _validate(connection, name, against, progress)]
+
+
+def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
+    """The fronts of an entry, each compared."""
+    if against.source is not None:
+        expected = _ask_pytorch(connection, name, against, progress)
+    elif against.baseline is not None:
+        expected = _recorded(name, against.baseline)
+    else:
+        repository = against.repository
+        expected = {front: Baseline.load(baseline_path(repository, front)) for front in fronts_of(repository, name)}
+    found = []
+    for index, (front, baseline) in enumerate(expected.items(), 1):
+        progress(f"ask {front}")
+        # what PyTorch has answered of a file is among the baseline's own questions
+        asks_file = against.dataset is not None and against.source is None and index == len(expected)
+        labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
+        one = validate(connection, front, baseline, labelled, CALLS)
+        if against.source is None and against.baseline is None:
+            one = replace(one, checks=(*one.checks, _undamaged(against.repository, front)))
+        found.append(one)
+    return found
+
+
+def _undamaged(repository: Path, front: str) -> Check:
+    """Whether what decides a front's answers is as the export wrote it: what is not asked for would not show otherwise."""
+    manifest = served_manifest(repository, front)
+    damages = (*version_damages(Folder(repository), front, manifest), *warmup_damages(repository, front))
+    return Check(
+        "files in the repository, as they were written",
+        (Difference("files", len(manifest["files"]), 0.0, 0.0, None, None, damages),),
+    )
+
+
+def beside(path: Path, suffix: str) -> Path:
+    """Where the baseline of a front with a suffix lies, given the path for the entry."""
+    return path.with_name(f"{path.stem}{suffix}{path.suffix}")
+
+
+def _recorded(name: str, path: Path) -> dict[str, Baseline]:
+    """Front -> its baseline, of a file for one front, or of those beside it for each."""
+    files = {name: path} if path.exists() else {f"{name}{suffix}": beside(path, suffix) for suffix in SUFFIXES[1:]}
+    present = {front: Baseline.load(file) for front, file in files.items() if file.exists()}
+    return present or {name: Baseline.load(path)}
+
+
+def _ask_pytorch(connection: Connection, name: str, against: Against, progress: Progress) -> dict[str, Baseline]:
+    from ..parity.baseline_recorder import record
+
+    options = ExportOptions(against.source, name, _served_task(connection, name), against.adapter, against.base_name)
+    recorded = record(options, against.dataset, against.columns, progress)
+    return {f"{name}{suffix}": baseline for suffix, baseline in recorded.items()}
+
+
+def _served_task(connection: Connection, name: str) -> str:
+    """The task of an entry, by whichever of its fronts there is."""
+    configs = (connection.find_config(f"{name}{suffix}") for suffix in SUFFIXES)
+    config = next((config for config in configs if config is not None), None)
+    return ServedModel.from_config(config or connection.model_config(name)).task
