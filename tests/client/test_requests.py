@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf2triton.triton_models import inputs
-from hf2triton_client import InputError, ServedModel
-from hf2triton_client.transport.served_model import LARGE, LARGE_BYTES, MAX_REQUEST_BYTES
+from hf2triton_client import InputError
+from hf2triton_client.transport.served_model import LARGE, LARGE_BYTES, MAX_REQUEST_BYTES, ServedModel
 
 MODEL = ServedModel("model", {"outputs": {"logits": "row"}, "max_bytes": MAX_REQUEST_BYTES - 1}, max_batch_size=8)
 

@@ -13,8 +13,9 @@ from ..core.layout import GRAPH
 from ..core.precision_plan import PrecisionPlan
 from ..core.types import Graph, StoredGraph
 from ..errors import ExportError
+from .passes.initializers import values_of
 from .passes.release import first_onnxruntime, first_release
-from .precision.conversion import rounded_twin, values_of, weight_bytes, with_precision
+from .precision.conversion import rounded_twin, weight_bytes, with_precision
 
 #: What one protobuf message can hold.
 LIMIT = (1 << 31) - 1

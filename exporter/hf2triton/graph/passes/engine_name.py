@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 
 from ...core.types import Graph
-from ..precision.conversion import values_of
+from .initializers import values_of
 
 
 def name_by_content(graph: Graph) -> Graph:

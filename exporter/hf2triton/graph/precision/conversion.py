@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from ...core.types import Graph
 from ...errors import ExportError, UnknownName
+from ..passes.initializers import values_of
 from .dynamic_quantize import OPS, quantize_products
 from .quantize import matrix_of, quantize_weights
 
@@ -206,12 +207,3 @@ def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = N
     """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
     with np.errstate(over="ignore"):
         return ir.Tensor(values_of(tensor).astype(dtype.numpy()), name=name or tensor.name)
-
-
-def values_of(tensor: ir.TensorProtocol) -> np.ndarray:
-    """A tensor's values. Of one in a file they are a copy, so that the file is no longer mapped: that counts as memory."""
-    if not isinstance(tensor, ir.ExternalTensor):
-        return tensor.numpy()
-    array = tensor.numpy().copy()
-    tensor.release()
-    return array

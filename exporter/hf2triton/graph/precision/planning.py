@@ -14,7 +14,8 @@ import onnx_ir as ir
 from ...core.precision_plan import Island, PrecisionPlan
 from ...core.types import Graph, NodeRange
 from ...errors import UsageError
-from .conversion import FLOAT, quantizable, values_of
+from ..passes.initializers import values_of
+from .conversion import FLOAT, quantizable
 
 #: The largest number of fp16, and its smallest normal one, below which digits go missing
 #: (https://en.wikipedia.org/wiki/Half-precision_floating-point_format).

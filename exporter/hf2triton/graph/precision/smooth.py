@@ -16,9 +16,9 @@ import numpy as np
 import onnx_ir as ir
 
 from ...core.types import Graph
-from ..passes.initializers import add_initializer
+from ..passes.initializers import add_initializer, values_of
 from .calibration import Feeds, open_probe
-from .conversion import FLOAT, quantizable, values_of
+from .conversion import FLOAT, quantizable
 
 #: How much of a channel's size goes to the matrix. With 0.7, all-MiniLM-L6-v2's embeddings in int8 have a cosine of at least
 #: 0.989 with PyTorch's; with 0.5, and without, 0.96.
