@@ -200,8 +200,8 @@ class Supervisor:
         left = [name for name in models if name not in self.failed]
         for name, reason in failures(self.server.control, left, self.server.log).items():
             self._fail(name, reason)
-        for front in self._fail_stranded(models):
-            self.server.control.unload(front)
+        for frontend in self._fail_stranded(models):
+            self.server.control.unload(frontend)
         return not self._hopeless(models)
 
     def _hopeless(self, models: list[str]) -> bool:
@@ -237,10 +237,10 @@ class Supervisor:
         say(f"{model} is not served: {reason}")
 
     def _fail_stranded(self, models: list[str]) -> list[str]:
-        fronts = stranded(self.failed, models)
-        for front, reason in fronts.items():
-            self._fail(front, reason)
-        return list(fronts)
+        frontends = stranded(self.failed, models)
+        for frontend, reason in frontends.items():
+            self._fail(frontend, reason)
+        return list(frontends)
 
 
 def free_ports(count: int) -> list[int]:

@@ -154,16 +154,16 @@ def measured(measured_repository: Path) -> Iterator:
 
 
 class Drafts:
-    """Makes drafts of entries, from one export whose result is kept, so that publishing takes no time."""
+    """Makes staged entries of entries, from one export whose result is kept, so that publishing takes no time."""
 
     def __init__(self, folder: Path) -> None:
         import hf2triton.export.pipeline as pipeline
         from hf2triton.repository import add_entry as publish
 
-        def keep(drafts: list) -> None:
-            [draft] = drafts
-            path = Path(shutil.copy(draft.stored.path, folder / "model.onnx"))
-            self._kept = replace(draft, stored=replace(draft.stored, files={path.name: path}))
+        def keep(staged_entries: list) -> None:
+            [staged] = staged_entries
+            path = Path(shutil.copy(staged.stored.path, folder / "model.onnx"))
+            self._kept = replace(staged, stored=replace(staged.stored, files={path.name: path}))
 
         original, publish.publish = publish.publish, keep
         try:
@@ -173,20 +173,21 @@ class Drafts:
             publish.publish = original
 
     def __call__(self, repository: Path, runner: str = "inprocess", **options: object):
-        """The one front of an entry. Entries differ if their options do."""
+        """The one frontend of an entry. Entries differ if their options do."""
         options = replace(self._kept.options, repository=repository, runner=runner, **options)
         return replace(self._kept, options=options)
 
     def pair(self, repository: Path, **options: object) -> list:
-        """Two fronts of one entry, as those of tasks that have two. They have no questions, which pipelines of such tasks ask."""
+        """Two frontends of one entry, as those of tasks that have two. They have no questions, which pipelines of such tasks
+        ask."""
         one = self(repository, **options)
         one = replace(one, baseline=replace(one.baseline, questions=None))
-        return [replace(one, part=replace(one.part, suffix=suffix)) for suffix in ("_text", "_image")]
+        return [replace(one, endpoint=replace(one.endpoint, suffix=suffix)) for suffix in ("_text", "_image")]
 
 
 @pytest.fixture(scope="session")
-def draft(tmp_path_factory: pytest.TempPathFactory) -> Drafts:
-    """The drafts of a small model that classifies texts, in fp16."""
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Drafts:
+    """The staged entries of a small model that classifies texts, in fp16."""
     return Drafts(tmp_path_factory.mktemp("draft"))
 
 

@@ -200,15 +200,18 @@ class _Opening:
 
     @staticmethod
     async def _models(connection: AsyncConnection, name: str) -> dict[str, ServedModel]:
-        """The fronts of an entry, by what they read."""
+        """The frontends of an entry, by what they read."""
         try:
             config = await connection.model_config(name)
         except ModelNotFound:
             config = await connection.find_config(one_of_several(name))
             if config is None:
                 raise
-        fronts = ServedModel.from_config(config).fronts
-        return {reads: ServedModel.from_config(await connection.model_config(front)) for reads, front in fronts.items()}
+        frontends = ServedModel.from_config(config).frontends
+        return {
+            reads: ServedModel.from_config(await connection.model_config(frontend))
+            for reads, frontend in frontends.items()
+        }
 
     async def __aenter__(self) -> TaskPipeline:
         self._pipeline = await self._open()

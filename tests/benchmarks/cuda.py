@@ -117,18 +117,18 @@ def export(source: Path, name: str, folder: Path, *options: str) -> dict[str, An
 
 
 def parity(folder: Path) -> None:
-    """What the exports measured on the GPU, the worst of each front."""
+    """What the exports measured on the GPU, the worst of each frontend."""
     with ThreadPoolExecutor(4) as pool:
         reports = pool.map(lambda item: export(ASSETS / item[0], item[0], folder, "--task", item[1]), TRAINED.items())
         table("checkpoint", "output", "checks", "largest difference", "smallest cosine", "same best", "passed")
         for name, report in zip(TRAINED, reports, strict=True):
             found = report.get("parity") or {}
-            for front, own in found.items() if "checks" not in found else [(name, found)]:
+            for frontend, own in found.items() if "checks" not in found else [(name, found)]:
                 checks = [check for check in own["checks"] if check["name"].startswith("on the GPU: ")]
                 for output in dict.fromkeys(check["output"] for check in checks):
                     some = [check for check in checks if check["output"] == output]
                     row(
-                        front,
+                        frontend,
                         output,
                         len(some),
                         f"{max(check['max_abs'] or 0 for check in some):.2g}",
@@ -137,7 +137,7 @@ def parity(folder: Path) -> None:
                         all(check["passed"] for check in some),
                     )
                 if not checks:
-                    row(front, "nothing was run on a GPU", "", "", "", "", "")
+                    row(frontend, "nothing was run on a GPU", "", "", "", "", "")
             if not found:
                 row(name, report.get("error", "the export failed"), "", "", "", "", "")
 
@@ -158,7 +158,7 @@ def measure(name: str, folder: Path) -> None:
     import onnxruntime
 
     from hf2triton.core.layout import graph_file, served_manifest
-    from hf2triton.parity.call_overhead import fit_call_price
+    from hf2triton.parity.call_overhead import fit_call_overhead
     from hf2triton.triton_models.sessions import open_session
 
     repository = folder / "repository"
@@ -180,7 +180,7 @@ def measure(name: str, folder: Path) -> None:
         sizes.append(rows * tokens)
         seconds.append(float(np.median(times[3:])))
         print(f"{rows} x {tokens}: {seconds[-1] * 1000:.3f} ms, GPU {used() - empty} MB", flush=True)
-    price = fit_call_price(sizes, seconds, 1 << 14)
+    price = fit_call_overhead(sizes, seconds, 1 << 14)
     print(f"\nprice of a call {price} tokens; memory {opened - empty} MB once open, {used() - empty} MB in the end")
 
 

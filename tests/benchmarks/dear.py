@@ -1,4 +1,4 @@
-"""The dearest requests that fronts take, within what they allow: what `make bench-memory` sends."""
+"""The dearest requests that frontends take, within what they allow: what `make bench-memory` sends."""
 
 from __future__ import annotations
 

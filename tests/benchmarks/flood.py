@@ -1,6 +1,6 @@
 """What becomes of far more requests than a model answers, with admission and without: `make bench-flood`.
 
-A small model that reads long texts is served twice: as exported, where its front refuses what cannot be answered in time, and
+A small model that reads long texts is served twice: as exported, where its frontend refuses what cannot be answered in time, and
 with `max_wait_seconds` 0, where everything waits. It is asked a thousand times a second, and 20,000 times at once, by callers who
 wait for `--timeout` seconds and ask once. Prints how many were answered, refused and not answered in time, how long the refused
 had waited (median and 99th percentile), how many requests the model computed and how many of these for nobody, and after how

@@ -84,7 +84,7 @@ def measure_engine(version: Path, tokens: int) -> dict:
     after 900 tokens."""
     from hf2triton.triton_models.generation.decoder import open_decoder
     from hf2triton.triton_models.generation.sampling import Sampler
-    from hf2triton.triton_models.generation.scheduler import Engine
+    from hf2triton.triton_models.generation.scheduler import Scheduler
     from hf2triton.triton_models.generation.settings import Settings
 
     decoder = open_decoder(str(version / "model.onnx"), STREAMS, CONTEXT)
@@ -92,10 +92,10 @@ def measure_engine(version: Path, tokens: int) -> dict:
     rng = np.random.default_rng(0)
     result = {}
     for streams in (1, STREAMS):
-        engine, times = Engine(decoder, max_queue=0), []
+        scheduler, times = Scheduler(decoder, max_queue=0), []
         for _ in range(streams):
             ids = rng.integers(0, 256, SHORT_PROMPT)
-            engine.submit(
+            scheduler.submit(
                 ids,
                 Sampler(Settings(), ids),
                 tokens,
@@ -104,7 +104,7 @@ def measure_engine(version: Path, tokens: int) -> dict:
                 print_error,
             )
         began = time.perf_counter()
-        while engine.step():
+        while scheduler.step():
             pass
         result[f"{streams} streams"] = streams * tokens / (time.perf_counter() - began)
         if streams == 1:
@@ -238,10 +238,11 @@ def _print(medians: dict[str, dict[str, float]], options: argparse.Namespace) ->
             one, eight = row["1 streams"], row["8 streams"]
             print(f"{name:16}{one:>10.1f}{one / pytorch:>12.2f}{eight:>11.1f}{eight / one:>6.2f}")
     for precision in options.precisions:
-        engine, served = medians[f"engine {precision}"], medians[f"Triton {precision}"]
+        scheduler, served = medians[f"engine {precision}"], medians[f"Triton {precision}"]
         print(
-            f"{precision}: a step takes {engine['step after 100 ms']:.2f} ms after 100 tokens,"
-            f" {engine['step after 900 ms']:.2f} ms after 900; Triton adds {served['gap_ms'] - engine['gap_ms']:.2f} ms to a"
+            f"{precision}: a step takes {scheduler['step after 100 ms']:.2f} ms after 100 tokens,"
+            f" {scheduler['step after 900 ms']:.2f} ms after 900; Triton adds {served['gap_ms'] - scheduler['gap_ms']:.2f} ms to"
+            " a"
             f" token; first token of a prompt of {LONG_PROMPT}: {served['first token alone ms']:.0f} ms alone,"
             f" {served['first token with seven others ms']:.0f} ms with seven others"
         )

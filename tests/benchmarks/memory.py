@@ -1,4 +1,4 @@
-"""How much memory the dearest requests take that a front answers: `make bench-memory`.
+"""How much memory the dearest requests take that a frontend answers: `make bench-memory`.
 
 Each of `dear.cases` is sent to an entry of a real server, alone or from as many callers as make a full batch. Prints the
 seconds it took, the most memory that the model's process and tritonserver held above what they hold when idle, and what the
@@ -130,7 +130,7 @@ def main() -> None:
         named = set(ENTRIES).intersection(options.only)
         for name, (source, task) in ENTRIES.items():
             if not named or name in named:
-                entry = name.removesuffix("_text")  # CLIP has two fronts
+                entry = name.removesuffix("_text")  # CLIP has two frontends
                 export(ExportOptions(str(ASSETS / source), entry, task=task, repository=repository))
         run(repository, options.only)
 

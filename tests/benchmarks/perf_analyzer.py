@@ -24,7 +24,7 @@ from pathlib import Path
 
 from hf2triton.bench.contenders import CONTENDERS
 from hf2triton.bench.inputs import batches_of
-from hf2triton.bench.plan import BenchOptions, fronts_named, groups_of
+from hf2triton.bench.plan import BenchOptions, frontends_named, groups_of
 from hf2triton.bench.run import run_child
 from hf2triton.cli.bench_tables import in_words
 from hf2triton.serving import Server
@@ -116,7 +116,7 @@ def compare(options: argparse.Namespace) -> None:
             asked = BenchOptions(
                 ("model",), server.url, repository, seconds=options.seconds, contenders=("grpc",), rounds=1
             )
-            [group] = groups_of(asked, fronts_named(asked, asked.names))
+            [group] = groups_of(asked, frontends_named(asked, asked.names))
             [job] = group.jobs
             assert CONTENDERS[job.contender].key == "grpc"
             for turn in range(options.rounds):

@@ -38,7 +38,7 @@ def write_graphs(folder: Path) -> dict[str, Path]:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 
     from hf2triton.checkpoint.loader import load_checkpoint
-    from hf2triton.checkpoint.preprocessing import items_of, reader_of
+    from hf2triton.checkpoint.preprocessing import items_of, preprocessor_of
     from hf2triton.checkpoint.sample_inputs import parity_inputs
     from hf2triton.checkpoint.source import find_source
     from hf2triton.demo.examples import weights
@@ -50,9 +50,9 @@ def write_graphs(folder: Path) -> dict[str, Path]:
     from hf2triton.graph.tracing.encoder import export_graph
 
     checkpoint = load_checkpoint(find_source(str(weights())), None)
-    [part] = checkpoint.task.parts
-    reader = reader_of(checkpoint, part)
-    rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+    [endpoint] = checkpoint.task.endpoints
+    reader = preprocessor_of(checkpoint, endpoint)
+    rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
     alone, batches = ([reader.feeds(rows[at : at + size]) for at in range(0, len(rows), size)] for size in (1, 8))
     calls = {"alone": alone, "batches": batches}
     np.savez(
@@ -64,7 +64,7 @@ def write_graphs(folder: Path) -> dict[str, Path]:
             for name, array in feeds.items()
         },
     )
-    graph = unload(fit(clean(export_graph(checkpoint, part, "fused", OPSET)), None), folder / "weights")
+    graph = unload(fit(clean(export_graph(checkpoint, endpoint, "fused", OPSET)), None), folder / "weights")
     even = smooth(graph, batches, folder / "weights")
     made = {
         "fp32": graph,

@@ -42,9 +42,9 @@ SERVED = {
 
 
 def measure_in_process(repository: Path, texts: list[str]) -> dict:
-    from hf2triton.parity.local_runner import InProcessModel
+    from hf2triton.parity.local_runner import LocalModel
 
-    model = InProcessModel(repository / "front" / "1")
+    model = LocalModel(repository / "front" / "1")
     milliseconds = [_timed(model, {"text": text}) for text in [*texts[:20], *texts]][20:]
     return {"texts_per_second": 1e3 * len(texts) / sum(milliseconds), "milliseconds": milliseconds}
 

@@ -126,18 +126,18 @@ class HttpFailed(Exception):
 def http_questions(served: dict[str, Entry], http_url: str) -> list[Question]:
     """What bare HTTP asks; `call` takes a timeout."""
 
-    def infer(front: str, name: str, value: str) -> Any:
+    def infer(frontend: str, name: str, value: str) -> Any:
         body = {
             "inputs": [{"name": name, "shape": [1, 1], "datatype": "BYTES", "data": [value]}],
             "outputs": [{"name": "logits"}],
         }
-        answer = json.loads(post(f"{http_url}/v2/models/{front}/infer", body, SECONDS))
+        answer = json.loads(post(f"{http_url}/v2/models/{frontend}/infer", body, SECONDS))
         return [([float(one) for one in answer["outputs"][0]["data"]], int(answer["model_version"]))]
 
-    def generate(front: str, stream: bool) -> Any:
+    def generate(frontend: str, stream: bool) -> Any:
         body = {"text_input": "And when we had", "stream": stream, "sampling_parameters": json.dumps(GREEDY)}
         ending = "generate_stream" if stream else "generate"
-        content = post(f"{http_url}/v2/models/{front}/{ending}", body, SECONDS).decode()
+        content = post(f"{http_url}/v2/models/{frontend}/{ending}", body, SECONDS).decode()
         lines = [line.removeprefix("data:") for line in content.splitlines() if line.strip()]
         answers = [json.loads(line) for line in lines]
         if errors := [answer["error"] for answer in answers if "error" in answer]:
@@ -146,11 +146,11 @@ def http_questions(served: dict[str, Entry], http_url: str) -> list[Question]:
 
     found = []
     if entry := served.get("text-classification"):
-        call = lambda _, front=entry.fronts[""]: infer(front, "text", "What a lovely day")  # noqa: E731
+        call = lambda _, frontend=entry.frontends[""]: infer(frontend, "text", "What a lovely day")  # noqa: E731
         found.append(Question(f"{entry.name} over HTTP", entry.name, "call", call))
     if entry := served.get("text-generation"):
         for stream in (False, True):
-            call = lambda _, front=entry.fronts[""], stream=stream: generate(front, stream)  # noqa: E731
+            call = lambda _, frontend=entry.frontends[""], stream=stream: generate(frontend, stream)  # noqa: E731
             name = f"{entry.name} over HTTP{', in pieces' * stream}"
             found.append(Question(name, entry.name, "generation", call))
     return found

@@ -35,11 +35,11 @@ class Question:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a repository serves under one name. `fronts`: what each reads -> its model in Triton."""
+    """What a repository serves under one name. `frontends`: what each reads -> its model in Triton."""
 
     name: str
     task: str
-    fronts: Mapping[str, str]
+    frontends: Mapping[str, str]
 
 
 def entries(repository: Path) -> dict[str, Entry]:
@@ -50,9 +50,9 @@ def entries(repository: Path) -> dict[str, Entry]:
         if "hf2triton" not in config.parameters or not any(path.parent.glob("[0-9]*")):
             continue
         settings = json.loads(config.parameters["hf2triton"].string_value)
-        fronts = settings.get("fronts", {"": config.name})
-        name = config.name if len(fronts) == 1 else config.name.rpartition("_")[0]
-        found.setdefault(settings["task"], Entry(name, settings["task"], fronts))
+        frontends = settings.get("fronts", {"": config.name})
+        name = config.name if len(frontends) == 1 else config.name.rpartition("_")[0]
+        found.setdefault(settings["task"], Entry(name, settings["task"], frontends))
     return {task: entry for task, entry in found.items() if task in _ASKED}
 
 

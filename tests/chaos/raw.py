@@ -31,15 +31,15 @@ _SETTINGS = json.dumps(GREEDY).encode()
 
 @dataclass(frozen=True)
 class Probe:
-    """The simplest thing that a front can be asked. `outputs`: those that are compared."""
+    """The simplest thing that a frontend can be asked. `outputs`: those that are compared."""
 
-    front: str
+    frontend: str
     inputs: BYTES
     outputs: tuple[str, ...]
     streams: bool = False
 
     def message(self) -> service_pb2.ModelInferRequest:
-        message = request(self.front, self.inputs, self.outputs, [1] if self.streams else [1, 1])
+        message = request(self.frontend, self.inputs, self.outputs, [1] if self.streams else [1, 1])
         if self.streams:
             message.inputs.add(name="stream", datatype="BOOL", shape=[1])
             message.raw_input_contents.append(b"\0")
@@ -47,7 +47,7 @@ class Probe:
 
 
 def probes_of(entry: Entry) -> list[Probe]:
-    """One for each front of an entry."""
+    """One for each frontend of an entry."""
     text, image = {"text": [b"What a lovely day"]}, {"image": [picture(0)]}
     pair = text | {"text_pair": [b"It was a lovely day, said Ann."]}
     prompt = {"text_input": [b"And when we had"], "sampling_parameters": [_SETTINGS]}
@@ -61,7 +61,7 @@ def probes_of(entry: Entry) -> list[Probe]:
         "text-generation": [("", prompt, ("text_output",))],
     }[entry.task]
     streams = entry.task == "text-generation"
-    return [Probe(entry.fronts[reads], inputs, outputs, streams) for reads, inputs, outputs in rows]
+    return [Probe(entry.frontends[reads], inputs, outputs, streams) for reads, inputs, outputs in rows]
 
 
 def request(

@@ -64,7 +64,7 @@ def set_up(arguments: argparse.Namespace, folder: Path, say: Say) -> Iterator[St
     served_entries = entries(models.served)
     if tasks := [task for task in arguments.tasks.split(",") if task]:
         served_entries = {task: served_entries[task] for task in tasks}
-    _keep_only(models.served, {front for entry in served_entries.values() for front in entry.fronts.values()})
+    _keep_only(models.served, {frontend for entry in served_entries.values() for frontend in entry.frontends.values()})
     with ExitStack() as stack:
         stack.callback(_end_strays, folder)
         namespace = Namespace(folder / "log")
@@ -94,10 +94,10 @@ def _end_strays(folder: Path) -> None:
             one.kill()
 
 
-def _keep_only(repository: Path, fronts: set[str]) -> None:
+def _keep_only(repository: Path, frontends: set[str]) -> None:
     """Entries that nobody asks need not be loaded."""
     for path in repository.iterdir():
-        if path.is_dir() and path.name.removesuffix("_model") not in fronts:
+        if path.is_dir() and path.name.removesuffix("_model") not in frontends:
             shutil.rmtree(path)
 
 

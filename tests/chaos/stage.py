@@ -28,7 +28,7 @@ PATIENCE = 40.0
 
 @dataclass
 class Stage:
-    """`window`: that of the fault under way. `known`: (front, version) -> what its probe gave in the quiet state."""
+    """`window`: that of the fault under way. `known`: (frontend, version) -> what its probe gave in the quiet state."""
 
     models: Models
     served: Served
@@ -54,9 +54,9 @@ class Stage:
     def entry(self, task: str) -> Entry:
         return self.entries[task]
 
-    def entry_of(self, front: str) -> Entry:
-        """The entry that a model of Triton belongs to, as a front or behind one."""
-        return next(one for one in self.entries.values() if front.removesuffix("_model") in one.fronts.values())
+    def entry_of(self, frontend: str) -> Entry:
+        """The entry that a model of Triton belongs to, as a frontend or behind one."""
+        return next(one for one in self.entries.values() if frontend.removesuffix("_model") in one.frontends.values())
 
     def probes(self, models: Collection[str] | None = None) -> list[Probe]:
         chosen = [one for one in self.entries.values() if models is None or one.name in models]
@@ -66,20 +66,22 @@ class Stage:
         """What the probes give now is right."""
         for probe in self.probes():
             version, values = ask(self.url, probe, 60.0)
-            self.known[probe.front, version] = values
+            self.known[probe.frontend, version] = values
 
     def broken(self, text: str) -> None:
         self.recorder.broken(self.window.fault if self.window else QUIET, text)
 
     def wrong_with(self, probe: Probe, timeout: float = 5.0) -> str:
-        """Why a front does not answer as it should, "" if it does."""
+        """Why a frontend does not answer as it should, "" if it does."""
         try:
             version, values = ask(self.url, probe, timeout)
         except (grpc.RpcError, RuntimeError) as error:
-            return f"{probe.front}: {type(error).__name__}: {_text(error)}"
-        known = self.known.get((probe.front, version))
+            return f"{probe.frontend}: {type(error).__name__}: {_text(error)}"
+        known = self.known.get((probe.frontend, version))
         return (
-            "" if known is not None and same(known, values, 0.05) else f"{probe.front}, version {version}: {values!r}"
+            ""
+            if known is not None and same(known, values, 0.05)
+            else f"{probe.frontend}, version {version}: {values!r}"
         )
 
     def recover(self, models: Collection[str] | None = None) -> None:

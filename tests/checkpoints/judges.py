@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from hf2triton.parity.local_runner import InProcessTexts
+from hf2triton.parity.local_runner import LocalTexts
 from hf2triton_client import pipeline
 
 from .local import LocalConnection
@@ -40,7 +40,7 @@ def served(task: str, repository: Path, name: str, method: str | None = None) ->
 
 class _Texts:
     def __init__(self, version: Path) -> None:
-        self._model = InProcessTexts(version)
+        self._model = LocalTexts(version)
 
     def __call__(self, text: str, **options: Any) -> list[dict[str, str]]:
         settings = json.dumps({**GREEDY, **options})

@@ -128,7 +128,7 @@ class _Response:
 
 
 def _triton() -> types.ModuleType:
-    """Triton's module for Python models, as far as fronts that answer at once use it."""
+    """Triton's module for Python models, as far as frontends that answer at once use it."""
     module = types.ModuleType("triton_python_backend_utils")
     module.Tensor, module.TritonError, module.InferenceResponse = _Tensor, _TritonError, _Response
     module.get_input_tensor_by_name = lambda request, name: (

@@ -42,7 +42,7 @@ class Version:
         }
 
     def infer(self, request: Request) -> Answer:
-        """As Triton and a front do it; a request of the wrong shape is refused in Triton's words."""
+        """As Triton and a frontend do it; a request of the wrong shape is refused in Triton's words."""
         message = request.message
         rows = message.inputs[0].shape[0]
         known = json.loads(self.config["parameters"]["hf2triton"]["string_value"])

@@ -38,7 +38,7 @@ def response(
     used: int = 3,
     logprobs: Sequence[float] | None = None,
 ) -> service_pb2.ModelStreamInferResponse:
-    """A response as the front gives it. `counts`: 1 for each sequence where they are left out. `logprobs`: of the prompt."""
+    """A response as the frontend gives it. `counts`: 1 for each sequence where they are left out. `logprobs`: of the prompt."""
     answer = service_pb2.ModelInferResponse(model_name=NAME, model_version="4")
     answer.parameters["triton_final_response"].bool_param = all(reasons)
     strings = {"text_output": texts, "finish_reason": reasons}

@@ -63,7 +63,7 @@ def test_an_answer_is_read_with_its_own_versions_settings(old, new):
     assert labels(pipe(TEXTS)) == ["NEGATIVE"] * 20
     servers.serving = [[old]]
     assert labels(pipe(TEXTS)) == ["POSITIVE"] * 20
-    assert servers.configs - before <= 3, "an old front may refuse to give a fingerprint, once"
+    assert servers.configs - before <= 3, "an old frontend may refuse to give a fingerprint, once"
     before = servers.configs
     assert labels(pipe(TEXTS)) == ["POSITIVE"] * 20
     assert servers.configs == before
@@ -232,7 +232,7 @@ def test_similarities_are_the_answering_versions_own():
 
 
 def clip(number: int, sign: float, scale: float, checkpoint: str | None) -> list[Version]:
-    """Two fronts whose embeddings of "1" and of an image agree, and of other texts do not; the sign is each version's own."""
+    """Two frontends whose embeddings of "1" and of an image agree, and of other texts do not; the sign is each version's own."""
     settings = {"task": "zero-shot-image-classification", "logit_scale": scale, "id2label": {}}
     settings |= {"checkpoint": checkpoint} if checkpoint else {}
 
@@ -276,7 +276,7 @@ def test_a_pair_is_of_one_version(checkpoints, numbers):
 
 
 def test_a_pair_that_is_of_two_versions_for_good_is_an_error(waits):
-    """As where one front was loaded and the other one was not: which versions answered is told, after a while."""
+    """As where one frontend was loaded and the other one was not: which versions answered is told, after a while."""
     old, new = clip(1, 1, 1.0, "one"), clip(2, -1, 1.0, "other")
     servers = Servers([old])
     pipe = open_pipeline(servers, reads=("text", "image"))

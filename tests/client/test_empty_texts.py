@@ -16,7 +16,7 @@ PAIR = {"text": "a", "text_pair": "b"}
 
 
 def prepared(task: str, inputs: Any, **options: Any) -> list[dict[str, list]]:
-    """What a task's pipeline asks a front that answers anything."""
+    """What a task's pipeline asks a frontend that answers anything."""
     settings = {"task": task, "id2label": LABELS, "problem_type": None, "generation": {"slots": 1, "defaults": {}}}
     models = {"": ServedModel("model", settings, 8)}
     pipe = pipeline_class(task, models)(models, None, {})

@@ -30,10 +30,10 @@ def test_imports_are_light(module):
     assert loaded.strip() == ""
 
 
-def test_fronts_import_nothing_of_ours():
+def test_frontends_import_nothing_of_ours():
     """What is copied into entries runs where hf2triton is not installed."""
-    from hf2triton import triton_models as fronts
+    from hf2triton import triton_models as frontends
 
-    for path in __import__("pathlib").Path(fronts.__file__).parent.glob("*.py"):
+    for path in __import__("pathlib").Path(frontends.__file__).parent.glob("*.py"):
         lines = [line for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
         assert not [line for line in lines if "hf2triton" in line], path

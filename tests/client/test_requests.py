@@ -22,7 +22,7 @@ def sizes_of(lengths, rows=100):
 
 
 def test_long_texts_go_in_several_requests():
-    """As many together as a front takes in bytes; one that leaves no room for others goes alone."""
+    """As many together as a frontend takes in bytes; one that leaves no room for others goes alone."""
     third, most = MAX_REQUEST_BYTES // 3, MAX_REQUEST_BYTES - 1
     assert sizes_of([third, third, third, third, 1, most, 1]) == [[third, third, third], [third, 1], [most, 1]]
 
@@ -54,8 +54,8 @@ def test_what_is_too_long_is_not_sent():
         list(MODEL.requests({"text": texts}, ["logits"], 8))
 
 
-def test_client_and_fronts_have_the_same_bounds():
-    """The client sends what fronts take, and names the input by which Triton keeps requests apart as they do."""
+def test_client_and_frontends_have_the_same_bounds():
+    """The client sends what frontends take, and names the input by which Triton keeps requests apart as they do."""
     assert MAX_REQUEST_BYTES == inputs.MAX_REQUEST_BYTES
     assert LARGE == inputs.LARGE
 

@@ -92,10 +92,10 @@ def test_the_servers_packages_are_those_that_are_tested():
 
 
 def test_models_import_nothing_else():
-    """No module of the fronts needs a package that the image lacks."""
-    fronts = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
+    """No module of the frontends needs a package that the image lacks."""
+    frontends = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
     found = set()
-    for path in fronts.rglob("*.py"):
+    for path in frontends.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
@@ -111,7 +111,7 @@ def test_models_import_nothing_else():
 
 
 def test_models_neither_evaluate_nor_write():
-    """No module of the fronts runs text as code, unpickles, starts a process, opens a connection or opens a file to write."""
+    """No module of the frontends runs text as code, unpickles, starts a process, opens a connection or opens a file to write."""
     modules = {
         "ctypes",
         "dill",
@@ -140,9 +140,9 @@ def test_models_neither_evaluate_nor_write():
         "write_text",
         "write_bytes",
     }
-    fronts = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
+    frontends = Path(sys.modules["hf2triton"].__file__).parent / "triton_models"
     opened = 0
-    for path in fronts.rglob("*.py"):
+    for path in frontends.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, (ast.Import, ast.ImportFrom)):
                 names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]

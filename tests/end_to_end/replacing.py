@@ -21,20 +21,20 @@ Change = Callable[[dict[str, Any]], None]
 
 
 class Entries:
-    """Copies of some fronts of a repository, at `place`, and later a `server` on them. What a test replaces is put back by
+    """Copies of some frontends of a repository, at `place`, and later a `server` on them. What a test replaces is put back by
     `restore`."""
 
-    def __init__(self, repository: Path, place: Path, fronts: Sequence[str]) -> None:
+    def __init__(self, repository: Path, place: Path, frontends: Sequence[str]) -> None:
         self.place = place
         self.server: Server | None = None
         self._repository = repository
         self._touched: set[str] = set()
-        for front in fronts:
-            shutil.copytree(repository / front, place / front)
+        for frontend in frontends:
+            shutil.copytree(repository / frontend, place / frontend)
 
     def replace(
         self,
-        front: str,
+        frontend: str,
         change: Change = lambda settings: None,
         number: int = 2,
         *,
@@ -43,8 +43,8 @@ class Entries:
     ) -> None:
         """Serves a version made of the first one. With its number it takes its place, as in an entry that was removed and
         exported again. `turned_round`: it gives embeddings with the other sign, as another training may."""
-        folder = self.place / front
-        self._touched.add(front)
+        folder = self.place / frontend
+        self._touched.add(frontend)
         if number != 1:
             shutil.copytree(folder / "1", folder / str(number), dirs_exist_ok=True)
         config = text_format.Parse((folder / "1" / CONFIG).read_text(), pb.ModelConfig())
@@ -61,24 +61,24 @@ class Entries:
             _turn_round(folder / str(number) / GRAPH)
         _write(folder / str(number) / CONFIG, to_text(config))
         _write(folder / CONFIG, to_text(config))
-        self._load(front)
+        self._load(frontend)
 
-    def back(self, front: str) -> None:
+    def back(self, frontend: str) -> None:
         """Serves the first version again, as `rollback` does."""
-        _write(self.place / front / CONFIG, (self.place / front / "1" / CONFIG).read_text())
-        self._load(front)
+        _write(self.place / frontend / CONFIG, (self.place / frontend / "1" / CONFIG).read_text())
+        self._load(frontend)
 
     def restore(self) -> None:
         """Serves what was there at the beginning."""
-        for front in sorted(self._touched):
-            shutil.rmtree(self.place / front)
-            shutil.copytree(self._repository / front, self.place / front)
-            self._load(front)
+        for frontend in sorted(self._touched):
+            shutil.rmtree(self.place / frontend)
+            shutil.copytree(self._repository / frontend, self.place / frontend)
+            self._load(frontend)
         self._touched.clear()
 
-    def _load(self, front: str) -> None:
+    def _load(self, frontend: str) -> None:
         if self.server is not None:
-            self.server.load(front)
+            self.server.load(frontend)
 
 
 def reversed_labels(settings: dict[str, Any]) -> None:

@@ -117,7 +117,7 @@ def test_an_unknown_model_lists_those_that_are_ready(connection):
 
 
 def test_the_wrong_task_is_refused(connection):
-    """A model asked for another task, a graph without a front, and a task that does not exist are told apart."""
+    """A model asked for another task, a graph without a frontend, and a task that does not exist are told apart."""
     with pytest.raises(WrongTask, match="serves text-classification, not ner"):
         pipeline("ner", model=SENTIMENT, connection=connection)
     with pytest.raises(WrongTask, match="graph behind a front"):

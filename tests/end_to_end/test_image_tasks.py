@@ -226,8 +226,8 @@ def test_labels_are_embedded_again_for_a_new_version(tmp_path):
             weights[name] = -weights[name]  # the same similarities, but not with the old embeddings
         save_file(weights, mirrored / "model.safetensors", {"format": "pt"})
         export(ExportOptions(str(mirrored), "clip", repository=tmp_path / "r", precision="fp32"))
-        for front in ("clip_text", "clip_image"):
-            server.load(front)
+        for frontend in ("clip_text", "clip_image"):
+            server.load(frontend)
         again = ours(images()[0], candidate_labels=["bag", "coat"])
         assert [entry.model_version for entry in (*first.metadata, *again.metadata)] == [1, 2]
         assert_outputs_match(list(first), list(again), 1e-5)
@@ -237,8 +237,8 @@ def test_labels_are_embedded_again_for_a_new_version(tmp_path):
             ours(images()[0], candidate_labels=["shirt"])
 
 
-def test_asyncio_and_the_fronts_by_name(server):
-    """The asyncio twin serves images and zero-shot labels; a front of CLIP may be named in place of its entry."""
+def test_asyncio_and_the_frontends_by_name(server):
+    """The asyncio twin serves images and zero-shot labels; a frontend of CLIP may be named in place of its entry."""
     name = entry_name("clip", "zero-shot-image-classification", "fp32")
 
     async def ask(model):

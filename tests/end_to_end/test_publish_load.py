@@ -29,7 +29,7 @@ from hf2triton_client import connect
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.transport.served_model import ServedModel
 
-from ..exporter.repository.entries import export, fronts, served_sizes
+from ..exporter.repository.entries import export, frontends, served_sizes
 from ..support import snapshot
 
 KEY = "a-key-for-the-test"
@@ -37,12 +37,12 @@ ENTRIES = ("plain", "behind", "pair")
 
 
 @pytest.fixture(scope="module")
-def sources(draft, tmp_path_factory) -> list[Path]:
+def sources(staged, tmp_path_factory) -> list[Path]:
     """Two repositories with an entry of each shape; those of the second take smaller batches."""
     found = [tmp_path_factory.mktemp("source") / "models" for _ in range(2)]
     for repository, size in zip(found, (32, 16), strict=True):
         for shape in ENTRIES:
-            export(draft, repository, shape, size)
+            export(staged, repository, shape, size)
     return found
 
 
@@ -128,7 +128,7 @@ def test_traffic_sees_nothing_but_right_answers(serving, sources):
     """While new versions are tried and switched to, and gone back from, nobody gets an error or a wrong answer; each client sees
     the old version, then the new one, then the old one again."""
     server, place = serving
-    names = [front for shape in ENTRIES for front in fronts(shape)]
+    names = [frontend for shape in ENTRIES for frontend in frontends(shape)]
     baseline = Baseline.load(sources[0] / "plain" / "1" / BASELINE)
     with control(server) as live, traffic(server, names, baseline) as versions:
         done = list(publish_entries(sources[1], place, live=live))
@@ -175,27 +175,27 @@ def test_a_failure_after_the_switch_puts_the_old_one_back(serving, sources, tmp_
     server, place = serving
     shutil.copytree(place, tmp_path / "before")
     source = tmp_path / "new"
-    for front in [*fronts(shape), f"{shape}_model"]:
-        if (sources[1] / front).exists():
-            shutil.copytree(sources[1] / front, source / front)
-    for front in fronts(shape):
-        for path in (source / front / MANIFEST, source / front / "1" / MANIFEST):
+    for frontend in [*frontends(shape), f"{shape}_model"]:
+        if (sources[1] / frontend).exists():
+            shutil.copytree(sources[1] / frontend, source / frontend)
+    for frontend in frontends(shape):
+        for path in (source / frontend / MANIFEST, source / frontend / "1" / MANIFEST):
             text = path.read_text()
             path.unlink()
             path.write_text(text.replace('"exported_at": "20', '"exported_at": "19'))
     ask = Live.ask
 
-    def refuse(self, front, baseline):
-        ask(self, front, baseline)
-        if not is_candidate(front):
-            raise ParityError(f"{front} fails")
+    def refuse(self, frontend, baseline):
+        ask(self, frontend, baseline)
+        if not is_candidate(frontend):
+            raise ParityError(f"{frontend} fails")
 
     monkeypatch.setattr(Live, "ask", refuse)
     with control(server) as live:
         with pytest.raises(ParityError, match=f"{shape}.* fails"):
             list(publish_entries(source, place, live=live))
-        assert [live.version_of(front) for front in fronts(shape)] == [1] * len(fronts(shape))
-    assert served_sizes(place)[fronts(shape)[0]] == (1, 32)
+        assert [live.version_of(frontend) for frontend in frontends(shape)] == [1] * len(frontends(shape))
+    assert served_sizes(place)[frontends(shape)[0]] == (1, 32)
     assert {path: own for path, own in snapshot(place).items() if "_model/2/" not in path} == {
         path: own for path, own in snapshot(tmp_path / "before").items() if "_model/2/" not in path
     }, "but for a graph that somebody had gone back from"
@@ -294,7 +294,7 @@ def test_a_rollback_without_the_key_says_so_once(serving, sources):
 
 
 def test_what_a_model_says_is_told_as_it_is(serving, sources, tmp_path):
-    """A front that Python cannot read is refused with the server's words, without advice on the server's options; a model that
+    """A frontend that Python cannot read is refused with the server's words, without advice on the server's options; a model that
     is not in its repository is refused with it."""
     server, place = serving
     bad = changed(sources[1], tmp_path / "bad", "model.py", lambda code: b"def (:\n" + code)

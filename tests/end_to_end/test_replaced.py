@@ -54,10 +54,10 @@ def entries(running: Entries) -> Iterator[Entries]:
 def both(running: Entries, repository, tmp_path_factory) -> Iterator[str]:
     """The url of two servers, the first one `running`; the second one serves version 2 of some entries."""
     place = tmp_path_factory.mktemp("second") / "models"
-    fronts = (SENTIMENT, NLI, *PAIR, VERSES)
-    entries = Entries(repository, place, fronts)
-    for front in fronts:
-        entries.replace(front, of_another_training, turned_round=front in PAIR)
+    frontends = (SENTIMENT, NLI, *PAIR, VERSES)
+    entries = Entries(repository, place, frontends)
+    for frontend in frontends:
+        entries.replace(frontend, of_another_training, turned_round=frontend in PAIR)
     with Server(place) as second:
         yield f"ipv4:{running.server.url},{second.url}"
 
@@ -229,8 +229,8 @@ def test_a_pair_is_read_as_the_version_that_answers(entries, image, number):
         settings["checkpoint"] = "sha256:another"
 
     def switch() -> None:
-        for front in PAIR:
-            entries.replace(front, halved, number, turned_round=True)
+        for frontend in PAIR:
+            entries.replace(frontend, halved, number, turned_round=True)
 
     with pipeline(model=CLIP, url=entries.server.url) as look:
         before = look(image, candidate_labels=LABELS)
@@ -335,8 +335,8 @@ def test_callers_see_each_version_as_it_is(entries):
     assert seen == {1, 2}
 
 
-def test_a_pair_of_which_one_front_was_replaced_waits_for_the_other(entries, image):
-    """The fronts of a pair are replaced one after the other: a call in between is answered once both are. Where that does not
+def test_a_pair_of_which_one_frontend_was_replaced_waits_for_the_other(entries, image):
+    """The frontends of a pair are replaced one after the other: a call in between is answered once both are. Where that does not
     happen the error names the versions."""
     with pipeline(model=CLIP, url=entries.server.url) as look:
         look(image, candidate_labels=LABELS)

@@ -237,11 +237,11 @@ def command_line(*arguments: str, folder: Path) -> Iterator[str]:
         process.communicate(timeout=60)
 
 
-def test_the_commands_of_the_readme(draft, ours, tmp_path):
+def test_the_commands_of_the_readme(staged, ours, tmp_path):
     """Serving with mutual TLS and a key, calling, and publishing to the server that serves: as they are written there, but for
     ports and places."""
     for name, size in (("served", 32), ("models", 16)):
-        export(draft, tmp_path / name, "plain", size)
+        export(staged, tmp_path / name, "plain", size)
     place = tmp_path / "model_repository"
     list(publish_entries(tmp_path / "served", place))
     [block] = [block for block in BLOCKS if block.startswith("hf2triton serve")]

@@ -6,7 +6,7 @@ import numpy as np
 from click.testing import CliRunner
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.checkpoint.sample_inputs import parity_inputs
 from hf2triton.checkpoint.source import find_source
 from hf2triton.cli import main
@@ -35,15 +35,15 @@ def _loaded(family, task):
     return load_checkpoint(find_source(str(asset(family, task))), task)
 
 
-def load(family, task, given=None, inputs=TEXT_INPUTS, part=0):
+def load(family, task, given=None, inputs=TEXT_INPUTS, endpoint=0):
     """The calibration of a trained checkpoint's part, from a file, or from what comes with the package; and its reader."""
     checkpoint = _loaded(family, task)
-    own = checkpoint.task.parts[part]
+    own = checkpoint.task.endpoints[endpoint]
     state = STATE if own.kind == "decoder" else {}
     graph = Graph(None, inputs, (), "fused", state=state)
     asked = {} if state else parity_inputs(checkpoint, own)
     baseline = Baseline(task, "fp16", asked, {}, {}, Latency.of([1.0]), {})
-    return calibration_of(checkpoint, own, graph, baseline, given), reader_of(checkpoint, own)
+    return calibration_of(checkpoint, own, graph, baseline, given), preprocessor_of(checkpoint, own)
 
 
 def lines_in(path, *lines):

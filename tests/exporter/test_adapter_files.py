@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf2triton.bench.exporting import _arguments
-from hf2triton.bench.plan import BenchOptions, fronts_named
+from hf2triton.bench.plan import BenchOptions, frontends_named
 from hf2triton.bench.pytorch import load
 from hf2triton.build.file import Declared
 from hf2triton.build.plan import UNCHANGED, plan_build
@@ -55,7 +55,7 @@ def test_everything_but_the_merge_needs_no_pytorch(copied):
 import sys
 from hf2triton.checkpoint.adapters.source import find_base, head_settings, read_base_and_adapter, require_base, require_fit
 from hf2triton.checkpoint.adapters.vocabulary import rows_of
-from hf2triton.core.types import ExportOptions
+from hf2triton.core.options import ExportOptions
 from hf2triton.checkpoint.loader import task_of
 options = ExportOptions({str(BASE)!r}, "x", adapter={str(copied)!r})
 base, adapter = read_base_and_adapter(options)
@@ -223,9 +223,9 @@ def test_a_baseline_is_recorded_with_the_adapters_tokenizer(exported):
 
 def test_a_benchmark_loads_what_was_exported(exported):
     """Its PyTorch has the adapter's tokens."""
-    [front] = fronts_named(BenchOptions(("x",), repository=exported.repository), ("x",))
-    checkpoint, _ = load(front.source)
+    [frontend] = frontends_named(BenchOptions(("x",), repository=exported.repository), ("x",))
+    checkpoint, _ = load(frontend.source)
     assert checkpoint.model.get_input_embeddings().num_embeddings == 3002
     assert '"<user>"' in checkpoint.tokenizer.definition
-    arguments = _arguments(BenchOptions(("x",), repository=exported.repository), front, "x-fp16", "fp16")
+    arguments = _arguments(BenchOptions(("x",), repository=exported.repository), frontend, "x-fp16", "fp16")
     assert arguments[arguments.index("--base-name") + 1] == "org/trained-elsewhere"

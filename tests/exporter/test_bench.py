@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from hf2triton.bench import memory, plan, run
 from hf2triton.bench.inputs import batches_of
-from hf2triton.bench.plan import BenchOptions, fronts_named, groups_of
+from hf2triton.bench.plan import BenchOptions, frontends_named, groups_of
 from hf2triton.cli import main
 from hf2triton.cli.bench_tables import bench_tables, in_words, relative
 from hf2triton.engines.devices import devices
@@ -162,10 +162,10 @@ def test_a_precision_is_exported_and_served_first(measured, monkeypatch):
 def test_entries_of_one_source_share_its_pytorch(measured, monkeypatch):
     """Fronts of the same checkpoint are measured beside each other, PyTorch once; those of others are a group of their own."""
     monkeypatch.setattr(plan, "devices", lambda: ("cpu",))
-    [front, verses] = fronts_named(options_of(measured), ["sentiment", "verses"])
-    other = replace(front, name="sentiment-again")
-    groups = groups_of(options_of(measured, compile=True), [front, verses, other])
-    assert [[front.name for front in group.fronts] for group in groups] == [
+    [frontend, verses] = frontends_named(options_of(measured), ["sentiment", "verses"])
+    other = replace(frontend, name="sentiment-again")
+    groups = groups_of(options_of(measured, compile=True), [frontend, verses, other])
+    assert [[frontend.name for frontend in group.frontends] for group in groups] == [
         ["sentiment", "sentiment-again"],
         ["verses"],
     ]
@@ -181,11 +181,11 @@ def test_a_source_that_has_changed_is_not_passed_off_as_the_entry_s(measured):
     from hf2triton.bench.job import Unavailable
     from hf2triton.bench.pytorch import load
 
-    [front] = fronts_named(options_of(measured), ["sentiment"])
-    checkpoint, part = load(front.source)
+    [frontend] = frontends_named(options_of(measured), ["sentiment"])
+    checkpoint, part = load(frontend.source)
     assert (checkpoint.task.name, part.suffix) == ("text-classification", "")
     with pytest.raises(Unavailable, match="has changed since it was exported"):
-        load(replace(front.source, digests={**front.source.digests, "config.json": "sha256:0"}))
+        load(replace(frontend.source, digests={**frontend.source.digests, "config.json": "sha256:0"}))
 
 
 @pytest.mark.parametrize(
@@ -200,17 +200,17 @@ def test_a_source_that_has_changed_is_not_passed_off_as_the_entry_s(measured):
 def test_what_cannot_be_asked_is_refused_before_anything_is_measured(measured, more, error, words):
     """Each refusal names the value and the limit."""
     with pytest.raises(error, match=re.escape(words)):
-        groups_of(options_of(measured, **more), fronts_named(options_of(measured), ["sentiment"]))
+        groups_of(options_of(measured, **more), frontends_named(options_of(measured), ["sentiment"]))
 
 
 def test_prompts_are_not_batched(measured):
     """A call of a model that generates is one prompt; prompts of an exact length leave room for the new tokens."""
-    fronts = fronts_named(options_of(measured), ["verses"])
+    frontends = frontends_named(options_of(measured), ["verses"])
     with pytest.raises(UsageError, match="a call of verses is one prompt"):
-        groups_of(options_of(measured, batch_sizes=(2,)), fronts)
-    context = json.loads((fronts[0].folder / "front.json").read_text())["context"]
+        groups_of(options_of(measured, batch_sizes=(2,)), frontends)
+    context = json.loads((frontends[0].folder / "front.json").read_text())["context"]
     with pytest.raises(UsageError, match=f"more than the {context - 64} that"):
-        groups_of(options_of(measured, lengths=(context - 63,)), fronts)
+        groups_of(options_of(measured, lengths=(context - 63,)), frontends)
 
 
 def test_without_a_server_the_error_says_so(measured):
@@ -240,9 +240,9 @@ def test_texts_have_exactly_as_many_tokens_as_asked(measured):
     from tokenizers import Tokenizer
 
     for name, column, lengths in (("sentiment", "text", (3, 16, 128)), ("verses", "text_input", (1, 17, 64))):
-        fronts = fronts_named(options_of(measured), [name])
-        [group] = groups_of(options_of(measured, lengths=(None, *lengths)), fronts)
-        tokenizer = Tokenizer.from_file(str(fronts[0].folder / "tokenizer.json"))
+        frontends = frontends_named(options_of(measured), [name])
+        [group] = groups_of(options_of(measured, lengths=(None, *lengths)), frontends)
+        tokenizer = Tokenizer.from_file(str(frontends[0].folder / "tokenizer.json"))
         made = group.jobs[0].of_length
         assert list(made) == [str(length) for length in lengths]
         for length in lengths:
@@ -278,7 +278,7 @@ def test_the_memory_of_a_served_model_is_its_process_s(measured):
 def test_devices_can_be_picked(measured):
     """Those in process are measured where they were told to be; what is served, where it is."""
     options = options_of(measured, "sentiment", devices=("cuda",))
-    [group] = groups_of(options, fronts_named(options, options.names))
+    [group] = groups_of(options, frontends_named(options, options.names))
     assert {(job.contender, job.device) for job in group.jobs} == {
         ("pytorch", "cuda"),
         ("onnxruntime", "cuda"),

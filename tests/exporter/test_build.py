@@ -285,13 +285,13 @@ def test_tolerances_hold_for_all_that_the_graphs_outputs_give():
     from hf2triton.core.resolve import tolerances_of
     from hf2triton.tasks import TASKS
 
-    part = TASKS["text-generation"].parts[0]
-    own = part.outputs[0].tolerances["fp16"]
-    found = tolerances_of(part, {"logits": own, "token_ids": own}, {"logits": {"max_abs": 0.3}})
+    endpoint = TASKS["text-generation"].endpoints[0]
+    own = endpoint.outputs[0].tolerances["fp16"]
+    found = tolerances_of(endpoint, {"logits": own, "token_ids": own}, {"logits": {"max_abs": 0.3}})
     assert {name: (one.max_abs, one.mean_abs, one.cosine) for name, one in found.items()} == dict.fromkeys(
         ("logits", "token_ids"), (0.3, own.mean_abs, own.cosine)
     )
-    assert tolerances_of(part, {"logits": own}, {}) == {"logits": own}
+    assert tolerances_of(endpoint, {"logits": own}, {}) == {"logits": own}
 
 
 def test_build_gives_what_became_of_each_entry(tmp_path):

@@ -26,7 +26,8 @@ SOURCES = {"small": "distilbert-sentiment", "behind": "bert-sentiment", "pair": 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """A repository with an entry of one model, one whose graph is a model of its own, and one of two fronts; and its sources."""
+    """A repository with an entry of one model, one whose graph is a model of its own, and one of two frontends; and its
+    sources."""
     folder = tmp_path_factory.mktemp("built")
     for name, source in SOURCES.items():
         shutil.copytree(ASSETS / source, folder / "sources" / name)
@@ -108,7 +109,7 @@ def test_other_options_are_a_change(built, options, reasons):
 
 
 def test_another_task_is_a_change(built):
-    """With the fronts that it leaves behind, where it has others."""
+    """With the frontends that it leaves behind, where it has others."""
     plan = plan_build(declare(built, small={"task": "feature-extraction"}))
     [small] = [entry for entry in plan.entries if entry.name == "small"]
     assert (small.state, small.reasons) == (CHANGED, ("task text-classification → feature-extraction",))
@@ -172,7 +173,7 @@ def test_other_packages_are_a_change(built, monkeypatch):
     ],
 )
 def test_damage_is_found(folder, entry, path, spoil, reason):
-    """A file that is gone, or is not what the manifest says, is named; it is enough that one front lacks it."""
+    """A file that is gone, or is not what the manifest says, is named; it is enough that one frontend lacks it."""
     [spoiled] = (folder / "repository").glob(path)
     spoil(spoiled)
     found = states(declare(folder))
@@ -229,8 +230,8 @@ def test_what_the_file_cannot_mean_is_refused(built, changes, message):
     assert message in str(error.value)
 
 
-def test_two_entries_of_one_front(built):
-    """Where an entry is called as another one's front, one of them must be renamed."""
+def test_two_entries_of_one_frontend(built):
+    """Where an entry is called as another one's frontend, one of them must be renamed."""
     declared = declare(built)
     clash = replace(declared.entries["small"], name="pair_text")
     with pytest.raises(UsageError, match="pair and pair_text would both be served as pair_text"):
@@ -288,7 +289,7 @@ def test_planning_needs_no_pytorch(built):
     code = f"""
 import sys
 from pathlib import Path
-from hf2triton.core.types import ExportOptions
+from hf2triton.core.options import ExportOptions
 from hf2triton.build.file import Declared
 from hf2triton.build.plan import plan_build
 folder = Path({str(built)!r})

@@ -42,7 +42,7 @@ def rows_of(calibration):
 
 
 def test_lines_of_text(tmp_path):
-    """Each line that is not blank is a row as the front reads it, four to a call."""
+    """Each line that is not blank is a row as the frontend reads it, four to a call."""
     lines = [f"This is line {number}." + " word" * number for number in range(20)]
     path = lines_in(tmp_path / "own.txt", "", *lines, "  \t ", "")
     calibration, reader = load("bert", "text-classification", path)
@@ -150,8 +150,8 @@ def test_clip_takes_either_kind(tmp_path, given, abouts):
     (tmp_path / "images").mkdir()
     for name in ("chelsea.jpg", "coffee.webp"):
         shutil.copy(IMAGES / name, tmp_path / "images")
-    for part, about in enumerate(abouts):
-        calibration, _ = load("clip", "zero-shot-image-classification", tmp_path / given, part=part)
+    for endpoint, about in enumerate(abouts):
+        calibration, _ = load("clip", "zero-shot-image-classification", tmp_path / given, endpoint=endpoint)
         assert (calibration.about, calibration.own) == (about, "come with" not in about)
 
 
@@ -191,10 +191,12 @@ def test_a_tokenizer_that_knows_none_of_the_texts(strange, tmp_path):
 def test_random_tokens(strange, tmp_path):
     """They are in the vocabulary, in rows of all lengths from one to the longest, and the same at each call."""
     checkpoint = load_checkpoint(find_source(str(strange)), None)
-    [part] = checkpoint.task.parts
-    baseline = Baseline("text-classification", "fp16", parity_inputs(checkpoint, part), {}, {}, Latency.of([1.0]), {})
+    [endpoint] = checkpoint.task.endpoints
+    baseline = Baseline(
+        "text-classification", "fp16", parity_inputs(checkpoint, endpoint), {}, {}, Latency.of([1.0]), {}
+    )
     graph = Graph(None, TEXT_INPUTS, (), "fused")
-    first, second = (calibration_of(checkpoint, part, graph, baseline, None) for _ in range(2))
+    first, second = (calibration_of(checkpoint, endpoint, graph, baseline, None) for _ in range(2))
     assert not first.own
     widths = [feeds["input_ids"].shape[1] for feeds in first.feeds]
     assert (widths[0], widths[-1]) == (1, 128)
@@ -205,9 +207,9 @@ def test_random_tokens(strange, tmp_path):
         for name in one:
             np.testing.assert_array_equal(one[name], other[name])
     own = lines_in(tmp_path / "own.txt", "qzx7 qzx8")
-    assert calibration_of(checkpoint, part, graph, baseline, own).warnings == ()
+    assert calibration_of(checkpoint, endpoint, graph, baseline, own).warnings == ()
     decoder = replace(graph, state=STATE, inputs=DECODER_INPUTS)
-    feeds = calibration_of(checkpoint, part, decoder, baseline, None).feeds
+    feeds = calibration_of(checkpoint, endpoint, decoder, baseline, None).feeds
     assert [call["input_ids"].shape[0] for call in feeds] == [1] * len(feeds)
     assert all(call["past_key_values.0.key"].shape == (1, 4, 0, 32) for call in feeds)
 

@@ -113,7 +113,7 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     """Pooling, normalisation and the limit are read from the layout, in its old and its new form, and are right."""
     from sentence_transformers import SentenceTransformer
 
-    from hf2triton.checkpoint.preprocessing import items_of, reader_of
+    from hf2triton.checkpoint.preprocessing import items_of, preprocessor_of
     from hf2triton.checkpoint.task_model import TaskModel
 
     modules(sentence_folder, "Transformer", "Pooling", *kinds)
@@ -126,11 +126,11 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
         20,
     )
     texts = ["A short text.", "A text that is longer than twenty tokens " * 3]
-    [part] = checkpoint.task.parts
-    reader = reader_of(checkpoint, part)
+    [endpoint] = checkpoint.task.endpoints
+    reader = preprocessor_of(checkpoint, endpoint)
     feeds = reader.feeds([item.rows[0] for item in items_of(reader, {"text": texts})])
     with torch.inference_mode():
-        [ours] = TaskModel(checkpoint, part)(*(torch.from_numpy(array) for array in feeds.values()))
+        [ours] = TaskModel(checkpoint, endpoint)(*(torch.from_numpy(array) for array in feeds.values()))
     theirs = SentenceTransformer(str(sentence_folder), device="cpu").encode(texts)
     np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-5)
 
@@ -199,10 +199,10 @@ def split(folder: Path) -> None:
     weights = sorted(load_file(folder / "model.safetensors").items())
     (folder / "model.safetensors").unlink()
     index = {}
-    for number, part in enumerate((weights[:10], weights[10:]), 1):
+    for number, endpoint in enumerate((weights[:10], weights[10:]), 1):
         name = f"model-0000{number}-of-00002.safetensors"
-        save_file(dict(part), folder / name, {"format": "pt"})
-        index |= dict.fromkeys((key for key, _ in part), name)
+        save_file(dict(endpoint), folder / name, {"format": "pt"})
+        index |= dict.fromkeys((key for key, _ in endpoint), name)
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
@@ -273,7 +273,7 @@ def test_checkpoints_of_transformers_4(tmp_path):
 def test_clip_has_two_parts():
     """CLIP reads texts and images; the scale of its similarities comes from the checkpoint."""
     checkpoint = load(asset("clip", "zero-shot-image-classification"))
-    assert [part.suffix for part in checkpoint.task.parts] == ["_text", "_image"]
+    assert [endpoint.suffix for endpoint in checkpoint.task.endpoints] == ["_text", "_image"]
     assert checkpoint.logit_scale == pytest.approx(checkpoint.model.logit_scale.exp().item())
     assert checkpoint.id2label == {}
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.parity.decoder_baseline import NEW_TOKENS, TOP, compared_positions, prompt_ids, record_texts
 from hf2triton.triton_models.generation.generation_config import eos_token_ids
 from hf2triton.triton_models.generation.settings import Settings
@@ -19,8 +19,8 @@ from .verses import VERSES, load, make_tiny
 
 def test_what_is_recorded(baseline, verses):
     """Greedy texts after eight prompts, from one that is short to one that fills the context, with PyTorch's likeliest tokens."""
-    checkpoint, part = verses
-    lengths = [len(ids) for ids in prompt_ids(reader_of(checkpoint, part), baseline.inputs["text_input"])]
+    checkpoint, endpoint = verses
+    lengths = [len(ids) for ids in prompt_ids(preprocessor_of(checkpoint, endpoint), baseline.inputs["text_input"])]
     assert len(lengths) == 8
     assert min(lengths) <= 2
     assert 256 - NEW_TOKENS - 4 < max(lengths) <= 256 - NEW_TOKENS
@@ -83,9 +83,9 @@ def test_the_generation_config_changes_nothing(baseline, verses, tmp_path):
     sampling = {"do_sample": True, "temperature": 0.5, "top_k": 3, "num_return_sequences": 2}
     penalties = {"repetition_penalty": 1.7, "no_repeat_ngram_size": 2, "min_new_tokens": 9, "min_length": 30}
     ends = {"eos_token_id": baseline.answers["token_ids"][0][:9].tolist(), "max_length": 5, "stop_strings": ["e", "a"]}
-    checkpoint, part = load(copied(tmp_path / "sampled", **sampling, **penalties, **ends))
+    checkpoint, endpoint = load(copied(tmp_path / "sampled", **sampling, **penalties, **ends))
     own = checkpoint.model.generation_config
-    recorded = record_texts(checkpoint, part, "fp32")
+    recorded = record_texts(checkpoint, endpoint, "fp32")
     assert recorded.inputs == baseline.inputs
     for name, arrays in baseline.answers.items():
         for ours, theirs in zip(recorded.answers[name], arrays, strict=True):
@@ -106,10 +106,10 @@ def test_the_generation_config_changes_nothing(baseline, verses, tmp_path):
 @pytest.mark.parametrize("positions", [2, 3, 5, 8, 9, 40, 127])
 def test_a_short_context_is_filled(tmp_path, positions):
     """Prompts and new tokens share what there is: half of it is for the new ones, and no text is cut within a character."""
-    checkpoint, part = load(make_tiny(tmp_path / "tiny", positions))
-    recorded = record_texts(checkpoint, part, "fp32")
+    checkpoint, endpoint = load(make_tiny(tmp_path / "tiny", positions))
+    recorded = record_texts(checkpoint, endpoint, "fp32")
     new = positions // 2
-    lengths = [len(ids) for ids in prompt_ids(reader_of(checkpoint, part), recorded.inputs["text_input"])]
+    lengths = [len(ids) for ids in prompt_ids(preprocessor_of(checkpoint, endpoint), recorded.inputs["text_input"])]
     assert {len(tokens) for tokens in recorded.answers["token_ids"]} == {new}
     assert positions - new - 3 <= max(lengths) <= positions - new
     assert all(text == text.strip() and "\ufffd" not in text for text in recorded.inputs["text_input"])

@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
-from hf2triton.core import options as tables
+from hf2triton.core import resolve as tables
 from hf2triton.graph.tracing.attention import ATTENTIONS
 from hf2triton.graph.tracing.decoder_attention import DECODER_ATTENTIONS
-from hf2triton.parity.graph_kinds import KINDS
-from hf2triton.repository.entry import _FRONTS
+from hf2triton.parity.graph_kinds import GRAPH_KINDS
+from hf2triton.repository.entry import _FRONTENDS
 from hf2triton.tasks import TASKS
 
 from ..conftest import asset
@@ -69,11 +69,11 @@ def test_what_a_task_cannot_have_is_refused(source, options, message, named):
 
 
 def test_what_both_kinds_have_is_left_to_them():
-    """The tables of options name what graphs, fronts and tolerances there are, for every kind of part."""
-    kinds = {part.kind for task in TASKS.values() for part in task.parts}
+    """The tables of options name what graphs, frontends and tolerances there are, for every kind of part."""
+    kinds = {endpoint.kind for task in TASKS.values() for endpoint in task.endpoints}
     for table in (
-        KINDS,
-        _FRONTS,
+        GRAPH_KINDS,
+        _FRONTENDS,
         tables.RUNNERS,
         tables.PRECISIONS,
         tables.ATTENTIONS,
@@ -83,10 +83,10 @@ def test_what_both_kinds_have_is_left_to_them():
         assert set(table) == kinds
     assert {"encoder": tuple(ATTENTIONS), "decoder": tuple(DECODER_ATTENTIONS)} == tables.ATTENTIONS
     for task in TASKS.values():
-        assert len({part.kind for part in task.parts}) == 1  # options are those of the first
-        for part in task.parts:
-            for output in part.outputs:
-                for precisions in tables.PRECISIONS[part.kind].values():
+        assert len({endpoint.kind for endpoint in task.endpoints}) == 1  # options are those of the first
+        for endpoint in task.endpoints:
+            for output in endpoint.outputs:
+                for precisions in tables.PRECISIONS[endpoint.kind].values():
                     assert set(precisions) <= set(output.tolerances)
 
 
@@ -103,11 +103,11 @@ def test_what_was_left_open_is_settled():
         ("fill-mask", "cuda", ("bls", 64)),
         ("fill-mask", "tensorrt", ("bls", 64)),
     ):
-        settled = tables.settle(replace(open_options, device=device), find_task(task))
+        settled = tables.resolve(replace(open_options, device=device), find_task(task))
         assert (settled.runner, settled.max_batch_size) == expected
-        assert tables.settle(settled, find_task(task)) == settled
+        assert tables.resolve(settled, find_task(task)) == settled
     given = {"runner": "inprocess", "max_batch_size": 3, "attention": "standard", "max_queue": 7}
-    settled = tables.settle(replace(open_options, **given), find_task("text-generation"))
+    settled = tables.resolve(replace(open_options, **given), find_task("text-generation"))
     assert {name: getattr(settled, name) for name in given} == given
 
 

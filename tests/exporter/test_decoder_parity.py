@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.cli import main
 from hf2triton.core.options import ExportOptions
 from hf2triton.core.precision_plan import PrecisionPlan
@@ -46,7 +46,9 @@ def measured(verses, baseline, tmp_path_factory):
         stored = store(graph, PrecisionPlan(precision), tmp_path_factory.mktemp("graph"))
         tolerance = verses[1].outputs[0].tolerances[precision]
         asked = replace(baseline, tolerances=dict.fromkeys(baseline.tolerances, tolerance))
-        inputs = ParityInputs(asked if all_texts else fewer(asked), reader_of(*verses), Calibration((), "nothing"))
+        inputs = ParityInputs(
+            asked if all_texts else fewer(asked), preprocessor_of(*verses), Calibration((), "nothing")
+        )
         return report_of(stored, checks_of_texts(stored, inputs))
 
     return measure
@@ -185,7 +187,7 @@ def test_a_short_context_and_a_large_vocabulary_are_proved(tmp_path):
 
 
 def test_an_fp16_overflow_ends_a_plain_conversion(tmp_path):
-    """A plan without islands: exit code 3, the report says where, and nothing is written. Calibration finds the islands."""
+    """A plan without fp32 nodes: exit code 3, the report says where, and nothing is written. Calibration finds the fp32 nodes."""
     folder, report = make_tiny(tmp_path / "tiny", 24), tmp_path / "report.json"
     weights = load_file(folder / "model.safetensors")
     overflowing(weights["transformer.h.0.mlp.c_fc.weight"])

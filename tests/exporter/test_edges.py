@@ -7,7 +7,7 @@ import onnx_ir as ir
 import pytest
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.preprocessing import items_of, preprocessor_of
 from hf2triton.checkpoint.sample_inputs import parity_inputs
 from hf2triton.checkpoint.source import find_source
 from hf2triton.core.types import Graph, GraphOutput
@@ -31,12 +31,12 @@ class Exported:
 
     def __init__(self, family, task, folder, attention="fused"):
         checkpoint = load_checkpoint(find_source(str(asset(family, task))), task)
-        part = checkpoint.task.parts[0]
-        reader = reader_of(checkpoint, part)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+        endpoint = checkpoint.task.endpoints[0]
+        reader = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
         self.longest = reader.feeds([max(rows, key=reader.length)])
-        self.tolerances = {output.name: output.tolerances for output in part.outputs}
-        self.graph = fit(clean(export_graph(checkpoint, part, attention, OPSET)), None)
+        self.tolerances = {output.name: output.tolerances for output in endpoint.outputs}
+        self.graph = fit(clean(export_graph(checkpoint, endpoint, attention, OPSET)), None)
         self.folder = folder
 
     def checks(self, change=lambda graph: None, precision="fp32", prefix=""):

@@ -33,9 +33,9 @@ def test_every_task_is_served_by_a_family():
 def test_every_part_can_be_read_and_fed():
     """A part's reader exists, and every family that serves its task has inputs for its modality."""
     for family in FAMILIES.values():
-        for part in (part for task in family.tasks for part in TASKS[task].parts):
-            assert part.reader in READERS
-            assert family.inputs[part.modality]
+        for endpoint in (endpoint for task in family.tasks for endpoint in TASKS[task].endpoints):
+            assert endpoint.reader in READERS
+            assert family.inputs[endpoint.modality]
 
 
 def test_every_task_has_a_client_pipeline():

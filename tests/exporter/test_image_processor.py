@@ -290,7 +290,7 @@ REFUSED = {
 
 @pytest.mark.parametrize(("settings", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_reproduced(settings, message, tmp_path):
-    """A processor whose pixels the front could not make is refused, with its file and the key at fault."""
+    """A processor whose pixels the frontend could not make is refused, with its file and the key at fault."""
     with pytest.raises(SourceError, match=message) as refused:
         read_image_spec(write(tmp_path, settings))
     assert str(tmp_path / "preprocessor_config.json") in str(refused.value)

@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.checkpoint.image_processor import reference_pixels
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.checkpoint.sample_inputs import images
 from hf2triton.checkpoint.source import find_source
 from hf2triton.core.options import ExportOptions
@@ -129,11 +129,11 @@ def test_what_must_overflow_is_kept(tmp_path, name, edit, options, share):
         exported(source, tmp_path, plain=True, **options)
     assert broken(raised.value.report)
     report = exported(source, tmp_path, **options)
-    for front, plan in report.plans.items():
-        assert report.parity[front].passed
-        assert any(check.name.startswith(TWIN) for check in report.parity[front].checks)
+    for frontend, plan in report.plans.items():
+        assert report.parity[frontend].passed
+        assert any(check.name.startswith(TWIN) for check in report.parity[frontend].checks)
         assert plan.origin == "calibrated"
-        assert 0 < len(plan.islands) <= share * plan.nodes
+        assert 0 < len(plan.fp32_nodes) <= share * plan.nodes
 
 
 def test_a_row_that_is_wholly_masked(tmp_path):
@@ -143,7 +143,7 @@ def test_a_row_that_is_wholly_masked(tmp_path):
         exported(source, tmp_path, plain=True, attention="standard")
     assert broken(raised.value.report) == ["a row that is wholly masked"]
     [plan] = exported(source, tmp_path, attention="standard").plans.values()
-    assert [island.op_type for island in plan.islands] == ["MatMul", "Add", "Softmax"]
+    assert [fp32_node.op_type for fp32_node in plan.fp32_nodes] == ["MatMul", "Add", "Softmax"]
 
 
 @pytest.mark.parametrize(("factor", "count"), [(2e2, 0), (2e3, 4)])
@@ -154,7 +154,7 @@ def test_normalisation_of_values_whose_squares_overflow(tmp_path, factor, count)
     assert exported(source, tmp_path, plain=True).parity["m"].passed
     report = exported(source, tmp_path)
     assert report.parity["m"].passed
-    assert len(report.plans["m"].islands) == count
+    assert len(report.plans["m"].fp32_nodes) == count
 
 
 def test_the_cube_in_gelu(tmp_path):
@@ -164,8 +164,8 @@ def test_the_cube_in_gelu(tmp_path):
     report = exported(checkpoint_of("gpt2-verses", edits, tmp_path), tmp_path)
     [plan] = report.plans.values()
     assert report.parity["m"].passed
-    assert {"Pow", "Tanh"} <= {island.op_type for island in plan.islands}
-    assert all(island.node.startswith("transformer.h.1.mlp.act/") for island in plan.islands)
+    assert {"Pow", "Tanh"} <= {fp32_node.op_type for fp32_node in plan.fp32_nodes}
+    assert all(fp32_node.node.startswith("transformer.h.1.mlp.act/") for fp32_node in plan.fp32_nodes)
     assert plan.extra_bytes < 100
 
 
@@ -176,10 +176,10 @@ def test_squares_of_embeddings(tmp_path, index):
     edit = scaled(1e3, "text_projection.weight", "visual_projection.weight")
     source = checkpoint_of("clip-fashion", edit, tmp_path)
     checkpoint = load_checkpoint(find_source(str(source)), None)
-    part = checkpoint.task.parts[index]
-    baseline = record_baseline(checkpoint, part, "fp16")
-    graph = fit(clean(export_graph(checkpoint, part, "fused", OPSET)), None)
-    inputs = ParityInputs(baseline, reader_of(checkpoint, part), Calibration((), "nothing"))
+    endpoint = checkpoint.task.endpoints[index]
+    baseline = record_baseline(checkpoint, endpoint, "fp16")
+    graph = fit(clean(export_graph(checkpoint, endpoint, "fused", OPSET)), None)
+    inputs = ParityInputs(baseline, preprocessor_of(checkpoint, endpoint), Calibration((), "nothing"))
 
     def failed(graph):
         stored = store(graph, PrecisionPlan("fp16"), tmp_path)

@@ -9,7 +9,7 @@ import pytest
 
 from hf2triton.checkpoint.loader import load_checkpoint
 from hf2triton.checkpoint.own_inputs import own_inputs
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.checkpoint.source import find_source
 from hf2triton.errors import ParityError
 from hf2triton.parity.baseline import record_baseline
@@ -41,16 +41,16 @@ def with_tokens(
 
 
 def groups_of(checkpoint):
-    [part] = checkpoint.task.parts
-    return own_inputs(checkpoint, part, reader_of(checkpoint, part))
+    [endpoint] = checkpoint.task.endpoints
+    return own_inputs(checkpoint, endpoint, preprocessor_of(checkpoint, endpoint))
 
 
 def test_every_added_token_is_asked_in_every_form(tmp_path):
     """First, beside words, within one, doubled, last: also for hundreds of tokens, none of which is cut off."""
     tokens = [f"<{index}>" for index in range(150)]
     checkpoint = load(with_tokens(tmp_path, *tokens))
-    [part] = checkpoint.task.parts
-    reader = reader_of(checkpoint, part)
+    [endpoint] = checkpoint.task.endpoints
+    reader = preprocessor_of(checkpoint, endpoint)
     texts = groups_of(checkpoint)["texts of its own"]["text"]
     read = {token for text in texts for token in reader.tokenizer.encode(text).tokens}
     assert read >= {*tokens, "[MASK]"}
@@ -59,7 +59,7 @@ def test_every_added_token_is_asked_in_every_form(tmp_path):
         assert any(form in text for text in texts)
 
 
-def test_pairs_are_asked_wherever_the_front_takes_them():
+def test_pairs_are_asked_wherever_the_frontend_takes_them():
     """Both short, one long, both long; questions and masks have pairs and masks of their own."""
     pairs = groups_of(load(NER))["pairs"]
     longer = [(len(text) > 1000, len(other) > 1000) for text, other in zip(*pairs.values(), strict=True)]
@@ -78,8 +78,8 @@ def test_labels_are_asked():
 def test_a_baseline_keeps_its_groups(tmp_path):
     """What is written is read again: inputs of each group, with PyTorch's answers, and which questions are about them."""
     checkpoint = load(with_tokens(tmp_path, "<user>"))
-    [part] = checkpoint.task.parts
-    recorded = record_baseline(checkpoint, part, "fp32")
+    [endpoint] = checkpoint.task.endpoints
+    recorded = record_baseline(checkpoint, endpoint, "fp32")
     recorded.save(tmp_path / "baseline.safetensors")
     read = Baseline.load(tmp_path / "baseline.safetensors")
     assert [group.about for group in read.groups] == ["real inputs", "texts of its own", "pairs"]
@@ -104,12 +104,12 @@ def test_a_token_that_is_read_otherwise_is_named(tmp_path, generates):
     changed = [own for own in definition["added_tokens"] if own["content"] == "<user>"]
     changed[0]["lstrip"] = changed[0]["rstrip"] = False
     other = replace(checkpoint, tokenizer=replace(checkpoint.tokenizer, definition=json.dumps(definition)))
-    [part] = checkpoint.task.parts
+    [endpoint] = checkpoint.task.endpoints
     record = record_texts if generates else record_baseline
     if generates:  # BERT's pre-tokenizer drops spaces anyway
         with pytest.raises(ParityError, match=r"otherwise than transformers: from token .*'<user>'"):
-            record(other, part, "fp32")
+            record(other, endpoint, "fp32")
     changed[0]["content"] = "<users>"
     other = replace(checkpoint, tokenizer=replace(checkpoint.tokenizer, definition=json.dumps(definition)))
     with pytest.raises(ParityError, match="otherwise than transformers"):
-        record(other, part, "fp32")
+        record(other, endpoint, "fp32")

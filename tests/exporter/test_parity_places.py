@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.checkpoint.source import find_source
 from hf2triton.cli import main
 from hf2triton.core.options import ExportOptions
@@ -20,11 +20,11 @@ from hf2triton.errors import ParityError
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.storage import store
-from hf2triton.parity.advice import Request, advice_of
+from hf2triton.parity.advice import ParityRequest, advice_of
 from hf2triton.parity.calibration_inputs import Calibration
 from hf2triton.parity.checks import LAYOUTS, ParityInputs, _batches, report_of, require_parity
-from hf2triton.parity.graph_kinds import KINDS
-from hf2triton.parity.places import Asked
+from hf2triton.parity.graph_kinds import GRAPH_KINDS
+from hf2triton.parity.places import AskedItems
 from hf2triton.triton_models.preprocessor import Item
 from hf2triton_client.evaluation.compare import Difference, Tolerance
 
@@ -38,12 +38,12 @@ class Measured:
 
     def __init__(self, family, task, folder):
         checkpoint = load_checkpoint(find_source(str(asset(family, task))), task)
-        part = checkpoint.task.parts[0]
-        kind = KINDS[part.kind]
-        self.baseline = kind.record_baseline(checkpoint, part, "fp32")
-        graph = fit(clean(kind.export_graph(checkpoint, part, "standard", OPSET)), None)
+        endpoint = checkpoint.task.endpoints[0]
+        kind = GRAPH_KINDS[endpoint.kind]
+        self.baseline = kind.record_baseline(checkpoint, endpoint, "fp32")
+        graph = fit(clean(kind.export_graph(checkpoint, endpoint, "standard", OPSET)), None)
         self.stored, self.kind = store(graph, PrecisionPlan("fp32"), folder), kind
-        self.reader, self.id2label = reader_of(checkpoint, part), checkpoint.id2label
+        self.reader, self.id2label = preprocessor_of(checkpoint, endpoint), checkpoint.id2label
 
     def report(self, *edits, calibration=NONE):
         """With other expected values: (output, item, index, value) each."""
@@ -89,7 +89,7 @@ def test_the_text_is_named_in_every_layout(sentiment):
 def test_the_message_is_one_line_that_says_all(sentiment):
     """The check, the output, the input, the row, the label, both values, what was exceeded, and what to try."""
     report = sentiment.report(("logits", 12, (2,), np.float32(40)))
-    asked = Request(ExportOptions("s", "n", precision="fp32", attention="fused"), "text", {})
+    asked = ParityRequest(ExportOptions("s", "n", precision="fp32", attention="fused"), "text", {})
     with pytest.raises(ParityError) as raised:
         require_parity(report, asked)
     assert re.fullmatch(
@@ -120,7 +120,7 @@ def test_windows_are_rows(tmp_path):
     assert worst.item == item
     assert worst.index[0] < 128 < length
     assert worst.where == f"token {worst.index[0]}, end point 1 (end)"
-    asked = Asked(answers.reader, str, [Item([[0] * 5]), Item([[0] * 4, [0] * 3]), Item([[0] * 2])])
+    asked = AskedItems(answers.reader, str, [Item([[0] * 5]), Item([[0] * 4, [0] * 3]), Item([[0] * 2])])
     asked.reader.extent = lambda row, per: len(row)
     places = asked.in_batches(GraphOutput("span_logits", "token", (2,)), 3, False, "PyTorch")
     assert [(places.row(1, (token, 0)), *places.told(1, (token, 0))) for token in (0, 3, 4, 6)] == [
@@ -184,7 +184,7 @@ def test_calibration_inputs_are_named(sentiment):
 
     places = places_of_calibration(
         Calibration(feeds, "mine", own=True),
-        Asked(sentiment.reader, str, ()).places(GraphOutput("logits", "row", (3,))),
+        AskedItems(sentiment.reader, str, ()).places(GraphOutput("logits", "row", (3,))),
         sentiment.reader,
     )
     assert (places.describe(4), places.row(4, ())) == ('calibration row 4 ("a good film.")', 2)
@@ -198,7 +198,7 @@ def test_an_image_that_pytorch_cannot_answer_is_named_by_its_number(tmp_path):
     with torch.no_grad():
         checkpoint.model.classifier.bias.fill_(float("nan"))
     with pytest.raises(ParityError, match="PyTorch itself answers with NaN or infinity to image 0: the checkpoint"):
-        KINDS["encoder"].record_baseline(checkpoint, checkpoint.task.parts[0], "fp32")
+        GRAPH_KINDS["encoder"].record_baseline(checkpoint, checkpoint.task.endpoints[0], "fp32")
 
 
 FP16, INT8, FP32 = "fp16", "int8", "fp32"
@@ -227,7 +227,7 @@ def test_the_advice_is_not_what_was_asked_for(asked, check, says):
     """Each failure has a next step, and none names a value that the export had already."""
     difference = Difference("logits", 3, 9.0, 9.0, 0.1, 0.5, ("largest difference 9 is above 0.1",))
     options = replace(OPTIONS, **asked)
-    advice = advice_of(Request(options, "text", {}), ParityCheck(check or "one row, no padding", difference))
+    advice = advice_of(ParityRequest(options, "text", {}), ParityCheck(check or "one row, no padding", difference))
     assert says in advice
     assert f"--precision {options.precision}" not in advice
     assert f"--attention {options.attention}" not in advice
@@ -239,7 +239,7 @@ def test_the_advice_is_not_what_was_asked_for(asked, check, says):
 def test_images_are_calibrated_with_images():
     """The advice is one that the task takes."""
     difference = Difference("logits", 3, 9.0, 9.0, 0.1, 0.5, ("largest difference 9 is above 0.1",))
-    advice = advice_of(Request(OPTIONS, "image", {}), ParityCheck("one row, no padding", difference))
+    advice = advice_of(ParityRequest(OPTIONS, "image", {}), ParityCheck("one row, no padding", difference))
     assert "a folder of your own images" in advice
 
 
@@ -257,7 +257,7 @@ def test_own_tolerances_are_blamed_only_where_they_are_the_cause(largest, breach
     difference = Difference("logits", 3, largest, 0.001, 1.0, 1.0, (breach,))
     options = replace(OPTIONS, tolerances={"logits": {"max_abs": 1e-6}})
     tolerances = {"logits": Tolerance(0.05, 0.01, 0.999, 1.0)}
-    advice = advice_of(Request(options, "text", tolerances), ParityCheck("one row, no padding", difference))
+    advice = advice_of(ParityRequest(options, "text", tolerances), ParityCheck("one row, no padding", difference))
     assert ("The task's own tolerances would pass" in advice) == own
 
 

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from safetensors.numpy import load_file, save_file
 
 from hf2triton.cli import main
-from hf2triton.core.precision_plan import Island, PrecisionPlan, plan_from, read_plan
+from hf2triton.core.precision_plan import Fp32Node, PrecisionPlan, plan_from, read_plan
 from hf2triton.errors import UsageError
 from hf2triton.parity import precision_search
 from hf2triton.parity.precision_search import FOUND
@@ -62,10 +62,10 @@ def test_few_nodes_stay_fp32(exported):
     the manifest."""
     folder, *_ = exported
     plan = read(folder / "report1.json")["precision_plans"]["m"]
-    assert [island["node"] for island in plan["islands"]] == OVERFLOWING
-    assert all("overflows: it reaches " in island["reason"] for island in plan["islands"])
-    assert [island["extra_bytes"] for island in plan["islands"]] == [64 * 128 * 2, 64 * 2, 0, 64 * 2 * 2]
-    assert plan["extra_bytes"] == sum(island["extra_bytes"] for island in plan["islands"])
+    assert [fp32_node["node"] for fp32_node in plan["islands"]] == OVERFLOWING
+    assert all("overflows: it reaches " in fp32_node["reason"] for fp32_node in plan["islands"])
+    assert [fp32_node["extra_bytes"] for fp32_node in plan["islands"]] == [64 * 128 * 2, 64 * 2, 0, 64 * 2 * 2]
+    assert plan["extra_bytes"] == sum(fp32_node["extra_bytes"] for fp32_node in plan["islands"])
     assert (plan["precision"], plan["origin"], plan["warnings"]) == ("fp16", "calibrated", [])
     assert plan["calibration"] == "30 texts that come with hf2triton"
     assert len(plan["islands"]) < plan["nodes"] / 10
@@ -86,7 +86,7 @@ def words_of(line):
 
 
 def test_the_terminal_shows_what_matters(exported):
-    """One row with the precision, the fp32 nodes, the largest difference, the agreement and both sizes; then the islands."""
+    """One row with the precision, the fp32 nodes, the largest difference, the agreement and both sizes; then the fp32 nodes."""
     folder, _, printed = exported
     report = read(folder / "report1.json")
     parity, plan = report["parity"]["m"], report["precision_plans"]["m"]
@@ -109,10 +109,10 @@ def test_the_terminal_shows_what_matters(exported):
         f"m: 4 of 46 nodes stay fp32, {plan['extra_bytes']:,} bytes more;"
         " calibrated with 30 texts that come with hf2triton" in lines
     )
-    for island in plan["islands"]:
-        [line] = [line for line in lines if line.startswith(f"{island['node']} ")]
-        assert island["reason"] in line
-        assert line.endswith(f"  {island['extra_bytes']}")
+    for fp32_node in plan["islands"]:
+        [line] = [line for line in lines if line.startswith(f"{fp32_node['node']} ")]
+        assert fp32_node["reason"] in line
+        assert line.endswith(f"  {fp32_node['extra_bytes']}")
 
 
 def test_inspect_shows_the_plan(exported):
@@ -121,10 +121,10 @@ def test_inspect_shows_the_plan(exported):
     result = CliRunner().invoke(main, ["inspect", "m", "--precision", "--repository", str(folder / "repository")])
     assert result.exit_code == 0, result.output
     lines = result.stdout.splitlines()
-    for island in read(folder / "report1.json")["precision_plans"]["m"]["islands"]:
-        [line] = [line for line in lines if line.startswith(f"{island['node']} ")]
-        assert words_of(line)[1].strip() == island["reason"]
-        assert words_of(line)[-1].strip() == str(island["extra_bytes"])
+    for fp32_node in read(folder / "report1.json")["precision_plans"]["m"]["islands"]:
+        [line] = [line for line in lines if line.startswith(f"{fp32_node['node']} ")]
+        assert words_of(line)[1].strip() == fp32_node["reason"]
+        assert words_of(line)[-1].strip() == str(fp32_node["extra_bytes"])
     assert "preprocessing" not in result.stdout
     assert len(lines) == 3 + len(OVERFLOWING)
 
@@ -158,14 +158,14 @@ def test_a_plan_that_is_given_back(exported, tmp_path, monkeypatch, form):
 def test_the_whole_graph_can_be_kept(exported, tmp_path):
     """A plan of the user's own, with any reasons: its nodes are what stays fp32."""
     _, source, _ = exported
-    islands = tuple(Island(node, "?", "I say so", 0) for node in [*OVERFLOWING, "classifier/Gemm"])
-    (tmp_path / "plan.json").write_text(json.dumps(PrecisionPlan("fp16", islands).to_json()))
+    fp32_nodes = tuple(Fp32Node(node, "?", "I say so", 0) for node in [*OVERFLOWING, "classifier/Gemm"])
+    (tmp_path / "plan.json").write_text(json.dumps(PrecisionPlan("fp16", fp32_nodes).to_json()))
     options = ("--precision-plan", tmp_path / "plan.json", "--dry-run")
     result = export(source, tmp_path / "repository", *options, report=tmp_path / "report.json")
     assert result.exit_code == 0, result.output
     plan = read(tmp_path / "report.json")["precision_plans"]["m"]
-    assert [island["node"] for island in plan["islands"]] == [*OVERFLOWING, "classifier/Gemm"]
-    assert {island["reason"] for island in plan["islands"]} == {"I say so"}
+    assert [fp32_node["node"] for fp32_node in plan["islands"]] == [*OVERFLOWING, "classifier/Gemm"]
+    assert {fp32_node["reason"] for fp32_node in plan["islands"]} == {"I say so"}
     assert plan["islands"][-1] == {
         "node": "classifier/Gemm",
         "op_type": "Gemm",
@@ -192,17 +192,19 @@ ISLAND = {"node": "a", "op_type": "Add", "reason": "", "extra_bytes": 0}
         pytest.param(plan_json("int8"), "is for int8, and the export is in fp16", id="another precision"),
         pytest.param(
             {"precision_plans": {"m_text": plan_json(), "m_image": plan_json()}},
-            "holds several plans, one for each front: give the front's own manifest",
+            "holds several plans, one for each frontend: give the frontend's own manifest",
             id="two fronts",
         ),
         pytest.param({"precision_plans": {}}, "holds no precision plan", id="no fronts"),
         pytest.param({"precision_plans": [plan_json()]}, "precision plan", id="plans in a list"),
         pytest.param({"precision_plan": "fp16"}, "is not one of ours", id="no plan but a word"),
         pytest.param({"islands": []}, "is not one of ours", id="islands alone"),
-        pytest.param(plan_json(islands=[{"node": "a"}]), "is not one of ours", id="half an island"),
-        pytest.param(plan_json(islands=[ISLAND | {"more": 1}]), "is not one of ours", id="more than an island"),
-        pytest.param(plan_json(islands=None), "is not one of ours", id="no islands"),
-        pytest.param(plan_json(islands=[ISLAND | {"node": ["a"]}]), "is not one of ours", id="a node that is a list"),
+        pytest.param(plan_json(fp32_nodes=[{"node": "a"}]), "is not one of ours", id="half an island"),
+        pytest.param(plan_json(fp32_nodes=[ISLAND | {"more": 1}]), "is not one of ours", id="more than an island"),
+        pytest.param(plan_json(fp32_nodes=None), "is not one of ours", id="no islands"),
+        pytest.param(
+            plan_json(fp32_nodes=[ISLAND | {"node": ["a"]}]), "is not one of ours", id="a node that is a list"
+        ),
     ],
 )
 def test_a_wrong_plan_is_refused(tmp_path, content, message):
@@ -239,11 +241,13 @@ def test_another_checkpoints_plan_is_refused(exported, tmp_path):
 
 def test_reading_gives_what_was_written(tmp_path):
     """Whatever its origin was, a plan that is read is a given one; all else is kept."""
-    plan = PrecisionPlan("int8", (Island("a", "Add", "for fun", 12),), 7, "searched", "3 texts of a.txt", ("careful",))
+    plan = PrecisionPlan(
+        "int8", (Fp32Node("a", "Add", "for fun", 12),), 7, "searched", "3 texts of a.txt", ("careful",)
+    )
     (tmp_path / "plan.json").write_text(json.dumps(plan.to_json()))
     again = read_plan(tmp_path / "plan.json", "int8")
-    assert (again.islands, again.nodes, again.calibration, again.warnings) == (
-        plan.islands,
+    assert (again.fp32_nodes, again.nodes, again.calibration, again.warnings) == (
+        plan.fp32_nodes,
         7,
         "3 texts of a.txt",
         ("careful",),
@@ -272,13 +276,13 @@ def searched(tmp_path_factory):
 
 
 def test_a_search_finds_what_calibration_missed(searched):
-    """Parity fails at first; then the plan says that it was searched, each further island says so too, and parity passes."""
+    """Parity fails at first; then the plan says that it was searched, each further fp32 node says so too, and parity passes."""
     _, report, result = searched
     plan = report["precision_plans"]["m"]
     assert plan["origin"] == "searched"
     assert plan["calibration"] == "2 texts of short.txt"
     assert report["parity"]["m"]["passed"]
-    reasons = {island["node"]: island["reason"] for island in plan["islands"]}
+    reasons = {fp32_node["node"]: fp32_node["reason"] for fp32_node in plan["islands"]}
     found = [node for node, reason in reasons.items() if reason == FOUND]
     assert found
     assert all(node.startswith("bert.embeddings") for node in found)
@@ -290,11 +294,11 @@ def test_a_search_finds_what_calibration_missed(searched):
 
 
 def test_none_of_what_was_found_can_be_spared(searched, tmp_path):
-    """Without any one of the islands that the search found parity fails."""
+    """Without any one of the fp32 nodes that the search found parity fails."""
     source, report, _ = searched
     plan = report["precision_plans"]["m"]
-    for spared in [island for island in plan["islands"] if island["reason"] == FOUND]:
-        fewer = plan | {"islands": [island for island in plan["islands"] if island is not spared]}
+    for spared in [fp32_node for fp32_node in plan["islands"] if fp32_node["reason"] == FOUND]:
+        fewer = plan | {"islands": [fp32_node for fp32_node in plan["islands"] if fp32_node is not spared]}
         (tmp_path / "plan.json").write_text(json.dumps(fewer))
         result = export(source, tmp_path / "repository", "--precision-plan", tmp_path / "plan.json", "--dry-run")
         assert result.exit_code == 3, spared
@@ -313,7 +317,8 @@ def test_a_given_plan_is_not_searched(searched, tmp_path):
 
 
 def test_a_search_that_finds_nothing(tmp_path):
-    """Where no islands help, since fp32 itself is not exact enough, parity's own failure is what the user sees: exit code 3."""
+    """Where no fp32 nodes help, since fp32 itself is not exact enough, parity's own failure is what the user sees: exit code
+    3."""
 
     def huge(weights):
         weights["classifier.weight"] *= 1e8

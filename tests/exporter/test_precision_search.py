@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import reader_of
+from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.checkpoint.source import find_source
 from hf2triton.core.options import ExportOptions
 from hf2triton.core.precision_plan import PrecisionPlan
@@ -33,15 +33,15 @@ def searched(tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     source = asset("bert", "token-classification")
     checkpoint = load_checkpoint(find_source(str(source)), None)
-    [part] = checkpoint.task.parts
-    baseline = record_baseline(checkpoint, part, "int8")
+    [endpoint] = checkpoint.task.endpoints
+    baseline = record_baseline(checkpoint, endpoint, "int8")
     baseline = replace(baseline, tolerances={"logits": STRICT})
-    graph = unload(fit(clean(export_graph(checkpoint, part, "fused", OPSET)), None), folder)
+    graph = unload(fit(clean(export_graph(checkpoint, endpoint, "fused", OPSET)), None), folder)
     options = ExportOptions(str(source), "m", precision="int8")
-    calibration = calibration_of(checkpoint, part, graph, baseline, None)
+    calibration = calibration_of(checkpoint, endpoint, graph, baseline, None)
     graph = prepare(graph, options, calibration, folder)
     ranges = calibrate(graph, options, calibration, folder)
-    asked = ParityInputs(baseline, reader_of(checkpoint, part), calibration)
+    asked = ParityInputs(baseline, preprocessor_of(checkpoint, endpoint), calibration)
 
     def passes(plan: PrecisionPlan) -> bool:
         return all(check.difference.passed for check in checks_of(store(graph, plan, folder), asked))
@@ -56,14 +56,14 @@ def test_few_layers_are_left_out(searched):
     assert not passes(plan)
     assert passes(found)
     assert found.origin == "searched"
-    assert 0 < len(found.islands) < found.nodes / 2
-    assert {island.reason for island in found.islands} == {FOUND}
-    assert all(island.extra_bytes > 0 for island in found.islands)
+    assert 0 < len(found.fp32_nodes) < found.nodes / 2
+    assert {fp32_node.reason for fp32_node in found.fp32_nodes} == {FOUND}
+    assert all(fp32_node.extra_bytes > 0 for fp32_node in found.fp32_nodes)
 
 
 def test_none_of_them_can_be_spared(searched):
     """Whichever of them becomes int8 as well, parity fails."""
     _, found, passes = searched
-    for island in found.islands:
-        islands = tuple(other for other in found.islands if other != island)
-        assert not passes(replace(found, islands=islands)), island.node
+    for fp32_node in found.fp32_nodes:
+        fp32_nodes = tuple(other for other in found.fp32_nodes if other != fp32_node)
+        assert not passes(replace(found, fp32_nodes=fp32_nodes)), fp32_node.node

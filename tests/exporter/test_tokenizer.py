@@ -1,4 +1,5 @@
-"""A checkpoint's tokenizer becomes one that fronts can load, the same however it was saved; what cannot be served is refused."""
+"""A checkpoint's tokenizer becomes one that frontends can load, the same however it was saved; what cannot be served is
+refused."""
 
 import json
 import shutil

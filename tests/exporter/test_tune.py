@@ -13,7 +13,7 @@ from hf2triton.cli import main
 from hf2triton.core.layout import served_manifest
 from hf2triton.deploy.live import Live
 from hf2triton.errors import ServingError
-from hf2triton.parity.call_overhead import DEFAULTS, fit_call_price
+from hf2triton.parity.call_overhead import DEFAULTS, fit_call_overhead
 from hf2triton.repository.integrity import damages
 from hf2triton.serving import Server
 from hf2triton.tune.tune import sizes_of, tune
@@ -52,9 +52,9 @@ def price_in(repository):
     return json.loads((repository / "tuned" / "1" / "front.json").read_text())["limits"]["call_price"]
 
 
-def test_what_is_measured_is_written_where_the_front_reads_it(running):
+def test_what_is_measured_is_written_where_the_frontend_reads_it(running):
     """front.json has the price, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched;
-    and the front, loaded again, goes on answering."""
+    and the frontend, loaded again, goes on answering."""
     repository = running.repository
     before = served_manifest(repository, "tuned")
     runner = CliRunner()
@@ -95,7 +95,7 @@ def test_who_may_not_load_measures_nothing(running, header, monkeypatch):
 
 
 def test_a_price_that_could_not_be_loaded_is_told(running, monkeypatch):
-    """Where the server takes the front once and then no more, the error says that the price is written."""
+    """Where the server takes the frontend once and then no more, the error says that the price is written."""
     load, calls = Live.load, []
 
     def once(self, name, *arguments):
@@ -122,7 +122,7 @@ def test_calls_are_timed_by_the_server(running):
     assert [(call.rows, call.tokens) for call in result.calls] == sizes_of(settings)
     seconds = {(call.rows, call.tokens): call.seconds for call in result.calls}
     assert 0 < seconds[1, 8] < seconds[max(seconds, key=math.prod)]
-    assert (result.front, result.version, result.before) == ("tuned", 1, 9_999_998)
+    assert (result.frontend, result.version, result.before) == ("tuned", 1, 9_999_998)
     assert result.price == price_in(running.repository)
 
 
@@ -148,17 +148,17 @@ def test_what_cannot_be_tuned_is_refused(exported, arguments, code, message):
 def test_the_fit_finds_the_price(price):
     """Of calls that take `a + b · tokens`, a / b."""
     sizes = [8, 32, 64, 512, 4096, 16384]
-    assert fit_call_price(sizes, [1e-6 * (price + size) for size in sizes], 1 << 14) == price
+    assert fit_call_overhead(sizes, [1e-6 * (price + size) for size in sizes], 1 << 14) == price
 
 
 def test_prices_have_limits():
     """Noise below 0 is 0; time that does not grow with the tokens makes a call as dear as can be; small noise changes nothing."""
     sizes = [8, 16, 32, 64]
-    assert fit_call_price(sizes, [1e-6 * (size - 4) for size in sizes], 256) == 0
-    assert fit_call_price(sizes, [4e-3, 3e-3, 2e-3, 1e-3], 256) == 256
-    assert fit_call_price(sizes, [1e-6 * (900 + size) for size in sizes], 256) == 256
+    assert fit_call_overhead(sizes, [1e-6 * (size - 4) for size in sizes], 256) == 0
+    assert fit_call_overhead(sizes, [4e-3, 3e-3, 2e-3, 1e-3], 256) == 256
+    assert fit_call_overhead(sizes, [1e-6 * (900 + size) for size in sizes], 256) == 256
     noisy = np.array([1e-6 * (41 + size) for size in sizes]) * [1.001, 0.999, 1.001, 0.999]
-    assert fit_call_price(sizes, list(noisy), 256) % 4 == 0
+    assert fit_call_overhead(sizes, list(noisy), 256) % 4 == 0
 
 
 def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
@@ -180,7 +180,7 @@ def test_no_call_is_longer_than_the_model(tmp_path, monkeypatch):
     assert "measure the price of a call" in report.seconds
 
 
-def test_sizes_are_those_that_fronts_call():
+def test_sizes_are_those_that_frontends_call():
     """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
     text = {"limits": {"max_rows": 64, "max_tokens": 1 << 14}, "reader": {"max_length": 512}}
     sizes = sizes_of(text)

@@ -92,8 +92,8 @@ def test_fused_attention_runs_on_the_middle_and_the_newest(verify, name):
     assert report["passed"] is True
 
 
-def test_both_fronts_of_an_entry_and_the_graph_behind_them(verify):
-    """CLIP's two fronts are verified, with the graphs in models of their own."""
+def test_both_frontends_of_an_entry_and_the_graph_behind_them(verify):
+    """CLIP's two frontends are verified, with the graphs in models of their own."""
     result, report = verify("clothes")
     assert result.exit_code == 0, result.output
     assert [run["front"] for run in report["runs"]] == ["clothes_text", "clothes_image"]
@@ -184,8 +184,8 @@ def test_a_decoder_on_a_release_that_answers_wrongly(verify):
 @pytest.mark.parametrize("name", ["bert-old", "verses-old", "answers", "verses", "clothes"])
 def test_every_release_from_the_first_on(verify, entries, name):
     """An entry runs on each release that its manifest promises."""
-    front = {"clothes": "clothes_text"}.get(name, name)
-    first = question_of(entries, front).about["first_release"]
+    frontend = {"clothes": "clothes_text"}.get(name, name)
+    first = question_of(entries, frontend).about["first_release"]
     result, report = verify(name, *(row.first for row in RELEASES if row.first >= first))
     assert result.exit_code == 0, result.output
     assert len({run["release"] for run in report["runs"]}) == sum(row.first >= first for row in RELEASES)

@@ -11,17 +11,17 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from hf2triton.checkpoint.loader import load_checkpoint
 from hf2triton.checkpoint.source import find_source
 from hf2triton.core.types import Checkpoint
-from hf2triton.tasks.base import Part
+from hf2triton.tasks.base import Endpoint
 
 from ..support import ASSETS
 
 VERSES = ASSETS / "gpt2-verses"
 
 
-def load(folder: Path) -> tuple[Checkpoint, Part]:
+def load(folder: Path) -> tuple[Checkpoint, Endpoint]:
     """A checkpoint and the only part of its task."""
     checkpoint = load_checkpoint(find_source(str(folder)), None)
-    return checkpoint, checkpoint.task.parts[0]
+    return checkpoint, checkpoint.task.endpoints[0]
 
 
 def make_tiny(folder: Path, positions: int, vocabulary: int = 2000) -> Path:

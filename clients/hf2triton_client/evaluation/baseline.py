@@ -43,7 +43,7 @@ class Latency:
 class Items:
     """Some items, in words what they are, and PyTorch's answers to them.
 
-    `inputs`: input of the front -> its value for each item, strings or files. `answers`: output name -> one array an item,
+    `inputs`: input of the frontend -> its value for each item, strings or files. `answers`: output name -> one array an item,
     without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
     """
 

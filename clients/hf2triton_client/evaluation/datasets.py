@@ -15,7 +15,7 @@ from .rows import Row, read_rows
 
 
 @dataclass(frozen=True)
-class Form:
+class DatasetForm:
     """How a task's rows look.
 
     `columns`: name -> the names that data sets use for it, of which the first that a file has is taken; `optional`: those
@@ -134,8 +134,8 @@ PAIR = ("text_pair", "sentence2", "hypothesis")
 _LABEL = ("label", "labels", "class", "category")
 IMAGE = ("image", "file_name", "path")
 
-_FORMS: Mapping[str, Form] = {
-    "text-classification": Form(
+_FORMS: Mapping[str, DatasetForm] = {
+    "text-classification": DatasetForm(
         {"text": TEXT, "text_pair": PAIR, "label": _LABEL},
         _text_or_pair,
         _class,
@@ -143,35 +143,35 @@ _FORMS: Mapping[str, Form] = {
         empty=frozenset({"text", "text_pair"}),
         options={"top_k": None},
     ),
-    "zero-shot-classification": Form(
+    "zero-shot-classification": DatasetForm(
         {"text": TEXT, "label": ("label", "class", "category"), "candidate_labels": ("candidate_labels", "labels")},
         _text,
         _name,
         optional=frozenset({"label", "candidate_labels"}),
         each=_candidates,
     ),
-    "token-classification": Form(
+    "token-classification": DatasetForm(
         {"words": ("words", "tokens"), "label": ("labels", "tags", "ner_tags", "label")},
         _words,
         _tags,
         options={"aggregation_strategy": "first"},
     ),
-    "question-answering": Form(
+    "question-answering": DatasetForm(
         {"question": ("question",), "context": ("context",), "label": ("answers", "answer", "label")},
         lambda row: {"question": row["question"], "context": row["context"]},
         _right_answers,
         options={"handle_impossible_answer": True},
     ),
-    "fill-mask": Form({"text": TEXT, "label": ("token", "target", *_LABEL)}, _text, _name),
-    "sentence-similarity": Form(
+    "fill-mask": DatasetForm({"text": TEXT, "label": ("token", "target", *_LABEL)}, _text, _name),
+    "sentence-similarity": DatasetForm(
         {"text": TEXT, "text_pair": PAIR, "label": ("score", "similarity", *_LABEL)},
         lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
         _similarity,
         empty=frozenset({"text", "text_pair"}),
     ),
-    "text-generation": Form({"text": TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
-    "image-classification": Form({"image": IMAGE, "label": _LABEL}, _image, _class),
-    "zero-shot-image-classification": Form(
+    "text-generation": DatasetForm({"text": TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
+    "image-classification": DatasetForm({"image": IMAGE, "label": _LABEL}, _image, _class),
+    "zero-shot-image-classification": DatasetForm(
         {"image": IMAGE, "label": _LABEL, "candidate_labels": ("candidate_labels",)},
         _image,
         _name,
@@ -223,7 +223,7 @@ def _each_row(path: Path, make: Callable[..., Any], *columns: Sequence[Any]) -> 
     return made
 
 
-def _names(form: Form, own: Mapping[str, str], rows: Sequence[Row], path: Path) -> dict[str, str]:
+def _names(form: DatasetForm, own: Mapping[str, str], rows: Sequence[Row], path: Path) -> dict[str, str]:
     """Our name -> the file's, of the columns that any of its rows has. Raises InputError."""
     present = dict.fromkeys(column for row in rows for column in row)
     names = {}

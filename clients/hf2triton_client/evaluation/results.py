@@ -54,7 +54,7 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Validation:
-    """The checks of one served model (a front) against PyTorch, its scores on a labelled file, and values to be drawn.
+    """The checks of one served model (a frontend) against PyTorch, its scores on a labelled file, and values to be drawn.
 
     `reference`: whose answers it was compared with, in words. `items`: how many inputs were asked. `pytorch_latency`: of
     PyTorch in fp32, as recorded with its answers; `served_latency`: through the server, where it was measured; both of one

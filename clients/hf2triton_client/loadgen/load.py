@@ -72,7 +72,7 @@ class _Notes:
     errors: list[str] = field(default_factory=list)
 
 
-class Overloaded(Exception):
+class LoadNotHeld(Exception):
     """A call of an open loop had not begun long after it was due."""
 
 
@@ -129,7 +129,7 @@ def run_load(
                 now = time.perf_counter()
                 if now > begin + 2 * seconds:
                     notes.errors.append(
-                        f"{Overloaded.__name__}: {load.rate:g} calls a second are more than it can do;"
+                        f"{LoadNotHeld.__name__}: {load.rate:g} calls a second are more than it can do;"
                         f" some had not begun {seconds:g} s after the last was due"
                     )
                     continue

@@ -88,14 +88,14 @@ class TaskPipeline(ABC):
     options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
-        """`models`: the entry's fronts, by what they read where there are several."""
+        """`models`: the entry's frontends, by what they read where there are several."""
         self.versions = {reads: Versions(model) for reads, model in models.items()}
         self._runner = runner
         self._defaults = self._checked(defaults)
 
     @property
     def models(self) -> dict[str, ServedModel]:
-        """The entry's fronts, by what they read where there are several: of each the version that was heard of last."""
+        """The entry's frontends, by what they read where there are several: of each the version that was heard of last."""
         return {reads: versions.newest for reads, versions in self.versions.items()}
 
     @property
@@ -126,7 +126,7 @@ class TaskPipeline(ABC):
         outputs: Sequence[str],
         options: Any,
     ) -> Ask:
-        """What is asked of the entry's one front; `inputs` may depend on its version."""
+        """What is asked of the entry's one frontend; `inputs` may depend on its version."""
         size = options.get("batch_size") or self.batch_size
         versions = next(iter(self.versions.values()))
         if callable(inputs):

@@ -47,12 +47,12 @@ def pipeline(
 
 
 def _models(connection: Connection, name: str) -> dict[str, ServedModel]:
-    """The fronts of an entry, by what they read."""
+    """The frontends of an entry, by what they read."""
     try:
         config = connection.model_config(name)
     except ModelNotFound:
         config = connection.find_config(one_of_several(name))
         if config is None:
             raise
-    fronts = ServedModel.from_config(config).fronts
-    return {reads: ServedModel.from_config(connection.model_config(front)) for reads, front in fronts.items()}
+    frontends = ServedModel.from_config(config).frontends
+    return {reads: ServedModel.from_config(connection.model_config(frontend)) for reads, frontend in frontends.items()}

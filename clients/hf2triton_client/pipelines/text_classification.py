@@ -35,7 +35,7 @@ class TextClassification(TaskPipeline):
         function = score_function(options.get("function_to_apply"))
         ranked, top_k = "top_k" in options, positive(options, "top_k", "all labels")
 
-        # those without a pair are asked apart: a front's request has pairs, or it has none
+        # those without a pair are asked apart: a frontend's request has pairs, or it has none
         groups = [
             group
             for paired in (False, True)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import InputError
-from ..transport.generation import Answer, Generation, GenerationMetadata, Prompt
+from ..transport.generation import Generation, GenerationMetadata, GenerationResponse, Prompt
 from ..transport.served_model import ServedModel, as_filled_text, as_text
 from ..transport.versions import Versions
 from .base import TaskPipeline, texts_of
@@ -242,5 +242,5 @@ def _text(value: Any, index: int) -> str:
     return as_text(value, index)
 
 
-def _result(prompt: Prompt, answer: Answer) -> GeneratedTexts:
+def _result(prompt: Prompt, answer: GenerationResponse) -> GeneratedTexts:
     return GeneratedTexts([{"generated_text": prompt.head + text} for text in answer.texts], answer.metadata)

@@ -33,7 +33,7 @@ _AXES = (("concurrency", "calls in flight"), ("rate", "calls begun a second"))
 
 
 @dataclass(frozen=True)
-class Figure:
+class PlotFigure:
     """A plot with what is said above it, below it, and (marker, label) of its legend."""
 
     title: str
@@ -78,10 +78,10 @@ def _validation(place: int, validation: Validation) -> dict[str, Any]:
     for index, one in enumerate(validation.scatters):
         name, about = f"v{place}-{index}", f"{validation.model}, {one.output}"
         plots.append(
-            Figure(f"{one.output}: served and PyTorch's", parity_scatter(one, name, about), _scatter_note(one))
+            PlotFigure(f"{one.output}: served and PyTorch's", parity_scatter(one, name, about), _scatter_note(one))
         )
         note = "The same values, enlarged: what lies above 0 is more than PyTorch's."
-        plots.append(Figure(f"{one.output}: differences", residual_scatter(one, f"{name}-gap", about), note))
+        plots.append(PlotFigure(f"{one.output}: differences", residual_scatter(one, f"{name}-gap", about), note))
     return {"own": validation, "plots": plots, "tables": [_short(table) for table in validation_tables(validation)]}
 
 
@@ -108,7 +108,7 @@ def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
     }
 
 
-def _over_loads(place: int, benchmark: Benchmark) -> Iterator[Figure]:
+def _over_loads(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
     """The plots over how much is asked at a time, for each size of calls."""
     for axis, x_label in _AXES:
         alike: dict[str, list[Measurement]] = {}
@@ -121,7 +121,7 @@ def _over_loads(place: int, benchmark: Benchmark) -> Iterator[Figure]:
 
 def _over_load(
     benchmark: Benchmark, group: list[Measurement], name: str, size: str, axis: str, x_label: str
-) -> Iterator[Figure]:
+) -> Iterator[PlotFigure]:
     """Latency, and throughput where what varies is how many calls are under way."""
     labels, loads = words.labels(benchmark), sorted({getattr(one.load, axis) for one in group})
     places, series = [f"{load:g}" for load in loads], sorted({one.contender for one in group})
@@ -137,7 +137,7 @@ def _over_load(
         ]
 
     latencies = drawn(lambda one: one.p50_ms, lambda one: one.p99_ms)
-    yield Figure(
+    yield PlotFigure(
         f"Latency, {size}",
         lines(latencies, places, f"{name}-ms", f"Latency, {size}", x_label, "ms"),
         "Marks: the median of a call (p50). Whiskers end at p99, which one call in a hundred exceeds.",
@@ -146,10 +146,10 @@ def _over_load(
     if axis == "concurrency" and len(loads) > 1:
         said = unit(benchmark, group[0])
         svg = lines(drawn(rate), places, f"{name}-rate", f"Throughput, {size}", x_label, said)
-        yield Figure(f"Throughput, {size}", svg, "More is better.", legend)
+        yield PlotFigure(f"Throughput, {size}", svg, "More is better.", legend)
 
 
-def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
+def _by_contender(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
     """Bytes and speed, a bar for each contender, whose name holds its precision."""
     labels, measured = words.labels(benchmark), sorted({one.contender for one in benchmark.measurements})
     speeds: dict[int, float | None] = {index: rate(best(benchmark, index)) for index in measured}
@@ -164,4 +164,4 @@ def _by_contender(place: int, benchmark: Benchmark) -> Iterator[Figure]:
         known = {index: value / divisor for index, value in values.items() if value is not None}
         drawn = [Bar(index, labels[index], value) for index, value in known.items() if words.is_ordinary(value)]
         if drawn:
-            yield Figure(title, bars(drawn, f"b{place}-{title.split()[0].lower()}", title, what), note)
+            yield PlotFigure(title, bars(drawn, f"b{place}-{title.split()[0].lower()}", title, what), note)

@@ -16,7 +16,7 @@ from .served_model import Row, ServedModel, Stamp, stamp_of
 from .steps import Infer, Wait
 from .versions import Steps
 
-#: Seconds before each further try. The fronts of a pair are replaced one after the other, some seconds apart.
+#: Seconds before each further try. The frontends of a pair are replaced one after the other, some seconds apart.
 _PAUSES = (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4, 2.4)
 #: Tries without one answer of the version that was chosen, after which another one is.
 _FRUITLESS = 3
@@ -25,7 +25,7 @@ _REFUSALS = 8
 
 
 @dataclass(frozen=True)
-class _Part:
+class _AskedPart:
     """Some items of one of a call's questions, as one request has them."""
 
     ask: int
@@ -37,7 +37,7 @@ class _Part:
 class _Answered:
     """`alike`: the same for parts whose rows can be compared."""
 
-    part: _Part
+    part: _AskedPart
     alike: Hashable
     version: int
 
@@ -54,7 +54,7 @@ def answer(call: Call) -> Steps[Any]:
 def _rows(call: Call) -> Steps[list[list[Row]]]:
     """The rows of each question, with the settings of the version that gave them."""
     rows: list[list[Row]] = [[{}] * len(ask) for ask in call.asks]
-    todo = [_Part(number, 0, len(ask)) for number, ask in enumerate(call.asks)]
+    todo = [_AskedPart(number, 0, len(ask)) for number, ask in enumerate(call.asks)]
     kept: list[_Answered] = []
     choice, refused, seen = _Choice(), 0, set()
     for pause in (0.0, *_PAUSES):
@@ -89,7 +89,7 @@ def _rows(call: Call) -> Steps[list[list[Row]]]:
     names = " and ".join(repr(name) for name in dict.fromkeys(ask.versions.name for ask in call.asks))
     raise ServerError(
         f"the servers answer with versions {sorted(seen)} of {names}, and what several versions say cannot be put together: are"
-        " all servers and fronts of the same version?"
+        " all servers and frontends of the same version?"
     )
 
 
@@ -107,7 +107,7 @@ def _results(requests: list[Request], apart: bool) -> Steps[list[Any]]:
     return results
 
 
-def _requests(ask: Ask, part: _Part, common: bool) -> Iterator[tuple[_Part, Request, ServedModel]]:
+def _requests(ask: Ask, part: _AskedPart, common: bool) -> Iterator[tuple[_AskedPart, Request, ServedModel]]:
     """The requests for a part, each with its own part and the version it is made for. `common`: such that all known versions
     take them."""
     made_for = ask.versions.newest
@@ -116,7 +116,7 @@ def _requests(ask: Ask, part: _Part, common: bool) -> Iterator[tuple[_Part, Requ
     for request in shape.requests(inputs, ask.outputs, ask.batch_size):
         start = part.start + request.first
         stop = start + request.message.inputs[0].shape[0]
-        yield _Part(part.ask, start, stop), replace(request, first=start), made_for
+        yield _AskedPart(part.ask, start, stop), replace(request, first=start), made_for
 
 
 def _may_fit(call: Call, refused: int) -> Steps[bool]:

@@ -17,7 +17,7 @@ import grpc
 from ..errors import ClientError, ConnectionFailed, GenerationInterrupted, ServerError, ServerStopping
 from . import forks
 from .answering import fitting, refitted
-from .generation import Answer, Prompt, is_last
+from .generation import GenerationResponse, Prompt, is_last
 from .link import task_is_cancelled
 from .retries import Tries
 from .steps import drive, drive_async
@@ -85,10 +85,10 @@ class _Exchange:
         if self._cancelled.is_set():  # meanwhile, by another thread, which saw the call before this one
             call.cancel()
 
-    def _answer(self, response: Any) -> Answer | None:
+    def _answer(self, response: Any) -> GenerationResponse | None:
         """What a response says. None, for the stream's end, stays None where the text was complete by then."""
         if response is not None:
-            answer = Answer.of(response, self._target.url)
+            answer = GenerationResponse.of(response, self._target.url)
             self._complete = answer.complete
             self._connection.known.add(self.prompt.model)
             self._texts.append(answer.texts[0])
@@ -98,7 +98,7 @@ class _Exchange:
             raise ServerError(f"the stream ended before the text was complete (at {self._target.url})")
         return None
 
-    def _settle(self, answer: Answer | None) -> Steps[bool]:
+    def _settle(self, answer: GenerationResponse | None) -> Steps[bool]:
         """Whether an answer is one for the caller: whether the version that gave it was asked as it is to be asked. If not the
         prompt is sent anew, which nobody has read anything of."""
         if not (answer is None or self._begun):
@@ -143,16 +143,16 @@ class _Exchange:
 class Exchange(_Exchange):
     """The answers to one prompt, as they come. Raises the errors of a connection."""
 
-    def __iter__(self) -> Iterator[Answer]:
+    def __iter__(self) -> Iterator[GenerationResponse]:
         return self
 
-    def __next__(self) -> Answer:
+    def __next__(self) -> GenerationResponse:
         answer = self._read()
         if answer is None:
             raise StopIteration
         return answer
 
-    def _read(self) -> Answer | None:
+    def _read(self) -> GenerationResponse | None:
         self.require_own()
         again = False
         while not self._cancelled.is_set():
@@ -174,7 +174,7 @@ class Exchange(_Exchange):
                 again = True
         return None
 
-    def whole(self) -> Answer:
+    def whole(self) -> GenerationResponse:
         """The only answer to a prompt that is not streamed."""
         *_, answer = self
         return answer
@@ -183,16 +183,16 @@ class Exchange(_Exchange):
 class AsyncExchange(_Exchange):
     """`Exchange` for asyncio."""
 
-    def __aiter__(self) -> AsyncIterator[Answer]:
+    def __aiter__(self) -> AsyncIterator[GenerationResponse]:
         return self
 
-    async def __anext__(self) -> Answer:
+    async def __anext__(self) -> GenerationResponse:
         answer = await self._read()
         if answer is None:
             raise StopAsyncIteration
         return answer
 
-    async def _read(self) -> Answer | None:
+    async def _read(self) -> GenerationResponse | None:
         self.require_own()
         again = False
         while not self._cancelled.is_set():
@@ -220,6 +220,6 @@ class AsyncExchange(_Exchange):
                 again = True
         return None
 
-    async def whole(self) -> Answer:
+    async def whole(self) -> GenerationResponse:
         *_, answer = [answer async for answer in self]
         return answer

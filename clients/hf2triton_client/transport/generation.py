@@ -74,7 +74,7 @@ class GenerationMetadata:
 
 
 @dataclass(frozen=True)
-class Answer:
+class GenerationResponse:
     """One response: the text of each sequence, or the next piece of the only one, and how far they have come.
 
     `token_ids`: int32 `[sequences, longest]`, those of this response, the shorter filled up with zeros. `logprobs`: float32
@@ -88,7 +88,7 @@ class Answer:
     stamp: Stamp = Stamp(0, None)
 
     @classmethod
-    def of(cls, response: service_pb2.ModelStreamInferResponse, url: str) -> Answer:
+    def of(cls, response: service_pb2.ModelStreamInferResponse, url: str) -> GenerationResponse:
         """Raises the error that a response tells of."""
         if response.error_message:
             raise from_stream(response.error_message, url)
@@ -123,7 +123,7 @@ class Generation:
 
     prompts: Iterable[Prompt]
     versions: Versions
-    result: Callable[[Prompt, Answer], Any]
+    result: Callable[[Prompt, GenerationResponse], Any]
     finish: Callable[[list[Any]], Any]
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 
 from .connection import Connection
 from .exchange import AsyncExchange, Exchange
-from .generation import Answer, Generation, Prompt
+from .generation import Generation, GenerationResponse, Prompt
 
 #: More than any server has slots. A thread is started only where none is idle.
 _MOST_THREADS = 4096
@@ -30,8 +30,8 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
     way are cancelled.
     """
     waiting = iter(generation.prompts)
-    under_way: deque[tuple[Exchange, futures.Future[Answer]]] = deque()
-    running: set[futures.Future[Answer]] = set()
+    under_way: deque[tuple[Exchange, futures.Future[GenerationResponse]]] = deque()
+    running: set[futures.Future[GenerationResponse]] = set()
     # as many threads as there are prompts under way, and no more
     with futures.ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="hf2triton-client") as pool:
         try:
@@ -58,8 +58,8 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
 async def async_results(connection: Any, generation: Generation) -> AsyncIterator[Any]:
     """`results` for asyncio, over an AsyncConnection."""
     waiting = iter(generation.prompts)
-    under_way: deque[tuple[Prompt, asyncio.Task[Answer]]] = deque()
-    running: set[asyncio.Task[Answer]] = set()
+    under_way: deque[tuple[Prompt, asyncio.Task[GenerationResponse]]] = deque()
+    running: set[asyncio.Task[GenerationResponse]] = set()
     try:
         while True:
             for prompt in islice(waiting, _free(connection, generation, len(running))):

@@ -19,14 +19,14 @@ from .connection import Request
 
 #: The name of the parameter in config.pbtxt that holds what clients need to know, as JSON.
 PARAMETER = "hf2triton"
-#: The version of that JSON's shape. A front with a higher one was written by a newer exporter.
+#: The version of that JSON's shape. A frontend with a higher one was written by a newer exporter.
 FORMAT = 1
 
-#: Bytes of all texts of one request, parameters included: fronts take no more, see their inputs.py.
+#: Bytes of all texts of one request, parameters included: frontends take no more, see their inputs.py.
 MAX_REQUEST_BYTES = 1 << 22
 #: The input by which Triton keeps large requests apart from small ones, and the bytes from which a request is large.
 LARGE, LARGE_BYTES = "large", 1 << 20
-#: The output in which a front says which settings it has, see `fingerprint_of`.
+#: The output in which a frontend says which settings it has, see `fingerprint_of`.
 FINGERPRINT = "fingerprint"
 
 #: What an item was answered: outputs by name, and `model`, the ServedModel whose answer it is.
@@ -35,8 +35,8 @@ Row = dict[str, Any]
 
 class Stamp(NamedTuple):
     """Who gave an answer: the version's number, and the fingerprint of its settings. Numbers alone do not tell versions apart:
-    other repositories have the same ones, and so has an entry that was removed and exported again. Fronts of older exports give
-    no fingerprint."""
+    other repositories have the same ones, and so has an entry that was removed and exported again. Frontends of older exports
+    give no fingerprint."""
 
     version: int
     fingerprint: int | None
@@ -44,7 +44,7 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A front as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` that of its text;
+    """A frontend as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` that of its text;
     `versions`: the numbers that the config is of."""
 
     name: str
@@ -66,7 +66,7 @@ class ServedModel:
         except (KeyError, ValueError):
             raise WrongTask(
                 f"model {name!r} has no {PARAMETER!r} parameter: it was not exported by hf2triton,"
-                f" or it is the graph behind a front (call the front, without the ending _model)"
+                f" or it is the graph behind a frontend (call the frontend, without the ending _model)"
             ) from None
         if settings.get("format") != FORMAT:
             raise WrongTask(
@@ -91,8 +91,8 @@ class ServedModel:
         return {int(index): label for index, label in self.settings["id2label"].items()}
 
     @property
-    def fronts(self) -> Mapping[str, str]:
-        """What the entry's fronts read -> their names; this one alone, where its task needs no other."""
+    def frontends(self) -> Mapping[str, str]:
+        """What the entry's frontends read -> their names; this one alone, where its task needs no other."""
         return self.settings.get("fronts", {"": self.name})
 
     def answers_as(self, stamp: Stamp) -> bool:
@@ -102,8 +102,8 @@ class ServedModel:
         return stamp.version in self.versions
 
     def embeds_as(self, version: int) -> Hashable:
-        """The same for answers whose embeddings and scores can be compared, those of an entry's several fronts included: they are
-        made of the same weights in the same way."""
+        """The same for answers whose embeddings and scores can be compared, those of an entry's several frontends included: they
+        are made of the same weights in the same way."""
         about = json.dumps([self.settings.get(name) for name in _EMBEDDING], sort_keys=True)
         return about, None if "checkpoint" in self.settings else version
 
@@ -163,7 +163,7 @@ def stamp_of(result: Any) -> Stamp:
     return Stamp(version, None if fingerprints is None else int(fingerprints.flat[0]))
 
 
-#: What fronts count of each row, and the count that outputs per token and per mask are cut to.
+#: What frontends count of each row, and the count that outputs per token and per mask are cut to.
 _COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
 _EXTENT = {"token": "num_tokens", "mask": "num_masks"}
 #: The settings that embeddings depend on.
@@ -195,7 +195,7 @@ def _add_large(message: service_pb2.ModelInferRequest, rows: int) -> None:
 
 
 def one_of_several(name: str) -> str:
-    """The name of a front of the entry `name`, if that has several."""
+    """The name of a frontend of the entry `name`, if that has several."""
     return f"{name}_image"
 
 

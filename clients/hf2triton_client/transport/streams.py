@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from .generation import Answer, GenerationMetadata
+from .generation import GenerationMetadata, GenerationResponse
 
 
 class _TextStream:
@@ -16,7 +16,7 @@ class _TextStream:
         self._exchange = exchange
         self._head = exchange.prompt.head
 
-    def _piece(self, answer: Answer) -> str:
+    def _piece(self, answer: GenerationResponse) -> str:
         (self.metadata,) = answer.metadata
         return answer.texts[0]
 

@@ -21,7 +21,7 @@ _LOOKS = (0.0, 0.0, 0.0, 0.05, 0.1, 0.2)
 
 
 class Versions:
-    """The known versions of the front `name`. Threads may share it.
+    """The known versions of the frontend `name`. Threads may share it.
 
     `newest`: the one that was heard of last, which further requests are made for.
     """

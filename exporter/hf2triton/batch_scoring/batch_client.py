@@ -18,7 +18,7 @@ from hf2triton_client.errors import ClientError, DeadlineExceeded, InputError, M
 
 from ..errors import UsageError
 from .inputs import Row, Unreadable
-from .task_schemas import Asked
+from .task_schemas import ScoringOptions
 
 #: What a row may be at fault for, if it alone meets with it.
 _OF_ROWS = (DeadlineExceeded, InputError, ServerError)
@@ -57,7 +57,7 @@ class _Question:
 class Asker:
     """Asks a pipeline. Threads may share it. `id`: the column that names a row, None for its number; `keep`: those copied."""
 
-    def __init__(self, pipeline: Any, asked: Asked, id: str | None, keep: Sequence[str]) -> None:
+    def __init__(self, pipeline: Any, asked: ScoringOptions, id: str | None, keep: Sequence[str]) -> None:
         """Raises UsageError and InputError for options that the pipeline does not take."""
         self._pipeline, self._asked, self._id, self._keep = pipeline, asked, id, keep
         self._call = getattr(pipeline, asked.form.method) if asked.form.method else pipeline

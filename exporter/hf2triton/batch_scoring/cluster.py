@@ -18,7 +18,7 @@ from hf2triton_client.errors import ClientError
 
 from ..errors import Hf2TritonError, ScoringError
 from .inputs import Shard
-from .scorer import Job, Scorer
+from .scorer import Scorer, ScoringJob
 
 #: The address that means: a Ray of its own on this machine, which ends with the run.
 LOCAL = "local"
@@ -29,7 +29,7 @@ _OBJECTS = 80 << 20
 class _Actor:
     """Scores shards; connects when the first one comes. What goes wrong is told as a result: Ray keeps no error's own words."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._scorer: Scorer | None = None
 
@@ -48,7 +48,7 @@ class _Actor:
 _FIELDS = ("number", "file", "first", "at", "rows")
 
 
-def score_on_ray(job: Job, shards: Sequence[Shard], progress: Callable[[int], None]) -> None:
+def score_on_ray(job: ScoringJob, shards: Sequence[Shard], progress: Callable[[int], None]) -> None:
     """Writes the shards. `progress`: called with how many more rows are answered. Raises ScoringError."""
     import ray.data
     import ray.exceptions

@@ -100,7 +100,7 @@ def cut(source: Input, size: int) -> Iterator[Shard]:
             number, first = number + 1, first + rows
 
 
-class Reader:
+class InputReader:
     """Gives the rows of shards; fast where a shard follows the one before. `columns`: those that are needed."""
 
     def __init__(self, source: Input, columns: frozenset[str]) -> None:
@@ -119,7 +119,7 @@ class Reader:
             self._opened[1].close()
         self._opened = None
 
-    def __enter__(self) -> Reader:
+    def __enter__(self) -> InputReader:
         return self
 
     def __exit__(self, *_: object) -> None:

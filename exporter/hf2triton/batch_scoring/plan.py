@@ -25,7 +25,7 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Plan:
+class ScoringPlan:
     """`about`: what a run must have in common with the one before, under the words it is told by. `errors`: of all rows, once
     the output is in its place, None before."""
 
@@ -44,7 +44,7 @@ class Plan:
             file.write(json.dumps(content).encode())
 
 
-def read_plan(parts: Path) -> Plan | None:
+def read_plan(parts: Path) -> ScoringPlan | None:
     """The plan of a run that was stopped, None where there is none. Raises ScoringError for one of another version."""
     path = parts / PLAN
     if not path.exists():
@@ -52,7 +52,7 @@ def read_plan(parts: Path) -> Plan | None:
     content = json.loads(path.read_bytes())
     if content.get("format") != FORMAT:
         raise ScoringError(f"{path} was written by another version of hf2triton; --restart starts anew")
-    return Plan(content["about"], tuple(Shard(*shard) for shard in content["shards"]), content["errors"])
+    return ScoringPlan(content["about"], tuple(Shard(*shard) for shard in content["shards"]), content["errors"])
 
 
 def about(options: ScoreOptions, source: Input, model: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,14 +78,14 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], options: Sco
 
 
 def identity(connection: Connection, pipeline: TaskPipeline) -> dict[str, Any]:
-    """Which model answers: each of its fronts, with the versions that are served and the digest of what it says of itself."""
+    """Which model answers: each of its frontends, with the versions that are served and the digest of what it says of itself."""
     return {
-        front.name: {
-            "task": front.task,
-            "versions": connection.served_versions(front.name),
-            "digest": _digest(ServedModel.from_config(connection.model_config(front.name)).settings),
+        frontend.name: {
+            "task": frontend.task,
+            "versions": connection.served_versions(frontend.name),
+            "digest": _digest(ServedModel.from_config(connection.model_config(frontend.name)).settings),
         }
-        for front in pipeline.models.values()
+        for frontend in pipeline.models.values()
     }
 
 

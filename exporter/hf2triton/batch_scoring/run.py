@@ -16,8 +16,8 @@ from ..errors import ScoringError, UsageError
 from .columns import columns_of, require_columns
 from .inputs import cut, open_input
 from .options import ScoreOptions
-from .plan import PLAN, Plan, about, alone, clear, identity, read_plan, remove, require_same
-from .scorer import Job, Scorer, format_of
+from .plan import PLAN, ScoringPlan, about, alone, clear, identity, read_plan, remove, require_same
+from .scorer import Scorer, ScoringJob, format_of
 from .shards import Format, done_in, shard_path, sync_folder, written
 
 #: Called with how many rows are done, and how many there are.
@@ -91,7 +91,7 @@ def _kept(options: ScoreOptions, error: Exception) -> ScoringError:
     return ScoringError(f"{error}; what is done is kept in {options.parts}: the same command goes on from there")
 
 
-def _found(options: ScoreOptions) -> Plan | None:
+def _found(options: ScoreOptions) -> ScoringPlan | None:
     """The plan of a run that was stopped, whose half-written files are cleared away. Raises UsageError if the output is there
     without one."""
     parts = options.parts
@@ -110,7 +110,7 @@ def _found(options: ScoreOptions) -> Plan | None:
     return plan
 
 
-def _job(options: ScoreOptions, url: str) -> Job:
+def _job(options: ScoreOptions, url: str) -> ScoringJob:
     """What is to be done. Raises UsageError and the client's errors."""
     source = open_input(options.input, options.parts)
     if next(cut(source, 1), None) is None:
@@ -120,22 +120,22 @@ def _job(options: ScoreOptions, url: str) -> Job:
     require_columns(present, [*([] if id is None else [id]), *options.keep])
     with connect(url, timeout=options.timeout) as connection:
         served = pipeline(options.task, model=options.name, connection=connection)
-        return Job(options, url, source, served.task, identity(connection, served), present, id)
+        return ScoringJob(options, url, source, served.task, identity(connection, served), present, id)
 
 
-def _plan(job: Job, before: Plan | None) -> Plan:
+def _plan(job: ScoringJob, before: ScoringPlan | None) -> ScoringPlan:
     """The plan of the run that was stopped, or a new one. Raises UsageError and the client's errors."""
     options, said = job.options, about(job.options, job.source, job.model)
     if before is not None:
         require_same(before.about, said, options)
         return before
     with Scorer(job):  # whatever is wrong with the options shows before the input is read
-        plan = Plan(said, tuple(cut(job.source, options.shard_size)))
+        plan = ScoringPlan(said, tuple(cut(job.source, options.shard_size)))
     plan.save(options.parts)
     return plan
 
 
-def _score(job: Job, plan: Plan, done: set[int], progress: Progress) -> None:
+def _score(job: ScoringJob, plan: ScoringPlan, done: set[int], progress: Progress) -> None:
     """Writes the shards that are not done. Raises ScoringError."""
     options, left = job.options, [shard for shard in plan.shards if shard.number not in done]
     answered = plan.rows - sum(shard.rows for shard in left)
@@ -161,7 +161,7 @@ def _score(job: Job, plan: Plan, done: set[int], progress: Progress) -> None:
         ) from error
 
 
-def _join(job: Job, plan: Plan, format: Format) -> int:
+def _join(job: ScoringJob, plan: ScoringPlan, format: Format) -> int:
     """Writes the output; gives how many rows of it are errors. Raises ScoringError."""
     options = job.options
     if open_input(options.input, options.parts).fingerprint != job.source.fingerprint:

@@ -12,15 +12,15 @@ from hf2triton_client import connect, pipeline
 
 from .batch_client import Asker, Scored, in_order
 from .columns import types_of
-from .inputs import Input, Reader, Row, Shard, Unreadable
+from .inputs import Input, InputReader, Row, Shard, Unreadable
 from .options import SHARD_ENDINGS, ScoreOptions
 from .plan import require_model
 from .shards import Format, JsonLines, Parquet, shard_written
-from .task_schemas import Asked, form_of
+from .task_schemas import ScoringOptions, form_of
 
 
 @dataclass(frozen=True)
-class Job:
+class ScoringJob:
     """All that is needed to score any shard. `task`: of the pipeline; `model`: who must be answering; `columns`: of the input;
     `id`: the one that names a row, None for its number."""
 
@@ -33,7 +33,7 @@ class Job:
     id: str | None
 
     @cached_property
-    def asked(self) -> Asked:
+    def asked(self) -> ScoringOptions:
         """Raises UsageError."""
         return form_of(self.task, self.options, self.columns)
 
@@ -53,7 +53,7 @@ class _Batch:
     last: bool
 
 
-def format_of(job: Job) -> Format:
+def format_of(job: ScoringJob) -> Format:
     """How the output is written. Raises UsageError."""
     options, asked = job.options, job.asked
     if SHARD_ENDINGS[options.output.suffix.lower()] == JsonLines.ending:
@@ -66,7 +66,7 @@ def format_of(job: Job) -> Format:
 class Scorer:
     """Holds a connection to the server. Raises the client's errors."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: ScoringJob) -> None:
         options = job.options
         self._job = job
         self._connection = connect(job.url, timeout=options.timeout)
@@ -80,7 +80,7 @@ class Scorer:
 
     def score(self, shards: Iterable[Shard], progress: Callable[[int], None] = lambda rows: None) -> Iterator[Shard]:
         """Writes each shard, and gives it then. `progress`: called with how many more rows are answered."""
-        with Reader(self._job.source, self._job.needed) as reader:
+        with InputReader(self._job.source, self._job.needed) as reader:
             answered = in_order(self._answer, self._batches(reader, shards), self._job.options.concurrency)
             try:
                 for batch, rows in answered:
@@ -99,7 +99,7 @@ class Scorer:
     def _answer(self, batch: _Batch) -> list[Scored]:
         return self._asker.scored(batch.rows, batch.first, self._job.source.base_of(batch.shard.file))
 
-    def _batches(self, reader: Reader, shards: Iterable[Shard]) -> Iterator[_Batch]:
+    def _batches(self, reader: InputReader, shards: Iterable[Shard]) -> Iterator[_Batch]:
         size = self._job.options.batch_size or self._pipeline.batch_size
         for shard in shards:
             rows = reader.rows(shard)

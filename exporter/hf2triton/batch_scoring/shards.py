@@ -94,7 +94,7 @@ class JsonLines:
     ending = SHARD_ENDINGS[".jsonl"]
 
     def sink(self, file: BinaryIO) -> Sink:
-        return _Lines(file)
+        return _ResultLines(file)
 
     def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
         errors = 0
@@ -123,7 +123,7 @@ def _counted(path: Path, last: bytes, rows: int) -> int:
     raise _damaged(path)
 
 
-class _Lines:
+class _ResultLines:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._rows = self._errors = 0

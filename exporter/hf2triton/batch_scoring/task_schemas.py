@@ -24,7 +24,7 @@ _FREE = frozenset({"candidate_labels", "image"})
 
 
 @dataclass(frozen=True)
-class Form:
+class TaskSchema:
     """`columns`: our name -> the names that data sets use for it, the first being the input's main one; `optional`: those that
     rows need not have. `input`: what a pipeline is called with. `shape`: pyarrow and the options of the calls -> the type of an
     answer. `uniform`: makes an answer fit that type. `method`: of the pipeline, "" for the call itself. `alone`: it takes one
@@ -105,35 +105,37 @@ _CANDIDATES = ("candidate_labels",)
 _LABELLED = frozenset(_CANDIDATES)
 
 #: Task -> its form.
-FORMS: Mapping[str, Form] = {
-    "text-classification": Form(
+FORMS: Mapping[str, TaskSchema] = {
+    "text-classification": TaskSchema(
         {"text": TEXT, "text_pair": PAIR},
         _text_or_pair,
         lambda pa, options: _labels(pa, options) if "top_k" in options else _label(pa),
         optional=frozenset({"text_pair"}),
     ),
-    "zero-shot-classification": Form({**_TEXTS, "candidate_labels": _CANDIDATES}, _text, _sequence, optional=_LABELLED),
-    "token-classification": Form(_TEXTS, _text, _entities),
-    "question-answering": Form(
+    "zero-shot-classification": TaskSchema(
+        {**_TEXTS, "candidate_labels": _CANDIDATES}, _text, _sequence, optional=_LABELLED
+    ),
+    "token-classification": TaskSchema(_TEXTS, _text, _entities),
+    "question-answering": TaskSchema(
         {"question": ("question",), "context": ("context",)},
         lambda row: {"question": row["question"], "context": row["context"]},
         lambda pa, options: _spans(pa, options) if options.get("top_k", 1) != 1 else _spans(pa, options).value_type,
         unwraps=True,
         example={"question": "a", "context": "a"},
     ),
-    "fill-mask": Form(_TEXTS, _text, _tokens, uniform=_a_list_a_mask, unwraps=True),
-    "feature-extraction": Form(
+    "fill-mask": TaskSchema(_TEXTS, _text, _tokens, uniform=_a_list_a_mask, unwraps=True),
+    "feature-extraction": TaskSchema(
         _TEXTS,
         _text,
         lambda pa, options: pa.list_(pa.list_(_vector(pa, options))),
         uniform=lambda states: [list(state) for state in states],
         always=(("return_tensors", True),),  # lists of Python's floats take ten times the memory
     ),
-    "sentence-similarity": Form(_TEXTS, _text, _vector, method="encode"),
-    "text-generation": Form(_TEXTS, _text, lambda pa, _: pa.list_(_record(pa, generated_text=pa.string()))),
-    "image-classification": Form(_IMAGES, lambda row: row["image"], _labels, example=b"a"),
-    "image-feature-extraction": Form(_IMAGES, lambda row: row["image"], _vector, method="encode", example=b"a"),
-    "zero-shot-image-classification": Form(
+    "sentence-similarity": TaskSchema(_TEXTS, _text, _vector, method="encode"),
+    "text-generation": TaskSchema(_TEXTS, _text, lambda pa, _: pa.list_(_record(pa, generated_text=pa.string()))),
+    "image-classification": TaskSchema(_IMAGES, lambda row: row["image"], _labels, example=b"a"),
+    "image-feature-extraction": TaskSchema(_IMAGES, lambda row: row["image"], _vector, method="encode", example=b"a"),
+    "zero-shot-image-classification": TaskSchema(
         {**_IMAGES, "candidate_labels": _CANDIDATES},
         lambda row: row["image"],
         lambda pa, _: pa.list_(_record(pa, score=pa.float64(), label=pa.string())),
@@ -142,21 +144,21 @@ FORMS: Mapping[str, Form] = {
     ),
 }
 #: Tasks whose models embed -> the forms that they have with a second text, and without labels.
-_PAIRS = Form(
+_PAIRS = TaskSchema(
     {"text": TEXT, "text_pair": PAIR},
     lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
     lambda pa, _: pa.list_(pa.float64()),
     alone=True,
     example={"source_sentence": "a", "sentences": ["a"]},
 )
-_IMAGES_ALONE = Form(_IMAGES, lambda row: row["image"], _vector, method="encode_images", example=b"a")
+_IMAGES_ALONE = TaskSchema(_IMAGES, lambda row: row["image"], _vector, method="encode_images", example=b"a")
 
 
 @dataclass(frozen=True)
-class Asked:
+class ScoringOptions:
     """How the rows of one input are asked: the form of their task, and our name -> their column. `options`: of all calls."""
 
-    form: Form
+    form: TaskSchema
     names: Mapping[str, str]
     options: Mapping[str, Any]
 
@@ -184,7 +186,7 @@ class Asked:
         return taken | {"image": _image(taken["image"], base)} if "image" in taken else taken
 
 
-def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> Asked:
+def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> ScoringOptions:
     """How rows with certain columns are asked. Raises UsageError."""
     if task not in FORMS:
         raise UnknownName("the task", task, FORMS)
@@ -211,7 +213,7 @@ def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> Asked:
             said = f"the input has no column {' or '.join(tried)}; it has {', '.join(present)}"
             raise UsageError(said if name in own else f"{said}. Name it with --column {name}=COLUMN")
     labels = {} if options.labels is None else {"candidate_labels": options.labels}
-    return Asked(form, names, {**options.options, **labels, **dict(form.always)})
+    return ScoringOptions(form, names, {**options.options, **labels, **dict(form.always)})
 
 
 def _image(value: Any, base: Path) -> str | bytes:

@@ -20,10 +20,10 @@ from ..core.layout import BASELINE
 from ..errors import Hf2TritonError
 from .contenders import CONTENDERS
 from .inputs import Batch, batches_of
-from .job import Found, Job, Unavailable
+from .job import BenchJob, JobResult, Unavailable
 
 
-def measure(job: Job) -> Found:
+def measure(job: BenchJob) -> JobResult:
     """Opens the contender and puts it under each of its loads in turn."""
     generates = job.source.task == "text-generation"
     contender = CONTENDERS[job.contender].opener(generates)(job)
@@ -42,7 +42,7 @@ def measure(job: Job) -> Found:
                     most_callers=contender.most_callers,
                 )
             )
-    return Found(
+    return JobResult(
         os.getpid(),
         contender.precision,
         contender.threads,
@@ -53,7 +53,7 @@ def measure(job: Job) -> Found:
     )
 
 
-def _batches(job: Job, load: Load) -> list[Batch]:
+def _batches(job: BenchJob, load: Load) -> list[Batch]:
     mixed = load.length is None
     inputs = Baseline.load(Path(job.folder) / BASELINE).inputs if mixed else job.of_length[str(load.length)]
     return batches_of(inputs, load.batch_size)
@@ -64,11 +64,11 @@ def main() -> None:
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:
-        found = measure(Job.from_json(json.load(sys.stdin)))
+        found = measure(BenchJob.from_json(json.load(sys.stdin)))
     except (Unavailable, Hf2TritonError, ClientError) as error:
-        found = Found(os.getpid(), missing=str(error))
+        found = JobResult(os.getpid(), missing=str(error))
     except ModuleNotFoundError as error:
-        found = Found(os.getpid(), missing=f"the package {error.name!r} is not installed")
+        found = JobResult(os.getpid(), missing=f"the package {error.name!r} is not installed")
     json.dump(found.to_json(), answer)
     answer.close()
 

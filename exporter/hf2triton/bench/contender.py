@@ -10,13 +10,13 @@ from hf2triton_client.loadgen.load import MOST_CALLERS
 from hf2triton_client.loadgen.results import Load
 
 from .inputs import Batch
-from .job import Job
+from .job import BenchJob
 
 #: Makes the call with the batch of that index; from several threads.
 Call = Callable[[int], object]
 
 
-class Contender(ABC):
+class ContenderRunner(ABC):
     """Someone who can be asked, opened for a job in a process of its own. Opening raises Unavailable and the errors of the
     project where that cannot be."""
 
@@ -24,7 +24,7 @@ class Contender(ABC):
     most_callers = MOST_CALLERS
     weight_bytes: int | None = None
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         self.precision = job.precision
         self.threads = job.threads
 
@@ -37,7 +37,7 @@ class Contender(ABC):
         return ""
 
 
-class Direct(Contender):
+class Direct(ContenderRunner):
     """Those whose calls need nothing prepared."""
 
     def prepare(self, batches: Sequence[Batch], load: Load) -> AbstractContextManager[Call]:

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from ..errors import UnknownName
-from .contender import Contender
-from .job import Job
+from .contender import ContenderRunner
+from .job import BenchJob
 
 
 @dataclass(frozen=True)
-class Kind:
+class ContenderKind:
     """A kind of contender. `name`: in reports. `needs`: "source" (the checkpoint; measured once, however many entries it was
     exported to), "graph" (the entry's file) or "server". `encoder` and `decoder`: module and class for models that answer at once
     and those that generate; None: it does not apply, for the reason `because`. `on_request`: measured only if it is asked for.
@@ -26,7 +26,7 @@ class Kind:
     because: str = ""
     on_request: bool = False
 
-    def opener(self, generates: bool) -> Callable[[Job], Contender]:
+    def opener(self, generates: bool) -> Callable[[BenchJob], ContenderRunner]:
         """The class, imported only now: most need libraries that others do without."""
         module, _, name = ((self.decoder or "") if generates else self.encoder).partition(":")
         return getattr(import_module(f"{__package__}.{module}"), name)
@@ -35,8 +35,8 @@ class Kind:
 CONTENDERS = {
     kind.key: kind
     for kind in (
-        Kind("pytorch", "PyTorch", "source", "pytorch:PyTorch", "pytorch:GeneratingPyTorch"),
-        Kind(
+        ContenderKind("pytorch", "PyTorch", "source", "pytorch:PyTorch", "pytorch:GeneratingPyTorch"),
+        ContenderKind(
             "compile",
             "torch.compile",
             "source",
@@ -44,9 +44,9 @@ CONTENDERS = {
             "pytorch:CompiledGeneratingPyTorch",
             on_request=True,
         ),
-        Kind("onnxruntime", "ONNX Runtime", "graph", "graphs:OnnxRuntime", "graphs:GeneratingOnnxRuntime"),
-        Kind("grpc", "Triton, gRPC", "server", "served:Grpc", "served:Streams"),
-        Kind(
+        ContenderKind("onnxruntime", "ONNX Runtime", "graph", "graphs:OnnxRuntime", "graphs:GeneratingOnnxRuntime"),
+        ContenderKind("grpc", "Triton, gRPC", "server", "served:Grpc", "served:Streams"),
+        ContenderKind(
             "shared-memory",
             "Triton, shared memory",
             "server",
@@ -58,7 +58,7 @@ CONTENDERS = {
 }
 
 
-def contenders_of(keys: tuple[str, ...], compiled: bool) -> tuple[Kind, ...]:
+def contenders_of(keys: tuple[str, ...], compiled: bool) -> tuple[ContenderKind, ...]:
     """Those with these keys, or all that need not be asked for; `compiled` adds torch.compile. Raises UnknownName."""
     for key in keys:
         if key not in CONTENDERS:

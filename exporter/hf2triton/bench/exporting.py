@@ -10,20 +10,20 @@ from pathlib import Path
 from ..checkpoint.adapters.files import CONFIG
 from ..checkpoint.source import read_json
 from ..tasks import TASKS
-from .plan import BenchOptions, Front
+from .plan import BenchOptions, MeasuredFrontend
 
 
 def export_precisions(
-    options: BenchOptions, fronts: Sequence[Front], repository: Path, progress: Callable[[str], None]
+    options: BenchOptions, frontends: Sequence[MeasuredFrontend], repository: Path, progress: Callable[[str], None]
 ) -> tuple[list[str], dict[str, str]]:
     """The names of the new entries, `NAME-PRECISION`, and why others could not be exported."""
     names, lost = [], {}
-    for name, front in _entries(fronts).items():
+    for name, frontend in _entries(frontends).items():
         for precision in options.precisions:
             progress(f"export {name} in {precision}")
             new = f"{name}-{precision}"
             # in a process of its own: PyTorch's threads must not be here when others are measured
-            command = [sys.executable, "-m", "hf2triton", "export", *_arguments(options, front, new, precision)]
+            command = [sys.executable, "-m", "hf2triton", "export", *_arguments(options, frontend, new, precision)]
             done = subprocess.run([*command, "--repository", str(repository)], capture_output=True, text=True)
             if done.returncode:
                 lines = done.stderr.strip().splitlines() or [f"the export ended with {done.returncode}"]
@@ -33,11 +33,12 @@ def export_precisions(
     return names, lost
 
 
-def _entries(fronts: Sequence[Front]) -> dict[str, Front]:
-    """The entries that fronts belong to, each with one of its fronts."""
-    several = [front for front in fronts if len(TASKS[front.source.task].parts) > 1]
+def _entries(frontends: Sequence[MeasuredFrontend]) -> dict[str, MeasuredFrontend]:
+    """The entries that frontends belong to, each with one of its frontends."""
+    several = [frontend for frontend in frontends if len(TASKS[frontend.source.task].endpoints) > 1]
     return {
-        (front.name.removesuffix(front.source.suffix) if front in several else front.name): front for front in fronts
+        (frontend.name.removesuffix(frontend.source.suffix) if frontend in several else frontend.name): frontend
+        for frontend in frontends
     }
 
 
@@ -47,8 +48,8 @@ def _base_name(adapter: str | None) -> str | None:
     return read_json(path, "").get("base_model_name_or_path") or None if path is not None and path.is_file() else None
 
 
-def _arguments(options: BenchOptions, front: Front, name: str, precision: str) -> list[str]:
-    source, graph, serving = front.source, front.manifest["graph"], front.manifest["serving"]
+def _arguments(options: BenchOptions, frontend: MeasuredFrontend, name: str, precision: str) -> list[str]:
+    source, graph, serving = frontend.source, frontend.manifest["graph"], frontend.manifest["serving"]
     files = {**(source.digests or {}), **(source.adapter_digests or {})}
     given = {
         "--name": name,
@@ -65,4 +66,8 @@ def _arguments(options: BenchOptions, front: Front, name: str, precision: str) -
         "--threads": options.threads,
     }
     pickled = ["--allow-pickle"] if any(file.endswith(".bin") for file in files) else []
-    return [source.given, *pickled, *(str(part) for pair in given.items() if pair[1] is not None for part in pair)]
+    return [
+        source.given,
+        *pickled,
+        *(str(endpoint) for pair in given.items() if pair[1] is not None for endpoint in pair),
+    ]

@@ -1,4 +1,4 @@
-"""onnxruntime in process: an entry's own graph and its front's reader, without a server."""
+"""onnxruntime in process: an entry's own graph and its frontend's reader, without a server."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from hf2triton_client.loadgen.load import MOST_CALLERS, Generated
 
 from ..checkpoint.preprocessing import items_of
 from ..core.layout import FRONT, TOKENIZER
-from ..parity.local_runner import ConcurrentTexts
-from ..triton_models.preprocessors import make_reader
+from ..parity.local_runner import ConcurrentLocalTexts
+from ..triton_models.preprocessors import make_preprocessor
 from ..triton_models.sessions import open_session
 from .contender import Direct
 from .inputs import Batch
-from .job import Job, Unavailable
+from .job import BenchJob, Unavailable
 
 #: Texts that are generated together at most.
 SLOTS = 8
@@ -28,7 +28,7 @@ class OnnxRuntime(Direct):
 
     most_callers = 4
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         import onnxruntime
 
         super().__init__(job)
@@ -43,7 +43,7 @@ class OnnxRuntime(Direct):
         tokenizer = folder / TOKENIZER
         settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
         definition = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
-        self._reader = make_reader(settings["reader"], definition)
+        self._reader = make_preprocessor(settings["reader"], definition)
 
     def ask(self, batch: Batch) -> list[Any]:
         rows = [row for item in items_of(self._reader, batch) for row in item.rows]
@@ -51,14 +51,14 @@ class OnnxRuntime(Direct):
 
 
 class GeneratingOnnxRuntime(Direct):
-    """The front's engine with as many slots as the loads have callers, at most as many as the served model's default."""
+    """The frontend's engine with as many slots as the loads have callers, at most as many as the served model's default."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
         slots = min(max(load.concurrency or SLOTS for load in job.loads), SLOTS)
         options = {"threads": job.threads, "device": job.device, "max_queue": MOST_CALLERS}
         with _unavailable():
-            self._texts = ConcurrentTexts(Path(job.folder), slots, **options)
+            self._texts = ConcurrentLocalTexts(Path(job.folder), slots, **options)
 
     def ask(self, batch: Batch) -> Generated:
         answer, first = self._texts.timed({name: values[0] for name, values in batch.items()})

@@ -13,7 +13,7 @@ from hf2triton_client.evaluation.baseline import Baseline
 from ..core.layout import BASELINE, FRONT, TOKENIZER
 from ..errors import UsageError
 
-#: Input of a front -> its value for each item of a call.
+#: Input of a frontend -> its value for each item of a call.
 Batch = Mapping[str, Sequence[str | bytes]]
 #: Texts that are made of each length.
 TEXTS = 8

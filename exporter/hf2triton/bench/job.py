@@ -9,12 +9,12 @@ from typing import Any
 from hf2triton_client.loadgen.load import Sample
 from hf2triton_client.loadgen.results import Load
 
-#: Input of a front -> its value for each item; what texts of each length are sent as.
+#: Input of a frontend -> its value for each item; what texts of each length are sent as.
 Inputs = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
-class Source:
+class JobSource:
     """The checkpoint behind an entry. `digests` and `adapter_digests`: of the files it was exported from; None where another
     source was named, that need not be the same."""
 
@@ -28,10 +28,10 @@ class Source:
 
 
 @dataclass(frozen=True)
-class Job:
+class BenchJob:
     """One contender's share of a round: all its loads in turn.
 
-    `contender`: a key of CONTENDERS. `folder`: of the front's version, `graph`: the file. `threads`: of one call, never 0.
+    `contender`: a key of CONTENDERS. `folder`: of the frontend's version, `graph`: the file. `threads`: of one call, never 0.
     `of_length`: tokens, as a string, -> inputs of exactly so many; the mixed ones are the baseline's in `folder`.
     """
 
@@ -42,7 +42,7 @@ class Job:
     folder: str
     graph: str
     url: str
-    source: Source
+    source: JobSource
     threads: int
     loads: tuple[Load, ...]
     seconds: float
@@ -54,13 +54,13 @@ class Job:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Job:
+    def from_json(cls, given: Mapping[str, Any]) -> BenchJob:
         loads = tuple(Load(**load) for load in given["loads"])
-        return cls(**{**given, "source": Source(**given["source"]), "loads": loads})
+        return cls(**{**given, "source": JobSource(**given["source"]), "loads": loads})
 
 
 @dataclass(frozen=True)
-class Found:
+class JobResult:
     """What a child found: of each load of its job, in order. `missing`: why it could not take part; "" if it did.
 
     `process`: its id. `memory_bytes`: the most that it took, which says nothing of a server's.
@@ -79,7 +79,7 @@ class Found:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, given: Mapping[str, Any]) -> Found:
+    def from_json(cls, given: Mapping[str, Any]) -> JobResult:
         return cls(**{**given, "samples": tuple(Sample(**sample) for sample in given["samples"])})
 
 

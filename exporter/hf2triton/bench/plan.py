@@ -1,4 +1,5 @@
-"""What is measured: the fronts that were named, in groups that answer the same question, each with its contenders and loads."""
+"""What is measured: the frontends that were named, in groups that answer the same question, each with its contenders and
+loads."""
 
 from __future__ import annotations
 
@@ -13,13 +14,13 @@ from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.loadgen.results import Load
 
 from ..checkpoint.adapters.source import is_adapter
-from ..core.layout import BASELINE, fronts_of, graph_file, served_manifest
+from ..core.layout import BASELINE, frontends_of, graph_file, served_manifest
 from ..engines.devices import devices
 from ..errors import UsageError
 from ..tasks import TASKS
-from .contenders import CONTENDERS, Kind, contenders_of
+from .contenders import CONTENDERS, ContenderKind, contenders_of
 from .inputs import TEXTS, inputs_of_length
-from .job import Inputs, Job, Source
+from .job import BenchJob, Inputs, JobSource
 
 #: A length of the inputs: as they are.
 MIXED = None
@@ -57,14 +58,14 @@ class BenchOptions:
 
 
 @dataclass(frozen=True)
-class Front:
-    """A front of an entry, and the checkpoint behind it. `graph_model`: its graph is a model of its own."""
+class MeasuredFrontend:
+    """A frontend of an entry, and the checkpoint behind it. `graph_model`: its graph is a model of its own."""
 
     name: str
     folder: Path
     graph: Path
     manifest: Mapping[str, Any]
-    source: Source
+    source: JobSource
 
     @property
     def precision(self) -> str:
@@ -81,28 +82,30 @@ class Group:
 
     task: str
     inputs: str
-    fronts: tuple[Front, ...]
-    jobs: tuple[Job, ...]
+    frontends: tuple[MeasuredFrontend, ...]
+    jobs: tuple[BenchJob, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
 
 
-def fronts_named(options: BenchOptions, names: Sequence[str]) -> list[Front]:
-    """The fronts of the entries with these names. Raises RepositoryError."""
-    return [_front(options, front) for name in names for front in fronts_of(options.repository, name)]
+def frontends_named(options: BenchOptions, names: Sequence[str]) -> list[MeasuredFrontend]:
+    """The frontends of the entries with these names. Raises RepositoryError."""
+    return [_frontend(options, frontend) for name in names for frontend in frontends_of(options.repository, name)]
 
 
-def groups_of(options: BenchOptions, fronts: Sequence[Front]) -> list[Group]:
+def groups_of(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> list[Group]:
     """Fronts of the same task and source are measured beside each other. Raises UsageError and UnknownName."""
     kinds = contenders_of(options.contenders, options.compile)
-    together: dict[Any, list[Front]] = {}
-    for front in fronts:
-        source = front.source
+    together: dict[Any, list[MeasuredFrontend]] = {}
+    for frontend in frontends:
+        source = frontend.source
         digests = [sorted((given or {}).items()) for given in (source.digests, source.adapter_digests)]
-        together.setdefault(str((source.task, source.suffix, source.given, source.adapter, digests)), []).append(front)
+        together.setdefault(str((source.task, source.suffix, source.given, source.adapter, digests)), []).append(
+            frontend
+        )
     return [_group(options, kinds, own) for own in together.values()]
 
 
-def label(job: Job, several: bool) -> str:
+def label(job: BenchJob, several: bool) -> str:
     """How a contender is called where it could not take part. `several`: there is more than one model."""
     kind, more = CONTENDERS[job.contender], []
     if several and kind.needs != "source":
@@ -116,21 +119,21 @@ def needs_server(options: BenchOptions) -> bool:
     return any(kind.needs == "server" for kind in contenders_of(options.contenders, options.compile))
 
 
-def _front(options: BenchOptions, name: str) -> Front:
+def _frontend(options: BenchOptions, name: str) -> MeasuredFrontend:
     manifest = served_manifest(options.repository, name)
     version = manifest["version"]
     folder = options.repository / name / str(version)
-    return Front(
+    return MeasuredFrontend(
         name, folder, graph_file(options.repository, name, version), manifest, _source(options, name, manifest)
     )
 
 
-def _source(options: BenchOptions, name: str, manifest: Mapping[str, Any]) -> Source:
+def _source(options: BenchOptions, name: str, manifest: Mapping[str, Any]) -> JobSource:
     """The one that was asked for, or the one that the entry was exported from."""
-    parts = TASKS[manifest["task"]].parts
-    suffix = next(part.suffix for part in parts if name.endswith(part.suffix))
+    endpoints = TASKS[manifest["task"]].endpoints
+    suffix = next(endpoint.suffix for endpoint in endpoints if name.endswith(endpoint.suffix))
     given, merged = manifest["source"], manifest["adapter"]
-    own = Source(given["given"], given["revision"], manifest["task"], suffix, given["digests"])
+    own = JobSource(given["given"], given["revision"], manifest["task"], suffix, given["digests"])
     if merged is not None:
         own = replace(own, adapter=merged["given"], adapter_digests=merged["digests"])
     if options.source is not None:
@@ -142,26 +145,26 @@ def _source(options: BenchOptions, name: str, manifest: Mapping[str, Any]) -> So
     return own
 
 
-def _group(options: BenchOptions, kinds: Sequence[Kind], fronts: Sequence[Front]) -> Group:
-    first = fronts[0]
+def _group(options: BenchOptions, kinds: Sequence[ContenderKind], frontends: Sequence[MeasuredFrontend]) -> Group:
+    first = frontends[0]
     task = TASKS[first.source.task]
     given = Baseline.load(first.folder / BASELINE).inputs
     loads = loads_of(options, given)
-    for front in fronts:
-        _check(options, front)
+    for frontend in frontends:
+        _check(options, frontend)
     lengths = sorted({load.length for load in loads if load.length is not MIXED})
     of_length = {str(length): inputs_of_length(first.folder, length) for length in lengths}
     jobs, missing = [], {}
     for kind in kinds:
-        for front in fronts if kind.needs != "source" else [first]:
-            served_on = (front.manifest["serving"]["device"],)
+        for frontend in frontends if kind.needs != "source" else [first]:
+            served_on = (frontend.manifest["serving"]["device"],)
             for device in served_on if kind.needs == "server" else options.devices or devices():
-                job = _job(options, kind, front, device, loads, of_length)
+                job = _job(options, kind, frontend, device, loads, of_length)
                 if task.generates and kind.decoder is None:
-                    missing[label(job, len(fronts) > 1)] = kind.because
+                    missing[label(job, len(frontends) > 1)] = kind.because
                 else:
                     jobs.append(job)
-    return Group(task.name, _in_words(given, lengths), tuple(fronts), tuple(jobs), missing)
+    return Group(task.name, _in_words(given, lengths), tuple(frontends), tuple(jobs), missing)
 
 
 def loads_of(options: BenchOptions, given: Inputs) -> tuple[Load, ...]:
@@ -174,35 +177,35 @@ def loads_of(options: BenchOptions, given: Inputs) -> tuple[Load, ...]:
     )
 
 
-def _check(options: BenchOptions, front: Front) -> None:
+def _check(options: BenchOptions, frontend: MeasuredFrontend) -> None:
     """Raises UsageError for batches that a model does not take."""
     largest = max(options.batch_sizes)
-    if TASKS[front.source.task].generates:
+    if TASKS[frontend.source.task].generates:
         if largest > 1:
-            raise UsageError(f"a call of {front.name} is one prompt: ask for several at a time with --concurrency")
+            raise UsageError(f"a call of {frontend.name} is one prompt: ask for several at a time with --concurrency")
         return
-    most = front.manifest["serving"]["max_batch_size"]
+    most = frontend.manifest["serving"]["max_batch_size"]
     if largest > most:
-        raise UsageError(f"{front.name} takes at most {most} items a call, not {largest}")
+        raise UsageError(f"{frontend.name} takes at most {most} items a call, not {largest}")
 
 
 def _job(
     options: BenchOptions,
-    kind: Kind,
-    front: Front,
+    kind: ContenderKind,
+    frontend: MeasuredFrontend,
     device: str,
     loads: tuple[Load, ...],
     of_length: Mapping[str, Inputs],
-) -> Job:
-    return Job(
+) -> BenchJob:
+    return BenchJob(
         contender=kind.key,
         device=device,
-        model=front.name,
-        precision=front.precision,
-        folder=str(front.folder.resolve()),
-        graph=str(front.graph.resolve()),
+        model=frontend.name,
+        precision=frontend.precision,
+        folder=str(frontend.folder.resolve()),
+        graph=str(frontend.graph.resolve()),
         url=options.url,
-        source=front.source,
+        source=frontend.source,
         threads=options.cores,
         loads=loads,
         seconds=options.seconds,

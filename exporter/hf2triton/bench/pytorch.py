@@ -1,6 +1,6 @@
 """PyTorch in process: the checkpoint as transformers runs it, attention through scaled_dot_product_attention.
 
-Inputs are read by the front's own tokenizer or image code and padded to the longest of the batch.
+Inputs are read by the frontend's own tokenizer or image code and padded to the longest of the batch.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from hf2triton_client.loadgen.results import Load
 from ..checkpoint.adapters.merge import merge
 from ..checkpoint.adapters.source import find_adapter, with_files_of
 from ..checkpoint.loader import load_checkpoint
-from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.source import find_source
 from ..core.types import Checkpoint
 from ..parity.decoder_baseline import prompt_ids
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 from .contender import Call, Direct
 from .inputs import Batch
-from .job import Job, Source, Unavailable
+from .job import BenchJob, JobSource, Unavailable
 
 
 class PyTorch(Direct):
@@ -36,7 +36,7 @@ class PyTorch(Direct):
     most_callers = 4
     compiled = False
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         import torch
 
         super().__init__(job)
@@ -45,17 +45,17 @@ class PyTorch(Direct):
             raise Unavailable(f"torch {torch.__version__} finds no GPU that it can use")
         torch.set_num_threads(job.threads)
         self._torch, self._device = torch, job.device
-        checkpoint, part = load(job.source)
-        self._reader = reader_of(checkpoint, part)
+        checkpoint, endpoint = load(job.source)
+        self._reader = preprocessor_of(checkpoint, endpoint)
         checkpoint.model.to(job.device, torch.float16 if job.device == "cuda" else torch.float32)
         parameters = {id(one): one for one in checkpoint.model.parameters()}.values()
         self.weight_bytes = sum(one.numel() * one.element_size() for one in parameters)
-        self._open(checkpoint, part)
+        self._open(checkpoint, endpoint)
 
-    def _open(self, checkpoint: Checkpoint, part: Part) -> None:
+    def _open(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:
         from ..checkpoint.task_model import TaskModel
 
-        module = TaskModel(checkpoint, part)
+        module = TaskModel(checkpoint, endpoint)
         self._inputs = module.inputs
         # a head that is limited to some positions is so for all threads: see checkpoint/task_model.py
         self._turn = threading.Lock() if "mask_positions" in module.inputs else nullcontext()
@@ -94,7 +94,7 @@ class CompiledPyTorch(PyTorch):
 class GeneratingPyTorch(PyTorch):
     """`model.generate`, greedy, a fixed number of tokens."""
 
-    def _open(self, checkpoint: Checkpoint, part: Part) -> None:
+    def _open(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:
         from transformers import GenerationConfig
 
         self._model = checkpoint.model
@@ -136,7 +136,7 @@ class _Watch:
         pass
 
 
-def load(source: Source) -> tuple[Checkpoint, Part]:
+def load(source: JobSource) -> tuple[Checkpoint, Endpoint]:
     """The checkpoint with its adapter merged. Raises Unavailable where it is no longer what the entry was exported from, and the
     errors of an export."""
     pickled = any(name.endswith(".bin") for name in {**(source.digests or {}), **(source.adapter_digests or {})})
@@ -155,5 +155,5 @@ def load(source: Source) -> tuple[Checkpoint, Part]:
     checkpoint = load_checkpoint(found, source.task, adapter)
     if adapter is not None:
         checkpoint = merge(checkpoint, adapter)
-    [part] = [part for part in checkpoint.task.parts if part.suffix == source.suffix]
-    return checkpoint, part
+    [endpoint] = [endpoint for endpoint in checkpoint.task.endpoints if endpoint.suffix == source.suffix]
+    return checkpoint, endpoint

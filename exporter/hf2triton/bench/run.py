@@ -24,8 +24,8 @@ from ..errors import Hf2TritonError, RepositoryError
 from . import memory
 from .contenders import CONTENDERS
 from .exporting import export_precisions
-from .job import Found, Job
-from .plan import BenchOptions, Front, Group, fronts_named, groups_of, label, needs_server
+from .job import BenchJob, JobResult
+from .plan import BenchOptions, Group, MeasuredFrontend, frontends_named, groups_of, label, needs_server
 
 #: Seconds that a child may take beside its loads: to start, load, compile and warm up.
 PATIENCE = 900
@@ -44,9 +44,9 @@ def bench(options: BenchOptions, progress: Progress = lambda stage: None) -> Rep
     NothingMeasured. What a single contender lacks is told in `Benchmark.missing`.
     """
     with _what_is_served(options, progress) as (options, lost):
-        fronts = fronts_named(options, options.names)
-        groups = groups_of(options, fronts)
-        server = _check_served(options, fronts) if needs_server(options) else ""
+        frontends = frontends_named(options, options.names)
+        groups = groups_of(options, frontends)
+        server = _check_served(options, frontends) if needs_server(options) else ""
         benchmarks = []
         for group in groups:
             measured = _measure(options, group, progress)
@@ -64,7 +64,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-bench-") as folder:
         repository = Path(folder) / "model_repository"
-        names, lost = export_precisions(options, fronts_named(options, options.names), repository, progress)
+        names, lost = export_precisions(options, frontends_named(options, options.names), repository, progress)
         if not names:
             raise NothingMeasured("; ".join(f"{name}: {why}" for name, why in lost.items()))
         progress("start Triton")
@@ -72,19 +72,19 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
             yield replace(options, names=tuple(names), repository=repository, url=server.url), lost
 
 
-def _check_served(options: BenchOptions, fronts: Sequence[Front]) -> str:
+def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> str:
     """What the server says of itself. Raises RepositoryError where it serves other versions than the repository holds."""
     with connect(options.url, retries=0) as connection:
         about = connection.server_name()
-        for front in fronts:
-            settings = ServedModel.from_config(connection.model_config(front.name)).settings
+        for frontend in frontends:
+            settings = ServedModel.from_config(connection.model_config(frontend.name)).settings
             for what, served, held in (
-                ("precision", settings["precision"], front.precision),
-                ("preprocessing", settings["preprocessing"], front.manifest["preprocessing"]),
+                ("precision", settings["precision"], frontend.precision),
+                ("preprocessing", settings["preprocessing"], frontend.manifest["preprocessing"]),
             ):
                 if served != held:
                     raise RepositoryError(
-                        f"{about} does not serve the {front.name} of {options.repository}, whose {what} is {held}, not"
+                        f"{about} does not serve the {frontend.name} of {options.repository}, whose {what} is {held}, not"
                         f" {served}: name the repository that it serves with --repository"
                     )
     return about
@@ -92,9 +92,9 @@ def _check_served(options: BenchOptions, fronts: Sequence[Front]) -> str:
 
 def _measure(options: BenchOptions, group: Group, progress: Progress) -> Benchmark:
     """One group, in rounds. Who fails once is out."""
-    several = len(group.fronts) > 1
+    several = len(group.frontends) > 1
     missing = dict(group.missing)
-    found: list[list[Found]] = [[] for _ in group.jobs]
+    found: list[list[JobResult]] = [[] for _ in group.jobs]
     for turn in range(options.rounds):
         for job, results in zip(group.jobs, found, strict=True):
             name = label(job, several)
@@ -125,7 +125,7 @@ def _measure(options: BenchOptions, group: Group, progress: Progress) -> Benchma
     )
 
 
-def run_child(job: Job) -> Found:
+def run_child(job: BenchJob) -> JobResult:
     """Measures a job in a new process, and waits for it."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true"}
     if CONTENDERS[job.contender].needs != "server":
@@ -138,11 +138,11 @@ def run_child(job: Job) -> Found:
             command, input=json.dumps(job.to_json()), env=environment, capture_output=True, text=True, timeout=most
         )
     except subprocess.TimeoutExpired:
-        return Found(missing=f"it had not ended after {most:.0f} s")
+        return JobResult(missing=f"it had not ended after {most:.0f} s")
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return Found(missing=f"its process ended with {done.returncode}: {last}")
-    return Found.from_json(json.loads(done.stdout))
+        return JobResult(missing=f"its process ended with {done.returncode}: {last}")
+    return JobResult.from_json(json.loads(done.stdout))
 
 
 def _measurement(contender: int, load: Load, rounds: int, sample: Sample) -> Measurement:
@@ -151,30 +151,30 @@ def _measurement(contender: int, load: Load, rounds: int, sample: Sample) -> Mea
 
 
 def _contender(
-    options: BenchOptions, group: Group, job: Job, results: Sequence[Found], samples: Sequence[Sample]
+    options: BenchOptions, group: Group, job: BenchJob, results: Sequence[JobResult], samples: Sequence[Sample]
 ) -> Contender:
     """Who was measured. The memory of a served model is that of the server's processes, known only where it is here."""
     kind, last = CONTENDERS[job.contender], results[-1]
-    [front] = [front for front in group.fronts if front.name == job.model]
+    [frontend] = [frontend for frontend in group.frontends if frontend.name == job.model]
     taken: int | None = max(result.memory_bytes or 0 for result in results)
     if kind.needs == "server":
-        taken = _served_bytes(options.url, front)
+        taken = _served_bytes(options.url, frontend)
     return Contender(
         name=kind.name,
         model=job.model,
         precision=last.precision,
         device=job.device,
         threads=last.threads,
-        weight_bytes=last.weight_bytes or front.manifest["parity"]["weight_bytes"],
+        weight_bytes=last.weight_bytes or frontend.manifest["parity"]["weight_bytes"],
         memory_bytes=taken,
         remark="; ".join(filter(None, (last.remark, _errors_in_words(samples)))),
     )
 
 
-def _served_bytes(url: str, front: Front) -> int | None:
+def _served_bytes(url: str, frontend: MeasuredFrontend) -> int | None:
     if not memory.is_here(url):
         return None
-    return memory.served_bytes(int(url.rpartition(":")[2]), front.name, front.has_graph_model)
+    return memory.served_bytes(int(url.rpartition(":")[2]), frontend.name, frontend.has_graph_model)
 
 
 def _errors_in_words(samples: Sequence[Sample]) -> str:

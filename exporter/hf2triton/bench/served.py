@@ -19,15 +19,15 @@ from hf2triton_client.transport.served_model import ServedModel
 from hf2triton_client.transport.shared_memory import SharedMemoryCaller
 
 from ..core.layout import BASELINE, graph_model
-from .contender import Call, Contender, Direct
+from .contender import Call, ContenderRunner, Direct
 from .inputs import Batch
-from .job import Job, Unavailable
+from .job import BenchJob, Unavailable
 
 
-class Grpc(Contender):
+class Grpc(ContenderRunner):
     """Requests that were made beforehand, with tensors in the messages. No retries: a refusal is an error."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
         self._connection = connect(job.url, retries=0)
         config = self._connection.model_config(job.model)
@@ -64,7 +64,7 @@ class SharedMemory(Grpc):
 class Streams(Direct):
     """Prompts, each on a gRPC stream of its own; answers come token by token."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
         self._connection = connect(job.url, retries=0)
         config = self._connection.model_config(job.model)

@@ -11,7 +11,7 @@ from typing import Any
 from ..core.types import ExportReport
 from ..errors import Hf2TritonError
 from ..export.pipeline import export
-from .plan import UNCHANGED, Plan, PlannedEntry
+from .plan import UNCHANGED, BuildPlan, PlannedEntry
 
 #: Called when a stage begins, with its description and how many entries are done.
 Progress = Callable[[str, int], None]
@@ -31,7 +31,7 @@ class Built:
         return self.report.to_json()
 
 
-def build(plan: Plan, progress: Progress = lambda stage, done: None, fail_fast: bool = False) -> Iterator[Built]:
+def build(plan: BuildPlan, progress: Progress = lambda stage, done: None, fail_fast: bool = False) -> Iterator[Built]:
     """Builds the plan's entries one after the other, in the order of the file. One that fails leaves its place in the
     repository as it was and does not stop the others, unless with `fail_fast`."""
     pending = [entry for entry in plan.entries if entry.state != UNCHANGED]

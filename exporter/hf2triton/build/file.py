@@ -83,7 +83,7 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
 
-class Tolerance(_Model):
+class TaskTolerance(_Model):
     """How far an output may lie from PyTorch's, in place of the task's own."""
 
     max_abs: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
@@ -108,7 +108,7 @@ class Defaults(_Model):
     device: Literal["cpu", "cuda", "tensorrt"] | None = None
     """Where Triton runs it."""
     runner: Literal["inprocess", "bls"] | None = None
-    """Graph in the front, or in a model of its own."""
+    """Graph in the frontend, or in a model of its own."""
     max_batch_size: Annotated[int, Field(ge=1)] | None = None
     """Rows or images that are computed at once, or sequences that are generated at once."""
     instances: Annotated[int, Field(ge=1)] | None = None
@@ -150,7 +150,7 @@ class Entry(Defaults):
     """What the adapter calls the source, where its own name does not tell."""
     labels: Labels | None = None
     """In place of the head's own: a list, or a mapping from each number."""
-    tolerances: dict[str, Tolerance] | None = None
+    tolerances: dict[str, TaskTolerance] | None = None
     """Output -> how far it may lie from PyTorch's, in place of the task's own, tighter or wider."""
     precision_plan: Text | None = None
     """A file relative to this one with a plan of the nodes that stay fp32, instead of calibrating."""
@@ -270,5 +270,5 @@ _MODELS: tuple[tuple[tuple[str, ...], type[_Model]], ...] = (
     ((), BuildFile),
     (("defaults",), Defaults),
     (("entries", "*"), Entry),
-    (("entries", "*", "tolerances", "*"), Tolerance),
+    (("entries", "*", "tolerances", "*"), TaskTolerance),
 )

@@ -17,10 +17,10 @@ from ..checkpoint.adapters.source import Adapter, find_base, read_base_and_adapt
 from ..checkpoint.sample_inputs import check_calibration
 from ..checkpoint.source import peek_source
 from ..checkpoint.task_inference import task_of
-from ..core.layout import entries, front_name, served_manifest, versions
+from ..core.layout import entries, frontend_name, served_manifest, versions
 from ..core.options import ExportOptions
 from ..core.packages import installed_versions
-from ..core.resolve import recorded_options, settle
+from ..core.resolve import recorded_options, resolve
 from ..core.source import Source
 from ..errors import Hf2TritonError, RepositoryError, UsageError
 from ..repository.integrity import damages
@@ -35,9 +35,9 @@ UNLISTED = "not in the file"
 
 @dataclass(frozen=True)
 class PlannedEntry:
-    """One entry: its settled options, the `fronts` that serve it, and what is to be done. `reasons`: why, a phrase each.
+    """One entry: its settled options, the `frontends` that serve it, and what is to be done. `reasons`: why, a phrase each.
 
-    `error`: what stands in the way, where it cannot be built; task and fronts are not known then.
+    `error`: what stands in the way, where it cannot be built; task and frontends are not known then.
     """
 
     name: str
@@ -45,13 +45,13 @@ class PlannedEntry:
     state: str
     reasons: tuple[str, ...] = ()
     task: str | None = None
-    fronts: tuple[str, ...] = ()
+    frontends: tuple[str, ...] = ()
     error: Hf2TritonError | None = None
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a build would do. `unlisted`: fronts in the repository that the file does not name, which are left alone."""
+class BuildPlan:
+    """What a build would do. `unlisted`: frontends in the repository that the file does not name, which are left alone."""
 
     declared: Declared
     entries: tuple[PlannedEntry, ...]
@@ -84,22 +84,22 @@ class Plan:
         }
 
 
-def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stage: None) -> Plan:
+def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stage: None) -> BuildPlan:
     """Compares each entry with the repository. Raises UsageError for what the file cannot mean, such as two entries with a
-    front of the same name; a source that cannot be used is told in its entry."""
+    frontend of the same name; a source that cannot be used is told in its entry."""
     planned, packages = [], installed_versions()
     for name, options in declared.entries.items():
         progress(f"{name}: compare with the repository")
         planned.append(_plan(name, options, packages))
-    _check_fronts(planned)
-    known = {front for entry in planned for front in entry.fronts}
+    _check_frontends(planned)
+    known = {frontend for entry in planned for frontend in entry.frontends}
     unknown = {entry.name for entry in planned if entry.error is not None}
     unlisted = [
-        front
-        for front in entries(declared.repository)
-        if front not in known and _entry_of(declared.repository, front) not in unknown
+        frontend
+        for frontend in entries(declared.repository)
+        if frontend not in known and _entry_of(declared.repository, frontend) not in unknown
     ]
-    return Plan(declared, tuple(planned), tuple(unlisted))
+    return BuildPlan(declared, tuple(planned), tuple(unlisted))
 
 
 def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None]) -> PlannedEntry:
@@ -109,34 +109,36 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
         if source.revision is None:  # what the hub has is told by its commit
             source = find_base(base, adapter, options)
         task = task_of(source, options.task, adapter)
-        options = settle(options, task)
+        options = resolve(options, task)
         check_calibration(options.calibration, task)
         asked = json.loads(json.dumps(recorded_options(options)))  # as a manifest gives it back
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     except Hf2TritonError as error:
         return PlannedEntry(name, options, IMPOSSIBLE, (str(error),), error=error)
-    fronts = tuple(front_name(name, part) for part in task.parts)
+    frontends = tuple(frontend_name(name, endpoint) for endpoint in task.endpoints)
     about = (name, options)
-    if not any(versions(options.repository / front) for front in fronts):
-        return PlannedEntry(*about, NEW, (), task.name, fronts)
+    if not any(versions(options.repository / frontend) for frontend in frontends):
+        return PlannedEntry(*about, NEW, (), task.name, frontends)
     try:
-        manifests = {front: served_manifest(options.repository, front) for front in fronts}
+        manifests = {frontend: served_manifest(options.repository, frontend) for frontend in frontends}
         damaged = [
-            f"{front}: {one}" for front in fronts for one in damages(options.repository, front, manifests[front])
+            f"{frontend}: {one}"
+            for frontend in frontends
+            for one in damages(options.repository, frontend, manifests[frontend])
         ]
     except (RepositoryError, OSError, ValueError, KeyError, TypeError) as error:
-        return PlannedEntry(*about, DAMAGED, (str(error),), task.name, fronts)
-    manifest = manifests[fronts[0]]
+        return PlannedEntry(*about, DAMAGED, (str(error),), task.name, frontends)
+    manifest = manifests[frontends[0]]
     changes = [
         *_changes(manifest, task.name, asked),
         *_files(manifest, source, adapter),
         *_packages(manifest, packages),
     ]
     if len({own["version"] for own in manifests.values()}) > 1:
-        damaged.append("its fronts serve different versions")
+        damaged.append("its frontends serve different versions")
     state = CHANGED if changes else DAMAGED if damaged else UNCHANGED
-    return PlannedEntry(*about, state, (*changes, *damaged), task.name, fronts)
+    return PlannedEntry(*about, state, (*changes, *damaged), task.name, frontends)
 
 
 def _changes(manifest: Mapping[str, Any], task: str, asked: Mapping[str, Any]) -> Iterator[str]:
@@ -190,20 +192,20 @@ def _differences(what: str, before: Mapping[str, str], now: Mapping[str, str]) -
             yield f"{what}: {name} {how}"
 
 
-def _check_fronts(planned: list[PlannedEntry]) -> None:
+def _check_frontends(planned: list[PlannedEntry]) -> None:
     owners: dict[str, str] = {}
     for entry in planned:
-        for front in entry.fronts:
-            if front in owners:
+        for frontend in entry.frontends:
+            if frontend in owners:
                 raise UsageError(
-                    f"{owners[front]} and {entry.name} would both be served as {front}: rename one of them"
+                    f"{owners[frontend]} and {entry.name} would both be served as {frontend}: rename one of them"
                 )
-            owners[front] = entry.name
+            owners[frontend] = entry.name
 
 
-def _entry_of(repository: Path, front: str) -> str:
-    """The entry that a front was made for."""
+def _entry_of(repository: Path, frontend: str) -> str:
+    """The entry that a frontend was made for."""
     try:
-        return served_manifest(repository, front).get("entry", front)
+        return served_manifest(repository, frontend).get("entry", frontend)
     except RepositoryError:
-        return front
+        return frontend

@@ -1,4 +1,4 @@
-"""A checkpoint's image processor: what it does to an image, as plain data for the front, and what it makes of images."""
+"""A checkpoint's image processor: what it does to an image, as plain data for the frontend, and what it makes of images."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def read_image_spec(
     `rescale_factor`; `image_mean` and `image_std` (a float for each channel). Those of a step that is left out are None.
     `num_channels` and `image_size` ({"height", "width"}) are the `model`'s, 3 and None where that is not given.
 
-    Raises SourceError where there is no processor, or one whose pixels the front could not make or the model not take.
+    Raises SourceError where there is no processor, or one whose pixels the frontend could not make or the model not take.
     """
     file = processor_file(folder, family_processor)
     spec_of_file(file, model)  # whose messages are the clearer ones

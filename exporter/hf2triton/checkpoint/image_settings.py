@@ -16,7 +16,7 @@ from ..errors import SourceError
 from ..families import Family
 from ..triton_models.image_sizes import resized
 
-#: The processors of transformers whose steps the front can do, whatever their backend and however old their name -> what they
+#: The processors of transformers whose steps the frontend can do, whatever their backend and however old their name -> what they
 #: do where their settings are silent.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "ViTImageProcessor": {"size": {"height": 224, "width": 224}, "resample": 2},

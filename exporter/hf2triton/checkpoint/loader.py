@@ -53,7 +53,7 @@ def load_checkpoint(
     if sentences is not None and (sentences.has_prompts or sentences.lower_case):
         task = with_reader(task, "sentence")
     model, missing = _load_model(source, family, task, adapter, labels)
-    modalities = {part.modality for part in task.parts}
+    modalities = {endpoint.modality for endpoint in task.endpoints}
     reads_text = "text" in modalities
     tokenizer, max_length = _text_side(source, family, task, model.config, sentences) if reads_text else (None, None)
     image = _config_of(model.config, family, "image").to_dict() if "image" in modalities else None
@@ -70,7 +70,8 @@ def load_checkpoint(
         max_length=max_length,
         image=read_images(source, image, family) if image else None,
         outputs={
-            part.suffix: tuple(out for out in part.outputs if optional or not out.optional) for part in task.parts
+            endpoint.suffix: tuple(out for out in endpoint.outputs if optional or not out.optional)
+            for endpoint in task.endpoints
         },
         sentences=sentences,
         id2label=_labels(source, task, model.config, labels),
@@ -200,7 +201,7 @@ def _text_side(
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
-    if tokenizer.mask_token is None and any(part.reader == "masked-text" for part in task.parts):
+    if tokenizer.mask_token is None and any(endpoint.reader == "masked-text" for endpoint in task.endpoints):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
     positions = getattr(_config_of(config, family, "text"), family.max_positions)
     if task.generates:

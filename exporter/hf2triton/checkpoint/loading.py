@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core.options import ExportOptions
-from ..core.resolve import settle
+from ..core.resolve import resolve
 from ..core.stages import Stages
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOpti
     if adapter is not None:
         stages.run("check the adapter", require_sound, adapter)
     checkpoint = stages.run("load the checkpoint", load_checkpoint, source, found.task.name, adapter, options.labels)
-    options = stages.run("choose what the task needs", settle, options, checkpoint.task)
+    options = stages.run("choose what the task needs", resolve, options, checkpoint.task)
     if adapter is not None:
         checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)
     stages.run("check the tokens", require_known_tokens, checkpoint)

@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..core.types import Checkpoint
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Reader
-from ..triton_models.preprocessors import TextReader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Preprocessor
+from ..triton_models.preprocessors import TextPreprocessor
 from .sample_inputs import Inputs, texts
 
 #: What the texts are called that are made of the checkpoint.
@@ -21,12 +21,14 @@ _SHORT, _IN_FULL = "a{0} {0}{0}", 64
 _ROOM = 128
 
 
-def own_inputs(checkpoint: Checkpoint, part: Part, reader: Reader) -> dict[str, Inputs]:
+def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor) -> dict[str, Inputs]:
     """In words what they are -> inputs of one part of a task. Empty where the checkpoint brings nothing, as for images."""
-    if not isinstance(reader, TextReader):
+    if not isinstance(reader, TextPreprocessor):
         return {}
     own = own_texts(checkpoint, min(_ROOM, checkpoint.max_length))
-    return {about: inputs for about, inputs in _OF_READER[part.reader](checkpoint, own).items() if any(inputs.values())}
+    return {
+        about: inputs for about, inputs in _OF_READER[endpoint.reader](checkpoint, own).items() if any(inputs.values())
+    }
 
 
 def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:

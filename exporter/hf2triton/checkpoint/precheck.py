@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.options import ExportOptions
-from ..core.resolve import settle
+from ..core.resolve import resolve
 from ..core.source import Source
 from ..core.wording import some
 from ..errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
@@ -26,7 +26,7 @@ from .tokenizer_files import read_tokenizer_files, read_types, require_rows, req
 
 
 @dataclass(frozen=True)
-class Found:
+class PrecheckedSource:
     """The base, whose files have been looked at, with the adapter that is to be merged into it; and the task."""
 
     source: Source
@@ -34,7 +34,7 @@ class Found:
     task: Task
 
 
-def look_at_files(options: ExportOptions) -> Found:
+def look_at_files(options: ExportOptions) -> PrecheckedSource:
     """Finds the source and looks at all that can be known of it without loading it; weights are fetched from the hub only when
     the configs are sound. Raises SourceError and its kinds, and UsageError for options that do not fit the task."""
     base, adapter = read_base_and_adapter(options)
@@ -43,28 +43,28 @@ def look_at_files(options: ExportOptions) -> Found:
     if adapter is not None:
         require_base(adapter, base, source.config)
     task = task_of(source, options.task, adapter)
-    settle(options, task)
+    resolve(options, task)
     check_calibration(options.calibration, task)
     _check_config(source, family)
     if task.generates:
         check_generation(source.generation_folder)
-    if any(part.modality == "image" for part in task.parts):
+    if any(endpoint.modality == "image" for endpoint in task.endpoints):
         check_images(source.model_folder, source.config, family, source.processor_folder)
     source = find_base(base, adapter, options, open_source)
     if adapter is not None:
         require_fit(adapter, source)
     _check_weights(source, family, task, adapter, options)
-    return Found(source, adapter, task)
+    return PrecheckedSource(source, adapter, task)
 
 
 def _check_config(source: Source, family: Family) -> None:
     """Raises UnsupportedArchitecture for what transformers would not compute although the config asks for it."""
     path = source.model_folder / "config.json"
     nested = (source.config.get(name) for name in family.configs.values())
-    for part in (source.config, *(one for one in nested if isinstance(one, dict))):
+    for endpoint in (source.config, *(one for one in nested if isinstance(one, dict))):
         for key, (is_asked, why) in _NOT_COMPUTED.items():
-            if is_asked(part.get(key)):
-                raise UnsupportedArchitecture(f"{path} has the {key} {_short(part[key])}: {why}")
+            if is_asked(endpoint.get(key)):
+                raise UnsupportedArchitecture(f"{path} has the {key} {_short(endpoint[key])}: {why}")
     problem = source.config.get("problem_type")
     if problem not in _PROBLEMS:
         raise SourceError(f"{path} has the problem_type {problem!r}; known are {', '.join(filter(None, _PROBLEMS))}")
@@ -114,7 +114,7 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
     told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened before its time
     if adapter is not None and told and task.has_head:
         head_settings(adapter)
-    if any(part.modality == "text" for part in task.parts):
+    if any(endpoint.modality == "text" for endpoint in task.endpoints):
         folder, rows = source.tokenizer_folder, table_rows(family, shapes)
         tokens, embeddings = read_tokenizer_files(folder), rows.get("input_ids")
         if adapter is not None and told and embeddings is not None:

@@ -1,4 +1,4 @@
-"""How what callers send becomes what a graph reads: the preprocessor that the frontend will use, and its settings."""
+"""How what callers send becomes what a graph reads: the preprocessor that the front will use, and its settings."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ import numpy as np
 
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Item, Reader
-from ..triton_models.preprocessors import make_reader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Item, Preprocessor
+from ..triton_models.preprocessors import make_preprocessor
 from .sample_inputs import Inputs
 from .tokenizer import lower_cases
 
-#: Bytes of one text that a front takes; its tokenizer would otherwise be the way to keep it busy.
+#: Bytes of one text that a frontend takes; its tokenizer would otherwise be the way to keep it busy.
 MAX_TEXT_BYTES = 1 << 20
 
 
-#: Bytes and pixels of one image that a front takes; a small file can hold a very large image, and each core decodes one at a
+#: Bytes and pixels of one image that a frontend takes; a small file can hold a very large image, and each core decodes one at a
 #: time, at up to 8 bytes a pixel.
 MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 1 << 26
 
 
-def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> dict[str, Any]:
-    """What the front's reader is made with, see `triton_models/preprocessors.py`. Lengths are padded to multiples of
+def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: int = 1) -> dict[str, Any]:
+    """What the frontend's reader is made with, see `triton_models/preprocessors.py`. Lengths are padded to multiples of
     `round_to`."""
-    if part.modality == "image":
+    if endpoint.modality == "image":
         return {
-            "kind": part.reader,
+            "kind": endpoint.reader,
             "spec": checkpoint.image["spec"],
             "tokens": checkpoint.image["tokens"],
             "max_bytes": MAX_IMAGE_BYTES,
@@ -39,7 +39,7 @@ def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> di
         }
     tokenizer = checkpoint.tokenizer
     settings = {
-        "kind": part.reader,
+        "kind": endpoint.reader,
         "inputs": list(checkpoint.family.inputs["text"]),
         "max_length": checkpoint.max_length,
         "max_bytes": MAX_TEXT_BYTES,
@@ -48,7 +48,7 @@ def reader_settings(checkpoint: Checkpoint, part: Part, round_to: int = 1) -> di
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
-    return settings | _MORE.get(part.reader, lambda _: {})(checkpoint)
+    return settings | _MORE.get(endpoint.reader, lambda _: {})(checkpoint)
 
 
 def _question(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -78,27 +78,27 @@ _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
 }
 
 
-def preprocessing_digest(checkpoint: Checkpoint, part: Part) -> str:
+def preprocessing_digest(checkpoint: Checkpoint, endpoint: Endpoint) -> str:
     """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
-    settings = json.dumps(reader_settings(checkpoint, part), sort_keys=True)
-    definition = checkpoint.tokenizer.definition if part.modality == "text" else ""
+    settings = json.dumps(preprocessor_settings(checkpoint, endpoint), sort_keys=True)
+    definition = checkpoint.tokenizer.definition if endpoint.modality == "text" else ""
     digest = hashlib.sha256(f"{settings}\n{definition}".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
-def reader_of(checkpoint: Checkpoint, part: Part) -> Reader:
+def preprocessor_of(checkpoint: Checkpoint, endpoint: Endpoint) -> Preprocessor:
     """The reader that the front will use."""
-    definition = checkpoint.tokenizer.definition if part.modality == "text" else None
-    return make_reader(reader_settings(checkpoint, part), definition)
+    definition = checkpoint.tokenizer.definition if endpoint.modality == "text" else None
+    return make_preprocessor(preprocessor_settings(checkpoint, endpoint), definition)
 
 
-def items_of(reader: Reader, inputs: Inputs) -> list[Item]:
-    """Inputs as the front reads them. Raises ParityError where it cannot."""
+def items_of(reader: Preprocessor, inputs: Inputs) -> list[Item]:
+    """Inputs as the frontend reads them. Raises ParityError where it cannot."""
     arrays = {name: np.array([_encoded(value) for value in values], np.object_) for name, values in inputs.items()}
     items = reader.items(reader.values(arrays), set())
     for item in items:
         if isinstance(item, ValueError):
-            raise ParityError(f"the front cannot read what parity asks: {item}") from item
+            raise ParityError(f"the frontend cannot read what parity asks: {item}") from item
     return items
 
 

@@ -36,7 +36,7 @@ class ReferenceTokenizer:
         return self._tokenizer.decode(ids, skip_special_tokens=True)
 
     def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
-        """`rows`: of each item, as the front's reader makes them. Items of several rows, the windows of a long context, are
+        """`rows`: of each item, as the frontend's reader makes them. Items of several rows, the windows of a long context, are
         passed over: transformers 5 cuts no windows. Raises ParityError."""
         checkpoint, tokenizer = self._checkpoint, self._tokenizer
         for index, (own, prompt) in enumerate(zip(rows, _prompts(checkpoint, inputs, len(rows)), strict=True)):
@@ -70,6 +70,6 @@ def _require_equal(texts: Sequence[str], told: Any, expected: Sequence[int], ser
     first = next((place for place in range(length) if expected[place] != served[place]), length)
     sides = [told(list(ids[first : first + 4])) or "nothing more" for ids in (expected, served)]
     raise ParityError(
-        f"the front would read {' and '.join(map(quoted, texts))} otherwise than transformers: from token"
+        f"the frontend would read {' and '.join(map(quoted, texts))} otherwise than transformers: from token"
         f" {first} on {sides[1]} in the place of {sides[0]}"
     )

@@ -1,4 +1,4 @@
-"""What parity asks: real texts and images, in the form that each kind of front takes them."""
+"""What parity asks: real texts and images, in the form that each kind of frontend takes them."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from typing import Any
 
 from ..core.types import Checkpoint
 from ..errors import UsageError
-from ..tasks.base import Part, Task
+from ..tasks.base import Endpoint, Task
 from .image_settings import fits_all
 
-#: Input of a front -> its value for each item; texts are strings, images are encoded files.
+#: Input of a frontend -> its value for each item; texts are strings, images are encoded files.
 Inputs = Mapping[str, tuple[str | bytes, ...]]
 
 #: Asked of each text, round and round. An answer that makes no sense has logits all the same.
 QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "Why?")
 
 
-def parity_inputs(checkpoint: Checkpoint, part: Part) -> Inputs:
+def parity_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> Inputs:
     """Real inputs for one part of a task, see data/README.md."""
-    if part.modality == "image":
+    if endpoint.modality == "image":
         return {"image": images_for(checkpoint.image["spec"])}
-    return inputs_from(part.reader, checkpoint, texts())
+    return inputs_from(endpoint.reader, checkpoint, texts())
 
 
 def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """Inputs for one kind of front, made of texts."""
+    """Inputs for one kind of frontend, made of texts."""
     return _FROM_TEXTS[reader](checkpoint, lines)
 
 
@@ -40,7 +40,7 @@ def check_calibration(path: Path | None, task: Task) -> None:
         return
     if not path.exists():
         raise UsageError(f"there is no calibration file or folder {path}")
-    wanted, modalities = "image" if path.is_dir() else "text", [part.modality for part in task.parts]
+    wanted, modalities = "image" if path.is_dir() else "text", [endpoint.modality for endpoint in task.endpoints]
     if path.suffix != ".npz" and wanted not in modalities:
         takes = " or ".join(
             {"image": "a folder of images", "text": "a file with lines of text"}[one] for one in modalities

@@ -10,7 +10,7 @@ import torch
 
 from ..core.embedding import Normalize, Pooling
 from ..core.types import Checkpoint
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 from .embedding_layers import Normalized, module_of, normalized
 
 #: The submodule whose nodes stay fp32 in an fp16 graph: sums over up to 512 tokens and divisions by lengths.
@@ -114,14 +114,14 @@ class TaskModel(torch.nn.Module):
     where it is 0.
     """
 
-    def __init__(self, checkpoint: Checkpoint, part: Part) -> None:
+    def __init__(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:
         super().__init__()
-        self.inputs = graph_inputs(checkpoint, part)
-        self.outputs = tuple(output.name for output in checkpoint.outputs[part.suffix])
+        self.inputs = graph_inputs(checkpoint, endpoint)
+        self.outputs = tuple(output.name for output in checkpoint.outputs[endpoint.suffix])
         self.model = checkpoint.model
         self.projection = None
         if checkpoint.family.towers:
-            tower, projection = checkpoint.family.towers[part.modality]
+            tower, projection = checkpoint.family.towers[endpoint.modality]
             self.model, self.projection = getattr(checkpoint.model, tower), getattr(checkpoint.model, projection)
             self.pooling = Normalized()
         elif checkpoint.sentences is not None:
@@ -142,12 +142,12 @@ class TaskModel(torch.nn.Module):
         return tuple(TAKES[name](outputs) for name in self.outputs)
 
 
-def graph_inputs(checkpoint: Checkpoint, part: Part) -> tuple[str, ...]:
+def graph_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> tuple[str, ...]:
     """The names of the graph's inputs, in order."""
-    own = checkpoint.family.inputs[part.modality]
+    own = checkpoint.family.inputs[endpoint.modality]
     if checkpoint.sentences is not None and not checkpoint.sentences.pooling.include_prompt:
         return (*own, "pooling_mask")
-    return (*own, "mask_positions") if any(output.per == "mask" for output in part.outputs) else own
+    return (*own, "mask_positions") if any(output.per == "mask" for output in endpoint.outputs) else own
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer, as fronts load it."""
+"""A checkpoint's tokenizer, as frontends load it."""
 
 from __future__ import annotations
 
@@ -75,10 +75,10 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
     """Whether text can be given piece by piece as its tokens come. Raises SourceError."""
     import tokenizers
 
-    from ..triton_models.generation.detokenize import TextStream
+    from ..triton_models.generation.detokenize import Detokenizer
 
     try:
-        TextStream(tokenizers.Tokenizer.from_str(tokenizer.definition))
+        Detokenizer(tokenizers.Tokenizer.from_str(tokenizer.definition))
     except ValueError as error:
         raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
 

@@ -48,7 +48,7 @@ def list_entries(place: str, all_versions: bool) -> None:
         if not (version.served or all_versions):
             continue
         parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
-        row = [version.front, version.number, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}"]
+        row = [version.frontend, version.number, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}"]
         state = "served" if version.served else version.lacking
         rows.append([*row, *([state, manifest["exported_at"]] if all_versions else []), manifest["source"]["given"]])
     columns = ("name", "version", "task", "precision", "difference")
@@ -64,14 +64,14 @@ def inspect(name: str, repository: Path, precision: bool) -> None:
     """Show the manifest of the version of NAME that is served, as JSON, or its precision plan."""
     import json
 
-    from ..core.layout import fronts_of, served_manifest
+    from ..core.layout import frontends_of, served_manifest
     from ..core.precision_plan import KEY, plan_from
     from .console import table
     from .tables import plan_table
 
-    for front in fronts_of(repository, name):
-        manifest = served_manifest(repository, front)
+    for frontend in frontends_of(repository, name):
+        manifest = served_manifest(repository, frontend)
         if precision:
-            table(*plan_table(front, plan_from(manifest[KEY])))
+            table(*plan_table(frontend, plan_from(manifest[KEY])))
         else:
             click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))

@@ -32,7 +32,9 @@ from .types import Listed, Size, gpu_number
     show_default=True,
     help="Where Triton runs it.",
 )
-@click.option("--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the front, or in a model of its own.")
+@click.option(
+    "--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the frontend, or in a model of its own."
+)
 @click.option("--release", help="Fit the graph to a Triton release, such as 24.08.  [default: any from 24.05 on]")
 @click.option(
     "--attention",

@@ -128,14 +128,16 @@ def bench(reports: tuple[Path, ...], **options: Any) -> None:
 @url_option
 @repository_option
 @click.option(
-    "--load", is_flag=True, help="Make the server load the front, before as a trial and after, when it reads the price."
+    "--load",
+    is_flag=True,
+    help="Make the server load the frontend, before as a trial and after, when it reads the price.",
 )
 @header_option
 @command
 def tune(name: str, url: str, repository: Path, load: bool, headers: dict[str, str]) -> None:
     """Measure on the server at --url what one more call of NAME's graph costs, and write it into the repository.
 
-    For entries whose graph is a model of its own, as on GPUs: until then the front plans with a price that was reckoned. The
+    For entries whose graph is a model of its own, as on GPUs: until then the frontend plans with a price that was reckoned. The
     server's own repository must be --repository. Nobody else should be calling while it measures.
     """
     from ..core.control import connect_to_control
@@ -147,7 +149,7 @@ def tune(name: str, url: str, repository: Path, load: bool, headers: dict[str, s
             results = run(connection, repository, name, advance, load)
         for result in results:
             rows = [(call.rows, call.tokens, f"{call.seconds * 1000:.3f}") for call in result.calls]
-            table(f"calls of {result.front}", ("rows", "tokens each", "ms"), rows)
+            table(f"calls of {result.frontend}", ("rows", "tokens each", "ms"), rows)
     for result in results:
-        then = "loaded again" if load else "it counts when the server has loaded the front again"
-        click.echo(f"{result.front}: one more call costs {result.price} tokens, before {result.before}; {then}")
+        then = "loaded again" if load else "it counts when the server has loaded the frontend again"
+        click.echo(f"{result.frontend}: one more call costs {result.price} tokens, before {result.before}; {then}")

@@ -165,7 +165,7 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
                 result.release.span,
                 result.runtime.onnxruntime,
                 f"{result.release.ir_version}/{result.release.opset}",
-                result.front,
+                result.frontend,
                 "–" if result.max_abs is None else f"{result.max_abs:.2g}",
                 result.result,
             )

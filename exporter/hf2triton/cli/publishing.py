@@ -108,5 +108,5 @@ def prune(names: tuple[str, ...], keep: int, place: str) -> None:
 
     with progress() as advance:
         removed = run(open_store(place), names, keep, advance)
-    for front, gone in removed.items():
-        click.echo(f"{front}: removed {', '.join(map(str, gone))}" if gone else f"{front}: nothing to remove")
+    for frontend, gone in removed.items():
+        click.echo(f"{frontend}: removed {', '.join(map(str, gone))}" if gone else f"{frontend}: nothing to remove")

@@ -8,12 +8,12 @@ from pathlib import Path
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.scores import scores_of
 
-from ..build.plan import UNLISTED, Plan
+from ..build.plan import UNLISTED, BuildPlan
 from ..core.precision_plan import PrecisionPlan
 from ..core.types import ExportReport, ParityReport
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
-#: Islands that the report of an export shows; the others are a command away.
+#: Nodes in fp32 that the report of an export shows; the others are a command away.
 SHOWN = 8
 #: How a plan came about, in words.
 _ORIGINS = {
@@ -29,7 +29,7 @@ def export_tables(report: ExportReport) -> list[Table]:
     columns = ("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
     tables: list[Table] = [(f"{report.family} {report.task}, compared with PyTorch in fp32", columns, rows)]
     for name, plan in report.plans.items():
-        if plan.islands:
+        if plan.fp32_nodes:
             tables.append(plan_table(name, plan, SHOWN))
     if report.memory:
         tables.append(_memory_table(report))
@@ -37,7 +37,7 @@ def export_tables(report: ExportReport) -> list[Table]:
 
 
 def _memory_table(report: ExportReport) -> Table:
-    """What each front's graph takes of a GPU, in GB, by estimate."""
+    """What each frontend's graph takes of a GPU, in GB, by estimate."""
     parts = ("weights", "activations", "arena", "kept")
     columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
     rows = [
@@ -59,13 +59,13 @@ def _megabytes(size: int) -> str:
     return f"{size / 1e6:,.1f}"
 
 
-def build_table(plan: Plan) -> Table:
+def build_table(plan: BuildPlan) -> Table:
     """What a build would do."""
     rows = [
         (entry.name, entry.task or "", entry.options.precision, entry.state, "; ".join(entry.reasons))
         for entry in plan.entries
     ]
-    rows += [(front, "", "", UNLISTED, "it stays as it is") for front in plan.unlisted]
+    rows += [(frontend, "", "", UNLISTED, "it stays as it is") for frontend in plan.unlisted]
     title = f"{plan.declared.path} → {plan.declared.repository}"
     return title, ("entry", "task", "precision", "state", "why"), rows
 
@@ -76,13 +76,13 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
-    """The islands of a plan, the first `most` of them."""
-    shown = plan.islands[:most]
-    rows = [(island.node, island.reason, island.extra_bytes) for island in shown]
-    if len(shown) < len(plan.islands):
-        rows.append((f"and {len(plan.islands) - len(shown)} more", f"hf2triton inspect {name} --precision", ""))
+    """The fp32 nodes of a plan, the first `most` of them."""
+    shown = plan.fp32_nodes[:most]
+    rows = [(fp32_node.node, fp32_node.reason, fp32_node.extra_bytes) for fp32_node in shown]
+    if len(shown) < len(plan.fp32_nodes):
+        rows.append((f"and {len(plan.fp32_nodes) - len(shown)} more", f"hf2triton inspect {name} --precision", ""))
     title = (
-        f"{name}: {len(plan.islands)} of {plan.nodes} nodes stay fp32, {plan.extra_bytes:,} bytes more;"
+        f"{name}: {len(plan.fp32_nodes)} of {plan.nodes} nodes stay fp32, {plan.extra_bytes:,} bytes more;"
         f" {_ORIGINS[plan.origin].format(plan.calibration)}"
     )
     return title, ("node", "why it stays fp32", "bytes more"), rows
@@ -95,8 +95,8 @@ def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, 
     cosine = [one.cosine for one in differences if one.cosine is not None]
     agreement = f"{min(argmax):.1%}" if argmax else f"cosine {min(cosine):.5f}"
     sizes = (f"{size / 1e6:.1f}" for size in (parity.fp32_weight_bytes, parity.weight_bytes))
-    islands = f"{len(plan.islands)} of {plan.nodes}"
-    return (name, plan.precision, islands, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
+    fp32_nodes = f"{len(plan.fp32_nodes)} of {plan.nodes}"
+    return (name, plan.precision, fp32_nodes, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
 
 
 def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:

@@ -2,7 +2,7 @@
 
 NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
 NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
-    model.py …                     the front, copied as it is
+    model.py …                     the frontend, copied as it is
     front.json  tokenizer.json     its settings and its tokenizer
     model.onnx                     the graph (runner inprocess); with more than 2 GB of weights, a folder that holds
                                    model.onnx and weights.data
@@ -13,7 +13,7 @@ NAME/manifest.json  baseline.*     the served version's, again (hard links)
 NAME/warmup/                       the same, where Triton looks for it
 NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
 
-A task with two fronts (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
+A task with two frontends (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
 _candidate-NAME/                   a version that is being tried on a server before it becomes the served one
 """
 
@@ -27,7 +27,7 @@ from typing import Any
 
 from ..errors import RepositoryError, UsageError
 from ..tasks import TASKS
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 
 CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
     "config.pbtxt",
@@ -58,15 +58,19 @@ def check_name(name: str) -> str:
     return name
 
 
-def front_name(name: str, part: Part) -> str:
-    """The name of the front that serves a part of the entry's task."""
-    return f"{name}{part.suffix}"
+def frontend_name(name: str, endpoint: Endpoint) -> str:
+    """The name of the frontend that serves a part of the entry's task."""
+    return f"{name}{endpoint.suffix}"
 
 
-def fronts_of(repository: Path, name: str) -> list[str]:
-    """The fronts of an entry, or the front itself if that is what is named. Raises RepositoryError."""
+def frontends_of(repository: Path, name: str) -> list[str]:
+    """The frontends of an entry, or the frontend itself if that is what is named. Raises RepositoryError."""
     known = entries(repository)
-    suffixed = [[front_name(name, part) for part in task.parts] for task in TASKS.values() if len(task.parts) > 1]
+    suffixed = [
+        [frontend_name(name, endpoint) for endpoint in task.endpoints]
+        for task in TASKS.values()
+        if len(task.endpoints) > 1
+    ]
     for names in ([name], *suffixed):
         if set(names) <= set(known):
             return names
@@ -81,7 +85,7 @@ def no_repository(place: object) -> RepositoryError:
 
 
 def graph_model(name: str) -> str:
-    """The name of the model that holds the graph when the front calls it."""
+    """The name of the model that holds the graph when the frontend calls it."""
     return f"{name}_model"
 
 
@@ -102,7 +106,7 @@ def is_candidate(model: str) -> bool:
 
 
 def version_in(config: str) -> int | None:
-    """The version that the config of a front serves."""
+    """The version that the config of a frontend serves."""
     match = re.search(r"versions:\s*\[?\s*(\d+)", config)
     return int(match[1]) if match else None
 
@@ -115,7 +119,7 @@ def versions(folder: Path) -> list[int]:
 
 
 def entries(repository: Path) -> list[str]:
-    """The names of the fronts in a repository."""
+    """The names of the frontends in a repository."""
     if not repository.is_dir():
         return []
     return sorted(path.parent.name for path in repository.glob(f"*/{MANIFEST}"))
@@ -148,7 +152,7 @@ def baseline_path(repository: Path, name: str) -> Path:
 
 
 def graph_file(repository: Path, name: str, version: int) -> Path:
-    """The graph of a front's version: its own, or that of the model behind it. Raises RepositoryError."""
+    """The graph of a frontend's version: its own, or that of the model behind it. Raises RepositoryError."""
     places = [graph_in(repository / model / str(version)) for model in (name, graph_model(name))]
     for path in places:
         if path.is_file():

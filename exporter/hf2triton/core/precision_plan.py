@@ -14,12 +14,12 @@ from typing import Any
 from ..errors import UsageError
 
 FORMAT = 1
-#: The key under which manifests hold a plan; an export's report has one for each front, under this and an s.
+#: The key under which manifests hold a plan; an export's report has one for each frontend, under this and an s.
 KEY = "precision_plan"
 
 
 @dataclass(frozen=True)
-class Island:
+class Fp32Node:
     """A node that stays fp32. `extra_bytes`: what its weights take more than they would have."""
 
     node: str
@@ -30,14 +30,14 @@ class Island:
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """`islands`, of the `nodes` that could have been converted, in the order of the graph.
+    """`fp32_nodes`, of the `nodes` that could have been converted, in the order of the graph.
 
     `origin`: "calibrated", "searched" (parity failed at first) or "given". `calibration`: what the ranges were measured on.
     `warnings`: what a reader of the report should know.
     """
 
     precision: str
-    islands: tuple[Island, ...] = ()
+    fp32_nodes: tuple[Fp32Node, ...] = ()
     nodes: int = 0
     origin: str = "calibrated"
     calibration: str = ""
@@ -45,14 +45,15 @@ class PrecisionPlan:
 
     @property
     def names(self) -> frozenset[str]:
-        return frozenset(island.node for island in self.islands)
+        return frozenset(fp32_node.node for fp32_node in self.fp32_nodes)
 
     @property
     def extra_bytes(self) -> int:
-        return sum(island.extra_bytes for island in self.islands)
+        return sum(fp32_node.extra_bytes for fp32_node in self.fp32_nodes)
 
     def to_json(self) -> dict[str, Any]:
-        return {"format": FORMAT, **asdict(self), "extra_bytes": self.extra_bytes}
+        fields = asdict(self)
+        return {"format": FORMAT, "islands": fields.pop("fp32_nodes"), **fields, "extra_bytes": self.extra_bytes}
 
 
 def read_plan(path: Path, precision: str) -> PrecisionPlan:
@@ -62,7 +63,9 @@ def read_plan(path: Path, precision: str) -> PrecisionPlan:
     except (OSError, ValueError) as error:
         raise UsageError(f"the precision plan {path} cannot be read: {error}") from error
     if len(found) != 1:
-        what = "several plans, one for each front: give the front's own manifest" if found else "no precision plan"
+        what = (
+            "several plans, one for each frontend: give the frontend's own manifest" if found else "no precision plan"
+        )
         raise UsageError(f"{path} holds {what}")
     try:
         plan = plan_from(found[0])
@@ -78,10 +81,10 @@ def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
     if fields["format"] != FORMAT:
         raise ValueError(f"it has format {fields['format']}; this version reads format {FORMAT}")
     known = {name: fields[name] for name in ("precision", "nodes", "origin", "calibration")}
-    islands = tuple(Island(**island) for island in fields["islands"])
-    if not all(isinstance(value, str) for island in islands for value in (island.node, island.reason)):
+    fp32_nodes = tuple(Fp32Node(**fp32_node) for fp32_node in fields["islands"])
+    if not all(isinstance(value, str) for fp32_node in fp32_nodes for value in (fp32_node.node, fp32_node.reason)):
         raise TypeError("an island's node and reason are texts")
-    return PrecisionPlan(**known, islands=islands, warnings=tuple(fields["warnings"]))
+    return PrecisionPlan(**known, fp32_nodes=fp32_nodes, warnings=tuple(fields["warnings"]))
 
 
 def _plan_in(content: Any) -> list[Mapping[str, Any]]:

@@ -11,11 +11,11 @@ from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.questions import ANSWERS
 
 from ..errors import UnknownName, UsageError
-from ..tasks.base import Part, Task
+from ..tasks.base import Endpoint, Task
 from .digests import digest_of_json, digest_of_path
 from .options import ExportOptions
 from .precision_plan import read_plan
-from .serving_options import settle_serving
+from .serving_options import resolve_serving
 
 #: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
 #: its graph is: to hand it from model to model costs more than the graph itself.
@@ -59,9 +59,9 @@ _COMPARED = (
 )
 
 
-def settle(options: ExportOptions, task: Task) -> ExportOptions:
+def resolve(options: ExportOptions, task: Task) -> ExportOptions:
     """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
-    kind = task.parts[0].kind
+    kind = task.endpoints[0].kind
     if options.device not in RUNNERS[kind]:
         raise UsageError(f"{task.name} is served with --device {' or '.join(RUNNERS[kind])}, not {options.device}")
     runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
@@ -87,16 +87,16 @@ def settle(options: ExportOptions, task: Task) -> ExportOptions:
         runner=runner,
         attention=attention,
         max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind],
-        **settle_serving(options, task),
+        **resolve_serving(options, task),
     )
 
 
 def tolerances_of(
-    part: Part, recorded: Mapping[str, Tolerance], given: Mapping[str, Mapping[str, float | None]]
+    endpoint: Endpoint, recorded: Mapping[str, Tolerance], given: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, Tolerance]:
     """The tolerances of a baseline with those `given` in their place. A decoder's `token_ids`, which are no output of the
     graph, are judged as its logits are."""
-    outputs = [*(output.name for output in part.outputs), ANSWERS]
+    outputs = [*(output.name for output in endpoint.outputs), ANSWERS]
     return {
         name: replace(tolerance, **given.get(name if name in outputs else outputs[0], {}))
         for name, tolerance in recorded.items()
@@ -117,7 +117,7 @@ def recorded_options(options: ExportOptions) -> dict[str, Any]:
 
 def _check_tolerances(tolerances: Mapping[str, Mapping[str, float | None]], task: Task) -> None:
     """Raises UsageError for an output that the task does not have, and for a field that tolerances do not."""
-    outputs = [*dict.fromkeys(output.name for part in task.parts for output in part.outputs), ANSWERS]
+    outputs = [*dict.fromkeys(output.name for endpoint in task.endpoints for output in endpoint.outputs), ANSWERS]
     # cosine and argmax may be None: they have no meaning then
     known = {field.name: "None" in str(field.type) for field in fields(Tolerance)}
     for output, given in tolerances.items():

@@ -24,13 +24,13 @@ GPU_MEMORY = 16 * 1000**3
 #: https://github.com/triton-inference-server/onnxruntime_backend/pull/256) and TensorRT's shape profiles (24.03 refuses them:
 #: https://github.com/triton-inference-server/server/issues/7156).
 FIRST_RELEASE = "24.08"
-#: Readers whose fronts give the graph's outputs and counts, which everyone asks for together.
+#: Readers whose frontends give the graph's outputs and counts, which everyone asks for together.
 _WHOLE_ANSWERS = ("text", "sentence", "image")
 
 
-def settle_serving(options: ExportOptions, task: Task) -> dict[str, Any]:
+def resolve_serving(options: ExportOptions, task: Task) -> dict[str, Any]:
     """The options of serving that were left open, as the task and the device want them. Raises UsageError."""
-    kind, on_gpu = task.parts[0].kind, options.device in GPUS
+    kind, on_gpu = task.endpoints[0].kind, options.device in GPUS
     if not on_gpu and (given := [name for name in ("gpus", "gpu_memory") if getattr(options, name) is not None]):
         raise UsageError(f"{_flag(given[0])} is for --device {' or '.join(GPUS)}, not {options.device}")
     if options.device == "tensorrt" and options.release is not None and options.release < FIRST_RELEASE:
@@ -76,10 +76,12 @@ def _response_cache(options: ExportOptions, task: Task) -> bool:
 
     The cache's key is made of the inputs alone (TritonCache::Hash,
     https://github.com/triton-inference-server/core/blob/main/src/cache_manager.cc): whoever asks for other outputs than the one
-    before would get that one's. So a front with outputs that only some ask for has no cache.
+    before would get that one's. So a frontend with outputs that only some ask for has no cache.
     """
     whole = not task.generates and not task.joins_words
-    whole = whole and all(len(part.outputs) == 1 and part.reader in _WHOLE_ANSWERS for part in task.parts)
+    whole = whole and all(
+        len(endpoint.outputs) == 1 and endpoint.reader in _WHOLE_ANSWERS for endpoint in task.endpoints
+    )
     if options.response_cache and not whole:
         raise UsageError(
             f"{task.name} has no --response-cache: callers ask for different outputs, which Triton's cache does not tell apart"

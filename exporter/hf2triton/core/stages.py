@@ -23,7 +23,7 @@ class Stages:
         self.seconds: dict[str, float] = {}
 
     def of(self, suffix: str) -> Callable[..., Any]:
-        """`run` for one of several fronts: the stages are named after it too."""
+        """`run` for one of several frontends: the stages are named after it too."""
         return lambda name, *rest: self.run(f"{suffix.strip('_')}: {name}" if suffix else name, *rest)
 
     def run(self, name: str, function: Callable[..., Result], *arguments: Any) -> Result:

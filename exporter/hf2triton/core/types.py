@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """A tokenizer as the front loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
+    """A tokenizer as the frontend loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
     `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
     cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two
@@ -49,7 +49,7 @@ class Tokenizer:
 class Checkpoint:
     """A loaded model in fp32 and evaluation mode, what prepares its inputs, and what its files say of its use.
 
-    `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no front reads text,
+    `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no frontend reads text,
     `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
     the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
     `sentences`: how texts become embeddings, where that is the task.
@@ -193,10 +193,10 @@ class ParityReport:
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What an export added to a repository. `paths`: the folders of the fronts and, with the runner bls, of the graphs.
+class RepositoryEntry:
+    """What an export added to a repository. `paths`: the folders of the frontends and, with the runner bls, of the graphs.
 
-    `manifests`: of each front, by its name.
+    `manifests`: of each frontend, by its name.
     """
 
     version: int
@@ -237,8 +237,8 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each front, by its
-    name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a front takes of a GPU."""
+    """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each frontend, by its
+    name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a frontend takes of a GPU."""
 
     options: ExportOptions
     task: str
@@ -246,7 +246,7 @@ class ExportReport:
     parity: Mapping[str, ParityReport]
     plans: Mapping[str, PrecisionPlan]
     ranges: Mapping[str, Mapping[str, NodeRange]]
-    entry: Entry | None
+    entry: RepositoryEntry | None
     seconds: Mapping[str, float] = field(default_factory=dict)
     memory: Mapping[str, MemoryEstimate] = field(default_factory=dict)
 

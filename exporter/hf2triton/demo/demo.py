@@ -37,8 +37,8 @@ class DemoResult:
 
 
 @dataclass(frozen=True)
-class Front:
-    """One front of what is shown, with its manifest and what was measured of it. Latencies are of one input at a time."""
+class DemoFrontend:
+    """One frontend of what is shown, with its manifest and what was measured of it. Latencies are of one input at a time."""
 
     show: Show
     name: str
@@ -53,30 +53,30 @@ def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> De
     shows = shows_of(tuple(tasks))
     with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
         repository = repository or Path(temporary) / "model_repository"
-        fronts_of = _build(declared(shows, repository), progress)
+        frontends_of = _build(declared(shows, repository), progress)
         measured = {}
-        for name in (name for names in fronts_of.values() for name in names):
+        for name in (name for names in frontends_of.values() for name in names):
             progress(f"{name}: measure onnxruntime in process")
             measured[name] = _measure_in_process(baseline_path(repository, name).parent)
         progress("start Triton")
         with Server(repository) as server, connect(server.url) as connection:
-            fronts, answers = [], []
+            frontends, answers = [], []
             for show in shows:
                 progress(f"{show.name}: ask the served model")
                 answers.append((show.name, _question(show), _answer(show, connection)))
-                for name in fronts_of[show.name]:
+                for name in frontends_of[show.name]:
                     progress(f"{name}: validate and measure the served model")
-                    fronts.append(_prove(show, name, repository, measured[name], connection))
-        return DemoResult(_tables(fronts, answers), all(front.validation.passed for front in fronts))
+                    frontends.append(_prove(show, name, repository, measured[name], connection))
+        return DemoResult(_tables(frontends, answers), all(frontend.validation.passed for frontend in frontends))
 
 
 def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
-    """Builds what the repository does not hold yet; the fronts of each entry. Raises what an export raises."""
+    """Builds what the repository does not hold yet; the frontends of each entry. Raises what an export raises."""
     plan = plan_build(declared)
     for built in build(plan, lambda stage, done: progress(stage), fail_fast=True):
         if built.error is not None:
             raise built.error
-    return {entry.name: entry.fronts for entry in plan.entries}
+    return {entry.name: entry.frontends for entry in plan.entries}
 
 
 def _answer(show: Show, connection: Connection) -> str:
@@ -92,9 +92,9 @@ def _question(show: Show) -> str:
     return str(asked) if len(str(asked)) <= 76 else f"{str(asked)[:75]}…"
 
 
-def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> Front:
+def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> DemoFrontend:
     manifest, baseline = served_manifest(repository, name), Baseline.load(baseline_path(repository, name))
-    return Front(show, name, manifest, baseline, in_process, validate(connection, name, baseline, calls=CALLS))
+    return DemoFrontend(show, name, manifest, baseline, in_process, validate(connection, name, baseline, calls=CALLS))
 
 
 def _measure_in_process(version: Path) -> Latency:
@@ -103,30 +103,30 @@ def _measure_in_process(version: Path) -> Latency:
     return Latency(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
 
-def _tables(fronts: Sequence[Front], answers: Sequence[Sequence[str]]) -> tuple[Table, ...]:
+def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]]) -> tuple[Table, ...]:
     parity = [
         (
-            front.name,
-            front.manifest["family"],
-            front.show.task,
-            f"{front.manifest['parity']['weight_bytes'] / 1e6:.1f}",
-            f"{max(check['max_abs'] for check in front.manifest['parity']['checks']):.1e}",
-            f"{_worst(front.validation):.1e}",
-            "ok" if front.validation.passed else "FAILED",
+            frontend.name,
+            frontend.manifest["family"],
+            frontend.show.task,
+            f"{frontend.manifest['parity']['weight_bytes'] / 1e6:.1f}",
+            f"{max(check['max_abs'] for check in frontend.manifest['parity']['checks']):.1e}",
+            f"{_worst(frontend.validation):.1e}",
+            "ok" if frontend.validation.passed else "FAILED",
         )
-        for front in fronts
+        for frontend in frontends
     ]
     latency = [
         (
-            front.name,
+            frontend.name,
             *(
                 f"{one.p50_ms:.1f}"
-                for one in (front.baseline.latency, front.in_process, front.validation.served_latency)
+                for one in (frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency)
             ),
         )
-        for front in fronts
+        for frontend in frontends
     ]
-    precision = fronts[0].baseline.precision
+    precision = frontends[0].baseline.precision
     return (
         ("what was asked of the served models", ("model", "asked", "answered"), answers),
         (
@@ -146,6 +146,6 @@ def _worst(validation: Validation) -> float:
     return max(difference.max_abs for check in validation.checks for difference in check.differences)
 
 
-def _latencies(front: Front) -> tuple[Latency, ...]:
+def _latencies(frontend: DemoFrontend) -> tuple[Latency, ...]:
     """PyTorch's, onnxruntime's and Triton's."""
-    return front.baseline.latency, front.in_process, front.validation.served_latency
+    return frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency

@@ -1,7 +1,7 @@
 """A version of an entry, ready to be written elsewhere: as it is, under another number, or under another name.
 
-A few small files say the number and the names of the fronts. They are written anew, and the manifest with their digests; of all
-others the manifest's digests stay what they were at the export.
+A few small files say the number and the names of the frontends. They are written anew, and the manifest with their digests; of
+all others the manifest's digests stay what they were at the export.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from ..repository.store import Store
 
 @dataclass(frozen=True)
 class Original:
-    """The served version of an entry in a folder. `manifests`: of each front, by its name."""
+    """The served version of an entry in a folder. `manifests`: of each frontend, by its name."""
 
     repository: Path
     entry: str
@@ -50,14 +50,14 @@ class Original:
     def version(self) -> int:
         return next(iter(self.manifests.values()))["version"]
 
-    def baseline(self, front: str) -> Path:
+    def baseline(self, frontend: str) -> Path:
         """PyTorch's recorded answers."""
-        return self.repository / front / str(self.version) / BASELINE
+        return self.repository / frontend / str(self.version) / BASELINE
 
 
 @dataclass(frozen=True)
 class Copy:
-    """A version as it is to be written. `models`: the graphs, then the fronts. `digests`: model -> file of the version -> what
+    """A version as it is to be written. `models`: the graphs, then the frontends. `digests`: model -> file of the version -> what
     its manifest says."""
 
     version: int
@@ -65,39 +65,41 @@ class Copy:
     digests: Mapping[str, Mapping[str, str]]
 
     @property
-    def fronts(self) -> list[str]:
+    def frontends(self) -> list[str]:
         return [model.name for model in self.models if MANIFEST in model.versioned]
 
 
-def read_original(repository: Path, entry: str, fronts: Sequence[str]) -> Original:
+def read_original(repository: Path, entry: str, frontends: Sequence[str]) -> Original:
     """What an entry serves. Raises RepositoryError if it is not what was exported."""
-    manifests = {front: served_manifest(repository, front) for front in fronts}
-    found = [f"{front}: {one}" for front in fronts for one in damages(repository, front, manifests[front])]
+    manifests = {frontend: served_manifest(repository, frontend) for frontend in frontends}
+    found = [
+        f"{frontend}: {one}" for frontend in frontends for one in damages(repository, frontend, manifests[frontend])
+    ]
     if len({manifest["version"] for manifest in manifests.values()}) > 1:
-        found.append("its fronts serve different versions")
+        found.append("its frontends serve different versions")
     if found:
         raise RepositoryError(f"{entry} in {repository} is not what was exported: {'; '.join(found)}")
     return Original(repository, entry, manifests)
 
 
 def copy_of(original: Original, version: int, names: Mapping[str, str] | None = None) -> Copy:
-    """The version under another number, or the same. `names`: front -> what it is called there."""
-    names = names or {front: front for front in original.manifests}
-    graphs, fronts, digests = [], [], {}
-    for front, manifest in original.manifests.items():
-        behind, own, known = _copy_front(original, front, manifest, version, names)
-        fronts.append(own)
+    """The version under another number, or the same. `names`: frontend -> what it is called there."""
+    names = names or {frontend: frontend for frontend in original.manifests}
+    graphs, frontends, digests = [], [], {}
+    for frontend, manifest in original.manifests.items():
+        behind, own, known = _copy_frontend(original, frontend, manifest, version, names)
+        frontends.append(own)
         digests[own.name] = known
         if behind is not None:
             graphs.append(behind)
             digests[behind.name] = {path: known[path] for path in behind.versioned if path != CONFIG}
-    return Copy(version, (*graphs, *fronts), digests)
+    return Copy(version, (*graphs, *frontends), digests)
 
 
 def is_in(store: Store, copy: Copy) -> bool:
     """Whether a store has just this version, undamaged."""
-    fronts = [model for model in copy.models if MANIFEST in model.versioned]
-    if any(store.read(f"{one.name}/{copy.version}/{MANIFEST}") != one.versioned[MANIFEST] for one in fronts):
+    frontends = [model for model in copy.models if MANIFEST in model.versioned]
+    if any(store.read(f"{one.name}/{copy.version}/{MANIFEST}") != one.versioned[MANIFEST] for one in frontends):
         return False
     return all(
         store.digest(f"{model.name}/{copy.version}/{path}")
@@ -112,8 +114,8 @@ def is_shown(store: Store, copy: Copy) -> bool:
     return (
         all(store.read(f"{model.name}/{CONFIG}") == model.config.encode() for model in copy.models)
         and all(
-            store.digest(f"{front}/{name}") == store.digest(f"{front}/{copy.version}/{name}")
-            for front in copy.fronts
+            store.digest(f"{frontend}/{name}") == store.digest(f"{frontend}/{copy.version}/{name}")
+            for frontend in copy.frontends
             for name in LINKED
         )
         and not list(_unshared(store, copy))
@@ -134,33 +136,33 @@ def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
                 yield f"{model.name}/{path}", content
 
 
-def _copy_front(
-    original: Original, front: str, manifest: Mapping[str, Any], version: int, names: Mapping[str, str]
+def _copy_frontend(
+    original: Original, frontend: str, manifest: Mapping[str, Any], version: int, names: Mapping[str, str]
 ) -> tuple[ModelFiles | None, ModelFiles, dict[str, str]]:
-    """The model behind a front where there is one, the front, and the digests of the version's files."""
+    """The model behind a frontend where there is one, the frontend, and the digests of the version's files."""
     number = str(manifest["version"])
-    folder, behind = original.repository / front / number, original.repository / graph_model(front)
+    folder, behind = original.repository / frontend / number, original.repository / graph_model(frontend)
     apart = manifest["serving"]["graph_config"] is not None
     of_graph = {name for name in manifest["files"] if apart and Path(name).parts[0] == GRAPH}
     versioned: dict[str, bytes | Path] = {name: folder / name for name in manifest["files"] if name not in of_graph}
     changed: dict[str, bytes] = {}
-    if version != manifest["version"] or names[front] != front:
-        changed = _changed(folder, version, names[front], names, apart)
+    if version != manifest["version"] or names[frontend] != frontend:
+        changed = _changed(folder, version, names[frontend], names, apart)
     files = {**manifest["files"], **{name: digest_of_content(content) for name, content in changed.items()}}
     about = manifest
     if changed:
-        about = {**manifest, "name": names[front], "version": version, "files": files}
+        about = {**manifest, "name": names[frontend], "version": version, "files": files}
     versioned |= changed
     versioned[MANIFEST] = _json(about) if changed else (folder / MANIFEST).read_bytes()
     config = (changed.get(CONFIG) or (folder / CONFIG).read_bytes()).decode()
     warmups = re.findall(r'input_data_file: "([^"]+)"', config)
     shared = {f"{WARMUP}/{name}": (folder.parent / WARMUP / name).read_bytes() for name in dict.fromkeys(warmups)}
-    own = ModelFiles(names[front], config, shared, versioned)
+    own = ModelFiles(names[frontend], config, shared, versioned)
     if not apart:
         return None, own, files
-    name = graph_model(names[front])
+    name = graph_model(names[frontend])
     config = (behind / CONFIG).read_text(encoding="utf-8")
-    if names[front] != front:
+    if names[frontend] != frontend:
         parsed = text_format.Parse(config, pb.ModelConfig())
         parsed.name = name
         config = to_text(parsed)
@@ -169,7 +171,7 @@ def _copy_front(
 
 
 def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], apart: bool) -> dict[str, bytes]:
-    """The files of a front that say its number or its name, with those of the copy."""
+    """The files of a frontend that say its number or its name, with those of the copy."""
     config = text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), pb.ModelConfig())
     config.name = name
     config.version_policy.specific.versions[:] = [version]
@@ -181,9 +183,9 @@ def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], ap
     baseline["about"] |= {"name": name, "version": version}
     changed = {CONFIG: to_text(config).encode(), BASELINE_JSON: _json(baseline)}
     if apart:
-        front = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-        front["runner"] = {"model": graph_model(name), "model_version": version}
-        changed[FRONT] = _json(front)
+        frontend = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+        frontend["runner"] = {"model": graph_model(name), "model_version": version}
+        changed[FRONT] = _json(frontend)
     return changed
 
 

@@ -23,9 +23,9 @@ from .transfer import served_in
 
 @dataclass(frozen=True)
 class Version:
-    """A version of a front. `lacking`: why it cannot be served, empty if it can."""
+    """A version of a frontend. `lacking`: why it cannot be served, empty if it can."""
 
-    front: str
+    frontend: str
     number: int
     served: bool
     manifest: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Version:
 
 
 def versions_in(store: Store) -> list[Version]:
-    """All versions of all fronts, the newest first. Raises RepositoryError where there is no repository."""
+    """All versions of all frontends, the newest first. Raises RepositoryError where there is no repository."""
     _require(store)
-    fronts = [model for model in store.models() if not is_candidate(model) and served_in(store, model) is not None]
-    return [version for front in fronts for version in _versions(store, front)]
+    frontends = [model for model in store.models() if not is_candidate(model) and served_in(store, model) is not None]
+    return [version for frontend in frontends for version in _versions(store, frontend)]
 
 
 def rollback(
@@ -46,16 +46,16 @@ def rollback(
     live: Live | None = None,
     progress: Progress = lambda stage: None,
 ) -> tuple[int, int]:
-    """Serves another version of an entry, by default the one before; its fronts go together. Gives the version that was served,
-    and the one that is. Raises RepositoryError, also for a version that is not what was written, and UsageError; with `live`,
-    what `install` raises."""
+    """Serves another version of an entry, by default the one before; its frontends go together. Gives the version that was
+    served, and the one that is. Raises RepositoryError, also for a version that is not what was written, and UsageError; with
+    `live`, what `install` raises."""
     _require(store)
     with store.locked(progress):
         recover(store)
         known = _entry(store, name)
-        fronts = tuple(known)
+        frontends = tuple(known)
         usable = set.intersection(*({one.number for one in own if not one.lacking} for own in known.values()))
-        served = served_in(store, fronts[0])
+        served = served_in(store, frontends[0])
         if number is None:
             older = [one for one in usable if one < served]
             if not older:
@@ -71,15 +71,15 @@ def rollback(
         for own in known.values():
             _check(store, name, next(one for one in own if one.number == number))
         configs = {}
-        for front in fronts:
-            graph = graph_model(front)
+        for frontend in frontends:
+            graph = graph_model(frontend)
             if number in store.versions(graph):
                 kept = store.read(f"{graph}/{number}/{CONFIG}") or store.read(f"{graph}/{CONFIG}")
                 configs[graph] = kept.decode()
-        configs |= {front: store.read(f"{front}/{number}/{CONFIG}").decode() for front in fronts}
-        running = None if live is None else live.version_of(fronts[0])
-        switch = plan_switch(store, name, number, fronts, configs, added=False, running=running)
-        baselines = {front: _baseline(store, front, number) for front in fronts} if live is not None else {}
+        configs |= {frontend: store.read(f"{frontend}/{number}/{CONFIG}").decode() for frontend in frontends}
+        running = None if live is None else live.version_of(frontends[0])
+        switch = plan_switch(store, name, number, frontends, configs, added=False, running=running)
+        baselines = {frontend: _baseline(store, frontend, number) for frontend in frontends} if live is not None else {}
         install(store, switch, None, live, baselines, progress)
     return served, number
 
@@ -88,24 +88,24 @@ def prune(
     store: Store, names: Sequence[str], keep: int, progress: Progress = lambda stage: None
 ) -> dict[str, tuple[int, ...]]:
     """Removes all but the newest `keep` versions of some entries, or of all, and never the served one. Gives what was removed, of
-    each front. Raises RepositoryError and UsageError."""
+    each frontend. Raises RepositoryError and UsageError."""
     if keep < 1:
         raise UsageError(f"--keep is {keep}: at least 1 version is kept")
     _require(store)
     removed = {}
     with store.locked(progress):
         recover(store)
-        fronts = dict.fromkeys(front for name in names for front in _entry(store, name))
-        for front in fronts or dict.fromkeys(version.front for version in versions_in(store)):
-            known = _versions(store, front)
+        frontends = dict.fromkeys(frontend for name in names for frontend in _entry(store, name))
+        for frontend in frontends or dict.fromkeys(version.frontend for version in versions_in(store)):
+            known = _versions(store, frontend)
             gone = [one.number for index, one in enumerate(known) if index >= keep and not one.served]
             for number in gone:
                 store.hold()
-                progress(f"remove version {number} of {front}")
-                # the front first: without it nobody calls the graph
-                store.remove(f"{front}/{number}")
-                store.remove(f"{graph_model(front)}/{number}")
-            removed[front] = tuple(sorted(gone))
+                progress(f"remove version {number} of {frontend}")
+                # the frontend first: without it nobody calls the graph
+                store.remove(f"{frontend}/{number}")
+                store.remove(f"{graph_model(frontend)}/{number}")
+            removed[frontend] = tuple(sorted(gone))
     return removed
 
 
@@ -116,7 +116,7 @@ def _require(store: Store) -> None:
 
 def _check(store: Store, name: str, version: Version) -> None:
     """Raises RepositoryError for a version that is not what was written."""
-    found = list(version_damages(store, version.front, version.manifest))
+    found = list(version_damages(store, version.frontend, version.manifest))
     if found:
         more = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
         raise RepositoryError(
@@ -125,39 +125,39 @@ def _check(store: Store, name: str, version: Version) -> None:
         )
 
 
-def _versions(store: Store, front: str) -> list[Version]:
-    """The versions of a front that are whole, the newest first."""
-    served = served_in(store, front)
+def _versions(store: Store, frontend: str) -> list[Version]:
+    """The versions of a frontend that are whole, the newest first."""
+    served = served_in(store, frontend)
     found = []
-    for number in reversed(store.versions(front)):
-        content = store.read(f"{front}/{number}/{MANIFEST}")
+    for number in reversed(store.versions(frontend)):
+        content = store.read(f"{frontend}/{number}/{MANIFEST}")
         if content is None:
             continue  # what a publisher that was killed had copied so far
         manifest = json.loads(content)
         lacking = ""
-        if manifest["serving"]["runner"] == "bls" and number not in store.versions(graph_model(front)):
-            lacking = f"its graph is gone from {graph_model(front)}"
-        found.append(Version(front, number, number == served, manifest, lacking))
+        if manifest["serving"]["runner"] == "bls" and number not in store.versions(graph_model(frontend)):
+            lacking = f"its graph is gone from {graph_model(frontend)}"
+        found.append(Version(frontend, number, number == served, manifest, lacking))
     return found
 
 
 def _entry(store: Store, name: str) -> dict[str, list[Version]]:
-    """The fronts of an entry, which is named by itself or by one of them -> their versions. Raises RepositoryError."""
+    """The frontends of an entry, which is named by itself or by one of them -> their versions. Raises RepositoryError."""
     known: dict[str, list[Version]] = {}
     for version in versions_in(store):
-        known.setdefault(version.front, []).append(version)
-    owners = {front: own[0].manifest.get("entry", front) for front, own in known.items()}
+        known.setdefault(version.frontend, []).append(version)
+    owners = {frontend: own[0].manifest.get("entry", frontend) for frontend, own in known.items()}
     wanted = owners.get(name, name)
-    found = {front: own for front, own in known.items() if owners[front] == wanted}
+    found = {frontend: own for frontend, own in known.items() if owners[frontend] == wanted}
     if not found:
         names = ", ".join(dict.fromkeys(owners.values())) or "none"
         raise RepositoryError(f"{store.place} has no entry {name!r} (known: {names})")
     return found
 
 
-def _baseline(store: Store, front: str, number: int) -> Baseline:
+def _baseline(store: Store, frontend: str, number: int) -> Baseline:
     """PyTorch's recorded answers, of a version in a store."""
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as folder:
         for file in (BASELINE, BASELINE_JSON):
-            (Path(folder) / file).write_bytes(store.read(f"{front}/{number}/{file}") or b"")
+            (Path(folder) / file).write_bytes(store.read(f"{frontend}/{number}/{file}") or b"")
         return Baseline.load(Path(folder) / BASELINE)

@@ -11,7 +11,7 @@ from hf2triton_client.evaluation.baseline import Baseline
 from ..core.layout import CONFIG, candidate
 from ..errors import ControlRefused, ServingError
 from ..repository.store import Store
-from ..repository.transaction import Switch, begin, carry_out, end, keep_graphs, make_room, take_back
+from ..repository.transaction import Transaction, begin, carry_out, end, keep_graphs, make_room, take_back
 from .copies import Copy, Original, copy_of
 from .live import Live
 
@@ -22,17 +22,17 @@ Progress = Callable[[str], None]
 
 def install(
     store: Store,
-    switch: Switch,
+    switch: Transaction,
     copy: Copy | None,
     live: Live | None,
     baselines: Mapping[str, Baseline],
     progress: Progress,
 ) -> None:
     """Carries a switch out, under the lock. `copy`: the version, where the store does not have it yet. With `live` the server
-    loads it and is asked for `baselines` (front -> PyTorch's answers). What was served before is served again after any error,
+    loads it and is asked for `baselines` (frontend -> PyTorch's answers). What was served before is served again after any error,
     which is raised."""
     if copy is not None:
-        make_room(store, switch.fronts)
+        make_room(store, switch.frontends)
         for model in copy.models:
             progress(f"copy {model.name}, version {copy.version}")
             store.stage(model, copy.version, copy.digests[model.name])
@@ -44,8 +44,8 @@ def install(
         if live is not None:
             progress(f"load version {switch.version} and ask it")
             load(live, switch)
-            for front in switch.fronts:
-                live.ask(front, baselines[front])
+            for frontend in switch.frontends:
+                live.ask(frontend, baselines[frontend])
     except BaseException:
         progress("put back what was served before")
         take_back(store, switch, lambda: None if live is None else _put_back(live, switch))
@@ -54,15 +54,15 @@ def install(
     if (
         switch.served_before != switch.version
     ):  # where only a config was put back, the version before is still to be gone back to
-        keep_graphs(store, switch.fronts, (switch.version, switch.served_before))
+        keep_graphs(store, switch.frontends, (switch.version, switch.served_before))
 
 
-def load(live: Live, switch: Switch) -> None:
-    """Makes a server serve the version. The graph of the old one stays: it is called until the front is the new one."""
+def load(live: Live, switch: Transaction) -> None:
+    """Makes a server serve the version. The graph of the old one stays: it is called until the frontend is the new one."""
     for graph in switch.graphs:
         live.load(graph, switch.between(graph), {switch.version, switch.served_before})
-    for front in switch.fronts:
-        live.load(front)
+    for frontend in switch.frontends:
+        live.load(frontend)
 
 
 def try_out(
@@ -70,7 +70,7 @@ def try_out(
 ) -> None:
     """Serves a version under another name and asks it for PyTorch's answers; the old one is served meanwhile. Raises ParityError
     if it gives others, and ServingError if it cannot be loaded."""
-    copy = copy_of(original, version, {front: candidate(front) for front in original.manifests})
+    copy = copy_of(original, version, {frontend: candidate(frontend) for frontend in original.manifests})
     models = [model.name for model in copy.models]
     try:
         for model in copy.models:
@@ -81,9 +81,9 @@ def try_out(
         for model in models:
             progress(f"load {model}")
             live.load(model)
-        for front, baseline in baselines.items():
-            progress(f"ask {candidate(front)}")
-            live.ask(candidate(front), baseline)
+        for frontend, baseline in baselines.items():
+            progress(f"ask {candidate(frontend)}")
+            live.ask(candidate(frontend), baseline)
     finally:
         give_up(live, reversed(models))
         for model in reversed(models):
@@ -101,7 +101,7 @@ def give_up(live: Live, models: Iterable[str]) -> None:
             log.error("%s may still be loaded: %s", model, error)
 
 
-def _put_back(live: Live, switch: Switch) -> None:
+def _put_back(live: Live, switch: Transaction) -> None:
     """Makes a server serve what was served before, in so far as it answers at all."""
     for model in reversed(switch.configs):
         config = switch.before[model]
@@ -109,7 +109,7 @@ def _put_back(live: Live, switch: Switch) -> None:
             give_up(live, [model])
             continue
         try:
-            if model in switch.fronts:
+            if model in switch.frontends:
                 live.load(model)
             else:
                 live.load(model, config, {switch.served_before})

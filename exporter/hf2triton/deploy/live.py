@@ -65,18 +65,18 @@ class Live:
         """Whether the server has a model."""
         return self.connection.find_config(name) is not None
 
-    def version_of(self, front: str) -> int | None:
+    def version_of(self, frontend: str) -> int | None:
         """The version that the server serves, None where it has no such model."""
-        config = self.connection.find_config(front)
+        config = self.connection.find_config(frontend)
         if config is None:
             return None
         versions = config.get("version_policy", {}).get("specific", {}).get("versions", [])
         return int(versions[0]) if versions else None
 
-    def ask(self, front: str, baseline: Baseline) -> None:
+    def ask(self, frontend: str, baseline: Baseline) -> None:
         """Asks for PyTorch's recorded answers, each in several ways. Raises ParityError if the model gives others, and the
         errors of the client."""
-        found = validate(self.connection, front, baseline)
+        found = validate(self.connection, frontend, baseline)
         if found.passed:
             return
         breaches = [
@@ -90,7 +90,7 @@ class Live:
             for score in found.scores
             if not score.passed
         ]
-        raise ParityError(f"{front} does not give PyTorch's answers: {breaches[0]} ({len(breaches)} such)")
+        raise ParityError(f"{frontend} does not give PyTorch's answers: {breaches[0]} ({len(breaches)} such)")
 
     @contextmanager
     def _errors_named(self, name: str, what: str) -> Iterator[None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..core.layout import CONFIG, MANIFEST, candidate, entries, fronts_of, graph_model, served_manifest, version_in
+from ..core.layout import CONFIG, MANIFEST, candidate, entries, frontends_of, graph_model, served_manifest, version_in
 from ..errors import RepositoryError, UsageError
 from ..repository.folder import Folder
 from ..repository.store import Store
@@ -28,7 +28,7 @@ class Published:
     SWITCHED to a version that was there already (`before` is the same where only its config was not), or UNCHANGED."""
 
     entry: str
-    fronts: tuple[str, ...]
+    frontends: tuple[str, ...]
     version: int
     before: int | None
     state: str
@@ -50,69 +50,73 @@ def publish_entries(
     store = open_store(place)
     if isinstance(store, Folder) and store.root.resolve() == repository.resolve():
         raise UsageError(f"{place} is the repository itself: entries are published to another one")
-    for entry, fronts in _chosen(repository, names).items():
+    for entry, frontends in _chosen(repository, names).items():
         progress(f"{entry}: compare with the manifests of {repository}")
-        original = read_original(repository, entry, fronts)
+        original = read_original(repository, entry, frontends)
         with store.locked(progress):
             done = _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
         yield done
 
 
 def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Entry -> its fronts. Raises RepositoryError for a name that is not there."""
-    fronts = [front for name in names for front in fronts_of(repository, name)] or entries(repository)
-    if not fronts:
+    """Entry -> its frontends. Raises RepositoryError for a name that is not there."""
+    frontends = [frontend for name in names for frontend in frontends_of(repository, name)] or entries(repository)
+    if not frontends:
         raise RepositoryError(f"{repository} holds no entries; hf2triton export puts one there")
-    found = dict.fromkeys(served_manifest(repository, front).get("entry", front) for front in fronts)
-    return {entry: fronts_of(repository, entry) for entry in found}
+    found = dict.fromkeys(served_manifest(repository, frontend).get("entry", frontend) for frontend in frontends)
+    return {entry: frontends_of(repository, entry) for entry in found}
 
 
 def _publish(store: Store, original: Original, live: Live | None, progress: Progress) -> Published:
     """Publishes one entry, under the lock."""
     recover(store)
-    fronts = tuple(original.manifests)
-    _tidy(store, fronts)
-    taken = {one for front in fronts for model in (front, graph_model(front)) for one in store.versions(model)}
+    frontends = tuple(original.manifests)
+    _tidy(store, frontends)
+    taken = {
+        one for frontend in frontends for model in (frontend, graph_model(frontend)) for one in store.versions(model)
+    }
     copies = (copy_of(original, version) for version in sorted(taken, reverse=True))
     found = next((copy for copy in copies if is_in(store, copy)), None)
     copy = found or copy_of(original, max(original.version, 1 + max(taken, default=0)))
     configs = {model.name: model.config for model in copy.models}
-    versions = set() if live is None else {live.version_of(front) for front in fronts}
+    versions = set() if live is None else {live.version_of(frontend) for frontend in frontends}
     running = next((one for one in versions if one != copy.version), copy.version)
-    switch = plan_switch(store, original.entry, copy.version, fronts, configs, added=found is None, running=running)
-    baselines = {} if live is None else {front: _baseline(original, front, copy.version) for front in fronts}
+    switch = plan_switch(store, original.entry, copy.version, frontends, configs, added=found is None, running=running)
+    baselines = (
+        {} if live is None else {frontend: _baseline(original, frontend, copy.version) for frontend in frontends}
+    )
     if live is not None and running != copy.version:
         give_up(live, [candidate(name) for name in configs if live.has(candidate(name))])
         try_out(store, original, copy.version, live, baselines, progress)
     if running == copy.version and found is not None and is_shown(store, copy):
-        for front, baseline in baselines.items():
-            progress(f"ask {front}, version {copy.version}, which is served")
-            live.ask(front, baseline)
-        return Published(original.entry, fronts, copy.version, copy.version, UNCHANGED)
+        for frontend, baseline in baselines.items():
+            progress(f"ask {frontend}, version {copy.version}, which is served")
+            live.ask(frontend, baseline)
+        return Published(original.entry, frontends, copy.version, copy.version, UNCHANGED)
     if found is not None:
         put_shared(store, copy)
     install(store, switch, copy if found is None else None, live, baselines, progress)
     state = PUBLISHED if found is None else SWITCHED
-    return Published(original.entry, fronts, copy.version, switch.served_before, state)
+    return Published(original.entry, frontends, copy.version, switch.served_before, state)
 
 
-def served_in(store: Store, front: str) -> int | None:
-    """The version of a front that a store's config names, None where it has no such front."""
-    config = store.read(f"{front}/{CONFIG}")
+def served_in(store: Store, frontend: str) -> int | None:
+    """The version of a frontend that a store's config names, None where it has no such frontend."""
+    config = store.read(f"{frontend}/{CONFIG}")
     return None if config is None else version_in(config.decode(errors="replace"))
 
 
-def _tidy(store: Store, fronts: Sequence[str]) -> None:
-    """Removes versions that not all fronts have whole: what a publisher that was killed had copied so far."""
-    served = {served_in(store, front) for front in fronts}
-    models = [model for front in fronts for model in (graph_model(front), front)]
+def _tidy(store: Store, frontends: Sequence[str]) -> None:
+    """Removes versions that not all frontends have whole: what a publisher that was killed had copied so far."""
+    served = {served_in(store, frontend) for frontend in frontends}
+    models = [model for frontend in frontends for model in (graph_model(frontend), frontend)]
     for version in {one for model in models for one in store.versions(model)} - served:
-        if any(store.read(f"{front}/{version}/{MANIFEST}") is None for front in fronts):
+        if any(store.read(f"{frontend}/{version}/{MANIFEST}") is None for frontend in frontends):
             for model in models:
                 store.remove(f"{model}/{version}")
 
 
-def _baseline(original: Original, front: str, version: int) -> Baseline:
+def _baseline(original: Original, frontend: str, version: int) -> Baseline:
     """PyTorch's recorded answers, as those of a version."""
-    baseline = Baseline.load(original.baseline(front))
+    baseline = Baseline.load(original.baseline(frontend))
     return replace(baseline, about={**baseline.about, "version": version})

@@ -25,11 +25,11 @@ INSTANCES = {
     "cpu": pb.ModelInstanceGroup.KIND_CPU,
     **dict.fromkeys(GPUS, pb.ModelInstanceGroup.KIND_GPU),
 }
-#: Fronts for each instance of a graph on a GPU: one reads and answers texts while the graph works for the other.
-FRONTS = 2
+#: Frontends for each instance of a graph on a GPU: one reads and answers texts while the graph works for the other.
+FRONTENDS = 2
 #: Where TensorRT's engines lie, in the container. Operators mount a folder there, or each start builds them anew, for minutes.
 ENGINES = "/var/cache/hf2triton-tensorrt"
-#: The shortest text that fronts send with tensor cores in mind, and what lengths are rounded to.
+#: The shortest text that frontends send with tensor cores in mind, and what lengths are rounded to.
 ROUND_TO = 8
 
 DTYPES = {"INT64": pb.TYPE_INT64, "FLOAT": pb.TYPE_FP32}
@@ -157,16 +157,16 @@ def graph_instances(options: ExportOptions) -> pb.ModelInstanceGroup:
     return pb.ModelInstanceGroup(count=options.instances, kind=INSTANCES[options.device], gpus=options.gpus or ())
 
 
-def front_instances(options: ExportOptions) -> int:
+def frontend_instances(options: ExportOptions) -> int:
     """Fronts before a graph that is another model, or which hold it themselves."""
     if options.runner == "inprocess":
         return options.instances
-    return FRONTS * options.instances * len(options.gpus or (0,)) if options.device in GPUS else 1
+    return FRONTENDS * options.instances * len(options.gpus or (0,)) if options.device in GPUS else 1
 
 
-def front_batching(options: ExportOptions) -> pb.ModelDynamicBatching:
-    """The queue before a front, where requests of all lengths meet. Those who wait for others leave as soon as half a batch or a
-    whole one is there."""
+def frontend_batching(options: ExportOptions) -> pb.ModelDynamicBatching:
+    """The queue before a frontend, where requests of all lengths meet. Those who wait for others leave as soon as half a batch
+    or a whole one is there."""
     batching = graph_batching(options)
     if options.queue_delay:
         batching.max_queue_delay_microseconds = options.queue_delay

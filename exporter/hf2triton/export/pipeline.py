@@ -1,7 +1,7 @@
 """The stages of an export, in order. Start reading here.
 
     source ─look→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
-    for each front of its task (most have one):
+    for each frontend of its task (most have one):
         checkpoint ─baseline→ PyTorch's answers
         checkpoint ─export→ graph ─clean, fit→ graph, whose weights go to the disk
         graph ─calibrate→ ranges ─plan→ precision plan ─store→ file ─parity→ report (─search→ plan, and once more)
@@ -24,7 +24,7 @@ from ..checkpoint.sample_inputs import check_calibration
 from ..core.layout import check_name
 from ..core.options import ExportOptions
 from ..core.precision_plan import read_plan
-from ..core.resolve import settle, tolerances_of
+from ..core.resolve import resolve, tolerances_of
 from ..core.serving_options import GPUS
 from ..core.stages import Progress, Stages
 from ..core.types import ExportReport
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from ..core.types import Checkpoint, Graph, ParityReport, StoredGraph
     from ..graph.passes.release import Release
     from ..parity.precision_search import Ranges
-    from ..repository.staged_entry import Draft
-    from ..tasks.base import Part
+    from ..repository.staged_entry import StagedEntry
+    from ..tasks.base import Endpoint
 
 
 def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
@@ -58,36 +58,42 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
     from ..graph.passes.engine_name import name_by_content
     from ..graph.passes.release import fit, opset_for
     from ..graph.storage import unload
-    from ..parity.graph_kinds import KINDS
+    from ..parity.graph_kinds import GRAPH_KINDS
     from ..repository.add_entry import publish
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as workspace:
         asked = []
-        for part in checkpoint.task.parts:
-            run, kind, folder = stages.of(part.suffix), KINDS[part.kind], Path(workspace, part.suffix or "graph")
-            baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, options.precision)
-            baseline = replace(baseline, tolerances=tolerances_of(part, baseline.tolerances, options.tolerances))
-            graph = run("export the graph", kind.export_graph, checkpoint, part, options.attention, opset_for(release))
+        for endpoint in checkpoint.task.endpoints:
+            run, kind, folder = (
+                stages.of(endpoint.suffix),
+                GRAPH_KINDS[endpoint.kind],
+                Path(workspace, endpoint.suffix or "graph"),
+            )
+            baseline = run("ask PyTorch", kind.record_baseline, checkpoint, endpoint, options.precision)
+            baseline = replace(baseline, tolerances=tolerances_of(endpoint, baseline.tolerances, options.tolerances))
+            graph = run(
+                "export the graph", kind.export_graph, checkpoint, endpoint, options.attention, opset_for(release)
+            )
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release, options.precision)
             if options.device == "tensorrt":
                 graph = run("name it for its engines", name_by_content, graph)
             graph = run("put its weights aside", unload, graph, folder)
-            asked.append((part, baseline, graph, folder))
+            asked.append((endpoint, baseline, graph, folder))
         checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
         proved = [_prove(stages, options, explicit, release, checkpoint, *one) for one in asked]
-        drafts = [draft for draft, _ in proved]
-        entry = None if options.dry_run else stages.run("publish", publish, drafts)
+        staged_entries = [staged for staged, _ in proved]
+        entry = None if options.dry_run else stages.run("publish", publish, staged_entries)
     return ExportReport(
         options,
         checkpoint.task.name,
         checkpoint.family.name,
-        parity={draft.name: draft.parity for draft in drafts},
-        plans={draft.name: draft.stored.plan for draft in drafts},
-        ranges={draft.name: ranges for draft, ranges in proved},
+        parity={staged.name: staged.parity for staged in staged_entries},
+        plans={staged.name: staged.stored.plan for staged in staged_entries},
+        ranges={staged.name: ranges for staged, ranges in proved},
         entry=entry,
         seconds=stages.seconds,
-        memory={draft.name: draft.memory for draft in drafts if draft.memory is not None},
+        memory={staged.name: staged.memory for staged in staged_entries if staged.memory is not None},
     )
 
 
@@ -97,35 +103,35 @@ def _prove(
     explicit: bool,
     release: Release | None,
     checkpoint: Checkpoint,
-    part: Part,
+    endpoint: Endpoint,
     baseline: Baseline,
     graph: Graph,
     folder: Path,
-) -> tuple[Draft, Ranges]:
-    """One front: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges. `explicit`: the
-    largest batch was asked for.
+) -> tuple[StagedEntry, Ranges]:
+    """One frontend: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges. `explicit`:
+    the largest batch was asked for.
 
     Raises ParityError.
     """
-    from ..checkpoint.preprocessing import reader_of
+    from ..checkpoint.preprocessing import preprocessor_of
     from ..core.memory import estimate_memory
     from ..engines.devices import runs_on_gpu
     from ..graph.passes.release import require_release
     from ..graph.storage import store
-    from ..parity.advice import Request
+    from ..parity.advice import ParityRequest
     from ..parity.calibration_inputs import calibration_of
     from ..parity.call_overhead import DEFAULTS
     from ..parity.checks import ParityInputs, report_of, require_parity
-    from ..parity.graph_kinds import KINDS
+    from ..parity.graph_kinds import GRAPH_KINDS
     from ..parity.precision_search import calibrate, can_search, plan_precision, prepare, search_plan
     from ..repository.encoder_frontend import run_warmup
-    from ..repository.staged_entry import Draft
+    from ..repository.staged_entry import StagedEntry
     from .genai_config import genai_files
 
-    run, kind, precision = stages.of(part.suffix), KINDS[part.kind], options.precision
-    reader = reader_of(checkpoint, part)
+    run, kind, precision = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind], options.precision
+    reader = preprocessor_of(checkpoint, endpoint)
     calibration = run(
-        "read the calibration inputs", calibration_of, checkpoint, part, graph, baseline, options.calibration
+        "read the calibration inputs", calibration_of, checkpoint, endpoint, graph, baseline, options.calibration
     )
     gpu = options.device in GPUS and runs_on_gpu()  # which need not be here
     inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
@@ -143,21 +149,21 @@ def _prove(
         checks_of = partial(kind.checks_of, asked=inputs)
         plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
         stored, parity = prove(plan, " again")
-    asked = Request(options, part.modality, kind.tolerances(checkpoint, part, precision))
+    asked = ParityRequest(options, endpoint.modality, kind.tolerances(checkpoint, endpoint, precision))
     run("require parity", require_parity, parity, asked)
     price = memory = None
     if options.device in GPUS:
-        max_length = checkpoint.max_length if part.modality == "text" else None
+        max_length = checkpoint.max_length if endpoint.modality == "text" else None
         memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
-    if kind.measure_call_price is not None:
+    if kind.measure_call_overhead is not None:
         price = None if options.device == "cuda" and gpu else DEFAULTS.get(options.device)
-    if kind.measure_call_price is not None and price is None:
+    if kind.measure_call_overhead is not None and price is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
-        price = run("measure the price of a call", kind.measure_call_price, stored, baseline, reader, threads, gpu)
-    more = genai_files(checkpoint, stored) if part.kind == "decoder" else {}
-    draft = Draft(options, checkpoint, part, stored, parity, baseline, price, memory, more)
-    run("run the warm-up calls", run_warmup, draft, gpu)
-    return draft, ranges
+        price = run("measure the price of a call", kind.measure_call_overhead, stored, baseline, reader, threads, gpu)
+    more = genai_files(checkpoint, stored) if endpoint.kind == "decoder" else {}
+    staged = StagedEntry(options, checkpoint, endpoint, stored, parity, baseline, price, memory, more)
+    run("run the warm-up calls", run_warmup, staged, gpu)
+    return staged, ranges
 
 
 def _check(options: ExportOptions) -> Release | None:
@@ -170,7 +176,7 @@ def _check(options: ExportOptions) -> Release | None:
         raise UsageError(f"the largest batch must be 1 or more, not {options.max_batch_size}")
     if options.task is not None:
         task = find_task(options.task)
-        settle(options, task)
+        resolve(options, task)
         check_calibration(options.calibration, task)
     release = find_release(options.release)
     if options.precision_plan is not None:

@@ -8,10 +8,10 @@ from typing import Any
 from ..errors import UnknownName
 from .kserve import kserve_objects
 from .kubernetes import kubernetes_objects
-from .plan import ManifestOptions, Plan, make_plan
+from .plan import DeploymentPlan, ManifestOptions, make_plan
 
 #: What `--target` takes -> what makes its objects.
-TARGETS: Mapping[str, Callable[[Plan], list[dict[str, Any]]]] = {
+TARGETS: Mapping[str, Callable[[DeploymentPlan], list[dict[str, Any]]]] = {
     "kubernetes": kubernetes_objects,
     "kserve": kserve_objects,
 }

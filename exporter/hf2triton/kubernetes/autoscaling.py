@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .plan import Plan
+from .plan import DeploymentPlan
 
 #: Replicas at most, for each that is always there.
 MOST = 4
@@ -22,7 +22,7 @@ class Metric:
 
     name: str
     target: str
-    when: Callable[[Plan], bool]
+    when: Callable[[DeploymentPlan], bool]
 
 
 METRICS = (
@@ -32,7 +32,7 @@ METRICS = (
 )
 
 
-def autoscaler_spec(plan: Plan) -> dict[str, Any]:
+def autoscaler_spec(plan: DeploymentPlan) -> dict[str, Any]:
     """Grows at once and shrinks slowly: a new pod loads its models first."""
     pods = [
         {

@@ -10,7 +10,7 @@ from typing import Any
 
 from .autoscaling import MOST
 from .kubernetes import headless_service
-from .plan import Plan
+from .plan import DeploymentPlan
 from .pod import annotations, container, labels, volumes
 
 #: Where KServe mounts what it fetched.
@@ -23,7 +23,7 @@ _PROTOCOLS = {"grpc": "grpc-v2", "http": "v2"}
 BUSY = 70
 
 
-def kserve_objects(plan: Plan) -> list[dict[str, Any]]:
+def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
     """ServingRuntime, InferenceService, and a headless Service for clients that speak gRPC."""
     server = container(plan, "kserve-container", MOUNTED)
     own = {key: server.pop(key) for key in ("args", "resources")}
@@ -63,7 +63,7 @@ _MODE = {"serving.kserve.io/deploymentMode": "RawDeployment", "serving.kserve.io
 
 
 def _object(
-    plan: Plan, version: str, kind: str, spec: dict[str, Any], marks: dict[str, str] | None = None
+    plan: DeploymentPlan, version: str, kind: str, spec: dict[str, Any], marks: dict[str, str] | None = None
 ) -> dict[str, Any]:
     metadata: dict[str, Any] = {"name": plan.name, "labels": labels(plan)}
     if marks:

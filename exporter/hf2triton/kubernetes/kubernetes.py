@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .autoscaling import autoscaler_spec
-from .plan import PORTS, Plan
+from .plan import PORTS, DeploymentPlan
 from .pod import annotations, labels, pod
 
 #: The label of pods that may call the server, and the namespace that scrapes it.
@@ -13,7 +13,7 @@ CLIENT_LABEL = {"hf2triton/client": "true"}
 MONITORING = "monitoring"
 
 
-def kubernetes_objects(plan: Plan) -> list[dict[str, Any]]:
+def kubernetes_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
     """Deployment, headless Service, HorizontalPodAutoscaler, PodDisruptionBudget and NetworkPolicy."""
     return [
         _object(plan, "apps/v1", "Deployment", _deployment(plan)),
@@ -24,23 +24,23 @@ def kubernetes_objects(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def headless_service(plan: Plan, selector: dict[str, str], suffix: str = "") -> dict[str, Any]:
+def headless_service(plan: DeploymentPlan, selector: dict[str, str], suffix: str = "") -> dict[str, Any]:
     """Its name has the address of every ready pod: the client sends requests to all of them in turn."""
     ports = [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in plan.ports.items()]
     spec = {"clusterIP": "None", "selector": selector, "ports": ports}
     return _object(plan, "v1", "Service", spec, suffix)
 
 
-def _object(plan: Plan, version: str, kind: str, spec: dict[str, Any], suffix: str = "") -> dict[str, Any]:
+def _object(plan: DeploymentPlan, version: str, kind: str, spec: dict[str, Any], suffix: str = "") -> dict[str, Any]:
     metadata = {"name": f"{plan.name}{suffix}", "labels": labels(plan)}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
-def _selector(plan: Plan) -> dict[str, Any]:
+def _selector(plan: DeploymentPlan) -> dict[str, Any]:
     return {"matchLabels": labels(plan)}
 
 
-def _deployment(plan: Plan) -> dict[str, Any]:
+def _deployment(plan: DeploymentPlan) -> dict[str, Any]:
     """Without `replicas`, which is the autoscaler's: applying the file again would take its pods away."""
     return {
         "selector": _selector(plan),
@@ -50,7 +50,7 @@ def _deployment(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _network(plan: Plan) -> dict[str, Any]:
+def _network(plan: DeploymentPlan) -> dict[str, Any]:
     """Calls come from labelled pods of the namespace, scrapes from the monitoring one; nothing goes out that need not."""
     calls = [{"port": port, "protocol": "TCP"} for name, port in plan.ports.items() if name != "metrics"]
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}}}

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.layout import entries, fronts_of, graph_model, served_manifest
+from ..core.layout import entries, frontends_of, graph_model, served_manifest
 from ..errors import RepositoryError, UsageError
 from ..repository.shared_memory import shared_memory_bytes
-from .resources import MIB, Need, host_bytes, need_of
+from .resources import MIB, ResourceNeed, host_bytes, need_of
 
 #: Port of each protocol, as server.Dockerfile exposes it.
 PORTS: Mapping[str, int] = {"grpc": 8001, "http": 8000, "metrics": 8002}
@@ -46,7 +46,7 @@ class ManifestOptions:
 
 
 @dataclass(frozen=True)
-class Claim:
+class VolumeClaim:
     """A PersistentVolumeClaim, and the folder in it ("" is the whole)."""
 
     name: str
@@ -54,17 +54,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """`models`: what tritonserver loads, the graphs behind fronts among them. `place`: the repository, as tritonserver is told;
-    `claim`: what is mounted there, if it is a claim."""
+class DeploymentPlan:
+    """`models`: what tritonserver loads, the graphs behind frontends among them. `place`: the repository, as tritonserver is
+    told; `claim`: what is mounted there, if it is a claim."""
 
     options: ManifestOptions
     models: tuple[str, ...]
-    needs: tuple[Need, ...]
+    needs: tuple[ResourceNeed, ...]
     image: str
     gpus: int
     place: str
-    claim: Claim | None
+    claim: VolumeClaim | None
 
     @property
     def name(self) -> str:
@@ -100,17 +100,21 @@ class Plan:
         return any(need.state for need in self.needs)
 
 
-def make_plan(options: ManifestOptions) -> Plan:
+def make_plan(options: ManifestOptions) -> DeploymentPlan:
     """Raises UsageError and RepositoryError."""
     _check(options)
     repository = options.repository
-    fronts = [front for name in options.names for front in fronts_of(repository, name)] or entries(repository)
-    fronts = list(dict.fromkeys(fronts))
-    if not fronts:
+    frontends = [frontend for name in options.names for frontend in frontends_of(repository, name)] or entries(
+        repository
+    )
+    frontends = list(dict.fromkeys(frontends))
+    if not frontends:
         raise RepositoryError(f"{repository} holds no entry; hf2triton export puts one there")
-    needs = tuple(need_of(repository, front, options.cpus) for front in fronts)
+    needs = tuple(need_of(repository, frontend, options.cpus) for frontend in frontends)
     behind = [
-        graph_model(front) for front in fronts if served_manifest(repository, front)["serving"]["runner"] == "bls"
+        graph_model(frontend)
+        for frontend in frontends
+        if served_manifest(repository, frontend)["serving"]["runner"] == "bls"
     ]
     on_gpu = [need.name for need in needs if need.on_gpu]
     gpus = options.gpus if options.gpus is not None else int(bool(on_gpu))
@@ -120,7 +124,7 @@ def make_plan(options: ManifestOptions) -> Plan:
         )
     place, claim = _storage(options.storage)
     image = options.image or f"hf2triton-server:{'gpu' if gpus else 'cpu'}"
-    return Plan(options, tuple([*fronts, *behind]), needs, image, gpus, place, claim)
+    return DeploymentPlan(options, tuple([*frontends, *behind]), needs, image, gpus, place, claim)
 
 
 def _check(options: ManifestOptions) -> None:
@@ -142,12 +146,12 @@ def _check(options: ManifestOptions) -> None:
             raise UsageError(f"--{what} must be {lowest} or more, not {value}")
 
 
-def _storage(storage: str) -> tuple[str, Claim | None]:
+def _storage(storage: str) -> tuple[str, VolumeClaim | None]:
     """What tritonserver is told, and the claim that is mounted. Raises UsageError."""
     scheme, separator, rest = storage.partition("://")
     if scheme == "pvc" and rest.strip("/"):
         claim, _, folder = rest.partition("/")
-        return MOUNTED, Claim(claim, folder.strip("/"))
+        return MOUNTED, VolumeClaim(claim, folder.strip("/"))
     if separator and scheme in _REMOTE and rest:
         return storage, None
     if not separator and storage.startswith("/"):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..engines.device_config import ENGINES
 from . import secured
-from .plan import MOUNTED, PORTS, Plan
+from .plan import MOUNTED, PORTS, DeploymentPlan
 from .resources import gpu_bytes, rounded
 
 #: Where server.Dockerfile puts what looks after a server.
@@ -19,7 +19,7 @@ SPARE = 1.25
 USER = 1000
 
 
-def labels(plan: Plan) -> dict[str, str]:
+def labels(plan: DeploymentPlan) -> dict[str, str]:
     """Of all objects."""
     return {
         "app.kubernetes.io/name": "hf2triton",
@@ -28,7 +28,7 @@ def labels(plan: Plan) -> dict[str, str]:
     }
 
 
-def annotations(plan: Plan) -> dict[str, str]:
+def annotations(plan: DeploymentPlan) -> dict[str, str]:
     """Of pods: who scrapes them, and what was estimated."""
     scraped = {
         "prometheus.io/scrape": "true",
@@ -39,12 +39,12 @@ def annotations(plan: Plan) -> dict[str, str]:
     return {**scraped, "hf2triton/gpu-memory": rounded(on_gpu)} if on_gpu else scraped
 
 
-def arguments(plan: Plan, place: str) -> list[str]:
+def arguments(plan: DeploymentPlan, place: str) -> list[str]:
     """After serve.sh's own flags. `place`: the repository."""
     return [f"--model-repository={place}", *(f"--load-model={name}" for name in plan.models)]
 
 
-def resources(plan: Plan) -> dict[str, dict[str, str]]:
+def resources(plan: DeploymentPlan) -> dict[str, dict[str, str]]:
     """Requests equal limits, so that nodes with the static CPU manager policy give whole cores: onnxruntime starts a thread for
     each core that it sees, and one that is held back by a quota holds back the others. Shared memory counts as memory."""
     own = {"cpu": str(plan.options.cpus), "memory": rounded(int(SPARE * plan.host_bytes) + plan.shared_memory)}
@@ -53,7 +53,7 @@ def resources(plan: Plan) -> dict[str, dict[str, str]]:
     return {"requests": own, "limits": dict(own)}
 
 
-def probes(plan: Plan) -> dict[str, Any]:
+def probes(plan: DeploymentPlan) -> dict[str, Any]:
     """Ready when every model is loaded or has failed: one that fails keeps no traffic from the others. Triton
     calls a Python model ready whose process has died: where it is not back within a minute health.py says so, and the pod is
     replaced. Beside TLS only the container itself reaches HTTP, and the kubelet's
@@ -72,7 +72,7 @@ def _health(what: str) -> dict[str, Any]:
     return {"exec": {"command": ["python3", HEALTH, what]}}
 
 
-def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
+def container(plan: DeploymentPlan, name: str, place: str) -> dict[str, Any]:
     """Without volumes of models. The root file system is read-only; `/tmp`, `/dev/shm` and TensorRT's cache are not."""
     return {
         "name": name,
@@ -103,7 +103,7 @@ def container(plan: Plan, name: str, place: str) -> dict[str, Any]:
     }
 
 
-def volumes(plan: Plan) -> list[dict[str, Any]]:
+def volumes(plan: DeploymentPlan) -> list[dict[str, Any]]:
     return [
         {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": rounded(plan.shared_memory)}},
         {"name": "tmp", "emptyDir": {}},
@@ -114,7 +114,7 @@ def volumes(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def pod(plan: Plan) -> dict[str, Any]:
+def pod(plan: DeploymentPlan) -> dict[str, Any]:
     """The spec of a Deployment's pods."""
     server, extra = container(plan, "triton", plan.place), []
     if plan.claim is not None:

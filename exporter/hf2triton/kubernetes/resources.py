@@ -1,6 +1,6 @@
 """What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
 
-    host = server + for each front (process + weights in all copies + what is read at once + activations + keys and values)
+    host = server + for each frontend (process + weights in all copies + what is read at once + activations + keys and values)
     GPU  = what the manifests estimated at the export, see core/memory.py
 
 The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
@@ -39,9 +39,9 @@ _STATE: Mapping[str, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
 
 @dataclass(frozen=True)
-class Need:
-    """What a front takes of the `host`, in bytes. `weights`, and `state` for keys and values, lie where its graph runs; `memory`:
-    the manifest's estimate of the GPU, None where it runs on a CPU. `apart`: it runs in the Python model."""
+class ResourceNeed:
+    """What a frontend takes of the `host`, in bytes. `weights`, and `state` for keys and values, lie where its graph runs;
+    `memory`: the manifest's estimate of the GPU, None where it runs on a CPU. `apart`: it runs in the Python model."""
 
     name: str
     weights: int
@@ -59,8 +59,8 @@ class Need:
         return gpu_bytes([self])
 
 
-def need_of(repository: Path, name: str, cpus: int) -> Need:
-    """What the served version of a front takes on so many CPUs. Raises RepositoryError."""
+def need_of(repository: Path, name: str, cpus: int) -> ResourceNeed:
+    """What the served version of a frontend takes on so many CPUs. Raises RepositoryError."""
     version, manifest = served_version(repository, name), served_manifest(repository, name)
     precision, serving = manifest["graph"]["precision"], manifest["serving"]
     memory, graph = serving["memory"], graph_file(repository, name, version)
@@ -72,16 +72,16 @@ def need_of(repository: Path, name: str, cpus: int) -> Need:
     if memory is None:
         activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, version, cpus)
         held = COPIES[precision] * weights + _reading(repository, name, version) + activations + state
-    return Need(name, weights, state, PROCESS_BYTES + held, memory, serving["runner"] != "bls")
+    return ResourceNeed(name, weights, state, PROCESS_BYTES + held, memory, serving["runner"] != "bls")
 
 
-def host_bytes(needs: Sequence[Need]) -> int:
-    """Of a server with these fronts."""
+def host_bytes(needs: Sequence[ResourceNeed]) -> int:
+    """Of a server with these frontends."""
     return SERVER_BYTES[any(need.on_gpu for need in needs)] + sum(need.host for need in needs)
 
 
-def gpu_bytes(needs: Sequence[Need]) -> int:
-    """Of a GPU that serves these fronts, 0 if none runs there."""
+def gpu_bytes(needs: Sequence[ResourceNeed]) -> int:
+    """Of a GPU that serves these frontends, 0 if none runs there."""
     found = [
         (need.memory["context"], need.memory["total"] - need.memory["context"], need.apart)
         for need in needs
@@ -117,7 +117,7 @@ def _reading(repository: Path, name: str, version: int) -> int:
 
 
 def _tokens(repository: Path, name: str, version: int, cpus: int) -> int:
-    """The most tokens that a front hands to the graph at once, and keeps memory for: of calls of all threads together, and of
+    """The most tokens that a frontend hands to the graph at once, and keeps memory for: of calls of all threads together, and of
     calls of one thread each."""
     settings = _json(repository / name / str(version) / FRONT)
     limits = settings.get("limits")

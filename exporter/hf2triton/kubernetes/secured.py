@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from .plan import Plan
+from .plan import DeploymentPlan
 
 
 @dataclass(frozen=True)
@@ -30,19 +30,19 @@ def _place(given: _Given) -> str:
     return f"/etc/hf2triton/{given.volume}"
 
 
-def _asked(plan: Plan) -> Iterator[tuple[_Given, str]]:
+def _asked(plan: DeploymentPlan) -> Iterator[tuple[_Given, str]]:
     """What is given, and the Secret that holds it."""
     return ((given, secret) for given in _GIVEN if (secret := getattr(plan.options, given.option)))
 
 
-def environment(plan: Plan) -> list[dict[str, str]]:
+def environment(plan: DeploymentPlan) -> list[dict[str, str]]:
     return [{"name": given.variable, "value": f"{_place(given)}/{given.file}".rstrip("/")} for given, _ in _asked(plan)]
 
 
-def mounts(plan: Plan) -> list[dict[str, Any]]:
+def mounts(plan: DeploymentPlan) -> list[dict[str, Any]]:
     return [{"name": given.volume, "mountPath": _place(given), "readOnly": True} for given, _ in _asked(plan)]
 
 
-def volumes(plan: Plan) -> list[dict[str, Any]]:
+def volumes(plan: DeploymentPlan) -> list[dict[str, Any]]:
     """One that lacks its Secret keeps the pod from starting."""
     return [{"name": given.volume, "secret": {"secretName": secret}} for given, secret in _asked(plan)]

@@ -9,14 +9,14 @@ from ..core.layout import FRONT
 from .finding import ERROR, Problem, Rule
 from .models import Lint, Model
 
-#: What a front reads -> the limits that it must have.
+#: What a frontend reads -> the limits that it must have.
 _LIMITS = {"text": ("max_bytes", "max_length"), "image": ("max_bytes", "max_pixels")}
 
 
 def _limits(model: Model, version: int) -> tuple[tuple[str, ...], Mapping[str, Any]]:
-    """The limits that a front must have, and those that its code reads."""
-    front = model.front(version) or {}
-    reader = front.get("reader", front)
+    """The limits that a frontend must have, and those that its code reads."""
+    frontend = model.frontend(version) or {}
+    reader = frontend.get("reader", frontend)
     limits = {**reader, "max_length": reader.get("max_length", reader.get("context"))}
     return _LIMITS["image" if "image" in model.settings.get("inputs", ()) else "text"], limits
 
@@ -28,11 +28,11 @@ def undeclared(lint: Lint, model: Model) -> Iterator[Problem]:
             read, told = limits.get(name), model.settings.get(name)
             where = f"{model.name}/{version}/{FRONT}"
             if not _is_limit(read):
-                yield Problem(where, f"the front has no {name}: nothing limits what callers send. Export it again")
+                yield Problem(where, f"the frontend has no {name}: nothing limits what callers send. Export it again")
             elif told is not None and told != read:
                 yield Problem(
                     lint.line(model, "hf2triton"),
-                    f"clients are told a {name} of {told}, and the front takes {read}: export it again",
+                    f"clients are told a {name} of {told}, and the frontend takes {read}: export it again",
                 )
 
 
@@ -58,8 +58,8 @@ RULES = (
         "bounds-limits",
         ERROR,
         "model",
-        "a front without a limit of bytes, pixels or tokens, or with another than is told",
+        "a frontend without a limit of bytes, pixels or tokens, or with another than is told",
         undeclared,
     ),
-    Rule("bounds-items", ERROR, "model", "a front that takes any number of items at once", unbounded_items),
+    Rule("bounds-items", ERROR, "model", "a frontend that takes any number of items at once", unbounded_items),
 )

@@ -57,7 +57,7 @@ def _placed(model: Model) -> Iterator[tuple[str, str, str]]:
 
 
 def ignored_key(lint: Lint, model: Model) -> Iterator[Problem]:
-    """Of onnxruntime models, by the table; of fronts, by what their code reads."""
+    """Of onnxruntime models, by the table; of frontends, by what their code reads."""
     if model.backend == "onnxruntime":
         yield from _ignored_by_backend(lint, model)
     level = model.config.optimization.graph.level
@@ -68,13 +68,14 @@ def ignored_key(lint: Lint, model: Model) -> Iterator[Problem]:
             f" {', '.join(map(str, GRAPH_LEVELS))}: basic, all, extended, none",
         )
     if model.backend == "python" and model.settings is not None and model.loaded:
-        front = model.front(model.loaded[-1]) or {}
-        known = ("hf2triton", "intra_op_thread_count", *front.get("parameters", ()), *_OF_PYTHON)
+        frontend = model.frontend(model.loaded[-1]) or {}
+        known = ("hf2triton", "intra_op_thread_count", *frontend.get("parameters", ()), *_OF_PYTHON)
         for key in model.config.parameters:
             if key not in known:
                 yield Problem(
                     lint.line(model, key),
-                    f"the front does not read the parameter {key!r}; it reads {', '.join(known)}. Remove it, or correct its name",
+                    f"the frontend does not read the parameter {key!r}; it reads {', '.join(known)}. Remove it, or correct its"
+                    " name",
                 )
 
 
@@ -194,7 +195,11 @@ RULES = (
     Rule("config-missing", WARNING, "model", "a model without a config.pbtxt", missing),
     Rule("config-name", ERROR, "model", "a name that is not the folder's", name_differs),
     Rule(
-        "config-ignored-key", WARNING, "model", "a parameter that the backend or the front does not read", ignored_key
+        "config-ignored-key",
+        WARNING,
+        "model",
+        "a parameter that the backend or the frontend does not read",
+        ignored_key,
     ),
     Rule("config-refused-key", ERROR, "model", "a key of an accelerator that the backend refuses", refused_key),
     Rule("config-refused-value", ERROR, "model", "a value that the backend refuses", refused_value),

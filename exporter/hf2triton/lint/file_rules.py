@@ -48,8 +48,8 @@ def damaged(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def without_manifest(lint: Lint, model: Model) -> Iterator[Problem]:
-    front = lint.front_of(model)
-    if model.manifest is None and (front is None or front.manifest is None):
+    frontend = lint.frontend_of(model)
+    if model.manifest is None and (frontend is None or frontend.manifest is None):
         yield Problem(model.name, "it has no manifest: its digests, its release and its memory were not checked")
 
 

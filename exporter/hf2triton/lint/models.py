@@ -83,7 +83,7 @@ class Model:
 
     @cached_property
     def settings(self) -> Mapping[str, Any] | None:
-        """What clients read of a front: the JSON of the parameter `hf2triton`. None where there is none that can be read."""
+        """What clients read of a frontend: the JSON of the parameter `hf2triton`. None where there is none that can be read."""
         if PARAMETER not in self.config.parameters:
             return None
         try:
@@ -92,7 +92,7 @@ class Model:
             return None
         return found if isinstance(found, dict) else None
 
-    def front(self, version: int) -> Mapping[str, Any] | None:
+    def frontend(self, version: int) -> Mapping[str, Any] | None:
         """What the front of a version reads at its start."""
         found = _json(self.folder / str(version) / FRONT)
         return found if isinstance(found, dict) else None
@@ -121,11 +121,11 @@ class Lint:
         """The release that serves a model: the server's, or the one it was exported for. None: any."""
         if self.server is not None and self.server.release is not None:
             return self.server.release
-        front = model if model.manifest else self.front_of(model)
-        return None if front is None or front.manifest is None else front.manifest["graph"]["release"]
+        frontend = model if model.manifest else self.frontend_of(model)
+        return None if frontend is None or frontend.manifest is None else frontend.manifest["graph"]["release"]
 
-    def front_of(self, model: Model) -> Model | None:
-        """The front before a model that holds a graph."""
+    def frontend_of(self, model: Model) -> Model | None:
+        """The frontend before a model that holds a graph."""
         return next((one for name, one in self.every.items() if graph_model(name) == model.name), None)
 
     def line(self, model: Model, text: str) -> str:
@@ -137,7 +137,7 @@ class Lint:
 
 
 def read_repository(repository: Path, names: tuple[str, ...] = (), gpu_memory: int | None = None) -> Lint:
-    """The models of a repository. `names`: of models, or of entries: their fronts and graphs. Raises RepositoryError."""
+    """The models of a repository. `names`: of models, or of entries: their frontends and graphs. Raises RepositoryError."""
     if not repository.is_dir():
         raise RepositoryError(f"there is no model repository at {repository}")
     folders = sorted(

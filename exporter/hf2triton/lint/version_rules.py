@@ -1,4 +1,4 @@
-"""Versions: those that the config, the front and the graph behind it speak of."""
+"""Versions: those that the config, the frontend and the graph behind it speak of."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def named_by_policy(lint: Lint, model: Model) -> Iterator[Problem]:
             )
 
 
-def called_by_front(lint: Lint, model: Model) -> Iterator[Problem]:
-    """A front names the version of the graph that it calls."""
+def called_by_frontend(lint: Lint, model: Model) -> Iterator[Problem]:
+    """A frontend names the version of the graph that it calls."""
     for version in model.loaded:
-        runner = (model.front(version) or {}).get("runner", {})
+        runner = (model.frontend(version) or {}).get("runner", {})
         if "model" not in runner:
             continue
         where, called, number = (
@@ -38,33 +38,33 @@ def called_by_front(lint: Lint, model: Model) -> Iterator[Problem]:
         )
         if called is None:
             yield Problem(
-                where, f"the front calls {runner['model']!r}, which is not there: export or publish the entry again"
+                where, f"the frontend calls {runner['model']!r}, which is not there: export or publish the entry again"
             )
         elif number not in called.versions:
             found = ", ".join(map(str, called.versions)) or "none"
             yield Problem(
-                where, f"the front calls version {number} of {called.name!r}, which is not there (there: {found})"
+                where, f"the frontend calls version {number} of {called.name!r}, which is not there (there: {found})"
             )
         elif number not in called.loaded:
             loaded = ", ".join(map(str, called.loaded)) or "none"
             yield Problem(
                 where,
-                f"the front calls version {number} of {called.name!r}, which is not loaded ({loaded}): name it in the"
+                f"the frontend calls version {number} of {called.name!r}, which is not loaded ({loaded}): name it in the"
                 f" version_policy of {called.name}/{CONFIG}",
             )
 
 
-def two_fronts(lint: Lint) -> Iterator[Problem]:
-    """All fronts of an entry serve one version of it."""
+def two_frontends(lint: Lint) -> Iterator[Problem]:
+    """All frontends of an entry serve one version of it."""
     served: dict[str, dict[str, int]] = {}
     for model in lint.models:
         if model.manifest is not None:
             served.setdefault(model.manifest["entry"], {})[model.name] = model.manifest["version"]
-    for entry, fronts in served.items():
-        if len(set(fronts.values())) > 1:
-            found = ", ".join(f"{name} version {version}" for name, version in fronts.items())
+    for entry, frontends in served.items():
+        if len(set(frontends.values())) > 1:
+            found = ", ".join(f"{name} version {version}" for name, version in frontends.items())
             yield Problem(
-                entry, f"its fronts serve different versions: {found}. hf2triton rollback {entry} VERSION serves one"
+                entry, f"its frontends serve different versions: {found}. hf2triton rollback {entry} VERSION serves one"
             )
 
 
@@ -91,7 +91,8 @@ def manifest_differs(lint: Lint, model: Model) -> Iterator[Problem]:
     if apart and behind is not None and behind.parsed[1] is None and behind.config.max_batch_size < rows:
         yield Problem(
             f"{behind.name}/{CONFIG}",
-            f"max_batch_size is {behind.config.max_batch_size}, and the front calls it with up to {rows} rows: export it again",
+            f"max_batch_size is {behind.config.max_batch_size}, and the frontend calls it with up to {rows} rows: export it"
+            " again",
         )
 
 
@@ -101,7 +102,7 @@ def other_code(lint: Lint, model: Model) -> Iterator[Problem]:
         return
     code = resources.files("hf2triton.triton_models")
     version = str(model.loaded[-1])
-    generates = "generation" in (model.front(model.loaded[-1]) or {})
+    generates = "generation" in (model.frontend(model.loaded[-1]) or {})
     renamed = {"model.py": "generation_frontend.py" if generates else "frontend.py"}
     differing = []
     for name in model.manifest["files"]:
@@ -127,10 +128,10 @@ RULES = (
         "version-graph",
         ERROR,
         "model",
-        "a version of the graph that a front calls and that is not loaded",
-        called_by_front,
+        "a version of the graph that a frontend calls and that is not loaded",
+        called_by_frontend,
     ),
-    Rule("version-fronts", ERROR, "repository", "fronts of one entry that serve different versions", two_fronts),
+    Rule("version-fronts", ERROR, "repository", "fronts of one entry that serve different versions", two_frontends),
     Rule(
         "version-manifest",
         WARNING,
@@ -138,5 +139,5 @@ RULES = (
         "a manifest that belongs elsewhere, or a batch that was not proved",
         manifest_differs,
     ),
-    Rule("version-code", NOTE, "model", "a front whose code is not that of this hf2triton", other_code),
+    Rule("version-code", NOTE, "model", "a frontend whose code is not that of this hf2triton", other_code),
 )

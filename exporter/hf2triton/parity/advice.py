@@ -17,8 +17,8 @@ _OWN = {"text": "a file of your own texts, one a line", "image": "a folder of yo
 
 
 @dataclass(frozen=True)
-class Request:
-    """What was asked for: settled options, the modality of the front, and the tolerances of its task: output -> those of the
+class ParityRequest:
+    """What was asked for: settled options, the modality of the frontend, and the tolerances of its task: output -> those of the
     precision."""
 
     options: ExportOptions
@@ -30,11 +30,11 @@ class Request:
 class _Remedy:
     """`fits`: whether it may help and was not asked for."""
 
-    fits: Callable[[Request, ParityCheck], bool]
+    fits: Callable[[ParityRequest, ParityCheck], bool]
     text: str
 
 
-def _within_task(asked: Request, check: ParityCheck) -> bool:
+def _within_task(asked: ParityRequest, check: ParityCheck) -> bool:
     """Whether tolerances that the user gave failed, and the task's own would have passed."""
     one, own = check.difference, asked.tolerances.get(check.difference.output)
     if not asked.options.tolerances or own is None or not one.rows:
@@ -88,7 +88,7 @@ _REPORT = (
 )
 
 
-def advice_of(asked: Request, check: ParityCheck) -> str:
+def advice_of(asked: ParityRequest, check: ParityCheck) -> str:
     """What to try next, in one sentence without its full stop."""
     text = next((remedy.text for remedy in _REMEDIES if remedy.fits(asked, check)), _REPORT)
     return text.format(own=_OWN[asked.modality])

@@ -15,18 +15,22 @@ from hf2triton_client.evaluation.places import describe_input
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
 
 from ..checkpoint.own_inputs import own_inputs
-from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.same_tokens import ReferenceTokenizer
 from ..checkpoint.sample_inputs import Inputs, parity_inputs
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 from ..tasks.tolerances import DECODED
-from ..triton_models.preprocessor import Item, Reader, joined
+from ..triton_models.preprocessor import Item, Preprocessor, joined
 
 
 def record_baseline(
-    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+    checkpoint: Checkpoint,
+    endpoint: Endpoint,
+    precision: str,
+    inputs: Inputs | None = None,
+    asked: Questions | None = None,
 ) -> Baseline:
     """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor. And its pipeline what is
     `asked`; by default real inputs that come with hf2triton.
@@ -38,13 +42,13 @@ def record_baseline(
     from ..checkpoint.task_model import TaskModel
     from .reference import answered, questions_of
 
-    reader = reader_of(checkpoint, part)
+    reader = preprocessor_of(checkpoint, endpoint)
     own: Mapping[str, Inputs] = {}
     if inputs is None:
-        inputs, own = parity_inputs(checkpoint, part), own_inputs(checkpoint, part, reader)
-        asked = questions_of(checkpoint, part, [inputs, *own.values()])
-    module = TaskModel(checkpoint, part)
-    outputs = checkpoint.outputs[part.suffix]
+        inputs, own = parity_inputs(checkpoint, endpoint), own_inputs(checkpoint, endpoint, reader)
+        asked = questions_of(checkpoint, endpoint, [inputs, *own.values()])
+    module = TaskModel(checkpoint, endpoint)
+    outputs = checkpoint.outputs[endpoint.suffix]
 
     def ask(item: Item) -> dict[str, np.ndarray]:
         rows: dict[str, list[np.ndarray]] = {output.name: [] for output in outputs}
@@ -66,13 +70,13 @@ def record_baseline(
             about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
         )
 
-    read = _reader_of_the_checkpoint(checkpoint, part, reader)
+    read = _reader_of_the_checkpoint(checkpoint, endpoint, reader)
     items = read(inputs)
     with torch.inference_mode():
         real = group("real inputs", inputs, items)
         groups = [group(about, more, read(more)) for about, more in own.items()]
         latency = measure_latency(ask, items)
-    questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, part, precision)
+    questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, endpoint, precision)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
         task=checkpoint.task.name,
@@ -87,9 +91,9 @@ def record_baseline(
     )
 
 
-def tolerances_of(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) -> dict[str, Tolerance]:
     """How far each output and the decoded answers may lie from PyTorch's."""
-    outputs = checkpoint.outputs[part.suffix]
+    outputs = checkpoint.outputs[endpoint.suffix]
     return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
 
 
@@ -106,10 +110,12 @@ def _in_scale(
     return {**tolerances, ANSWERS: scaled}
 
 
-def _reader_of_the_checkpoint(checkpoint: Checkpoint, part: Part, reader: Reader) -> Callable[[Inputs], list[Item]]:
-    """Makes items of inputs as transformers' own processors prepare them. That raises ParityError where the front reads a text
+def _reader_of_the_checkpoint(
+    checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor
+) -> Callable[[Inputs], list[Item]]:
+    """Makes items of inputs as transformers' own processors prepare them. That raises ParityError where the frontend reads a text
     otherwise."""
-    if part.modality == "text":
+    if endpoint.modality == "text":
         tokenizer = ReferenceTokenizer(checkpoint)
 
         def texts(inputs: Inputs) -> list[Item]:

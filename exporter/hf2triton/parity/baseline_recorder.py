@@ -26,41 +26,41 @@ MOST_ITEMS = 256
 def record(
     options: ExportOptions, dataset: Path | None, columns: Mapping[str, str], progress: Progress = lambda stage: None
 ) -> dict[str, Baseline]:
-    """Suffix of each front of the task -> its baseline: tensors, decoded answers and right answers of a labelled file, or of
+    """Suffix of each frontend of the task -> its baseline: tensors, decoded answers and right answers of a labelled file, or of
     real inputs that come with hf2triton. For a model that generates, texts are scored.
 
     `options`: source, task, adapter, base_name, revision and allow_pickle count. Raises the errors of errors.py and InputError.
     """
     from ..checkpoint.preprocessing import preprocessing_digest
-    from .graph_kinds import KINDS
+    from .graph_kinds import GRAPH_KINDS
 
     if options.task is not None and dataset is not None:
         read_questions(dataset, find_task(options.task).name, columns)  # before minutes of work
     stages = Stages(progress)
     checkpoint, _ = load(stages, options)
-    parts, asked, inputs = checkpoint.task.parts, None, {}
+    endpoints, asked, inputs = checkpoint.task.endpoints, None, {}
     if dataset is not None:
         asked = read_questions(dataset, checkpoint.task.name, columns)
-        if parts[-1].modality == "image":
+        if endpoints[-1].modality == "image":
             asked = replace(asked, inputs=tuple(Path(one).read_bytes() for one in asked.inputs))
         inputs = _INPUTS[checkpoint.task.name](asked)
     recorded = {}
-    for part in parts:
-        run, kind = stages.of(part.suffix), KINDS[part.kind]
-        precisions = PRECISIONS[part.kind]["cpu"]
-        most = MOST_ITEMS if part.modality == "text" else None  # images are kept for the questions as well
-        taken = None if asked is None else {name: values[:most] for name, values in inputs[part.suffix].items()}
-        questions = asked if part is parts[-1] else None
-        baseline = run("ask PyTorch", kind.record_baseline, checkpoint, part, precisions[0], taken, questions)
-        recorded[part.suffix] = replace(
+    for endpoint in endpoints:
+        run, kind = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind]
+        precisions = PRECISIONS[endpoint.kind]["cpu"]
+        most = MOST_ITEMS if endpoint.modality == "text" else None  # images are kept for the questions as well
+        taken = None if asked is None else {name: values[:most] for name, values in inputs[endpoint.suffix].items()}
+        questions = asked if endpoint is endpoints[-1] else None
+        baseline = run("ask PyTorch", kind.record_baseline, checkpoint, endpoint, precisions[0], taken, questions)
+        recorded[endpoint.suffix] = replace(
             baseline,
             about={
                 **baseline.about,
-                "preprocessing": preprocessing_digest(checkpoint, part),
+                "preprocessing": preprocessing_digest(checkpoint, endpoint),
                 "dataset": None if dataset is None else dataset.name,
                 "id2label": {str(index): label for index, label in checkpoint.id2label.items()},
             },
-            others={name: kind.tolerances(checkpoint, part, name) for name in precisions[1:]},
+            others={name: kind.tolerances(checkpoint, endpoint, name) for name in precisions[1:]},
         )
     return recorded
 
@@ -95,7 +95,7 @@ def _labelled_images(questions: Questions) -> dict[str, Inputs]:
     return {"_text": {"text": tuple(filled(CAPTION, list(labels)))}, "_image": {"image": questions.inputs}}
 
 
-#: Task -> what each of its fronts is sent, of the questions to its pipeline.
+#: Task -> what each of its frontends is sent, of the questions to its pipeline.
 _INPUTS: Mapping[str, Callable[[Questions], Mapping[str, Inputs]]] = {
     "text-classification": _texts,
     "zero-shot-classification": _hypotheses,

@@ -12,12 +12,12 @@ import numpy as np
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.sample_inputs import Inputs, inputs_from, texts
 from ..core.types import Checkpoint, Graph
 from ..errors import ParityError, UsageError
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Reader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Preprocessor
 from .decoder_baseline import prompt_ids
 
 #: The inputs of one call of a graph.
@@ -44,20 +44,20 @@ class Calibration:
 
 
 def calibration_of(
-    checkpoint: Checkpoint, part: Part, graph: Graph, baseline: Baseline, given: Path | None
+    checkpoint: Checkpoint, endpoint: Endpoint, graph: Graph, baseline: Baseline, given: Path | None
 ) -> Calibration:
     """The calibration of one part of a task: `given`, where it is of the part's kind. Raises UsageError."""
-    reader = reader_of(checkpoint, part)
+    reader = preprocessor_of(checkpoint, endpoint)
     if given is not None and given.suffix == ".npz":
         return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
-    if given is not None and given.is_dir() == (part.modality == "image"):
+    if given is not None and given.is_dir() == (endpoint.modality == "image"):
         if given.is_dir():
             files = _images(given)
             rows = [row for path in files for row in _rows(reader, {"image": (path.read_bytes(),)}, path)]
             return _calibration(graph, reader, rows, f"{len(files)} images of {given.name}", own=True)
-        inputs = inputs_from(part.reader, checkpoint, _lines(given))
+        inputs = inputs_from(endpoint.reader, checkpoint, _lines(given))
         return _calibration(graph, reader, _rows(reader, inputs, given), f"{_count(inputs)} of {given.name}", own=True)
-    unknown = _share_unknown(checkpoint, reader) if part.modality == "text" else 0.0
+    unknown = _share_unknown(checkpoint, reader) if endpoint.modality == "text" else 0.0
     if unknown > MOST_UNKNOWN:
         warning = (
             f"calibrated with random tokens: the tokenizer does not know {unknown:.0%} of the texts that come with hf2triton;"
@@ -70,7 +70,7 @@ def calibration_of(
     return _calibration(graph, reader, rows, f"{_count(baseline.inputs)} that come with hf2triton")
 
 
-def _calibration(graph: Graph, reader: Reader, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
+def _calibration(graph: Graph, reader: Preprocessor, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
     """Calls with several rows, padded; a decoder's have one row each and an empty past."""
     if len(rows) > MOST_ROWS:
         rows, about = rows[:MOST_ROWS], f"{about}, the first {MOST_ROWS} rows of them"
@@ -84,14 +84,14 @@ def _count(inputs: Inputs) -> str:
     return f"{len(next(iter(inputs.values())))} {'images' if 'image' in inputs else 'texts'}"
 
 
-def _rows(reader: Reader, inputs: Inputs, path: Path) -> list[Any]:
+def _rows(reader: Preprocessor, inputs: Inputs, path: Path) -> list[Any]:
     try:
         return [row for item in items_of(reader, inputs) for row in item.rows]
     except ParityError as error:
         raise UsageError(f"{path} cannot be calibrated with: {error.__cause__}") from error
 
 
-def _generated(graph: Graph, reader: Reader, baseline: Baseline) -> Iterator[Feeds]:
+def _generated(graph: Graph, reader: Preprocessor, baseline: Baseline) -> Iterator[Feeds]:
     """The prompts of a baseline and what follows them."""
     prompts = prompt_ids(reader, baseline.inputs["text_input"])
     for prompt, tokens in zip(prompts, baseline.answers["token_ids"], strict=True):
@@ -154,14 +154,14 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
         yield {name: array[start:stop].astype(_TYPES[wanted[name].dtype]) for name, array in arrays.items()}
 
 
-def _share_unknown(checkpoint: Checkpoint, reader: Reader) -> float:
+def _share_unknown(checkpoint: Checkpoint, reader: Preprocessor) -> float:
     """How much of the shipped texts the tokenizer does not know."""
     ids = [id for row in reader.encoder.encode(texts()) for id in row.ids]
     unknown = checkpoint.tokenizer.unk_token
     return ids.count(reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
 
 
-def _random(reader: Reader, graph: Graph) -> Iterator[Feeds]:
+def _random(reader: Preprocessor, graph: Graph) -> Iterator[Feeds]:
     """The same random tokens each time, in rows of all lengths."""
     rng = np.random.default_rng(0)
     lengths = np.unique(np.geomspace(1, reader.encoder.max_length, ROWS).astype(int))

@@ -1,4 +1,4 @@
-"""What one more call of a graph costs, in tokens of padding: what the front's planner weighs padding against."""
+"""What one more call of a graph costs, in tokens of padding: what the frontend's planner weighs padding against."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_ON_GPU = 1 << 14
 DEFAULTS = {"cuda": 2048, "tensorrt": 1024}
 
 
-def fit_call_price(sizes: Sequence[int], seconds: Sequence[float], most: int) -> int:
+def fit_call_overhead(sizes: Sequence[int], seconds: Sequence[float], most: int) -> int:
     """The price, of calls of `sizes` tokens (padding included) that took so many `seconds`.
 
     Fits `time = a + b · tokens`; the price is a / b, kept between 0 and `most` and rounded to 4, so that small disturbances do

@@ -19,13 +19,13 @@ from ..checkpoint.preprocessing import items_of
 from ..core.types import Graph, ParityCheck, ParityReport, StoredGraph
 from ..errors import ParityError
 from ..triton_models.executors import open_session
-from ..triton_models.preprocessor import Item, Reader, joined
+from ..triton_models.preprocessor import Item, Preprocessor, joined
 from ..triton_models.sessions import open_session as open_on
-from .advice import CALIBRATION, ON_GPU, Request, advice_of
+from .advice import CALIBRATION, ON_GPU, ParityRequest, advice_of
 from .calibration_inputs import Calibration
-from .call_overhead import MOST_ON_CPU, MOST_ON_GPU, fit_call_price
+from .call_overhead import MOST_ON_CPU, MOST_ON_GPU, fit_call_overhead
 from .edge_cases import edge_checks
-from .places import Asked, places_of_calibration
+from .places import AskedItems, places_of_calibration
 
 #: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding). The others are compared
 #: with the first as well as with PyTorch. 30 texts leave batches that are not full, of odd sizes and lengths.
@@ -42,12 +42,12 @@ _ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 
 @dataclass(frozen=True)
 class ParityInputs:
-    """What a graph is asked: the baseline's inputs, as the `reader` of the front reads them; and what it was calibrated with,
+    """What a graph is asked: the baseline's inputs, as the `reader` of the frontend reads them; and what it was calibrated with,
     which PyTorch was not asked: where the user gave that, it must not give NaN or infinity. `gpu`: it is run on the GPU too.
     `id2label`: the head's labels."""
 
     baseline: Baseline
-    reader: Reader
+    reader: Preprocessor
     calibration: Calibration
     gpu: bool = False
     id2label: Mapping[int, str] = field(default_factory=dict)
@@ -67,7 +67,7 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
     """
     baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
     items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
-    whole = Asked(asked.reader, baseline.describe, items, asked.id2label)
+    whole = AskedItems(asked.reader, baseline.describe, items, asked.id2label)
     places = {output.name: whole.places(output) for output in stored.graph.outputs}
     for prefix, file, device in runs_of(stored, asked.gpu):
         session = _small_session(file, device)
@@ -115,7 +115,7 @@ def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
     return [("", stored.path, "cpu"), *on_gpu]
 
 
-def require_parity(report: ParityReport, asked: Request | None = None) -> ParityReport:
+def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> ParityReport:
     """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value to blame, and what
     to try that was not `asked` for."""
     for check in report.checks:
@@ -130,10 +130,12 @@ def require_parity(report: ParityReport, asked: Request | None = None) -> Parity
     return report
 
 
-def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, threads: int, gpu: bool = False) -> int:
+def measure_call_overhead(
+    stored: StoredGraph, baseline: Baseline, reader: Preprocessor, threads: int, gpu: bool = False
+) -> int:
     """What one more call of the graph costs on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
 
-    Times calls of different rows and tokens (an image always has as many), see `fit_call_price`.
+    Times calls of different rows and tokens (an image always has as many), see `fit_call_overhead`.
     """
     lengths, batches, most = _ON_GPU if gpu else _ON_CPU
     session = open_on(str(stored.path), "cuda", 0, 0) if gpu else open_session(str(stored.path), threads)
@@ -155,7 +157,7 @@ def measure_call_price(stored: StoredGraph, baseline: Baseline, reader: Reader, 
                 times.append(time.perf_counter() - began)
             sizes.append(rows * tokens)
             seconds.append(min(times))
-    return fit_call_price(sizes, seconds, most)
+    return fit_call_overhead(sizes, seconds, most)
 
 
 def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
@@ -170,7 +172,7 @@ def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
 def _run(
     session: onnxruntime.InferenceSession,
     graph: Graph,
-    reader: Reader,
+    reader: Preprocessor,
     items: Sequence[Item],
     batch: int,
     reverse: bool,

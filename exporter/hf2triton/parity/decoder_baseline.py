@@ -16,13 +16,13 @@ from hf2triton_client.evaluation.places import quoted
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
 
 from ..checkpoint.own_inputs import OWN, own_texts
-from ..checkpoint.preprocessing import items_of, reader_of
+from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.same_tokens import ReferenceTokenizer
 from ..checkpoint.sample_inputs import Inputs, texts
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Reader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Preprocessor
 from .reference import answered
 
 if TYPE_CHECKING:
@@ -49,7 +49,11 @@ GREEDY = {
 
 
 def record_texts(
-    checkpoint: Checkpoint, part: Part, precision: str, inputs: Inputs | None = None, asked: Questions | None = None
+    checkpoint: Checkpoint,
+    endpoint: Endpoint,
+    precision: str,
+    inputs: Inputs | None = None,
+    asked: Questions | None = None,
 ) -> Baseline:
     """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, of `inputs` or of real texts that come with
     hf2triton. What its pipeline is `asked`, if anything, is recorded in place of these texts, decoded.
@@ -59,7 +63,7 @@ def record_texts(
     """
     import torch
 
-    reader = reader_of(checkpoint, part)
+    reader = preprocessor_of(checkpoint, endpoint)
     new = min(NEW_TOKENS, checkpoint.max_length // 2)
     room = checkpoint.max_length - new
     prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
@@ -78,7 +82,7 @@ def record_texts(
         precision=precision,
         inputs=real.inputs,
         answers=real.answers,
-        tolerances=token_tolerances(checkpoint, part, precision),
+        tolerances=token_tolerances(checkpoint, endpoint, precision),
         latency=Latency.of(milliseconds[: len(real)]),
         about={
             "source": checkpoint.source.given,
@@ -94,7 +98,7 @@ def record_texts(
 
 def _group(
     checkpoint: Checkpoint,
-    reader: Reader,
+    reader: Preprocessor,
     tokenizer: ReferenceTokenizer,
     about: str,
     prompts: Sequence[str],
@@ -140,13 +144,13 @@ def _decoded(groups: Sequence[Items], tokenizer: ReferenceTokenizer) -> Question
     return Questions(tuple(prompts), options, answers=tuple([{"generated_text": text}] for text in texts))
 
 
-def token_tolerances(checkpoint: Checkpoint, part: Part, precision: str) -> dict[str, Tolerance]:
+def token_tolerances(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) -> dict[str, Tolerance]:
     """How far logits, the margins of other tokens, and the scores of decoded answers may lie from PyTorch's."""
-    tolerance = part.outputs[0].tolerances[precision]
+    tolerance = endpoint.outputs[0].tolerances[precision]
     return {"logits": tolerance, "token_ids": tolerance, ANSWERS: tolerance}
 
 
-def prompt_ids(reader: Reader, prompts: Sequence[str]) -> list[list[int]]:
+def prompt_ids(reader: Preprocessor, prompts: Sequence[str]) -> list[list[int]]:
     """The tokens of prompts, as the checkpoint's tokenizer makes them."""
     return [item.rows[0].ids for item in items_of(reader, {"text": tuple(prompts)})]
 
@@ -158,7 +162,7 @@ def compared_positions(prompt: int, new: int) -> list[int]:
     return [*inside.tolist(), *range(prompt, prompt + new - 1)]
 
 
-def _prompts(reader: Reader, given: Sequence[str], room: int) -> list[str]:
+def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]:
     """Some of the texts given, of different lengths and at most `room` tokens; the shortest is among them and one that fills
     it, but for what a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
     candidates = sorted(given, key=len)
@@ -167,7 +171,7 @@ def _prompts(reader: Reader, given: Sequence[str], room: int) -> list[str]:
     return [text for text in (_cut(reader, text, room) for text in (*chosen, long)) if text]
 
 
-def _cut(reader: Reader, text: str, room: int) -> str:
+def _cut(reader: Preprocessor, text: str, room: int) -> str:
     """A text's beginning that has at most `room` tokens; "" where there is none."""
     while text:
         [item] = reader.items([text], {"offsets"})

@@ -15,8 +15,8 @@ from hf2triton_client.evaluation.places import Places
 
 from ..core.types import ParityCheck, StoredGraph
 from ..triton_models.generation.decoder import Decoder, make_decoder
-from ..triton_models.generation.scheduler import Engine
-from ..triton_models.preprocessor import Reader
+from ..triton_models.generation.scheduler import Scheduler
+from ..triton_models.preprocessor import Preprocessor
 from ..triton_models.sessions import open_session
 from .calibration_inputs import whole_text
 from .checks import ParityInputs, calibration_checks, runs_of
@@ -102,9 +102,11 @@ class _Best:
         return int(logits.argmax())
 
 
-def _greedy_texts(decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Reader) -> Difference:
+def _greedy_texts(
+    decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Preprocessor
+) -> Difference:
     """All texts generated together by the engine that serves them."""
-    engine = Engine(decoder, max_queue=len(texts))
+    engine = Scheduler(decoder, max_queue=len(texts))
     served: list[list[int]] = []
     errors: list[BaseException] = []
     for prompt, tokens in texts:

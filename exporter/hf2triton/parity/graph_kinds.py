@@ -14,31 +14,31 @@ from hf2triton_client.evaluation.compare import Tolerance
 from ..core.types import Checkpoint, Graph, ParityCheck, StoredGraph
 from ..graph.tracing.decoder import export_decoder
 from ..graph.tracing.encoder import export_graph
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Reader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Preprocessor
 from .baseline import record_baseline, tolerances_of
-from .checks import ParityInputs, checks_of, measure_call_price
+from .checks import ParityInputs, checks_of, measure_call_overhead
 from .decoder_baseline import record_texts, token_tolerances
 from .decoder_checks import checks_of_texts
 
 
 @dataclass(frozen=True)
-class Kind:
+class GraphKind:
     """The stages of one kind of graph. `record_baseline` takes what `baseline.record_baseline` takes; `tolerances` are those
-    of a precision. `measure_call_price` is None where nothing has to be measured for serving."""
+    of a precision. `measure_call_overhead` is None where nothing has to be measured for serving."""
 
     record_baseline: Callable[..., Baseline]
-    tolerances: Callable[[Checkpoint, Part, str], Mapping[str, Tolerance]]
-    export_graph: Callable[[Checkpoint, Part, str, int], Graph]
+    tolerances: Callable[[Checkpoint, Endpoint, str], Mapping[str, Tolerance]]
+    export_graph: Callable[[Checkpoint, Endpoint, str, int], Graph]
     checks_of: Callable[[StoredGraph, ParityInputs], Iterator[ParityCheck]]
-    measure_call_price: Callable[[StoredGraph, Baseline, Reader, int, bool], int] | None
+    measure_call_overhead: Callable[[StoredGraph, Baseline, Preprocessor, int, bool], int] | None
 
 
-def _export_decoder(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:
+def _export_decoder(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, opset: int) -> Graph:
     return export_decoder(checkpoint.model, attention, opset)
 
 
-KINDS = {
-    "encoder": Kind(record_baseline, tolerances_of, export_graph, checks_of, measure_call_price),
-    "decoder": Kind(record_texts, token_tolerances, _export_decoder, checks_of_texts, None),
+GRAPH_KINDS = {
+    "encoder": GraphKind(record_baseline, tolerances_of, export_graph, checks_of, measure_call_overhead),
+    "decoder": GraphKind(record_texts, token_tolerances, _export_decoder, checks_of_texts, None),
 }

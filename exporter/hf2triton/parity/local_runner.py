@@ -1,4 +1,4 @@
-"""An entry's graph without a server: onnxruntime and the front's own code in this process, one item a call.
+"""An entry's graph without a server: onnxruntime and the frontend's own code in this process, one item a call.
 
 What the served model is compared with. As a script it prints its latency over an entry's own inputs, so that it can be
 measured in a process of its own: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
@@ -26,22 +26,24 @@ from ..checkpoint.preprocessing import items_of
 from ..core.layout import BASELINE, FRONT, TOKENIZER, graph_in
 from ..triton_models.generation.decoder import open_decoder
 from ..triton_models.generation.generation_config import eos_token_ids
-from ..triton_models.generation.request_state import Answer, Exchange, read_prompt
-from ..triton_models.generation.scheduler import Engine
+from ..triton_models.generation.request_state import Answer, RequestState, read_prompt
+from ..triton_models.generation.scheduler import Scheduler
 from ..triton_models.generation.settings import Settings
-from ..triton_models.preprocessors import make_reader
+from ..triton_models.preprocessors import make_preprocessor
 
-#: An item, given as its value of each input of the front.
+#: An item, given as its value of each input of the frontend.
 Item = Mapping[str, Any]
 
 
-class InProcessModel:
+class LocalModel:
     """The version in `folder`, loaded as onnxruntime loads it by default: all cores, the CPU provider."""
 
     def __init__(self, folder: Path) -> None:
         settings = _settings(folder)
         tokenizer = folder / TOKENIZER
-        self._reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
+        self._reader = make_preprocessor(
+            settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None
+        )
         self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
     def __call__(self, item: Item) -> list[list[np.ndarray]]:
@@ -50,7 +52,7 @@ class InProcessModel:
         return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
 
 
-class InProcessTexts:
+class LocalTexts:
     """The version in `folder` of a model that generates. One text at a time in the thread that asks, in a single slot."""
 
     def __init__(self, folder: Path, slots: int = 1, threads: int = 0, device: str = "cpu", max_queue: int = 0) -> None:
@@ -62,29 +64,29 @@ class InProcessTexts:
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         graph = str(graph_in(folder))
         decoder = open_decoder(graph, slots, self._context, device, threads=threads, in_place=about["in_place"])
-        self._engine = Engine(decoder, max_queue)
+        self._scheduler = Scheduler(decoder, max_queue)
 
     def __call__(self, item: Item) -> Answer:
         """What follows a prompt."""
-        exchange = self._exchange(item, lambda exchange: None)
-        exchange.submit(self._engine)
-        while self._engine.step():
+        request_state = self._request_state(item, lambda request_state: None)
+        request_state.submit(self._scheduler)
+        while self._scheduler.step():
             pass
-        return exchange.take()
+        return request_state.take()
 
-    def _exchange(self, item: Item, changed: Callable[[Exchange], None]) -> Exchange:
+    def _request_state(self, item: Item, changed: Callable[[RequestState], None]) -> RequestState:
         settings = Settings.parse(item["sampling_parameters"], self._defaults)
         prompt = read_prompt(item["text_input"], self._tokenizer, settings, self._context, self._bos_token_id)
-        return Exchange(prompt, settings, self._tokenizer, self._ends, False, changed, self._clean_up)
+        return RequestState(prompt, settings, self._tokenizer, self._ends, False, changed, self._clean_up)
 
 
-class ConcurrentTexts(InProcessTexts):
+class ConcurrentLocalTexts(LocalTexts):
     """The same for several threads: up to `slots` texts are generated together, by a thread that never ends."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._reading = threading.Lock()  # a long prompt changes the tokenizer for a while
-        self._engine.start()
+        self._scheduler.start()
 
     def __call__(self, item: Item) -> Answer:
         return self.timed(item)[0]
@@ -93,18 +95,18 @@ class ConcurrentTexts(InProcessTexts):
         """What follows a prompt, and the seconds until its first token."""
         began, changed = time.perf_counter(), threading.Event()
         with self._reading:
-            exchange = self._exchange(item, lambda exchange: changed.set())
+            request_state = self._request_state(item, lambda request_state: changed.set())
         read = time.perf_counter()
-        exchange.submit(self._engine)
-        while (answer := exchange.take()) is None:
+        request_state.submit(self._scheduler)
+        while (answer := request_state.take()) is None:
             changed.wait()
             changed.clear()
-        return answer, read - began + exchange.first_token_seconds[0]
+        return answer, read - began + request_state.first_token_seconds[0]
 
 
 def open_version(folder: Path) -> Callable[[Item], Any]:
     """The version in `folder`, to be called with an item."""
-    return InProcessTexts(folder) if "generation" in _settings(folder) else InProcessModel(folder)
+    return LocalTexts(folder) if "generation" in _settings(folder) else LocalModel(folder)
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -13,18 +13,18 @@ from hf2triton_client.evaluation.places import Axis, Places, axes_of, describe_i
 
 from ..checkpoint.sample_inputs import Inputs
 from ..core.types import GraphOutput
-from ..triton_models.preprocessor import Item, Reader
+from ..triton_models.preprocessor import Item, Preprocessor
 
 if TYPE_CHECKING:
     from .calibration_inputs import Calibration
 
 
 @dataclass(frozen=True)
-class Asked:
+class AskedItems:
     """What a graph is asked: the `items` that the `reader` made of inputs, which `describe` puts into words by their numbers; and
     the head's labels."""
 
-    reader: Reader
+    reader: Preprocessor
     describe: Callable[[int], str]
     items: Sequence[Item]
     id2label: Mapping[int, str] = field(default_factory=dict)
@@ -63,7 +63,7 @@ class Asked:
         return window, int(starts[window])
 
 
-def places_of_calibration(calibration: Calibration, places: Places, reader: Reader) -> Places:
+def places_of_calibration(calibration: Calibration, places: Places, reader: Preprocessor) -> Places:
     """The same axes, where each row of the calls of a calibration is a pair: its text, as far as tokens tell it."""
     rows = [(feeds, row) for feeds in calibration.feeds for row in range(len(next(iter(feeds.values()))))]
 
@@ -77,13 +77,13 @@ def places_of_calibration(calibration: Calibration, places: Places, reader: Read
     return replace(places, describe=describe, row=lambda number, index: rows[number][1])
 
 
-def places_of_tokens(inputs: Inputs, reader: Reader, counts: str) -> Places:
+def places_of_tokens(inputs: Inputs, reader: Preprocessor, counts: str) -> Places:
     """Of a decoder: a text a pair, in which something is counted, and the vocabulary."""
     axes = (Axis(counts), Axis("token id", token_names(reader)))
     return Places(describe=partial(describe_input, inputs), axes=axes)
 
 
-def token_names(reader: Reader) -> Callable[[int], str | None]:
+def token_names(reader: Preprocessor) -> Callable[[int], str | None]:
     """The text of a token, quoted; None where there is no tokenizer, or no such token."""
     tokenizer = getattr(reader, "tokenizer", None)
     if tokenizer is None:

@@ -17,7 +17,7 @@ from ..graph.storage import store, unload
 from .calibration_inputs import Calibration
 
 Ranges = Mapping[str, NodeRange]
-#: What is said of islands that were found by trying.
+#: What is said of fp32 nodes that were found by trying.
 FOUND = "found by search: without it parity fails"
 
 
@@ -61,16 +61,16 @@ def search_plan(
     checks_of: Callable[[StoredGraph], Iterable[ParityCheck]],
     folder: Path,
 ) -> PrecisionPlan:
-    """The plan with the fewest further islands that passes parity; the plan itself where none does.
+    """The plan with the fewest further fp32 nodes that passes parity; the plan itself where none does.
 
     Those that the plan has already stay, since they answer to what other inputs may bring.
     """
-    by_design = {island.node: island.reason for island in plan.islands}
+    by_design = {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
     candidates = [name for name in _suspects(graph, plan.precision, ranges) if name not in by_design]
 
     def with_islands(names: Iterable[str]) -> PrecisionPlan:
         reasons = by_design | dict.fromkeys(names, FOUND)
-        return replace(plan, islands=islands_of(graph, reasons, plan.precision), origin="searched")
+        return replace(plan, fp32_nodes=islands_of(graph, reasons, plan.precision), origin="searched")
 
     def passes(names: list[str]) -> bool:
         return all(check.difference.passed for check in checks_of(store(graph, with_islands(names), folder)))

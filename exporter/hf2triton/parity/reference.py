@@ -1,6 +1,6 @@
 """What PyTorch's own pipelines answer: those of `transformers.pipeline`, and for the tasks that it lacks the same by hand.
 
-question-answering: transformers 5 dropped it, so that windows and spans are those of the front's code, which follows
+question-answering: transformers 5 dropped it, so that windows and spans are those of the frontend's code, which follows
 transformers 4. sentence-similarity: cosines of the checkpoint's embeddings.
 """
 
@@ -16,11 +16,11 @@ from hf2triton_client.errors import InputError
 from hf2triton_client.evaluation.questions import Questions
 
 from ..checkpoint.image_processor import load_processor
-from ..checkpoint.preprocessing import reader_of
+from ..checkpoint.preprocessing import preprocessor_of
 from ..checkpoint.sample_inputs import Inputs
 from ..core.types import Checkpoint
-from ..tasks.base import Part
-from ..triton_models.preprocessor import Item, Reader
+from ..tasks.base import Endpoint
+from ..triton_models.preprocessor import Item, Preprocessor
 
 #: Labels that images and texts are sorted into, where nothing says which.
 LABELS = ("a person", "an animal", "a landscape", "food", "a machine")
@@ -32,9 +32,9 @@ def open_reference(checkpoint: Checkpoint) -> Any:
     return _OPEN.get(checkpoint.task.name, _transformers)(checkpoint)
 
 
-def questions_of(checkpoint: Checkpoint, part: Part, groups: Sequence[Inputs]) -> Questions | None:
-    """What a pipeline of the task can be asked with the inputs of its last front; None where its tensors are its answers."""
-    if part is not checkpoint.task.parts[-1] or checkpoint.task.name not in _QUESTIONS:
+def questions_of(checkpoint: Checkpoint, endpoint: Endpoint, groups: Sequence[Inputs]) -> Questions | None:
+    """What a pipeline of the task can be asked with the inputs of its last frontend; None where its tensors are its answers."""
+    if endpoint is not checkpoint.task.endpoints[-1] or checkpoint.task.name not in _QUESTIONS:
         return None
     return _QUESTIONS[checkpoint.task.name](groups)
 
@@ -73,7 +73,7 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
     return lambda one, **own: pipeline(_readable(one), **options, **own)
 
 
-#: What texts that are longer than the model takes need, so that they are cut as the front does it.
+#: What texts that are longer than the model takes need, so that they are cut as the frontend does it.
 _OPTIONS: Mapping[str, Mapping[str, Any]] = {
     "text-classification": {"truncation": True},
     "fill-mask": {"tokenizer_kwargs": {"truncation": True}},
@@ -92,14 +92,14 @@ def _readable(one: Any) -> Any:
 
 
 class _Rows:
-    """The model's outputs for what the front's reader makes of inputs."""
+    """The model's outputs for what the frontend's reader makes of inputs."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         from ..checkpoint.task_model import TaskModel
 
-        part = checkpoint.task.parts[0]
-        self._module = TaskModel(checkpoint, part)
-        self._reader: Reader = reader_of(checkpoint, part)
+        endpoint = checkpoint.task.endpoints[0]
+        self._module = TaskModel(checkpoint, endpoint)
+        self._reader: Preprocessor = preprocessor_of(checkpoint, endpoint)
 
     def item(self, **columns: str) -> Item:
         arrays = {name: np.array([value.encode()], np.object_) for name, value in columns.items()}
@@ -160,7 +160,7 @@ class _Logprobs:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model, self._limit = checkpoint.model, checkpoint.max_length
-        self._reader = reader_of(checkpoint, checkpoint.task.parts[0])
+        self._reader = preprocessor_of(checkpoint, checkpoint.task.endpoints[0])
 
     def logprobs(self, text: str) -> list[float]:
         """The log probability of each token but the first, given those before it."""

@@ -18,12 +18,12 @@ from typing import Any
 from ..core.digests import digest_of_bytes
 from ..core.json_files import json_bytes
 from ..core.layout import CONFIG, MANIFEST, WARMUP, graph_model, served_version, versions
-from ..core.types import Entry
+from ..core.types import RepositoryEntry
 from ..errors import RepositoryError
 from .disk import READY, errors_named, link_served, locked, remove_if_empty, replace_file, staging, write_model
-from .entry import front_files
+from .entry import frontend_files
 from .folder import Folder
-from .staged_entry import Draft
+from .staged_entry import StagedEntry
 from .transaction import make_room, recover
 
 #: Versions of NAME_model that are kept: the one that is served and the one before it.
@@ -41,10 +41,10 @@ def check_repository(repository: Path) -> None:
         tempfile.TemporaryFile(dir=existing).close()
 
 
-def publish(drafts: Sequence[Draft]) -> Entry:
-    """Writes the fronts of an entry as the next version of its name. Raises RepositoryError."""
-    repository = drafts[0].options.repository
-    names = [draft.name for draft in drafts]
+def publish(staged_entries: Sequence[StagedEntry]) -> RepositoryEntry:
+    """Writes the frontends of an entry as the next version of its name. Raises RepositoryError."""
+    repository = staged_entries[0].options.repository
+    names = [staged.name for staged in staged_entries]
     with errors_named(repository), ExitStack() as undo:
         if not repository.exists():
             repository.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
@@ -53,11 +53,11 @@ def publish(drafts: Sequence[Draft]) -> Entry:
             store = Folder(repository, area)
             recover(store)
             make_room(store, names)
-            folders = [repository / name for front in names for name in (front, graph_model(front))]
+            folders = [repository / name for frontend in names for name in (frontend, graph_model(frontend))]
             version = 1 + max([0, *(taken for folder in folders for taken in versions(folder))])
             models, manifests = [], {}
-            for draft in drafts:
-                files, manifests[draft.name] = front_files(draft, version, area)
+            for staged in staged_entries:
+                files, manifests[staged.name] = frontend_files(staged, version, area)
                 models += files
             for model in models:
                 write_model(model, area / READY / model.name, version)
@@ -67,11 +67,11 @@ def publish(drafts: Sequence[Draft]) -> Entry:
             for name in names:
                 link_served(repository / name, version)
                 _prune(repository / graph_model(name))
-    return Entry(version, tuple(repository / model.name for model in reversed(models)), manifests)
+    return RepositoryEntry(version, tuple(repository / model.name for model in reversed(models)), manifests)
 
 
 def amend(repository: Path, name: str, version: int, file: str, content: Any, manifest: Mapping[str, Any]) -> None:
-    """Replaces a JSON file of a front's version, and its manifest with the file's new digest. Raises RepositoryError."""
+    """Replaces a JSON file of a frontend's version, and its manifest with the file's new digest. Raises RepositoryError."""
     folder = repository / name / str(version)
     data = json_bytes(content)
     manifest = {**manifest, "files": {**manifest["files"], file: digest_of_bytes(data)}}

@@ -15,7 +15,7 @@ from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
 from ..checkpoint.sample_inputs import Inputs
 from ..core.embedding import SIMILARITIES, SentenceFolder
-from ..core.layout import front_name, graph_model
+from ..core.layout import frontend_name, graph_model
 from ..core.options import ExportOptions
 from ..core.types import Checkpoint, Graph, GraphOutput
 from ..engines.device_config import (
@@ -23,18 +23,18 @@ from ..engines.device_config import (
     Served,
     add_providers,
     add_warmup,
-    front_batching,
-    front_instances,
+    frontend_batching,
+    frontend_instances,
     graph_batching,
     graph_instances,
 )
-from ..tasks.base import Part, Task
+from ..tasks.base import Endpoint, Task
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS
-from .warmup import add_front_warmup
+from .warmup import add_frontend_warmup
 
-#: What fronts answer beside the graph's outputs: name -> (type, dims, per).
+#: What frontends answer beside the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
     OUTPUT: (pb.TYPE_INT64, [1], "row"),
     "num_tokens": (pb.TYPE_INT32, [1], "row"),
@@ -58,7 +58,7 @@ _OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
 
 
 def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
-    """What clients read of every front."""
+    """What clients read of every frontend."""
     return {
         "format": FORMAT,
         "task": checkpoint.task.name,
@@ -79,30 +79,32 @@ def _checkpoint_digest(checkpoint: Checkpoint) -> str:
 
 
 def common_config(name: str, max_batch_size: int, version: int, settings: Mapping[str, Any]) -> pb.ModelConfig:
-    """What the config of every front begins with; `settings` are the clients'."""
+    """What the config of every frontend begins with; `settings` are the clients'."""
     config = _config(name, "python", max_batch_size)
     config.version_policy.specific.versions.append(version)
     config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
     return config
 
 
-def client_settings(checkpoint: Checkpoint, part: Part, graph: Graph, preprocessing: str, name: str) -> dict[str, Any]:
-    """What clients read from the front's config: the JSON of the parameter `hf2triton`. `name`: of the entry."""
+def client_settings(
+    checkpoint: Checkpoint, endpoint: Endpoint, graph: Graph, preprocessing: str, name: str
+) -> dict[str, Any]:
+    """What clients read from the frontend's config: the JSON of the parameter `hf2triton`. `name`: of the entry."""
     task = checkpoint.task
     settings: dict[str, Any] = {
         **common_settings(checkpoint, graph, preprocessing),
-        "inputs": {**READERS[part.reader].inputs, LARGE: False},
+        "inputs": {**READERS[endpoint.reader].inputs, LARGE: False},
         "outputs": {
             **{output.name: output.per for output in graph.outputs},
-            **{answer: _ANSWERS[answer][2] for answer in _answers(task, part)},
+            **{answer: _ANSWERS[answer][2] for answer in _answers(task, endpoint)},
         },
     }
-    if part.modality == "text":
+    if endpoint.modality == "text":
         settings |= {"max_length": checkpoint.max_length, "max_bytes": MAX_TEXT_BYTES}
     else:
         settings |= {"max_bytes": MAX_IMAGE_BYTES, "max_pixels": MAX_PIXELS}
-    if part.suffix:
-        settings |= {"fronts": {other.modality: front_name(name, other) for other in task.parts}}
+    if endpoint.suffix:
+        settings |= {"fronts": {other.modality: frontend_name(name, other) for other in task.endpoints}}
     if checkpoint.logit_scale is not None:
         settings |= {"logit_scale": checkpoint.logit_scale}
     if checkpoint.sentences is not None:
@@ -130,39 +132,39 @@ def _sentence_settings(sentences: SentenceFolder) -> dict[str, Any]:
     return settings
 
 
-def front_config(
+def frontend_config(
     options: ExportOptions,
     task: Task,
-    part: Part,
+    endpoint: Endpoint,
     graph: Graph,
     settings: Mapping[str, Any],
     version: int,
     warmups: Inputs,
 ) -> tuple[pb.ModelConfig, dict[str, bytes]]:
-    """The config of a front that serves `version`, and the files that it is warmed up with; `settings` are the clients'."""
-    config = common_config(front_name(options.name, part), options.max_batch_size, version, settings)
-    for name, required in READERS[part.reader].inputs.items():
+    """The config of a frontend that serves `version`, and the files that it is warmed up with; `settings` are the clients'."""
+    config = common_config(frontend_name(options.name, endpoint), options.max_batch_size, version, settings)
+    for name, required in READERS[endpoint.reader].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
     config.input.add(name=LARGE, data_type=pb.TYPE_UINT8, dims=[1], optional=True)
     for output in graph.outputs:
         config.output.add(name=output.name, data_type=pb.TYPE_FP32, dims=_dims(output))
-    for name in _answers(task, part):
+    for name in _answers(task, endpoint):
         config.output.add(name=name, data_type=_ANSWERS[name][0], dims=_ANSWERS[name][1])
-    config.dynamic_batching.CopyFrom(front_batching(options))
-    config.instance_group.add(count=front_instances(options), kind=pb.ModelInstanceGroup.KIND_CPU)
+    config.dynamic_batching.CopyFrom(frontend_batching(options))
+    config.instance_group.add(count=frontend_instances(options), kind=pb.ModelInstanceGroup.KIND_CPU)
     if options.response_cache:
         config.response_cache.enable = True
-    if options.runner == "bls":  # NAME_model warms itself up, and may not be there yet when the front loads
+    if options.runner == "bls":  # NAME_model warms itself up, and may not be there yet when the frontend loads
         return config, {}
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
-    return config, add_front_warmup(config, warmups)
+    return config, add_frontend_warmup(config, warmups)
 
 
-def graph_config(part: Part, served: Served) -> tuple[pb.ModelConfig, dict[str, bytes]]:
+def graph_config(endpoint: Endpoint, served: Served) -> tuple[pb.ModelConfig, dict[str, bytes]]:
     """The config of `NAME_model`, for the onnxruntime backend, and the files that it is warmed up with; the last two versions
-    stay loaded for fronts that are about to switch."""
+    stay loaded for frontends that are about to switch."""
     options, graph = served.options, served.graph
-    config = _config(graph_model(front_name(options.name, part)), "onnxruntime", options.max_batch_size)
+    config = _config(graph_model(frontend_name(options.name, endpoint)), "onnxruntime", options.max_batch_size)
     config.version_policy.latest.num_versions = 2
     for value in graph.inputs:
         config.input.add(name=value.name, data_type=DTYPES[value.dtype], dims=_free(value.dims[1:]))
@@ -180,8 +182,8 @@ def to_text(config: pb.ModelConfig) -> str:
     return text_format.MessageToString(config, as_utf8=True)
 
 
-def _answers(task: Task, part: Part) -> tuple[str, ...]:
-    return (OUTPUT, *_OF_READER[part.reader], *(_OF_WORDS if task.joins_words else ()))
+def _answers(task: Task, endpoint: Endpoint) -> tuple[str, ...]:
+    return (OUTPUT, *_OF_READER[endpoint.reader], *(_OF_WORDS if task.joins_words else ()))
 
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:

@@ -1,4 +1,4 @@
-"""The front of a graph that generates token by token."""
+"""The frontend of a graph that generates token by token."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..engines.device_config import graph_instances
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.generation.generation_config import settings_of
 from .config import common_config, common_settings
-from .staged_entry import Draft, Front, python_files
+from .staged_entry import FrontendFiles, StagedEntry, python_files
 
 #: Tokens of a prompt that are run at once, while those who are generating wait.
 PREFILL_CHUNK = 64
@@ -54,59 +54,59 @@ _OUTPUTS = {
 }
 
 
-def decoder_front(draft: Draft, version: int, preprocessing: str) -> Front:
+def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> FrontendFiles:
     """The files of a model that holds graph, tokenizer and scheduler."""
-    checkpoint = draft.checkpoint
-    return Front(
-        config=_config(draft, version, preprocessing),
+    checkpoint = staged.checkpoint
+    return FrontendFiles(
+        config=_config(staged, version, preprocessing),
         code=_CODE,
         settings={
-            "graph": draft.stored.place,
-            "in_place": draft.stored.graph.shares_buffer,
-            "onnxruntime": draft.stored.first_onnxruntime,
+            "graph": staged.stored.place,
+            "in_place": staged.stored.graph.shares_buffer,
+            "onnxruntime": staged.stored.first_onnxruntime,
             "context": checkpoint.max_length,
             "max_bytes": MAX_TEXT_BYTES,
             "clean_up": checkpoint.tokenizer.clean_up,
             "generation": dict(checkpoint.generation),
-            "parameters": list(_parameters(draft)),
+            "parameters": list(_parameters(staged)),
         },
-        more={TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(), **draft.more},
+        more={TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(), **staged.more},
     )
 
 
-def _parameters(draft: Draft) -> dict[str, int]:
+def _parameters(staged: StagedEntry) -> dict[str, int]:
     """What operators may change in config.pbtxt. `max_length`: of a slot, 0 for the model's context."""
     return {
-        "slots": draft.max_batch_size,
+        "slots": staged.max_batch_size,
         "max_length": 0,
-        "max_queue": draft.options.max_queue,
+        "max_queue": staged.options.max_queue,
         "prefill_chunk": PREFILL_CHUNK,
-        "intra_op_thread_count": draft.options.threads,
+        "intra_op_thread_count": staged.options.threads,
     }
 
 
-def _config(draft: Draft, version: int, preprocessing: str) -> pb.ModelConfig:
-    config = common_config(draft.name, 0, version, _client_settings(draft, preprocessing))
+def _config(staged: StagedEntry, version: int, preprocessing: str) -> pb.ModelConfig:
+    config = common_config(staged.name, 0, version, _client_settings(staged, preprocessing))
     config.model_transaction_policy.decoupled = True
     for name, (dtype, dims, required) in _INPUTS.items():
         config.input.add(name=name, data_type=dtype, dims=dims, optional=not required)
     for name, (dtype, dims) in _OUTPUTS.items():
         config.output.add(name=name, data_type=dtype, dims=dims)
-    config.instance_group.append(graph_instances(draft.options))
-    for name, value in _parameters(draft).items():
+    config.instance_group.append(graph_instances(staged.options))
+    for name, value in _parameters(staged).items():
         config.parameters[name].string_value = str(value)
     return config
 
 
-def _client_settings(draft: Draft, preprocessing: str) -> dict[str, Any]:
-    """What clients read from the front's config: the JSON of the parameter `hf2triton`."""
-    checkpoint = draft.checkpoint
+def _client_settings(staged: StagedEntry, preprocessing: str) -> dict[str, Any]:
+    """What clients read from the frontend's config: the JSON of the parameter `hf2triton`."""
+    checkpoint = staged.checkpoint
     defaults = {name: value for name, value in settings_of(checkpoint.generation).items() if value is not None}
     return {
-        **common_settings(checkpoint, draft.stored.graph, preprocessing),
+        **common_settings(checkpoint, staged.stored.graph, preprocessing),
         "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},
         "outputs": {name: "sequence" for name in _OUTPUTS},
         "max_bytes": MAX_TEXT_BYTES,
         "max_length": checkpoint.max_length,
-        "generation": {"slots": draft.max_batch_size, "defaults": defaults},
+        "generation": {"slots": staged.max_batch_size, "defaults": defaults},
     }

@@ -1,4 +1,4 @@
-"""Puts together the files of an entry: what is written for each of its fronts, before any of it reaches a repository."""
+"""Puts together the files of an entry: what is written for each of its frontends, before any of it reaches a repository."""
 
 from __future__ import annotations
 
@@ -17,58 +17,61 @@ from ..core.packages import installed_versions
 from ..core.precision_plan import KEY
 from ..core.resolve import recorded_options
 from .config import to_text
-from .decoder_frontend import decoder_front
-from .encoder_frontend import encoder_front
-from .staged_entry import Draft, Front, ModelFiles
+from .decoder_frontend import decoder_frontend
+from .encoder_frontend import encoder_frontend
+from .staged_entry import FrontendFiles, ModelFiles, StagedEntry
 
-#: kind of graph -> what makes its front.
-_FRONTS: Mapping[str, Callable[[Draft, int, str], Front]] = {"encoder": encoder_front, "decoder": decoder_front}
+#: kind of graph -> what makes its frontend.
+_FRONTENDS: Mapping[str, Callable[[StagedEntry, int, str], FrontendFiles]] = {
+    "encoder": encoder_frontend,
+    "decoder": decoder_frontend,
+}
 
 
-def front_files(draft: Draft, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
-    """The model folders of a front, itself last, and its manifest. `workspace` holds what must be a file first."""
-    preprocessing = preprocessing_digest(draft.checkpoint, draft.part)
-    front = _FRONTS[draft.part.kind](draft, version, preprocessing)
-    config = to_text(front.config)
-    baseline = workspace / draft.name / BASELINE
+def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
+    """The model folders of a frontend, itself last, and its manifest. `workspace` holds what must be a file first."""
+    preprocessing = preprocessing_digest(staged.checkpoint, staged.endpoint)
+    frontend = _FRONTENDS[staged.endpoint.kind](staged, version, preprocessing)
+    config = to_text(frontend.config)
+    baseline = workspace / staged.name / BASELINE
     baseline.parent.mkdir()
-    about = {**draft.baseline.about, "name": draft.name, "version": version, "preprocessing": preprocessing}
-    replace(draft.baseline, about=about).save(baseline)
+    about = {**staged.baseline.about, "name": staged.name, "version": version, "preprocessing": preprocessing}
+    replace(staged.baseline, about=about).save(baseline)
     code = resources.files("hf2triton.triton_models")
     versioned: dict[str, bytes | Path] = {
-        **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in front.code.items()},
-        **front.more,
-        FRONT: json_bytes(front.settings),
+        **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in frontend.code.items()},
+        **frontend.more,
+        FRONT: json_bytes(frontend.settings),
         CONFIG: config.encode(),
         BASELINE: baseline,
         BASELINE_JSON: baseline.with_suffix(".json"),
     }
-    if draft.part.modality == "text":
-        versioned[TOKENIZER] = draft.checkpoint.tokenizer.definition.encode()
+    if staged.endpoint.modality == "text":
+        versioned[TOKENIZER] = staged.checkpoint.tokenizer.definition.encode()
     models, graph_config = [], None
-    if front.graph_config is not None:
-        graph_config = to_text(front.graph_config)
+    if frontend.graph_config is not None:
+        graph_config = to_text(frontend.graph_config)
         # its config once more, in the version's folder: for whoever goes back to the version
-        files_behind = {**draft.stored.files, CONFIG: graph_config.encode()}
-        models.append(ModelFiles(graph_model(draft.name), graph_config, front.graph_warmup, files_behind))
+        files_behind = {**staged.stored.files, CONFIG: graph_config.encode()}
+        models.append(ModelFiles(graph_model(staged.name), graph_config, frontend.graph_warmup, files_behind))
     else:
-        versioned |= draft.stored.files
-    files = {**versioned, **draft.stored.files}
+        versioned |= staged.stored.files
+    files = {**versioned, **staged.stored.files}
     digest = None if graph_config is None else digest_of_content(graph_config.encode())
-    manifest = _manifest(draft, version, preprocessing, files, digest)
+    manifest = _manifest(staged, version, preprocessing, files, digest)
     versioned[MANIFEST] = json_bytes(manifest)
-    return [*models, ModelFiles(draft.name, config, front.warmup, versioned)], manifest
+    return [*models, ModelFiles(staged.name, config, frontend.warmup, versioned)], manifest
 
 
 def _manifest(
-    draft: Draft, version: int, preprocessing: str, files: Mapping[str, bytes | Path], graph_config: str | None
+    staged: StagedEntry, version: int, preprocessing: str, files: Mapping[str, bytes | Path], graph_config: str | None
 ) -> dict[str, Any]:
     """`graph_config`: the digest of the config of the model that holds the graph, where that is another one."""
-    options, checkpoint, graph = draft.options, draft.checkpoint, draft.stored.graph
+    options, checkpoint, graph = staged.options, staged.checkpoint, staged.stored.graph
     model = graph.model
     return {
         "format": 1,
-        "name": draft.name,
+        "name": staged.name,
         "entry": options.name,
         "version": version,
         "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -87,19 +90,19 @@ def _manifest(
             "opset": dict(model.opset_imports),
             "ir_version": model.ir_version,
             "release": options.release,
-            "first_release": draft.stored.first_release,
+            "first_release": staged.stored.first_release,
         },
         "serving": {
             "device": options.device,
             "runner": options.runner,
-            "max_batch_size": draft.max_batch_size,
-            "memory": None if draft.memory is None else draft.memory.to_json(),
-            "call_price_tokens": draft.call_price,
+            "max_batch_size": staged.max_batch_size,
+            "memory": None if staged.memory is None else staged.memory.to_json(),
+            "call_price_tokens": staged.call_price,
             "graph_config": graph_config,
         },
         "preprocessing": preprocessing,
-        KEY: draft.stored.plan.to_json(),
-        "parity": draft.parity.to_json(),
+        KEY: staged.stored.plan.to_json(),
+        "parity": staged.parity.to_json(),
         "packages": installed_versions(),
         "files": {name: digest_of_content(content) for name, content in sorted(files.items())},
     }

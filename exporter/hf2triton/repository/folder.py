@@ -74,8 +74,8 @@ class Folder:
         (self.root / path).parent.mkdir(exist_ok=True)  # of a model's warm-up it may be gone
         replace_file(self.root / path, content)
 
-    def link(self, front: str, version: int) -> None:
-        link_served(self.root / front, version)
+    def link(self, frontend: str, version: int) -> None:
+        link_served(self.root / frontend, version)
 
     def remove(self, path: str) -> None:
         target = self.root / path

@@ -13,26 +13,26 @@ from .folder import Folder
 from .store import Store
 
 
-def damages(repository: Path, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What of a front's files, and of its config's that is served, is not as it was written."""
-    folder, version = repository / front, str(manifest["version"])
-    behind = repository / graph_model(front)
-    in_front = manifest["serving"]["runner"] == "inprocess"
+def damages(repository: Path, frontend: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What of a frontend's files, and of its config's that is served, is not as it was written."""
+    folder, version = repository / frontend, str(manifest["version"])
+    behind = repository / graph_model(frontend)
+    in_frontend = manifest["serving"]["runner"] == "inprocess"
     store = Folder(repository)
-    yield from version_damages(store, front, manifest)
-    yield from _damage(store, f"{front}/{CONFIG}", manifest["files"][CONFIG])
-    if not in_front:
+    yield from version_damages(store, frontend, manifest)
+    yield from _damage(store, f"{frontend}/{CONFIG}", manifest["files"][CONFIG])
+    if not in_frontend:
         yield from _damage(store, f"{behind.name}/{CONFIG}", manifest["serving"]["graph_config"])
     for name in LINKED:  # of the manifest nobody keeps a digest
         path, own = folder / name, folder / version / name
         if not (path.is_file() and own.is_file()) or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
-    yield from warmup_damages(repository, front)
+    yield from warmup_damages(repository, frontend)
 
 
-def warmup_damages(repository: Path, front: str) -> Iterator[str]:
-    """What of the files that a front, and the model behind it, are warmed up with is not as it was written."""
-    folders = (repository / front, repository / graph_model(front))
+def warmup_damages(repository: Path, frontend: str) -> Iterator[str]:
+    """What of the files that a frontend, and the model behind it, are warmed up with is not as it was written."""
+    folders = (repository / frontend, repository / graph_model(frontend))
     for model in (folder for folder in folders if (folder / CONFIG).is_file()):
         for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text("utf-8", "replace")):
             path = model / WARMUP / name
@@ -42,15 +42,15 @@ def warmup_damages(repository: Path, front: str) -> Iterator[str]:
                 yield f"{model.name}/{WARMUP}/{name} was changed"
 
 
-def version_damages(store: Store, front: str, manifest: Mapping[str, Any]) -> Iterator[str]:
-    """What of the files of a front's version, served or not, is not as it was written."""
-    version, behind = manifest["version"], graph_model(front)
-    in_front = manifest["serving"]["runner"] == "inprocess"
+def version_damages(store: Store, frontend: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+    """What of the files of a frontend's version, served or not, is not as it was written."""
+    version, behind = manifest["version"], graph_model(frontend)
+    in_frontend = manifest["serving"]["runner"] == "inprocess"
     for name, digest in manifest["files"].items():
-        model = front if in_front or Path(name).parts[0] != GRAPH else behind
+        model = frontend if in_frontend or Path(name).parts[0] != GRAPH else behind
         yield from _damage(store, f"{model}/{version}/{name}", digest)
     kept = f"{behind}/{version}/{CONFIG}"
-    if not in_front and store.digest(kept) is not None:  # where there is none, the served one is the version's too
+    if not in_frontend and store.digest(kept) is not None:  # where there is none, the served one is the version's too
         yield from _damage(store, kept, manifest["serving"]["graph_config"])
 
 

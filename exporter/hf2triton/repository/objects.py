@@ -87,9 +87,9 @@ class Objects:
         with self._errors_named():
             self._write(path, content)
 
-    def link(self, front: str, version: int) -> None:
+    def link(self, frontend: str, version: int) -> None:
         for name in LINKED:
-            self.put(f"{front}/{name}", self.read(f"{front}/{version}/{name}"))
+            self.put(f"{frontend}/{name}", self.read(f"{frontend}/{version}/{name}"))
 
     def remove(self, path: str) -> None:
         with self._errors_named():

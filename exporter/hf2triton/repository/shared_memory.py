@@ -1,9 +1,9 @@
-"""The shared memory that Triton's Python backend takes for what it hands to the fronts of a repository.
+"""The shared memory that Triton's Python backend takes for what it hands to the frontends of a repository.
 
 It copies all inputs of a batch there, and fails the whole batch where they do not fit; what it has taken it keeps. Clients keep
 large requests apart (`triton_models/inputs.py`), so that small ones always fit where this is there:
 
-    for each front: a full batch of requests that are not large + one that is as large as is taken
+    for each frontend: a full batch of requests that are not large + one that is as large as is taken
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PLACE, POOL_BYTES = Path("/dev/shm"), 1 << 20
 
 
 def shared_memory_bytes(repository: Path, names: Collection[str]) -> int:
-    """What these fronts take at most of requests that keep to the bounds, without the answers. One whose config cannot be read
+    """What these frontends take at most of requests that keep to the bounds, without the answers. One whose config cannot be read
     takes nothing."""
     return sum(_of(repository / name / CONFIG) for name in names)
 

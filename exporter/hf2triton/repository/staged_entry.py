@@ -1,4 +1,4 @@
-"""An entry before it is written: what each of its fronts is made of."""
+"""An entry before it is written: what each of its frontends is made of."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..core.layout import front_name
+from ..core.layout import frontend_name
 from ..core.options import ExportOptions
 from ..core.types import Checkpoint, MemoryEstimate, ParityReport, StoredGraph
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 
 
 @dataclass(frozen=True)
-class Draft:
-    """One front of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
-    front has no calls to plan. `memory`: what it takes of a GPU; None on a CPU. `more`: further files of its version."""
+class StagedEntry:
+    """One frontend of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
+    frontend has no calls to plan. `memory`: what it takes of a GPU; None on a CPU. `more`: further files of its version."""
 
     options: ExportOptions
     checkpoint: Checkpoint
-    part: Part
+    endpoint: Endpoint
     stored: StoredGraph
     parity: ParityReport
     baseline: Baseline
@@ -35,8 +35,8 @@ class Draft:
 
     @property
     def name(self) -> str:
-        """The name of the front."""
-        return front_name(self.options.name, self.part)
+        """The name of the frontend."""
+        return frontend_name(self.options.name, self.endpoint)
 
     @property
     def max_batch_size(self) -> int:
@@ -45,8 +45,8 @@ class Draft:
 
 
 @dataclass(frozen=True)
-class Front:
-    """What makes a front of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the fronts.
+class FrontendFiles:
+    """What makes a frontend of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the frontends.
     `settings`: what the code reads at its start. `warmup`: the files that Triton warms it up with. `more`: other files of the
     version. `graph_config` and `graph_warmup`: of the model that holds the graph, where that is another one."""
 
@@ -60,7 +60,7 @@ class Front:
 
 
 def python_files(*folder: str) -> list[str]:
-    """The names of the Python files among the fronts, or in a folder there."""
+    """The names of the Python files among the frontends, or in a folder there."""
     files = resources.files("hf2triton.triton_models").joinpath(*folder).iterdir()
     return sorted(path.name for path in files if path.name.endswith(".py"))
 

@@ -48,7 +48,7 @@ class Store(Protocol):
     def put(self, path: str, content: bytes) -> None:
         """Replaces a file: readers find the old content or the new one."""
 
-    def link(self, front: str, version: int) -> None:
+    def link(self, frontend: str, version: int) -> None:
         """Shows a version's manifest and baseline beside the config."""
 
     def remove(self, path: str) -> None:

@@ -24,22 +24,22 @@ NOTE = ".switch.json"
 
 
 @dataclass(frozen=True)
-class Switch:
+class Transaction:
     """What is to become of an entry. `configs`: model -> its config once switched, graphs first. `before`: the same as it was,
     None where the model is new. `added`: the version is new in the repository, and goes if it is not to be. `back`: it is
     being taken back."""
 
     entry: str
     version: int
-    fronts: tuple[str, ...]
+    frontends: tuple[str, ...]
     configs: Mapping[str, str]
     before: Mapping[str, str | None]
     added: bool
     back: bool = False
 
     def between(self, model: str) -> str:
-        """The config of a graph that suits both versions of its front: either may call it while they change. The old one may send
-        larger batches than the new one does."""
+        """The config of a graph that suits both versions of its frontend: either may call it while they change. The old one may
+        send larger batches than the new one does."""
         config, before = self.configs[model], self.before[model]
         old = None if before is None else _parsed(before)
         wide = text_format.Parse(config, pb.ModelConfig())
@@ -50,28 +50,28 @@ class Switch:
 
     @property
     def graphs(self) -> list[str]:
-        """The models that fronts call."""
-        return [model for model in self.configs if model not in self.fronts]
+        """The models that frontends call."""
+        return [model for model in self.configs if model not in self.frontends]
 
     @property
     def served_before(self) -> int | None:
         """The version that was served, if one was."""
-        return next((version_in(self.before[front]) for front in self.fronts if self.before[front]), None)
+        return next((version_in(self.before[frontend]) for frontend in self.frontends if self.before[frontend]), None)
 
 
 def plan_switch(
     store: Store,
     entry: str,
     version: int,
-    fronts: tuple[str, ...],
+    frontends: tuple[str, ...],
     configs: Mapping[str, str],
     *,
     added: bool,
     running: int | None = None,
-) -> Switch:
+) -> Transaction:
     """With what is served now: what the configs say, or the version that a server is `running`, where the store has that. A
     config that is gone, or that Triton would refuse, counts as the one that the version keeps."""
-    served = list(_served(store, fronts))
+    served = list(_served(store, frontends))
     before = {}
     for model in configs:
         kept = store.read(f"{model}/{running}/{CONFIG}") if running is not None and running != version else None
@@ -80,40 +80,40 @@ def plan_switch(
             found = (store.read(f"{model}/{one}/{CONFIG}") for one in served)
             content = next((one for one in found if _is_config_of(model, one)), content)
         before[model] = None if content is None else content.decode(errors="replace")
-    return Switch(entry, version, fronts, configs, before, added)
+    return Transaction(entry, version, frontends, configs, before, added)
 
 
-def begin(store: Store, switch: Switch) -> None:
+def begin(store: Store, switch: Transaction) -> None:
     """From here on a kill leaves a note."""
     store.hold()
     _note(store, switch)
 
 
-def carry_out(store: Store, switch: Switch) -> None:
+def carry_out(store: Store, switch: Transaction) -> None:
     """Switches, once all models of the version are in their place. May be done again."""
     store.hold()
     for graph in switch.graphs:
         store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
-    for model in (*switch.fronts, *switch.graphs):
+    for model in (*switch.frontends, *switch.graphs):
         store.put(f"{model}/{CONFIG}", switch.configs[model].encode())
-    for front in switch.fronts:
-        store.link(front, switch.version)
+    for frontend in switch.frontends:
+        store.link(frontend, switch.version)
 
 
-def take_back(store: Store, switch: Switch, reload: Callable[[], None] = lambda: None) -> None:
+def take_back(store: Store, switch: Transaction, reload: Callable[[], None] = lambda: None) -> None:
     """Puts back what was served before. May be done again. `reload`: makes a server serve that before the version goes."""
     store.hold()
     _note(store, replace(switch, back=True))
     for graph in switch.graphs:
         if switch.before[graph] is not None and store.read(f"{graph}/{CONFIG}") is not None:
             store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
-    for model in (*switch.fronts, *switch.graphs):
+    for model in (*switch.frontends, *switch.graphs):
         config = switch.before[model]
         if config is None:
             store.remove(model)
             continue
         store.put(f"{model}/{CONFIG}", config.encode())
-        if model in switch.fronts and (version := version_in(config)) is not None:
+        if model in switch.frontends and (version := version_in(config)) is not None:
             store.link(model, version)
     reload()
     if switch.added:
@@ -127,7 +127,7 @@ def end(store: Store) -> None:
     store.remove(NOTE)
 
 
-def recover(store: Store) -> Switch | None:
+def recover(store: Store) -> Transaction | None:
     """Clears up after a publisher that was killed; gives the switch that was completed, if one was."""
     for model in store.models():
         if is_candidate(model):
@@ -136,9 +136,9 @@ def recover(store: Store) -> Switch | None:
     if content is None:
         return None
     written = json.loads(content)
-    switch = Switch(**{**written, "fronts": tuple(written["fronts"])})
+    switch = Transaction(**{**written, "frontends": tuple(written["frontends"])})
     complete = all(switch.version in store.versions(model) for model in switch.configs) and all(
-        store.read(f"{front}/{switch.version}/{MANIFEST}") is not None for front in switch.fronts
+        store.read(f"{frontend}/{switch.version}/{MANIFEST}") is not None for frontend in switch.frontends
     )
     if switch.back or not complete:
         take_back(store, switch)
@@ -148,36 +148,36 @@ def recover(store: Store) -> Switch | None:
     return switch
 
 
-def make_room(store: Store, fronts: Iterable[str]) -> None:
+def make_room(store: Store, frontends: Iterable[str]) -> None:
     """Removes graphs that are newer than the served version, from which somebody went back. Models of graphs have their two
     newest versions loaded, which must be the served one and the one to come."""
-    for front in fronts:
-        config = store.read(f"{front}/{CONFIG}")
+    for frontend in frontends:
+        config = store.read(f"{frontend}/{CONFIG}")
         served = None if config is None else version_in(config.decode(errors="replace"))
-        for version in store.versions(graph_model(front)) if served is not None else ():
+        for version in store.versions(graph_model(frontend)) if served is not None else ():
             if version > served:
-                store.remove(f"{graph_model(front)}/{version}")
+                store.remove(f"{graph_model(frontend)}/{version}")
 
 
-def keep_graphs(store: Store, fronts: Iterable[str], kept: Collection[int | None]) -> None:
+def keep_graphs(store: Store, frontends: Iterable[str], kept: Collection[int | None]) -> None:
     """Removes the graphs of all other versions."""
-    for front in fronts:
-        for version in store.versions(graph_model(front)):
+    for frontend in frontends:
+        for version in store.versions(graph_model(frontend)):
             if version not in kept:
-                store.remove(f"{graph_model(front)}/{version}")
+                store.remove(f"{graph_model(frontend)}/{version}")
 
 
-def _served(store: Store, fronts: Iterable[str]) -> Iterator[int]:
+def _served(store: Store, frontends: Iterable[str]) -> Iterator[int]:
     """The version of an entry that is served: what its configs say, then what is shown beside them."""
-    for front in fronts:
-        content = store.read(f"{front}/{CONFIG}") or b""
+    for frontend in frontends:
+        content = store.read(f"{frontend}/{CONFIG}") or b""
         if (version := version_in(content.decode(errors="replace"))) is not None:
             yield version
-    for front in fronts:
+    for frontend in frontends:
         try:
-            yield int(json.loads(store.read(f"{front}/{MANIFEST}") or b"")["version"])
+            yield int(json.loads(store.read(f"{frontend}/{MANIFEST}") or b"")["version"])
         except (ValueError, KeyError, TypeError):
-            continue  # it is damaged as well: another front's may not be
+            continue  # it is damaged as well: another frontend's may not be
 
 
 def _is_config_of(model: str, content: bytes | None) -> bool:
@@ -194,5 +194,5 @@ def _parsed(text: str) -> pb.ModelConfig | None:
         return None
 
 
-def _note(store: Store, switch: Switch) -> None:
+def _note(store: Store, switch: Transaction) -> None:
     store.put(NOTE, json.dumps(asdict(switch), indent=2, ensure_ascii=False).encode())

@@ -20,7 +20,7 @@ from ..checkpoint.sample_inputs import Inputs
 from ..core.layout import WARMUP, warmup_file
 from ..core.types import StoredGraph
 from ..errors import ParityError
-from ..tasks.base import Part
+from ..tasks.base import Endpoint
 from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS
 from ..triton_models.sessions import open_session
@@ -32,20 +32,20 @@ _TYPES = {pb.TYPE_INT64: np.int64, pb.TYPE_FP32: np.float32, pb.TYPE_FP16: np.fl
 _ROWS_ON_CPU = 2
 
 
-def warmup_inputs(part: Part, baseline: Baseline) -> Inputs:
-    """A short and a long one of the items that PyTorch was asked, with a value for each input of the front, as Triton wants
+def warmup_inputs(endpoint: Endpoint, baseline: Baseline) -> Inputs:
+    """A short and a long one of the items that PyTorch was asked, with a value for each input of the frontend, as Triton wants
     it: pairs, where it takes them."""
-    inputs = [name for name in READERS[part.reader].inputs if name not in _NOTHING]
+    inputs = [name for name in READERS[endpoint.reader].inputs if name not in _NOTHING]
     [group, *_] = [group for group in baseline.groups if set(inputs) <= set(group.inputs)]
     order = sorted(range(len(group)), key=lambda index: sum(len(group.inputs[name][index]) for name in inputs))
     chosen = (order[len(order) // 3], order[-1])
     return {
         name: tuple(_NOTHING[name] if name in _NOTHING else group.inputs[name][index] for index in chosen)
-        for name in READERS[part.reader].inputs
+        for name in READERS[endpoint.reader].inputs
     }
 
 
-def add_front_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes]:
+def add_frontend_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes]:
     """A sample for each item; gives the files that they read. A STRING tensor is each string's length (4 bytes, little-endian)
     and its bytes."""
     files = {}

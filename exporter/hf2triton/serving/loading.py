@@ -36,7 +36,7 @@ POLL_SECONDS = 0.05
 LATE_SECONDS = 2.0
 #: How often a model is tried that ends the server. A failing warm-up does so in a quarter of all cases, else Triton says why.
 TRIES = 4
-#: What the name of the model behind a front ends in.
+#: What the name of the model behind a frontend ends in.
 _BEHIND = "_model"
 
 
@@ -150,7 +150,11 @@ def stranded(failed: Iterable[str], models: Iterable[str]) -> dict[str, str]:
     """Front -> why it can answer nothing, of those that are loaded but whose graph is not."""
     graphs = {name.removesuffix(_BEHIND): name for name in failed if name.endswith(_BEHIND)}
     known = set(models) - set(failed)
-    return {front: f"its graph, the model {graph}, was not loaded" for front, graph in graphs.items() if front in known}
+    return {
+        frontend: f"its graph, the model {graph}, was not loaded"
+        for frontend, graph in graphs.items()
+        if frontend in known
+    }
 
 
 def culprits(

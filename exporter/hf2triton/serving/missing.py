@@ -52,11 +52,11 @@ def _written(version: Path) -> Iterator[str]:
     """What an export has written there, besides the graph: that may be the other model's."""
     with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
         manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
-        in_front = manifest["serving"]["runner"] == "inprocess"
+        in_frontend = manifest["serving"]["runner"] == "inprocess"
         for name in manifest["files"]:
             if (
                 name not in _UNREAD
                 and not name.startswith("warmup/")
-                and (in_front or not name.startswith("model.onnx"))
+                and (in_frontend or not name.startswith("model.onnx"))
             ):
                 yield name

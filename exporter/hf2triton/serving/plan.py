@@ -41,7 +41,7 @@ class Ports:
 
 
 @dataclass(frozen=True)
-class Plan:
+class ServerPlan:
     """What all servers of one start have in common. `folder`: what `stage` has laid out. `flags`: further ones of tritonserver.
     `tell`: whether what happens goes to stderr, not to the log alone."""
 

@@ -18,7 +18,7 @@ from .claims import Claim, clear_up
 from .leftovers import remove_shared_memory
 from .loading import ONE_BY_ONE, Control, culprits, failures, stranded
 from .missing import missing
-from .plan import Plan, Ports, shm_prefix
+from .plan import Ports, ServerPlan, shm_prefix
 from .process import NotLoaded, Process
 from .requirements import check_gpus, check_ports, check_requirements, free_ports, without_gpu
 from .staging import stage
@@ -121,7 +121,7 @@ class Server:
         self._claim = Claim.new()
         folder = self._claim.folder
         self._log_path = self._log or folder / "server.log"
-        self._plan = Plan(installation, folder, self.repository, self.host, self.access, self._flags, self._tell)
+        self._plan = ServerPlan(installation, folder, self.repository, self.host, self.access, self._flags, self._tell)
         try:
             stage(installation, folder)
             self._load_all(began + self._ready_timeout)
@@ -156,8 +156,8 @@ class Server:
                 self._process.wait_for(self._process.control.live, until - time.monotonic())
                 for name, reason in failures(self._process.control, left, self._process.log).items():
                     self._fail(name, reason)
-                for front in self._fail_stranded(models):
-                    self._process.control.unload(front)
+                for frontend in self._fail_stranded(models):
+                    self._process.control.unload(frontend)
                 break
             except NotLoaded:
                 self._process.kill()
@@ -179,11 +179,11 @@ class Server:
             )
 
     def _fail_stranded(self, models: Sequence[str]) -> list[str]:
-        """Those fronts fail that could answer nothing."""
-        fronts = stranded(self.failed, models)
-        for front, reason in fronts.items():
-            self._fail(front, reason)
-        return list(fronts)
+        """Those frontends fail that could answer nothing."""
+        frontends = stranded(self.failed, models)
+        for frontend, reason in frontends.items():
+            self._fail(frontend, reason)
+        return list(frontends)
 
     def _fail(self, model: str, reason: str) -> None:
         self.failed[model] = reason

@@ -11,7 +11,7 @@ from .requirements import Installation
 #: Those whose models are processes of their own.
 BACKENDS = ("python", "onnxruntime")
 _BACKEND = Path(__file__).with_name("onnxruntime_backend")
-#: What the backend shares with the fronts.
+#: What the backend shares with the frontends.
 _SHARED = (memory, outgoing)
 
 

@@ -16,7 +16,7 @@ STOPPED_SECONDS = 2.0
 QUIET_SECONDS = 10.0
 
 
-class States:
+class ProcessStates:
     """Of the processes below one tritonserver, each time that they are looked at."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from .proc import Quiet, letter
 from .reloads import Reloads
 from .renewal import KEPT, Renewal, end, kept
 from .sockets import end_connections
-from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, States
+from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, ProcessStates
 from .stubs import Stub, stubs
 from .work import generating
 
@@ -94,7 +94,7 @@ class Supervisor:
 
     def _forget(self) -> None:
         """Since when what is."""
-        self._states, self._quiet, self._hanging = States(), Quiet(), Hanging()
+        self._states, self._quiet, self._hanging = ProcessStates(), Quiet(), Hanging()
         self._stood: float | None = None  # since when the server does
         self._answered = self._looked = time.monotonic()
 

@@ -13,7 +13,7 @@ from hf2triton_client.evaluation.compare import Tolerance
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that a front gives.
+    """A tensor that a frontend gives.
 
     `per`: "row" (`[batch, …]`), "token" (`[batch, tokens, …]`) or "mask" (`[batch, mask tokens, …]`). `tolerances`: for
     each precision, how far it may lie from PyTorch's in fp32. `optional`: only where the checkpoint has weights for it.
@@ -26,11 +26,11 @@ class Output:
 
 
 @dataclass(frozen=True)
-class Part:
-    """What one front of a task does.
+class Endpoint:
+    """What one frontend of a task does.
 
     `reader`: how it reads what callers send, a key of `triton_models/preprocessors.py`. `modality`: "text" or "image", which
-    of the family's inputs its graph has. `suffix`: what is added to the entry's name, where a task has several fronts.
+    of the family's inputs its graph has. `suffix`: what is added to the entry's name, where a task has several frontends.
     `kind`: "encoder" for graphs that answer at once, "decoder" for those that generate token by token; see
     `parity/graph_kinds.py`.
     """
@@ -44,7 +44,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Task:
-    """A task, named as `transformers.pipeline` names it, with the fronts that serve it.
+    """A task, named as `transformers.pipeline` names it, with the frontends that serve it.
 
     `has_head`: it needs a trained head, so that a checkpoint without one is refused. `joins_words`: clients join word
     pieces into words again. `needs_labels`: a label that a head must have. `class_of`: the task whose auto class loads it.
@@ -52,7 +52,7 @@ class Task:
 
     name: str
     has_head: bool
-    parts: tuple[Part, ...]
+    endpoints: tuple[Endpoint, ...]
     aliases: tuple[str, ...] = ()
     joins_words: bool = False
     needs_label: str | None = None
@@ -61,17 +61,17 @@ class Task:
     @property
     def generates(self) -> bool:
         """Whether it gives text, token by token."""
-        return any(part.kind == "decoder" for part in self.parts)
+        return any(endpoint.kind == "decoder" for endpoint in self.endpoints)
 
     @property
     def has_labels(self) -> bool:
         """Whether its head has a row for each label of the checkpoint."""
-        outputs = (output for part in self.parts for output in part.outputs)
+        outputs = (output for endpoint in self.endpoints for output in endpoint.outputs)
         return (
             self.has_head and not self.generates and any(out.name == "logits" and out.per != "mask" for out in outputs)
         )
 
 
 def with_reader(task: Task, reader: str) -> Task:
-    """The task, whose fronts read what callers send in another way."""
-    return replace(task, parts=tuple(replace(part, reader=reader) for part in task.parts))
+    """The task, whose frontends read what callers send in another way."""
+    return replace(task, endpoints=tuple(replace(endpoint, reader=reader) for endpoint in task.endpoints))

@@ -1,6 +1,6 @@
 """Tokens for masked places."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import LOGITS
 
-TASK = Task("fill-mask", True, (Part("masked-text", "text", (Output("logits", "mask", LOGITS),)),))
+TASK = Task("fill-mask", True, (Endpoint("masked-text", "text", (Output("logits", "mask", LOGITS),)),))

@@ -1,6 +1,6 @@
 """Labels for images."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import LOGITS
 
-TASK = Task("image-classification", True, (Part("image", "image", (Output("logits", "row", LOGITS),)),))
+TASK = Task("image-classification", True, (Endpoint("image", "image", (Output("logits", "row", LOGITS),)),))

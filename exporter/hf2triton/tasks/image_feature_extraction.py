@@ -1,6 +1,6 @@
 """The states of an image."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import STATES
 
 _OUTPUTS = (
@@ -9,4 +9,4 @@ _OUTPUTS = (
     Output("pooler_output", "row", STATES, optional=True),
 )
 
-TASK = Task("image-feature-extraction", False, (Part("image", "image", _OUTPUTS),))
+TASK = Task("image-feature-extraction", False, (Endpoint("image", "image", _OUTPUTS),))

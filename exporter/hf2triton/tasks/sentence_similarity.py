@@ -1,6 +1,6 @@
 """One embedding for each text."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import EMBEDDING
 
-TASK = Task("sentence-similarity", False, (Part("text", "text", (Output("embedding", "row", EMBEDDING),)),))
+TASK = Task("sentence-similarity", False, (Endpoint("text", "text", (Output("embedding", "row", EMBEDDING),)),))

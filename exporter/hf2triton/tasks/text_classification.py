@@ -1,8 +1,11 @@
 """Labels for texts."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import LOGITS
 
 TASK = Task(
-    "text-classification", True, (Part("text", "text", (Output("logits", "row", LOGITS),)),), ("sentiment-analysis",)
+    "text-classification",
+    True,
+    (Endpoint("text", "text", (Output("logits", "row", LOGITS),)),),
+    ("sentiment-analysis",),
 )

@@ -1,6 +1,8 @@
 """Text, token by token."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import NEXT_TOKEN
 
-TASK = Task("text-generation", True, (Part("text", "text", (Output("logits", "token", NEXT_TOKEN),), kind="decoder"),))
+TASK = Task(
+    "text-generation", True, (Endpoint("text", "text", (Output("logits", "token", NEXT_TOKEN),), kind="decoder"),)
+)

@@ -1,12 +1,12 @@
 """Labels for words."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import LOGITS
 
 TASK = Task(
     "token-classification",
     True,
-    (Part("text", "text", (Output("logits", "token", LOGITS),)),),
+    (Endpoint("text", "text", (Output("logits", "token", LOGITS),)),),
     ("ner",),
     joins_words=True,
 )

@@ -1,6 +1,6 @@
 """Labels for images that callers choose, by the embeddings of both."""
 
-from .base import Output, Part, Task
+from .base import Endpoint, Output, Task
 from .tolerances import EMBEDDING
 
 _OUTPUTS = (Output("embedding", "row", EMBEDDING),)
@@ -8,5 +8,5 @@ _OUTPUTS = (Output("embedding", "row", EMBEDDING),)
 TASK = Task(
     "zero-shot-image-classification",
     True,
-    (Part("text", "text", _OUTPUTS, "_text"), Part("image", "image", _OUTPUTS, "_image")),
+    (Endpoint("text", "text", _OUTPUTS, "_text"), Endpoint("image", "image", _OUTPUTS, "_image")),
 )

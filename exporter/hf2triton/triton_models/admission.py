@@ -47,10 +47,10 @@ class Overloaded(Busy):
 
 
 class Admission:
-    """Decides for each batch of one front.
+    """Decides for each batch of one frontend.
 
     `count`: how many requests wait for the model, None: unknown. `max_wait`: seconds, 0: without end. `largest`: requests of a
-    full batch; two of them may always wait. `fronts`: how many serve the same queue, about as fast as this one.
+    full batch; two of them may always wait. `frontends`: how many serve the same queue, about as fast as this one.
     """
 
     def __init__(
@@ -58,13 +58,13 @@ class Admission:
         count: Callable[[], int | None],
         max_wait: float,
         largest: int,
-        fronts: int = 1,
+        frontends: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._count, self._clock = count, clock
         self._max_wait = self._allowed = max_wait
         self._largest, self._least = largest, 2 * largest
-        self._fronts = fronts
+        self._frontends = frontends
         self._computed: deque[tuple[int, float]] = deque(maxlen=_BATCHES)  # requests and seconds of batches
         self._waiting: int | None = 0
         self._over_since: float | None = None
@@ -122,11 +122,11 @@ class Admission:
             self._unmoved_until = self._clock() + self._allowed  # until then those come who have waited for longer
 
     def _rate(self) -> float | None:
-        """Requests that all fronts compute in a second."""
+        """Requests that all frontends compute in a second."""
         if len(self._computed) < 2:
             return None
         requests, seconds = map(sum, zip(*self._computed, strict=True))
-        return self._fronts * requests / max(seconds, 1e-6)
+        return self._frontends * requests / max(seconds, 1e-6)
 
     def _look(self, now: float, taken: int) -> None:
         """Brings up to date what is known to wait."""

@@ -37,8 +37,8 @@ def _all(call: int, row: int, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarr
     return arrays
 
 
-class InProcess:
-    """onnxruntime in the front's own process. `threads` 0: one for each core this process may use.
+class InProcessExecutor:
+    """onnxruntime in the frontend's own process. `threads` 0: one for each core this process may use.
 
     Calls can run side by side, one thread each: that needs no waiting for each other within a call, which cores that are
     shared with Triton and its clients make long. Or one after another, with all threads. Each way has its own session,
@@ -69,7 +69,7 @@ class InProcess:
         return list((self._pool.map if side_by_side else map)(call, range(len(calls))))
 
 
-class Bls:
+class BlsExecutor:
     """The model `name`, version `version`, of the same server; its calls go one after another."""
 
     workers = 1
@@ -107,11 +107,11 @@ class Bls:
         return [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
 
 
-def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcess | Bls:
+def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcessExecutor | BlsExecutor:
     """The runner that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
     if "model" in settings:
-        return Bls(settings["model"], settings["model_version"])
-    return InProcess(os.path.join(folder, settings["graph"]), threads)
+        return BlsExecutor(settings["model"], settings["model_version"])
+    return InProcessExecutor(os.path.join(folder, settings["graph"]), threads)
 
 
 def open_session(path: str, threads: int) -> Any:

@@ -24,7 +24,7 @@ MAX_TARGET_LENGTH = 256
 
 
 @dataclass(frozen=True)
-class Parameters:
+class FillMaskParameters:
     """What a request may ask for, with the names and defaults of transformers. `targets`: the words to choose among; of
     one that is not in the vocabulary, the first token is taken, or the last where the tokenizer cuts on the left."""
 
@@ -32,7 +32,7 @@ class Parameters:
     targets: tuple[str, ...] | None = None
 
     @classmethod
-    def parse(cls, text: str) -> Parameters:
+    def parse(cls, text: str) -> FillMaskParameters:
         """From a JSON object; `targets` may be a string or a list. Raises ValueError for unknown names and bad values."""
         given = parse_parameters(text, _CHECKS)
         targets = given.pop("targets", None)
@@ -74,7 +74,7 @@ class MaskedRow:
         return len(self.encoding)
 
 
-class FillMask:
+class FillMaskEncoder:
     """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: where targets
     that are no token of the vocabulary are cut to one.
 
@@ -99,7 +99,7 @@ class FillMask:
         self._clean_up = clean_up
         self._kept = slice(-1, None) if truncation_side == "left" else slice(1)
 
-    def row(self, encoding: Encoding, parameters: Parameters) -> MaskedRow:
+    def row(self, encoding: Encoding, parameters: FillMaskParameters) -> MaskedRow:
         """A text's row. Raises ValueError where it has no mask token, or too many for `top_k`, or targets are no tokens."""
         positions = tuple(index for index, token in enumerate(encoding.ids) if token == self._mask_token_id)
         if not positions:

@@ -1,4 +1,4 @@
-"""Which settings a front has: callers read its answers with those, and tell by a number whether they know them.
+"""Which settings a frontend has: callers read its answers with those, and tell by a number whether they know them.
 
 The number of a version is not enough. Repositories number their versions on their own, and an entry that was removed and exported
 again begins at 1 as well.

@@ -1,4 +1,4 @@
-"""The front of a model: texts or images in, the task's tensors out.
+"""The frontend of a model: texts or images in, the task's tensors out.
 
 Triton's dynamic batcher hands over what has queued up, whatever the texts' lengths (each is a STRING [1]). The requests
 are read together, cut into calls of similar length, run, and answered in the order of arrival. What is wrong with a
@@ -24,7 +24,7 @@ from .fingerprint import OUTPUT, fingerprint
 from .memory import reuse_blocks
 from .outgoing import message
 from .preprocessor import Item, joined
-from .preprocessors import make_reader
+from .preprocessors import make_preprocessor
 from .rows import Busy, each_row
 
 #: An item and, for each output of the graph, one array for each of its rows; or what it ended in.
@@ -45,7 +45,7 @@ class TritonPythonModel:
         threads = int(parameters.get("intra_op_thread_count") or 0)
         self.outputs: Mapping[str, str] = settings["outputs"]
         self.limits = Limits(**settings["limits"])
-        self.reader = make_reader(settings["reader"], _read(folder, "tokenizer.json"))
+        self.reader = make_preprocessor(settings["reader"], _read(folder, "tokenizer.json"))
         self.answers = {**self.reader.answers(), OUTPUT: _constant(fingerprint(args["model_config"]))}
         self.runner = make_runner(settings["runner"], folder, threads)
         self.admission = Admission(
@@ -217,7 +217,7 @@ def _read(folder: str, name: str) -> str | None:
     try:
         with open(os.path.join(folder, name), encoding="utf-8") as file:
             return file.read()
-    except FileNotFoundError:  # fronts of images have no tokenizer
+    except FileNotFoundError:  # frontends of images have no tokenizer
         return None
 
 

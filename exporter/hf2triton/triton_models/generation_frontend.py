@@ -1,4 +1,4 @@
-"""The front of a model that generates: prompts in, text out, whole or piece by piece.
+"""The frontend of a model that generates: prompts in, text out, whole or piece by piece.
 
 Inputs and outputs follow Triton's generate extension
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md), so that HTTP `generate` and
@@ -21,9 +21,9 @@ from tokenizers import Tokenizer
 from .fingerprint import OUTPUT, fingerprint
 from .generation.decoder import open_decoder, require_onnxruntime
 from .generation.generation_config import eos_token_ids
-from .generation.request_state import Answer, Exchange, read_prompt
-from .generation.response_sender import Outbox
-from .generation.scheduler import Engine, QueueFull, Statistics, Stopped
+from .generation.request_state import Answer, RequestState, read_prompt
+from .generation.response_sender import ResponseSender
+from .generation.scheduler import QueueFull, Scheduler, Statistics, Stopped
 from .generation.settings import Settings
 from .inputs import decoded
 from .memory import reuse_blocks
@@ -64,10 +64,10 @@ class TritonPythonModel:
         )
         triton.Logger.log_info(message(f"{args['model_name']}: {decoder}"))
         decoder.warm_up(numbers["prefill_chunk"])
-        self.engine = Engine(decoder, numbers["max_queue"], numbers["prefill_chunk"]).start()
+        self.scheduler = Scheduler(decoder, numbers["max_queue"], numbers["prefill_chunk"]).start()
         self.metrics = Metrics({"model": args["model_name"], "version": args["model_version"]})
-        self.outbox = Outbox(
-            self.engine, lambda seconds: self.metrics.update(self.engine.statistics(), seconds)
+        self.sender = ResponseSender(
+            self.scheduler, lambda seconds: self.metrics.update(self.scheduler.statistics(), seconds)
         ).start()
 
     def execute(self, requests: list) -> None:
@@ -76,18 +76,18 @@ class TritonPythonModel:
         callers = [Caller(request, self.stamp) for request in requests]
         for request, caller in zip(requests, callers, strict=True):
             try:
-                self.outbox.submit(self._exchange(request), caller)
+                self.sender.submit(self._request_state(request), caller)
             except BaseException as error:
-                self.outbox.refuse(caller, error)
+                self.sender.refuse(caller, error)
 
     def finalize(self) -> None:
-        self.engine.stop()
-        self.outbox.stop()
+        self.scheduler.stop()
+        self.sender.stop()
 
-    def _exchange(self, request: triton.InferenceRequest) -> Exchange:
+    def _request_state(self, request: triton.InferenceRequest) -> RequestState:
         """Raises ValueError for what cannot be served, and QueueFull before any work is done for what cannot be now."""
         within = request.timeout() / 1e6 or None  # Triton's microseconds; 0: the caller does not say
-        self.engine.require_room(within)
+        self.scheduler.require_room(within)
         given = {name: _value(request, name) for name in ("text_input", "stream", "exclude_input_in_output")}
         if given["text_input"] is None:  # Triton only counts the inputs
             raise ValueError("text_input is missing")
@@ -95,14 +95,14 @@ class TritonPythonModel:
         settings = self._settings(request, given["exclude_input_in_output"])
         if stream and settings.num_return_sequences > 1:
             raise ValueError("num_return_sequences must be 1 for a stream; send several requests instead")
-        if settings.num_return_sequences > self.engine.capacity:
+        if settings.num_return_sequences > self.scheduler.capacity:
             raise ValueError(
-                f"num_return_sequences must be 1 to {self.engine.capacity}, as many as run and wait here at the same time"
+                f"num_return_sequences must be 1 to {self.scheduler.capacity}, as many as run and wait here at the same time"
             )
         text = decoded("text_input", given["text_input"], self.max_bytes)
         prompt = read_prompt(text, self.tokenizer, settings, self.context, self.bos_token_id)
-        return Exchange(
-            prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.outbox.put, self.clean_up, within
+        return RequestState(
+            prompt, settings, self.tokenizer, self.eos_token_ids, stream, self.sender.put, self.clean_up, within
         )
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
@@ -125,7 +125,7 @@ class TritonPythonModel:
 
 
 class Caller:
-    """The sender of one request of Triton. Its methods are those of `outbox.Caller`. `stamp`: outputs of every answer."""
+    """The sender of one request of Triton. Its methods are those of `sender.Caller`. `stamp`: outputs of every answer."""
 
     def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, np.ndarray]) -> None:
         self._sender = request.get_response_sender()

@@ -8,9 +8,9 @@ import numpy as np
 
 #: Bytes of all texts of one request, parameters included: a thread takes seconds to tokenize them.
 MAX_REQUEST_BYTES = 1 << 22
-#: An input, uint8 `[rows, 1]`, that clients send with large requests, and that fronts do not read. Triton merges only requests
+#: An input, uint8 `[rows, 1]`, that clients send with large requests, and that frontends do not read. Triton merges only requests
 #: that have the same inputs: large ones with large ones alone. The Python backend copies all inputs of a batch into shared
-#: memory, and fails the whole batch where that is full, before a front sees any of it.
+#: memory, and fails the whole batch where that is full, before a frontend sees any of it.
 LARGE = "large"
 
 

@@ -26,7 +26,7 @@ def joined(rows: Sequence[np.ndarray]) -> np.ndarray:
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
-class Reader(ABC):
+class Preprocessor(ABC):
     """What all kinds have in common. `settings` are the "reader" of front.json; `definition` a tokenizer.json's text."""
 
     #: Inputs that callers may send -> whether they must.

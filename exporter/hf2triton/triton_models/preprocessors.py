@@ -1,4 +1,4 @@
-"""How what callers send becomes rows of the graph, and the graph's outputs what they asked for: one class a kind of front.
+"""How what callers send becomes rows of the graph, and the graph's outputs what they asked for: one class a kind of frontend.
 
 An item is one thing that was asked: a text, a pair, a question with its context, an image. It has one row of the graph, or
 several (the windows of a long context). Graph outputs are handed back by row, cut to the row's own tokens.
@@ -17,10 +17,10 @@ import numpy as np
 
 from .inputs import check_size, decoded
 from .outgoing import encoded
-from .preprocessor import Item, Outputs, Reader
+from .preprocessor import Item, Outputs, Preprocessor
 
 
-class TextReader(Reader):
+class TextPreprocessor(Preprocessor):
     """A text, or two where the caller sends a pair: one row."""
 
     inputs = {"text": True, "text_pair": False}
@@ -77,7 +77,7 @@ class TextReader(Reader):
         return [decoded(f"{name} {index}", value, self.max_bytes) for index, value in values]
 
 
-class _ParameterReader(TextReader):
+class _ParameterPreprocessor(TextPreprocessor):
     """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
 
     def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
@@ -94,7 +94,7 @@ class _ParameterReader(TextReader):
         """One item. Raises ValueError."""
 
 
-class QuestionReader(_ParameterReader):
+class QuestionPreprocessor(_ParameterPreprocessor):
     """A question (`text`) and its context (`text_pair`): one row for each window of the context."""
 
     inputs = {"text": True, "text_pair": True, "parameters": False}
@@ -102,10 +102,10 @@ class QuestionReader(_ParameterReader):
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         super().__init__(settings, definition)
-        from .question_answering import Parameters, QuestionAnswering
+        from .question_answering import QuestionEncoder, QuestionParameters
 
-        self._parse = Parameters.parse
-        self._logic = QuestionAnswering(
+        self._parse = QuestionParameters.parse
+        self._logic = QuestionEncoder(
             self.tokenizer,
             settings["max_length"],
             settings["cls_token_id"],
@@ -130,7 +130,7 @@ _MASK_TOKENS = 16
 MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
 
 
-class MaskedTextReader(_ParameterReader):
+class MaskedTextPreprocessor(_ParameterPreprocessor):
     """A text with mask tokens: one row, whose logits are those of its mask tokens alone."""
 
     inputs = {"text": True, "parameters": False}
@@ -138,10 +138,10 @@ class MaskedTextReader(_ParameterReader):
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         super().__init__(settings, definition)
-        from .fill_mask import FillMask, Parameters
+        from .fill_mask import FillMaskEncoder, FillMaskParameters
 
-        self._parse = Parameters.parse
-        self._logic = FillMask(
+        self._parse = FillMaskParameters.parse
+        self._logic = FillMaskEncoder(
             self.tokenizer,
             settings["mask_token"],
             settings["pad_token_id"],
@@ -202,7 +202,7 @@ class MaskedTextReader(_ParameterReader):
         }
 
 
-class SentenceReader(TextReader):
+class SentencePreprocessor(TextPreprocessor):
     """A text, or two, after the prompt that its parameters ask for, or else the default one: one row."""
 
     inputs = {"text": True, "text_pair": False, "parameters": False}
@@ -244,7 +244,7 @@ class SentenceReader(TextReader):
         return {"num_tokens": super().answers()["num_tokens"], "num_truncated_tokens": truncated}
 
 
-class ImageReader(Reader):
+class ImagePreprocessor(Preprocessor):
     """An encoded image: one row, always of the same size."""
 
     inputs = {"image": True}
@@ -274,16 +274,16 @@ class ImageReader(Reader):
         return self._encoder.feeds(rows)
 
 
-READERS: Mapping[str, type[Reader]] = {
-    "text": TextReader,
-    "sentence": SentenceReader,
-    "question": QuestionReader,
-    "masked-text": MaskedTextReader,
-    "image": ImageReader,
+READERS: Mapping[str, type[Preprocessor]] = {
+    "text": TextPreprocessor,
+    "sentence": SentencePreprocessor,
+    "question": QuestionPreprocessor,
+    "masked-text": MaskedTextPreprocessor,
+    "image": ImagePreprocessor,
 }
 
 
-def make_reader(settings: Mapping[str, Any], definition: str | None) -> Any:
+def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Any:
     """The reader that an entry's settings ask for; `definition`: the text of its tokenizer.json, if it has one."""
     return READERS[settings["kind"]](settings, definition)
 

@@ -29,7 +29,7 @@ _MASKED = np.float32(-10000.0)
 
 
 @dataclass(frozen=True)
-class Parameters:
+class QuestionParameters:
     """What a request may ask for, with the names and defaults of transformers 4; lengths are in tokens.
 
     `doc_stride`: how much of a window the next one repeats; by default half of `max_seq_len`, at most 128.
@@ -47,7 +47,7 @@ class Parameters:
     align_to_words: bool = True
 
     @classmethod
-    def parse(cls, text: str) -> Parameters:
+    def parse(cls, text: str) -> QuestionParameters:
         """From a JSON object. Raises ValueError for unknown names and bad values."""
         return cls(**parse_parameters(text, _CHECKS))
 
@@ -70,10 +70,10 @@ class Windows:
 
     rows: tuple[Encoding, ...]
     context: str
-    parameters: Parameters
+    parameters: QuestionParameters
 
 
-class QuestionAnswering:
+class QuestionEncoder:
     """Windows and answers for one model.
 
     `max_length`: the most tokens of a row. `cls_token_id`: None if the tokenizer has no such token.
@@ -103,7 +103,7 @@ class QuestionAnswering:
         self._sequence = 1 if self._question_first else 0
         self._direction = truncation_side
 
-    def windows(self, question: str, context: str, parameters: Parameters) -> Windows:
+    def windows(self, question: str, context: str, parameters: QuestionParameters) -> Windows:
         """The rows to ask. Raises ValueError where a text is empty, lengths do not fit or there would be too many."""
         for name, text in (("question", question), ("context", context)):
             if not text:

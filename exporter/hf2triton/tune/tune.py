@@ -1,6 +1,7 @@
-"""Measures on a live server what one more call of a graph costs there, and writes it into the front that plans by it.
+"""Measures on a live server what one more call of a graph costs there, and writes it into the frontend that plans by it.
 
-The server's own statistics are asked, not a clock beside it: the front's calls cross no network. Nobody else should be calling.
+The server's own statistics are asked, not a clock beside it: the frontend's calls cross no network. Nobody else should be
+calling.
 """
 
 from __future__ import annotations
@@ -19,10 +20,10 @@ from tritonclient.utils import triton_to_np_dtype
 from hf2triton_client.errors import ClientError
 from hf2triton_client.transport.connection import Connection, Request
 
-from ..core.layout import FRONT, fronts_of, graph_model, served_manifest
+from ..core.layout import FRONT, frontends_of, graph_model, served_manifest
 from ..deploy.live import Live
 from ..errors import RepositoryError, ServingError, UsageError
-from ..parity.call_overhead import fit_call_price
+from ..parity.call_overhead import fit_call_overhead
 from ..repository.add_entry import amend
 
 #: Lengths and rows that are tried, beside the longest and the most.
@@ -34,7 +35,7 @@ _PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredOverhead:
     """Calls of `rows` rows of `tokens` tokens took so many `seconds`."""
 
     rows: int
@@ -44,13 +45,13 @@ class Measured:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was found for a front: the price `before` and now, in tokens, and the calls it was fitted to."""
+    """What was found for a frontend: the price `before` and now, in tokens, and the calls it was fitted to."""
 
-    front: str
+    frontend: str
     version: int
     before: int
     price: int
-    calls: tuple[Measured, ...]
+    calls: tuple[MeasuredOverhead, ...]
 
 
 def tune(
@@ -60,38 +61,39 @@ def tune(
     progress: Callable[[str], None] = lambda stage: None,
     load: bool = False,
 ) -> list[Tuned]:
-    """Measures the calls of each front of an entry and writes their price into the version that is served.
+    """Measures the calls of each frontend of an entry and writes their price into the version that is served.
 
-    The fronts have to be loaded again to read it, which `load` does; once before anything is measured too, so that a server that
-    does not allow it says so while nothing has changed. Raises UsageError for an entry whose graph is in its front,
+    The frontends have to be loaded again to read it, which `load` does; once before anything is measured too, so that a server
+    that does not allow it says so while nothing has changed. Raises UsageError for an entry whose graph is in its frontend,
     RepositoryError, ServingError, and the errors of the connection.
     """
-    fronts = {front: _read(repository, front) for front in fronts_of(repository, name)}
+    frontends = {frontend: _read(repository, frontend) for frontend in frontends_of(repository, name)}
     live = Live(connection)
-    for front in fronts if load else ():
-        progress(f"{front}: load it, as it is")
-        live.load(front)
-    found = [_tune(connection, repository, front, *read, progress) for front, read in fronts.items()]
+    for frontend in frontends if load else ():
+        progress(f"{frontend}: load it, as it is")
+        live.load(frontend)
+    found = [_tune(connection, repository, frontend, *read, progress) for frontend, read in frontends.items()]
     for tuned in found if load else ():
         try:
-            live.load(tuned.front)
+            live.load(tuned.frontend)
         except (ServingError, ClientError) as error:
             raise ServingError(
-                f"{error} (the price of {tuned.front}, {tuned.price} tokens, before {tuned.before}, is written; it counts when"
-                " the front is loaded again)"
+                f"{error} (the price of {tuned.frontend}, {tuned.price} tokens, before {tuned.before}, is written; it counts when"
+                " the frontend is loaded again)"
             ) from error
     return found
 
 
-def _read(repository: Path, front: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The manifest of a front that can be tuned, and its settings."""
-    manifest = served_manifest(repository, front)
+def _read(repository: Path, frontend: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The manifest of a frontend that can be tuned, and its settings."""
+    manifest = served_manifest(repository, frontend)
     if manifest["serving"]["runner"] != "bls":
         raise UsageError(
-            f"{front} runs its graph itself: what a call costs was measured when it was exported. --runner bls and --device cuda"
+            f"{frontend} runs its graph itself: what a call costs was measured when it was exported. --runner bls and --device"
+            " cuda"
             " or tensorrt make entries that can be tuned"
         )
-    path = repository / front / str(manifest["version"]) / FRONT
+    path = repository / frontend / str(manifest["version"]) / FRONT
     try:
         return manifest, json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -101,36 +103,36 @@ def _read(repository: Path, front: str) -> tuple[dict[str, Any], dict[str, Any]]
 def _tune(
     connection: Connection,
     repository: Path,
-    front: str,
+    frontend: str,
     manifest: dict[str, Any],
     settings: dict[str, Any],
     progress: Callable[[str], None],
 ) -> Tuned:
     version = manifest["version"]
-    calls = tuple(_measure(connection, front, settings, progress))
-    price = fit_call_price(
+    calls = tuple(_measure(connection, frontend, settings, progress))
+    price = fit_call_overhead(
         [call.rows * call.tokens for call in calls], [call.seconds for call in calls], settings["limits"]["max_tokens"]
     )
     before = settings["limits"]["call_price"]
     settings["limits"]["call_price"] = manifest["serving"]["call_price_tokens"] = price
-    amend(repository, front, version, FRONT, settings, manifest)
-    return Tuned(front, version, before, price, calls)
+    amend(repository, frontend, version, FRONT, settings, manifest)
+    return Tuned(frontend, version, before, price, calls)
 
 
 def _measure(
-    connection: Connection, front: str, settings: Mapping[str, Any], progress: Callable[[str], None]
-) -> Iterator[Measured]:
-    model = graph_model(front)
+    connection: Connection, frontend: str, settings: Mapping[str, Any], progress: Callable[[str], None]
+) -> Iterator[MeasuredOverhead]:
+    model = graph_model(frontend)
     config = connection.model_config(model)
     for rows, tokens in sizes_of(settings):
-        progress(f"{front}: {rows} × {tokens}")
+        progress(f"{frontend}: {rows} × {tokens}")
         message = service_pb2.ModelInferRequest(model_name=model)
         for one in config["input"]:
             _add_input(message, one, rows, tokens)
         for one in config["output"]:
             message.outputs.add(name=one["name"])
         seconds = [_seconds(connection, Request(message)) for _ in range(REPEATS + 1)]
-        yield Measured(rows, tokens, min(seconds[1:]))
+        yield MeasuredOverhead(rows, tokens, min(seconds[1:]))
 
 
 def sizes_of(settings: Mapping[str, Any]) -> list[tuple[int, int]]:

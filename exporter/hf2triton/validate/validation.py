@@ -15,7 +15,7 @@ from hf2triton_client.evaluation.results import Check, Validation
 from hf2triton_client.evaluation.validate import validate
 from hf2triton_client.transport.served_model import ServedModel
 
-from ..core.layout import baseline_path, entries, fronts_of, served_manifest
+from ..core.layout import baseline_path, entries, frontends_of, served_manifest
 from ..core.options import ExportOptions
 from ..core.stages import Progress
 from ..errors import UsageError
@@ -23,8 +23,8 @@ from ..repository.folder import Folder
 from ..repository.integrity import version_damages, warmup_damages
 from ..tasks import TASKS
 
-#: The endings of fronts' names, the first that of tasks with a single one.
-SUFFIXES = tuple(dict.fromkeys(part.suffix for task in TASKS.values() for part in task.parts))
+#: The endings of frontends' names, the first that of tasks with a single one.
+SUFFIXES = tuple(dict.fromkeys(endpoint.suffix for task in TASKS.values() for endpoint in task.endpoints))
 #: Calls that are timed.
 CALLS = 30
 
@@ -59,7 +59,7 @@ def served_at(url: str, repository: Path | None) -> Iterator[str]:
 def validate_entries(
     connection: Connection, names: Sequence[str], against: Against, progress: Progress = lambda stage: None
 ) -> list[Validation]:
-    """The fronts of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
+    """The frontends of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
     if against.baseline is not None and against.source is not None:
         raise UsageError("--baseline and --source exclude each other: either is whom the model is compared with")
     if against.adapter is not None and against.source is None:
@@ -76,31 +76,33 @@ def validate_entries(
 
 
 def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
-    """The fronts of an entry, each compared."""
+    """The frontends of an entry, each compared."""
     if against.source is not None:
         expected = _ask_pytorch(connection, name, against, progress)
     elif against.baseline is not None:
         expected = _recorded(name, against.baseline)
     else:
         repository = against.repository
-        expected = {front: Baseline.load(baseline_path(repository, front)) for front in fronts_of(repository, name)}
+        expected = {
+            frontend: Baseline.load(baseline_path(repository, frontend)) for frontend in frontends_of(repository, name)
+        }
     found = []
-    for index, (front, baseline) in enumerate(expected.items(), 1):
-        progress(f"ask {front}")
+    for index, (frontend, baseline) in enumerate(expected.items(), 1):
+        progress(f"ask {frontend}")
         # what PyTorch has answered of a file is among the baseline's own questions
         asks_file = against.dataset is not None and against.source is None and index == len(expected)
         labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
-        one = validate(connection, front, baseline, labelled, CALLS)
+        one = validate(connection, frontend, baseline, labelled, CALLS)
         if against.source is None and against.baseline is None:
-            one = replace(one, checks=(*one.checks, _undamaged(against.repository, front)))
+            one = replace(one, checks=(*one.checks, _undamaged(against.repository, frontend)))
         found.append(one)
     return found
 
 
-def _undamaged(repository: Path, front: str) -> Check:
-    """Whether what decides a front's answers is as the export wrote it: what is not asked for would not show otherwise."""
-    manifest = served_manifest(repository, front)
-    damages = (*version_damages(Folder(repository), front, manifest), *warmup_damages(repository, front))
+def _undamaged(repository: Path, frontend: str) -> Check:
+    """Whether what decides a frontend's answers is as the export wrote it: what is not asked for would not show otherwise."""
+    manifest = served_manifest(repository, frontend)
+    damages = (*version_damages(Folder(repository), frontend, manifest), *warmup_damages(repository, frontend))
     return Check(
         "files in the repository, as they were written",
         (Difference("files", len(manifest["files"]), 0.0, 0.0, None, None, damages),),
@@ -108,14 +110,14 @@ def _undamaged(repository: Path, front: str) -> Check:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Where the baseline of a front with a suffix lies, given the path for the entry."""
+    """Where the baseline of a frontend with a suffix lies, given the path for the entry."""
     return path.with_name(f"{path.stem}{suffix}{path.suffix}")
 
 
 def _recorded(name: str, path: Path) -> dict[str, Baseline]:
-    """Front -> its baseline, of a file for one front, or of those beside it for each."""
+    """Front -> its baseline, of a file for one frontend, or of those beside it for each."""
     files = {name: path} if path.exists() else {f"{name}{suffix}": beside(path, suffix) for suffix in SUFFIXES[1:]}
-    present = {front: Baseline.load(file) for front, file in files.items() if file.exists()}
+    present = {frontend: Baseline.load(file) for frontend, file in files.items() if file.exists()}
     return present or {name: Baseline.load(path)}
 
 
@@ -128,7 +130,7 @@ def _ask_pytorch(connection: Connection, name: str, against: Against, progress: 
 
 
 def _served_task(connection: Connection, name: str) -> str:
-    """The task of an entry, by whichever of its fronts there is."""
+    """The task of an entry, by whichever of its frontends there is."""
     configs = (connection.find_config(f"{name}{suffix}") for suffix in SUFFIXES)
     config = next((config for config in configs if config is not None), None)
     return ServedModel.from_config(config or connection.model_config(name)).task

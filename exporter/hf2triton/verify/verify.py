@@ -22,12 +22,12 @@ from hf2triton_client.evaluation.compare import compare, compare_greedy
 from hf2triton_client.evaluation.places import Axis, Places, describe_input
 
 from ..checkpoint.preprocessing import items_of
-from ..core.layout import BASELINE, FRONT, TOKENIZER, fronts_of, graph_file, served_manifest, served_version
+from ..core.layout import BASELINE, FRONT, TOKENIZER, frontends_of, graph_file, served_manifest, served_version
 from ..core.types import GraphOutput, ParityCheck
 from ..graph.passes.release import RELEASES, Release, find_release
-from ..parity.places import Asked
+from ..parity.places import AskedItems
 from ..triton_models.preprocessor import Item, joined
-from ..triton_models.preprocessors import make_reader
+from ..triton_models.preprocessors import make_preprocessor
 from .environments import Runtime, find_runtime
 
 #: Stands for every release.
@@ -46,10 +46,10 @@ Answers = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a front's graph. `about`: what the manifest says of it. `job`: what `run_graph.py` wants to know
+    """What is asked of a frontend's graph. `about`: what the manifest says of it. `job`: what `run_graph.py` wants to know
     besides. `calls`: the feeds of each. `judge`: what comes back, `CALL/OUTPUT` -> array, compared."""
 
-    front: str
+    frontend: str
     version: int
     graph: Path
     about: Mapping[str, Any]
@@ -62,7 +62,7 @@ class Question:
 class Verification:
     """A graph in the onnxruntime of a release. `error`: why it does not load or run there, in onnxruntime's own words."""
 
-    front: str
+    frontend: str
     version: int
     release: Release
     runtime: Runtime
@@ -97,7 +97,7 @@ class Verification:
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "front": self.front,
+            "front": self.frontend,
             "version": self.version,
             "release": self.release.span,
             "onnxruntime": self.runtime.onnxruntime,
@@ -109,31 +109,31 @@ class Verification:
         }
 
 
-def question_of(repository: Path, front: str) -> Question:
-    """What the served version of a front is asked. Raises RepositoryError and BaselineError."""
-    version = served_version(repository, front)
-    folder = repository / front / str(version)
+def question_of(repository: Path, frontend: str) -> Question:
+    """What the served version of a frontend is asked. Raises RepositoryError and BaselineError."""
+    version = served_version(repository, frontend)
+    folder = repository / frontend / str(version)
     settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-    about = served_manifest(repository, front)["graph"]
+    about = served_manifest(repository, frontend)["graph"]
     ask = _ask_decoder if "generation" in settings else _ask_encoder
     job, calls, judge = ask(folder, settings, Baseline.load(folder / BASELINE))
-    return Question(front, version, graph_file(repository, front, version), about, job, calls, judge)
+    return Question(frontend, version, graph_file(repository, frontend, version), about, job, calls, judge)
 
 
 def verify(
     repository: Path, name: str, releases: Sequence[str] = (), progress: Callable[[str], None] = lambda stage: None
 ) -> list[Verification]:
-    """Each front of an entry in the onnxruntime of each of some releases; see `releases_of` for those.
+    """Each frontend of an entry in the onnxruntime of each of some releases; see `releases_of` for those.
 
     Raises UnknownName, RepositoryError, BaselineError, and RuntimeUnavailable where pip cannot bring an onnxruntime.
     """
-    questions = [question_of(repository, front) for front in fronts_of(repository, name)]
+    questions = [question_of(repository, frontend) for frontend in frontends_of(repository, name)]
     results = []
     for release in releases_of(releases, questions):
         progress(f"{release.span}: prepare onnxruntime {release.onnxruntime}")
         runtime = find_runtime(release.onnxruntime)
         for question in questions:
-            progress(f"{release.span}: run {question.front} in onnxruntime {runtime.onnxruntime}")
+            progress(f"{release.span}: run {question.frontend} in onnxruntime {runtime.onnxruntime}")
             results.append(run_in(runtime, release, question))
     return results
 
@@ -154,7 +154,7 @@ def releases_of(given: Sequence[str], questions: Sequence[Question]) -> list[Rel
 
 
 def run_in(runtime: Runtime, release: Release, question: Question) -> Verification:
-    """Runs a front's graph in an environment and compares."""
+    """Runs a frontend's graph in an environment and compares."""
     with tempfile.TemporaryDirectory(prefix="hf2triton-verify-") as workspace:
         job, calls, answers = (Path(workspace, name) for name in ("job.json", "calls.npz", "answers.npz"))
         feeds = {f"{call}/{name}": array for call, feeds in enumerate(question.calls) for name, array in feeds.items()}
@@ -167,7 +167,7 @@ def run_in(runtime: Runtime, release: Release, question: Question) -> Verificati
             with np.load(answers) as arrays:
                 checks = question.judge(arrays)
     error = error and error.replace(str(question.graph.resolve()), question.graph.name)
-    return Verification(question.front, question.version, release, runtime, checks, error)
+    return Verification(question.frontend, question.version, release, runtime, checks, error)
 
 
 def _run(interpreter: Path, job: Path) -> str | None:
@@ -183,13 +183,13 @@ def _run(interpreter: Path, job: Path) -> str | None:
 
 
 def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) -> tuple[Any, ...]:
-    """The baseline's inputs, as the front reads them, in each of the LAYOUTS."""
+    """The baseline's inputs, as the frontend reads them, in each of the LAYOUTS."""
     tokenizer = folder / TOKENIZER
-    reader = make_reader(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
+    reader = make_preprocessor(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
     items = [item for group in baseline.groups for item in items_of(reader, group.inputs)]
     outputs, expected = settings["outputs"], baseline.all_answers
     rows = [row for item in items for row in item.rows]
-    asked = Asked(reader, baseline.describe, items)
+    asked = AskedItems(reader, baseline.describe, items)
     batches = [(name, rows[start : start + size]) for name, size in LAYOUTS for start in range(0, len(rows), size)]
 
     def judge(answers: Answers) -> tuple[ParityCheck, ...]:

@@ -53,8 +53,8 @@ def shm_full_and_killed(stage: Stage) -> None:
 
 
 def _kill_one(stage: Stage) -> None:
-    front = stage.random.choice(sorted(stage.served.stubs()))
-    stage.served.stubs()[front].kill()
+    frontend = stage.random.choice(sorted(stage.served.stubs()))
+    stage.served.stubs()[frontend].kill()
 
 
 def _private(stage: Stage) -> str:

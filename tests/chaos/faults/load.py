@@ -30,8 +30,8 @@ def drained(stage: Stage) -> None:
     entries = {task: stage.entries[task] for task in TASKS}
     repository = stage.folder / "drained"
     for entry in entries.values():
-        for front in entry.fronts.values():
-            shutil.copytree(stage.models.served / front, repository / front)
+        for frontend in entry.frontends.values():
+            shutil.copytree(stage.models.served / frontend, repository / frontend)
     second = Served(repository, stage.folder / "drained-server", stage.namespace, OTHER, stage.served.ports)
     crew = Crew(stage.recorder, stage.seed)
     try:

@@ -28,23 +28,23 @@ def stub_killed_generating(stage: Stage) -> None:
     """The process of the model that generates is killed while it does."""
     entry = stage.entries[GENERATES]
     wait(lambda: any(call.kind != "call" for call in stage.recorder.under_way()), 10)
-    _kill(stage, entry.fronts[""])
+    _kill(stage, entry.frontends[""])
 
 
 def stub_killed_twice(stage: Stage) -> None:
     """It is killed, and again as soon as it is there again. One that dies as its model is loaded takes the server with it, which
     would wait for it in vain."""
-    front = _any(stage)
-    first = _kill(stage, front)
+    frontend = _any(stage)
+    first = _kill(stage, frontend)
 
     def again() -> psutil.Process | None:
-        found = stage.served.stubs().get(front)
+        found = stage.served.stubs().get(frontend)
         return found if found is not None and found.pid != first else None
 
     stage.window.models = None
     second = wait(again, 30)
     if second is None:
-        stage.broken(f"the process of {front} was not started again within 30 s")
+        stage.broken(f"the process of {frontend} was not started again within 30 s")
         return
     time.sleep(stage.random.uniform(0, SOON))
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -54,8 +54,8 @@ def stub_killed_twice(stage: Stage) -> None:
 
 def stub_paused(stage: Stage) -> None:
     """The process of a model stands still for a while, with requests under way."""
-    front = _any(stage)
-    stub = stage.served.stubs()[front]
+    frontend = _any(stage)
+    stub = stage.served.stubs()[frontend]
     stub.suspend()
     time.sleep(stage.random.uniform(1, 3))
     with contextlib.suppress(psutil.NoSuchProcess):
@@ -64,8 +64,8 @@ def stub_paused(stage: Stage) -> None:
 
 def stub_paused_for_ever(stage: Stage) -> None:
     """The process of a model stands still, and nobody sets it going."""
-    front = _any(stage)
-    stage.served.stubs()[front].suspend()
+    frontend = _any(stage)
+    stage.served.stubs()[frontend].suspend()
 
 
 def server_paused(stage: Stage) -> None:
@@ -123,9 +123,9 @@ def _any(stage: Stage) -> str:
     return stage.random.choice(sorted(stage.served.stubs()))
 
 
-def _kill(stage: Stage, front: str) -> int:
-    stage.touch(stage.entry_of(front).name)
-    stub = stage.served.stubs()[front]
+def _kill(stage: Stage, frontend: str) -> int:
+    stage.touch(stage.entry_of(frontend).name)
+    stub = stage.served.stubs()[frontend]
     stub.kill()
     stage.window.over = time.monotonic()
     return stub.pid

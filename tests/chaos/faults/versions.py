@@ -29,9 +29,9 @@ REFUSED_WITHIN = 20.0
 def switch(stage: Stage, name: str, version: int) -> None:
     """Has a version served with the command that operators use. Raises RuntimeError."""
     served = stage.models.served
-    front = next(one for one in stage.entries.values() if one.name == name)
-    fronts = list(front.fronts.values())
-    if version in versions(served / fronts[0]):
+    frontend = next(one for one in stage.entries.values() if one.name == name)
+    frontends = list(frontend.frontends.values())
+    if version in versions(served / frontends[0]):
         command = ["rollback", name, str(version), f"--repository={served}"]
     else:
         command = ["publish", str(stage.models.exported), str(served), name]
@@ -49,9 +49,9 @@ def switch(stage: Stage, name: str, version: int) -> None:
 def replaced(stage: Stage) -> None:
     """Another version of a model is loaded and the one before is given up, and then that again: labels and embeddings differ."""
     name = stage.random.choice(stage.models.second_versions())
-    front = next(iter(next(one for one in stage.entries.values() if one.name == name).fronts.values()))
+    frontend = next(iter(next(one for one in stage.entries.values() if one.name == name).frontends.values()))
     for _ in range(2):
-        switch(stage, name, 3 - served_version(stage.models.served, front))
+        switch(stage, name, 3 - served_version(stage.models.served, frontend))
         time.sleep(3)
 
 
@@ -59,39 +59,39 @@ def unloaded(stage: Stage) -> None:
     """A model is unloaded, and loaded again."""
     entry = stage.random.choice(sorted(stage.entries.values(), key=lambda one: one.name))
     stage.touch(entry.name)
-    for front in entry.fronts.values():
-        stage.served.control(f"v2/repository/models/{front}/unload")
+    for frontend in entry.frontends.values():
+        stage.served.control(f"v2/repository/models/{frontend}/unload")
     time.sleep(stage.random.uniform(0.5, 2))
-    for front in entry.fronts.values():
-        stage.served.control(f"v2/repository/models/{front}/load")
+    for frontend in entry.frontends.values():
+        stage.served.control(f"v2/repository/models/{frontend}/load")
 
 
 def corrupt(stage: Stage) -> None:
     """A version that cannot be loaded is put beside the one that is served, and loaded."""
     entry = stage.random.choice(sorted(stage.entries.values(), key=lambda one: one.name))
-    front = stage.random.choice(sorted(entry.fronts.values()))
+    frontend = stage.random.choice(sorted(entry.frontends.values()))
     how = stage.random.choice(sorted(_CORRUPTED))
-    folder = stage.models.served / front
+    folder = stage.models.served / frontend
     before = (folder / CONFIG).read_text()
-    shutil.copytree(folder / str(served_version(stage.models.served, front)), folder / str(CORRUPT))
+    shutil.copytree(folder / str(served_version(stage.models.served, frontend)), folder / str(CORRUPT))
     try:
         _CORRUPTED[how](folder)
         began = time.monotonic()
         with stage.same_processes():
             try:
-                stage.served.control(f"v2/repository/models/{front}/load", 60)
-                stage.broken(f"{front} with {how} was loaded")
+                stage.served.control(f"v2/repository/models/{frontend}/load", 60)
+                stage.broken(f"{frontend} with {how} was loaded")
             except urllib.error.HTTPError:
                 pass
             except OSError as error:
-                stage.broken(f"loading {front} with {how} is not refused: {error}")
+                stage.broken(f"loading {frontend} with {how} is not refused: {error}")
             if (took := time.monotonic() - began) > REFUSED_WITHIN:
-                stage.broken(f"loading {front} with {how} was refused after {took:.1f} s")
+                stage.broken(f"loading {frontend} with {how} was refused after {took:.1f} s")
             time.sleep(2)
     finally:
         (folder / CONFIG).write_text(before)
         shutil.rmtree(folder / str(CORRUPT))
-    stage.served.control(f"v2/repository/models/{front}/load")
+    stage.served.control(f"v2/repository/models/{frontend}/load")
 
 
 def _serve_corrupt(folder: Path) -> None:

@@ -22,9 +22,9 @@ EXPECTATIONS = ("refused", "answered", "either")
 
 @dataclass(frozen=True)
 class Example:
-    """`task`: whose model is asked; `reads`: which of its fronts, or "graph" for the model behind it. `request`: `inputs` (name,
-    datatype, shape, and `contents` if not raw), `raw`, `outputs`, `parameters`, `id`, `version`. `alone`: what is merged with it
-    may fail with it, which is the fault of Triton's own Python backend. `why`: what it did once, or is to show."""
+    """`task`: whose model is asked; `reads`: which of its frontends, or "graph" for the model behind it. `request`: `inputs`
+    (name, datatype, shape, and `contents` if not raw), `raw`, `outputs`, `parameters`, `id`, `version`. `alone`: what is merged
+    with it may fail with it, which is the fault of Triton's own Python backend. `why`: what it did once, or is to show."""
 
     task: str
     request: Mapping[str, Any]
@@ -33,10 +33,10 @@ class Example:
     why: str = ""
     alone: bool = False
 
-    def message(self, front: str) -> service_pb2.ModelInferRequest:
+    def message(self, frontend: str) -> service_pb2.ModelInferRequest:
         given = self.request
         message = service_pb2.ModelInferRequest(
-            model_name=front, model_version=given.get("version", ""), id=given.get("id", "")
+            model_name=frontend, model_version=given.get("version", ""), id=given.get("id", "")
         )
         for one in given["inputs"]:
             tensor = message.inputs.add(name=one["name"], datatype=one["datatype"], shape=one["shape"])
@@ -98,7 +98,7 @@ def strings(
     return Example(task, request, reads=reads, **more)
 
 
-#: Task -> what a front of it is asked for.
+#: Task -> what a frontend of it is asked for.
 OUTPUTS = {
     "text-classification": ("logits", "num_tokens", "num_truncated_tokens"),
     "token-classification": ("logits", "tokens", "offsets", "num_tokens"),

@@ -129,7 +129,7 @@ def _about(rng: random.Random, request: Request) -> None:
 _MUTATIONS: tuple[Callable[[random.Random, Request], None], ...] = (
     *(_shape, _type, _twice, _missing, _unknown, _outputs, _no_raw, _contents, _parameters, _about),
 )
-#: What the model behind a front takes.
+#: What the model behind a frontend takes.
 _GRAPH = {"input_ids": [1, 8], "attention_mask": [1, 8], "token_type_ids": [1, 8]}
 
 

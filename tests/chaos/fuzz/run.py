@@ -57,8 +57,8 @@ class Outcome:
 
 
 class Fuzzer:
-    """`known`: (front, version) -> what its probe gives. `broken`: is told what is not as it should be. `restore`: has a server
-    that was broken answer again. `found`: where examples are kept that broke something."""
+    """`known`: (frontend, version) -> what its probe gives. `broken`: is told what is not as it should be. `restore`: has a
+    server that was broken answer again. `found`: where examples are kept that broke something."""
 
     def __init__(
         self,
@@ -74,12 +74,16 @@ class Fuzzer:
         self._folder = found
         self.sent = 0
 
-    def front(self, example: Example) -> str | None:
+    def frontend(self, example: Example) -> str | None:
         """The model that an example is for, None where it is not served."""
         entry = self._entries.get(example.task)
         if entry is None:
             return None
-        name = next(iter(entry.fronts.values())) if example.reads in ("", "graph") else entry.fronts.get(example.reads)
+        name = (
+            next(iter(entry.frontends.values()))
+            if example.reads in ("", "graph")
+            else entry.frontends.get(example.reads)
+        )
         name = f"{name}_model" if example.reads == "graph" else name
         return name if name in self._served.stubs() else None
 
@@ -144,18 +148,18 @@ class Fuzzer:
 
     def outcome(self, example: Example) -> Outcome:
         """Sends one example and tells what became of it."""
-        front = self.front(example)
-        if front is None:
+        frontend = self.frontend(example)
+        if frontend is None:
             return Outcome("refused", "not served")
         self.sent += 1
         began = time.monotonic()
         became, text = "answered", ""
         try:
             with channel(self._served.url) as stub:
-                send(stub, example.message(front), SECONDS, streams=example.task == "text-generation")
+                send(stub, example.message(frontend), SECONDS, streams=example.task == "text-generation")
         except grpc.RpcError as error:
             became, text = _STATUS.get(error.code().name, "failed"), f"{error.code().name}: {error.details()}"
-        except RuntimeError as error:  # the front writes its code before
+        except RuntimeError as error:  # the frontend writes its code before
             code = str(error).partition(":")[0]
             became, text = {"INTERNAL": "failed", "UNAVAILABLE": "busy"}.get(code, "refused"), str(error)
         return Outcome(became, text, time.monotonic() - began)
@@ -165,9 +169,9 @@ class Fuzzer:
             version, values = ask(self._served.url, probe, SECONDS)
         except (grpc.RpcError, RuntimeError) as error:
             text = error.details() if isinstance(error, grpc.RpcError) else str(error)
-            return f"a good request to {probe.front} failed: {text}"
-        known = self._known.get((probe.front, version), [])
-        return "" if same(known, values, 0.05) else f"{probe.front} answers a good request with {values!r}"
+            return f"a good request to {probe.frontend} failed: {text}"
+        known = self._known.get((probe.frontend, version), [])
+        return "" if same(known, values, 0.05) else f"{probe.frontend} answers a good request with {values!r}"
 
 
 def _unfit(example: Example, outcome: Outcome) -> str:

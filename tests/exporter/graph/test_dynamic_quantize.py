@@ -6,7 +6,7 @@ import pytest
 
 from hf2triton.checkpoint.loader import load_checkpoint
 from hf2triton.checkpoint.source import find_source
-from hf2triton.core.precision_plan import Island, PrecisionPlan
+from hf2triton.core.precision_plan import Fp32Node, PrecisionPlan
 from hf2triton.core.types import Graph
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import IR_VERSION, OPSET, fit
@@ -89,11 +89,11 @@ def test_answers_stay_close(tmp_path):
 def test_islands_stay_fp32(kept):
     """Named nodes keep their op and their weights, bit by bit, whether the plan names them or the export has marked them."""
     weight_of = {"product": "w", "gemm": "v"}
-    for graph, weights, islands in (
+    for graph, weights, fp32_nodes in (
         (*layers(), kept),
         (*layers(full_precision=kept), ()),
     ):
-        quantized = with_precision(graph, "int8", islands).model.graph
+        quantized = with_precision(graph, "int8", fp32_nodes).model.graph
         ops = {node.name: node.op_type for node in quantized}
         for node, weight in weight_of.items():
             # the quantizer makes a MatMul and an Add of a Gemm that it is told to leave alone
@@ -106,10 +106,10 @@ def test_islands_stay_fp32(kept):
 
 
 def test_bytes_of_islands_are_what_int8_would_save():
-    """What an int8 plan says that an island costs is what the graph grows by, but for the few bytes of scales."""
+    """What an int8 plan says that an fp32 node costs is what the graph grows by, but for the few bytes of scales."""
     graph, _ = layers()
-    plain, kept = (with_precision(graph, "int8", islands).model for islands in ((), ["product"]))
-    plan = check_plan(graph, PrecisionPlan("int8", (Island("product", "", "", 0),)))
+    plain, kept = (with_precision(graph, "int8", fp32_nodes).model for fp32_nodes in ((), ["product"]))
+    plan = check_plan(graph, PrecisionPlan("int8", (Fp32Node("product", "", "", 0),)))
     assert plan.extra_bytes == pytest.approx(weight_bytes(kept) - weight_bytes(plain), rel=0.05)
 
 
@@ -124,7 +124,7 @@ def test_what_is_quantizable_is_what_changes():
 
 def exported(task="text-classification") -> Graph:
     checkpoint = load_checkpoint(find_source(str(ASSETS / "bert-sentiment")), task)
-    return fit(clean(export_graph(checkpoint, checkpoint.task.parts[0], "fused", OPSET)), None)
+    return fit(clean(export_graph(checkpoint, checkpoint.task.endpoints[0], "fused", OPSET)), None)
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import torch
 import transformers
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.preprocessing import items_of, preprocessor_of
 from hf2triton.checkpoint.sample_inputs import parity_inputs
 from hf2triton.checkpoint.source import find_source
 from hf2triton.checkpoint.task_model import TaskModel
@@ -37,19 +37,19 @@ def load():
     return get
 
 
-def make(checkpoint, path, attention="fused", release=None, part=None):
+def make(checkpoint, path, attention="fused", release=None, endpoint=None):
     row = find_release(release)
-    part = part or checkpoint.task.parts[0]
-    graph = fit(clean(export_graph(checkpoint, part, attention, opset_for(row))), row)
+    endpoint = endpoint or checkpoint.task.endpoints[0]
+    graph = fit(clean(export_graph(checkpoint, endpoint, attention, opset_for(row))), row)
     save_graph(graph.model, path)
     return graph
 
 
-def largest_difference(checkpoint, path, feeds, part=None):
+def largest_difference(checkpoint, path, feeds, endpoint=None):
     """Between the outputs of PyTorch and of the stored graph, whose padding is wrong in the same way."""
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     with torch.inference_mode():
-        module = TaskModel(checkpoint, part or checkpoint.task.parts[0])
+        module = TaskModel(checkpoint, endpoint or checkpoint.task.endpoints[0])
         expected = module(*(torch.from_numpy(np.ascontiguousarray(feeds[name])) for name in module.inputs))
     actual = session.run(list(module.outputs), dict(feeds))
     mask = feeds.get("attention_mask")
@@ -77,13 +77,13 @@ LEFT = RIGHT[:, ::-1].copy()
 def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attention):
     """Every family, task and attention equals PyTorch, for padded rows, for a single one and for the longest."""
     checkpoint = load(family, task)
-    for part in checkpoint.task.parts:
-        make(checkpoint, tmp_path / "model.onnx", attention, part=part)
-        reader = reader_of(checkpoint, part)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+    for endpoint in checkpoint.task.endpoints:
+        make(checkpoint, tmp_path / "model.onnx", attention, endpoint=endpoint)
+        reader = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
         longest = max(rows, key=reader.length)
         for own in (rows[:5], [rows[0]], [longest, rows[0], longest]):
-            assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(own), part) < 5e-5
+            assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(own), endpoint) < 5e-5
 
 
 @pytest.mark.parametrize(
@@ -102,10 +102,10 @@ def test_heads_that_no_trained_checkpoint_has(tmp_path, family, task, base):
     kind.from_pretrained(ASSETS / base, ignore_mismatched_sizes=True, **labels).save_pretrained(tmp_path / "model")
     transformers.AutoTokenizer.from_pretrained(ASSETS / base).save_pretrained(tmp_path / "model")
     checkpoint = load_checkpoint(find_source(str(tmp_path / "model")), task)
-    [part] = checkpoint.task.parts
+    [endpoint] = checkpoint.task.endpoints
     make(checkpoint, tmp_path / "model.onnx")
-    reader = reader_of(checkpoint, part)
-    rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+    reader = preprocessor_of(checkpoint, endpoint)
+    rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
     assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(rows[:5])) < 5e-5
 
 
@@ -132,13 +132,13 @@ def test_attention_is_one_node_a_layer(load, tmp_path, family):
 def test_attention_of_towers(load, tmp_path, family, task):
     """Images have no mask; CLIP's text tower looks back alone."""
     checkpoint = load(family, task)
-    for part in checkpoint.task.parts:
-        graph = make(checkpoint, tmp_path / "model.onnx", part=part)
+    for endpoint in checkpoint.task.endpoints:
+        graph = make(checkpoint, tmp_path / "model.onnx", endpoint=endpoint)
         nodes = [node for node in graph.model.graph if node.op_type == "MultiHeadAttention"]
         assert nodes
         for node in nodes:
-            assert (len(node.inputs) > 4 and node.inputs[4] is not None) == (part.modality == "text")
-            assert ("unidirectional" in node.attributes) == (part.modality == "text")
+            assert (len(node.inputs) > 4 and node.inputs[4] is not None) == (endpoint.modality == "text")
+            assert ("unidirectional" in node.attributes) == (endpoint.modality == "text")
 
 
 def test_every_row_keeps_a_key():
@@ -194,4 +194,4 @@ def test_an_unknown_attention_lists_the_known(load):
     """The error lists the attentions there are."""
     checkpoint = load("bert", "text-classification")
     with pytest.raises(UnknownName, match="fused, fused-any-mask, standard"):
-        export_graph(checkpoint, checkpoint.task.parts[0], "flash", 20)
+        export_graph(checkpoint, checkpoint.task.endpoints[0], "flash", 20)

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 from hf2triton.core.options import ExportOptions
-from hf2triton.core.precision_plan import Island, PrecisionPlan
+from hf2triton.core.precision_plan import Fp32Node, PrecisionPlan
 from hf2triton.export.pipeline import export
 from hf2triton.graph.precision.conversion import weight_bytes
 from hf2triton.graph.storage import WEIGHTS, store, unload
@@ -129,7 +129,7 @@ def test_storing_again_replaces_what_was_there(tmp_path, limits):
 
 def test_a_twin_is_replaced_too(tmp_path):
     """The second plan's twin is what lies there, with its weights."""
-    plan = PrecisionPlan("fp16", tuple(Island(name, "", "", 0) for name in ("product", "sum", "y")))
+    plan = PrecisionPlan("fp16", tuple(Fp32Node(name, "", "", 0) for name in ("product", "sum", "y")))
     plain = run(store(layers(), FP16, tmp_path).twin)
     kept = run(store(layers(), plan, tmp_path).twin)
     exact = answer(layers().model, FEEDS, tmp_path)

@@ -1,4 +1,4 @@
-"""Plans for fp16: exactly the nodes that fp16 would break are islands, with the reason, and with them nothing breaks."""
+"""Plans for fp16: exactly the nodes that fp16 would break are fp32 nodes, with the reason, and with them nothing breaks."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hf2triton.core.precision_plan import Island, PrecisionPlan, plan_from
+from hf2triton.core.precision_plan import Fp32Node, PrecisionPlan, plan_from
 from hf2triton.core.types import NodeRange
 from hf2triton.errors import UsageError
 from hf2triton.graph.precision.calibration import measure_ranges
@@ -36,13 +36,13 @@ def planned(graph, folder, size=1.0):
 
 
 def reasons_of(plan):
-    return {island.node: island.reason for island in plan.islands}
+    return {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
 
 
-def off(graph, islands, folder, size=1.0):
+def off(graph, fp32_nodes, folder, size=1.0):
     """The largest error of the rounded twin, as a share of fp32's largest value."""
     exact = answer(graph.model, feeds(size), folder)
-    rounded = twin_answer(graph, islands, feeds(size), folder)
+    rounded = twin_answer(graph, fp32_nodes, feeds(size), folder)
     with np.errstate(invalid="ignore"):
         return float(np.abs(rounded - exact).max() / np.abs(exact).max())
 
@@ -118,7 +118,7 @@ def test_an_answer_that_is_lost_is_kept(tmp_path):
 def test_a_sound_graph_has_no_islands(tmp_path):
     """Nothing is kept where fp16 loses nothing, and the twin is right."""
     plan = planned(sound(), tmp_path)
-    assert (plan.islands, plan.nodes, plan.extra_bytes) == ((), 3, 0)
+    assert (plan.fp32_nodes, plan.nodes, plan.extra_bytes) == ((), 3, 0)
     assert off(sound(), (), tmp_path) < 2e-3
 
 
@@ -146,7 +146,7 @@ def test_where_the_limits_are(peak, kept):
     [(0.015, None), (0.02, "off by 2%"), (3.0, "off by 300%"), (math.inf, "gives NaN or infinity")],
 )
 def test_how_far_a_node_may_be_off(error, reason):
-    """A node that is off by more than a sixty-fourth is an island, and the reason says by how much."""
+    """A node that is off by more than a sixty-fourth is an fp32 node, and the reason says by how much."""
     ranges = {name: NodeRange(1.0, 0.5, 1e-4) for name in ("product", "sum", "y")}
     ranges["sum"] = NodeRange(1.0, 0.5, error)
     found = reasons_of(plan_fp16(sound(), ranges))
@@ -155,17 +155,17 @@ def test_how_far_a_node_may_be_off(error, reason):
 
 
 def test_scores_that_overflow(tmp_path):
-    """Attention whose scores may exceed 65,504 inside the node is an island, though what it gives is small."""
+    """Attention whose scores may exceed 65,504 inside the node is an fp32 node, though what it gives is small."""
     node = op("com.microsoft::MultiHeadAttention", "q k v", "attended", num_heads=2, scale=0.5)
     graph = tiny([node, op("Mul", "attended two", "y")], {"two": np.float32(2)}, dict.fromkeys("qkv", ("b", "s", 8)))
     small = np.random.default_rng(0).integers(1, 4, (1, 5, 8)).astype(np.float32)
 
-    def islands(size):
+    def fp32_nodes(size):
         batch = {"q": small * size, "k": small * size, "v": small}
         return reasons_of(plan_fp16(graph, measure_ranges(graph, [batch], tmp_path)))
 
-    assert islands(1) == {}
-    found = islands(128)
+    assert fp32_nodes(1) == {}
+    found = fp32_nodes(128)
     assert list(found) == ["attended"]
     assert found["attended"].startswith("has scores that may reach ")
     assert found["attended"].endswith("fp16 ends at 65504")
@@ -175,13 +175,16 @@ def test_bytes_are_those_of_the_islands_weights(tmp_path):
     """`extra_bytes` of a plan is what the fp16 graph really grows by."""
     graph = overflowing()
     plan = planned(graph, tmp_path)
-    assert {island.node: island.extra_bytes for island in plan.islands} == {"product": 64 * 64 * 2, "scaled": 2}
-    plain, kept = (with_precision(graph, "fp16", islands).model for islands in ((), plan.names))
+    assert {fp32_node.node: fp32_node.extra_bytes for fp32_node in plan.fp32_nodes} == {
+        "product": 64 * 64 * 2,
+        "scaled": 2,
+    }
+    plain, kept = (with_precision(graph, "fp16", fp32_nodes).model for fp32_nodes in ((), plan.names))
     assert weight_bytes(kept) - weight_bytes(plain) == plan.extra_bytes == 64 * 64 * 2 + 2
 
 
 def test_what_the_export_keeps_is_by_design(tmp_path):
-    """Marked nodes are islands of every plan, with that reason, even where they overflow as well."""
+    """Marked nodes are fp32 nodes of every plan, with that reason, even where they overflow as well."""
     plan = planned(overflowing(full_precision=["product", "y"]), tmp_path)
     found = reasons_of(plan)
     assert list(found) == ["product", "scaled", "y"]
@@ -193,7 +196,7 @@ def test_islands_are_in_the_order_of_the_graph_and_always_the_same(tmp_path):
     """Two plans of the same graph are the same JSON."""
     first, second = (json.dumps(planned(overflowing(), tmp_path).to_json()) for _ in range(2))
     assert first == second
-    assert [island["node"] for island in json.loads(first)["islands"]] == ["product", "scaled"]
+    assert [fp32_node["node"] for fp32_node in json.loads(first)["islands"]] == ["product", "scaled"]
 
 
 def test_a_plan_comes_back_from_its_json(tmp_path):
@@ -203,11 +206,15 @@ def test_a_plan_comes_back_from_its_json(tmp_path):
 
 
 def test_a_given_plan_is_filled_in(tmp_path):
-    """Its islands get the graph's order, their op and bytes, those by design are added, and all nodes are counted."""
+    """Its fp32 nodes get the graph's order, their op and bytes, those by design are added, and all nodes are counted."""
     graph = overflowing(full_precision=["y"])
-    given = PrecisionPlan("fp16", (Island("scaled", "?", "mine", 7), Island("product", "?", "too", 7)), origin="given")
+    given = PrecisionPlan(
+        "fp16", (Fp32Node("scaled", "?", "mine", 7), Fp32Node("product", "?", "too", 7)), origin="given"
+    )
     checked = check_plan(graph, given)
-    assert [(island.node, island.op_type, island.reason, island.extra_bytes) for island in checked.islands] == [
+    assert [
+        (fp32_node.node, fp32_node.op_type, fp32_node.reason, fp32_node.extra_bytes) for fp32_node in checked.fp32_nodes
+    ] == [
         ("product", "MatMul", "too", 64 * 64 * 2),
         ("scaled", "Mul", "mine", 2),
         ("y", "Add", BY_DESIGN, 2),
@@ -217,6 +224,6 @@ def test_a_given_plan_is_filled_in(tmp_path):
 
 def test_a_given_plan_with_unknown_nodes_is_refused():
     """The error counts them, names one, and says where the plan may be from."""
-    given = PrecisionPlan("fp16", tuple(Island(node, "Add", "mine", 0) for node in ("y", "zoo", "ape")), 3, "given")
+    given = PrecisionPlan("fp16", tuple(Fp32Node(node, "Add", "mine", 0) for node in ("y", "zoo", "ape")), 3, "given")
     with pytest.raises(UsageError, match="names 2 nodes that the graph does not have, such as ape: it was made for"):
         check_plan(overflowing(), given)

@@ -153,5 +153,5 @@ def test_the_manifest_says_from_which_release_on_it_runs(tmp_path):
     report = export_asset(tmp_path / "r", "gpt2", "text-generation", "fp32", name="verses")
     graph = report.entry.manifests["verses"]["graph"]
     assert (graph["release"], graph["first_release"]) == (None, "24.12")
-    front = json.loads((tmp_path / "r" / "verses" / "1" / "front.json").read_text())
-    assert front["onnxruntime"] == "1.20"
+    frontend = json.loads((tmp_path / "r" / "verses" / "1" / "front.json").read_text())
+    assert frontend["onnxruntime"] == "1.20"

@@ -12,7 +12,7 @@ from transformers import BertConfig
 from transformers.models.bert.modeling_bert import BertLayer
 
 from hf2triton.checkpoint.loader import load_checkpoint
-from hf2triton.checkpoint.preprocessing import items_of, reader_of
+from hf2triton.checkpoint.preprocessing import items_of, preprocessor_of
 from hf2triton.checkpoint.sample_inputs import parity_inputs
 from hf2triton.checkpoint.source import find_source
 from hf2triton.checkpoint.task_model import TaskModel
@@ -149,15 +149,15 @@ def trained(tmp_path_factory):
     def answers(name, edit=lambda parameters: None):
         folder = tmp_path_factory.mktemp("twin")
         checkpoint = load_checkpoint(find_source(str(ASSETS / name)), None)
-        [part] = checkpoint.task.parts
+        [endpoint] = checkpoint.task.endpoints
         with torch.no_grad():
             edit(dict(checkpoint.model.named_parameters()))
-        reader = reader_of(checkpoint, part)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, part)) for row in item.rows]
+        reader = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
         feeds = reader.feeds(rows)
-        graph = fit(clean(export_graph(checkpoint, part, "standard", OPSET)), None)
+        graph = fit(clean(export_graph(checkpoint, endpoint, "standard", OPSET)), None)
         exact, twin = answer(graph.model, feeds, folder), twin_answer(graph, (), feeds, folder)
-        module = TaskModel(checkpoint, part)
+        module = TaskModel(checkpoint, endpoint)
         checkpoint.model.half()
         tensors = [torch.from_numpy(feeds[name]) for name in module.inputs]
         with torch.inference_mode():

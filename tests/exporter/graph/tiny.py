@@ -59,6 +59,6 @@ def answer(model: ir.Model, feeds: Mapping[str, np.ndarray], folder: Path) -> np
     return session_of(folder / "answer.onnx").run(None, dict(feeds))[0]
 
 
-def twin_answer(graph: Graph, islands: Sequence[str], feeds: Mapping[str, np.ndarray], folder: Path) -> np.ndarray:
-    """What an fp32 graph gives in fp16, but for its `islands`, rounded as a GPU would."""
-    return answer(rounded_twin(with_precision(graph, "fp16", islands).model), feeds, folder)
+def twin_answer(graph: Graph, fp32_nodes: Sequence[str], feeds: Mapping[str, np.ndarray], folder: Path) -> np.ndarray:
+    """What an fp32 graph gives in fp16, but for its `fp32_nodes`, rounded as a GPU would."""
+    return answer(rounded_twin(with_precision(graph, "fp16", fp32_nodes).model), feeds, folder)

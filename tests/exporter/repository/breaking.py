@@ -60,7 +60,7 @@ def document(path: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
 
 
 def settings(model: str, change: Callable[[Any], Any]) -> Callable[[Path], None]:
-    """Changes what clients read of a front."""
+    """Changes what clients read of a frontend."""
 
     def within(own: pb.ModelConfig) -> None:
         content = json.loads(own.parameters["hf2triton"].string_value)
@@ -109,7 +109,7 @@ def second_version_alone(repository: Path) -> None:
     config("gpu_model", lambda own: setattr(own.version_policy.latest, "num_versions", 1))(repository)
 
 
-def as_another_front(about: Any) -> None:
+def as_another_frontend(about: Any) -> None:
     about |= {"entry": "gpu", "version": 2}
 
 

@@ -13,7 +13,7 @@ from .breaking import (
     Break,
     accelerator,
     appended,
-    as_another_front,
+    as_another_frontend,
     config,
     deleted,
     document,
@@ -50,7 +50,9 @@ BREAKS = {
     "a limit where it is overwritten": Break(
         "config-ignored-key", "gpu_model/", accelerator("gpu_model", 0, "gpu_mem_limit", "9")
     ),
-    "a parameter that no front reads": Break("config-ignored-key", "plain/config", parameter("plain", "threads", "3")),
+    "a parameter that no frontend reads": Break(
+        "config-ignored-key", "plain/config", parameter("plain", "threads", "3")
+    ),
     "a level that means nothing": Break(
         "config-ignored-key", "gpu_model/", config("gpu_model", lambda own: setattr(own.optimization.graph, "level", 5))
     ),
@@ -120,7 +122,7 @@ BREAKS = {
         "version-graph", "gpu/1/front.json", lambda folder: shutil.rmtree(folder / "gpu_model")
     ),
     "fronts of different versions": Break(
-        "version-fronts", "gpu", document("trt/1/manifest.json", as_another_front), frozenset({"version-manifest"})
+        "version-fronts", "gpu", document("trt/1/manifest.json", as_another_frontend), frozenset({"version-manifest"})
     ),
     "a manifest from elsewhere": Break(
         "version-manifest", "plain/1/manifest", document("plain/1/manifest.json", lambda about: about.update(name="x"))
@@ -214,15 +216,15 @@ BREAKS = {
         appended("verses/1/generation/cache.py", "\nos.system('true')\n"),
     ),
     "code that is none": Break("python-code", "plain/1/text.py", appended("plain/1/text.py", "\ndef (\n")),
-    "a front without a limit of bytes": Break(
+    "a frontend without a limit of bytes": Break(
         "bounds-limits",
         "plain/1/front.json",
         document("plain/1/front.json", lambda own: own["reader"].pop("max_bytes")),
     ),
-    "a front without a limit of tokens": Break(
+    "a frontend without a limit of tokens": Break(
         "bounds-limits", "verses/1/front.json", document("verses/1/front.json", lambda own: own.pop("context"))
     ),
-    "a front without a limit of pixels": Break(
+    "a frontend without a limit of pixels": Break(
         "bounds-limits",
         "trt/1/front.json",
         document("trt/1/front.json", lambda own: own["reader"].update(max_pixels=0)),

@@ -10,7 +10,7 @@ import pytest
 from ...conftest import _made_once, export_asset
 from .entries import SHAPES, export
 
-#: name -> family, task, precision and options: a front that holds its graph, two with it behind them, and one that generates.
+#: name -> family, task, precision and options: a frontend that holds its graph, two with it behind them, and one that generates.
 ENTRIES = {
     "plain": ("bert", "text-classification", "fp16", {}),
     "gpu": ("bert", "text-classification", "fp16", {"device": "cuda", "runner": None, "release": "26.08"}),
@@ -33,11 +33,11 @@ def assorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sources(draft, tmp_path_factory):
+def sources(staged, tmp_path_factory):
     """shape -> two repositories whose version 1 of it is not the same, told apart by their size: 32 and 16."""
     found = {}
     for shape in SHAPES:
         found[shape] = [tmp_path_factory.mktemp(shape) / "models" for _ in range(2)]
         for repository, size in zip(found[shape], (32, 16), strict=True):
-            export(draft, repository, shape, size)
+            export(staged, repository, shape, size)
     return found

@@ -9,20 +9,20 @@ from hf2triton.core.layout import entries, served_manifest, served_version, vers
 from hf2triton.repository.add_entry import publish
 from hf2triton.repository.integrity import damages
 
-#: How an entry can look: one model, a front and a graph behind it, or two fronts.
+#: How an entry can look: one model, a frontend and a graph behind it, or two frontends.
 SHAPES = ("plain", "behind", "pair")
 
 #: What may be while a publisher is at work, or after it was killed.
 _OPEN = ("is not the served version's", "_model/config.pbtxt was changed")
 
 
-def export(draft, repository: Path, shape: str, max_batch_size: int = 32) -> None:
+def export(staged, repository: Path, shape: str, max_batch_size: int = 32) -> None:
     """Puts an entry of a shape, named after it, into a repository. Those of different sizes differ."""
     options = {"name": shape, "max_batch_size": max_batch_size}
     if shape == "pair":
-        publish(draft.pair(repository, **options))
+        publish(staged.pair(repository, **options))
     else:
-        publish([draft(repository, "bls" if shape == "behind" else "inprocess", **options)])
+        publish([staged(repository, "bls" if shape == "behind" else "inprocess", **options)])
 
 
 def served_sizes(repository: Path, interrupted: bool = False) -> dict[str, tuple[int, int]]:
@@ -30,20 +30,22 @@ def served_sizes(repository: Path, interrupted: bool = False) -> dict[str, tuple
     shown beside a config for whoever looks, and no server reads, may be of the version before or after, and the config of a graph
     may suit both."""
     found = {}
-    for front in entries(repository):
-        manifest = served_manifest(repository, front)
+    for frontend in entries(repository):
+        manifest = served_manifest(repository, frontend)
         seen = [
-            one for one in damages(repository, front, manifest) if not (interrupted and any(map(one.endswith, _OPEN)))
+            one
+            for one in damages(repository, frontend, manifest)
+            if not (interrupted and any(map(one.endswith, _OPEN)))
         ]
-        assert seen == [], front
+        assert seen == [], frontend
         if manifest["serving"]["runner"] == "bls":
-            config = (repository / f"{front}_model" / "config.pbtxt").read_text()
+            config = (repository / f"{frontend}_model" / "config.pbtxt").read_text()
             largest = int(re.search(r"max_batch_size: (\d+)", config)[1])
-            assert largest >= manifest["serving"]["max_batch_size"], "the front sends batches that the graph takes"
-            assert served_version(repository, front) in versions(repository / f"{front}_model")[-2:]
-        found[front] = (served_version(repository, front), manifest["serving"]["max_batch_size"])
+            assert largest >= manifest["serving"]["max_batch_size"], "the frontend sends batches that the graph takes"
+            assert served_version(repository, frontend) in versions(repository / f"{frontend}_model")[-2:]
+        found[frontend] = (served_version(repository, frontend), manifest["serving"]["max_batch_size"])
     return found
 
 
-def fronts(shape: str) -> list[str]:
+def frontends(shape: str) -> list[str]:
     return [f"{shape}_text", f"{shape}_image"] if shape == "pair" else [shape]

@@ -133,7 +133,7 @@ def _tensor(name: str, values: Any) -> Tensor:
 
 
 def module() -> types.ModuleType:
-    """Triton's module, as far as fronts use it."""
+    """Triton's module, as far as frontends use it."""
     made = types.ModuleType("triton_python_backend_utils")
     made.Tensor, made.TritonError, made.InferenceResponse, made.InferenceRequest = (
         Tensor,
@@ -147,8 +147,8 @@ def module() -> types.ModuleType:
     return made
 
 
-def front(name: str) -> types.ModuleType:
-    """A front's main file, such as `model`, with this module in the place of Triton's."""
+def frontend(name: str) -> types.ModuleType:
+    """A frontend's main file, such as `model`, with this module in the place of Triton's."""
     path = f"hf2triton.triton_models.{name}"
     before = {key: sys.modules.get(key) for key in ("triton_python_backend_utils", path)}
     sys.modules["triton_python_backend_utils"] = module()

@@ -15,7 +15,7 @@ from hf2triton.triton_models.admission import MAX_WAIT, Admission, Overloaded
 
 #: Requests of a full batch, and a second's worth of them.
 FULL, RATE = 64, 230.0
-#: Seconds that a request costs which is refused: Triton and the front answer 4,000 in a second.
+#: Seconds that a request costs which is refused: Triton and the frontend answer 4,000 in a second.
 REFUSED = 1 / 4000
 
 
@@ -28,7 +28,7 @@ class Asked:
 
 
 class Simulation:
-    """Triton's queue before one front: it drops those whose callers have left when it makes a batch, and makes one while the
+    """Triton's queue before one frontend: it drops those whose callers have left when it makes a batch, and makes one while the
     one before it is computed."""
 
     def __init__(self, max_wait=MAX_WAIT, rate=RATE, counts=True, **options):
@@ -227,6 +227,6 @@ def test_what_is_allowed_follows_what_callers_tolerate_and_recovers():
     assert simulation.admission._allowed == MAX_WAIT
 
 
-def test_several_fronts_share_a_queue():
+def test_several_frontends_share_a_queue():
     """Each computes its part: what waits is answered by all of them."""
-    assert steady(Simulation(fronts=4), RATE * 1.2, 60, 60.0).run(60).refusals == []
+    assert steady(Simulation(frontends=4), RATE * 1.2, 60, 60.0).run(60).refusals == []

@@ -8,19 +8,20 @@ import zlib
 import numpy as np
 import pytest
 
-from hf2triton.parity.local_runner import InProcessModel, InProcessTexts
-from hf2triton.triton_models.fill_mask import MAX_TARGET_LENGTH, MAX_TARGETS
-from hf2triton.triton_models.fill_mask import Parameters as MaskParameters
+from hf2triton.parity.local_runner import LocalModel, LocalTexts
+from hf2triton.triton_models.fill_mask import MAX_TARGET_LENGTH, MAX_TARGETS, FillMaskParameters
 from hf2triton.triton_models.generation.settings import MAX_STOP_LENGTH, MAX_STOPS, Settings
 from hf2triton.triton_models.parameters import MAX_PARAMETERS_LENGTH
-from hf2triton.triton_models.preprocessors import make_reader
-from hf2triton.triton_models.question_answering import Parameters as QuestionParameters
+from hf2triton.triton_models.preprocessors import make_preprocessor
+from hf2triton.triton_models.question_answering import QuestionParameters as QuestionParameters
 
 
 def reader_of(folder):
     settings = json.loads((folder / "front.json").read_text())
     tokenizer = folder / "tokenizer.json"
-    return settings["reader"], make_reader(settings["reader"], tokenizer.read_text() if tokenizer.exists() else None)
+    return settings["reader"], make_preprocessor(
+        settings["reader"], tokenizer.read_text() if tokenizer.exists() else None
+    )
 
 
 def strings(*values):
@@ -66,9 +67,9 @@ def test_large_images_are_refused_before_they_are_decoded(assorted):
     assert right.rows[0].shape == (3, 28, 28)
 
 
-@pytest.mark.parametrize("parse", [MaskParameters.parse, QuestionParameters.parse, Settings.parse])
+@pytest.mark.parametrize("parse", [FillMaskParameters.parse, QuestionParameters.parse, Settings.parse])
 def test_long_parameters_are_refused_before_they_are_read(parse):
-    """Of every kind of front that takes any."""
+    """Of every kind of frontend that takes any."""
     most = MAX_PARAMETERS_LENGTH
     assert parse(" " * (most - 2) + "{}") == parse("{}")
     with pytest.raises(ValueError, match="the parameters have 131,073 characters; at most 131,072 are taken"):
@@ -80,10 +81,10 @@ def test_long_parameters_are_refused_before_they_are_read(parse):
 def test_targets_are_bounded():
     """Their number, and the length of each."""
     most = ["a"] * MAX_TARGETS
-    assert len(MaskParameters.parse(json.dumps({"targets": most})).targets) == MAX_TARGETS
+    assert len(FillMaskParameters.parse(json.dumps({"targets": most})).targets) == MAX_TARGETS
     for targets in ([*most, "a"], ["a" * (MAX_TARGET_LENGTH + 1)], "a" * (MAX_TARGET_LENGTH + 1)):
         with pytest.raises(ValueError, match="targets must be a string or a list .* up to 4096 of them with up to 256"):
-            MaskParameters.parse(json.dumps({"targets": targets}))
+            FillMaskParameters.parse(json.dumps({"targets": targets}))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +105,7 @@ def test_what_one_request_takes_of_an_engine_is_bounded(given, message):
 
 def test_generated_tokens_are_bounded_by_the_context(assorted):
     """More than the model takes, with the prompt, is refused; so is a prompt that fills it."""
-    ask = InProcessTexts(assorted / "verses" / "1")
+    ask = LocalTexts(assorted / "verses" / "1")
     with pytest.raises(
         ValueError, match=r"max_new_tokens must be an integer from 1 to \d+ for this prompt, not 1000000"
     ):
@@ -119,7 +120,7 @@ def test_generated_tokens_are_bounded_by_the_context(assorted):
 
 def test_an_item_is_cut_to_the_tokens_of_the_model(assorted):
     """Whatever a caller sends, the graph sees no more."""
-    model = InProcessModel(assorted / "plain" / "1")
+    model = LocalModel(assorted / "plain" / "1")
     [[logits]] = model({"text": "word " * 5000})
     assert logits.shape == (1, 3)
 

@@ -11,7 +11,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton.build.build import build
 from hf2triton.build.file import read_build_file
 from hf2triton.build.plan import plan_build
-from hf2triton.core.layout import front_name
+from hf2triton.core.layout import frontend_name
 from hf2triton.demo.examples import DECLARED
 from hf2triton.tasks import find_task
 
@@ -29,7 +29,7 @@ def configs(repository: Path) -> list[pb.ModelConfig]:
 
 
 def calls_another(config: pb.ModelConfig) -> bool:
-    """Whether it is a front whose graph is a model of its own."""
+    """Whether it is a frontend whose graph is a model of its own."""
     return config.backend == "python" and "-bls" in config.name
 
 
@@ -88,13 +88,13 @@ def test_outputs_are_those_of_the_task(repository):
 def test_cuda_puts_the_graph_on_the_gpu(tmp_path):
     """With --device cuda the graph is a model of its own with GPU instances, and lengths are padded to 8."""
     export_asset(tmp_path, "bert", "text-classification", "fp16", name="gpu", device="cuda", runner=None)
-    graph, front = read(tmp_path / "gpu_model" / "config.pbtxt"), read(tmp_path / "gpu" / "config.pbtxt")
+    graph, frontend = read(tmp_path / "gpu_model" / "config.pbtxt"), read(tmp_path / "gpu" / "config.pbtxt")
     assert graph.instance_group[0].kind == pb.ModelInstanceGroup.KIND_GPU
-    assert front.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
+    assert frontend.instance_group[0].kind == pb.ModelInstanceGroup.KIND_CPU
     assert json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())["limits"]["round_to"] == 8
 
 
-#: Entries of the reference repository, beside MiniLM: one of each other kind of front.
+#: Entries of the reference repository, beside MiniLM: one of each other kind of frontend.
 QUICK = ("clothes", "verses")
 
 
@@ -128,7 +128,9 @@ def test_all_committed_configs_are_what_the_code_writes(tmp_path):
 
 
 def test_every_reference_model_has_its_config():
-    """A config for each front that the file declares, and for nothing else."""
+    """A config for each frontend that the file declares, and for nothing else."""
     declared = read_build_file(DECLARED)
-    fronts = {front_name(name, part) for name, one in declared.entries.items() for part in find_task(one.task).parts}
-    assert fronts == {path.parent.name for path in REFERENCE.glob("*/config.pbtxt")}
+    frontends = {
+        frontend_name(name, part) for name, one in declared.entries.items() for part in find_task(one.task).parts
+    }
+    assert frontends == {path.parent.name for path in REFERENCE.glob("*/config.pbtxt")}

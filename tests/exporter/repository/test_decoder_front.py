@@ -15,7 +15,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton.core.options import ExportOptions
 from hf2triton.export import pipeline
 from hf2triton.repository import add_entry as publishing
-from hf2triton.repository.decoder_frontend import decoder_front
+from hf2triton.repository.decoder_frontend import decoder_frontend
 from hf2triton.triton_models.generation.settings import Settings
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import compare_greedy
@@ -30,17 +30,17 @@ PUBLISHED = publishing.publish
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A draft of the verses, and the version that was published from it."""
-    drafts, repository = [], tmp_path_factory.mktemp("front") / "model_repository"
+    """A staged entry of the verses, and the version that was published from it."""
+    staged_entries, repository = [], tmp_path_factory.mktemp("front") / "model_repository"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "publish", lambda given: drafts.extend(given) or PUBLISHED(given))
+        patch.setattr(publishing, "publish", lambda given: staged_entries.extend(given) or PUBLISHED(given))
         entry = pipeline.export(ExportOptions(str(VERSES), "verses", repository=repository)).entry
     assert entry.paths == (repository / "verses",)
-    return drafts[0], repository / "verses"
+    return staged_entries[0], repository / "verses"
 
 
 @pytest.fixture(scope="module")
-def draft(exported):
+def staged(exported):
     return exported[0]
 
 
@@ -50,14 +50,14 @@ def version(exported):
     return exported[1] / "1"
 
 
-def front_of(draft, generation=None, attention=None, **options):
-    """The front of a draft with other options."""
+def frontend_of(staged, generation=None, attention=None, **options):
+    """The frontend of a staged entry with other options."""
     if generation is not None:
-        draft = replace(draft, checkpoint=replace(draft.checkpoint, generation=generation))
+        staged = replace(staged, checkpoint=replace(staged.checkpoint, generation=generation))
     if attention is not None:
-        graph = replace(draft.stored.graph, attention=attention)
-        draft = replace(draft, stored=replace(draft.stored, graph=graph))
-    return decoder_front(replace(draft, options=replace(draft.options, **options)), 7, "sha256:0")
+        graph = replace(staged.stored.graph, attention=attention)
+        staged = replace(staged, stored=replace(staged.stored, graph=graph))
+    return decoder_frontend(replace(staged, options=replace(staged.options, **options)), 7, "sha256:0")
 
 
 def parameters_of(config):
@@ -122,22 +122,22 @@ def test_clients_are_told_what_they_need(exported):
         ),  # set, although as by default
     ],
 )
-def test_the_checkpoints_settings_are_the_defaults(draft, generation, defaults):
-    """Clients are told those that a generation config sets, under the names of requests; the front reads all of it."""
-    front = front_of(draft, generation)
-    assert told_to_clients(front.config)["generation"]["defaults"] == defaults
-    assert front.settings["generation"] == generation
+def test_the_checkpoints_settings_are_the_defaults(staged, generation, defaults):
+    """Clients are told those that a generation config sets, under the names of requests; the frontend reads all of it."""
+    frontend = frontend_of(staged, generation)
+    assert told_to_clients(frontend.config)["generation"]["defaults"] == defaults
+    assert frontend.settings["generation"] == generation
     assert Settings.parse(json.dumps(defaults), Settings()) == Settings.of_checkpoint(generation)
 
 
-def test_operators_may_change_what_the_front_reads_from_the_config(draft, version):
+def test_operators_may_change_what_the_frontend_reads_from_the_config(staged, version):
     """Each parameter that the front asks for is there, as an integer, with what the options say."""
     settings = json.loads((version / "front.json").read_text())
-    front = front_of(draft)
-    assert set(settings["parameters"]) == set(front.settings["parameters"]) == set(parameters_of(front.config))
+    frontend = frontend_of(staged)
+    assert set(settings["parameters"]) == set(frontend.settings["parameters"]) == set(parameters_of(frontend.config))
     expected = {"slots": 8, "max_length": 0, "max_queue": 256, "prefill_chunk": 64, "intra_op_thread_count": 0}
-    assert {name: int(value) for name, value in parameters_of(front.config).items()} == expected
-    other = front_of(draft, max_batch_size=3, threads=2, device="cuda")
+    assert {name: int(value) for name, value in parameters_of(frontend.config).items()} == expected
+    other = frontend_of(staged, max_batch_size=3, threads=2, device="cuda")
     assert {name: int(value) for name, value in parameters_of(other.config).items()} == expected | {
         "slots": 3,
         "intra_op_thread_count": 2,
@@ -148,14 +148,14 @@ def test_operators_may_change_what_the_front_reads_from_the_config(draft, versio
 
 
 @pytest.mark.parametrize(("attention", "in_place"), [("fused", True), ("standard", False)])
-def test_the_cache_is_shared_where_the_graph_allows_it(draft, attention, in_place):
-    """The front and onnxruntime-genai are told the same of past and present."""
-    front = front_of(draft, attention=attention)
-    assert front.settings["in_place"] is in_place
-    genai = json.loads(front.more["genai_config.json"])
+def test_the_cache_is_shared_where_the_graph_allows_it(staged, attention, in_place):
+    """The frontend and onnxruntime-genai are told the same of past and present."""
+    frontend = frontend_of(staged, attention=attention)
+    assert frontend.settings["in_place"] is in_place
+    genai = json.loads(frontend.more["genai_config.json"])
     assert genai["search"]["past_present_share_buffer"] is in_place
-    assert genai["model"]["decoder"]["filename"] == front.settings["graph"] == "model.onnx"
-    assert tuple(map(int, front.settings["onnxruntime"].split("."))) >= (1, 18)
+    assert genai["model"]["decoder"]["filename"] == frontend.settings["graph"] == "model.onnx"
+    assert tuple(map(int, frontend.settings["onnxruntime"].split("."))) >= (1, 18)
 
 
 def test_a_version_has_all_it_needs(version):
@@ -177,7 +177,7 @@ def test_a_version_has_all_it_needs(version):
         "generation/response_sender.py",
         "generation/__init__.py",
     } <= found
-    assert not {"preprocessors.py", "executors.py"} & found  # of other fronts
+    assert not {"preprocessors.py", "executors.py"} & found  # of other frontends
     assert manifest["parity"]["passed"] is True
     assert manifest["serving"] == {
         "device": "cpu",

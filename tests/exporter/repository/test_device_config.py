@@ -16,14 +16,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.core.memory import MAX_TOKENS
 from hf2triton.core.options import ExportOptions
-from hf2triton.core.resolve import settle
+from hf2triton.core.resolve import resolve
 from hf2triton.core.types import Graph, GraphInput
 from hf2triton.engines.backend_keys import BACKEND, KEYS, OVERWRITTEN
 from hf2triton.engines.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
 from hf2triton.errors import UsageError
 from hf2triton.graph.passes.engine_name import name_by_content
 from hf2triton.repository import add_entry as publishing
-from hf2triton.repository.encoder_frontend import encoder_front
+from hf2triton.repository.encoder_frontend import encoder_frontend
 from hf2triton.serving import Server
 from hf2triton.tasks import TASKS, find_task
 from hf2triton.triton_models.batch_planner import Limits, plan
@@ -55,14 +55,18 @@ CASES = {
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """Case -> its draft and the repository it was published in."""
+    """Case -> its staged entry and the repository it was published in."""
     found, original = {}, publishing.publish
     for case, (family, task, device, precision) in CASES.items():
-        repository, drafts = tmp_path_factory.mktemp(case) / "model_repository", []
+        repository, staged_entries = tmp_path_factory.mktemp(case) / "model_repository", []
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(publishing, "publish", lambda given, drafts=drafts: drafts.extend(given) or original(given))
+            patch.setattr(
+                publishing,
+                "publish",
+                lambda given, staged_entries=staged_entries: staged_entries.extend(given) or original(given),
+            )
             export_asset(repository, family, task, precision, name=case, device=device, runner=None, gpus=(0, 1))
-        found[case] = drafts[0], repository
+        found[case] = staged_entries[0], repository
     return found
 
 
@@ -120,23 +124,23 @@ def test_every_key_of_the_table_has_a_source():
 
 
 def test_each_device_has_its_providers_and_gpus(exported):
-    """CUDA alone, or TensorRT before it; an instance on each GPU asked for; two fronts for each of those."""
+    """CUDA alone, or TensorRT before it; an instance on each GPU asked for; two frontends for each of those."""
     assert list(accelerators_of(graph_config_of(exported, "cuda"))) == ["cuda"]
     assert list(accelerators_of(graph_config_of(exported, "tensorrt"))) == ["tensorrt", "cuda"]
     for case in CASES:
         (group,) = graph_config_of(exported, case).instance_group
         assert (group.count, group.kind, list(group.gpus)) == (1, pb.ModelInstanceGroup.KIND_GPU, [0, 1])
-        (fronts,) = read(exported[case][1] / case / "config.pbtxt").instance_group
-        assert (fronts.count, fronts.kind) == (4, pb.ModelInstanceGroup.KIND_CPU)
+        (frontends,) = read(exported[case][1] / case / "config.pbtxt").instance_group
+        assert (frontends.count, frontends.kind) == (4, pb.ModelInstanceGroup.KIND_CPU)
 
 
 def test_without_gpus_all_are_used(exported):
-    """The list is left out then, which for Triton means every GPU; two fronts are there whatever their number."""
-    draft = exported["cuda"][0]
-    front = encoder_front(replace(draft, options=replace(draft.options, gpus=None, instances=2)), 1, "sha256:0")
-    (group,) = front.graph_config.instance_group
+    """The list is left out then, which for Triton means every GPU; two frontends are there whatever their number."""
+    staged = exported["cuda"][0]
+    frontend = encoder_frontend(replace(staged, options=replace(staged.options, gpus=None, instances=2)), 1, "sha256:0")
+    (group,) = frontend.graph_config.instance_group
     assert (group.count, list(group.gpus)) == (2, [])
-    assert front.config.instance_group[0].count == 4
+    assert frontend.config.instance_group[0].count == 4
 
 
 def test_precision_is_what_was_proved(exported):
@@ -166,7 +170,7 @@ def shapes_of(values, end):
     }
 
 
-def test_the_profile_holds_every_call_that_fronts_make(exported):
+def test_the_profile_holds_every_call_that_frontends_make(exported):
     """For every input one range, of the graph's rank; whatever the planner makes of texts up to the limit lies within."""
     config = graph_config_of(exported, "tensorrt")
     values = accelerators_of(config)["tensorrt"]
@@ -176,9 +180,9 @@ def test_the_profile_holds_every_call_that_fronts_make(exported):
         assert len(least[name]) == 2
         assert all(a <= b <= c for a, b, c in zip(least[name], usual[name], most[name], strict=True))
     assert most["input_ids"] == (64, 128)
-    front = json.loads((exported["tensorrt"][1] / "tensorrt" / "1" / "front.json").read_text())
+    frontend = json.loads((exported["tensorrt"][1] / "tensorrt" / "1" / "front.json").read_text())
     lengths = list(np.random.default_rng(0).integers(1, 129, 500))
-    for group in plan(lengths, Limits(**front["limits"])):
+    for group in plan(lengths, Limits(**frontend["limits"])):
         assert len(group) <= most["input_ids"][0]
     images = accelerators_of(graph_config_of(exported, "images"))["tensorrt"]
     assert shapes_of(images, "min") == {"pixel_values": (1, *shapes_of(images, "max")["pixel_values"][1:])}
@@ -254,16 +258,16 @@ def test_limits_of_any_size_give_a_profile_and_corners(rows, max_length):
             assert 1 <= one["sequence"] <= max_length
 
 
-def test_the_queue_waits_before_fronts_alone(exported):
+def test_the_queue_waits_before_frontends_alone(exported):
     """There texts of all lengths meet; the graph's calls are planned, and go at once. Both queues have an end."""
-    draft = exported["cuda"][0]
-    options = replace(draft.options, queue_delay=700, priority_levels=5, max_queue=99)
-    front = encoder_front(replace(draft, options=options), 1, "sha256:0")
-    batching = front.config.dynamic_batching
+    staged = exported["cuda"][0]
+    options = replace(staged.options, queue_delay=700, priority_levels=5, max_queue=99)
+    frontend = encoder_frontend(replace(staged, options=options), 1, "sha256:0")
+    batching = frontend.config.dynamic_batching
     assert (batching.max_queue_delay_microseconds, list(batching.preferred_batch_size)) == (700, [32, 64])
     assert (batching.priority_levels, batching.default_priority_level) == (5, 3)
     assert batching.default_queue_policy.max_queue_size == 99
-    graph = front.graph_config.dynamic_batching
+    graph = frontend.graph_config.dynamic_batching
     assert (graph.max_queue_delay_microseconds, list(graph.preferred_batch_size), graph.priority_levels) == (0, [], 0)
     assert graph.default_queue_policy.max_queue_size == 99
 
@@ -277,7 +281,7 @@ def test_answers_are_cached_where_all_ask_for_the_same(exported):
         exported["tensorrt"][1] / "tensorrt" / "config.pbtxt"
     ).response_cache.enable  # fill-mask has answers too
     settled = {
-        name: settle(ExportOptions("x", "x", device="cuda"), task).response_cache for name, task in TASKS.items()
+        name: resolve(ExportOptions("x", "x", device="cuda"), task).response_cache for name, task in TASKS.items()
     }
     assert {name for name, cached in settled.items() if not cached} == {
         "token-classification",
@@ -286,8 +290,8 @@ def test_answers_are_cached_where_all_ask_for_the_same(exported):
         "image-feature-extraction",
         "text-generation",
     }
-    assert settle(ExportOptions("x", "x"), find_task("ner")).response_cache is False
-    assert settle(ExportOptions("x", "x", response_cache=True), find_task("sentiment-analysis")).response_cache is True
+    assert resolve(ExportOptions("x", "x"), find_task("ner")).response_cache is False
+    assert resolve(ExportOptions("x", "x", response_cache=True), find_task("sentiment-analysis")).response_cache is True
 
 
 @pytest.mark.parametrize(
@@ -313,19 +317,20 @@ def test_answers_are_cached_where_all_ask_for_the_same(exported):
 def test_what_cannot_be_had_is_refused(task, options, message):
     """With the option, the value and what can be had instead."""
     with pytest.raises(UsageError, match=message):
-        settle(ExportOptions("x", "x", **options), find_task(task))
+        resolve(ExportOptions("x", "x", **options), find_task(task))
 
 
 def test_an_older_release_is_told_only_what_it_reads(exported):
     """Its backend would refuse an accelerator `cuda`; the provider's parameters it reads."""
-    draft = exported["cuda"][0]
-    front = encoder_front(replace(draft, options=replace(draft.options, release="24.05")), 1, "sha256:0")
-    assert accelerators_of(front.graph_config) == {}
-    assert front.graph_config.parameters["arena_extend_strategy"].string_value == "1"
+    staged = exported["cuda"][0]
+    frontend = encoder_frontend(replace(staged, options=replace(staged.options, release="24.05")), 1, "sha256:0")
+    assert accelerators_of(frontend.graph_config) == {}
+    assert frontend.graph_config.parameters["arena_extend_strategy"].string_value == "1"
 
 
 def test_the_embedded_triton_serves_the_same_repository_on_the_cpu(exported, tmp_path):
-    """Without a GPU, with nothing changed but the kind: warm-up at the corners, both fronts, and the entry's own proof pass."""
+    """Without a GPU, with nothing changed but the kind: warm-up at the corners, both frontends, and the entry's own proof
+    pass."""
     repository = tmp_path / "model_repository"
     shutil.copytree(exported["tensorrt"][1], repository)
     path = repository / "tensorrt_model" / "config.pbtxt"
@@ -341,17 +346,17 @@ def test_the_embedded_triton_serves_the_same_repository_on_the_cpu(exported, tmp
 def test_a_second_version_may_be_warmed_up_otherwise(exported, tmp_path):
     """Files that the first version had no need of are added to those of the first, and taken back where publishing fails."""
     repository = tmp_path / "model_repository"
-    draft = exported["cuda"][0]
+    staged = exported["cuda"][0]
     path = exported["cuda"][1] / "cuda_model" / "1" / "model.onnx"
-    draft = replace(
-        draft,
-        options=replace(draft.options, repository=repository),
-        stored=replace(draft.stored, files={"model.onnx": path}),
+    staged = replace(
+        staged,
+        options=replace(staged.options, repository=repository),
+        stored=replace(staged.stored, files={"model.onnx": path}),
     )
-    publishing.publish([draft])
+    publishing.publish([staged])
     folder = repository / "cuda_model"
     before = {one.name for one in (folder / "warmup").iterdir()}
-    wider = replace(draft, memory=replace(draft.memory, max_batch_size=1024))
+    wider = replace(staged, memory=replace(staged.memory, max_batch_size=1024))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(publishing, "link_served", None)
         patch.setattr(publishing.os, "replace", lambda *_: 1 / 0)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from hf2triton.triton_models.fill_mask import MAX_ANSWERS, FillMask, Parameters
+from hf2triton.triton_models.fill_mask import MAX_ANSWERS, FillMaskEncoder, FillMaskParameters
 
 from ...support import ASSETS, assert_outputs_match
 
@@ -65,8 +65,8 @@ def test_answers_equal_those_of_transformers(model, options, clean_up):
 
     tokenizer = AutoTokenizer.from_pretrained(FOLDER, clean_up_tokenization_spaces=clean_up)
     theirs = pipeline("fill-mask", model=model, tokenizer=tokenizer, device="cpu")
-    ours = FillMask(TOKENIZER, "[MASK]", PAD, clean_up)
-    parameters = Parameters.parse(json.dumps(options))
+    ours = FillMaskEncoder(TOKENIZER, "[MASK]", PAD, clean_up)
+    parameters = FillMaskParameters.parse(json.dumps(options))
     for text in TEXTS:
         encoding = TOKENIZER.encode(text)
         with torch.no_grad():
@@ -85,9 +85,9 @@ def test_decoding_equals_transformers(tokens, clean_up):
     from transformers import PreTrainedTokenizerFast
 
     theirs = PreTrainedTokenizerFast(tokenizer_object=TOKENIZER, clean_up_tokenization_spaces=clean_up)
-    ours = FillMask(TOKENIZER, "[MASK]", PAD, clean_up)
+    ours = FillMaskEncoder(TOKENIZER, "[MASK]", PAD, clean_up)
     encoding = TOKENIZER.encode([*tokens, "[MASK]"], is_pretokenized=True)
-    row = ours.row(encoding, Parameters(top_k=1))
+    row = ours.row(encoding, FillMaskParameters(top_k=1))
     logits = np.zeros((1, TOKENIZER.get_vocab_size()), dtype=np.float32)
     logits[0, TOKENIZER.token_to_id(".")] = 1
     [answer] = ours.answers(row, ours.likeliest(row, logits))
@@ -96,23 +96,23 @@ def test_decoding_equals_transformers(tokens, clean_up):
 
 
 def fill_mask():
-    return FillMask(TOKENIZER, "[MASK]", PAD, False)
+    return FillMaskEncoder(TOKENIZER, "[MASK]", PAD, False)
 
 
 def test_a_text_without_a_mask_is_told():
     """The error names the mask token, and says so where the text was cut before it."""
     with pytest.raises(ValueError, match=r"the text has no mask token \(\[MASK\]\)$"):
-        fill_mask().row(TOKENIZER.encode("Paris"), Parameters())
+        fill_mask().row(TOKENIZER.encode("Paris"), FillMaskParameters())
     encoding = TOKENIZER.encode("Paris is the [MASK]")
     encoding.truncate(3)
     with pytest.raises(ValueError, match=r"no mask token \(\[MASK\]\) within its first 3 tokens, to which it was cut"):
-        fill_mask().row(encoding, Parameters())
+        fill_mask().row(encoding, FillMaskParameters())
 
 
 def test_targets_without_tokens_are_told():
     """Targets that are nothing to the tokenizer are an error, not an answer without them."""
     with pytest.raises(ValueError, match="none of the targets has a token"):
-        fill_mask().row(TOKENIZER.encode("[MASK]"), Parameters(targets=("\u200b", " ")))
+        fill_mask().row(TOKENIZER.encode("[MASK]"), FillMaskParameters(targets=("\u200b", " ")))
 
 
 def test_answers_are_limited():
@@ -121,20 +121,20 @@ def test_answers_are_limited():
     with pytest.raises(
         ValueError, match=f"100 answers for each of 101 mask tokens are too many; at most {MAX_ANSWERS:,}"
     ):
-        fill_mask().row(encoding, Parameters(top_k=100))
-    assert fill_mask().row(encoding, Parameters(top_k=100, targets=("the", "of"))).top_k == 2
+        fill_mask().row(encoding, FillMaskParameters(top_k=100))
+    assert fill_mask().row(encoding, FillMaskParameters(top_k=100, targets=("the", "of"))).top_k == 2
 
 
 def test_a_tokenizer_without_the_mask_token_is_refused():
     """A mask token that the tokenizer does not know is found at the start."""
     with pytest.raises(ValueError, match="the tokenizer has no token <mask>"):
-        FillMask(TOKENIZER, "<mask>", PAD, False)
+        FillMaskEncoder(TOKENIZER, "<mask>", PAD, False)
 
 
 def test_a_row_has_the_length_of_its_text():
     """Rows are planned by their tokens."""
     encoding = TOKENIZER.encode("Two [MASK] in one [MASK]?")
-    row = fill_mask().row(encoding, Parameters())
+    row = fill_mask().row(encoding, FillMaskParameters())
     assert len(row) == len(encoding)
     assert [encoding.tokens[position] for position in row.positions] == ["[MASK]", "[MASK]"]
 
@@ -142,15 +142,15 @@ def test_a_row_has_the_length_of_its_text():
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("{}", Parameters(5, None)),
-        ('{"top_k": null, "targets": null}', Parameters(5, None)),
-        ('{"top_k": 3, "targets": "a"}', Parameters(3, ("a",))),
-        ('{"targets": ["a", "b"]}', Parameters(5, ("a", "b"))),
+        ("{}", FillMaskParameters(5, None)),
+        ('{"top_k": null, "targets": null}', FillMaskParameters(5, None)),
+        ('{"top_k": 3, "targets": "a"}', FillMaskParameters(3, ("a",))),
+        ('{"targets": ["a", "b"]}', FillMaskParameters(5, ("a", "b"))),
     ],
 )
 def test_parameters_are_taken_as_given(text, expected):
     """Every parameter can be set or left out; a lone target is a string."""
-    assert Parameters.parse(text) == expected
+    assert FillMaskParameters.parse(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -166,4 +166,4 @@ def test_parameters_are_taken_as_given(text, expected):
 def test_bad_parameters_are_told(text, message):
     """The error names the parameter and what it must be."""
     with pytest.raises(ValueError, match=message):
-        Parameters.parse(text)
+        FillMaskParameters.parse(text)

@@ -11,12 +11,12 @@ from hf2triton.triton_models.admission import Admission
 from hf2triton.triton_models.batch_planner import Limits
 from hf2triton.triton_models.inputs import decoded
 from hf2triton.triton_models.parameters import FLAG, parse_parameters
-from hf2triton.triton_models.preprocessor import Item, Reader
+from hf2triton.triton_models.preprocessor import Item, Preprocessor
 from hf2triton.triton_models.rows import Busy, each_row
 
-from .stub import Request, front
+from .stub import Request, frontend
 
-model = front("frontend")
+model = frontend("frontend")
 
 
 class Panic(BaseException):
@@ -40,7 +40,7 @@ RAISED = [
 ]
 
 
-class Words(Reader):
+class Words(Preprocessor):
     """A row for each text, with as many tokens as it has characters. `fails`: where texts that begin with "!" raise `error`."""
 
     inputs = {"text": True, "text_pair": False, "parameters": False}

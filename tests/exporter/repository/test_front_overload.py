@@ -1,4 +1,4 @@
-"""What a front does for callers who have left, and when it is told that too much waits."""
+"""What a frontend does for callers who have left, and when it is told that too much waits."""
 
 import re
 
@@ -8,15 +8,15 @@ import pytest
 from hf2triton.triton_models.admission import Admission, Overloaded
 from hf2triton.triton_models.batch_planner import Limits
 from hf2triton.triton_models.callers import PERIOD, Callers
-from hf2triton.triton_models.executors import InProcess
-from hf2triton.triton_models.preprocessor import Item, Reader
+from hf2triton.triton_models.executors import InProcessExecutor
+from hf2triton.triton_models.preprocessor import Item, Preprocessor
 
-from .stub import Request, front
+from .stub import Request, frontend
 
-model = front("frontend")
+model = frontend("frontend")
 
 
-class Texts(Reader):
+class Texts(Preprocessor):
     """A row for each text; keeps what it has read."""
 
     inputs = {"text": True}
@@ -79,7 +79,7 @@ def served():
     made = model.TritonPythonModel()
     made.outputs, made.limits = {"lengths": "row"}, Limits(call_price=0, max_rows=1, max_tokens=1000)
     made.reader, made.answers, made.admission = Texts(), {}, Fixed()
-    made.runner = InProcess.__new__(InProcess)
+    made.runner = InProcessExecutor.__new__(InProcessExecutor)
     made.runner.workers, made.runner._wide = 1, Session()
     return made
 

@@ -11,16 +11,16 @@ from hf2triton.errors import RepositoryError, UsageError
 from hf2triton.repository.folder import Folder
 
 from ...support import snapshot
-from .entries import SHAPES, export, fronts, served_sizes
+from .entries import SHAPES, export, frontends, served_sizes
 
 
 @pytest.fixture
-def three(draft, tmp_path):
+def three(staged, tmp_path):
     """A repository with three versions of an entry of a shape."""
 
     def make(shape):
         for size in (8, 16, 32):
-            export(draft, tmp_path / "models", shape, size)
+            export(staged, tmp_path / "models", shape, size)
         return tmp_path / "models"
 
     return make
@@ -28,13 +28,13 @@ def three(draft, tmp_path):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_going_back_serves_the_version_before(three, shape):
-    """All fronts go back together, also when one of them is named; the newer version stays."""
+    """All frontends go back together, also when one of them is named; the newer version stays."""
     repository = three(shape)
-    assert rollback(Folder(repository), fronts(shape)[0]) == (3, 2)
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (2, 16))
+    assert rollback(Folder(repository), frontends(shape)[0]) == (3, 2)
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (2, 16))
     assert rollback(Folder(repository), shape, 3) == (2, 3)
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
-    assert versions(repository / fronts(shape)[0]) == [1, 2, 3]
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (3, 32))
+    assert versions(repository / frontends(shape)[0]) == [1, 2, 3]
 
 
 def test_versions_that_cannot_be_served_are_refused(three):
@@ -57,29 +57,29 @@ def test_versions_that_cannot_be_served_are_refused(three):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_an_export_after_going_back_is_served_whole(draft, three, shape, tmp_path):
+def test_an_export_after_going_back_is_served_whole(staged, three, shape, tmp_path):
     """A new version, exported or published, follows the newest; graphs that somebody went back from make room for it."""
     repository = three(shape)
     rollback(Folder(repository), shape)
-    export(draft, repository, shape, 4)
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (4, 4))
+    export(staged, repository, shape, 4)
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (4, 4))
     assert rollback(Folder(repository), shape, 2) == (4, 2)
-    export(draft, tmp_path / "source", shape, 2)
+    export(staged, tmp_path / "source", shape, 2)
     [done] = publish_entries(tmp_path / "source", repository)
     assert (done.version, done.before) == (5, 2)
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (5, 2))
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (5, 2))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_served_version_is_never_removed(three, shape):
-    """The newest stay, and the served one however old it is; graphs go with their fronts."""
+    """The newest stay, and the served one however old it is; graphs go with their frontends."""
     repository = three(shape)
     rollback(Folder(repository), shape, 2)
-    assert prune(Folder(repository), [shape], 1) == dict.fromkeys(fronts(shape), (1,))
-    assert versions(repository / fronts(shape)[0]) == [2, 3]
+    assert prune(Folder(repository), [shape], 1) == dict.fromkeys(frontends(shape), (1,))
+    assert versions(repository / frontends(shape)[0]) == [2, 3]
     rollback(Folder(repository), shape, 3)
-    assert prune(Folder(repository), [], 1) == dict.fromkeys(sorted(fronts(shape)), (2,))
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
+    assert prune(Folder(repository), [], 1) == dict.fromkeys(sorted(frontends(shape)), (2,))
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (3, 32))
     if shape == "behind":
         assert versions(repository / "behind_model") == [3]
     with pytest.raises(UsageError, match="at least 1"):
@@ -123,7 +123,7 @@ def test_a_version_that_is_not_what_was_written_is_not_gone_back_to(three, shape
     with pytest.raises(RepositoryError, match=rf"version 2 of '{shape}' .*: {file} {change}.*publish it again"):
         rollback(Folder(repository), shape)
     assert snapshot(repository) == before
-    assert served_sizes(repository) == dict.fromkeys(fronts(shape), (3, 32))
+    assert served_sizes(repository) == dict.fromkeys(frontends(shape), (3, 32))
 
 
 def test_the_commands_say_what_they_did(three, tmp_path):

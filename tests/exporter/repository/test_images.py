@@ -1,4 +1,4 @@
-"""The front's image encoder gives the pixels of transformers' own processors, and refuses what it should."""
+"""The frontend's image encoder gives the pixels of transformers' own processors, and refuses what it should."""
 
 import json
 import struct
@@ -18,7 +18,7 @@ from PIL import Image, ImageFile
 
 from hf2triton.checkpoint.image_processor import read_image_spec, reference_pixels
 from hf2triton.checkpoint.image_settings import RESAMPLE, ModelImages
-from hf2triton.triton_models import images as front
+from hf2triton.triton_models import images as frontend
 from hf2triton.triton_models.images import FORMATS, ImageEncoder
 
 from .pictures import encoded, noise
@@ -399,7 +399,7 @@ def test_sizes(settings, assert_same_pixels):
 def test_roundings(size, width, height):
     """Sizes are rounded as transformers rounds them, whatever the image's shape."""
     expected = transformers_size(size, width, height)
-    assert front.resized(size, width, height) == (expected[1], expected[0])
+    assert frontend.resized(size, width, height) == (expected[1], expected[0])
 
 
 def transformers_size(size, width, height):
@@ -449,7 +449,7 @@ def test_it_needs_only_numpy_and_pillow():
     script = (
         "import sys\n"
         "for name in ('hf2triton', 'torch', 'transformers'): sys.modules[name] = None\n"
-        f"sys.path.insert(0, {str(Path(front.__file__).parents[1])!r})\n"
+        f"sys.path.insert(0, {str(Path(frontend.__file__).parents[1])!r})\n"
         "import fronts.images\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

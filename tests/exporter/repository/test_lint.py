@@ -65,7 +65,7 @@ def test_every_rule_has_something_that_breaks_it():
 
 
 def test_names_choose_entries_and_models(copy):
-    """An entry is its fronts and its graphs; what is wrong elsewhere is not told."""
+    """An entry is its frontends and its graphs; what is wrong elsewhere is not told."""
     BREAKS["another name"].breaks(copy)
     assert lint(copy, ("gpu",)).models == ("gpu", "gpu_model")
     assert lint(copy, ("gpu_model", "verses")).models == ("gpu_model", "verses")

@@ -20,7 +20,7 @@ from hf2triton.lint.models import read_repository
 from hf2triton.lint.server import CLOSED, OFF, OPEN, Seen, look_at
 from hf2triton.serving import Server
 from hf2triton.serving import server as serving
-from hf2triton.serving.plan import Plan
+from hf2triton.serving.plan import ServerPlan
 from hf2triton_client.errors import ConnectionFailed, InputError
 from hf2triton_client.transport.tls import CLIENT_TLS
 
@@ -28,7 +28,7 @@ from ...certificates import make_certificates
 from .breaking import config
 
 
-class Unrestricted(Plan):
+class Unrestricted(ServerPlan):
     """Of a server whose control endpoints want no key."""
 
     def of(self, *arguments):
@@ -44,8 +44,8 @@ class Uncontrolled(Unrestricted):
 
 
 MODES = {
-    "restricted": (Plan, {}),
-    "shared memory": (Plan, {"shared_memory": True}),
+    "restricted": (ServerPlan, {}),
+    "shared memory": (ServerPlan, {"shared_memory": True}),
     "open": (Unrestricted, {}),
     "none": (Uncontrolled, {"flags": ("--model-control-mode=none",)}),
 }
@@ -172,7 +172,7 @@ def test_models_are_found_where_statistics_are_restricted(served):
 
 
 def test_more_items_than_the_limit_are_refused(restricted):
-    """By Triton itself, before the front sees any."""
+    """By Triton itself, before the frontend sees any."""
     client = triton.InferenceServerClient(restricted.url)
     for rows in (64, 65):
         text = triton.InferInput("text", [rows, 1], "BYTES")

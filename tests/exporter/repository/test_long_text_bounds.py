@@ -14,8 +14,8 @@ from hf2triton.triton_models.generation.request_state import read_prompt
 from hf2triton.triton_models.generation.settings import Settings
 from hf2triton.triton_models.inputs import MAX_REQUEST_BYTES, check_size
 from hf2triton.triton_models.long_texts import LongTexts
-from hf2triton.triton_models.preprocessors import make_reader
-from hf2triton.triton_models.question_answering import Parameters, QuestionAnswering
+from hf2triton.triton_models.preprocessors import make_preprocessor
+from hf2triton.triton_models.question_answering import QuestionEncoder, QuestionParameters
 from hf2triton.triton_models.text import TextEncoder
 
 from .tokenizing import tokenizer_of
@@ -26,7 +26,7 @@ LONG = "ﷺ"
 NOT_CUT = (
     r"a part of the text without spaces has 120,000 characters and 2,160,000 when it is normalized; at most 1,048,576"
 )
-#: Settings of a front's reader, for any kind.
+#: Settings of a frontend's reader, for any kind.
 SETTINGS = {
     "max_length": 16,
     "pad_token_id": 0,
@@ -75,7 +75,7 @@ class Watched:
 
 
 def reader(kind, tokenizer="WordPiece uncased"):
-    return make_reader(SETTINGS | {"kind": kind}, tokenizer_of(tokenizer))
+    return make_preprocessor(SETTINGS | {"kind": kind}, tokenizer_of(tokenizer))
 
 
 @pytest.mark.parametrize("kind", ["WordPiece uncased", "GPT-2", "CLIP", "XLM-R of today"])
@@ -163,7 +163,7 @@ def test_all_readers_refuse_them():
         ("sentence", [(text, ""), ("a", "")]),
         ("question", [("a", text, "{}"), ("a", "a", "{}")]),
     ):
-        made = make_reader(SETTINGS | {"kind": kind, "mask_token": "<mask>"}, tokenizer_of("NFKC and Metaspace"))
+        made = make_preprocessor(SETTINGS | {"kind": kind, "mask_token": "<mask>"}, tokenizer_of("NFKC and Metaspace"))
         refused, read = made.items(values, set())
         assert re.match(NOT_CUT, str(refused)), kind
         assert len(read.rows) == 1
@@ -171,7 +171,7 @@ def test_all_readers_refuse_them():
     with pytest.raises(ValueError, match=NOT_CUT):
         read_prompt(text, tokenizer, Settings(truncate_prompt=True), 16, None)
     with pytest.raises(ValueError, match=NOT_CUT):
-        QuestionAnswering(tokenizer, 16, None).windows(text, "a", Parameters())
+        QuestionEncoder(tokenizer, 16, None).windows(text, "a", QuestionParameters())
 
 
 def strings(*values):

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 from hf2triton.triton_models import long_texts, pieces, question_answering
 from hf2triton.triton_models import text as texts_of
 from hf2triton.triton_models.pieces import Pieces
-from hf2triton.triton_models.question_answering import Parameters, QuestionAnswering
+from hf2triton.triton_models.question_answering import QuestionEncoder, QuestionParameters
 from hf2triton.triton_models.text import TextEncoder
 
 from .tokenizing import MAKERS, UNITS, hard_texts, state, tokenizer_of
@@ -134,7 +134,7 @@ def test_what_must_not_be_cut_is_whole(kind, text, whole, small_pieces):
 
 @pytest.mark.parametrize("kind", ["WordPiece uncased", "GPT-2", "CLIP", "XLM-R of today"])
 def test_texts_of_many_pieces_are_read_as_they_are_in_earnest(kind):
-    """With the lengths that fronts use, on either side, alone and with a short one."""
+    """With the lengths that frontends use, on either side, alone and with a short one."""
     find = Pieces(tokenizers_of(kind)[0])
     prose = "Hello, it's 2024!! The naïve école — 東京 😀 said: don't. "
     for index, unit in enumerate(
@@ -170,12 +170,12 @@ def test_long_and_short_texts_stand_side_by_side(side):
 def test_windows_of_long_contexts_are_those_of_short_ones(kind, small_pieces):
     """Counting a context's tokens piece by piece gives the same windows, and refuses the same."""
     tokenizer = Tokenizer.from_str(tokenizer_of(kind))
-    made = functools.cache(functools.partial(QuestionAnswering, tokenizer, 48, None))
+    made = functools.cache(functools.partial(QuestionEncoder, tokenizer, 48, None))
 
     @settings(max_examples=40)
     @given(hard_texts, hard_texts, st.integers(12, 40), st.integers(0, 12), sides, sides)
     def check(question, context, length, stride, padding_side, side):
-        parameters = Parameters(max_seq_len=length, doc_stride=stride)
+        parameters = QuestionParameters(max_seq_len=length, doc_stride=stride)
         found = []
         answering = made(padding_side, side)
         for whole in (1 << 14, 0):

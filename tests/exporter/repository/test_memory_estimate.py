@@ -24,13 +24,13 @@ from hf2triton.core.memory import (
 )
 from hf2triton.core.options import ExportOptions
 from hf2triton.core.precision_plan import PrecisionPlan
-from hf2triton.core.resolve import settle
+from hf2triton.core.resolve import resolve
 from hf2triton.core.sizes import read_bytes
 from hf2triton.errors import UsageError
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.storage import store
-from hf2triton.parity.graph_kinds import KINDS
+from hf2triton.parity.graph_kinds import GRAPH_KINDS
 from hf2triton.tasks import find_task
 
 from ...conftest import asset
@@ -71,8 +71,8 @@ def stored(tmp_path_factory):
     found = {}
     for family, task in (("bert", "text-classification"), ("vit", "image-classification"), ("gpt2", "text-generation")):
         checkpoint = load_checkpoint(find_source(str(asset(family, task))), task)
-        part = checkpoint.task.parts[0]
-        graph = fit(clean(KINDS[part.kind].export_graph(checkpoint, part, "standard", OPSET)), None)
+        endpoint = checkpoint.task.endpoints[0]
+        graph = fit(clean(GRAPH_KINDS[endpoint.kind].export_graph(checkpoint, endpoint, "standard", OPSET)), None)
         folder = tmp_path_factory.mktemp(family)
         found[family] = store(graph, PrecisionPlan("fp32"), folder)
     return found
@@ -98,7 +98,7 @@ def test_activations_are_what_onnxruntime_takes(stored, family, sizes):
 
 
 def settled(task, **options):
-    return settle(ExportOptions("x", "x", device="cuda", **options), find_task(task))
+    return resolve(ExportOptions("x", "x", device="cuda", **options), find_task(task))
 
 
 def test_the_parts_add_up(stored):
@@ -155,7 +155,7 @@ def test_the_planner_bounds_a_call_and_tensorrt_does_not(stored):
 
 
 def test_slots_of_a_decoder_are_kept(stored):
-    """Keys and values of all slots at full length: as many bytes as the front allocates."""
+    """Keys and values of all slots at full length: as many bytes as the frontend allocates."""
     graph = stored["gpt2"].graph
     layers, heads, head_size, context = 4, 4, 32, 256
     assert kept_bytes(graph, 8, context) == 2 * layers * 8 * heads * context * head_size * 4

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton import triton_models as fronts
+from hf2triton import triton_models as frontends
 from hf2triton.triton_models.outgoing import MAX_MESSAGE_BYTES, encoded, message
 
-FRONTS = Path(fronts.__file__).parent
+FRONTS = Path(frontends.__file__).parent
 
 
 class Silent(Exception):

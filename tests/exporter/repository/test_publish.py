@@ -26,10 +26,10 @@ def repository(tmp_path):
 
 
 @pytest.mark.parametrize("runner", ["inprocess", "bls"])
-def test_versions_count_up(draft, repository, runner):
+def test_versions_count_up(staged, repository, runner):
     """A second export of a name becomes version 2 and is served; version 1 stays for rolling back."""
     for expected in (1, 2, 3):
-        entry = publish([draft(repository, runner)])
+        entry = publish([staged(repository, runner)])
         assert (entry.version, entry.manifests["model"]["version"]) == (expected, expected)
         assert served_version(repository, "model") == expected
     assert versions(repository / "model") == [1, 2, 3]
@@ -38,11 +38,11 @@ def test_versions_count_up(draft, repository, runner):
     assert entries(repository) == ["model"]
 
 
-def test_fronts_of_one_entry_appear_together(draft, repository):
-    """Where a task has several fronts, all get the same version, also after an error in the middle of publishing."""
+def test_frontends_of_one_entry_appear_together(staged, repository):
+    """Where a task has several frontends, all get the same version, also after an error in the middle of publishing."""
 
     def pair():
-        return draft.pair(repository)
+        return staged.pair(repository)
 
     publish(pair())
     before = snapshot(repository)
@@ -63,20 +63,20 @@ def test_fronts_of_one_entry_appear_together(draft, repository):
         assert served == {2} or snapshot(repository) == before
 
 
-def test_the_served_version_shows_beside_the_config(draft, repository):
+def test_the_served_version_shows_beside_the_config(staged, repository):
     """manifest.json and the baseline beside config.pbtxt are the served version's."""
-    publish([draft(repository)])
-    publish([draft(repository)])
+    publish([staged(repository)])
+    publish([staged(repository)])
     for name in LINKED:
         assert (repository / "model" / name).read_bytes() == (repository / "model" / "2" / name).read_bytes()
     assert json.loads((repository / "model" / MANIFEST).read_text())["version"] == 2
 
 
-def test_the_manifest_tells_what_was_done(draft, repository):
+def test_the_manifest_tells_what_was_done(staged, repository):
     """It names the source with its digests, the packages, the parity and the digest of each file."""
     import hashlib
 
-    publish([draft(repository)])
+    publish([staged(repository)])
     folder = repository / "model" / "1"
     manifest = json.loads((folder / MANIFEST).read_text())
     assert manifest["source"]["digests"]["model.safetensors"].startswith("sha256:")
@@ -89,11 +89,11 @@ def test_the_manifest_tells_what_was_done(draft, repository):
     assert set(manifest["files"]) | {MANIFEST} == {path.name for path in folder.iterdir()}
 
 
-def test_nothing_is_left_beside_the_repository(draft, repository):
+def test_nothing_is_left_beside_the_repository(staged, repository):
     """The staging folder goes, also those of publishers that were killed."""
     left = repository.parent / f".{repository.name}.staging-old"
     left.mkdir(parents=True)
-    publish([draft(repository)])
+    publish([staged(repository)])
     assert [path.name for path in repository.parent.iterdir()] == [repository.name]
 
 
@@ -118,34 +118,34 @@ def calls_of(monkeypatch, fail_at, error):
 
 @pytest.mark.parametrize("runner", ["inprocess", "bls"])
 @pytest.mark.parametrize("existing", [False, True])
-def test_an_error_at_any_step_changes_nothing_before_the_switch(draft, repository, runner, existing):
+def test_an_error_at_any_step_changes_nothing_before_the_switch(staged, repository, runner, existing):
     """Whatever step fails, the repository is as it was, or the new version is complete and served."""
     if existing:
-        publish([draft(repository, runner)])
+        publish([staged(repository, runner)])
     before = snapshot(repository)
     with pytest.MonkeyPatch.context() as patch:
         steps = calls_of(patch, 0, None)
-        publish([draft(repository, runner)])
+        publish([staged(repository, runner)])
         total = steps()
     assert total > 5
     for step in range(1, total + 1):
         shutil.rmtree(repository, ignore_errors=True)
         if existing:
-            publish([draft(repository, runner)])
+            publish([staged(repository, runner)])
             before = snapshot(repository)
         with pytest.MonkeyPatch.context() as patch:
             calls_of(patch, step, OSError(errno.ENOSPC, "No space left on device"))
-            failure = attempt(draft(repository, runner))
+            failure = attempt(staged(repository, runner))
         assert failure is None or "the disk is full" in failure
         if snapshot(repository) != before:
             assert served_version(repository, "model") == 1 + existing
             assert_complete(repository, 1 + existing)
 
 
-def attempt(draft):
+def attempt(staged):
     """Publishes; gives what it failed with."""
     try:
-        publish([draft])
+        publish([staged])
     except RepositoryError as error:
         return str(error)
     return None
@@ -165,15 +165,15 @@ def wrap(original):
     return call
 for name in {steps!r}:
     setattr(os, name, wrap(getattr(os, name)))
-from hf2triton.repository import publish
+from hf2triton.repository import add_entry
 from hf2triton.repository.staged_entry import ModelFiles
-def front_files(draft, version, staging):
+def frontend_files(staged, version, staging):
     contents = {{name: str(version).encode() for name in {files!r}}}
     return [ModelFiles(name, f"versions: {{version}}", {{}}, contents) for name in ("model_model", "model")], {{}}
-publish.front_files = front_files
+add_entry.frontend_files = frontend_files
 class Options: repository, name = Path(sys.argv[2]), "model"
-class Draft: options, name = Options, "model"
-publish.publish([Draft])
+class Staged: options, name = Options, "model"
+add_entry.publish([Staged])
 print(count)
 """
 
@@ -211,12 +211,12 @@ def assert_complete(repository, version):
     assert {name for name in LINKED if (folder / name).is_file()} == set(LINKED)
 
 
-def test_publishers_exclude_each_other(draft, repository):
+def test_publishers_exclude_each_other(staged, repository):
     """Two publishers of one name at the same time get two versions."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: publish([draft(repository)]), range(4)))
+        results = list(pool.map(lambda _: publish([staged(repository)]), range(4)))
     assert sorted(entry.version for entry in results) == [1, 2, 3, 4]
     assert served_version(repository, "model") == 4
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers.processors import RobertaProcessing
 
-from hf2triton.triton_models.question_answering import MAX_TOP_K, MAX_WINDOWS, Parameters, QuestionAnswering
+from hf2triton.triton_models.question_answering import MAX_TOP_K, MAX_WINDOWS, QuestionEncoder, QuestionParameters
 
 from ...support import ASSETS, assert_outputs_match
 
@@ -27,7 +27,7 @@ sides = st.sampled_from(["right", "left"])
 
 
 def plain(**sides):
-    return QuestionAnswering(TOKENIZER, MAX_LENGTH, CLS, **sides)
+    return QuestionEncoder(TOKENIZER, MAX_LENGTH, CLS, **sides)
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,7 @@ def test_answers_equal_those_of_transformers_4(ask, index):
     if isinstance(questions, str):
         questions, expected = [questions], [expected]
     contexts = [contexts] * len(questions) if isinstance(contexts, str) else contexts
-    parameters = Parameters.parse(json.dumps(case["options"]))
+    parameters = QuestionParameters.parse(json.dumps(case["options"]))
     answering = plain(**case["sides"])
     for question, context, result in zip(questions, contexts, expected, strict=True):
         windows = answering.windows(question, context, parameters)
@@ -83,7 +83,9 @@ def test_windows_hold_the_whole_context(question, context, max_seq_len, doc_stri
     whole = TOKENIZER.encode(context, add_special_tokens=False).offsets
     asked = TOKENIZER.encode(question, add_special_tokens=False).ids
     try:
-        rows = answering.windows(question, context, Parameters(max_seq_len=max_seq_len, doc_stride=doc_stride)).rows
+        rows = answering.windows(
+            question, context, QuestionParameters(max_seq_len=max_seq_len, doc_stride=doc_stride)
+        ).rows
     except ValueError:
         assert len(asked) + 3 + doc_stride >= max_seq_len or len(whole) > MAX_WINDOWS
         return
@@ -102,7 +104,7 @@ def _of_sequence(row, values, sequence):
 @given(texts, texts, st.data())
 def test_answers_are_text_of_the_context(question, context, data):
     """Whatever the logits, an answer is what stands at its offsets; the best comes first, and no more than asked."""
-    parameters = Parameters(
+    parameters = QuestionParameters(
         top_k=data.draw(st.integers(1, 20)),
         max_answer_len=data.draw(st.integers(1, 30)),
         handle_impossible_answer=data.draw(st.booleans()),
@@ -130,7 +132,9 @@ def test_answers_are_text_of_the_context(question, context, data):
 @given(
     texts,
     texts,
-    st.builds(Parameters, max_seq_len=st.none() | st.integers(1, 200), doc_stride=st.none() | st.integers(0, 200)),
+    st.builds(
+        QuestionParameters, max_seq_len=st.none() | st.integers(1, 200), doc_stride=st.none() | st.integers(0, 200)
+    ),
 )
 def test_lengths_that_do_not_fit_are_errors(question, context, parameters):
     """Any lengths end in windows or in a ValueError: a panic of tokenizers would stop the whole server."""
@@ -157,21 +161,21 @@ def test_lengths_that_do_not_fit_are_errors(question, context, parameters):
 def test_what_cannot_be_asked_is_told(question, context, parameters, message):
     """The error names the lengths that do not fit."""
     with pytest.raises(ValueError, match=message):
-        plain().windows(question, context, Parameters(**parameters))
+        plain().windows(question, context, QuestionParameters(**parameters))
 
 
 def test_the_number_of_windows_is_foreseen():
     """What is counted before a context is cut is what the tokenizer makes of it, at the limit too."""
     # a window has 124 tokens for the context, of which 60 are new
     most = "a " * (124 + 60 * (MAX_WINDOWS - 1))
-    assert len(plain().windows("a", most, Parameters()).rows) == MAX_WINDOWS
+    assert len(plain().windows("a", most, QuestionParameters()).rows) == MAX_WINDOWS
     with pytest.raises(ValueError, match=f"{MAX_WINDOWS + 1} windows"):
-        plain().windows("a", most + "a", Parameters())
+        plain().windows("a", most + "a", QuestionParameters())
 
 
 def test_windows_of_large_models_are_those_of_transformers():
     """Where the model would take more, windows have 384 tokens and share 128 of the context."""
-    first, second, *_ = QuestionAnswering(TOKENIZER, 512, CLS).windows("a", "a " * 1000, Parameters()).rows
+    first, second, *_ = QuestionEncoder(TOKENIZER, 512, CLS).windows("a", "a " * 1000, QuestionParameters()).rows
     assert (len(first), len(second)) == (384, 384)
     assert len(set(_of_sequence(first, first.offsets, 1)) & set(_of_sequence(second, second.offsets, 1))) == 128
 
@@ -180,9 +184,9 @@ def test_requests_leave_no_trace():
     """Neither the given tokenizer nor the next request is cut as the last request asked."""
     tokenizer = Tokenizer.from_str(TOKENIZER.to_str())
     tokenizer.enable_truncation(7)
-    answering = QuestionAnswering(tokenizer, MAX_LENGTH, CLS)
-    assert len(answering.windows("a", "a " * 50, Parameters(max_seq_len=16, doc_stride=2)).rows) > 1
-    assert [len(row) for row in answering.windows("a", "a " * 50, Parameters()).rows] == [54]
+    answering = QuestionEncoder(tokenizer, MAX_LENGTH, CLS)
+    assert len(answering.windows("a", "a " * 50, QuestionParameters(max_seq_len=16, doc_stride=2)).rows) > 1
+    assert [len(row) for row in answering.windows("a", "a " * 50, QuestionParameters()).rows] == [54]
     assert tokenizer.truncation["max_length"] == 7
 
 
@@ -191,9 +195,9 @@ def test_tokenizers_may_differ():
     tokenizer = Tokenizer.from_str(TOKENIZER.to_str())
     cls, sep = (("[CLS]", CLS), ("[SEP]", tokenizer.token_to_id("[SEP]")))
     tokenizer.post_processor = RobertaProcessing(sep, cls)
-    answering = QuestionAnswering(tokenizer, MAX_LENGTH, CLS)
+    answering = QuestionEncoder(tokenizer, MAX_LENGTH, CLS)
     windows = answering.windows(
-        "Who?", "Nobody. " * 20 + "Anna Berg was here.", Parameters(max_seq_len=32, doc_stride=8)
+        "Who?", "Nobody. " * 20 + "Anna Berg was here.", QuestionParameters(max_seq_len=32, doc_stride=8)
     )
     assert len(windows.rows) > 1
     assert {type_id for row in windows.rows for type_id in row.type_ids} == {0}
@@ -204,15 +208,17 @@ def test_tokenizers_may_differ():
 
 def test_parameters_have_the_defaults_of_transformers():
     """An empty object and one of nulls stand for what transformers 4 does unless told otherwise."""
-    names = [field.name for field in fields(Parameters)]
-    expected = Parameters(1, None, 15, None, 64, False, True)
-    assert Parameters.parse("{}") == Parameters.parse(json.dumps(dict.fromkeys(names))) == expected
+    names = [field.name for field in fields(QuestionParameters)]
+    expected = QuestionParameters(1, None, 15, None, 64, False, True)
+    assert QuestionParameters.parse("{}") == QuestionParameters.parse(json.dumps(dict.fromkeys(names))) == expected
 
 
 def test_parameters_are_taken_as_given():
     """Every parameter can be set."""
-    given = dict(zip((field.name for field in fields(Parameters)), (3, 0, 7, 100, 20, True, False), strict=True))
-    assert Parameters.parse(json.dumps(given)) == Parameters(3, 0, 7, 100, 20, True, False)
+    given = dict(
+        zip((field.name for field in fields(QuestionParameters)), (3, 0, 7, 100, 20, True, False), strict=True)
+    )
+    assert QuestionParameters.parse(json.dumps(given)) == QuestionParameters(3, 0, 7, 100, 20, True, False)
 
 
 @pytest.mark.parametrize(
@@ -238,12 +244,12 @@ def test_parameters_are_taken_as_given():
 def test_bad_parameters_are_told(text, message):
     """The error names the parameter, what it must be and what was sent."""
     with pytest.raises(ValueError, match=message):
-        Parameters.parse(text)
+        QuestionParameters.parse(text)
 
 
 def test_huge_lengths_are_no_trouble(ask):
     """A max_answer_len beyond any integer type means no limit."""
-    windows = plain().windows("Who?", "Anna Berg", Parameters(max_answer_len=10**30, max_seq_len=10**30))
-    unlimited = plain().windows("Who?", "Anna Berg", Parameters(max_answer_len=100))
+    windows = plain().windows("Who?", "Anna Berg", QuestionParameters(max_answer_len=10**30, max_seq_len=10**30))
+    unlimited = plain().windows("Who?", "Anna Berg", QuestionParameters(max_answer_len=100))
     logits = ask(windows.rows)
     assert plain().answers(windows, logits) == plain().answers(unlimited, logits)

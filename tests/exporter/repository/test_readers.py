@@ -1,4 +1,4 @@
-"""What fronts tell of the tokens of a text."""
+"""What frontends tell of the tokens of a text."""
 
 from itertools import product
 
@@ -10,8 +10,8 @@ from tokenizers import AddedToken, Tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from hf2triton.triton_models import preprocessors as readers
-from hf2triton.triton_models.fill_mask import FillMask, Parameters
-from hf2triton.triton_models.preprocessors import make_reader
+from hf2triton.triton_models.fill_mask import FillMaskEncoder, FillMaskParameters
+from hf2triton.triton_models.preprocessors import make_preprocessor
 
 from ...support import ASSETS
 
@@ -45,7 +45,7 @@ PIECES = [
 
 
 def reader_of(tokenizer: Tokenizer):
-    """A front's reader of texts."""
+    """A frontend's reader of texts."""
     settings = {
         "kind": "text",
         "inputs": ["input_ids", "attention_mask"],
@@ -56,7 +56,7 @@ def reader_of(tokenizer: Tokenizer):
         "truncation_side": "right",
         "type_ids": False,
     }
-    return make_reader(settings, tokenizer.to_str())
+    return make_preprocessor(settings, tokenizer.to_str())
 
 
 READER = reader_of(TOKENIZER)
@@ -89,9 +89,9 @@ def test_a_text_without_tokens_is_refused_alone():
 @pytest.mark.parametrize(("side", "kept"), [("right", 0), ("left", -1)])
 def test_targets_are_cut_as_texts_are(side, kept):
     """Of a target that is no token, transformers keeps one token on the side that it does not cut."""
-    fill = FillMask(TOKENIZER, "[MASK]", 0, False, side)
+    fill = FillMaskEncoder(TOKENIZER, "[MASK]", 0, False, side)
     [encoding] = READER.encoder.encode(["a [MASK]"])
-    row = fill.row(encoding, Parameters.parse('{"targets": ["", "Zzyzxist"]}'))
+    row = fill.row(encoding, FillMaskParameters.parse('{"targets": ["", "Zzyzxist"]}'))
     assert row.targets == (TOKENIZER.encode("Zzyzxist", add_special_tokens=False).ids[kept],)
 
 
@@ -108,7 +108,7 @@ def masked_reader():
         "mask_token": "[MASK]",
         "clean_up": False,
     }
-    return make_reader(settings, TOKENIZER.to_str())
+    return make_preprocessor(settings, TOKENIZER.to_str())
 
 
 def test_logits_of_masks_are_kept_for_who_asks_for_them():

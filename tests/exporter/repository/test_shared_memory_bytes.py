@@ -1,4 +1,4 @@
-"""What fronts take of /dev/shm is told by their configs, and whoever serves them is warned where there is less."""
+"""What frontends take of /dev/shm is told by their configs, and whoever serves them is warned where there is less."""
 
 import json
 from pathlib import Path
@@ -32,7 +32,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_a_batch_of_small_requests_and_a_large_one_count(repository):
-    """Each front takes a full batch of 1 MiB each, and the largest request: 4 MiB of texts, or an image of its limit."""
+    """Each frontend takes a full batch of 1 MiB each, and the largest request: 4 MiB of texts, or an image of its limit."""
     assert shared_memory_bytes(repository, ["texts"]) == (1 + 64 + 4) * MIB
     assert shared_memory_bytes(repository, ["images"]) == (1 + 8 + 32) * MIB
     assert shared_memory_bytes(repository, entries(repository)) == (69 + 41) * MIB

@@ -19,7 +19,7 @@ from hf2triton.repository.lease import SECONDS, Lease
 from hf2triton.repository.stores import open_store
 from hf2triton.repository.transaction import NOTE
 
-from .entries import SHAPES, fronts, served_sizes
+from .entries import SHAPES, frontends, served_sizes
 
 fsspec = pytest.importorskip("fsspec")
 
@@ -47,7 +47,7 @@ def sizes_at(url, folder, interrupted=False):
 def whole_life(sources, shape, url, folder):
     """Publishes two versions, goes back, publishes again and removes what is old."""
     one, other = sources[shape]
-    store, names = open_store(url), fronts(shape)
+    store, names = open_store(url), frontends(shape)
     assert [done.state for done in publish_entries(one, url)] == ["published"]
     assert sizes_at(url, folder) == dict.fromkeys(names, (1, 32))
     assert [(done.version, done.before) for done in publish_entries(other, url)] == [(2, 1)]
@@ -57,7 +57,7 @@ def whole_life(sources, shape, url, folder):
     assert sizes_at(url, folder) == dict.fromkeys(names, (1, 32))
     assert [done.state for done in publish_entries(other, url)] == ["switched"]
     assert prune(store, [], 1) == dict.fromkeys(sorted(names), (1,))
-    assert {(one.front, one.number, one.served) for one in versions_in(store)} == {(name, 2, True) for name in names}
+    assert {(one.frontend, one.number, one.served) for one in versions_in(store)} == {(name, 2, True) for name in names}
     assert sizes_at(url, folder) == dict.fromkeys(names, (2, 16))
     assert not [path.name for path in folder.iterdir() if path.name[0] in "._"], "neither locks nor notes are left"
 
@@ -97,15 +97,15 @@ class Gone(BaseException):
 
 @pytest.mark.parametrize(("shape", "existing"), [("behind", True), ("pair", False)])
 def test_every_step_survives(sources, shape, existing, memory, tmp_path):
-    """Ended at each write in turn: each front that there is serves a version that is whole, and publishing again, once the lock
-    has run out, completes it and leaves nothing else behind."""
+    """Ended at each write in turn: each frontend that there is serves a version that is whole, and publishing again, once the
+    lock has run out, completes it and leaves nothing else behind."""
     one, other = sources[shape]
     files = fsspec.filesystem("memory").store
     if existing:
         list(publish_entries(one, memory))
     before = dict(files)
-    new = dict.fromkeys(fronts(shape), (2, 16) if existing else (1, 16))
-    old = dict.fromkeys(fronts(shape), (1, 32)) if existing else {}
+    new = dict.fromkeys(frontends(shape), (2, 16) if existing else (1, 16))
+    old = dict.fromkeys(frontends(shape), (1, 32)) if existing else {}
     step, finished, seen = 0, False, []
     while not finished:
         step += 1
@@ -119,7 +119,7 @@ def test_every_step_survives(sources, shape, existing, memory, tmp_path):
             except Gone:
                 pass
         served = sizes_at(memory, tmp_path / "copy", interrupted=True)
-        assert all(own in (old.get(front), new[front]) for front, own in served.items())
+        assert all(own in (old.get(frontend), new[frontend]) for frontend, own in served.items())
         assert served.keys() >= old.keys()
         seen.append(served)
         age_locks(files)

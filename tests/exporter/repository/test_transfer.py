@@ -17,7 +17,7 @@ from hf2triton.repository import disk
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ...support import snapshot
-from .entries import SHAPES, export, fronts, served_sizes
+from .entries import SHAPES, export, frontends, served_sizes
 
 
 def publish(source, target, *names):
@@ -42,32 +42,32 @@ def test_another_version_gets_a_free_number(sources, shape, tmp_path):
     one, other = sources[shape]
     publish(one, tmp_path)
     assert publish(other, tmp_path) == [("published", 2)]
-    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (2, 16))
-    for front in fronts(shape):
-        folder = tmp_path / front / "2"
+    assert served_sizes(tmp_path) == dict.fromkeys(frontends(shape), (2, 16))
+    for frontend in frontends(shape):
+        folder = tmp_path / frontend / "2"
         manifest = json.loads((folder / MANIFEST).read_text())
-        assert (manifest["version"], manifest["name"], manifest["entry"]) == (2, front, shape)
+        assert (manifest["version"], manifest["name"], manifest["entry"]) == (2, frontend, shape)
         assert Baseline.load(folder / BASELINE).about["version"] == 2
         if shape == "behind":
             runner = json.loads((folder / FRONT).read_text())["runner"]
             assert runner == {"model": "behind_model", "model_version": 2}
     assert publish(other, tmp_path) == [("unchanged", 2)]
     assert publish(one, tmp_path) == [("switched", 1)]
-    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (1, 32))
+    assert served_sizes(tmp_path) == dict.fromkeys(frontends(shape), (1, 32))
 
 
-def test_a_higher_number_is_kept(draft, tmp_path):
+def test_a_higher_number_is_kept(staged, tmp_path):
     """An entry keeps its number where that is higher than all that are there, so that both repositories name it alike."""
     for size in (8, 16, 32):
-        export(draft, tmp_path / "source", "plain", size)
+        export(staged, tmp_path / "source", "plain", size)
     assert publish(tmp_path / "source", tmp_path / "dest") == [("published", 3)]
     assert versions(tmp_path / "dest" / "plain") == [3]
 
 
-def test_named_entries_alone_are_published(draft, tmp_path):
-    """Names are of entries or of their fronts, which go together; unknown ones list the known."""
+def test_named_entries_alone_are_published(staged, tmp_path):
+    """Names are of entries or of their frontends, which go together; unknown ones list the known."""
     for shape in SHAPES:
-        export(draft, tmp_path / "source", shape)
+        export(staged, tmp_path / "source", shape)
     publish(tmp_path / "source", tmp_path / "dest", "pair_text", "plain")
     assert sorted(served_sizes(tmp_path / "dest")) == ["pair_image", "pair_text", "plain"]
     with pytest.raises(RepositoryError, match="no entry 'nothing'.*behind"):
@@ -129,7 +129,7 @@ def test_a_failure_over_a_broken_config_leaves_the_old_version(sources, shape, m
         found.pop(f"{model}/{CONFIG}")
     assert found.items() <= snapshot(one).items()
     assert publish(other, tmp_path) == [("published", 2)]
-    assert served_sizes(tmp_path) == dict.fromkeys(fronts(shape), (2, 16))
+    assert served_sizes(tmp_path) == dict.fromkeys(frontends(shape), (2, 16))
 
 
 @pytest.mark.parametrize("file", [MANIFEST, BASELINE])
@@ -168,11 +168,11 @@ def test_a_damaged_copy_is_not_served(sources, tmp_path, monkeypatch):
     assert snapshot(tmp_path) == before
 
 
-def test_publishers_exclude_each_other(draft, tmp_path):
+def test_publishers_exclude_each_other(staged, tmp_path):
     """Several at the same time publish one after the other, and all of their versions are whole."""
     sources = [tmp_path / f"source-{size}" for size in (4, 8, 16, 32)]
     for source in sources:
-        export(draft, source, "behind", int(source.name.split("-")[1]))
+        export(staged, source, "behind", int(source.name.split("-")[1]))
     with ThreadPoolExecutor(4) as pool:
         done = [one for own in pool.map(lambda source: publish(source, tmp_path / "dest"), sources) for one in own]
     assert sorted(done) == [("published", version) for version in (1, 2, 3, 4)]
@@ -199,7 +199,7 @@ def run_killed(*arguments):
     ],
 )
 def test_every_step_survives(sources, shape, existing, how, tmp_path):
-    """Killed with SIGKILL, or failing for want of space, at each step in turn: each front serves a version that is whole, and
+    """Killed with SIGKILL, or failing for want of space, at each step in turn: each frontend serves a version that is whole, and
     publishing again completes it and leaves nothing else behind. After an error all is as it was."""
     one, other = sources[shape]
     if existing:
@@ -208,12 +208,12 @@ def test_every_step_survives(sources, shape, existing, how, tmp_path):
     seen = run_killed(how, other, tmp_path / "dest", tmp_path)
     assert len(seen) > 15
     assert not seen[-1]["stopped"]
-    new = dict.fromkeys(fronts(shape), [2, 16] if existing else [1, 16])
-    old = dict.fromkeys(fronts(shape), [1, 32]) if existing else {}
+    new = dict.fromkeys(frontends(shape), [2, 16] if existing else [1, 16])
+    old = dict.fromkeys(frontends(shape), [1, 32]) if existing else {}
     for step in seen[:-1]:
         assert step["stopped"]
-        for front, served in step["served"].items():
-            assert served in (old.get(front), new[front])
+        for frontend, served in step["served"].items():
+            assert served in (old.get(frontend), new[frontend])
         assert how == "killed" or step["served"] == new or step["files"] == before, "an error leaves all as it was"
         assert step["again"] == new
         assert step["left"] == []

@@ -23,14 +23,14 @@ def config_of(folder: Path) -> pb.ModelConfig:
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A front that holds its graph, and one with the graph behind it."""
+    """A frontend that holds its graph, and one with the graph behind it."""
     repository = tmp_path_factory.mktemp("warmup") / "model_repository"
     export_asset(repository, "bert", "text-classification", "fp32", name="whole")
     export_asset(repository, "bert", "text-classification", "fp32", name="front", runner="bls")
     return repository
 
 
-def test_a_front_is_warmed_up_with_what_pytorch_was_asked(exported):
+def test_a_frontend_is_warmed_up_with_what_pytorch_was_asked(exported):
     """Each sample is a pair of the baseline, and its files have the digests of their contents in their names."""
     folder = exported / "whole"
     baseline = Baseline.load(folder / "baseline.safetensors")
@@ -72,10 +72,10 @@ def test_files_of_earlier_versions_have_no_digest_in_their_names():
     assert is_warmup_as_written("ones_8", b"anything")
 
 
-def test_a_sample_that_the_graph_cannot_run_is_named(exported, draft):
+def test_a_sample_that_the_graph_cannot_run_is_named(exported, staged):
     """One with more tokens than the model has positions fails the export, not the start of a server."""
     config = config_of(exported / "front_model")
-    stored = draft(exported).stored
+    stored = staged(exported).stored
     run_graph_warmup(stored, config, {}, gpu=False)
     for name in ("input_ids", "attention_mask", "token_type_ids"):
         config.model_warmup[0].inputs[name].dims[0] = 4096
@@ -83,13 +83,13 @@ def test_a_sample_that_the_graph_cannot_run_is_named(exported, draft):
         run_graph_warmup(stored, config, {}, gpu=False)
 
 
-def test_files_become_the_inputs_that_they_hold(exported, draft):
+def test_files_become_the_inputs_that_they_hold(exported, staged):
     """A mask of ones is read from its file for every row of the call."""
     config = config_of(exported / "front_model")
     value = config.model_warmup[0].inputs["attention_mask"]
     value.ClearField("zero_data")
     value.input_data_file = "ones"
-    stored = draft(exported).stored
+    stored = staged(exported).stored
     run_graph_warmup(stored, config, {"warmup/ones": np.ones(value.dims[0], np.int64).tobytes()}, gpu=False)
     with pytest.raises(ParityError, match="reshape"):
         run_graph_warmup(stored, config, {"warmup/ones": np.ones(3, np.int64).tobytes()}, gpu=False)

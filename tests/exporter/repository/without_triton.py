@@ -1,6 +1,6 @@
 """Runs the code of a decoder's entry in a process that has neither Triton nor our packages."""
 
-#: Triton's module as far as the front uses it.
+#: Triton's module as far as the frontend uses it.
 STUB = """
 import numpy as np
 TRITONSERVER_RESPONSE_COMPLETE_FINAL = 1

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hf2triton.batch_scoring.columns import columns_of, types_of
-from hf2triton.batch_scoring.inputs import Reader, Unreadable, cut, open_input
+from hf2triton.batch_scoring.inputs import InputReader, Unreadable, cut, open_input
 from hf2triton.errors import UsageError
 
 LINES = st.lists(st.sampled_from(['{"n": 1}', '{"n": "é\\u2028"}', "", "  ", "broken", "[]"]), min_size=1, max_size=30)
 
 
 def read(source, shards, columns=frozenset({"n"})):
-    with Reader(source, columns) as reader:
+    with InputReader(source, columns) as reader:
         return {shard.number: list(reader.rows(shard)) for shard in shards}
 
 

@@ -76,7 +76,7 @@ def test_many_that_fail_leave_the_others(entry, tmp_path):
         assert classify("good")[0]["score"] > 0
 
 
-def test_a_front_whose_graph_fails_is_named_as_well(tmp_path):
+def test_a_frontend_whose_graph_fails_is_named_as_well(tmp_path):
     """Without its graph it could answer nothing: it is not left ready."""
     for name in ("well", "other"):
         add(tmp_path, "well", name)

@@ -10,7 +10,7 @@ import pytest
 
 from hf2triton.serving import states
 from hf2triton.serving.loading import Control
-from hf2triton.serving.states import Hanging, States
+from hf2triton.serving.states import Hanging, ProcessStates
 from hf2triton.serving.stubs import Stub
 from hf2triton.serving.work import busy, generating
 
@@ -42,7 +42,7 @@ def test_one_that_stands_still_for_long_is_found(start):
     stopped, running = start(SLEEPS), start(SLEEPS)
     stopped.send_signal(signal.SIGSTOP)
     found = [Stub(stopped.pid, "T", "still", "1"), Stub(running.pid, "S", "runs", "1")]
-    look = States()
+    look = ProcessStates()
     assert look.see(found) == []
     assert wait_for(lambda: look.see(found), "the one that stands still") == found[:1]
     going = [Stub(stopped.pid, "S", "still", "1"), found[1]]
@@ -53,7 +53,7 @@ def test_one_that_stands_still_for_long_is_found(start):
 @pytest.mark.usefixtures("start")
 def test_one_that_died_while_it_was_loaded_is_found():
     """Triton waits for it for ever. Its model is known though a dead process has no command line."""
-    look = States()
+    look = ProcessStates()
     look.see([Stub(7, "S", "model", "1")])
     look.see([Stub(7, "Z")])
     assert wait_for(lambda: look.stuck({"other": 0.0, "model": 0.0}), "the model") == "model"

@@ -80,23 +80,23 @@ def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], S
     """Runs a model on a few real inputs of each part of the task, one of which begins with the adapter's own `tokens`."""
     import torch
 
-    from ..preprocessing import items_of, reader_of
+    from ..preprocessing import items_of, preprocessor_of
     from ..sample_inputs import parity_inputs
     from ..task_model import TaskModel
 
     batches = []
-    for part in checkpoint.task.parts:
-        reader = reader_of(checkpoint, part)
-        inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, part).items()}
+    for endpoint in checkpoint.task.endpoints:
+        reader = preprocessor_of(checkpoint, endpoint)
+        inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, endpoint).items()}
         if tokens and "text" in inputs:
             inputs["text"] = (f"{tokens} {inputs['text'][0]}", *inputs["text"][1:])
         rows = [row for item in items_of(reader, inputs) for row in item.rows][:_PROBES]
-        batches.append((part, reader.feeds(rows)))
+        batches.append((endpoint, reader.feeds(rows)))
 
     def run(model: torch.nn.Module) -> list[torch.Tensor]:
         outputs: list[torch.Tensor] = []
-        for part, feeds in batches:
-            module = TaskModel(replace(checkpoint, model=model), part)
+        for endpoint, feeds in batches:
+            module = TaskModel(replace(checkpoint, model=model), endpoint)
             outputs += module(*(torch.from_numpy(feeds[name]) for name in module.inputs))
         return outputs
 

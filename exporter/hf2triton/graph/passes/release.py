@@ -59,7 +59,7 @@ EXACT_SKIP_NORM = "1.28"
 
 
 @dataclass(frozen=True)
-class Need:
+class ReleaseNeed:
     """What a graph can contain that is newer than the oldest release: nodes of `op`, with its domain, for which `when` holds.
     `onnxruntime`: the first version that computes it rightly on a CPU. `instead`: how to export without it."""
 
@@ -77,13 +77,13 @@ def _is_half(node: ir.Node) -> bool:
 #: Ops that stay in fp32 where the release is older: 1.16 has no kernel for them and falls back on the ops' definitions, which it
 #: then refuses.
 _IN_HALF = (
-    Need("LayerNormalization in fp16", ("", "LayerNormalization"), "1.17", "--precision fp32", _is_half),
-    Need("Softmax in fp16", ("", "Softmax"), "1.17", "--precision fp32", _is_half),
+    ReleaseNeed("LayerNormalization in fp16", ("", "LayerNormalization"), "1.17", "--precision fp32", _is_half),
+    ReleaseNeed("Softmax in fp16", ("", "Softmax"), "1.17", "--precision fp32", _is_half),
 )
 #: One for an op. MultiHeadAttention that is not causal is right on the oldest release already, whatever its mask.
 NEEDS = (
     *_IN_HALF,
-    Need(
+    ReleaseNeed(
         "causal MultiHeadAttention",
         ("com.microsoft", "MultiHeadAttention"),
         "1.17",
@@ -91,14 +91,14 @@ NEEDS = (
         lambda node: node.attributes.get_int("unidirectional", 0) == 1,
     ),
     # 1.17 has it not for fp32; 1.18 and 1.19 take the second piece of a prompt and answer wrongly
-    Need(
+    ReleaseNeed(
         "GroupQueryAttention with a prompt in pieces",
         ("com.microsoft", "GroupQueryAttention"),
         "1.20",
         "--attention standard",
     ),
     # 1.22 is right on x86, and refuses it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
-    Need(
+    ReleaseNeed(
         "MatMulNBits with 8 bits on every CPU",
         ("com.microsoft", "MatMulNBits"),
         "1.23",
@@ -155,7 +155,7 @@ def require_release(graph: Graph, release: Release | None) -> Graph:
     return graph
 
 
-def needs_of(graph: Graph) -> list[Need]:
+def needs_of(graph: Graph) -> list[ReleaseNeed]:
     """What a graph contains of NEEDS."""
     nodes = list(graph.model.graph)
     return [need for need in NEEDS if any(_op(node) == need.op and need.when(node) for node in nodes)]
@@ -172,7 +172,7 @@ def first_onnxruntime(graph: Graph) -> str:
     return max([loading, *(need.onnxruntime for need in needs_of(graph))], key=_numbers)
 
 
-def _first(needs: list[Need], ir_version: int = 0, opset: int = 0) -> Release:
+def _first(needs: list[ReleaseNeed], ir_version: int = 0, opset: int = 0) -> Release:
     return next(
         row
         for row in RELEASES
@@ -180,7 +180,7 @@ def _first(needs: list[Need], ir_version: int = 0, opset: int = 0) -> Release:
     )
 
 
-def _has(release: Release, need: Need) -> bool:
+def _has(release: Release, need: ReleaseNeed) -> bool:
     return _numbers(release.onnxruntime) >= _numbers(need.onnxruntime)
 
 

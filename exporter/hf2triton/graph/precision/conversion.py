@@ -22,14 +22,14 @@ FLOAT, FLOAT16 = ir.DataType.FLOAT, ir.DataType.FLOAT16
 PRECISIONS = ("fp32", "fp16", "int8")
 
 
-def with_precision(graph: Graph, precision: str, islands: Iterable[str] = ()) -> Graph:
-    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `islands` stay fp32 as well.
+def with_precision(graph: Graph, precision: str, fp32_nodes: Iterable[str] = ()) -> Graph:
+    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `fp32_nodes` stay fp32 as well.
 
     Weights are converted when they are written, not before. Raises UnknownName and ExportError.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
-    keep = graph.full_precision | frozenset(islands)
+    keep = graph.full_precision | frozenset(fp32_nodes)
     graph = replace(graph, model=graph.model.clone(), full_precision=keep)
     if precision == "int8":
         # a decoder's steps have one row each: there int8 is about reading fewer bytes, elsewhere about multiplying faster

@@ -6,7 +6,7 @@ depends a little on the rest of its batch, which parity measures. Products of st
 embeddings stay fp32.
 
 On x86 without VNNI, sums of uint8 times int8 saturate unless the session is told `session.x64quantprecision`
-(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), as the front's is.
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), as the frontend's is.
 """
 
 from __future__ import annotations

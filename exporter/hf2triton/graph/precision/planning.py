@@ -1,6 +1,6 @@
 """Which nodes of a graph keep fp32 when the rest becomes fp16, by what calibration measured of them.
 
-A value that fp16 cannot hold makes islands of the node that gives it and of those that read it.
+A value that fp16 cannot hold makes fp32 nodes of the node that gives it and of those that read it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 import onnx_ir as ir
 
-from ...core.precision_plan import Island, PrecisionPlan
+from ...core.precision_plan import Fp32Node, PrecisionPlan
 from ...core.types import Graph, NodeRange
 from ...errors import UsageError
 from ..passes.initializers import values_of
@@ -24,7 +24,7 @@ LARGEST, SMALLEST_NORMAL = 65504.0, 2.0**-14
 HEADROOM = 4
 #: How far a node may be off, alone in fp16, as a share of what it gives. Nodes that fp16 suits are off by 0.02 to 0.15 %.
 LOST = 1 / 64
-#: Why nodes are islands that the export itself has marked.
+#: Why nodes are fp32 nodes that the export itself has marked.
 BY_DESIGN = "by design: a sum over the input's length, upcast attention, or an op that the release has in fp32 alone"
 
 
@@ -64,10 +64,10 @@ def reasons_by_design(graph: Graph) -> dict[str, str]:
     return dict.fromkeys(graph.full_precision, BY_DESIGN)
 
 
-def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Island, ...]:
+def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Fp32Node, ...]:
     """Islands in the order of the graph; names of nodes that the precision does not change are passed over."""
     return tuple(
-        Island(node.name, node.op_type, reasons[node.name], _EXTRA_BYTES[precision](node))
+        Fp32Node(node.name, node.op_type, reasons[node.name], _EXTRA_BYTES[precision](node))
         for node in CHANGED[precision](graph)
         if node.name in reasons
     )
@@ -98,7 +98,7 @@ def input_crest(node: ir.Node, ranges: Mapping[str, NodeRange]) -> float:
 
 
 def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
-    """A plan that was given, with what its islands cost in this graph. Raises UsageError for nodes that it does not have."""
+    """A plan that was given, with what its fp32 nodes cost in this graph. Raises UsageError for nodes that it does not have."""
     known = {node.name for node in CHANGED[plan.precision](graph)}
     unknown = sorted(plan.names - known)
     if unknown:
@@ -106,8 +106,8 @@ def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
             f"the precision plan names {len(unknown)} nodes that the graph does not have, such as {unknown[0]}: it was made"
             " for another checkpoint, task or attention"
         )
-    reasons = reasons_by_design(graph) | {island.node: island.reason for island in plan.islands}
-    return replace(plan, islands=islands_of(graph, reasons, plan.precision), nodes=len(known))
+    reasons = reasons_by_design(graph) | {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
+    return replace(plan, fp32_nodes=islands_of(graph, reasons, plan.precision), nodes=len(known))
 
 
 def _unfit(graph: Graph, ranges: Mapping[str, NodeRange]) -> dict[str, str]:

@@ -34,7 +34,7 @@ from ...core.types import Graph, GraphInput, GraphOutput
 from ...errors import ExportError, SourceError, UnknownName
 from ..passes.initializers import add_initializer
 from .attention import attention_of
-from .decoder_attention import DECODER_ATTENTIONS, States
+from .decoder_attention import DECODER_ATTENTIONS, DecoderStates
 from .encoder import MOST_ROWS, example_of, free_axes, traced
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ FUSED_MULTIPLE = 8
 _EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
 
 
-class Decoder(torch.nn.Module):
+class DecoderModule(torch.nn.Module):
     """A GPT-2 with its past and present as tensors, in the order of the graph's inputs and outputs."""
 
     def __init__(self, model: GPT2LMHeadModel) -> None:
@@ -62,7 +62,7 @@ class Decoder(torch.nn.Module):
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        states = States(past, attention_mask)
+        states = DecoderStates(past, attention_mask)
         # `states` a second time: what the model does not know it hands on to the attention function
         hidden = self.model.transformer(
             input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
@@ -91,7 +91,7 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
     names = [value.name for value in inputs]
     with attention_of(model, DECODER_ATTENTIONS[attention].registered_name), _plain_products(model):
         shapes = _free_axes(inputs, config.n_positions, attention)
-        exported = traced(Decoder(model), example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
+        exported = traced(DecoderModule(model), example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
     graph = exported.graph
     dims = {value.name: value.dims for value in inputs} | outputs
     for value in (*graph.inputs, *graph.outputs):

@@ -18,7 +18,7 @@ from transformers import AttentionInterface
 from .attention import MASKED, standard
 
 
-class States:
+class DecoderStates:
     """Stands in for transformers' cache: collects each layer's present instead of keeping anything itself.
 
     `past`: keys and values by turns, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for the
@@ -68,7 +68,7 @@ def _grouped(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     *,
-    states: States,
+    states: DecoderStates,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Emits GroupQueryAttention
@@ -105,7 +105,7 @@ def _concatenated(
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
     *,
-    states: States,
+    states: DecoderStates,
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over past and new keys, in standard ops."""

@@ -16,7 +16,7 @@ import torch
 from ...checkpoint.task_model import FULL_PRECISION, TaskModel
 from ...core.types import Checkpoint, Graph, GraphInput, GraphOutput
 from ...errors import ExportError, UnknownName
-from ...tasks.base import Part
+from ...tasks.base import Endpoint
 from .attention import ATTENTIONS, attention_of
 
 #: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
@@ -26,11 +26,11 @@ _EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
 _TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
 
 
-def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int) -> Graph:
+def export_graph(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, opset: int) -> Graph:
     """Exports the model of one part of the task in fp32. Raises ExportError, and UnknownName for `attention`."""
     if attention not in ATTENTIONS:
         raise UnknownName("attention", attention, ATTENTIONS)
-    module = TaskModel(checkpoint, part)
+    module = TaskModel(checkpoint, endpoint)
     inputs = tuple(_input(name, checkpoint) for name in module.inputs)
     axes = {
         "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
@@ -47,7 +47,7 @@ def export_graph(checkpoint: Checkpoint, part: Part, attention: str, opset: int)
     )
     outputs = tuple(
         GraphOutput(output.name, output.per, tuple(value.shape[1 if output.per == "row" else 2 :]))
-        for output, value in zip(checkpoint.outputs[part.suffix], model.graph.outputs, strict=True)
+        for output, value in zip(checkpoint.outputs[endpoint.suffix], model.graph.outputs, strict=True)
     )
     return Graph(model, inputs, outputs, attention, full_precision=full_precision)
 

@@ -1,7 +1,7 @@
 """The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
 
 It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is as
-strict as that one, so that what loads here loads there. It imports nothing of hf2triton but files of the fronts, which are
+strict as that one, so that what loads here loads there. It imports nothing of hf2triton but files of the frontends, which are
 laid beside it (see staging.py).
 """
 

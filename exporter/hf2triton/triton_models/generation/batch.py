@@ -24,7 +24,7 @@ import numpy as np
 
 from ..rows import EXITS, as_exception, each_row
 from .decoder import Decoder
-from .request import Reason, Request
+from .request import GenerationRequest, Reason
 
 
 class Batch:
@@ -34,14 +34,16 @@ class Batch:
     with the reason and, where that is "error", what was raised; it sets the request's `finish` and raises nothing.
     """
 
-    def __init__(self, decoder: Decoder, chunk: int, end: Callable[[Request, Reason, Exception | None], None]) -> None:
+    def __init__(
+        self, decoder: Decoder, chunk: int, end: Callable[[GenerationRequest, Reason, Exception | None], None]
+    ) -> None:
         if chunk < 1:
             raise ValueError(f"chunk must be 1 or more, not {chunk}")
         self._decoder = decoder
         self._chunk = chunk
         self._end = end
-        self._live: list[Request] = []  # the index is the slot
-        self._joining: tuple[int, Request] | None = None  # and its slot
+        self._live: list[GenerationRequest] = []  # the index is the slot
+        self._joining: tuple[int, GenerationRequest] | None = None  # and its slot
         self.tokens = self.steps = self.moved = 0
 
     @property
@@ -50,13 +52,13 @@ class Batch:
         return len(self._live)
 
     @property
-    def joining(self) -> Request | None:
+    def joining(self) -> GenerationRequest | None:
         """The request whose prompt is being filled in."""
         joining = self._joining  # read once, as statistics are asked from other threads
         return joining and joining[1]
 
     @property
-    def requests(self) -> list[Request]:
+    def requests(self) -> list[GenerationRequest]:
         """All that hold a slot."""
         return [*self._live, *([self._joining[1]] if self._joining else [])]
 
@@ -66,7 +68,7 @@ class Batch:
             self._joining = None
         self._close_gaps()
 
-    def fill_in(self, next_waiting: Callable[[], Request | None]) -> None:
+    def fill_in(self, next_waiting: Callable[[], GenerationRequest | None]) -> None:
         """One piece of one prompt: of the request that is joining, or else of the one that `next_waiting` gives, where a
         slot is free. Prompts of a single token need none and join at once."""
         while self._joining or self._admit(next_waiting):
@@ -101,23 +103,23 @@ class Batch:
                 self._take(request, row)
         self._close_gaps()
 
-    def _step(self, requests: Sequence[Request], slot: int) -> np.ndarray:
+    def _step(self, requests: Sequence[GenerationRequest], slot: int) -> np.ndarray:
         """The logits of requests in the slots from `slot` on."""
         return self._decoder.step([one.token for one in requests], [one.cached for one in requests], slot)
 
-    def _admit(self, next_waiting: Callable[[], Request | None]) -> bool:
+    def _admit(self, next_waiting: Callable[[], GenerationRequest | None]) -> bool:
         """Gives the slot behind the live ones to the first who waits."""
         request = next_waiting() if len(self._live) < self._decoder.slots else None
         if request is not None:
             self._joining = (len(self._live), request)
         return request is not None
 
-    def _join(self, slot: int, request: Request) -> None:
+    def _join(self, slot: int, request: GenerationRequest) -> None:
         self._move(slot, len(self._live), request)  # others may have left since it was admitted
         self._live.append(request)
         self._joining = None
 
-    def _take(self, request: Request, logits: np.ndarray) -> None:
+    def _take(self, request: GenerationRequest, logits: np.ndarray) -> None:
         """Samples a request's next token and hands it over; ends the request if it was the last."""
         if request.cancelled:  # during this step; whoever has cancelled does not expect a token any more
             self._end(request, "cancelled", None)
@@ -160,7 +162,7 @@ class Batch:
                 except BaseException as error:
                     self._end(last, "error", as_exception(error))
 
-    def _move(self, source: int, target: int, request: Request) -> None:
+    def _move(self, source: int, target: int, request: GenerationRequest) -> None:
         if source != target:
             self._decoder.move(source, target, request.cached)
             self.moved += 1

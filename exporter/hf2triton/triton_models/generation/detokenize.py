@@ -15,7 +15,7 @@ _REPLACEMENT = "\ufffd"
 _LONGEST_CHARACTER = 4
 
 
-class TextStream:
+class Detokenizer:
     """The text of one sequence's new tokens.
 
     The pieces that `push` and `finish` return join to `tokenizer.decode` of all tokens, or to the part of it before the

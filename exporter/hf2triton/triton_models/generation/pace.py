@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 
-from .request import Request
+from .request import GenerationRequest
 
 #: How much of an average the newest value is.
 _NEWEST = 0.1
@@ -25,11 +25,11 @@ class Pace:
         """A step in which sequences generated has taken so long."""
         self.step_seconds = _average(self.step_seconds, seconds)
 
-    def ended(self, request: Request) -> None:
+    def ended(self, request: GenerationRequest) -> None:
         """A sequence has come to its end."""
         self.share = _average(self.share, request.tokens / request.max_new_tokens)
 
-    def wait(self, ahead: Iterable[Request], slots: int) -> float | None:
+    def wait(self, ahead: Iterable[GenerationRequest], slots: int) -> float | None:
         """Seconds until whoever comes now gets a slot, with `ahead` generating or waiting; None where nothing was measured."""
         requests = list(ahead)
         if len(requests) < slots:
@@ -39,7 +39,7 @@ class Pace:
         left = sum(max(one.max_new_tokens * (self.share or 1.0) - one.tokens, 0.0) for one in requests)
         return left / slots * self.step_seconds
 
-    def pause(self, generating: Iterable[Request]) -> float:
+    def pause(self, generating: Iterable[GenerationRequest]) -> float:
         """Seconds after which a caller who was refused may try again: when those that generate have ended and others have their
         slots, and not all callers at the same time."""
         left = max((one.max_new_tokens - one.tokens for one in generating), default=0)

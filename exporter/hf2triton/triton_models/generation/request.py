@@ -33,7 +33,7 @@ class Finish:
 
 
 @dataclass(eq=False)
-class Request:
+class GenerationRequest:
     """One sequence on its way; `Engine.submit` makes it and only the engine changes it: `cancelled` from any thread, all else
     from the one that runs the steps.
 

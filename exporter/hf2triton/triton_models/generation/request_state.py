@@ -12,16 +12,16 @@ from tokenizers import Tokenizer
 from ..long_texts import LongTexts
 from ..pieces import PIECE
 from ..rows import as_exception
-from .detokenize import TextStream
-from .request import Finish, Request
+from .detokenize import Detokenizer
+from .request import Finish, GenerationRequest
 from .sampling import Sampler
-from .scheduler import Engine
-from .scoring import Scorer
+from .scheduler import Scheduler
+from .scoring import PromptScorer
 from .settings import Settings
 
 
 @dataclass(frozen=True)
-class Prompt:
+class TokenizedPrompt:
     """`text` as it was sent; `ids` are the tokens of it that are used, `new_tokens` the most that may follow, or be scored."""
 
     text: str
@@ -29,7 +29,9 @@ class Prompt:
     new_tokens: int
 
 
-def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: int, bos_token_id: int | None) -> Prompt:
+def read_prompt(
+    text: str, tokenizer: Tokenizer, settings: Settings, context: int, bos_token_id: int | None
+) -> TokenizedPrompt:
     """The tokens of a text and the room for those that follow. An empty text begins with `bos_token_id`, as in transformers.
 
     Raises ValueError where the text does not fit into the `context`, or is empty and there is no such token.
@@ -39,9 +41,9 @@ def read_prompt(text: str, tokenizer: Tokenizer, settings: Settings, context: in
         ids, count = [bos_token_id], 1
     if settings.prompt_logprobs:
         used = settings.scored(count, context)
-        return Prompt(text, ids[:used], used - 1)
+        return TokenizedPrompt(text, ids[:used], used - 1)
     lengths = settings.lengths(count, context)
-    return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
+    return TokenizedPrompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
 
 
 def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple[Sequence[int], int]:
@@ -70,22 +72,22 @@ class Answer:
     logprobs: Sequence[float] | None = None
 
 
-class Exchange:
+class RequestState:
     """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called when `take` may have something
-    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see TextStream. `within`: see
-    `Engine.submit`.
+    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see Detokenizer. `within`: see
+    `Scheduler.submit`.
 
     What is not taken is joined: whoever reads slowly gets longer pieces, and makes nobody wait.
     """
 
     def __init__(
         self,
-        prompt: Prompt,
+        prompt: TokenizedPrompt,
         settings: Settings,
         tokenizer: Tokenizer,
         eos_token_ids: Sequence[int],
         stream: bool,
-        changed: Callable[[Exchange], None],
+        changed: Callable[[RequestState], None],
         clean_up: bool = False,
         within: float | None = None,
     ) -> None:
@@ -97,29 +99,29 @@ class Exchange:
         self._changed = changed
         self._within = within
         self._lock = threading.Lock()
-        self._requests: list[Request] = []
+        self._requests: list[GenerationRequest] = []
         # from when all are queued, so that either `submit` or `take` raises an error, to the last answer
         self._open = False
         beginning = prompt.text if settings.return_full_text else ""
-        self._parts = [_Part(beginning) for _ in range(settings.num_return_sequences)]
+        self._parts = [_Piece(beginning) for _ in range(settings.num_return_sequences)]
         self._texts = [
-            TextStream(tokenizer, prompt.ids, stop=settings.stop, keep_stop=settings.keep_stop, clean_up=clean_up)
+            Detokenizer(tokenizer, prompt.ids, stop=settings.stop, keep_stop=settings.keep_stop, clean_up=clean_up)
             for _ in self._parts
         ]
-        self._scorer = Scorer(prompt.ids) if settings.prompt_logprobs else None
+        self._scorer = PromptScorer(prompt.ids) if settings.prompt_logprobs else None
 
-    def submit(self, engine: Engine) -> None:
-        """Queues all sequences, or none: those before one that is refused are cancelled. Raises what `Engine.submit` raises."""
+    def submit(self, scheduler: Scheduler) -> None:
+        """Queues all sequences, or none: those before one that is refused are cancelled. Raises as `Scheduler.submit` does."""
         try:
             if self._scorer is not None:
                 beginning, scored = self.prompt.ids[:1], self.prompt.new_tokens
                 ended = partial(self._finish, 0)
-                request = engine.submit(beginning, self._scorer, scored, (), _go_on, ended, self._within)
+                request = scheduler.submit(beginning, self._scorer, scored, (), _go_on, ended, self._within)
                 self._requests.append(request)
             for index in range(0 if self._scorer else len(self._parts)):
                 sampler = Sampler(self._settings, self.prompt.ids, self._eos_token_ids, index)
                 self._requests.append(
-                    engine.submit(
+                    scheduler.submit(
                         self.prompt.ids,
                         sampler,
                         self.prompt.new_tokens,
@@ -130,16 +132,16 @@ class Exchange:
                     )
                 )
         except BaseException:
-            self.cancel(engine)
+            self.cancel(scheduler)
             raise
         with self._lock:
             self._open = True
         self._changed(self)  # there may be something already
 
-    def cancel(self, engine: Engine) -> None:
+    def cancel(self, scheduler: Scheduler) -> None:
         """Ends all sequences before the next step."""
         for request in self._requests:
-            engine.cancel(request)
+            scheduler.cancel(request)
 
     def take(self) -> Answer | None:
         """What can be sent now: the new text, or all of it where nothing is streamed; None where there is nothing yet.
@@ -197,7 +199,7 @@ class Exchange:
         self._changed(self)
 
 
-class _Part:
+class _Piece:
     """What of one sequence has not been taken; `count`: tokens in all."""
 
     def __init__(self, text: str) -> None:

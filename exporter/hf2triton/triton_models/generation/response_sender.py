@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from ..outgoing import message
-from .request_state import Answer, Exchange
-from .scheduler import Engine, Stopped
+from .request_state import Answer, RequestState
+from .scheduler import Scheduler, Stopped
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ AT_A_TIME = 16
 _UNTOLD = "the request failed, and why cannot be told"
 
 
-class Caller(Protocol):
+class TextReceiver(Protocol):
     """Whoever sent a request. Called from the outbox's thread alone."""
 
     def send(self, answer: Answer) -> None: ...
@@ -40,7 +40,7 @@ class Caller(Protocol):
         """Says that nothing follows, to whom nothing was said yet."""
 
 
-class Outbox:
+class ResponseSender:
     """The callers of all requests under way. Each is told exactly once that nothing follows: with its last answer, with an
     error, or with `close` where it has gone away; unless `submit` has raised, which tells it nothing.
 
@@ -52,43 +52,43 @@ class Outbox:
     that is over.
     """
 
-    def __init__(self, engine: Engine, tick: Callable[[Sequence[float]], None]) -> None:
-        self._engine = engine
+    def __init__(self, scheduler: Scheduler, tick: Callable[[Sequence[float]], None]) -> None:
+        self._scheduler = scheduler
         self._tick = tick
         self._changed = threading.Condition()
-        self._callers: dict[Exchange, Caller] = {}
-        self._ready: dict[Exchange, None] = {}  # an ordered set
-        self._refused: deque[tuple[Caller, BaseException]] = deque()
+        self._callers: dict[RequestState, TextReceiver] = {}
+        self._ready: dict[RequestState, None] = {}  # an ordered set
+        self._refused: deque[tuple[TextReceiver, BaseException]] = deque()
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
-    def start(self) -> Outbox:
+    def start(self) -> ResponseSender:
         self._thread.start()
         return self
 
-    def submit(self, exchange: Exchange, caller: Caller) -> None:
-        """Queues an exchange whose answers go to a caller. Raises what `Exchange.submit` raises."""
+    def submit(self, request_state: RequestState, caller: TextReceiver) -> None:
+        """Queues an exchange whose answers go to a caller. Raises what `RequestState.submit` raises."""
         with self._changed:
-            self._callers[exchange] = caller  # before: an answer may be ready before this returns
+            self._callers[request_state] = caller  # before: an answer may be ready before this returns
             self._changed.notify()
         try:
-            exchange.submit(self._engine)
+            request_state.submit(self._scheduler)
         except BaseException:
             with self._changed:
-                del self._callers[exchange]
+                del self._callers[request_state]
             raise
 
-    def refuse(self, caller: Caller, error: BaseException) -> None:
+    def refuse(self, caller: TextReceiver, error: BaseException) -> None:
         """Tells a caller an error, from the outbox's thread: Triton 24.10 can crash where a request fails while it is handed
         over and its stream was asked to end with a status (`triton_grpc_error`)."""
         with self._changed:
             self._refused.append((caller, error))
             self._changed.notify()
 
-    def put(self, exchange: Exchange) -> None:
+    def put(self, request_state: RequestState) -> None:
         """There may be something to send."""
         with self._changed:
-            self._ready[exchange] = None
+            self._ready[request_state] = None
             self._changed.notify()
 
     def stop(self) -> None:
@@ -107,8 +107,8 @@ class Outbox:
                 ready, self._ready = self._ready, {}
                 # of many who are refused a few at a time: the others' answers do not wait for them
                 refused = [self._refused.popleft() for _ in range(min(len(self._refused), AT_A_TIME))]
-            for exchange in ready:
-                self._send(exchange)
+            for request_state in ready:
+                self._send(request_state)
             for caller, error in refused:
                 self._fail(caller, error)
             began = time.monotonic()
@@ -117,16 +117,16 @@ class Outbox:
                 ended = time.monotonic()
                 due = ended + max(WATCHFUL, (ended - began) / LOOKING)
 
-    def _send(self, exchange: Exchange) -> None:
-        caller = self._callers.get(exchange)
+    def _send(self, request_state: RequestState) -> None:
+        caller = self._callers.get(request_state)
         if caller is None:  # it is over, or was not taken
             return
         try:
-            answer = exchange.take()
+            answer = request_state.take()
             if answer is None:
                 return
             if answer.last:
-                self._forget(exchange)
+                self._forget(request_state)
             if "cancelled" not in answer.reasons:
                 caller.send(answer)
             elif self._gone(caller):
@@ -135,12 +135,12 @@ class Outbox:
                 caller.fail(Stopped("the engine was stopped before the text was complete"))
         except BaseException as error:  # what a sequence failed with, or sending did
             logger.warning("a request failed: %s", message(error))
-            self._forget(exchange)
-            exchange.cancel(self._engine)
+            self._forget(request_state)
+            request_state.cancel(self._scheduler)
             self._fail(caller, error)
 
     @staticmethod
-    def _fail(caller: Caller, error: BaseException) -> None:
+    def _fail(caller: TextReceiver, error: BaseException) -> None:
         """Ends a request with an error, or else with another one, or with nothing: a request that never ends makes its caller
         wait, and keeps its model from being unloaded."""
         for end in (lambda: caller.fail(error), lambda: caller.fail(RuntimeError(_UNTOLD)), caller.close):
@@ -154,23 +154,23 @@ class Outbox:
         """Cancels the requests of those who have gone away."""
         with self._changed:
             callers = list(self._callers.items())
-        for exchange, caller in callers:
+        for request_state, caller in callers:
             if self._gone(caller):
-                exchange.cancel(self._engine)
+                request_state.cancel(self._scheduler)
         self._count(())
 
-    def _gone(self, caller: Caller) -> bool:
+    def _gone(self, caller: TextReceiver) -> bool:
         try:
             return caller.gone()
         except BaseException:
             logger.exception("a caller does not say whether it is there; it counts as gone")
             return True
 
-    def _forget(self, exchange: Exchange) -> None:
+    def _forget(self, request_state: RequestState) -> None:
         with self._changed:
-            known = self._callers.pop(exchange, None)
+            known = self._callers.pop(request_state, None)
         if known is not None:
-            self._count(tuple(exchange.first_token_seconds))
+            self._count(tuple(request_state.first_token_seconds))
 
     def _count(self, seconds: Sequence[float]) -> None:
         try:

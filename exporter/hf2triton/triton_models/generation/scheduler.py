@@ -19,7 +19,7 @@ from ..rows import EXITS
 from .batch import Batch
 from .decoder import Decoder
 from .pace import Pace
-from .request import Chooser, Finish, Reason, Request
+from .request import Chooser, Finish, GenerationRequest, Reason
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Statistics:
     moved: int
 
 
-class Engine:
+class Scheduler:
     """Serves requests from a decoder's slots. `max_queue`: how many may wait beyond those that have a slot. `chunk`: the
     most tokens of a prompt that are filled in at once.
 
@@ -60,7 +60,7 @@ class Engine:
         self._batch = Batch(decoder, chunk, self._end)
         self._changed = threading.Condition()  # guards the queue, the count of unfinished requests and `_stopped`
         self._pace = Pace()
-        self._queue: deque[Request] = deque()
+        self._queue: deque[GenerationRequest] = deque()
         self._unfinished = 0
         self._stopped = False
         self._thread = threading.Thread(target=self._run, name="generation", daemon=True)
@@ -74,7 +74,7 @@ class Engine:
         on_token: Callable[[int], bool | None],
         on_finish: Callable[[Finish], None],
         within: float | None = None,
-    ) -> Request:
+    ) -> GenerationRequest:
         """Queues a request, from any thread. `on_token` gets every token, the one that ends the text included, and may
         return False to end it; `on_finish` is called once, after the last of them. Either may be called before this returns.
         `within`: seconds after which nobody waits any more; what cannot have a slot by then, at the pace so far, is not taken.
@@ -90,7 +90,9 @@ class Engine:
         for token in (int(prompt.min()), int(prompt.max())):
             self._decoder.check(token)
         most = min(max_new_tokens, longest - prompt.size + 1)
-        request = Request(prompt, sampler, most, frozenset(eos_token_ids), on_token, on_finish, int(prompt[-1]))
+        request = GenerationRequest(
+            prompt, sampler, most, frozenset(eos_token_ids), on_token, on_finish, int(prompt[-1])
+        )
         with self._changed:
             self.require_room(within)
             self._queue.append(request)
@@ -117,7 +119,7 @@ class Engine:
         """The most requests that run or wait at the same time."""
         return self._decoder.slots + self._max_queue
 
-    def cancel(self, request: Request) -> None:
+    def cancel(self, request: GenerationRequest) -> None:
         """Ends a request before the next step, from any thread; nothing happens if it has ended already. A token that is
         being handed over at this moment is the last."""
         request.cancelled = True
@@ -139,7 +141,7 @@ class Engine:
             self._pace.stepped(time.perf_counter() - began)
         return self._unfinished > 0
 
-    def start(self) -> Engine:
+    def start(self) -> Scheduler:
         """Runs the steps in a thread, until `stop`."""
         self._thread.start()
         return self
@@ -155,7 +157,7 @@ class Engine:
         elif self._thread is not threading.current_thread():
             self._thread.join()
 
-    def __enter__(self) -> Engine:
+    def __enter__(self) -> Scheduler:
         return self.start()
 
     def __exit__(self, *_: object) -> None:
@@ -178,11 +180,11 @@ class Engine:
             self._changed.wait_for(lambda: self._stopped or self._unfinished)
             return not self._stopped
 
-    def _next_waiting(self) -> Request | None:
+    def _next_waiting(self) -> GenerationRequest | None:
         with self._changed:
             return self._queue.popleft() if self._queue else None
 
-    def _unended(self) -> list[Request]:
+    def _unended(self) -> list[GenerationRequest]:
         """All requests without an end; where a step broke off, some of the batch have one."""
         with self._changed:
             return [request for request in (*self._batch.requests, *self._queue) if request.finish is None]
@@ -204,7 +206,7 @@ class Engine:
             self._queue.clear()
         self._batch.drop_ended()
 
-    def _end(self, request: Request, reason: Reason, error: BaseException | None = None) -> None:
+    def _end(self, request: GenerationRequest, reason: Reason, error: BaseException | None = None) -> None:
         request.finish = Finish(reason, request.prompt.size, request.tokens, request.first_token_seconds, error)
         with self._changed:
             self._unfinished -= 1

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 
-class Scorer:
+class PromptScorer:
     """Chooses the tokens of a text after its first, one after the other. `logprobs`: of those chosen so far."""
 
     def __init__(self, ids: Sequence[int]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime
 
 from hf2triton.triton_models.generation.decoder import Decoder, layout_of
-from hf2triton.triton_models.generation.scheduler import Engine
+from hf2triton.triton_models.generation.scheduler import Scheduler
 
 from .tiny_decoder import CACHES, MAX_LENGTH, alone, session
 
@@ -19,9 +19,9 @@ def broken(*_):
     raise Broken
 
 
-def make_engine(slots=3, max_queue=100, chunk=4, cache="host", runs=None) -> Engine:
+def make_engine(slots=3, max_queue=100, chunk=4, cache="host", runs=None) -> Scheduler:
     runs = runs or session()
-    return Engine(Decoder(runs, CACHES[cache](layout_of(runs, slots, MAX_LENGTH))), max_queue, chunk)
+    return Scheduler(Decoder(runs, CACHES[cache](layout_of(runs, slots, MAX_LENGTH))), max_queue, chunk)
 
 
 class Greedy:
@@ -32,11 +32,11 @@ class Greedy:
 class Caller:
     """Asks for greedy tokens, at most `count`, and keeps what comes back. `when`: called with the number of tokens so far."""
 
-    def __init__(self, engine, prompt, count, eos=(), when=lambda tokens: None, sampler=None) -> None:
+    def __init__(self, scheduler, prompt, count, eos=(), when=lambda tokens: None, sampler=None) -> None:
         self.prompt, self.count, self.when = tuple(prompt), count, when
         self.tokens, self.finishes = [], []
         self.ended, self.on_end = threading.Event(), lambda: None
-        self.request = engine.submit(prompt, sampler or Greedy(), count, eos, self._on_token, self._on_finish)
+        self.request = scheduler.submit(prompt, sampler or Greedy(), count, eos, self._on_token, self._on_finish)
 
     def _on_token(self, token):
         self.tokens.append(token)
@@ -61,8 +61,8 @@ class Caller:
         assert reason != "length" or len(want) == len(self.tokens)
 
 
-def finish_all(engine) -> None:
-    while engine.step():
+def finish_all(scheduler) -> None:
+    while scheduler.step():
         pass
 
 

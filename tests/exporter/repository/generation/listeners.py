@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from hf2triton.triton_models.generation.request_state import Answer, Exchange, Prompt
-from hf2triton.triton_models.generation.response_sender import Outbox
-from hf2triton.triton_models.generation.scheduler import Engine, QueueFull
+from hf2triton.triton_models.generation.request_state import Answer, RequestState, TokenizedPrompt
+from hf2triton.triton_models.generation.response_sender import ResponseSender
+from hf2triton.triton_models.generation.scheduler import QueueFull, Scheduler
 from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import Broken, Watched, make_engine
@@ -52,13 +52,13 @@ def make_exchange(
     count: int = 8,
     stream: bool = False,
     eos: Sequence[int] = (),
-    changed: Callable[[Exchange], None] = lambda exchange: None,
+    changed: Callable[[RequestState], None] = lambda request_state: None,
     decodes: Tokenizer | FailingTokenizer | None = None,
     **settings: object,
-) -> Exchange:
+) -> RequestState:
     ids = [int(token) for token in prompt]
-    return Exchange(
-        Prompt(text_of(ids), ids, count), Settings(**settings), decodes or tokenizer(), eos, stream, changed
+    return RequestState(
+        TokenizedPrompt(text_of(ids), ids, count), Settings(**settings), decodes or tokenizer(), eos, stream, changed
     )
 
 
@@ -143,49 +143,49 @@ class Listener:
 
 @dataclass
 class Service:
-    """An engine and an outbox, as the front has them. `seconds`: what the outbox's ticks were told; `tickers`: by which
+    """An engine and an outbox, as the frontend has them. `seconds`: what the outbox's ticks were told; `tickers`: by which
     threads."""
 
-    engine: Engine
-    outbox: Outbox = field(init=False)
+    scheduler: Scheduler
+    sender: ResponseSender = field(init=False)
     seconds: list[float] = field(default_factory=list)
     tickers: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.outbox = Outbox(self.engine, self.tick)
+        self.sender = ResponseSender(self.scheduler, self.tick)
 
     def tick(self, seconds: Sequence[float]) -> None:
         self.seconds += seconds
         self.tickers.add(threading.current_thread().name)
 
-    def ask(self, listener: Listener, prompt: Sequence[int], count: int = 8, **options: object) -> Exchange:
-        exchange = make_exchange(prompt, count, changed=self.outbox.put, **options)
-        self.outbox.submit(exchange, listener)
-        return exchange
+    def ask(self, listener: Listener, prompt: Sequence[int], count: int = 8, **options: object) -> RequestState:
+        request_state = make_exchange(prompt, count, changed=self.sender.put, **options)
+        self.sender.submit(request_state, listener)
+        return request_state
 
     def stop(self) -> None:
-        """As the front stops: nobody waits any more, and nothing is kept."""
-        self.engine.stop()
-        self.outbox.stop()
-        assert (self.outbox._callers, self.outbox._ready) == ({}, {})
-        statistics = self.engine.statistics()
+        """As the frontend stops: nobody waits any more, and nothing is kept."""
+        self.scheduler.stop()
+        self.sender.stop()
+        assert (self.sender._callers, self.sender._ready) == ({}, {})
+        statistics = self.scheduler.statistics()
         assert (statistics.live, statistics.joining, statistics.queued) == (0, 0, 0)
-        assert not self.outbox._thread.is_alive()
+        assert not self.sender._thread.is_alive()
 
 
 @contextmanager
 def service(**options: object) -> Iterator[Service]:
     """A running service, stopped in the end; `options` are those of `make_engine`."""
     running = Service(make_engine(**options))
-    running.engine.start()
-    running.outbox.start()
+    running.scheduler.start()
+    running.sender.start()
     yield running
     running.stop()
 
 
 def ask_patiently(
     running: Service, listener: Listener, prompt: Sequence[int], count: int, **options: object
-) -> Exchange:
+) -> RequestState:
     """Until there is room in the queue; whoever is refused is told nothing."""
     for _ in range(10**6):
         try:

@@ -21,7 +21,7 @@ from hf2triton.triton_models.generation.decoder import (
     open_decoder,
     require_onnxruntime,
 )
-from hf2triton.triton_models.generation.scheduler import Engine
+from hf2triton.triton_models.generation.scheduler import Scheduler
 
 from ...graph.test_decoder import make_model
 from .callers import Caller, Watched, finish_all, make_engine
@@ -39,9 +39,9 @@ def test_a_graph_is_opened_from_its_file(tmp_path):
     path.write_bytes(graph())
     decoder = open_decoder(str(path), slots=2, max_length=MAX_LENGTH, threads=1)
     assert (decoder.slots, decoder.max_length, decoder.vocabulary) == (2, MAX_LENGTH, VOCABULARY)
-    engine = Engine(decoder, max_queue=0)
-    caller = Caller(engine, PROMPTS[1], 5)
-    finish_all(engine)
+    scheduler = Scheduler(decoder, max_queue=0)
+    caller = Caller(scheduler, PROMPTS[1], 5)
+    finish_all(scheduler)
     caller.assert_as_alone()
 
 
@@ -113,11 +113,11 @@ def test_on_a_gpu_the_cache_lies_there_and_nothing_else_does(tmp_path, monkeypat
     path = tmp_path / "model.onnx"
     path.write_bytes(graph())
     decoder = open_decoder(str(path), slots=3, max_length=MAX_LENGTH, device="cuda", device_id=1, threads=1)
-    engine = Engine(decoder, max_queue=8)
+    scheduler = Scheduler(decoder, max_queue=8)
     callers = [
-        Caller(engine, prompt, 3 + 4 * index) for index, prompt in enumerate(PROMPTS[:4])
+        Caller(scheduler, prompt, 3 + 4 * index) for index, prompt in enumerate(PROMPTS[:4])
     ]  # one waits, slots move
-    finish_all(engine)
+    finish_all(scheduler)
     for caller in callers:
         caller.assert_as_alone()
     slots = (3, HEADS, MAX_LENGTH, HEAD_SIZE)
@@ -161,11 +161,11 @@ def test_the_cache_is_bound_in_place_and_never_copied_in_a_step():
     watched = Watched()
     layout = layout_of(watched, 3, MAX_LENGTH)
     cache = HostCache(layout)
-    engine = Engine(Decoder(watched, cache), 100, 4)
+    scheduler = Scheduler(Decoder(watched, cache), 100, 4)
     moves = []
     cache.move = lambda *arguments: (moves.append(arguments), HostCache.move(cache, *arguments))
-    callers = [Caller(engine, prompt, 5 + 3 * n) for n, prompt in enumerate(PROMPTS)]
-    finish_all(engine)
+    callers = [Caller(scheduler, prompt, 5 + 3 * n) for n, prompt in enumerate(PROMPTS)]
+    finish_all(scheduler)
     for name in layout.names:
         bound = watched.bound[f"past_key_values.{name}"]
         assert watched.bound[f"present.{name}"] == bound
@@ -173,7 +173,7 @@ def test_the_cache_is_bound_in_place_and_never_copied_in_a_step():
         assert {address for address, _ in bound} <= set(starts)
         assert all(starts.index(address) + shape[0] <= layout.slots for address, shape in bound)
         assert {shape[1:] for _, shape in bound} == {(HEADS, MAX_LENGTH, HEAD_SIZE)}
-    statistics = engine.statistics()
+    statistics = scheduler.statistics()
     assert len(moves) == statistics.moved <= 2 * len(callers)
     pieces = sum(-(-(len(prompt) - 1) // 4) for prompt in PROMPTS)
     assert watched.runs == statistics.steps + pieces
@@ -224,8 +224,8 @@ def open_standard(standard, precision="fp32", slots=3, max_length=128):
 class Wanted(Caller):
     """Asks for a row of `expected`, at most `count` tokens of it."""
 
-    def __init__(self, engine, row, count=NEW):
-        super().__init__(engine, row[0], count)
+    def __init__(self, scheduler, row, count=NEW):
+        super().__init__(scheduler, row[0], count)
         self.row = row
 
     def assert_as_pytorch(self, margin=0.0):
@@ -243,29 +243,29 @@ class Wanted(Caller):
 @pytest.mark.parametrize("chunk", [7, 64])
 def test_a_graph_in_standard_ops_generates_pytorchs_tokens(standard, expected, precision, margin, chunk):
     """Through the engine, whatever the prompts' lengths, and whoever joins or leaves in the meantime."""
-    engine = Engine(open_standard(standard, precision), 100, chunk)
-    callers = [Wanted(engine, row, 6 + 5 * (index % 3)) for index, row in enumerate(expected[:4])]
+    scheduler = Scheduler(open_standard(standard, precision), 100, chunk)
+    callers = [Wanted(scheduler, row, 6 + 5 * (index % 3)) for index, row in enumerate(expected[:4])]
     for index, row in enumerate(expected):
         for _ in range(index):
-            engine.step()
-        callers.append(Wanted(engine, row, NEW - index))
+            scheduler.step()
+        callers.append(Wanted(scheduler, row, NEW - index))
         if index == 4:
-            leaver = Wanted(engine, row, 20)
+            leaver = Wanted(scheduler, row, 20)
             for _ in range(9):
-                engine.step()
-            engine.cancel(leaver.request)
-    finish_all(engine)
+                scheduler.step()
+            scheduler.cancel(leaver.request)
+    finish_all(scheduler)
     assert leaver.reason == "cancelled"
-    assert engine.statistics().moved > 3
+    assert scheduler.statistics().moved > 3
     for caller in callers:
         caller.assert_as_pytorch(margin)
 
 
 def test_a_slot_in_standard_ops_is_used_to_its_end(standard, expected):
     """The last token's key and value fill the slot exactly, beside rows that are shorter."""
-    engine = Engine(open_standard(standard, slots=2, max_length=40 + NEW - 1), 100)
-    callers = [Wanted(engine, expected[3]), Wanted(engine, expected[1])]
-    finish_all(engine)
+    scheduler = Scheduler(open_standard(standard, slots=2, max_length=40 + NEW - 1), 100)
+    callers = [Wanted(scheduler, expected[3]), Wanted(scheduler, expected[1])]
+    finish_all(scheduler)
     for caller in callers:
         caller.assert_as_pytorch()
 
@@ -278,14 +278,14 @@ def test_what_a_broken_request_left_is_not_seen(standard, expected, left):
     for decoder in (copying, in_place):
         for name in decoder._cache.layout.names:
             decoder._cache.rows(name, 0, decoder.slots)[...] = left
-    engine = Engine(copying, 100)
-    callers = [Wanted(engine, row) for row in expected]
-    finish_all(engine)
+    scheduler = Scheduler(copying, 100)
+    callers = [Wanted(scheduler, row) for row in expected]
+    finish_all(scheduler)
     for caller in callers:
         caller.assert_as_pytorch()
-    engine = Engine(in_place, 100)
-    callers = [Caller(engine, prompt, 12) for prompt in PROMPTS]
-    finish_all(engine)
+    scheduler = Scheduler(in_place, 100)
+    callers = [Caller(scheduler, prompt, 12) for prompt in PROMPTS]
+    finish_all(scheduler)
     for caller in callers:
         caller.assert_as_alone()
 
@@ -300,14 +300,15 @@ def test_warming_up_changes_no_answer(standard, expected, tmp_path, slots, max_l
     path.write_bytes(graph() if in_place else standard["fp32"].read_bytes())
     decoder = open_decoder(str(path), slots, max_length, threads=1, in_place=in_place)
     decoder.warm_up(chunk)
-    engine = Engine(decoder, 100, chunk)
+    scheduler = Scheduler(decoder, 100, chunk)
     if in_place:
         callers = [
-            Caller(engine, prompt[:max_length], min(8, max_length - len(prompt[:max_length]) + 1)) for prompt in PROMPTS
+            Caller(scheduler, prompt[:max_length], min(8, max_length - len(prompt[:max_length]) + 1))
+            for prompt in PROMPTS
         ]
     else:
-        callers = [Wanted(engine, expected[0], min(8, max_length)) for _ in range(3)]
-    finish_all(engine)
+        callers = [Wanted(scheduler, expected[0], min(8, max_length)) for _ in range(3)]
+    finish_all(scheduler)
     for caller in callers:
         (caller.assert_as_alone if in_place else caller.assert_as_pytorch)()
 

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers, 
 from transformers import PreTrainedTokenizerFast, StopStringCriteria
 
 from hf2triton.triton_models.clean_up import CleanUp, cleaned
-from hf2triton.triton_models.generation.detokenize import TextStream
+from hf2triton.triton_models.generation.detokenize import Detokenizer
 
 TEXTS = [
     "The quick brown fox jumps over the lazy dog. The dog sleeps.\n\nThe fox does not stop.",
@@ -74,9 +74,9 @@ texts = st.one_of(
 stops = st.lists(st.text(st.sampled_from("ab .東😀"), min_size=1, max_size=4), min_size=1, max_size=3)
 
 
-def stream(tokens, **options) -> tuple[list[str], TextStream]:
+def stream(tokens, **options) -> tuple[list[str], Detokenizer]:
     """All pieces, the last from `finish`."""
-    text = TextStream(options.pop("tokenizer", TOKENIZER), **options)
+    text = Detokenizer(options.pop("tokenizer", TOKENIZER), **options)
     return [*[text.push(token) for token in tokens], text.finish()], text
 
 
@@ -164,7 +164,7 @@ def test_the_text_ends_before_the_stop_string(text, stop, byte_by_byte):
 def test_only_what_may_begin_a_stop_string_is_held_back(text, stop):
     """After each token everything is given but the longest end of the text that begins a stop string."""
     tokens = TOKENIZER.encode(text.replace("\ufffd", "")).ids
-    result = TextStream(TOKENIZER, stop=stop)
+    result = Detokenizer(TOKENIZER, stop=stop)
     sent = ""
     for count, token in enumerate(tokens, 1):
         sent += result.push(token)
@@ -189,7 +189,7 @@ def test_stops_at_the_token_at_which_transformers_stops(text, data):
     expected = next(
         (end for end in range(start + 1, len(tokens) + 1) if criteria(torch.tensor([tokens[:end]]), None).item()), None
     )
-    result = TextStream(TOKENIZER, tokens[:start], stop=stop, keep_stop=True)
+    result = Detokenizer(TOKENIZER, tokens[:start], stop=stop, keep_stop=True)
     pieces = []
     actual = None
     for end in range(start + 1, len(tokens) + 1):
@@ -217,7 +217,7 @@ def test_the_prompt_alone_stops_nothing():
 
 def test_nothing_comes_after_the_stop_string():
     """Tokens that are pushed after the end give nothing."""
-    result = TextStream(TOKENIZER, stop=["dog"])
+    result = Detokenizer(TOKENIZER, stop=["dog"])
     assert "".join(result.push(token) for token in TOKENIZER.encode("The dog sleeps").ids) == "The "
     assert (result.push(TOKENIZER.token_to_id("a")), result.finish(), result.stopped) == ("", "", "dog")
 
@@ -255,4 +255,4 @@ def test_byte_fallback_is_refused():
     tokenizer = Tokenizer(models.BPE())
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     with pytest.raises(ValueError, match="byte fallback"):
-        TextStream(tokenizer)
+        Detokenizer(tokenizer)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hf2triton.triton_models.generation.request_state import Exchange, read_prompt
+from hf2triton.triton_models.generation.request_state import RequestState, read_prompt
 from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import finish_all, make_engine
@@ -14,25 +14,25 @@ from .listeners import PATIENCE, SAMPLED, greedy_text, make_exchange, text_of, t
 from .tiny_decoder import MAX_LENGTH, PROMPTS, VOCABULARY, alone
 
 
-def whole(exchange, engine=None):
+def whole(request_state, scheduler=None):
     """The one answer of an exchange that does not stream."""
-    engine = engine or make_engine()
-    exchange.submit(engine)
-    while engine.step():
-        assert exchange.take() is None
-    answer = exchange.take()
+    scheduler = scheduler or make_engine()
+    request_state.submit(scheduler)
+    while scheduler.step():
+        assert request_state.take() is None
+    answer = request_state.take()
     assert answer.last
-    assert exchange.take() is None
+    assert request_state.take() is None
     return answer
 
 
-def taken_at_each_step(exchange, engine=None):
+def taken_at_each_step(request_state, scheduler=None):
     """All answers, each taken as soon as it is there."""
-    engine, answers = engine or make_engine(), []
-    exchange.submit(engine)
+    scheduler, answers = scheduler or make_engine(), []
+    request_state.submit(scheduler)
     while not (answers and answers[-1].last):
-        engine.step()
-        answers += filter(None, [exchange.take()])
+        scheduler.step()
+        answers += filter(None, [request_state.take()])
     return answers
 
 
@@ -78,19 +78,19 @@ def test_all_sequences_come_together():
 )
 def test_pieces_join_to_the_whole(index, count, takes, full):
     """However often they are taken, pieces are text by themselves and join to the whole; each token comes once."""
-    prompt, engine = PROMPTS[index], make_engine()
-    exchange = make_exchange(prompt, count, stream=True, return_full_text=full)
-    exchange.submit(engine)
+    prompt, scheduler = PROMPTS[index], make_engine()
+    request_state = make_exchange(prompt, count, stream=True, return_full_text=full)
+    request_state.submit(scheduler)
     answers = []
     for take in takes:
-        more = engine.step()
-        if take and (answer := exchange.take()):
+        more = scheduler.step()
+        if take and (answer := request_state.take()):
             answers.append(answer)
         if not more:
             break
     if not (answers and answers[-1].last):
-        answers.append(exchange.take())
-    assert exchange.take() is None
+        answers.append(request_state.take())
+    assert request_state.take() is None
     tokens = alone(prompt, count)
     assert "".join(answer.texts[0] for answer in answers) == full * text_of(prompt) + text_of(tokens)
     assert [token for answer in answers for token in answer.token_ids[0]] == tokens
@@ -106,34 +106,34 @@ def test_pieces_join_to_the_whole(index, count, takes, full):
 
 def test_pieces_that_nobody_took_are_joined():
     """Who comes late gets all there is, at once."""
-    engine, exchange = make_engine(), make_exchange(PROMPTS[2], 12, stream=True)
-    exchange.submit(engine)
+    scheduler, request_state = make_engine(), make_exchange(PROMPTS[2], 12, stream=True)
+    request_state.submit(scheduler)
     for _ in range(7):
-        engine.step()
-    answer = exchange.take()
+        scheduler.step()
+    answer = request_state.take()
     assert answer.counts == [7]
     assert answer.token_ids == [alone(PROMPTS[2], 7)]
     assert answer.texts[0].rstrip("\ufffd") == greedy_text(PROMPTS[2], 7).rstrip("\ufffd")
-    assert exchange.take() is None
-    finish_all(engine)
-    assert answer.texts[0] + exchange.take().texts[0] == greedy_text(PROMPTS[2], 12)
+    assert request_state.take() is None
+    finish_all(scheduler)
+    assert answer.texts[0] + request_state.take().texts[0] == greedy_text(PROMPTS[2], 12)
 
 
 def test_who_waits_is_told_when_there_is_something():
     """After each piece of a stream and at the end; of a whole answer only at the end."""
     for stream in (False, True):
-        told, engine = [], make_engine()
-        exchange = make_exchange(PROMPTS[2], 12, stream=stream, changed=told.append)
-        exchange.submit(engine)
+        told, scheduler = [], make_engine()
+        request_state = make_exchange(PROMPTS[2], 12, stream=stream, changed=told.append)
+        request_state.submit(scheduler)
         told.clear()
         answers = []
         while not (answers and answers[-1].last):
-            engine.step()
+            scheduler.step()
             if told:
-                told.remove(exchange)
-                answers.append(exchange.take())
+                told.remove(request_state)
+                answers.append(request_state.take())
             else:
-                assert exchange.take() is None
+                assert request_state.take() is None
         assert answers[-1].counts == [12]
         assert (len(answers) > 5) == stream
 
@@ -177,11 +177,11 @@ def test_the_end_of_text_ends_a_sequence_unless_it_is_ignored():
 def test_special_tokens_are_no_text():
     """A model that gives nothing but the end of text gives an empty text, and its tokens."""
     special = tokenizer().token_to_id("<|endoftext|>")
-    exchange = make_exchange(PROMPTS[0], 3, stream=True)
+    request_state = make_exchange(PROMPTS[0], 3, stream=True)
     for _ in range(3):
-        exchange._add(0, special)
-    assert exchange._parts[0].token_ids == [special] * 3
-    assert exchange._parts[0].text == ""
+        request_state._add(0, special)
+    assert request_state._parts[0].token_ids == [special] * 3
+    assert request_state._parts[0].text == ""
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -191,7 +191,7 @@ def test_the_full_text_begins_with_the_prompt_as_it_was_sent(stream):
     text = "the quick brown fox jumps over the lazy dog, and the dog sleeps"
     prompt = read_prompt(text, tokenizer(), settings, MAX_LENGTH, None)
     assert len(prompt.ids) == MAX_LENGTH - 40 < len(tokenizer().encode(text).ids)
-    answers = taken_at_each_step(Exchange(prompt, settings, tokenizer(), (), stream, lambda exchange: None))
+    answers = taken_at_each_step(RequestState(prompt, settings, tokenizer(), (), stream, lambda request_state: None))
     assert "".join(answer.texts[0] for answer in answers) == text + greedy_text(prompt.ids, 40)
     assert answers[-1].prompt_tokens == 8
 
@@ -206,41 +206,41 @@ def test_an_empty_prompt_begins_with_the_beginning_of_text():
 
 def test_a_stream_does_not_begin_with_the_prompt_alone():
     """The first answer has the first token, also where the prompt is a part of the text."""
-    engine, exchange = make_engine(), make_exchange(PROMPTS[2], 5, stream=True, return_full_text=True)
-    exchange.submit(engine)
-    assert exchange.take() is None
-    engine.step()
-    assert exchange.take().counts == [1]
+    scheduler, request_state = make_engine(), make_exchange(PROMPTS[2], 5, stream=True, return_full_text=True)
+    request_state.submit(scheduler)
+    assert request_state.take() is None
+    scheduler.step()
+    assert request_state.take().counts == [1]
 
 
 def test_first_tokens_are_timed():
     """For each sequence that got one, and for no other."""
-    engine = make_engine(slots=2)
-    exchange = make_exchange(PROMPTS[2], 5, num_return_sequences=3, **SAMPLED)
-    exchange.submit(engine)
-    engine.step()
-    engine.step()
-    exchange.cancel(engine)
-    engine.step()
-    assert len(exchange.first_token_seconds) == 2
-    assert all(0 < seconds < PATIENCE for seconds in exchange.first_token_seconds)
+    scheduler = make_engine(slots=2)
+    request_state = make_exchange(PROMPTS[2], 5, num_return_sequences=3, **SAMPLED)
+    request_state.submit(scheduler)
+    scheduler.step()
+    scheduler.step()
+    request_state.cancel(scheduler)
+    scheduler.step()
+    assert len(request_state.first_token_seconds) == 2
+    assert all(0 < seconds < PATIENCE for seconds in request_state.first_token_seconds)
 
 
 def test_taking_while_the_engine_runs_loses_nothing():
     """Taken from one thread while another one generates, without any pause: every token once and in order."""
     for prompt in PROMPTS:
-        exchange = make_exchange(prompt, 18, stream=True)
+        request_state = make_exchange(prompt, 18, stream=True)
         answers, ended = [], threading.Event()
 
-        def take(exchange=exchange, answers=answers, ended=ended):
+        def take(request_state=request_state, answers=answers, ended=ended):
             while not (answers and answers[-1].last):
-                answers += filter(None, [exchange.take()])
+                answers += filter(None, [request_state.take()])
             ended.set()
 
         thread = threading.Thread(target=take)
         thread.start()
-        with make_engine() as engine:
-            exchange.submit(engine)
+        with make_engine() as scheduler:
+            request_state.submit(scheduler)
             assert ended.wait(PATIENCE)
         thread.join()
         assert [token for answer in answers for token in answer.token_ids[0]] == alone(prompt, 18)

@@ -1,18 +1,18 @@
-"""The front of a model that generates, with Triton's module replaced: every request ends, whatever fails on its way."""
+"""The frontend of a model that generates, with Triton's module replaced: every request ends, whatever fails on its way."""
 
 import numpy as np
 import pytest
 
 from hf2triton.triton_models.generation.request_state import Answer
-from hf2triton.triton_models.generation.response_sender import Outbox
+from hf2triton.triton_models.generation.response_sender import ResponseSender
 from hf2triton.triton_models.generation.settings import Settings
 
-from ..stub import Request, Sender, front
+from ..stub import Request, Sender, frontend
 from .callers import make_engine
 from .listeners import greedy_text, tokenizer, wait_until
 from .tiny_decoder import MAX_LENGTH
 
-module = front("generation_frontend")
+module = frontend("generation_frontend")
 PROMPT = "the"
 TOKENS = 6
 GREEDY = f'{{"max_new_tokens": {TOKENS}}}'
@@ -49,8 +49,8 @@ def start(decodes=10**6, **options):
     made.max_bytes, made.context, made.defaults = 10_000, MAX_LENGTH, Settings()
     made.bos_token_id, made.eos_token_ids, made.clean_up, made.stamp = None, (), False, {}
     made.tokenizer = Panicking(decodes)
-    made.engine = make_engine(**options).start()
-    made.outbox = Outbox(made.engine, lambda seconds: None).start()
+    made.scheduler = make_engine(**options).start()
+    made.sender = ResponseSender(made.scheduler, lambda seconds: None).start()
     return made
 
 
@@ -59,8 +59,8 @@ def running():
     made = start()
     yield made
     made.finalize()
-    assert not made.outbox._thread.is_alive()
-    assert not made.engine._thread.is_alive()
+    assert not made.sender._thread.is_alive()
+    assert not made.scheduler._thread.is_alive()
 
 
 def request(text=PROMPT, settings=GREEDY, fails=0, timeout=0, **more):
@@ -155,7 +155,7 @@ def test_a_full_queue_refuses_before_any_work():
         assert_refused(one, "UNAVAILABLE", "; retry after ")
     assert answer_to(first).error is None
     late = request(timeout=1)
-    made.engine._pace.stepped(1.0)
+    made.scheduler._pace.stepped(1.0)
     made.execute([request(settings='{"max_new_tokens": 40}'), late])
     assert_refused(late, "UNAVAILABLE", "; retry after ")
     made.finalize()
@@ -167,7 +167,7 @@ def test_where_a_sender_is_missing_nothing_is_queued(running):
     asked.get_response_sender = lambda: 1 / 0
     with pytest.raises(ZeroDivisionError):
         running.execute([other, asked])
-    assert running.engine.statistics().queued == 0
+    assert running.scheduler.statistics().queued == 0
     assert other.sender.sent == []
 
 

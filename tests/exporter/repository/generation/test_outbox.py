@@ -57,7 +57,7 @@ def test_the_engine_does_not_wait_for_a_caller_that_blocks():
         running.ask(slow, PROMPTS[2], 30, stream=True)
         assert gate.reached.wait(PATIENCE)
         running.ask(other, PROMPTS[0], 30)
-        wait_until(lambda: running.engine.statistics().tokens == 60)
+        wait_until(lambda: running.scheduler.statistics().tokens == 60)
         assert (slow.answers, other.answers) == ([], [])  # one thread sends to all
         gate.opened.set()
         slow.assert_whole(PROMPTS[2], 30)
@@ -76,11 +76,11 @@ def test_who_goes_away_is_cancelled_and_closed(stream, tokens):
         running.ask(other, PROMPTS[2], 3)
         assert runs.gate.reached.wait(PATIENCE)
         leaver.left.set()
-        wait_until(lambda: all(request.cancelled for request in running.engine._batch.requests))
+        wait_until(lambda: all(request.cancelled for request in running.scheduler._batch.requests))
         runs.gate.opened.set()
         leaver.assert_ended_as("closed")
         other.assert_whole(PROMPTS[2], 3)
-        assert running.engine.statistics().tokens == tokens + 3
+        assert running.scheduler.statistics().tokens == tokens + 3
     assert len(leaver.answers) <= tokens * stream
 
 
@@ -95,13 +95,13 @@ def test_who_goes_away_while_waiting_never_gets_a_slot():
         with pytest.raises(QueueFull):
             running.ask(third, PROMPTS[0], 5)
         waiting.left.set()
-        wait_until(lambda: sum(request.cancelled for request in running.engine._queue) == 2)
+        wait_until(lambda: sum(request.cancelled for request in running.scheduler._queue) == 2)
         runs.gate.opened.set()
         waiting.assert_ended_as("closed")
         running.ask(third, PROMPTS[0], 5)
         third.assert_whole(PROMPTS[0], 5)
         first.assert_whole(PROMPTS[2], 20)
-        assert running.engine.statistics().tokens == 25
+        assert running.scheduler.statistics().tokens == 25
     assert len(third.endings) == 1
 
 
@@ -109,11 +109,11 @@ def test_who_comes_is_watched_at_once(monkeypatch):
     """An outbox that had nobody to watch does not sleep on when somebody comes, and goes before there is a token."""
     monkeypatch.setattr(module, "IDLE", 3600)
     running, leaver = Service(make_engine()), Listener()
-    running.outbox.start()
+    running.sender.start()
     time.sleep(0.05)  # it sleeps by now
-    exchange = running.ask(leaver, PROMPTS[0])  # the engine has not been started: nothing comes
+    request_state = running.ask(leaver, PROMPTS[0])  # the engine has not been started: nothing comes
     leaver.left.set()
-    wait_until(lambda: all(request.cancelled for request in exchange._requests))
+    wait_until(lambda: all(request.cancelled for request in request_state._requests))
     running.stop()
     leaver.assert_ended_as("closed")
 
@@ -130,7 +130,7 @@ def test_looking_takes_a_small_part_of_the_time():
             return False
 
     running, listener = Service(make_engine()), Slow()
-    running.outbox.start()
+    running.sender.start()
     running.ask(listener, PROMPTS[0])  # the engine has not been started: there is nothing to send
     wait_until(lambda: len(looks) >= 4)
     running.stop()
@@ -152,7 +152,7 @@ def test_a_request_that_is_refused_is_told_nothing(room):
             running.ask(refused, [1, 1000], 5)
         with pytest.raises(ValueError, match="1 to 48 tokens, not 49"):
             running.ask(refused, [1] * (MAX_LENGTH + 1), 5)
-        assert len(running.outbox._callers) == 1
+        assert len(running.sender._callers) == 1
         runs.gate.opened.set()
         first.assert_whole(PROMPTS[2], 5)
     assert (refused.answers, refused.endings) == ([], [])
@@ -162,18 +162,18 @@ def test_a_request_that_is_refused_is_told_nothing(room):
 def test_a_request_that_fails_while_it_is_refused_is_told_nothing():
     """The first sequence fails before the third finds the queue full: one error, from `submit`."""
     running, listener = Service(make_engine(slots=1, max_queue=1, runs=Watched(fails={1}))), Listener()
-    submit, submitted = running.engine.submit, []
+    submit, submitted = running.scheduler.submit, []
 
     def hastily(*arguments):
         """The first has failed before the next is submitted, which then waits with the one after it."""
         submitted.append(submit(*arguments))
         if len(submitted) == 1:
-            running.engine.step()
-            wait_until(lambda: not running.outbox._ready)
+            running.scheduler.step()
+            wait_until(lambda: not running.sender._ready)
         return submitted[-1]
 
-    running.engine.submit = hastily
-    running.outbox.start()
+    running.scheduler.submit = hastily
+    running.sender.start()
     with pytest.raises(QueueFull):
         running.ask(listener, [1], 3, num_return_sequences=4, **SAMPLED)
     assert submitted[0].finish.reason == "error"

@@ -19,7 +19,7 @@ def test_a_failing_graph_is_one_error(sequences):
         assert isinstance(failing.ending, Broken)
         running.ask(other, PROMPTS[3], 10)
         other.assert_whole(PROMPTS[3], 10)
-        assert running.engine.statistics().tokens < 10 + 2 * 38
+        assert running.scheduler.statistics().tokens < 10 + 2 * 38
     assert failing.answers == []
 
 
@@ -62,8 +62,8 @@ def test_what_is_refused_is_told_from_the_outboxs_thread():
     refused, dead = Told(), Listener()
     dead.fail = broken
     with service() as running:
-        running.outbox.refuse(dead, error)
-        running.outbox.refuse(refused, error)
+        running.sender.refuse(dead, error)
+        running.sender.refuse(refused, error)
     assert refused.ending is error
     assert threads == ["outbox"]
 
@@ -81,16 +81,16 @@ def test_a_sender_that_can_be_told_nothing_disturbs_nobody(method, caplog):
         dead.fail = fails
     if method == "close":
         dead.left.set()
-    running.outbox.start()
+    running.sender.start()
     decodes = FailingTokenizer(9 if method == "fail" else 10**6)
-    exchange = running.ask(dead, PROMPTS[0], 30, stream=True, decodes=decodes)
+    request_state = running.ask(dead, PROMPTS[0], 30, stream=True, decodes=decodes)
     if method in ("gone", "close"):
-        wait_until(lambda: all(request.cancelled for request in exchange._requests))
-    running.engine.start()
-    wait_until(lambda: not running.outbox._callers)
+        wait_until(lambda: all(request.cancelled for request in request_state._requests))
+    running.scheduler.start()
+    wait_until(lambda: not running.sender._callers)
     running.ask(other, PROMPTS[2], 10, stream=True)
     other.assert_whole(PROMPTS[2], 10)
-    assert running.outbox._thread.is_alive()
+    assert running.sender._thread.is_alive()
     running.stop()
     assert "closed by Triton" in caplog.text
     assert method != "gone" or dead.ending == "closed"  # who does not say whether it is there counts as gone
@@ -99,9 +99,9 @@ def test_a_sender_that_can_be_told_nothing_disturbs_nobody(method, caplog):
 def test_statistics_that_fail_disturb_nobody(caplog):
     """Callers have their answers, and are told of no error that is none of theirs."""
     running, listener = Service(make_engine()), Listener()
-    running.outbox._tick = broken
-    running.engine.start()
-    running.outbox.start()
+    running.sender._tick = broken
+    running.scheduler.start()
+    running.sender.start()
     running.ask(listener, PROMPTS[0], 10, stream=True)
     listener.assert_whole(PROMPTS[0], 10)
     running.stop()
@@ -117,7 +117,7 @@ def test_stopping_is_an_error_for_who_is_there_and_an_end_for_who_is_gone():
         assert runs.gate.reached.wait(PATIENCE)
         for listener in listeners[::2]:
             listener.left.set()
-        stopping = threading.Thread(target=running.engine.stop)
+        stopping = threading.Thread(target=running.scheduler.stop)
         stopping.start()
         runs.gate.opened.set()
         stopping.join()
@@ -140,10 +140,10 @@ def test_an_engine_that_fails_tells_everyone():
     def leave(*_):
         raise SystemExit("broken off")
 
-    exchanges = [running.ask(listener, [index], 10) for index, listener in enumerate(listeners)]
-    exchanges[1]._texts[0].push = leave
-    running.outbox.start()
-    running.engine.start()
+    request_states = [running.ask(listener, [index], 10) for index, listener in enumerate(listeners)]
+    request_states[1]._texts[0].push = leave
+    running.sender.start()
+    running.scheduler.start()
     for listener in listeners:
         assert listener.ended.wait(PATIENCE)
         assert "SystemExit: broken off" in str(listener.ending)

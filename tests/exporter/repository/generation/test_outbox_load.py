@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from hf2triton.triton_models.generation import response_sender as outbox
+from hf2triton.triton_models.generation import response_sender as sender
 from hf2triton.triton_models.generation.scheduler import QueueFull
 
 from .callers import Broken, broken, make_engine
@@ -84,8 +84,8 @@ def test_stopping_while_everyone_asks(seed):
             asked.append(listener)
 
     threads = [threading.Thread(target=ask, args=(n,)) for n in range(4)]
-    running.engine.start()
-    running.outbox.start()
+    running.scheduler.start()
+    running.sender.start()
     for thread in threads:
         thread.start()
     time.sleep(0.05 + 0.02 * seed)
@@ -102,7 +102,7 @@ def test_stopping_while_everyone_asks(seed):
 def test_exchanges_are_kept_no_longer_than_needed(monkeypatch):
     """What was answered, refused or has failed can be collected, but for the very last ones, which idle threads still name."""
     monkeypatch.setattr(
-        outbox.logger, "disabled", True
+        sender.logger, "disabled", True
     )  # pytest keeps all records, and with them the errors and their frames
     kept = []
     with service(slots=2, max_queue=3) as running:
@@ -111,11 +111,11 @@ def test_exchanges_are_kept_no_longer_than_needed(monkeypatch):
             listener = Listener()
             kept.append(weakref.ref(ask_patiently(running, listener, PROMPTS[0], 4, **options)))
             assert listener.ended.wait(PATIENCE)
-            refused = make_exchange(PROMPTS[0], 4, changed=running.outbox.put, num_return_sequences=99, **SAMPLED)
+            refused = make_exchange(PROMPTS[0], 4, changed=running.sender.put, num_return_sequences=99, **SAMPLED)
             kept.append(weakref.ref(refused))
             with pytest.raises(QueueFull):
-                running.outbox.submit(refused, listener)
+                running.sender.submit(refused, listener)
             del refused
-        assert running.outbox._callers == {}
+        assert running.sender._callers == {}
         gc.collect()
         assert sum(reference() is not None for reference in kept) <= 4

@@ -11,8 +11,8 @@ from tokenizers import Tokenizer, processors
 
 from hf2triton.parity import local_runner as in_process
 from hf2triton.triton_models import long_texts, pieces
-from hf2triton.triton_models.generation import request_state as exchange
-from hf2triton.triton_models.generation.request_state import Prompt, read_prompt
+from hf2triton.triton_models.generation import request_state as request_state
+from hf2triton.triton_models.generation.request_state import TokenizedPrompt, read_prompt
 from hf2triton.triton_models.generation.settings import Settings
 
 from ..tokenizing import hard_texts, tokenizer_of
@@ -35,9 +35,9 @@ def as_whole(text, tokenizer, settings, context, bos_token_id):
     ids = tokenizer.encode(text).ids or ([] if bos_token_id is None else [bos_token_id])
     if settings.prompt_logprobs:
         used = settings.scored(len(ids), context)
-        return Prompt(text, ids[:used], used - 1)
+        return TokenizedPrompt(text, ids[:used], used - 1)
     lengths = settings.lengths(len(ids), context)
-    return Prompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
+    return TokenizedPrompt(text, ids[len(ids) - lengths.prompt :], lengths.new_tokens)
 
 
 def outcome(function, *arguments):
@@ -67,7 +67,7 @@ def test_prompts_are_those_of_the_whole_text(kind, around):
     def check(text, settings, piece, bos_token_id):
         expected = outcome(as_whole, text, tokenizer, settings, CONTEXT, bos_token_id)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(exchange, "PIECE", 0)
+            patch.setattr(request_state, "PIECE", 0)
             patch.setattr(pieces, "PIECE", piece)
             patch.setattr(long_texts, "_AT_ONCE", 8 * piece)
             assert outcome(read_prompt, text, tokenizer, settings, CONTEXT, bos_token_id) == expected
@@ -80,7 +80,7 @@ def test_prompts_are_those_of_the_whole_text(kind, around):
 @pytest.mark.parametrize("kind", ["GPT-2", "XLM-R of today"])
 @pytest.mark.parametrize("asked", [{"truncate_prompt": True}, {"truncate_prompt": True, "prompt_logprobs": True}, {}])
 def test_long_prompts_are_read_as_they_are_in_earnest(kind, asked):
-    """Those of many pieces, with the lengths that fronts use."""
+    """Those of many pieces, with the lengths that frontends use."""
     tokenizer = tokenizer_with(kind, "a beginning")
     for unit in ("Hello, it's 2024!! 東京 😀 said: don't.\n\n", "word ", "a", "!", "1a", " "):
         text = unit * -(-40_000 // len(unit))
@@ -102,7 +102,7 @@ def test_several_threads_read_prompts_one_after_the_other(assorted, monkeypatch)
             within.pop()
 
     monkeypatch.setattr(in_process, "read_prompt", watched)
-    texts = in_process.ConcurrentTexts(assorted / "verses" / "1", 2, max_queue=8)
+    texts = in_process.ConcurrentLocalTexts(assorted / "verses" / "1", 2, max_queue=8)
     asked = {"text_input": "the sun " * 3000, "sampling_parameters": '{"truncate_prompt": true, "max_new_tokens": 2}'}
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(texts, [asked] * 8))

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.special import log_softmax
 
-from hf2triton.triton_models.generation.request_state import Exchange, read_prompt
+from hf2triton.triton_models.generation.request_state import RequestState, read_prompt
 from hf2triton.triton_models.generation.scheduler import QueueFull
-from hf2triton.triton_models.generation.scoring import Scorer
+from hf2triton.triton_models.generation.scoring import PromptScorer
 from hf2triton.triton_models.generation.settings import Settings
 
 from .callers import Broken, Caller, Watched, finish_all, make_engine
@@ -24,9 +24,9 @@ RTOL = 1e-5
 SCORED = Settings(prompt_logprobs=True)
 
 
-def exchange_of(text, settings=SCORED, stream=False, changed=lambda exchange: None, bos=None):
+def exchange_of(text, settings=SCORED, stream=False, changed=lambda request_state: None, bos=None):
     prompt = read_prompt(text, tokenizer(), settings, MAX_LENGTH, bos)
-    return Exchange(prompt, settings, tokenizer(), (0,), stream, changed)
+    return RequestState(prompt, settings, tokenizer(), (0,), stream, changed)
 
 
 def expected_of(ids):
@@ -46,7 +46,7 @@ def assert_scored(answer, ids):
 def test_a_token_has_the_probability_that_its_logits_give_it(logits, token):
     """Of however large logits; they are not written to."""
     logits.flags.writeable = False
-    scorer = Scorer([3, token, 5])
+    scorer = PromptScorer([3, token, 5])
     assert scorer.next(logits) == token
     assert scorer.next(logits) == 5
     np.testing.assert_allclose(scorer.logprobs, log_softmax(logits.astype(np.float64))[[token, 5]], atol=1e-9)
@@ -55,7 +55,7 @@ def test_a_token_has_the_probability_that_its_logits_give_it(logits, token):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_logits_that_are_no_numbers_are_refused(value):
     """Wherever they are; no score comes of them."""
-    scorer = Scorer([0, 1])
+    scorer = PromptScorer([0, 1])
     with pytest.raises(ValueError, match="NaN or infinite"):
         scorer.next(np.array([1.0, 2.0, value], np.float32))
     assert scorer.logprobs == []
@@ -65,23 +65,23 @@ def test_logits_that_are_no_numbers_are_refused(value):
 @pytest.mark.parametrize("cache", ["host", "device"])
 def test_a_text_gets_the_log_softmax_of_the_models_own_logits(cache, stream):
     """One for each token but the first, in a single answer, also where pieces are asked for."""
-    exchange, engine = exchange_of(TEXT, stream=stream), make_engine(cache=cache)
-    exchange.submit(engine)
-    while engine.step():
-        assert exchange.take() is None
+    request_state, scheduler = exchange_of(TEXT, stream=stream), make_engine(cache=cache)
+    request_state.submit(scheduler)
+    while scheduler.step():
+        assert request_state.take() is None
     ids = tokenizer().encode(TEXT).ids
     assert len(ids) > 10
-    assert_scored(exchange.take(), ids)
-    assert exchange.take() is None
+    assert_scored(request_state.take(), ids)
+    assert request_state.take() is None
 
 
 def test_a_text_may_fill_the_context():
     """To its last token."""
     ids = tokenizer().encode(LONG).ids[:MAX_LENGTH]
-    exchange, engine = exchange_of(LONG, Settings(prompt_logprobs=True, truncate_prompt=True)), make_engine()
-    exchange.submit(engine)
-    finish_all(engine)
-    answer = exchange.take()
+    request_state, scheduler = exchange_of(LONG, Settings(prompt_logprobs=True, truncate_prompt=True)), make_engine()
+    request_state.submit(scheduler)
+    finish_all(scheduler)
+    answer = request_state.take()
     assert len(answer.logprobs) == MAX_LENGTH - 1
     assert_scored(answer, ids)
 
@@ -89,16 +89,16 @@ def test_a_text_may_fill_the_context():
 def test_two_tokens_are_enough():
     """The shortest text has one score; the end of text within it ends nothing."""
     ids = [0, 0, 1]
-    engine = make_engine()
-    exchange = exchange_of("<|endoftext|><|endoftext|>" + text_of([1]))
-    assert list(exchange.prompt.ids) == ids
-    exchange.submit(engine)
-    finish_all(engine)
-    assert_scored(exchange.take(), ids)
-    exchange = exchange_of("<|endoftext|><|endoftext|>")
-    exchange.submit(engine)
-    finish_all(engine)
-    assert_scored(exchange.take(), ids[:2])
+    scheduler = make_engine()
+    request_state = exchange_of("<|endoftext|><|endoftext|>" + text_of([1]))
+    assert list(request_state.prompt.ids) == ids
+    request_state.submit(scheduler)
+    finish_all(scheduler)
+    assert_scored(request_state.take(), ids)
+    request_state = exchange_of("<|endoftext|><|endoftext|>")
+    request_state.submit(scheduler)
+    finish_all(scheduler)
+    assert_scored(request_state.take(), ids[:2])
 
 
 def test_settings_of_generation_change_no_score():
@@ -113,10 +113,10 @@ def test_settings_of_generation_change_no_score():
         stop=("the", " "),
         return_full_text=True,
     )
-    exchange, engine = exchange_of(TEXT, settings), make_engine()
-    exchange.submit(engine)
-    finish_all(engine)
-    answer = exchange.take()
+    request_state, scheduler = exchange_of(TEXT, settings), make_engine()
+    request_state.submit(scheduler)
+    finish_all(scheduler)
+    answer = request_state.take()
     assert answer.texts == [TEXT]
     np.testing.assert_allclose(answer.logprobs, expected_of(tokenizer().encode(TEXT).ids), rtol=RTOL)
 
@@ -124,19 +124,19 @@ def test_settings_of_generation_change_no_score():
 @pytest.mark.parametrize("slots", [1, 2, 5])
 def test_others_in_the_batch_are_not_disturbed(slots):
     """Texts that are scored and texts that are generated share steps, join and leave, and each gets what it gets alone."""
-    engine = make_engine(slots=slots)
+    scheduler = make_engine(slots=slots)
     texts = [TEXT, "the dog sleeps", TEXT.upper(), "a fox"]
-    callers, exchanges = [], []
+    callers, request_states = [], []
     for text, prompt in zip(texts, PROMPTS, strict=False):
-        exchanges.append(exchange_of(text))
-        exchanges[-1].submit(engine)
-        callers.append(Caller(engine, prompt, 12))
-        engine.step()
-    finish_all(engine)
+        request_states.append(exchange_of(text))
+        request_states[-1].submit(scheduler)
+        callers.append(Caller(scheduler, prompt, 12))
+        scheduler.step()
+    finish_all(scheduler)
     for caller in callers:
         caller.assert_as_alone()
-    for text, exchange in zip(texts, exchanges, strict=True):
-        assert_scored(exchange.take(), tokenizer().encode(text).ids)
+    for text, request_state in zip(texts, request_states, strict=True):
+        assert_scored(request_state.take(), tokenizer().encode(text).ids)
 
 
 @pytest.mark.parametrize(
@@ -173,52 +173,52 @@ def test_several_sequences_of_one_text_are_refused():
 
 def test_tokens_that_the_model_does_not_have_are_told():
     """A tokenizer can have more of them: the request alone fails, as one that cannot be served."""
-    engine = make_engine()
-    other, exchange = Caller(engine, PROMPTS[0], 8), exchange_of(TEXT)
-    exchange._scorer._ids = [1, 2, VOCABULARY, 3]
-    exchange.submit(engine)
-    finish_all(engine)
+    scheduler = make_engine()
+    other, request_state = Caller(scheduler, PROMPTS[0], 8), exchange_of(TEXT)
+    request_state._scorer._ids = [1, 2, VOCABULARY, 3]
+    request_state.submit(scheduler)
+    finish_all(scheduler)
     with pytest.raises(ValueError, match=f"token {VOCABULARY} of the prompt is none of the model's {VOCABULARY}"):
-        exchange.take()
-    assert exchange.take() is None
+        request_state.take()
+    assert request_state.take() is None
     other.assert_as_alone()
 
 
 @pytest.mark.parametrize("steps", [0, 1, 5])
 def test_a_text_can_be_cancelled(steps):
     """Before its first token, or in the middle, within one step; the slot is free again."""
-    engine, exchange = make_engine(slots=1), exchange_of(TEXT)
-    exchange.submit(engine)
-    following = Caller(engine, PROMPTS[2], 3)
+    scheduler, request_state = make_engine(slots=1), exchange_of(TEXT)
+    request_state.submit(scheduler)
+    following = Caller(scheduler, PROMPTS[2], 3)
     for _ in range(steps):
-        engine.step()
-    exchange.cancel(engine)
-    engine.step()
-    answer = exchange.take()
+        scheduler.step()
+    request_state.cancel(scheduler)
+    scheduler.step()
+    answer = request_state.take()
     assert (answer.last, answer.reasons) == (True, ["cancelled"])
-    assert exchange.take() is None
-    finish_all(engine)
+    assert request_state.take() is None
+    finish_all(scheduler)
     following.assert_as_alone()
 
 
 def test_a_step_that_fails_is_told_once():
     """As an error, with no scores."""
-    engine, exchange = make_engine(runs=Watched(fails={4})), exchange_of(TEXT)
-    exchange.submit(engine)
-    finish_all(engine)
+    scheduler, request_state = make_engine(runs=Watched(fails={4})), exchange_of(TEXT)
+    request_state.submit(scheduler)
+    finish_all(scheduler)
     with pytest.raises(Broken, match="run 4"):
-        exchange.take()
-    assert exchange.take() is None
+        request_state.take()
+    assert request_state.take() is None
 
 
 def test_a_full_queue_refuses_texts():
     """Like others; nothing is kept of them."""
-    engine = make_engine(slots=1, max_queue=0)
-    first, exchange = Caller(engine, PROMPTS[0], 3), exchange_of(TEXT)
+    scheduler = make_engine(slots=1, max_queue=0)
+    first, request_state = Caller(scheduler, PROMPTS[0], 3), exchange_of(TEXT)
     with pytest.raises(QueueFull):
-        exchange.submit(engine)
-    finish_all(engine)
-    assert exchange.take() is None
+        request_state.submit(scheduler)
+    finish_all(scheduler)
+    assert request_state.take() is None
     first.assert_as_alone()
 
 
@@ -228,7 +228,7 @@ def test_scores_are_sent_while_others_generate():
     with service() as running:
         listeners = [(text, Listener(), Listener()) for text in texts]
         for index, (text, scored, generated) in enumerate(listeners):
-            running.outbox.submit(exchange_of(text, changed=running.outbox.put), scored)
+            running.sender.submit(exchange_of(text, changed=running.sender.put), scored)
             running.ask(generated, PROMPTS[index % 5], 10)
         for index, (text, scored, generated) in enumerate(listeners):
             scored.assert_ended_as("answer")
