@@ -8,11 +8,12 @@ from that of the version that gave it is *wrong*.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
 #: What a busy machine may add to a promised time, in seconds.
-SLACK = 4.0
+SLACK = float(os.environ.get("HF2TRITON_CHAOS_SLACK", "4"))
 #: Within what time callers reach a server that is back.
 RECONNECT = 2.0
 #: Within what time a call ends that was with a process when that died, or hung.

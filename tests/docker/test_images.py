@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf2triton.engines.device_config import ENGINES
+from hf2triton.engines.tensorrt import ENGINE_CACHE
 from hf2triton.graph.passes.release import RELEASES
 from hf2triton.kubernetes.plan import MOUNTED, PORTS
 from hf2triton.kubernetes.pod import EXIT_SECONDS, HEALTH, USER
@@ -193,7 +193,7 @@ def test_the_manifests_fit_the_image():
     [command] = instructions(text, "CMD")[-1:]
     assert f"--model-repository={MOUNTED}" in json.loads(command)
     assert HEALTH in text
-    assert f"install -d -o {USER} -g {USER} {ENGINES}" in text
+    assert f"install -d -o {USER} -g {USER} {ENGINE_CACHE}" in text
     assert f"--exit-timeout-secs={EXIT_SECONDS} " in script
     for name in ("server-cpu", "server-gpu"):
         service = COMPOSE["services"][name]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hf2triton.engines.device_config import ENGINES
+from hf2triton.engines.tensorrt import ENGINE_CACHE
 from hf2triton_client import AccessDenied, ConnectionFailed, Tls, connect, pipeline
 
 from ..certificates import make_certificates
@@ -137,4 +137,4 @@ def test_compose_gives_containers_little():
         )
         assert services[name]["pids_limit"] > 0
         writable = [volume["target"] for volume in services[name]["volumes"] if not volume.get("read_only")]
-        assert writable == ([ENGINES] if name == "server-gpu" else [])
+        assert writable == ([ENGINE_CACHE] if name == "server-gpu" else [])

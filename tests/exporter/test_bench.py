@@ -14,7 +14,7 @@ from hf2triton.bench.inputs import batches_of
 from hf2triton.bench.plan import BenchOptions, frontends_named, groups_of
 from hf2triton.cli import main
 from hf2triton.cli.bench_tables import bench_tables, in_words, relative
-from hf2triton.engines.devices import devices
+from hf2triton.engines.common.devices import devices
 from hf2triton.errors import RepositoryError, UnknownName, UsageError
 from hf2triton_client import ConnectionFailed, ModelNotFound
 from hf2triton_client.loadgen.results import Load

@@ -282,7 +282,7 @@ def test_labels_can_make_a_head_fit_a_task(tmp_path):
 
 def test_tolerances_hold_for_all_that_the_graphs_outputs_give():
     """A decoder's tokens are judged as its logits are; what is not given stays the task's."""
-    from hf2triton.core.resolve import tolerances_of
+    from hf2triton.engines.common.resolve import tolerances_of
     from hf2triton.tasks import TASKS
 
     endpoint = TASKS["text-generation"].endpoints[0]

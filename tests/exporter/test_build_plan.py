@@ -16,7 +16,7 @@ from hf2triton.build.plan import CHANGED, DAMAGED, IMPOSSIBLE, NEW, UNCHANGED, p
 from hf2triton.core.layout import MANIFEST
 from hf2triton.core.options import ExportOptions
 from hf2triton.core.packages import installed_versions
-from hf2triton.core.resolve import recorded_options
+from hf2triton.engines.common.resolve import recorded_options
 from hf2triton.errors import UsageError
 
 from ..support import ASSETS

@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton.cli import main
-from hf2triton.core import resolve as tables
+from hf2triton.engines import ENGINES
+from hf2triton.engines.common import resolve as tables
 from hf2triton.graph.tracing.attention import ATTENTIONS
 from hf2triton.graph.tracing.decoder_attention import DECODER_ATTENTIONS
 from hf2triton.parity.graph_kinds import GRAPH_KINDS
@@ -74,20 +75,20 @@ def test_what_both_kinds_have_is_left_to_them():
     for table in (
         GRAPH_KINDS,
         _FRONTENDS,
-        tables.RUNNERS,
-        tables.PRECISIONS,
         tables.ATTENTIONS,
         tables.MAX_BATCH_SIZES,
         tables.MAX_INSTANCES,
     ):
         assert set(table) == kinds
+    assert all(set(engine.runners) == set(engine.precisions) <= kinds for engine in ENGINES.values())
+    assert set(ENGINES["cpu"].runners) == kinds
     assert {"encoder": tuple(ATTENTIONS), "decoder": tuple(DECODER_ATTENTIONS)} == tables.ATTENTIONS
     for task in TASKS.values():
         assert len({endpoint.kind for endpoint in task.endpoints}) == 1  # options are those of the first
         for endpoint in task.endpoints:
             for output in endpoint.outputs:
-                for precisions in tables.PRECISIONS[endpoint.kind].values():
-                    assert set(precisions) <= set(output.tolerances)
+                for engine in ENGINES.values():
+                    assert set(engine.precisions.get(endpoint.kind, ())) <= set(output.tolerances)
 
 
 def test_what_was_left_open_is_settled():

@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from hf2triton.engines import devices
+from hf2triton.engines.common import devices
+from hf2triton.engines.cuda import ENGINE as CUDA
 from hf2triton.parity import checks as parity
-from hf2triton.parity.call_overhead import DEFAULTS
 from hf2triton.repository import warmup
 from hf2triton.triton_models import sessions
 
@@ -55,4 +55,4 @@ def test_an_export_for_a_gpu_is_proved_on_it(monkeypatch, tmp_path):
     assert opened == ["cpu", "cpu", "cuda", "cuda", "cuda"]
     assert "measure the price of a call" in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
-    assert settings["limits"]["call_price"] != DEFAULTS["cuda"]
+    assert settings["limits"]["call_price"] != CUDA.call_overhead

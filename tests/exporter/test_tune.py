@@ -12,8 +12,9 @@ import hf2triton.parity.checks as parity
 from hf2triton.cli import main
 from hf2triton.core.layout import served_manifest
 from hf2triton.deploy.live import Live
+from hf2triton.engines.cuda import ENGINE as CUDA
 from hf2triton.errors import ServingError
-from hf2triton.parity.call_overhead import DEFAULTS, fit_call_overhead
+from hf2triton.parity.call_overhead import fit_call_overhead
 from hf2triton.repository.integrity import damages
 from hf2triton.serving import Server
 from hf2triton.tune.tune import sizes_of, tune
@@ -166,9 +167,9 @@ def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
     report = export_asset(tmp_path, "bert", "text-classification", "fp16", name="gpu", device="cuda", runner=None)
     assert "measure the price of a call" not in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
-    assert settings["limits"]["call_price"] == DEFAULTS["cuda"]
+    assert settings["limits"]["call_price"] == CUDA.call_overhead
     serving = report.entry.manifests["gpu"]["serving"]
-    assert serving["call_price_tokens"] == DEFAULTS["cuda"]
+    assert serving["call_price_tokens"] == CUDA.call_overhead
     assert serving["memory"]["total"] == report.memory["gpu"].total
     assert json.loads(json.dumps(report.to_json()))["memory"]["gpu"]["max_batch_size"] == 64
 

@@ -15,7 +15,7 @@ from hf2triton_client.loadgen.results import Load
 
 from ..checkpoint.adapters.source import is_adapter
 from ..core.layout import BASELINE, frontends_of, graph_file, served_manifest
-from ..engines.devices import devices
+from ..engines.common.devices import devices
 from ..errors import UsageError
 from ..tasks import TASKS
 from .contenders import CONTENDERS, ContenderKind, contenders_of

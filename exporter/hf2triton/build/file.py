@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, WithJsonSchema, create_model
 
 from ..checkpoint.source import PACKAGE
 from ..core.layout import check_name
-from ..core.options import ExportOptions
+from ..core.options import ExportOptions, Kind, Option, Place, options_at
 from ..core.sizes import read_bytes
+from ..engines import ENGINES
 from ..errors import UsageError
 from ..graph.passes.release import find_release
 from ..tasks import TASKS, find_task
@@ -96,77 +97,59 @@ class TaskTolerance(_Model):
     """Smallest share of rows whose largest entry is the same; null: not compared."""
 
 
-class Defaults(_Model):
-    """Options for all entries that say nothing else. null is what `hf2triton export` does without the option."""
-
-    precision: Literal["fp32", "fp16", "int8"] | None = None
-    """Of the graph; fp16 unless given."""
-    release: Release | None = None
-    """The Triton release that the graph must fit, in quotes: "24.10"."""
-    attention: Literal["fused", "fused-any-mask", "standard"] | None = None
-    """standard: no ops beyond ONNX's own, as TensorRT needs it."""
-    device: Literal["cpu", "cuda", "tensorrt"] | None = None
-    """Where Triton runs it."""
-    runner: Literal["inprocess", "bls"] | None = None
-    """Graph in the frontend, or in a model of its own."""
-    max_batch_size: Annotated[int, Field(ge=1)] | None = None
-    """Rows or images that are computed at once, or sequences that are generated at once."""
-    instances: Annotated[int, Field(ge=1)] | None = None
-    """How many times the model that computes is loaded; on each GPU."""
-    gpus: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] | None = None
-    """The numbers of the GPUs it is loaded on; all unless given."""
-    gpu_memory: Size | None = None
-    """What each GPU has, such as 24GB: bounds the largest batch; 16GB unless given."""
-    queue_delay: Annotated[int, Field(ge=0)] | None = None
-    """Microseconds that a request may wait for others to be computed with."""
-    priority_levels: Annotated[int, Field(ge=0)] | None = None
-    """How many priorities requests may have, 1 the highest."""
-    max_queue: Annotated[int, Field(ge=1)] | None = None
-    """Requests that may wait; later ones are refused."""
-    response_cache: bool | None = None
-    """Let Triton answer what it was asked before from its response cache, where the server has one."""
-    threads: Annotated[int, Field(ge=0)] | None = None
-    """Of onnxruntime; 0 is one for each core it may use."""
-    calibration: Text | None = None
-    """What ranges are measured on, relative to this file: lines of text, a folder of images, or the graph's tensors (.npz)."""
-    largest_file: Annotated[int, Field(ge=1, lt=1 << 31)] | None = None
-    """Bytes of weights in the graph's own file; more lie beside it."""
-    allow_pickle: bool | None = None
-    """Load pickled weights, which can run code."""
+#: What an option's values are -> what a file may hold. Paths are texts that are relative to the file.
+_TYPES: Mapping[Kind, Callable[[Option], Any]] = {
+    **dict.fromkeys((Kind.TEXT, Kind.SOURCE, Kind.FILE, Kind.FILE_OR_FOLDER), lambda option: Text),
+    Kind.TASK: lambda option: TaskName,
+    Kind.RELEASE: lambda option: Release,
+    Kind.CHOICE: lambda option: Literal[option.choices],
+    Kind.DEVICE: lambda option: Literal[tuple(ENGINES)],
+    Kind.NUMBER: lambda option: Annotated[int, Field(ge=option.least, le=option.most)],
+    Kind.NUMBERS: lambda option: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)],
+    Kind.SIZE: lambda option: Size,
+    **dict.fromkeys((Kind.FLAG, Kind.YES_OR_NO), lambda option: bool),
+    Kind.LABELS: lambda option: Labels,
+    Kind.TOLERANCES: lambda option: dict[str, TaskTolerance],
+}
 
 
-class Entry(Defaults):
-    """One export."""
-
-    source: Text
-    """A folder relative to this file, a hub id, or package:NAME/FOLDER for weights that a Python package ships."""
-    revision: Text | None = None
-    """Branch, tag or commit of a hub id."""
-    task: TaskName | None = None
-    """Named as transformers.pipeline names it; by default what the checkpoint was trained for."""
-    adapter: Text | None = None
-    """A folder relative to this file with a LoRA adapter, merged into the source."""
-    base_name: Text | None = None
-    """What the adapter calls the source, where its own name does not tell."""
-    labels: Labels | None = None
-    """In place of the head's own: a list, or a mapping from each number."""
-    tolerances: dict[str, TaskTolerance] | None = None
-    """Output -> how far it may lie from PyTorch's, in place of the task's own, tighter or wider."""
-    precision_plan: Text | None = None
-    """A file relative to this one with a plan of the nodes that stay fp32, instead of calibrating."""
+def _fields(place: Place, but: Collection[str] = ()) -> dict[str, Any]:
+    """A field for each option that can be given there. None is what `hf2triton export` does without the option."""
+    made = {}
+    for name, (option, default) in options_at(place).items():
+        stated = option.default or (default if isinstance(default, str) else "")
+        help = f"{option.help} Default: {stated}." if stated else option.help
+        if name not in but:
+            made[name] = (_TYPES[option.kind](option) | None, Field(None, description=help))
+    return made
 
 
-class BuildFile(_Model):
-    """A model repository, as `hf2triton build` makes it."""
-
-    repository: Text = "model_repository"
-    """Its folder, relative to this file."""
-    defaults: Defaults = Defaults()
-    """Options for all entries that say nothing else."""
-    entries: Annotated[
-        dict[str, Entry], Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][\\w.-]*$"}})
-    ]
-    """The name that a model is served under -> what it is made of."""
+_SOURCE = "A folder relative to this file, a hub id, or package:NAME/FOLDER for weights that a Python package ships."
+Defaults = create_model(
+    "Defaults",
+    __base__=_Model,
+    __doc__="Options for all entries that say nothing else. null is what `hf2triton export` does without the option."
+    " Paths are relative to this file.",
+    **_fields(Place.DEFAULTS),
+)
+Entry = create_model(
+    "Entry",
+    __base__=Defaults,
+    __doc__="One export.",
+    source=(Text, Field(description=_SOURCE)),
+    **_fields(Place.ENTRY, but=Defaults.model_fields),
+)
+_ENTRIES = Annotated[
+    dict[str, Entry], Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][\\w.-]*$"}})
+]
+BuildFile = create_model(
+    "BuildFile",
+    __base__=_Model,
+    __doc__="A model repository, as `hf2triton build` makes it.",
+    repository=(Text, Field("model_repository", description="Its folder, relative to this file.")),
+    defaults=(Defaults, Field(Defaults(), description="Options for all entries that say nothing else.")),
+    entries=(_ENTRIES, Field(description="The name that a model is served under -> what it is made of.")),
+)
 
 
 @dataclass(frozen=True)
@@ -204,21 +187,20 @@ def build_schema() -> dict[str, Any]:
     return {"$schema": _DIALECT, **BuildFile.model_json_schema()}
 
 
-def _options(file: BuildFile, name: str, folder: Path, repository: Path) -> ExportOptions:
+def _options(file: Any, name: str, folder: Path, repository: Path) -> ExportOptions:
     given = file.defaults.model_dump(exclude_unset=True) | file.entries[name].model_dump(exclude_unset=True)
-    given = {key: value for key, value in given.items() if value is not None}
-    given["source"] = _source(folder, given["source"])
-    if "adapter" in given and not given["adapter"].startswith(PACKAGE):
-        given["adapter"] = str(_from(folder, given["adapter"]))
-    for key in ("calibration", "precision_plan"):
-        if key in given:
-            given[key] = _from(folder, given[key])
-    for key in ("labels", "gpus"):
-        if key in given:
-            given[key] = tuple(given[key])
-    if "gpu_memory" in given:
-        given["gpu_memory"] = read_bytes(given["gpu_memory"])
-    return ExportOptions(name=name, repository=repository, **given)
+    source = _source(folder, given.pop("source"))
+    known = options_at(Place.ENTRY)
+    read = {
+        key: _READ.get(known[key][0].kind, _as_it_is)(folder, value)
+        for key, value in given.items()
+        if value is not None
+    }
+    return ExportOptions(source, name, repository=repository, **read)
+
+
+def _as_it_is(folder: Path, value: Any) -> Any:
+    return value
 
 
 def _source(folder: Path, given: str) -> str:
@@ -272,3 +254,10 @@ _MODELS: tuple[tuple[tuple[str, ...], type[_Model]], ...] = (
     (("entries", "*"), Entry),
     (("entries", "*", "tolerances", "*"), TaskTolerance),
 )
+#: What an option's values are -> what makes one of what stands in a file in this folder.
+_READ: Mapping[Kind, Callable[[Path, Any], Any]] = {
+    Kind.SOURCE: lambda folder, given: given if given.startswith(PACKAGE) else str(_from(folder, given)),
+    **dict.fromkeys((Kind.FILE, Kind.FILE_OR_FOLDER), _from),
+    **dict.fromkeys((Kind.LABELS, Kind.NUMBERS), lambda folder, given: tuple(given)),
+    Kind.SIZE: lambda folder, given: read_bytes(given),
+}

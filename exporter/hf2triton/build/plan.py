@@ -20,8 +20,8 @@ from ..checkpoint.task_inference import task_of
 from ..core.layout import entries, frontend_name, served_manifest, versions
 from ..core.options import ExportOptions
 from ..core.packages import installed_versions
-from ..core.resolve import recorded_options, resolve
 from ..core.source import Source
+from ..engines.common.resolve import recorded_options, resolve
 from ..errors import Hf2TritonError, RepositoryError, UsageError
 from ..repository.integrity import damages
 from .file import Declared

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..core.options import ExportOptions
-from ..core.resolve import resolve
+from ..core.options import ExportOptions, ResolvedOptions
 from ..core.stages import Stages
+from ..engines.common.resolve import resolve
 
 if TYPE_CHECKING:
     from ..core.types import Checkpoint
 
 
-def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ExportOptions]:
+def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ResolvedOptions]:
     """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
     from .precheck import look_at_files
 

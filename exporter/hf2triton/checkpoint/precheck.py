@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..core.options import ExportOptions
-from ..core.resolve import resolve
 from ..core.source import Source
 from ..core.wording import some
+from ..engines.common.resolve import resolve
 from ..errors import HeadMissing, SourceError, UnsupportedArchitecture, UsageError, WeightsError
 from ..families import Family, table_rows
 from ..tasks.base import Task

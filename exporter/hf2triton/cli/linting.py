@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .common import amount, command, fail, report_option
-from .types import Size
+from .options import Size
 
 
 @click.command()

@@ -14,95 +14,15 @@ from typing import Any
 import click
 
 from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
-from .types import Listed, Size, gpu_number
+from .options import export_options
 
 
 @click.command()
 @click.argument("source")
 @click.option("--name", required=True, help="The name to serve the model under.")
-@click.option("--task", help="Named as transformers.pipeline names it; by default what the checkpoint was trained for.")
-@click.option("--adapter", help="A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.")
-@click.option("--base-name", help="What the adapter calls SOURCE, where its own name does not tell.")
-@click.option("--precision", type=click.Choice(["fp32", "fp16", "int8"]), default="fp16", show_default=True)
 @repository_option
-@click.option(
-    "--device",
-    type=click.Choice(["cpu", "cuda", "tensorrt"]),
-    default="cpu",
-    show_default=True,
-    help="Where Triton runs it.",
-)
-@click.option(
-    "--runner", type=click.Choice(["inprocess", "bls"]), help="Graph in the frontend, or in a model of its own."
-)
-@click.option("--release", help="Fit the graph to a Triton release, such as 24.08.  [default: any from 24.05 on]")
-@click.option(
-    "--attention",
-    type=click.Choice(["fused", "fused-any-mask", "standard"]),
-    help="standard: no ops beyond ONNX's own.  [default: fused; for TensorRT standard]",
-)
-@click.option(
-    "--max-batch-size",
-    type=int,
-    help="Rows or images that are computed at once, or sequences that are generated at once.  [default: 64, or 8 sequences]",
-)
-@click.option(
-    "--instances",
-    type=int,
-    default=1,
-    show_default=True,
-    help="How many times the model that computes is loaded; on each GPU.",
-)
-@click.option("--gpus", type=Listed("GPU numbers", gpu_number), help="Such as 0,1.  [default: all]")
-@click.option(
-    "--gpu-memory", type=Size(), help="What each GPU has, such as 24GB: bounds the largest batch.  [default: 16GB]"
-)
-@click.option(
-    "--queue-delay",
-    type=int,
-    help="Microseconds that a request may wait for others to be computed with.  [default: 500 on a GPU, else 0]",
-)
-@click.option(
-    "--priority-levels",
-    type=int,
-    default=0,
-    show_default=True,
-    help="How many priorities requests have, 1 the highest.",
-)
-@click.option(
-    "--max-queue",
-    type=int,
-    help="Requests that may wait: later ones are refused, and no batch is prepared ahead.  [default: any, or 256 texts]",
-)
-@click.option(
-    "--response-cache/--no-response-cache",
-    default=None,
-    help="Let Triton answer what it was asked before from its response cache.  [default: on a GPU, where all ask for the same]",
-)
-@click.option(
-    "--threads", type=int, default=0, show_default=True, help="Of onnxruntime; 0 is one for each core it may use."
-)
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
-@click.option(
-    "--calibration",
-    type=click.Path(path_type=Path),
-    help="What ranges are measured on: a file with a text a line, a folder of images, or an .npz of the graph's tensors."
-    "  [default: real ones that come with hf2triton]",
-)
-@click.option(
-    "--precision-plan",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Keep the nodes fp32 that this plan, manifest or report names, instead of calibrating.",
-)
-@click.option(
-    "--largest-file",
-    type=click.IntRange(1, (1 << 31) - 1),
-    default=(1 << 31) - 1,
-    help="Bytes of weights in the graph's own file; more lie beside it.  [default: 2 GB, the most]",
-)
-@click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
+@export_options
 @report_option
-@click.option("--dry-run", is_flag=True, help="Do everything but write into the repository.")
 @command
 def export(report: Path | None, **options: Any) -> None:
     """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from .common import command, header_option, reports_option, repository_option, url_option
-from .types import Listed
+from .options import Listed
 
 
 def _positive(word: str) -> int:

@@ -1,52 +1,223 @@
-"""What can be asked of an export."""
+"""What can be asked of an export. Each field is an option of `hf2triton export` and a key of build files. Its metadata says how
+it is given and what it means: the command line, the build file and its schema are made of that.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from enum import Enum
 from pathlib import Path
+from typing import Any
+
+
+class Place(Enum):
+    """Where an option can be given: on the command line, and in a build file for one entry or for all."""
+
+    COMMAND = "command"
+    ENTRY = "entry"
+    DEFAULTS = "defaults"
+
+
+class Kind(Enum):
+    """What an option's values are; cli/options.py and build/file.py have a row for each."""
+
+    TEXT = "text"
+    CHOICE = "choice"
+    NUMBER = "number"
+    NUMBERS = "numbers"
+    SIZE = "size"
+    FLAG = "flag"
+    YES_OR_NO = "yes or no"
+    FILE = "file"
+    FILE_OR_FOLDER = "file or folder"
+    SOURCE = "folder or package"
+    RELEASE = "release"
+    TASK = "task"
+    DEVICE = "device"
+    LABELS = "labels"
+    TOLERANCES = "tolerances"
+
+
+@dataclass(frozen=True)
+class Option:
+    """How a field is given. `default`: what happens without it, in words, where the field's own default does not say so.
+    `choices`, `least` and `most`: which values there are. `places`: where it can be given. `recorded`: manifests hold its value
+    as it is, since another one would make another entry."""
+
+    kind: Kind
+    help: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    least: int = 0
+    most: int | None = None
+    places: tuple[Place, ...] = (Place.COMMAND, Place.ENTRY, Place.DEFAULTS)
+    recorded: bool = True
+
+
+_OF_ENTRY, _OF_FILE = (Place.COMMAND, Place.ENTRY), (Place.ENTRY,)
+#: The most bytes that a file of an ONNX graph can hold.
+_LARGEST_FILE = (1 << 31) - 1
+
+
+def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
+    """A field with this default."""
+    return field(default=value, metadata={"option": Option(kind, help, **more)})
 
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asked for, checked. `source` is a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python
-    package ships; `task` None means: infer it.
+    """What the user asked for. What is None is chosen by `engines.resolve`, as the task and the device want it.
 
-    What is None is settled by `resolve.settle`, as the task and the device want it.
-
-    `base_name`: what the adapter calls the source, where its own name does not tell. `labels`: in place of the head's own.
-    `tolerances`: output -> fields of Tolerance, in place of the task's. `instances`: of whichever model computes.
-    `max_batch_size`: rows, images or generated sequences that are computed at once; None: what suits the task. `calibration`:
-    a file or folder of inputs. `gpus`: their numbers; None: all. `gpu_memory`: bytes of each. `queue_delay`: µs that a request
-    may wait for others. `max_queue`: requests that may wait at all. `precision_plan`: a file with a plan, or None: make one.
-    `largest_file`: bytes of weights that may be in the graph's own file.
+    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: of the entry.
+    `tolerances`: output -> fields of Tolerance, in place of the task's. The other fields say themselves what they mean.
     """
 
     source: str
     name: str
-    task: str | None = None
-    adapter: str | None = None
-    base_name: str | None = None
-    revision: str | None = None
-    precision: str = "fp16"
-    release: str | None = None
-    attention: str | None = None
-    device: str = "cpu"
-    runner: str | None = None
+    task: str | None = _option(
+        None,
+        Kind.TASK,
+        "Named as transformers.pipeline names it.",
+        default="what it was trained for",
+        places=_OF_ENTRY,
+        recorded=False,
+    )
+    adapter: str | None = _option(
+        None,
+        Kind.SOURCE,
+        "A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.",
+        places=_OF_ENTRY,
+        recorded=False,
+    )
+    base_name: str | None = _option(
+        None,
+        Kind.TEXT,
+        "What the adapter calls SOURCE, where its own name does not tell.",
+        places=_OF_ENTRY,
+        recorded=False,
+    )
+    revision: str | None = _option(
+        None, Kind.TEXT, "Branch, tag or commit of a hub id.", places=_OF_ENTRY, recorded=False
+    )
+    precision: str = _option("fp16", Kind.CHOICE, "Of the graph.", choices=("fp32", "fp16", "int8"))
+    release: str | None = _option(
+        None, Kind.RELEASE, "Fit the graph to a Triton release, such as 24.08.", default="any from 24.05 on"
+    )
+    attention: str | None = _option(
+        None,
+        Kind.CHOICE,
+        "standard: no ops beyond ONNX's own.",
+        default="fused; for TensorRT standard",
+        choices=("fused", "fused-any-mask", "standard"),
+    )
+    device: str = _option("cpu", Kind.DEVICE, "Where Triton runs it.")
+    runner: str | None = _option(
+        None, Kind.CHOICE, "Graph in the frontend, or in a model of its own.", choices=("inprocess", "bls")
+    )
     repository: Path = Path("model_repository")
-    max_batch_size: int | None = None
-    instances: int = 1
-    gpus: tuple[int, ...] | None = None
-    gpu_memory: int | None = None
-    queue_delay: int | None = None
-    priority_levels: int = 0
-    max_queue: int | None = None
-    response_cache: bool | None = None
-    threads: int = 0
-    allow_pickle: bool = False
-    calibration: Path | None = None
-    precision_plan: Path | None = None
-    largest_file: int = (1 << 31) - 1
-    labels: tuple[str, ...] | None = None
-    tolerances: Mapping[str, Mapping[str, float | None]] = field(default_factory=dict)
-    dry_run: bool = False
+    max_batch_size: int | None = _option(
+        None,
+        Kind.NUMBER,
+        "Rows or images that are computed at once, or sequences that are generated at once.",
+        default="64, or 8 sequences",
+        least=1,
+    )
+    instances: int = _option(1, Kind.NUMBER, "How many times the model that computes is loaded; on each GPU.", least=1)
+    gpus: tuple[int, ...] | None = _option(
+        None, Kind.NUMBERS, "The numbers of the GPUs it is loaded on, such as 0,1.", default="all"
+    )
+    gpu_memory: int | None = _option(
+        None, Kind.SIZE, "What each GPU has, such as 24GB: bounds the largest batch.", default="16GB"
+    )
+    queue_delay: int | None = _option(
+        None,
+        Kind.NUMBER,
+        "Microseconds that a request may wait for others to be computed with.",
+        default="500 on a GPU, else 0",
+    )
+    priority_levels: int = _option(0, Kind.NUMBER, "How many priorities requests have, 1 the highest.")
+    max_queue: int | None = _option(
+        None,
+        Kind.NUMBER,
+        "Requests that may wait: later ones are refused, and no batch is prepared ahead.",
+        default="any, or 256 texts",
+        least=1,
+    )
+    response_cache: bool | None = _option(
+        None,
+        Kind.YES_OR_NO,
+        "Let Triton answer what it was asked before from its response cache.",
+        default="on a GPU, where all ask for the same",
+    )
+    threads: int = _option(0, Kind.NUMBER, "Of onnxruntime; 0 is one for each core it may use.")
+    allow_pickle: bool = _option(False, Kind.FLAG, "Load pickled weights, which can run code.", recorded=False)
+    calibration: Path | None = _option(
+        None,
+        Kind.FILE_OR_FOLDER,
+        "What ranges are measured on: a file with a text a line, a folder of images, or an .npz of the graph's tensors.",
+        default="real ones that come with hf2triton",
+        recorded=False,
+    )
+    precision_plan: Path | None = _option(
+        None,
+        Kind.FILE,
+        "Keep the nodes fp32 that this plan, manifest or report names, instead of calibrating.",
+        places=_OF_ENTRY,
+        recorded=False,
+    )
+    largest_file: int = _option(
+        _LARGEST_FILE,
+        Kind.NUMBER,
+        "Bytes of weights in the graph's own file; more lie beside it.",
+        default="2 GB, the most",
+        least=1,
+        most=_LARGEST_FILE,
+    )
+    labels: tuple[str, ...] | None = _option(
+        None,
+        Kind.LABELS,
+        "In place of the head's own: a list, or a mapping from each number.",
+        places=_OF_FILE,
+    )
+    tolerances: Mapping[str, Mapping[str, float | None]] = field(
+        default_factory=dict,
+        metadata={
+            "option": Option(
+                Kind.TOLERANCES,
+                "Output -> how far it may lie from PyTorch's, in place of the task's own, tighter or wider.",
+                places=_OF_FILE,
+            )
+        },
+    )
+    dry_run: bool = _option(
+        False, Kind.FLAG, "Do everything but write into the repository.", places=(Place.COMMAND,), recorded=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResolvedOptions(ExportOptions):
+    """The options of an export with nothing left open. `gpu_memory` is None on a CPU."""
+
+    runner: str
+    attention: str
+    max_batch_size: int
+    queue_delay: int
+    max_queue: int
+    response_cache: bool
+
+
+def options_at(place: Place) -> dict[str, tuple[Option, Any]]:
+    """The fields that can be given there -> how, and what each is without it."""
+    found = {own.name: (own.metadata.get("option"), own.default) for own in fields(ExportOptions)}
+    return {name: (own, default) for name, (own, default) in found.items() if own is not None and place in own.places}
+
+
+def values_of(options: ExportOptions) -> dict[str, Any]:
+    """Field -> its value."""
+    return {own.name: getattr(options, own.name) for own in fields(options)}
+
+
+def recorded_names() -> list[str]:
+    """The fields whose values manifests hold as they are."""
+    return [own.name for own in fields(ExportOptions) if "option" in own.metadata and own.metadata["option"].recorded]

@@ -12,7 +12,7 @@ from hf2triton_client.evaluation.compare import Difference
 
 from ..families import Family
 from ..tasks.base import Output, Task
-from .options import ExportOptions
+from .options import ResolvedOptions
 from .precision_plan import PrecisionPlan
 from .source import Source
 
@@ -240,7 +240,7 @@ class ExportReport:
     """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each frontend, by its
     name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a frontend takes of a GPU."""
 
-    options: ExportOptions
+    options: ResolvedOptions
     task: str
     family: str
     parity: Mapping[str, ParityReport]

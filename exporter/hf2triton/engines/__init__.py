@@ -1,1 +1,10 @@
-"""What runs a graph: devices, and the configs that Triton needs for them."""
+"""What runs a graph, by the names of `--device`. A new engine is one file here."""
+
+from __future__ import annotations
+
+from ..discovery import rows_of
+from .base import Engine
+
+ENGINES: dict[str, Engine] = {engine.name: engine for engine in rows_of(__name__, "ENGINE", Engine)}
+
+__all__ = ["ENGINES", "Engine"]

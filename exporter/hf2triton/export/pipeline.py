@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING
 from ..checkpoint.loading import load
 from ..checkpoint.sample_inputs import check_calibration
 from ..core.layout import check_name
-from ..core.options import ExportOptions
+from ..core.options import ExportOptions, ResolvedOptions
 from ..core.precision_plan import read_plan
-from ..core.resolve import resolve, tolerances_of
-from ..core.serving_options import GPUS
 from ..core.stages import Progress, Stages
 from ..core.types import ExportReport
+from ..engines import ENGINES
+from ..engines.common.resolve import resolve, tolerances_of
 from ..errors import UsageError
 from ..tasks import find_task
 
@@ -76,7 +76,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
             )
             graph = run("clean the graph", clean, graph)
             graph = run("fit it to the release", fit, graph, release, options.precision)
-            if options.device == "tensorrt":
+            if ENGINES[options.device].named_by_content:
                 graph = run("name it for its engines", name_by_content, graph)
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((endpoint, baseline, graph, folder))
@@ -99,7 +99,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
 
 def _prove(
     stages: Stages,
-    options: ExportOptions,
+    options: ResolvedOptions,
     explicit: bool,
     release: Release | None,
     checkpoint: Checkpoint,
@@ -114,13 +114,12 @@ def _prove(
     Raises ParityError.
     """
     from ..checkpoint.preprocessing import preprocessor_of
-    from ..core.memory import estimate_memory
-    from ..engines.devices import runs_on_gpu
+    from ..engines.common.devices import runs_on_gpu
+    from ..engines.common.memory import estimate_memory
     from ..graph.passes.release import require_release
     from ..graph.storage import store
     from ..parity.advice import ParityRequest
     from ..parity.calibration_inputs import calibration_of
-    from ..parity.call_overhead import DEFAULTS
     from ..parity.checks import ParityInputs, report_of, require_parity
     from ..parity.graph_kinds import GRAPH_KINDS
     from ..parity.precision_search import calibrate, can_search, plan_precision, prepare, search_plan
@@ -129,11 +128,12 @@ def _prove(
     from .genai_config import genai_files
 
     run, kind, precision = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind], options.precision
+    engine = ENGINES[options.device]
     reader = preprocessor_of(checkpoint, endpoint)
     calibration = run(
         "read the calibration inputs", calibration_of, checkpoint, endpoint, graph, baseline, options.calibration
     )
-    gpu = options.device in GPUS and runs_on_gpu()  # which need not be here
+    gpu = engine.gpu and runs_on_gpu()  # which need not be here
     inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
@@ -152,11 +152,11 @@ def _prove(
     asked = ParityRequest(options, endpoint.modality, kind.tolerances(checkpoint, endpoint, precision))
     run("require parity", require_parity, parity, asked)
     price = memory = None
-    if options.device in GPUS:
+    if engine.gpu:
         max_length = checkpoint.max_length if endpoint.modality == "text" else None
         memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
     if kind.measure_call_overhead is not None:
-        price = None if options.device == "cuda" and gpu else DEFAULTS.get(options.device)
+        price = None if gpu and engine.proved_on == engine.name else engine.call_overhead
     if kind.measure_call_overhead is not None and price is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
         price = run("measure the price of a call", kind.measure_call_overhead, stored, baseline, reader, threads, gpu)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..engines.device_config import ENGINES
+from ..engines.tensorrt import ENGINE_CACHE
 from . import secured
 from .plan import MOUNTED, PORTS, DeploymentPlan
 from .resources import gpu_bytes, rounded
@@ -97,7 +97,7 @@ def container(plan: DeploymentPlan, name: str, place: str) -> dict[str, Any]:
         "volumeMounts": [
             {"name": "shm", "mountPath": "/dev/shm"},
             {"name": "tmp", "mountPath": "/tmp"},
-            *([{"name": "engines", "mountPath": ENGINES}] if plan.gpus else []),
+            *([{"name": "engines", "mountPath": ENGINE_CACHE}] if plan.gpus else []),
             *secured.mounts(plan),
         ],
     }

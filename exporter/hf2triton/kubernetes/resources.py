@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
-from ..core.memory import bytes_together
+from ..engines.common.memory import bytes_together
 from ..triton_models.batch_planner import THREAD_TOKENS
 from ..triton_models.image_sizes import BYTES_A_PIXEL
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..core.layout import CONFIG
-from ..engines.backend_keys import ACCELERATORS, GRAPH_LEVELS, KEYS, OVERWRITTEN, PARAMETERS
+from ..engines.common.backend_keys import ACCELERATORS, GRAPH_LEVELS, KEYS, OVERWRITTEN, PARAMETERS
 from .finding import ERROR, WARNING, Problem, Rule
 from .models import Lint, Model
 

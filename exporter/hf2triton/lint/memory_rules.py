@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..core.layout import graph_model
-from ..core.memory import bytes_together
 from ..core.sizes import gigabytes
+from ..engines.common.memory import bytes_together
 from .finding import ERROR, Problem, Rule
 from .models import Lint, Model
 

@@ -15,8 +15,8 @@ from hf2triton_client.pipelines.zero_shot_image_classification import CAPTION
 from ..checkpoint.loading import load
 from ..checkpoint.sample_inputs import Inputs
 from ..core.options import ExportOptions
-from ..core.resolve import PRECISIONS
 from ..core.stages import Progress, Stages
+from ..engines import ENGINES
 from ..tasks import find_task
 
 #: The most texts of a file whose tensors are recorded; answers are recorded of all.
@@ -47,7 +47,7 @@ def record(
     recorded = {}
     for endpoint in endpoints:
         run, kind = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind]
-        precisions = PRECISIONS[endpoint.kind]["cpu"]
+        precisions = ENGINES["cpu"].precisions[endpoint.kind]
         most = MOST_ITEMS if endpoint.modality == "text" else None  # images are kept for the questions as well
         taken = None if asked is None else {name: values[:most] for name, values in inputs[endpoint.suffix].items()}
         questions = asked if endpoint is endpoints[-1] else None

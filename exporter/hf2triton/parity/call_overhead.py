@@ -10,11 +10,6 @@ import numpy as np
 MOST_ON_CPU = 256
 #: A whole call's worth: beyond it nothing would be split.
 MOST_ON_GPU = 1 << 14
-#: device -> the price until `hf2triton tune` has measured it there. A GPU answers a small call no quicker than its kernels can
-#: be launched, and meanwhile it computes so many tokens. On an H100 5,108 were measured for a BERT-base, 9,404 through Triton;
-#: for a MiniLM, whose 4,096 tokens take no longer than 16, more than a call may hold. Smaller GPUs compute fewer in that time,
-#: and TensorRT launches fewer kernels.
-DEFAULTS = {"cuda": 2048, "tensorrt": 1024}
 
 
 def fit_call_overhead(sizes: Sequence[int], seconds: Sequence[float], most: int) -> int:

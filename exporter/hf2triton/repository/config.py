@@ -16,11 +16,11 @@ from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYT
 from ..checkpoint.sample_inputs import Inputs
 from ..core.embedding import SIMILARITIES, SentenceFolder
 from ..core.layout import frontend_name, graph_model
-from ..core.options import ExportOptions
+from ..core.options import ResolvedOptions
 from ..core.types import Checkpoint, Graph, GraphOutput
-from ..engines.device_config import (
+from ..engines.base import Served
+from ..engines.common.model_config import (
     DTYPES,
-    Served,
     add_providers,
     add_warmup,
     frontend_batching,
@@ -133,7 +133,7 @@ def _sentence_settings(sentences: SentenceFolder) -> dict[str, Any]:
 
 
 def frontend_config(
-    options: ExportOptions,
+    options: ResolvedOptions,
     task: Task,
     endpoint: Endpoint,
     graph: Graph,

@@ -7,7 +7,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ..checkpoint.preprocessing import MAX_TEXT_BYTES
-from ..engines.device_config import graph_instances
+from ..engines.common.model_config import graph_instances
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.generation.generation_config import settings_of
 from .config import common_config, common_settings

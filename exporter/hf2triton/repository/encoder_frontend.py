@@ -9,8 +9,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from ..checkpoint.preprocessing import preprocessor_settings
 from ..core.layout import graph_model
-from ..core.memory import MAX_TOKENS, MAX_TOKENS_ON_CPU
-from ..engines.device_config import ROUND_TO, Served
+from ..engines import ENGINES
+from ..engines.base import Served
 from . import config as configs
 from .staged_entry import FrontendFiles, StagedEntry, python_files
 from .warmup import run_graph_warmup, warmup_inputs
@@ -52,23 +52,24 @@ def _graph_config(staged: StagedEntry) -> tuple[pb.ModelConfig, dict[str, bytes]
     """The config of the model behind the frontend, and the files that it is warmed up with."""
     options = replace(staged.options, max_batch_size=staged.max_batch_size)
     max_length = staged.checkpoint.max_length if staged.endpoint.modality == "text" else None
-    return configs.graph_config(staged.endpoint, Served(options, staged.stored.graph, max_length, staged.memory))
+    return configs.graph_config(
+        staged.endpoint, Served(options, ENGINES[options.device], staged.stored.graph, max_length, staged.memory)
+    )
 
 
 def _settings(staged: StagedEntry, version: int) -> dict[str, Any]:
     """What the front reads at its start, see `triton_models/frontend.py`."""
     options = staged.options
     bls = {"model": graph_model(staged.name), "model_version": version}
-    # tensor cores want multiples of 8; on a CPU they would only be padding
-    round_to = 1 if options.device == "cpu" else ROUND_TO
+    engine = ENGINES[options.device]
     return {
         "outputs": {output.name: output.per for output in staged.stored.graph.outputs},
-        "reader": preprocessor_settings(staged.checkpoint, staged.endpoint, round_to),
+        "reader": preprocessor_settings(staged.checkpoint, staged.endpoint, engine.round_to),
         "limits": {
             "call_price": staged.call_price,
             "max_rows": staged.max_batch_size,
-            "max_tokens": MAX_TOKENS_ON_CPU if options.device == "cpu" else MAX_TOKENS,
-            "round_to": round_to,
+            "max_tokens": engine.max_tokens,
+            "round_to": engine.round_to,
         },
         "runner": bls if options.runner == "bls" else {"graph": staged.stored.place},
     }

@@ -15,7 +15,7 @@ from ..core.json_files import json_bytes
 from ..core.layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
 from ..core.packages import installed_versions
 from ..core.precision_plan import KEY
-from ..core.resolve import recorded_options
+from ..engines.common.resolve import recorded_options
 from .config import to_text
 from .decoder_frontend import decoder_frontend
 from .encoder_frontend import encoder_frontend

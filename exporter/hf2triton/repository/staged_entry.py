@@ -13,7 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ..core.layout import frontend_name
-from ..core.options import ExportOptions
+from ..core.options import ResolvedOptions
 from ..core.types import Checkpoint, MemoryEstimate, ParityReport, StoredGraph
 from ..tasks.base import Endpoint
 
@@ -23,7 +23,7 @@ class StagedEntry:
     """One frontend of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
     frontend has no calls to plan. `memory`: what it takes of a GPU; None on a CPU. `more`: further files of its version."""
 
-    options: ExportOptions
+    options: ResolvedOptions
     checkpoint: Checkpoint
     endpoint: Endpoint
     stored: StoredGraph

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..core.control import CONTROL_HEADER, CONTROL_KEY
-from ..engines.devices import devices
+from ..engines.common.devices import devices
 from .access import Access
 from .guard import EXIT_SECONDS
 from .loading import LENIENT, SHARED_PORTS

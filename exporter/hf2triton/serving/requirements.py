@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..core.layout import CONFIG
-from ..engines.devices import devices
+from ..engines.common.devices import devices
 from ..errors import ServingError, UsageError
 
 PYTHONS = ((3, 10), (3, 12))

@@ -15,7 +15,7 @@ from referencing import Registry, Resource
 from referencing.jsonschema import DRAFT7
 
 from hf2triton.cli import main
-from hf2triton.engines.device_config import ENGINES
+from hf2triton.engines.tensorrt import ENGINE_CACHE
 from hf2triton.errors import UsageError
 from hf2triton.kubernetes import TARGETS, ManifestOptions, manifests
 from hf2triton.kubernetes.resources import MIB, need_of
@@ -147,7 +147,7 @@ def test_gpus_follow_from_the_entries(repository):
         _, container = server_of(documents)
         assert container["resources"]["limits"].get("nvidia.com/gpu") == gpus
         assert container["image"] == f"hf2triton-server:{'gpu' if gpus else 'cpu'}"
-        assert (ENGINES in [mount["mountPath"] for mount in container["volumeMounts"]]) == bool(gpus)
+        assert (ENGINE_CACHE in [mount["mountPath"] for mount in container["volumeMounts"]]) == bool(gpus)
         metrics = documents["HorizontalPodAutoscaler"]["spec"]["metrics"]
         followed = {metric["pods"]["metric"]["name"] for metric in metrics}
         assert ("nv_gpu_utilization" in followed) == bool(gpus)

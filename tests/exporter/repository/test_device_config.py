@@ -14,12 +14,14 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from hf2triton.core.memory import MAX_TOKENS
 from hf2triton.core.options import ExportOptions
-from hf2triton.core.resolve import resolve
 from hf2triton.core.types import Graph, GraphInput
-from hf2triton.engines.backend_keys import BACKEND, KEYS, OVERWRITTEN
-from hf2triton.engines.device_config import CUDA, ENGINES, PARAMETERS, TENSORRT, Served
+from hf2triton.engines import ENGINES
+from hf2triton.engines.base import MAX_TOKENS, Served
+from hf2triton.engines.common.backend_keys import BACKEND, KEYS, OVERWRITTEN
+from hf2triton.engines.common.resolve import resolve
+from hf2triton.engines.cuda import CUDA, PARAMETERS
+from hf2triton.engines.tensorrt import ENGINE_CACHE, TENSORRT
 from hf2triton.errors import UsageError
 from hf2triton.graph.passes.engine_name import name_by_content
 from hf2triton.repository import add_entry as publishing
@@ -193,7 +195,7 @@ def test_engines_of_other_weights_have_another_name(exported):
     """onnxruntime finds cached engines by the graph's name, whatever its weights: the name tells them."""
     _, repository = exported["tensorrt"]
     values = accelerators_of(graph_config_of(exported, "tensorrt"))["tensorrt"]
-    assert values["trt_engine_cache_path"] == values["trt_timing_cache_path"] == ENGINES
+    assert values["trt_engine_cache_path"] == values["trt_timing_cache_path"] == ENGINE_CACHE
     name = onnx.load(repository / "tensorrt_model" / "1" / "model.onnx").graph.name
     assert re.fullmatch("hf2triton_[0-9a-f]{32}", name)
     weights = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -229,7 +231,7 @@ TEXT = (GraphInput("input_ids", "INT64", ("batch", "sequence")),)
 
 def served(device, rows, max_length):
     options = ExportOptions("x", "x", device=device, max_batch_size=rows)
-    return Served(options, Graph(None, TEXT, (), "standard"), max_length, None)
+    return Served(options, ENGINES[options.device], Graph(None, TEXT, (), "standard"), max_length, None)
 
 
 def test_cuda_is_warmed_up_with_what_one_call_may_hold():

@@ -450,6 +450,6 @@ def test_it_needs_only_numpy_and_pillow():
         "import sys\n"
         "for name in ('hf2triton', 'torch', 'transformers'): sys.modules[name] = None\n"
         f"sys.path.insert(0, {str(Path(frontend.__file__).parents[1])!r})\n"
-        "import fronts.images\n"
+        "import triton_models.images\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -11,21 +11,21 @@ import pytest
 
 from hf2triton.checkpoint.loader import load_checkpoint
 from hf2triton.checkpoint.source import find_source
-from hf2triton.core.memory import (
+from hf2triton.core.options import ExportOptions
+from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.core.sizes import read_bytes
+from hf2triton.engines.common.memory import (
     ARENA,
     LIBRARY_BYTES,
     PROCESS_BYTES,
     SERVER_BYTES,
-    WORKSPACE_BYTES,
     bytes_together,
     estimate_memory,
     kept_bytes,
     live_bytes,
 )
-from hf2triton.core.options import ExportOptions
-from hf2triton.core.precision_plan import PrecisionPlan
-from hf2triton.core.resolve import resolve
-from hf2triton.core.sizes import read_bytes
+from hf2triton.engines.common.resolve import resolve
+from hf2triton.engines.tensorrt import WORKSPACE_BYTES
 from hf2triton.errors import UsageError
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hf2triton import triton_models as frontends
 from hf2triton.triton_models.outgoing import MAX_MESSAGE_BYTES, encoded, message
 
-FRONTS = Path(frontends.__file__).parent
+SERVED_CODE = Path(frontends.__file__).parent
 
 
 class Silent(Exception):
@@ -100,7 +100,7 @@ def test_an_answer_is_valid_whatever_it_holds(text):
 
 def test_no_other_text_reaches_triton():
     """Nothing else in served code encodes a text but for itself: to try whether it can be, for a digest, for a pattern."""
-    for path in [*FRONTS.rglob("*.py"), FRONTS.parents[1] / "serving" / "onnxruntime_backend" / "model.py"]:
+    for path in [*SERVED_CODE.rglob("*.py"), SERVED_CODE.parent / "serving" / "onnxruntime_backend" / "model.py"]:
         calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
         encodes = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "encode"]
         found = [call.lineno for call in encodes if not call.args or isinstance(call.args[0], ast.Constant)]

@@ -14,10 +14,11 @@ from collections.abc import Callable, Collection, Mapping
 from math import ceil, prod
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
-from .options import ExportOptions
-from .sizes import gigabytes
-from .types import Graph, MemoryEstimate, StoredGraph
+from ...core.options import ResolvedOptions
+from ...core.sizes import gigabytes
+from ...core.types import Graph, MemoryEstimate, StoredGraph
+from ...errors import UsageError
+from .. import ENGINES
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -31,15 +32,10 @@ LIBRARY_BYTES, PROCESS_BYTES = 290 * 10**6, 740 * 10**6
 #: How much more than the largest call needs an arena comes to hold that grows as requested: onnxruntime lays out the memory of
 #: each shape of call apart. 2.5 to 3.5 were seen for a BERT-base, 1.3 without that (`enable_mem_pattern`).
 ARENA = 3.5
-#: The most that TensorRT may take for the time of a call beside its activations, `max_workspace_size_bytes`.
-WORKSPACE_BYTES = 1 << 30
-#: Padded tokens of one call of the graph, which bound the memory of its activations: on a GPU, which is quicker the more it is
-#: given, and on a CPU, which is not (see THREAD_TOKENS in triton_models/batch_planner.py).
-MAX_TOKENS, MAX_TOKENS_ON_CPU = 1 << 14, 1 << 10
 
 
 def estimate_memory(
-    stored: StoredGraph, options: ExportOptions, max_length: int | None, explicit: bool
+    stored: StoredGraph, options: ResolvedOptions, max_length: int | None, explicit: bool
 ) -> MemoryEstimate:
     """With the largest batch of at most the one asked for that fits the GPU. `options`: settled. `explicit`: the batch was asked
     for, so that a smaller one will not do. Raises UsageError, which says what would fit."""
@@ -49,8 +45,7 @@ def estimate_memory(
             live_bytes(stored.graph, sizes) for sizes in largest_calls(stored.graph, options, rows, max_length)
         )
         kept = kept_bytes(stored.graph, rows, max_length)
-        if options.device == "tensorrt":
-            kept += WORKSPACE_BYTES
+        kept += ENGINES[options.device].workspace_bytes
         arena = ceil(activations * (ARENA - 1))
         about = (options.instances, stored.weight_bytes, activations, arena, kept)
         return MemoryEstimate(options.gpu_memory, context_bytes(stored.graph, options), *about, rows)
@@ -71,7 +66,7 @@ def estimate_memory(
     return of(low)
 
 
-def context_bytes(graph: Graph, options: ExportOptions) -> int:
+def context_bytes(graph: Graph, options: ResolvedOptions) -> int:
     """What is taken beside the instances. A graph with a state runs in a Python model, each instance of which is a process."""
     return SERVER_BYTES + (options.instances * PROCESS_BYTES if graph.state else LIBRARY_BYTES)
 
@@ -84,18 +79,19 @@ def bytes_together(models: Collection[tuple[int, int, bool]]) -> int:
     return SERVER_BYTES + max(inside, default=0) + processes + sum(own for _, own, _ in models)
 
 
-def largest_calls(graph: Graph, options: ExportOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:
-    """The sizes of the free axes in the calls that need most. The planner keeps calls of the runner within MAX_TOKENS, and one
-    row may be longer; TensorRT plans for the corner of its profile, whatever is called."""
+def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:
+    """The sizes of the free axes in the calls that need most. The planner keeps calls of the runner within the engine's
+    `max_tokens`, and one row may be longer; TensorRT plans for the corner of its profile, whatever is called."""
     if max_length is None:
         return [{"batch": rows}]
     if graph.state:  # a step of all slots, and a piece of a prompt in one
         piece = min(64, max_length)
         return [_decoder_sizes(rows, 1, max_length), _decoder_sizes(1, piece, max_length)]
-    if options.device == "tensorrt":
+    engine = ENGINES[options.device]
+    if engine.whole_corner:
         return [{"batch": rows, "sequence": max_length, "masks": max_length}]
-    wide = max(1, min(rows, MAX_TOKENS // max_length))
-    narrow = max(1, min(max_length, MAX_TOKENS // rows))
+    wide = max(1, min(rows, engine.max_tokens // max_length))
+    narrow = max(1, min(max_length, engine.max_tokens // rows))
     # a row has at most as many masks as tokens; most have a few
     return [
         {"batch": batch, "sequence": length, "masks": length} for batch, length in ((wide, max_length), (rows, narrow))

@@ -6,8 +6,8 @@ import shutil
 from functools import lru_cache
 from pathlib import Path
 
-from ..triton_models.generation.cache import COPY
-from ..triton_models.sessions import open_session
+from ...triton_models.generation.cache import COPY
+from ...triton_models.sessions import open_session
 
 #: Any of them is there where a GPU is, whether or not this Python can use it.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")

@@ -1,4 +1,4 @@
-"""What can be asked of an export: the tables of what each kind of graph can have, and what was left open settled."""
+"""Chooses what the user left open, as the task and the engine want it, and refuses what they cannot have."""
 
 from __future__ import annotations
 
@@ -10,62 +10,31 @@ from typing import Any
 from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.questions import ANSWERS
 
-from ..errors import UnknownName, UsageError
-from ..tasks.base import Endpoint, Task
-from .digests import digest_of_json, digest_of_path
-from .options import ExportOptions
-from .precision_plan import read_plan
-from .serving_options import resolve_serving
+from ...core.digests import digest_of_json, digest_of_path
+from ...core.options import ExportOptions, ResolvedOptions, recorded_names, values_of
+from ...core.precision_plan import read_plan
+from ...errors import UnknownName, UsageError
+from ...tasks.base import Endpoint, Task
+from .. import ENGINES
+from .resolve_serving import resolve_serving
 
-#: kind of graph -> device -> the runner it uses unless told otherwise, and those it can use. A decoder's state stays where
-#: its graph is: to hand it from model to model costs more than the graph itself.
-RUNNERS = {
-    "encoder": {"cpu": ("inprocess", "bls"), "cuda": ("bls",), "tensorrt": ("bls",)},
-    "decoder": {"cpu": ("inprocess",), "cuda": ("inprocess",)},
-}
-#: The same for precisions.
-PRECISIONS = {
-    "encoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16"), "tensorrt": ("fp32", "fp16")},
-    "decoder": {"cpu": ("fp32", "fp16", "int8"), "cuda": ("fp32", "fp16")},
-}
 #: As graph/tracing/attention.py and graph/tracing/decoder_attention.py have them, which need PyTorch.
 ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
-#: Devices that run fewer of them: the first is taken unless told. TensorRT knows ONNX's own ops alone, and would leave a fused
-#: node, and with it every layer's middle, to CUDA.
-ATTENTIONS_ON = {"tensorrt": ("standard",)}
 #: What is computed at once unless told otherwise: rows or images, and sequences.
 MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
-#: The most instances. A decoder batches in its engine: a second one would hold a second cache and halve the batches.
+#: The most instances. A decoder batches in its scheduler: a second one would hold a second cache and halve the batches.
 MAX_INSTANCES = {"encoder": 128, "decoder": 1}
-#: Options that change what is exported or how it is served; they may be compared as they are.
-_COMPARED = (
-    "precision",
-    "release",
-    "attention",
-    "device",
-    "runner",
-    "max_batch_size",
-    "instances",
-    "gpus",
-    "gpu_memory",
-    "queue_delay",
-    "priority_levels",
-    "max_queue",
-    "response_cache",
-    "threads",
-    "largest_file",
-    "labels",
-    "tolerances",
-)
 
 
-def resolve(options: ExportOptions, task: Task) -> ExportOptions:
+def resolve(options: ExportOptions, task: Task) -> ResolvedOptions:
     """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
     kind = task.endpoints[0].kind
-    if options.device not in RUNNERS[kind]:
-        raise UsageError(f"{task.name} is served with --device {' or '.join(RUNNERS[kind])}, not {options.device}")
-    runners, precisions = RUNNERS[kind][options.device], PRECISIONS[kind][options.device]
-    attentions = ATTENTIONS_ON.get(options.device, ATTENTIONS[kind])
+    devices = [engine.name for engine in ENGINES.values() if kind in engine.runners]
+    if options.device not in devices:
+        raise UsageError(f"{task.name} is served with --device {' or '.join(devices)}, not {options.device}")
+    engine = ENGINES[options.device]
+    runners, precisions = engine.runners[kind], engine.precisions[kind]
+    attentions = engine.attentions or ATTENTIONS[kind]
     with_device = f"{task.name} with --device {options.device}"
     runner, attention = options.runner or runners[0], options.attention or attentions[0]
     if runner not in runners:
@@ -82,13 +51,13 @@ def resolve(options: ExportOptions, task: Task) -> ExportOptions:
         least = "1 instance alone, and batches in its slots" if kind == "decoder" else f"1 to {MAX_INSTANCES[kind]}"
         raise UsageError(f"{task.name} is served with {least}, not with {options.instances} instances")
     _check_tolerances(options.tolerances, task)
-    return replace(
-        options,
-        runner=runner,
-        attention=attention,
-        max_batch_size=options.max_batch_size or MAX_BATCH_SIZES[kind],
-        **resolve_serving(options, task),
-    )
+    chosen = {
+        "runner": runner,
+        "attention": attention,
+        "max_batch_size": options.max_batch_size or MAX_BATCH_SIZES[kind],
+        **resolve_serving(options, engine, task),
+    }
+    return ResolvedOptions(**{**values_of(options), **chosen})
 
 
 def tolerances_of(
@@ -103,9 +72,10 @@ def tolerances_of(
     }
 
 
-def recorded_options(options: ExportOptions) -> dict[str, Any]:
-    """Settled options, as manifests hold them: all that changes what is exported. Files are their content's digests."""
-    given = {name: value for name, value in asdict(options).items() if name in _COMPARED}
+def recorded_options(options: ResolvedOptions) -> dict[str, Any]:
+    """Options as manifests hold them: all that changes what is exported. Files are their content's digests."""
+    values = asdict(options)
+    given = {name: values[name] for name in recorded_names()}
     for name in ("labels", "gpus"):
         given[name] = None if given[name] is None else list(given[name])
     calibration, plan = options.calibration, options.precision_plan

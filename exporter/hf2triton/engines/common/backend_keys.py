@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..core.serving_options import FIRST_RELEASE
+from ..base import FIRST_RELEASE
 
 BACKEND = "onnxruntime_backend/src/onnxruntime.cc"
 TRT = "onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html"
