@@ -7,15 +7,17 @@ unless a row says what to compare with.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf2triton_client.errors import InputError
-from hf2triton_client.evaluation.datasets import IMAGE, PAIR, TEXT
 
 from ..errors import UnknownName, UsageError
+from ..tasks import TASKS
+from ..tasks.base import AnswerSchema
+from ..tasks.common.schemas import CANDIDATES
 from .inputs import Row
 from .options import ScoreOptions
 
@@ -24,141 +26,10 @@ _FREE = frozenset({"candidate_labels", "image"})
 
 
 @dataclass(frozen=True)
-class TaskSchema:
-    """`columns`: our name -> the names that data sets use for it, the first being the input's main one; `optional`: those that
-    rows need not have. `input`: what a pipeline is called with. `shape`: pyarrow and the options of the calls -> the type of an
-    answer. `uniform`: makes an answer fit that type. `method`: of the pipeline, "" for the call itself. `alone`: it takes one
-    input a call. `unwraps`: it gives the answer itself for a list of one. `always`: options of all calls."""
-
-    columns: Mapping[str, tuple[str, ...]]
-    input: Callable[[Row], Any]
-    shape: Callable[[Any, Mapping[str, Any]], Any]
-    optional: frozenset[str] = frozenset()
-    uniform: Callable[[Any], Any] | None = None
-    method: str = ""
-    alone: bool = False
-    unwraps: bool = False
-    always: tuple[tuple[str, Any], ...] = ()
-    example: Any = "a"
-
-    @property
-    def main(self) -> str:
-        return next(iter(self.columns))
-
-
-def _text(row: Row) -> Any:
-    return row["text"]
-
-
-def _text_or_pair(row: Row) -> Any:
-    return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
-
-
-def _record(pa: Any, **fields: Any) -> Any:
-    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
-
-
-def _label(pa: Any) -> Any:
-    return _record(pa, label=pa.string(), score=pa.float64())
-
-
-def _labels(pa: Any, _: Mapping[str, Any]) -> Any:
-    return pa.list_(_label(pa))
-
-
-def _sequence(pa: Any, _: Mapping[str, Any]) -> Any:
-    return _record(pa, sequence=pa.string(), labels=pa.list_(pa.string()), scores=pa.list_(pa.float64()))
-
-
-def _entities(pa: Any, options: Mapping[str, Any]) -> Any:
-    alone = str(options.get("aggregation_strategy") or "none").lower() == "none"
-    tag = (
-        {"entity": pa.string(), "score": pa.float64(), "index": pa.int64()} if alone else {"entity_group": pa.string()}
-    )
-    return pa.list_(_record(pa, **{**tag, "score": pa.float64(), "word": pa.string(), **_span(pa)}))
-
-
-def _span(pa: Any) -> dict[str, Any]:
-    return {"start": pa.int64(), "end": pa.int64()}
-
-
-def _spans(pa: Any, _: Mapping[str, Any]) -> Any:
-    return pa.list_(_record(pa, score=pa.float64(), **_span(pa), answer=pa.string()))
-
-
-def _tokens(pa: Any, _: Mapping[str, Any]) -> Any:
-    token = _record(pa, score=pa.float64(), token=pa.int64(), token_str=pa.string(), sequence=pa.string())
-    return pa.list_(pa.list_(token))
-
-
-def _vector(pa: Any, _: Mapping[str, Any]) -> Any:
-    return pa.list_(pa.float32())
-
-
-def _a_list_a_mask(answer: Any) -> Any:
-    return answer if answer and isinstance(answer[0], list) else [answer]
-
-
-_IMAGES = {"image": IMAGE}
-_TEXTS = {"text": TEXT}
-_CANDIDATES = ("candidate_labels",)
-_LABELLED = frozenset(_CANDIDATES)
-
-#: Task -> its form.
-FORMS: Mapping[str, TaskSchema] = {
-    "text-classification": TaskSchema(
-        {"text": TEXT, "text_pair": PAIR},
-        _text_or_pair,
-        lambda pa, options: _labels(pa, options) if "top_k" in options else _label(pa),
-        optional=frozenset({"text_pair"}),
-    ),
-    "zero-shot-classification": TaskSchema(
-        {**_TEXTS, "candidate_labels": _CANDIDATES}, _text, _sequence, optional=_LABELLED
-    ),
-    "token-classification": TaskSchema(_TEXTS, _text, _entities),
-    "question-answering": TaskSchema(
-        {"question": ("question",), "context": ("context",)},
-        lambda row: {"question": row["question"], "context": row["context"]},
-        lambda pa, options: _spans(pa, options) if options.get("top_k", 1) != 1 else _spans(pa, options).value_type,
-        unwraps=True,
-        example={"question": "a", "context": "a"},
-    ),
-    "fill-mask": TaskSchema(_TEXTS, _text, _tokens, uniform=_a_list_a_mask, unwraps=True),
-    "feature-extraction": TaskSchema(
-        _TEXTS,
-        _text,
-        lambda pa, options: pa.list_(pa.list_(_vector(pa, options))),
-        uniform=lambda states: [list(state) for state in states],
-        always=(("return_tensors", True),),  # lists of Python's floats take ten times the memory
-    ),
-    "sentence-similarity": TaskSchema(_TEXTS, _text, _vector, method="encode"),
-    "text-generation": TaskSchema(_TEXTS, _text, lambda pa, _: pa.list_(_record(pa, generated_text=pa.string()))),
-    "image-classification": TaskSchema(_IMAGES, lambda row: row["image"], _labels, example=b"a"),
-    "image-feature-extraction": TaskSchema(_IMAGES, lambda row: row["image"], _vector, method="encode", example=b"a"),
-    "zero-shot-image-classification": TaskSchema(
-        {**_IMAGES, "candidate_labels": _CANDIDATES},
-        lambda row: row["image"],
-        lambda pa, _: pa.list_(_record(pa, score=pa.float64(), label=pa.string())),
-        optional=_LABELLED,
-        example=b"a",
-    ),
-}
-#: Tasks whose models embed -> the forms that they have with a second text, and without labels.
-_PAIRS = TaskSchema(
-    {"text": TEXT, "text_pair": PAIR},
-    lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
-    lambda pa, _: pa.list_(pa.float64()),
-    alone=True,
-    example={"source_sentence": "a", "sentences": ["a"]},
-)
-_IMAGES_ALONE = TaskSchema(_IMAGES, lambda row: row["image"], _vector, method="encode_images", example=b"a")
-
-
-@dataclass(frozen=True)
 class ScoringOptions:
     """How the rows of one input are asked: the form of their task, and our name -> their column. `options`: of all calls."""
 
-    form: TaskSchema
+    form: AnswerSchema
     names: Mapping[str, str]
     options: Mapping[str, Any]
 
@@ -188,18 +59,18 @@ class ScoringOptions:
 
 def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> ScoringOptions:
     """How rows with certain columns are asked. Raises UsageError."""
-    if task not in FORMS:
-        raise UnknownName("the task", task, FORMS)
-    form = FORMS[task]
-    if task == "sentence-similarity" and "text_pair" in options.columns:
-        form = _PAIRS
-    labelled = options.labels is not None or "candidate_labels" in options.columns or _CANDIDATES[0] in present
-    if task == "zero-shot-image-classification" and not labelled:
-        form = _IMAGES_ALONE
-    if options.labels is not None and _CANDIDATES[0] not in form.columns:
+    known = {name: own.schema for name, own in TASKS.items() if own.schema is not None}
+    if task not in known:
+        raise UnknownName("the task", task, known)
+    form = known[task]
+    labelled = options.labels is not None or CANDIDATES[0] in {*options.columns, *present}
+    if options.labels is not None and CANDIDATES[0] not in form.columns:
         raise UsageError(f"--labels is of zero-shot tasks, and the model's task is {task}")
-    if task == "zero-shot-classification" and not labelled:
-        raise UsageError("zero-shot-classification needs --labels, or a column candidate_labels")
+    if form.needs_labels and not labelled:
+        raise UsageError(f"{task} needs --labels, or a column candidate_labels")
+    form = next((other for column, other in form.with_column.items() if column in options.columns), form)
+    if form.unlabelled is not None and not labelled:
+        form = form.unlabelled
     own = {name or form.main: column for name, column in options.columns.items()}
     if unknown := sorted(set(own) - set(form.columns)):
         raise UsageError(f"{task} has no column {', '.join(unknown)}; it has {', '.join(form.columns)}")

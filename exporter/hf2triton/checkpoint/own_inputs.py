@@ -6,10 +6,10 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from ..core.types import Checkpoint
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Preprocessor
 from ..triton_models.preprocessors import TextPreprocessor
-from .sample_inputs import Inputs, texts
+from .sample_inputs import texts
 
 #: What the texts are called that are made of the checkpoint.
 OWN = "texts of its own"

@@ -11,10 +11,9 @@ import numpy as np
 
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
 from ..triton_models.preprocessors import make_preprocessor
-from .sample_inputs import Inputs
 from .tokenizer import lower_cases
 
 #: Bytes of one text that a frontend takes; its tokenizer would otherwise be the way to keep it busy.

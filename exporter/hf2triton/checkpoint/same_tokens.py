@@ -10,8 +10,8 @@ from hf2triton_client.evaluation.places import quoted
 
 from ..core.types import Checkpoint
 from ..errors import ParityError
+from ..tasks.base import Inputs
 from ..triton_models.sentences import lower_cased
-from .sample_inputs import Inputs
 from .tokenizer import lower_cases
 
 #: Columns of inputs that are texts, in the order in which they follow each other in a row.

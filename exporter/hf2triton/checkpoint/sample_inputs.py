@@ -12,11 +12,8 @@ from typing import Any
 
 from ..core.types import Checkpoint
 from ..errors import UsageError
-from ..tasks.base import Endpoint, Task
+from ..tasks.base import Endpoint, Inputs, Task
 from .image_settings import fits_all
-
-#: Input of a frontend -> its value for each item; texts are strings, images are encoded files.
-Inputs = Mapping[str, tuple[str | bytes, ...]]
 
 #: Asked of each text, round and round. An answer that makes no sense has logits all the same.
 QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "Why?")

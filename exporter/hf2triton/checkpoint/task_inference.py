@@ -10,12 +10,7 @@ from ..tasks.base import Task
 from .adapters.source import Adapter
 
 #: What peft calls the tasks that adapters are trained for -> ours.
-_ADAPTER_TASKS = {
-    "SEQ_CLS": "text-classification",
-    "TOKEN_CLS": "token-classification",
-    "QUESTION_ANS": "question-answering",
-    "CAUSAL_LM": "text-generation",
-}
+_ADAPTER_TASKS = {task.adapter_type: task.name for task in TASKS.values() if task.adapter_type is not None}
 
 
 def task_of(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Task:

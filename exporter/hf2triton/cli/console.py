@@ -12,8 +12,6 @@ from typing import Any
 
 import click
 
-from ..errors import UsageError
-
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
@@ -122,27 +120,3 @@ def write_report(path: Path | None, report: dict[str, Any]) -> None:
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def inputs_of(task: str, given: Sequence[str]) -> Any:
-    """What a pipeline is called with, of the words on a command line. Raises UsageError."""
-    return _INPUTS.get(task, list)(given)
-
-
-def _compared(given: Sequence[str]) -> dict[str, Any]:
-    return {"source_sentence": given[0], "sentences": list(given[1:])}
-
-
-def _questions(given: Sequence[str]) -> list[dict[str, str]]:
-    if len(given) % 2:
-        raise UsageError(
-            "question-answering takes a question and its context in turn; the last question has no context"
-        )
-    return [{"question": given[index], "context": given[index + 1]} for index in range(0, len(given), 2)]
-
-
-#: Task -> what its pipeline takes, where that is not a list.
-_INPUTS: dict[str, Callable[[Sequence[str]], Any]] = {
-    "sentence-similarity": _compared,
-    "question-answering": _questions,
-}

@@ -25,11 +25,13 @@ def infer(name: str, inputs: tuple[str, ...], labels: str | None, url: str) -> N
 
     from hf2triton_client import pipeline
 
-    from .console import inputs_of
+    from ..tasks import TASKS
 
     with pipeline(model=name, url=url) as ask:
         options = {"candidate_labels": labels} if labels is not None else {}
-        click.echo(json.dumps(ask(inputs_of(ask.model.task, inputs), **options), ensure_ascii=False, default=float))
+        click.echo(
+            json.dumps(ask(TASKS[ask.model.task].arguments(inputs), **options), ensure_ascii=False, default=float)
+        )
 
 
 @click.command("list")

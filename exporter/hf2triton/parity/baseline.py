@@ -17,11 +17,11 @@ from hf2triton_client.evaluation.questions import ANSWERS, Questions
 from ..checkpoint.own_inputs import own_inputs
 from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.same_tokens import ReferenceTokenizer
-from ..checkpoint.sample_inputs import Inputs, parity_inputs
+from ..checkpoint.sample_inputs import parity_inputs
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Endpoint
-from ..tasks.tolerances import DECODED
+from ..tasks.base import Endpoint, Inputs
+from ..tasks.common.tolerances import DECODED
 from ..triton_models.preprocessor import Item, Preprocessor, joined
 
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.datasets import read_questions
-from hf2triton_client.evaluation.questions import Questions
-from hf2triton_client.pipelines.zero_shot_classification import HYPOTHESIS, filled
-from hf2triton_client.pipelines.zero_shot_image_classification import CAPTION
 
 from ..checkpoint.loading import load
-from ..checkpoint.sample_inputs import Inputs
 from ..core.options import ExportOptions
 from ..core.stages import Progress, Stages
 from ..engines import ENGINES
@@ -43,7 +39,7 @@ def record(
         asked = read_questions(dataset, checkpoint.task.name, columns)
         if endpoints[-1].modality == "image":
             asked = replace(asked, inputs=tuple(Path(one).read_bytes() for one in asked.inputs))
-        inputs = _INPUTS[checkpoint.task.name](asked)
+        inputs = checkpoint.task.inputs(asked)
     recorded = {}
     for endpoint in endpoints:
         run, kind = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind]
@@ -63,47 +59,3 @@ def record(
             others={name: kind.tolerances(checkpoint, endpoint, name) for name in precisions[1:]},
         )
     return recorded
-
-
-def _texts(questions: Questions) -> dict[str, Inputs]:
-    if all(isinstance(one, str) for one in questions.inputs):
-        return {"": {"text": questions.inputs}}
-    return {"": {name: tuple(one[name] for one in questions.inputs) for name in ("text", "text_pair")}}
-
-
-def _hypotheses(questions: Questions) -> dict[str, Inputs]:
-    pairs = [
-        (text, hypothesis)
-        for text, own in zip(questions.inputs, questions.each, strict=True)
-        for hypothesis in filled(HYPOTHESIS, own["candidate_labels"])
-    ]
-    return {"": dict(zip(("text", "text_pair"), zip(*pairs, strict=True), strict=True))}
-
-
-def _contexts(questions: Questions) -> dict[str, Inputs]:
-    columns = {"text": "question", "text_pair": "context"}
-    return {"": {ours: tuple(one[name] for one in questions.inputs) for ours, name in columns.items()}}
-
-
-def _sentences(questions: Questions) -> dict[str, Inputs]:
-    every = [text for one in questions.inputs for text in (one["source_sentence"], *one["sentences"])]
-    return {"": {"text": tuple(dict.fromkeys(every))}}
-
-
-def _labelled_images(questions: Questions) -> dict[str, Inputs]:
-    labels = dict.fromkeys(label for own in questions.each for label in own["candidate_labels"])
-    return {"_text": {"text": tuple(filled(CAPTION, list(labels)))}, "_image": {"image": questions.inputs}}
-
-
-#: Task -> what each of its frontends is sent, of the questions to its pipeline.
-_INPUTS: Mapping[str, Callable[[Questions], Mapping[str, Inputs]]] = {
-    "text-classification": _texts,
-    "zero-shot-classification": _hypotheses,
-    "token-classification": _texts,
-    "question-answering": _contexts,
-    "fill-mask": _texts,
-    "sentence-similarity": _sentences,
-    "text-generation": _texts,
-    "image-classification": lambda questions: {"": {"image": questions.inputs}},
-    "zero-shot-image-classification": _labelled_images,
-}

@@ -13,10 +13,10 @@ import numpy as np
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ..checkpoint.preprocessing import items_of, preprocessor_of
-from ..checkpoint.sample_inputs import Inputs, inputs_from, texts
+from ..checkpoint.sample_inputs import inputs_from, texts
 from ..core.types import Checkpoint, Graph
 from ..errors import ParityError, UsageError
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Preprocessor
 from .decoder_baseline import prompt_ids
 

@@ -18,10 +18,10 @@ from hf2triton_client.evaluation.questions import ANSWERS, Questions
 from ..checkpoint.own_inputs import OWN, own_texts
 from ..checkpoint.preprocessing import items_of, preprocessor_of
 from ..checkpoint.same_tokens import ReferenceTokenizer
-from ..checkpoint.sample_inputs import Inputs, texts
+from ..checkpoint.sample_inputs import texts
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Preprocessor
 from .reference import answered
 

@@ -11,8 +11,8 @@ import numpy as np
 
 from hf2triton_client.evaluation.places import Axis, Places, axes_of, describe_input, described, quoted
 
-from ..checkpoint.sample_inputs import Inputs
 from ..core.types import GraphOutput
+from ..tasks.base import Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
 
 if TYPE_CHECKING:

@@ -17,26 +17,20 @@ from hf2triton_client.evaluation.questions import Questions
 
 from ..checkpoint.image_processor import load_processor
 from ..checkpoint.preprocessing import preprocessor_of
-from ..checkpoint.sample_inputs import Inputs
 from ..core.types import Checkpoint
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
-
-#: Labels that images and texts are sorted into, where nothing says which.
-LABELS = ("a person", "an animal", "a landscape", "food", "a machine")
-TOPICS = ("politics", "science", "sport", "everyday life")
 
 
 def open_reference(checkpoint: Checkpoint) -> Any:
     """A pipeline of PyTorch in fp32, to be called with one input at a time, as `transformers.pipeline` is."""
-    return _OPEN.get(checkpoint.task.name, _transformers)(checkpoint)
+    return REFERENCES[checkpoint.task.reference](checkpoint)
 
 
 def questions_of(checkpoint: Checkpoint, endpoint: Endpoint, groups: Sequence[Inputs]) -> Questions | None:
     """What a pipeline of the task can be asked with the inputs of its last frontend; None where its tensors are its answers."""
-    if endpoint is not checkpoint.task.endpoints[-1] or checkpoint.task.name not in _QUESTIONS:
-        return None
-    return _QUESTIONS[checkpoint.task.name](groups)
+    ask = checkpoint.task.questions
+    return ask(groups) if ask is not None and endpoint is checkpoint.task.endpoints[-1] else None
 
 
 def answered(checkpoint: Checkpoint, questions: Questions | None) -> Questions | None:
@@ -69,15 +63,8 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
         channels = checkpoint.image["spec"]["num_channels"]
         given["image_processor"] = load_processor(source.processor_folder, channels, checkpoint.family.image_processor)
     pipeline = transformers.pipeline(checkpoint.task.name, model=model, device="cpu", **given)
-    options = _OPTIONS.get(checkpoint.task.name, {})
+    options = checkpoint.task.reference_options
     return lambda one, **own: pipeline(_readable(one), **options, **own)
-
-
-#: What texts that are longer than the model takes need, so that they are cut as the frontend does it.
-_OPTIONS: Mapping[str, Mapping[str, Any]] = {
-    "text-classification": {"truncation": True},
-    "fill-mask": {"tokenizer_kwargs": {"truncation": True}},
-}
 
 
 def _readable(one: Any) -> Any:
@@ -176,66 +163,6 @@ class _Logprobs:
         return logits.gather(1, ids[0, 1:, None])[:, 0].tolist()
 
 
-_OPEN: Mapping[str, Callable[[Checkpoint], Any]] = {
-    "question-answering": _Spans,
-    "sentence-similarity": _Similarities,
-    "text-generation": _Logprobs,
-}
-
-
-def _texts(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
-    return lambda groups: Questions(_single(groups), options)
-
-
-def _about_topics(groups: Sequence[Inputs]) -> Questions:
-    """transformers takes no empty text here."""
-    return Questions(tuple(filter(None, _single(groups))), {"candidate_labels": list(TOPICS)})
-
-
-def _texts_and_pairs(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
-    """Pairs as dicts, as transformers takes them."""
-
-    def questions(groups: Sequence[Inputs]) -> Questions:
-        pairs = (inputs for inputs in groups if "text_pair" in inputs)
-        dicts = (
-            dict(zip(inputs, values, strict=True)) for inputs in pairs for values in zip(*inputs.values(), strict=True)
-        )
-        return Questions((*_single(groups), *dicts), options)
-
-    return questions
-
-
-def _images(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
-    return lambda groups: Questions(groups[0]["image"], options)
-
-
-def _contexts(groups: Sequence[Inputs]) -> Questions:
-    pairs = (pair for inputs in groups for pair in zip(inputs["text"], inputs["text_pair"], strict=True))
-    return Questions(tuple({"question": question, "context": context} for question, context in pairs))
-
-
-def _sentences(groups: Sequence[Inputs]) -> Questions:
-    first, *others = _single(groups)
-    return Questions(({"source_sentence": first, "sentences": others},))
-
-
-def _single(groups: Sequence[Inputs]) -> tuple[str, ...]:
-    """The texts that are not of a pair."""
-    return tuple(text for inputs in groups if "text_pair" not in inputs for text in inputs["text"])
-
-
-_QUESTIONS: Mapping[str, Callable[[Sequence[Inputs]], Questions]] = {
-    "text-classification": _texts_and_pairs(top_k=None),
-    "zero-shot-classification": _about_topics,
-    "token-classification": _texts(aggregation_strategy="simple"),
-    "question-answering": _contexts,
-    "fill-mask": _texts(),
-    "sentence-similarity": _sentences,
-    "image-classification": _images(),
-    "zero-shot-image-classification": _images(candidate_labels=list(LABELS)),
-}
-
-
 def _plain(answer: Any) -> Any:
     """As JSON has it: numpy's and torch's numbers as Python's."""
     if isinstance(answer, Mapping):
@@ -243,3 +170,12 @@ def _plain(answer: Any) -> Any:
     if isinstance(answer, Sequence) and not isinstance(answer, str):
         return [_plain(value) for value in answer]
     return answer.item() if hasattr(answer, "item") else answer
+
+
+#: What tasks call it -> what opens it.
+REFERENCES: Mapping[str, Callable[[Checkpoint], Any]] = {
+    "transformers": _transformers,
+    "spans": _Spans,
+    "similarities": _Similarities,
+    "logprobs": _Logprobs,
+}

@@ -13,7 +13,6 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 
 from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
-from ..checkpoint.sample_inputs import Inputs
 from ..core.embedding import SIMILARITIES, SentenceFolder
 from ..core.layout import frontend_name, graph_model
 from ..core.options import ResolvedOptions
@@ -28,7 +27,7 @@ from ..engines.common.model_config import (
     graph_batching,
     graph_instances,
 )
-from ..tasks.base import Endpoint, Task
+from ..tasks.base import Endpoint, Inputs, Task
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS

@@ -16,11 +16,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import finite
 
-from ..checkpoint.sample_inputs import Inputs
 from ..core.layout import WARMUP, warmup_file
 from ..core.types import StoredGraph
 from ..errors import ParityError
-from ..tasks.base import Endpoint
+from ..tasks.base import Endpoint, Inputs
 from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS
 from ..triton_models.sessions import open_session

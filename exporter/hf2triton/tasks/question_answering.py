@@ -1,6 +1,25 @@
 """Answers that are spans of a context."""
 
-from .base import Endpoint, Output, Task
-from .tolerances import SPANS
+from .base import AnswerSchema, Endpoint, Output, Task
+from .common.arguments import questions_in_turn
+from .common.questions import contexts, sent_contexts
+from .common.schemas import spans
+from .common.tolerances import SPANS
 
-TASK = Task("question-answering", True, (Endpoint("question", "text", (Output("span_logits", "token", SPANS),)),))
+TASK = Task(
+    "question-answering",
+    has_head=True,
+    endpoints=(Endpoint("question", "text", (Output("span_logits", "token", SPANS),)),),
+    adapter_type="QUESTION_ANS",
+    questions=contexts,
+    inputs=sent_contexts,
+    reference="spans",
+    arguments=questions_in_turn,
+    schema=AnswerSchema(
+        {"question": ("question",), "context": ("context",)},
+        lambda row: {"question": row["question"], "context": row["context"]},
+        lambda pa, options: spans(pa, options) if options.get("top_k", 1) != 1 else spans(pa, options).value_type,
+        unwraps=True,
+        example={"question": "a", "context": "a"},
+    ),
+)

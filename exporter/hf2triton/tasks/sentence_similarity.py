@@ -1,6 +1,27 @@
 """One embedding for each text."""
 
-from .base import Endpoint, Output, Task
-from .tolerances import EMBEDDING
+from .base import AnswerSchema, Endpoint, Output, Task
+from .common.arguments import compared
+from .common.questions import sent_sentences, sentences
+from .common.schemas import PAIR, TEXT, TEXTS, text, vector
+from .common.tolerances import EMBEDDING
 
-TASK = Task("sentence-similarity", False, (Endpoint("text", "text", (Output("embedding", "row", EMBEDDING),)),))
+#: Models give embeddings, unless a row says what to compare with.
+_PAIRS = AnswerSchema(
+    {"text": TEXT, "text_pair": PAIR},
+    lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
+    lambda pa, options: pa.list_(pa.float64()),
+    alone=True,
+    example={"source_sentence": "a", "sentences": ["a"]},
+)
+
+TASK = Task(
+    "sentence-similarity",
+    has_head=False,
+    endpoints=(Endpoint("text", "text", (Output("embedding", "row", EMBEDDING),)),),
+    questions=sentences,
+    inputs=sent_sentences,
+    reference="similarities",
+    arguments=compared,
+    schema=AnswerSchema(TEXTS, text, vector, method="encode", with_column={"text_pair": _PAIRS}),
+)

@@ -1,0 +1,22 @@
+"""What pipelines are called with, of the words on a command line, where that is not a list."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ...errors import UsageError
+
+
+def compared(given: Sequence[str]) -> dict[str, Any]:
+    """The first text and those that it is compared with."""
+    return {"source_sentence": given[0], "sentences": list(given[1:])}
+
+
+def questions_in_turn(given: Sequence[str]) -> list[dict[str, str]]:
+    """Questions and their contexts, in turn. Raises UsageError."""
+    if len(given) % 2:
+        raise UsageError(
+            "question-answering takes a question and its context in turn; the last question has no context"
+        )
+    return [{"question": given[index], "context": given[index + 1]} for index in range(0, len(given), 2)]

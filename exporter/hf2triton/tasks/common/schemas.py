@@ -1,0 +1,90 @@
+"""What the schemas of tasks are made of: columns, what a row is asked, and types of answers.
+
+Functions that make a type take pyarrow, which not everyone has, and the options of the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from hf2triton_client.evaluation.datasets import IMAGE, PAIR, TEXT
+
+from ..base import Row
+
+__all__ = ["IMAGE", "PAIR", "TEXT"]
+
+IMAGES, TEXTS = {"image": IMAGE}, {"text": TEXT}
+#: The column with the labels to choose among.
+CANDIDATES = ("candidate_labels",)
+LABELLED = frozenset(CANDIDATES)
+
+
+def text(row: Row) -> Any:
+    """A row's text."""
+    return row["text"]
+
+
+def image(row: Row) -> Any:
+    """A row's image."""
+    return row["image"]
+
+
+def text_or_pair(row: Row) -> Any:
+    """A row's text, or both of a pair."""
+    return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
+
+
+def record(pa: Any, **fields: Any) -> Any:
+    """The type of a record with these fields."""
+    return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
+
+
+def label(pa: Any) -> Any:
+    """The type of a label with its score."""
+    return record(pa, label=pa.string(), score=pa.float64())
+
+
+def labels(pa: Any, _: Mapping[str, Any]) -> Any:
+    """The type of a list of labels."""
+    return pa.list_(label(pa))
+
+
+def sequence(pa: Any, _: Mapping[str, Any]) -> Any:
+    """The type of a text with the labels it was sorted into."""
+    return record(pa, sequence=pa.string(), labels=pa.list_(pa.string()), scores=pa.list_(pa.float64()))
+
+
+def entities(pa: Any, options: Mapping[str, Any]) -> Any:
+    """The type of the entities found in a text."""
+    alone = str(options.get("aggregation_strategy") or "none").lower() == "none"
+    tag = (
+        {"entity": pa.string(), "score": pa.float64(), "index": pa.int64()} if alone else {"entity_group": pa.string()}
+    )
+    return pa.list_(record(pa, **{**tag, "score": pa.float64(), "word": pa.string(), **span(pa)}))
+
+
+def span(pa: Any) -> dict[str, Any]:
+    """The fields that say where in a text something is."""
+    return {"start": pa.int64(), "end": pa.int64()}
+
+
+def spans(pa: Any, _: Mapping[str, Any]) -> Any:
+    """The type of a list of spans."""
+    return pa.list_(record(pa, score=pa.float64(), **span(pa), answer=pa.string()))
+
+
+def tokens(pa: Any, _: Mapping[str, Any]) -> Any:
+    """The type of the tokens for each mask of a text."""
+    token = record(pa, score=pa.float64(), token=pa.int64(), token_str=pa.string(), sequence=pa.string())
+    return pa.list_(pa.list_(token))
+
+
+def vector(pa: Any, _: Mapping[str, Any]) -> Any:
+    """The type of an embedding."""
+    return pa.list_(pa.float32())
+
+
+def a_list_a_mask(answer: Any) -> Any:
+    """The tokens of a text with a single mask, as those of one with several."""
+    return answer if answer and isinstance(answer[0], list) else [answer]
