@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .cves import CVES, HIGH, cves_of
+from .cves import CVES, HIGH, cves_of, known_since
 from .finding import ERROR, NOTE, WARNING, Problem, Rule
 from .models import Lint
 from .server import Seen
@@ -27,7 +27,7 @@ def entry_release(lint: Lint) -> Iterator[Problem]:
             yield Problem(
                 ", ".join(names),
                 f"no release is named: {newest} or later has the fixes of all vulnerabilities that are known here; --server URL"
-                " tells of the one that serves them",
+                f" tells of the one that serves them ({known_since()})",
                 NOTE,
             )
         elif problem := _told(
@@ -55,7 +55,7 @@ def _told(beginning: str, release: str, where: str) -> Problem | None:
     return Problem(
         where,
         f"{beginning} {len(found)} known vulnerabilities, the worst {named}. Serve with {fixed} or later. Source:"
-        f" {found[0].source}",
+        f" {found[0].source} ({known_since()})",
         more=tuple(f"{one.id} {one.score} fixed in {one.fixed}: {one.what}; {one.source}" for one in found),
     )
 

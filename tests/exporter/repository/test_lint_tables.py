@@ -1,14 +1,15 @@
 """What `hf2triton lint` knows: vulnerabilities with their releases, and what served code may not do."""
 
 import re
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 import hf2triton
 from hf2triton.graph.passes.release import find_release
-from hf2triton.lint import RULES
-from hf2triton.lint.cves import CVES, cves_of, release_of
+from hf2triton.lint import RULES, cves
+from hf2triton.lint.cves import CHECKED, CVES, cves_of, release_of
 from hf2triton.lint.python_audit import audit
 
 PACKAGE = Path(hf2triton.__file__).parent
@@ -32,6 +33,20 @@ def test_vulnerabilities_are_listed_once():
     """In the order of the releases that have the fixes."""
     assert len({cve.id for cve in CVES}) == len(CVES)
     assert [cve.fixed for cve in CVES] == sorted(cve.fixed for cve in CVES)
+
+
+def test_the_list_says_how_old_it_is(monkeypatch):
+    """In the words of findings, whatever day it is."""
+
+    class Later(date):
+        @classmethod
+        def today(cls):
+            return CHECKED + timedelta(days=41)
+
+    monkeypatch.setattr(cves, "date", Later)
+    assert cves.known_since() == f"vulnerabilities as known on {CHECKED.isoformat()}, 41 days ago"
+    monkeypatch.setattr(Later, "today", classmethod(lambda cls: CHECKED + timedelta(days=1)))
+    assert cves.known_since().endswith(", 1 day ago")
 
 
 def test_releases_have_what_is_fixed_later():
