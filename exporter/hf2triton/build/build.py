@@ -26,9 +26,9 @@ class Built:
     error: Hf2TritonError | None = None
 
     def to_json(self) -> dict[str, Any]:
-        if self.report is None:
+        if self.error is not None:
             return {"error": str(self.error), "stage": self.error.stage, "exit_code": self.error.exit_code}
-        return self.report.to_json()
+        return {} if self.report is None else self.report.to_json()
 
 
 def build(plan: BuildPlan, progress: Progress = lambda stage, done: None, fail_fast: bool = False) -> Iterator[Built]:

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -139,8 +140,9 @@ Entry = create_model(
     source=(Text, Field(description=_SOURCE)),
     **_fields(Place.ENTRY, but=Defaults.model_fields),
 )
-_ENTRIES = Annotated[
-    dict[str, Entry], Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][\\w.-]*$"}})
+_ENTRIES: Any = Annotated[
+    GenericAlias(dict, (str, Entry)),
+    Field(min_length=1, json_schema_extra={"propertyNames": {"pattern": "^[A-Za-z0-9][\\w.-]*$"}}),
 ]
 BuildFile = create_model(
     "BuildFile",
@@ -168,7 +170,7 @@ def read_build_file(path: Path, repository: Path | None = None) -> Declared:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise UsageError(f"the build file {path} cannot be read: {error}") from error
     try:
-        file = BuildFile.model_validate({} if content is None else content)
+        file: Any = BuildFile.model_validate({} if content is None else content)
     except ValidationError as error:
         problems = sorted((line_of(one["loc"]), _problem(one)) for one in error.errors())
         lines = (f"line {line}: {problem}" for line, problem in problems)

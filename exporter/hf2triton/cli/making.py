@@ -95,20 +95,20 @@ def build(
                 results.append(result)
     except KeyboardInterrupt:
         interrupted = True
-    failed = [result for result in results if result.error is not None]
-    for result in failed:
-        click.echo(f"hf2triton: {result.name}: {one_line(result.error)}", err=True)
+    failed = {result.name: result.error for result in results if result.error is not None}
+    for name, error in failed.items():
+        click.echo(f"hf2triton: {name}: {one_line(error)}", err=True)
     write_report(report, {"plan": plan.to_json(), "built": {result.name: result.to_json() for result in results}})
     counts = {
         "built": len(results) - len(failed),
         "unchanged": plan.counts.get("unchanged", 0),
-        f"failed ({', '.join(result.name for result in failed)})": len(failed),
+        f"failed ({', '.join(failed)})": len(failed),
         "left to build, run it again": plan.pending - len(results),
     }
     stopped = "interrupted, " if interrupted else ""
     seconds = time.monotonic() - began
     click.echo(f"{file}: {stopped}{counted(counts)}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
-    code = max([int(interrupted), *(result.error.exit_code for result in failed)])
+    code = max([int(interrupted), *(error.exit_code for error in failed.values())])
     if code:
         sys.exit(code)
 

@@ -16,7 +16,7 @@ from ..errors import UsageError
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class Listed(click.ParamType):
+class Listed(click.ParamType[tuple[Any, ...]]):
     """Values with commas between them. `read`: makes one of a word, or raises ValueError."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:
@@ -32,7 +32,7 @@ class Listed(click.ParamType):
             self.fail(f"{value!r} is no list of {self.name}: {error}", param, ctx)
 
 
-class Size(click.ParamType):
+class Size(click.ParamType[int]):
     """Bytes, as people write them."""
 
     name = "size"
@@ -46,7 +46,7 @@ class Size(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class Devices(click.ParamType):
+class Devices(click.ParamType[str]):
     """The names of the engines. They are imported where one is given or listed, so that other commands start without them."""
 
     name = "device"

@@ -17,7 +17,7 @@ SCHEMAS = {
 }
 
 
-class Percent(click.ParamType):
+class Percent(click.ParamType[float]):
     """A share given in percent: `10%`, or `10`."""
 
     name = "percent"
@@ -91,7 +91,7 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
     if lost_answers:
         fail("the answers are worse than in the earlier run", 3)
     if lost_speed:
-        fail(f"what is served is slower than in the earlier run by more than {slower_by * 100:g}%", 1)
+        fail(f"what is served is slower than in the earlier run by more than {(slower_by or 0) * 100:g}%", 1)
     if lacking:
         fail("there is nothing to compare some of it with", 1)
 

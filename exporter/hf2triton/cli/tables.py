@@ -78,7 +78,7 @@ def counted(counts: Mapping[str, int]) -> str:
 def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table:
     """The fp32 nodes of a plan, the first `most` of them."""
     shown = plan.fp32_nodes[:most]
-    rows = [(fp32_node.node, fp32_node.reason, fp32_node.extra_bytes) for fp32_node in shown]
+    rows: list[tuple[object, ...]] = [(own.node, own.reason, own.extra_bytes) for own in shown]
     if len(shown) < len(plan.fp32_nodes):
         rows.append((f"and {len(plan.fp32_nodes) - len(shown)} more", f"hf2triton inspect {name} --precision", ""))
     title = (

@@ -32,12 +32,11 @@ def connect_to_control(url: str, headers: Mapping[str, str]) -> Connection:
 
 def control_key(file: Path | None = None) -> str | None:
     """The key that a file holds, else the one that the environment has or names the file of, if any. Raises UsageError."""
-    named = os.environ.get(CONTROL_KEY_FILE)
-    if file is None and not named:
-        key, place = os.environ.get(CONTROL_KEY) or None, f"${CONTROL_KEY}"
+    path = file or (Path(named) if (named := os.environ.get(CONTROL_KEY_FILE)) else None)
+    place = f"${CONTROL_KEY}" if path is None else str(path)
+    if path is None:
+        key = os.environ.get(CONTROL_KEY) or None
     else:
-        path = file or Path(named)
-        place = str(path)
         try:
             key = path.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:

@@ -16,10 +16,10 @@ _UNITS = {
 def read_bytes(text: str) -> int:
     """The bytes of a size such as 16GB (of 1000³) or 16GiB (of 1024³). Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
-    unit = match[2].upper() if match else None
-    if unit not in _UNITS or not float(match[1]):
+    size = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0
+    if not size:
         raise UsageError(f"{text!r} is no size above 0: it should read like 16GB, 15.5GB or 16GiB")
-    return int(float(match[1]) * _UNITS[unit])
+    return int(size)
 
 
 def gigabytes(size: float) -> str:

@@ -117,13 +117,7 @@ def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]])
         for frontend in frontends
     ]
     latency = [
-        (
-            frontend.name,
-            *(
-                f"{one.p50_ms:.1f}"
-                for one in (frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency)
-            ),
-        )
+        (frontend.name, *("–" if one is None else f"{one.p50_ms:.1f}" for one in _latencies(frontend)))
         for frontend in frontends
     ]
     precision = frontends[0].baseline.precision
@@ -146,6 +140,6 @@ def _worst(validation: Validation) -> float:
     return max(difference.max_abs for check in validation.checks for difference in check.differences)
 
 
-def _latencies(frontend: DemoFrontend) -> tuple[Latency, ...]:
+def _latencies(frontend: DemoFrontend) -> tuple[Latency | None, ...]:
     """PyTorch's, onnxruntime's and Triton's."""
     return frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency

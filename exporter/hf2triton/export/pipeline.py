@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -146,8 +145,15 @@ def _prove(
     plan = run("plan the precision", plan_precision, graph, options, calibration, ranges)
     stored, parity = prove(plan)
     if not parity.passed and can_search(plan):
-        checks_of = partial(kind.checks_of, asked=inputs)
-        plan = run("search for what must stay fp32", search_plan, graph, plan, ranges, checks_of, folder)
+        plan = run(
+            "search for what must stay fp32",
+            search_plan,
+            graph,
+            plan,
+            ranges,
+            lambda stored: kind.checks_of(stored, inputs),
+            folder,
+        )
         stored, parity = prove(plan, " again")
     asked = ParityRequest(options, endpoint.modality, kind.tolerances(checkpoint, endpoint, precision))
     run("require parity", require_parity, parity, asked)

@@ -78,7 +78,7 @@ def validate_entries(
 def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
     """The frontends of an entry, each compared."""
     if against.source is not None:
-        expected = _ask_pytorch(connection, name, against, progress)
+        expected = _ask_pytorch(connection, name, against.source, against, progress)
     elif against.baseline is not None:
         expected = _recorded(name, against.baseline)
     else:
@@ -90,8 +90,8 @@ def _validate(connection: Connection, name: str, against: Against, progress: Pro
     for index, (frontend, baseline) in enumerate(expected.items(), 1):
         progress(f"ask {frontend}")
         # what PyTorch has answered of a file is among the baseline's own questions
-        asks_file = against.dataset is not None and against.source is None and index == len(expected)
-        labelled = read_questions(against.dataset, baseline.task, against.columns) if asks_file else None
+        file = against.dataset if against.source is None and index == len(expected) else None
+        labelled = None if file is None else read_questions(file, baseline.task, against.columns)
         one = validate(connection, frontend, baseline, labelled, CALLS)
         if against.source is None and against.baseline is None:
             one = replace(one, checks=(*one.checks, _undamaged(against.repository, frontend)))
@@ -115,16 +115,18 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def _recorded(name: str, path: Path) -> dict[str, Baseline]:
-    """Front -> its baseline, of a file for one frontend, or of those beside it for each."""
+    """Frontend -> its baseline, of a file for one frontend, or of those beside it for each."""
     files = {name: path} if path.exists() else {f"{name}{suffix}": beside(path, suffix) for suffix in SUFFIXES[1:]}
     present = {frontend: Baseline.load(file) for frontend, file in files.items() if file.exists()}
     return present or {name: Baseline.load(path)}
 
 
-def _ask_pytorch(connection: Connection, name: str, against: Against, progress: Progress) -> dict[str, Baseline]:
+def _ask_pytorch(
+    connection: Connection, name: str, source: str, against: Against, progress: Progress
+) -> dict[str, Baseline]:
     from ..parity.baseline_recorder import record
 
-    options = ExportOptions(against.source, name, _served_task(connection, name), against.adapter, against.base_name)
+    options = ExportOptions(source, name, _served_task(connection, name), against.adapter, against.base_name)
     recorded = record(options, against.dataset, against.columns, progress)
     return {f"{name}{suffix}": baseline for suffix, baseline in recorded.items()}
 

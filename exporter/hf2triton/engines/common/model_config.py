@@ -84,7 +84,7 @@ def add_warmup(config: pb.ModelConfig, served: Served) -> dict[str, bytes]:
         name = "x".join(str(sizes[axis]) for axis in ("batch", "sequence") if axis in sizes) if on_gpu else "zeros"
         warmup = config.model_warmup.add(name=name, batch_size=sizes["batch"])
         for value in served.graph.inputs:
-            dims = [sizes.get(dim, dim) for dim in value.dims[1:]]
+            dims = [sizes[dim] if isinstance(dim, str) else dim for dim in value.dims[1:]]
             data: dict[str, Any] = {"zero_data": True}
             if (
                 on_gpu and value.name == "attention_mask"

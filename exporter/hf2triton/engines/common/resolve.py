@@ -66,10 +66,8 @@ def tolerances_of(
     """The tolerances of a baseline with those `given` in their place. A decoder's `token_ids`, which are no output of the
     graph, are judged as its logits are."""
     outputs = [*(output.name for output in endpoint.outputs), ANSWERS]
-    return {
-        name: replace(tolerance, **given.get(name if name in outputs else outputs[0], {}))
-        for name, tolerance in recorded.items()
-    }
+    own: dict[str, Any] = {name: given.get(name if name in outputs else outputs[0], {}) for name in recorded}
+    return {name: replace(tolerance, **own[name]) for name, tolerance in recorded.items()}
 
 
 def recorded_options(options: ResolvedOptions) -> dict[str, Any]:
