@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -49,7 +50,7 @@ class Items:
 
     about: str
     inputs: Mapping[str, tuple[str | bytes, ...]]
-    answers: Mapping[str, tuple[np.ndarray, ...]]
+    answers: Mapping[str, tuple[NDArray[Any], ...]]
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values())))
@@ -69,7 +70,7 @@ class Baseline:
     task: str
     precision: str
     inputs: Mapping[str, tuple[str | bytes, ...]]
-    answers: Mapping[str, tuple[np.ndarray, ...]]
+    answers: Mapping[str, tuple[NDArray[Any], ...]]
     tolerances: Mapping[str, Tolerance]
     latency: Latency
     about: Mapping[str, Any]
@@ -88,7 +89,7 @@ class Baseline:
         return (Items(_REAL, self.inputs, self.answers), *self.own)
 
     @property
-    def all_answers(self) -> dict[str, tuple[np.ndarray, ...]]:
+    def all_answers(self) -> dict[str, tuple[NDArray[Any], ...]]:
         """Output -> PyTorch's answers to the items of all groups."""
         return {output: tuple(one for group in self.groups for one in group.answers[output]) for output in self.answers}
 

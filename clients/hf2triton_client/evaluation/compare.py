@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .places import NUMBERED, Places, Worst
 from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, zeros_of
@@ -64,7 +65,7 @@ MOST_ZEROS = 0.01
 
 
 def compare(
-    output: str, pairs: Iterable[tuple[np.ndarray, np.ndarray]], tolerance: Tolerance, places: Places = NUMBERED
+    output: str, pairs: Iterable[tuple[NDArray[Any], NDArray[Any]]], tolerance: Tolerance, places: Places = NUMBERED
 ) -> Difference:
     """Compares (reference, served) pairs of arrays `[…, n]`, taken together as vectors of length n.
 
@@ -135,13 +136,13 @@ class Greedy:
     """A text that PyTorch generated greedily: its tokens `[n]`, and of each step the likeliest tokens and their logits,
     `[n, k]`, the best first."""
 
-    token_ids: np.ndarray
-    top_ids: np.ndarray
-    top_logits: np.ndarray
+    token_ids: NDArray[Any]
+    top_ids: NDArray[Any]
+    top_logits: NDArray[Any]
 
 
 def compare_greedy(
-    output: str, pairs: Iterable[tuple[Greedy, np.ndarray]], tolerance: Tolerance, places: Places = NUMBERED
+    output: str, pairs: Iterable[tuple[Greedy, NDArray[Any]]], tolerance: Tolerance, places: Places = NUMBERED
 ) -> Difference:
     """Compares greedy texts with what was served, `[n]` tokens each, up to the first token that is another one: after it
     the texts have nothing to do with each other.
@@ -174,11 +175,11 @@ def compare_greedy(
     return Difference(output, len(margins), max(margins), mean, None, same, said, "; ".join(remarks), worst)
 
 
-def _token(ids: np.ndarray, where: int, places: Places) -> str:
+def _token(ids: NDArray[Any], where: int, places: Places) -> str:
     return places.entry(int(ids[where])) if where < len(ids) else "the end of the text"
 
 
-def finite(output: str, arrays: Iterable[np.ndarray], places: Places = NUMBERED) -> Difference:
+def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERED) -> Difference:
     """Whether arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with. `places` has a pair for
     each row of all arrays."""
     rows = broken = 0
@@ -197,7 +198,7 @@ def finite(output: str, arrays: Iterable[np.ndarray], places: Places = NUMBERED)
     return Difference(output, rows, 0.0, 0.0, None, None, said, worst=worst)
 
 
-def _first_difference(expected: Greedy, served: np.ndarray) -> tuple[float, int | None]:
+def _first_difference(expected: Greedy, served: NDArray[Any]) -> tuple[float, int | None]:
     """The margin at the first token that differs, and where that is; a token that is none of the likeliest, or is not
     there, has an infinite one."""
     length = min(len(expected.token_ids), len(served))

@@ -6,8 +6,10 @@ import re
 import string
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 def accuracy(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
@@ -81,7 +83,7 @@ def _overlap(one: str, other: str) -> float:
     return 2 * common / (len(words) + len(others))
 
 
-def _ranks(values: Sequence[float]) -> np.ndarray:
+def _ranks(values: Sequence[float]) -> NDArray[Any]:
     _, places, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return ((ends - counts + 1 + ends) / 2)[places]

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .places import Places, Worst, numbers_apart
 
@@ -17,10 +18,10 @@ class Suspects:
     """Of each kind of breach the pair that has most of it, the first of equals; only a breach makes it worth a closer look."""
 
     def __init__(self) -> None:
-        self._pair: tuple[int, np.ndarray, np.ndarray] | None = None
+        self._pair: tuple[int, NDArray[Any], NDArray[Any]] | None = None
         self._most: dict[str, tuple[float, Any]] = {}
 
-    def look_at(self, pair: int, reference: np.ndarray, candidate: np.ndarray) -> None:
+    def look_at(self, pair: int, reference: NDArray[Any], candidate: NDArray[Any]) -> None:
         self._pair = (pair, reference, candidate)
 
     def note(self, kind: str, amount: float) -> None:
@@ -49,24 +50,24 @@ class Suspects:
         return places.worst(pair, np.unravel_index(flat, reference.shape), dims, *values)
 
 
-def _farthest(reference: np.ndarray, candidate: np.ndarray) -> int:
+def _farthest(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
     with np.errstate(invalid="ignore"):
         return int(np.abs(reference - candidate).argmax())
 
 
-def _farthest_of_least_cosine(reference: np.ndarray, candidate: np.ndarray) -> int:
+def _farthest_of_least_cosine(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
     vector = int(cosine_of(reference, candidate).argmin())
     return vector * reference.shape[-1] + _farthest(reference[vector], candidate[vector])
 
 
-def _lost(reference: np.ndarray, candidate: np.ndarray) -> int:
+def _lost(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
     """Where a zero is, of a vector of nothing else if there is one."""
     zeros = zeros_of(reference, candidate)
     return int((zeros * (1 + gone_of(candidate, zeros)[:, None])).argmax())
 
 
 #: Kind of breach -> where in the vectors of a pair it is, as an index of all their values in a row.
-_LOCATE: dict[str, Callable[[np.ndarray, np.ndarray], int]] = {
+_LOCATE: dict[str, Callable[[NDArray[Any], NDArray[Any]], int]] = {
     "unsound": lambda reference, candidate: int((~np.isfinite(candidate)).argmax()),
     "zeros": _lost,
     "largest": _farthest,
@@ -74,22 +75,22 @@ _LOCATE: dict[str, Callable[[np.ndarray, np.ndarray], int]] = {
 }
 
 
-def as_vectors(reference: np.ndarray, candidate: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def as_vectors(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """As fp64, `[rows, n]`."""
     width = reference.shape[-1] if reference.ndim else 1
     return tuple(np.asarray(side, np.float64).reshape(-1, width) for side in (reference, candidate))
 
 
-def zeros_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+def zeros_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
     return (candidate == 0) & (np.abs(reference) > _SMALLEST)
 
 
-def gone_of(candidate: np.ndarray, zeros: np.ndarray) -> np.ndarray:
+def gone_of(candidate: NDArray[Any], zeros: NDArray[Any]) -> NDArray[Any]:
     """Which vectors are nothing but zeros, though they should not be; a vector of one is a number."""
     return (candidate == 0).all(axis=-1) & zeros.any(axis=-1) & (candidate.shape[-1] > 1)
 
 
-def cosine_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
+def cosine_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
     """Cosine similarity of rows `[rows, n]`; two zero rows count as equal."""
     with np.errstate(invalid="ignore"):  # an infinity has been counted as a breach by now
         norms = np.linalg.norm(reference, axis=-1) * np.linalg.norm(candidate, axis=-1)
@@ -97,7 +98,7 @@ def cosine_of(reference: np.ndarray, candidate: np.ndarray) -> np.ndarray:
         return np.where(norms > 0, products / np.where(norms > 0, norms, 1), (reference == candidate).all(axis=-1))
 
 
-def agree(reference: np.ndarray, candidate: np.ndarray, margin: float) -> np.ndarray:
+def agree(reference: NDArray[Any], candidate: NDArray[Any], margin: float) -> NDArray[Any]:
     """In which rows the candidate's best entry is the reference's, or as good within `margin`."""
     chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
     with np.errstate(invalid="ignore"):  # of two infinities

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import BaselineError
 from ..pipelines.opening import pipeline
@@ -131,7 +133,7 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
     outputs = list(baseline.answers)
     checks, versions, alone_of = [], set(), []
     for group in baseline.groups:
-        alone: dict[str, list[np.ndarray]] | None = None
+        alone: dict[str, list[NDArray[Any]]] | None = None
         of_its_own = bool(alone_of)
         for check, order, rows_each in (_few_orders if of_its_own else _orders)(group, model.max_batch_size):
             check = f"{group.about}: {check}" if of_its_own else check
@@ -154,7 +156,7 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
     )
 
 
-def _scatter(output: str, expected: Sequence[np.ndarray], served: Sequence[np.ndarray]) -> Scatter:
+def _scatter(output: str, expected: Sequence[NDArray[Any]], served: Sequence[NDArray[Any]]) -> Scatter:
     """Up to `DRAWN` values of all items, evenly chosen."""
     alike = [pair for pair in zip(expected, served, strict=True) if pair[0].shape == pair[1].shape]
     sides = zip(*alike, strict=True) if alike else ([], [])
@@ -242,7 +244,7 @@ def _places(model: ServedModel, group: Items, order: list[int], rows_each: int, 
 
 def _compare(
     baseline: Baseline,
-    answers: Mapping[str, Sequence[np.ndarray]],
+    answers: Mapping[str, Sequence[NDArray[Any]]],
     order: list[int],
     rows: list[Row],
     places: Callable[[str], Places],

@@ -34,7 +34,7 @@ class Metadata:
     model_version: int
 
 
-class Results(list):
+class Results(list[Any]):
     """A list as `transformers.pipeline` returns it; `metadata` tells of each item sent, in order."""
 
     def __init__(self, values: Sequence[Any], rows: Sequence[Row]) -> None:

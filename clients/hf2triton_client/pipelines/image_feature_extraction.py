@@ -6,6 +6,7 @@ from collections import ChainMap
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..transport.calls import Call
@@ -48,7 +49,7 @@ class ImageFeatureExtraction(TaskPipeline):
         options = self._checked({"batch_size": batch_size} if batch_size else {})
         encoded, single = images_of(images)
 
-        def finish(rows: list[Row]) -> np.ndarray:
+        def finish(rows: list[Row]) -> NDArray[Any]:
             embeddings = np.stack([row[output] for row in rows])
             return embeddings[0] if single else embeddings
 

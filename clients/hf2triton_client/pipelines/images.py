@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 
@@ -80,7 +81,7 @@ def _fetched(url: str, index: int, timeout: float) -> bytes:
         raise InputError(f"image {index} cannot be fetched from {url}: {error}") from error
 
 
-def _as_bytes(array: np.ndarray, index: int) -> np.ndarray:
+def _as_bytes(array: NDArray[Any], index: int) -> NDArray[Any]:
     """An array `[height, width]` or `[height, width, 1, 3 or 4]` of uint8, without a single channel's axis. Raises InputError."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -5,20 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..transport.served_model import Row
 from .postprocess import sigmoid, softmax
 
-FUNCTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+FUNCTIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "softmax": softmax,
     "sigmoid": sigmoid,
     "none": lambda logits: logits,
 }
 
 
-def score_function(given: str | None) -> Callable[[Row], np.ndarray]:
+def score_function(given: str | None) -> Callable[[Row], NDArray[Any]]:
     """What makes scores of a row's logits: by name, or what transformers applies to such a model. Raises InputError."""
     if given is None:
         return lambda row: FUNCTIONS[_default(row["model"].settings)](row["logits"])
@@ -28,7 +28,7 @@ def score_function(given: str | None) -> Callable[[Row], np.ndarray]:
     return lambda row: FUNCTIONS[name](row["logits"])
 
 
-def ranking(scores: np.ndarray, id2label: Mapping[int, str]) -> list[dict[str, Any]]:
+def ranking(scores: NDArray[Any], id2label: Mapping[int, str]) -> list[dict[str, Any]]:
     """All labels with their scores, best first; equal scores keep the order of the labels."""
     named = [{"label": id2label[index], "score": score.item()} for index, score in enumerate(scores)]
     return sorted(named, key=lambda entry: entry["score"], reverse=True)

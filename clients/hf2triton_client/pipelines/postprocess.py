@@ -11,30 +11,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 
-def softmax(logits: np.ndarray) -> np.ndarray:
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """exp(x) / sum(exp(x)) over the last axis, shifted so that nothing overflows."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def sigmoid(logits: np.ndarray) -> np.ndarray:
+def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
     """1 / (1 + exp(-x)), without an overflow for large negative x."""
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
 
-def normalize(vectors: np.ndarray) -> np.ndarray:
+def normalize(vectors: NDArray[Any]) -> NDArray[Any]:
     """Vectors `[…, dim]` scaled to length 1 (a zero vector stays zero)."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
 
 
 #: Name -> how embeddings `[n, dim]` are compared with one `[dim]`, as `SentenceTransformer.similarity` does; of distances the
 #: negative, so that more is more alike.
-SIMILARITIES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
     "cosine": lambda vectors, other: normalize(vectors) @ normalize(other),
     "dot": lambda vectors, other: vectors @ other,
     "euclidean": lambda vectors, other: -np.linalg.norm(vectors - other, axis=-1),
@@ -82,7 +83,7 @@ class Token:
     continues a word."""
 
     word: str
-    scores: np.ndarray
+    scores: NDArray[Any]
     start: int
     end: int
     index: int

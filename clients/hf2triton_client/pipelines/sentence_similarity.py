@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..transport.calls import Call, Inputs
@@ -74,7 +75,7 @@ class SentenceSimilarity(TaskPipeline):
         options = self.merged({name: value for name, value in asked.items() if value is not None})
         dim = positive({"truncate_dim": truncate_dim}, "truncate_dim")
 
-        def finish(rows: list[Row]) -> np.ndarray:
+        def finish(rows: list[Row]) -> NDArray[Any]:
             empty = np.zeros((0, self.model.settings["embedding_dim"]), np.float32)
             embeddings = np.stack([row["embedding"] for row in rows]) if rows else empty
             embeddings = embeddings[:, :dim]
@@ -92,7 +93,7 @@ class SentenceSimilarity(TaskPipeline):
         return self.encode(sentences, **_named("document", options))
 
 
-def _similarity_of(model: ServedModel) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _similarity_of(model: ServedModel) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
     """How a version compares embeddings. Raises InputError for a way that is not known here."""
     name = model.settings.get("similarity", "cosine")
     if name not in SIMILARITIES:

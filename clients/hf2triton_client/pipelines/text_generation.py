@@ -49,7 +49,7 @@ _OFF: Mapping[str, Any] = {
 _DEFAULTS: Mapping[str, Any] = {"default_new_tokens": 256, "do_sample": True, "temperature": 0.7, "keep_stop": True}
 
 
-class GeneratedTexts(list):
+class GeneratedTexts(list[Any]):
     """A list as `transformers.pipeline` returns it. `metadata` has its shape: a GenerationMetadata for each text."""
 
     def __init__(self, values: Sequence[Any], metadata: Sequence[Any]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError, WrongTask
 from ..transport.calls import Call
@@ -70,7 +71,7 @@ def _entailment(model: ServedModel) -> int:
     return named[0]
 
 
-def _ranked(text: str, labels: Sequence[str], scores: np.ndarray) -> dict[str, Any]:
+def _ranked(text: str, labels: Sequence[str], scores: NDArray[Any]) -> dict[str, Any]:
     order = list(reversed(scores.argsort()))
     return {
         "sequence": text,

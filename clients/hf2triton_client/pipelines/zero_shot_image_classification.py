@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..transport.calls import Ask, Call
 from ..transport.served_model import Row, ServedModel
@@ -98,7 +99,7 @@ class ZeroShotImageClassification(TaskPipeline):
     def _encode(self, reads: str, values: Sequence[str | bytes], single: bool, batch_size: int) -> Any:
         self._checked({"batch_size": batch_size})
 
-        def finish(rows: list[Row]) -> np.ndarray:
+        def finish(rows: list[Row]) -> NDArray[Any]:
             embeddings = np.stack([row["embedding"] for row in rows])
             return embeddings[0] if single else embeddings
 
@@ -108,7 +109,7 @@ class ZeroShotImageClassification(TaskPipeline):
         return Ask(self.versions[reads], {reads: values}, ["embedding"], batch_size)
 
 
-def _ranked(labels: Sequence[str], scores: np.ndarray) -> list[dict[str, Any]]:
+def _ranked(labels: Sequence[str], scores: NDArray[Any]) -> list[dict[str, Any]]:
     """Labels by score; equal scores keep the order of the labels."""
     pairs = sorted(zip(scores.tolist(), labels, strict=True), key=lambda pair: -pair[0])
     return [{"score": score, "label": label} for score, label in pairs]

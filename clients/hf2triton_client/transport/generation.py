@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import tritonclient.grpc as triton
+from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 
 from ..errors import from_stream
@@ -83,8 +83,8 @@ class GenerationResponse:
 
     texts: tuple[str, ...]
     metadata: tuple[GenerationMetadata, ...]
-    token_ids: np.ndarray
-    logprobs: np.ndarray | None = None
+    token_ids: NDArray[Any]
+    logprobs: NDArray[Any] | None = None
     stamp: Stamp = Stamp(0, None)
 
     @classmethod

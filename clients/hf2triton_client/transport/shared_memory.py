@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tritonclient.grpc as triton
+from numpy.typing import NDArray
 from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 
 from ..error_rows import Reason
@@ -87,7 +88,7 @@ class SharedMemoryCaller:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def __call__(self, index: int) -> dict[str, np.ndarray]:
+    def __call__(self, index: int) -> dict[str, NDArray[Any]]:
         place = self._places.get()
         try:
             with self._target.errors_mapped():
@@ -160,7 +161,7 @@ class SharedMemoryCaller:
         return {"headers": dict(self._target.headers), "client_timeout": self._target.timeout}
 
 
-def _read(place: _Place, output: Any) -> np.ndarray:
+def _read(place: _Place, output: Any) -> NDArray[Any]:
     """A copy: the region goes to another call at once, and could not be removed while an array refers to it."""
     from tritonclient.utils import shared_memory
 

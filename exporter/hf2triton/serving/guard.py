@@ -65,7 +65,7 @@ class Guard:
             self._end(supervisor.process)
         return supervisor.process.returncode
 
-    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen:
+    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen[bytes]:
         with open(self.plan["log"], "ab", buffering=0) as log:
             return subprocess.Popen(
                 [*self.plan["command"], *(f"--load-model={name}" for name in models), *flags],
@@ -105,7 +105,7 @@ class Guard:
         """Whether the process that started this one is still there."""
         return os.getppid() == self.plan["parent"]
 
-    def _end(self, server: subprocess.Popen) -> None:
+    def _end(self, server: subprocess.Popen[bytes]) -> None:
         """Ends the server, all of its children, and removes what they left."""
         if server.poll() is None and self.at_once:
             server.kill()

@@ -22,7 +22,7 @@ class Host(Protocol):
     backends: Collection[str]
     renews: bool
 
-    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen:
+    def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen[bytes]:
         """Starts a tritonserver, in a session of its own, that loads these models."""
 
     def clean(self) -> None:

@@ -48,7 +48,7 @@ class Renewal:
     def look(self) -> None:
         self._leaving = [one for one in self._leaving if not one.over()]
 
-    def begin(self, old: subprocess.Popen, models: Sequence[str]) -> None:
+    def begin(self, old: subprocess.Popen[bytes], models: Sequence[str]) -> None:
         """Starts another server that loads these models, if that is possible."""
         if not has_room(old.pid):
             self._host.say(f"tritonserver keeps what {KEPT} processes left, and there is no memory for a second one")
@@ -64,7 +64,7 @@ class Renewal:
             self._end_successor()
         return self._successor is not None and self._successor.ready()
 
-    def take_over(self, old: subprocess.Popen, at_once: bool) -> subprocess.Popen:
+    def take_over(self, old: subprocess.Popen[bytes], at_once: bool) -> subprocess.Popen[bytes]:
         """The other server. The old one is ended at once, or when nobody is connected to it. Raises OSError."""
         leaving = Leaving(old, self._host.shm_prefix)
         if at_once:
@@ -90,7 +90,7 @@ class Renewal:
 class Successor:
     """A server that is started beside another one. It ends where a model is not loaded: then the other one goes on."""
 
-    def __init__(self, host: Host, old: subprocess.Popen, models: Sequence[str]) -> None:
+    def __init__(self, host: Host, old: subprocess.Popen[bytes], models: Sequence[str]) -> None:
         """Raises OSError where ports cannot be taken from another process."""
         # two servers cannot listen on this one; it is the last that is opened
         sockets.stop_listening(old.pid, host.metrics.port)
@@ -116,7 +116,7 @@ class Successor:
 class Leaving:
     """A server whose place another one has taken."""
 
-    def __init__(self, process: subprocess.Popen, shm_prefix: str) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], shm_prefix: str) -> None:
         """Raises OSError where ports cannot be taken from another process."""
         self.process = process
         self._prefix = shm_prefix
@@ -143,7 +143,7 @@ class Leaving:
         return False
 
 
-def end(process: subprocess.Popen, left: Iterable[Path] = ()) -> None:
+def end(process: subprocess.Popen[bytes], left: Iterable[Path] = ()) -> None:
     """Kills a server with the processes of its models. `left`: files that nobody uses then."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)

@@ -105,7 +105,7 @@ class Server:
         return self._process is not None and self._process.running
 
     @property
-    def _guard(self) -> subprocess.Popen:
+    def _guard(self) -> subprocess.Popen[bytes]:
         return self._process.guard
 
     def start(self) -> Server:

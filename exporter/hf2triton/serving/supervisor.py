@@ -46,7 +46,7 @@ class GivenUp(Exception):
 class Supervisor:
     """Of a tritonserver, `process`, that has loaded what it could of `models`."""
 
-    def __init__(self, host: Host, process: subprocess.Popen, models: Iterable[str]) -> None:
+    def __init__(self, host: Host, process: subprocess.Popen[bytes], models: Iterable[str]) -> None:
         self._host = host
         self.process = process
         self._ready = [(model, "") for model in models]  # at the last look

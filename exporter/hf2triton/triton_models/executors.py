@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from .callers import Gone
 from .outgoing import message
@@ -19,21 +19,21 @@ from .rows import Busy, each_row
 from .sessions import session_options
 
 #: The graph's inputs, each `[rows, …]`.
-Feeds = Mapping[str, np.ndarray]
+Feeds = Mapping[str, NDArray[Any]]
 #: For each row what is kept of it, or its error.
 Rows = list[Any | Exception]
 #: Whether anybody waits for the call with this index.
 Awaited = Callable[[int], bool]
 #: What is kept of a row, by the index of its call, its place there, and its part of the outputs that were asked for, in order.
 #: Several threads ask at the same time; what is not kept of a call's outputs is gone when it ends.
-Keep = Callable[[int, int, Sequence[np.ndarray]], Any]
+Keep = Callable[[int, int, Sequence[NDArray[Any]]], Any]
 
 
 def _always(index: int) -> bool:
     return True
 
 
-def _all(call: int, row: int, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+def _all(call: int, row: int, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
     return arrays
 
 
@@ -91,7 +91,7 @@ class BlsExecutor:
             for index, feeds in enumerate(calls)
         ]
 
-    def _answer(self, outputs: Sequence[str], feeds: Feeds) -> list[np.ndarray]:
+    def _answer(self, outputs: Sequence[str], feeds: Feeds) -> list[NDArray[Any]]:
         import triton_python_backend_utils as triton
 
         answer = triton.InferenceRequest(
@@ -121,13 +121,13 @@ def open_session(path: str, threads: int) -> Any:
     return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
-def _by_row(run: Callable[[Feeds], list[np.ndarray]], feeds: Feeds, awaited: bool) -> Rows:
+def _by_row(run: Callable[[Feeds], list[NDArray[Any]]], feeds: Feeds, awaited: bool) -> Rows:
     """What `run` gives each row of a call; `run` takes any part of its rows."""
     rows = len(next(iter(feeds.values())))
     if not awaited:
         return [Gone()] * rows
 
-    def call(start: int, stop: int) -> list[tuple[np.ndarray, ...]]:
+    def call(start: int, stop: int) -> list[tuple[NDArray[Any], ...]]:
         part = feeds if stop - start == rows else {name: array[start:stop] for name, array in feeds.items()}
         return list(zip(*run(part), strict=True))
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from .clean_up import cleaned
@@ -126,7 +127,7 @@ class FillMaskEncoder:
         # in the order of a set, as transformers has them: it shows where probabilities are equal
         return tuple(set(found))
 
-    def likeliest(self, row: MaskedRow, logits: np.ndarray) -> list[list[tuple[int, float]]]:
+    def likeliest(self, row: MaskedRow, logits: NDArray[Any]) -> list[list[tuple[int, float]]]:
         """For each of the row's `positions` the likeliest tokens with their probabilities, the best first.
 
         `logits`: float32 [masks, vocabulary]. Uses no tokenizer, so that several threads may ask.
@@ -168,14 +169,14 @@ class FillMaskEncoder:
         return cleaned(text) if self._clean_up else text
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
+def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Softmax of `[masks, vocabulary]` over the vocabulary, float32."""
     logits = logits.astype(np.float32)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
-def _best(scores: np.ndarray, count: int) -> np.ndarray:
+def _best(scores: NDArray[Any], count: int) -> NDArray[Any]:
     """Indices of the `count` highest scores, the highest first."""
     best = np.argpartition(-scores, count)[:count] if count < len(scores) else np.arange(len(scores))
     return best[np.argsort(-scores[best], kind="stable")]

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton
+from numpy.typing import NDArray
 
 from .admission import MAX_WAIT, Admission
 from .backlog import Backlog, metrics_port
@@ -28,7 +29,7 @@ from .preprocessors import make_preprocessor
 from .rows import Busy, each_row
 
 #: An item and, for each output of the graph, one array for each of its rows; or what it ended in.
-Result = tuple[Item, Mapping[str, list]] | Exception
+Result = tuple[Item, Mapping[str, list[Any]]] | Exception
 #: Whether anybody waits for one of these items.
 Awaited = Callable[[Iterable[int]], bool]
 
@@ -55,7 +56,7 @@ class TritonPythonModel:
             sum(int(group.get("count", 1)) for group in config.get("instance_group", ())) or 1,
         )
 
-    def execute(self, requests: list) -> list:
+    def execute(self, requests: list[Any]) -> list[Any]:
         """A response for each request. What goes wrong with one is told in its own; nothing is raised, as Triton would tell
         everyone of the batch, with the paths of the server's files."""
         computed = 0
@@ -73,7 +74,7 @@ class TritonPythonModel:
         finally:
             self.admission.end(computed)
 
-    def _responses(self, requests: Sequence[triton.InferenceRequest], callers: Callers) -> list:
+    def _responses(self, requests: Sequence[triton.InferenceRequest], callers: Callers) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
         # those that want the same outputs together: nothing large is kept for a request that another one wants
         asked: dict[frozenset[str], list[tuple[int, Sequence[str], list[Any]]]] = {}
@@ -109,7 +110,7 @@ class TritonPythonModel:
         # what is known to fail is told apart within; this is for all else that may be raised
         return each_row(results_of, len(values))
 
-    def _inputs(self, request: triton.InferenceRequest) -> dict[str, np.ndarray]:
+    def _inputs(self, request: triton.InferenceRequest) -> dict[str, NDArray[Any]]:
         """What was sent, each as many rows. Raises ValueError; Triton only counts the inputs."""
         tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.reader.inputs}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
@@ -134,7 +135,7 @@ class TritonPythonModel:
 
     def _run(
         self, items: Sequence[Item | Exception], wanted: Collection[str], awaited: Awaited
-    ) -> list[dict[str, list] | Exception]:
+    ) -> list[dict[str, list[Any]] | Exception]:
         """For each item its rows' outputs, without padding, or the error that it ended in."""
         rows = [(index, row) for index, item in enumerate(items) if isinstance(item, Item) for row in item.rows]
         results: list[Any] = [{} if isinstance(item, Item) else item for item in items]
@@ -164,7 +165,7 @@ class TritonPythonModel:
         return results
 
     def _kept(
-        self, row: Any, needed: Sequence[str], arrays: Sequence[np.ndarray], wanted: Collection[str]
+        self, row: Any, needed: Sequence[str], arrays: Sequence[NDArray[Any]], wanted: Collection[str]
     ) -> Mapping[str, Any] | Exception:
         """What is kept of a row: its outputs without padding, or what its answer needs of them."""
         outputs = {
@@ -188,7 +189,7 @@ class TritonPythonModel:
         except BaseException as error:
             return _refusal(RuntimeError(f"the answer could not be made: {message(error)}"))
 
-    def _tensor(self, name: str, item: Item, outputs: Mapping[str, Sequence[np.ndarray]]) -> np.ndarray:
+    def _tensor(self, name: str, item: Item, outputs: Mapping[str, Sequence[NDArray[Any]]]) -> NDArray[Any]:
         """One output of one item, without the batch dimension."""
         if name in self.answers:
             return self.answers[name](item, outputs)
@@ -201,7 +202,7 @@ def _constant(value: int | None) -> Any:
     return lambda item, outputs: array
 
 
-def _stacked(arrays: Sequence[np.ndarray]) -> np.ndarray:
+def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """Arrays `[n, …]` as one `[rows, longest n, …]`; the shorter are filled up with zeros or empty strings."""
     if len({array.shape for array in arrays}) == 1:
         return np.stack(arrays)

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as triton
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from .fingerprint import OUTPUT, fingerprint
@@ -70,7 +71,7 @@ class TritonPythonModel:
             self.scheduler, lambda seconds: self.metrics.update(self.scheduler.statistics(), seconds)
         ).start()
 
-    def execute(self, requests: list) -> None:
+    def execute(self, requests: list[Any]) -> None:
         """Queues requests; those that cannot be are refused."""
         # all of them first: where one has no sender nothing was queued, and Triton itself ends the requests
         callers = [Caller(request, self.stamp) for request in requests]
@@ -127,7 +128,7 @@ class TritonPythonModel:
 class Caller:
     """The sender of one request of Triton. Its methods are those of `sender.Caller`. `stamp`: outputs of every answer."""
 
-    def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, np.ndarray]) -> None:
+    def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, NDArray[Any]]) -> None:
         self._sender = request.get_response_sender()
         self._stamp = stamp
 

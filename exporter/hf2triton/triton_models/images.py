@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from .image_files import FORMATS, EncodedImage, Refused, by, check_pixels
@@ -49,17 +50,17 @@ class ImageEncoder:
         self._budget = Budget(BYTES_A_PIXEL * max_pixels)
         self._returns = Returns()
 
-    def encode(self, images: Sequence[bytes]) -> list[np.ndarray | ValueError]:
+    def encode(self, images: Sequence[bytes]) -> list[NDArray[Any] | ValueError]:
         """float32 `[channels, height, width]` of each encoded file; the reason in the place of one that is not taken."""
         results = list(self._pool.map(self._encode, images))
         self._returns.after(sum(map(len, images)) + self._budget.most())
         return results
 
-    def feeds(self, rows: Sequence[np.ndarray]) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The graph's input, float32 `[len(rows), channels, height, width]`."""
         return {"pixel_values": np.stack(rows)}
 
-    def _encode(self, data: bytes) -> np.ndarray | ValueError:
+    def _encode(self, data: bytes) -> NDArray[Any] | ValueError:
         try:
             if len(data) > self._max_bytes:
                 raise Refused(f"the image has {len(data):,} bytes; at most {self._max_bytes:,} are taken")
@@ -70,7 +71,7 @@ class ImageEncoder:
             # another one, without a traceback: its frames would keep the file in memory, in a cycle
             return Refused(str(reason))
 
-    def _pixels(self, image: Image.Image) -> np.ndarray:
+    def _pixels(self, image: Image.Image) -> NDArray[Any]:
         spec = self._spec
         if spec["do_convert_rgb"] and image.info.get("transparency") is not None:
             image = _on_white(image)
@@ -129,7 +130,7 @@ def _channels(spec: Mapping[str, Any]) -> int:
     return spec.get("num_channels", 3)  # which older entries do not have
 
 
-def _tables(spec: Mapping[str, Any]) -> list[np.ndarray]:
+def _tables(spec: Mapping[str, Any]) -> list[NDArray[Any]]:
     """For each channel what its bytes 0 to 255 become, float32, in the order and precision of transformers' image_transforms:
     rescaled in float64, rounded to float32, normalised in float32."""
     values = np.arange(256, dtype=np.float32)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 #: Bytes of all texts of one request, parameters included: a thread takes seconds to tokenize them.
 MAX_REQUEST_BYTES = 1 << 22
@@ -14,7 +15,7 @@ MAX_REQUEST_BYTES = 1 << 22
 LARGE = "large"
 
 
-def check_size(arrays: Iterable[np.ndarray]) -> None:
+def check_size(arrays: Iterable[NDArray[Any]]) -> None:
     """Raises ValueError where the texts of a request are too long together."""
     size = sum(len(value) for array in arrays for value in array.ravel())
     if size > MAX_REQUEST_BYTES:

@@ -24,7 +24,7 @@ class Tokens:
         self.count = 0
         self._room, self._from_end, self._with_offsets = keep, from_end, with_offsets
         #: of each piece the ids, tokens and offsets that are kept; of one that is the whole text, and is kept, all in their place
-        self._kept: list[tuple[list, ...]] = []
+        self._kept: list[tuple[list[Any], ...]] = []
         self._whole: Encoding | None = None
 
     def add(self, piece: Encoding, start: int, whole: bool) -> None:
@@ -44,7 +44,7 @@ class Tokens:
         columns = (list(chain(*column)) for column in zip(*pieces, strict=True)) if pieces else ([], [], [])
         return _encoding(*(column[self._end(len(column), length)] for column in columns))
 
-    def _end_of(self, piece: Encoding, length: int, start: int) -> tuple[list, ...]:
+    def _end_of(self, piece: Encoding, length: int, start: int) -> tuple[list[Any], ...]:
         own = self._end(len(piece), length)
         if not self._with_offsets:
             return piece.ids[own], [""] * length, [(0, 0)] * length
@@ -92,7 +92,7 @@ class LongTexts:
             trim()  # the graph takes memory next, and not always what the tokenizer has freed
         return results
 
-    def _add(self, texts: Sequence[str], results: list, from_end: bool, with_offsets: bool) -> None:
+    def _add(self, texts: Sequence[str], results: list[Any], from_end: bool, with_offsets: bool) -> None:
         """Adds the tokens of all pieces to the results."""
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
         for group in _groups(self._jobs(texts, results, from_end)):
@@ -100,7 +100,7 @@ class LongTexts:
             for (index, start, stop), encoding in zip(group, encodings, strict=True):
                 results[index].add(encoding, start, whole=stop - start == len(texts[index]))
 
-    def _jobs(self, texts: Sequence[str], results: list, from_end: bool) -> Iterator[tuple[int, int, int]]:
+    def _jobs(self, texts: Sequence[str], results: list[Any], from_end: bool) -> Iterator[tuple[int, int, int]]:
         """Of each piece the number of its text, and where it begins and ends there."""
         for index, text in enumerate(texts):
             try:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 #: Graph output -> one array for each row of the item.
-Outputs = Mapping[str, Sequence[np.ndarray]]
+Outputs = Mapping[str, Sequence[NDArray[Any]]]
 
 
 @dataclass(frozen=True)
@@ -21,7 +22,7 @@ class Item:
     about: Any = None
 
 
-def joined(rows: Sequence[np.ndarray]) -> np.ndarray:
+def joined(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
     """The arrays of an item's rows as one: windows follow each other."""
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
@@ -35,7 +36,7 @@ class Preprocessor(ABC):
     made_of: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
-    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         """The items of one request, as sent and checked. Raises ValueError."""
 
     @abstractmethod
@@ -51,13 +52,13 @@ class Preprocessor(ABC):
         return {"row": None, "token": len(row)}[per]
 
     @abstractmethod
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
         """The graph's inputs for some rows; `extra` adds columns of padding."""
 
-    def reduced(self, row: Any, outputs: Mapping[str, np.ndarray], wanted: Collection[str]) -> Mapping[str, Any]:
+    def reduced(self, row: Any, outputs: Mapping[str, NDArray[Any]], wanted: Collection[str]) -> Mapping[str, Any]:
         """What is kept of a row's outputs until its item is answered. Must not use what is not safe for several threads."""
         return outputs
 
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
         """Outputs beside the graph's -> what makes an item's of the item and the graph's outputs."""
         return {}

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .inputs import check_size, decoded
 from .outgoing import encoded
@@ -42,7 +43,7 @@ class TextPreprocessor(Preprocessor):
         )
         self.max_bytes = settings["max_bytes"]
 
-    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         check_size(arrays.values())
         texts = self._texts("text", arrays)
         return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
@@ -52,10 +53,10 @@ class TextPreprocessor(Preprocessor):
         rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
         return [_item(row, value) for row, value in zip(rows, values, strict=True)]
 
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
         return self.encoder.feeds(rows, extra)
 
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
         return {
             "num_tokens": lambda item, _: _whole(sum(len(row) for row in item.rows)),
             "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0], item.about)),
@@ -65,13 +66,13 @@ class TextPreprocessor(Preprocessor):
         }
 
     @cached_property
-    def _vocabulary(self) -> np.ndarray:
+    def _vocabulary(self) -> NDArray[Any]:
         """The token of each id. `Encoding.tokens` has what stood in the text: an added token with the spaces that it takes
         in, or before it was normalised."""
         ids = range(max(self.tokenizer.get_vocab().values()) + 1)
         return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
 
-    def _texts(self, name: str, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    def _texts(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
         """The texts of one input. Raises ValueError."""
         values = enumerate(arrays[name].ravel())
         return [decoded(f"{name} {index}", value, self.max_bytes) for index, value in values]
@@ -80,7 +81,7 @@ class TextPreprocessor(Preprocessor):
 class _ParameterPreprocessor(TextPreprocessor):
     """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
 
-    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         check_size(arrays.values())
         columns = [self._texts(name, arrays) for name, required in self.inputs.items() if required]
         parameters = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(columns[0])
@@ -116,8 +117,8 @@ class QuestionPreprocessor(_ParameterPreprocessor):
         windows = self._logic.windows(question, context, self._parse(parameters))
         return Item(windows.rows, windows)
 
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
-        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
+        def answers(item: Item, outputs: Outputs) -> NDArray[Any]:
             return _strings([json.dumps(self._logic.answers(item.about, outputs["span_logits"]), ensure_ascii=False)])
 
         return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
@@ -175,22 +176,22 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
     def extent(self, row: Any, per: str) -> int | None:
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
 
-    def reduced(self, row: Any, outputs: Mapping[str, np.ndarray], wanted: Collection[str]) -> Mapping[str, Any]:
+    def reduced(self, row: Any, outputs: Mapping[str, NDArray[Any]], wanted: Collection[str]) -> Mapping[str, Any]:
         """The logits of a full batch of masks would be gigabytes: unless they are asked for, only the likeliest tokens stay."""
         kept: dict[str, Any] = dict(outputs) if "logits" in wanted else {}
         if "answers" in wanted:
             kept["likeliest"] = self._logic.likeliest(row, outputs["logits"])
         return kept
 
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
         positions = np.zeros((len(rows), max(len(row.positions) for row in rows)), dtype=np.int64)
         for index, row in enumerate(rows):
             positions[index, : len(row.positions)] = row.positions
         feeds = self.encoder.feeds([row.encoding for row in rows], extra)
         return {**feeds, "mask_positions": positions}
 
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
-        def answers(item: Item, outputs: Outputs) -> np.ndarray:
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
+        def answers(item: Item, outputs: Outputs) -> NDArray[Any]:
             values = self._logic.answers(item.rows[0], outputs["likeliest"][0])
             return _strings([json.dumps(values, ensure_ascii=False)])
 
@@ -218,7 +219,7 @@ class SentencePreprocessor(TextPreprocessor):
         )
         self._pools_prompt, self._row = settings["pools_prompt"], SentenceRow
 
-    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         texts = super().values(arrays)
         given = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(texts)
         return list(zip(texts, map(self._prompts.of, given), strict=True))
@@ -229,7 +230,7 @@ class SentencePreprocessor(TextPreprocessor):
         read = zip(self.encoder.encode(whole), skipped, whole, strict=True)
         return [row if isinstance(row, ValueError) else Item([self._row(row, skip)], text) for row, skip, text in read]
 
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
         feeds = self.encoder.feeds([row.encoding for row in rows], extra)
         if self._pools_prompt:
             return feeds
@@ -237,8 +238,8 @@ class SentencePreprocessor(TextPreprocessor):
         # the graph takes no padding into account either way
         return {**feeds, "pooling_mask": (columns >= [[row.skipped] for row in rows]).astype(np.int64)}
 
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], np.ndarray]]:
-        def truncated(item: Item, _: Outputs) -> np.ndarray:
+    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
+        def truncated(item: Item, _: Outputs) -> NDArray[Any]:
             return _whole(self.encoder.truncated(item.rows[0].encoding, item.about))
 
         return {"num_tokens": super().answers()["num_tokens"], "num_truncated_tokens": truncated}
@@ -257,7 +258,7 @@ class ImagePreprocessor(Preprocessor):
         )
         self._tokens = settings["tokens"]
 
-    def values(self, arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         return list(arrays["image"].ravel())
 
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
@@ -270,7 +271,7 @@ class ImagePreprocessor(Preprocessor):
     def extent(self, row: Any, per: str) -> int | None:
         return {"row": None}[per]
 
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
         return self._encoder.feeds(rows)
 
 
@@ -302,9 +303,9 @@ def _or_error(function: Callable[..., Item], *arguments: Any) -> Item | ValueErr
         return error
 
 
-def _whole(value: int) -> np.ndarray:
+def _whole(value: int) -> NDArray[Any]:
     return np.array([value], dtype=np.int32)
 
 
-def _strings(values: Sequence[str]) -> np.ndarray:
+def _strings(values: Sequence[str]) -> NDArray[Any]:
     return np.array([encoded(value) for value in values], dtype=np.object_)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from .long_texts import LongTexts
@@ -173,7 +174,7 @@ class QuestionEncoder:
             self._tokenizer.no_truncation()
         return [first, *first.overflowing]
 
-    def answers(self, windows: Windows, logits: Sequence[np.ndarray]) -> list[dict[str, Any]]:
+    def answers(self, windows: Windows, logits: Sequence[NDArray[Any]]) -> list[dict[str, Any]]:
         """The best answers, the best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
 
         `logits`: float32 [tokens, 2] for each row, its start and end logits. `start` and `end` count characters of the
@@ -203,7 +204,7 @@ class QuestionEncoder:
             answers.append({"score": null_score, "start": 0, "end": 0, "answer": ""})
         return sorted(answers, key=lambda answer: answer["score"], reverse=True)[: parameters.top_k]
 
-    def _allowed(self, row: Encoding) -> np.ndarray:
+    def _allowed(self, row: Encoding) -> NDArray[Any]:
         """The tokens that take part in the softmax, bool [tokens]: the context's, and [CLS] for "no answer".
 
         With the context first they are all.
@@ -223,7 +224,7 @@ class QuestionEncoder:
         return (begin[0], end[1]) if begin and end else None
 
 
-def _probabilities(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
+def _probabilities(logits: NDArray[Any], allowed: NDArray[Any]) -> NDArray[Any]:
     """Softmax of logits `[tokens, 2]` over the allowed tokens, float32 `[2, tokens]`."""
     # contiguous rows are summed in the order in which transformers sums them: the same floats, to the last bit
     masked = np.where(allowed, np.ascontiguousarray(logits.T, dtype=np.float32), _MASKED)
@@ -232,7 +233,7 @@ def _probabilities(logits: np.ndarray, allowed: np.ndarray) -> np.ndarray:
 
 
 def _best_spans(
-    start: np.ndarray, end: np.ndarray, allowed: np.ndarray, count: int, max_answer_len: int
+    start: NDArray[Any], end: NDArray[Any], allowed: NDArray[Any], count: int, max_answer_len: int
 ) -> list[tuple[int, int, float]]:
     """The first and last tokens and the scores of the `count` best spans, the best first, less those not allowed."""
     # a span does not end before it begins; the bound keeps numpy's integers from overflowing

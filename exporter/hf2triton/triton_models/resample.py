@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 _BITS = 22
@@ -83,7 +85,7 @@ def resized_part(
     return part
 
 
-def _weights(length: int, resized: int, places: range, resample: int) -> tuple[list[int], np.ndarray]:
+def _weights(length: int, resized: int, places: range, resample: int) -> tuple[list[int], NDArray[Any]]:
     """For each of the places in an edge of `length` that becomes `resized` long: the first pixel that counts, and the weights
     from there on, int32 `[places, weights]`, in units of 2 ** -22."""
     function, support = FILTERS[resample]
@@ -101,7 +103,7 @@ def _weights(length: int, resized: int, places: range, resample: int) -> tuple[l
     return firsts, weights
 
 
-def _pass(values: np.ndarray, firsts: list[int], weights: np.ndarray) -> np.ndarray:
+def _pass(values: NDArray[Any], firsts: list[int], weights: NDArray[Any]) -> NDArray[Any]:
     """Along the first axis: each result is the weighted sum of the values from its first on, rounded and cut to a byte; int32."""
     result = np.full((len(firsts), *values.shape[1:]), 1 << (_BITS - 1), np.int32)
     ones = (1,) * (values.ndim - 1)

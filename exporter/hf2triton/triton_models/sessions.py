@@ -27,7 +27,7 @@ def session_options(threads: int) -> Any:
     return options
 
 
-def providers(device: str, device_id: int = 0) -> list:
+def providers(device: str, device_id: int = 0) -> list[Any]:
     """What onnxruntime is to run a graph on: the device, and the CPU for what it cannot run there. Raises RuntimeError where this
     onnxruntime lacks the device's provider."""
     import onnxruntime

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
 from .long_texts import LongTexts, Tokens
@@ -119,7 +120,7 @@ class TextEncoder:
         parts = [text.encoding(length) for text, length in zip(texts, kept, strict=True)]
         return CutRow(self._tokenizer.post_process(*parts), sum(counts) - sum(kept))
 
-    def feeds(self, rows: Sequence[Row], extra: int = 0) -> dict[str, np.ndarray]:
+    def feeds(self, rows: Sequence[Row], extra: int = 0) -> dict[str, NDArray[Any]]:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
         longest = max(len(row) for row in rows) + extra
         longest = min(-(-longest // self._round_to) * self._round_to, self.max_length)

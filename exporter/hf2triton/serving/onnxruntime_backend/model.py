@@ -74,11 +74,11 @@ class TritonPythonModel:
         # the C++ backend answers in alphabetical order: use names
         self.outputs = sorted(output["name"] for output in config["output"])
 
-    def execute(self, requests: Sequence[Any]) -> list:
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
         groups = [requests] if self.batched else [[request] for request in requests]
         return [response for group in groups for response in self._responses(group)]
 
-    def _responses(self, requests: Sequence[Any]) -> list:
+    def _responses(self, requests: Sequence[Any]) -> list[Any]:
         """Of requests that run together. As in C++, one that cannot run fails all those it was merged with."""
         try:
             feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
@@ -113,7 +113,7 @@ def _graph_path(config: Mapping[str, Any], folder: str) -> str:
     return path
 
 
-def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list:
+def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list[Any]:
     """The CPU, and before it CUDA for instances on a GPU, with the options that the C++ backend hands on: those of the
     accelerator, and a few of the config's own parameters. It has no TensorRT."""
     if args["model_instance_kind"] != "GPU":

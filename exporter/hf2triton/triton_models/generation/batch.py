@@ -19,8 +19,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ..rows import EXITS, as_exception, each_row
 from .decoder import Decoder
@@ -103,7 +104,7 @@ class Batch:
                 self._take(request, row)
         self._close_gaps()
 
-    def _step(self, requests: Sequence[GenerationRequest], slot: int) -> np.ndarray:
+    def _step(self, requests: Sequence[GenerationRequest], slot: int) -> NDArray[Any]:
         """The logits of requests in the slots from `slot` on."""
         return self._decoder.step([one.token for one in requests], [one.cached for one in requests], slot)
 
@@ -119,7 +120,7 @@ class Batch:
         self._live.append(request)
         self._joining = None
 
-    def _take(self, request: GenerationRequest, logits: np.ndarray) -> None:
+    def _take(self, request: GenerationRequest, logits: NDArray[Any]) -> None:
         """Samples a request's next token and hands it over; ends the request if it was the last."""
         if request.cancelled:  # during this step; whoever has cancelled does not expect a token any more
             self._end(request, "cancelled", None)

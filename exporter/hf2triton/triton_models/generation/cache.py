@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class HostCache:
         """Where a slot of a tensor begins; the slots after it follow."""
         return self._arrays[name].ctypes.data + slot * self.layout.slot_bytes
 
-    def rows(self, name: str, slot: int, rows: int) -> np.ndarray:
+    def rows(self, name: str, slot: int, rows: int) -> NDArray[Any]:
         """`rows` slots of a tensor from `slot` on, `[rows, heads, max_length, head_size]`, to read and to write."""
         return self._arrays[name][slot : slot + rows]
 

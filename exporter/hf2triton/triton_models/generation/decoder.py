@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..sessions import PROVIDERS, open_session
 from .cache import DeviceCache, HostCache, Layout
@@ -59,7 +60,7 @@ class Decoder:
         token is left to `step`."""
         self._run(slot, np.array([tokens]), np.array([length + len(tokens)]), logits=False)
 
-    def step(self, tokens: Sequence[int], lengths: Sequence[int], slot: int = 0) -> np.ndarray:
+    def step(self, tokens: Sequence[int], lengths: Sequence[int], slot: int = 0) -> NDArray[Any]:
         """Appends one token to each of the slots from `slot` on, which hold `lengths` positions.
 
         Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step of these slots writes over them. A step that
@@ -77,7 +78,7 @@ class Decoder:
         """Copies the first `length` positions of a slot into another."""
         self._cache.move(source, target, length)
 
-    def _run(self, slot: int, input_ids: np.ndarray, lengths: np.ndarray, logits: bool) -> None:
+    def _run(self, slot: int, input_ids: NDArray[Any], lengths: NDArray[Any], logits: bool) -> None:
         """`input_ids [rows, n]` go to `rows` slots from `slot` on, which then hold `lengths [rows]` positions.
 
         GroupQueryAttention takes n > 1 only for a single row, and needs the mask exactly as wide as the longest row.
@@ -118,13 +119,13 @@ class CopyingDecoder(Decoder):
     """For graphs in standard ops, whose present is a new tensor: the cache is copied in and what is new copied out, so that
     a step takes longer the more it holds. The cache is in the memory of this process, wherever the session runs."""
 
-    def _run(self, slot: int, input_ids: np.ndarray, lengths: np.ndarray, logits: bool) -> None:
+    def _run(self, slot: int, input_ids: NDArray[Any], lengths: NDArray[Any], logits: bool) -> None:
         rows, count = input_ids.shape
         before = lengths - count
         past = int(before.max())
         mask = np.ones((rows, past + count), np.int64)
         mask[:, :past] = np.arange(past) < before[:, None]
-        feeds: dict[str, np.ndarray] = {
+        feeds: dict[str, NDArray[Any]] = {
             "input_ids": input_ids.astype(np.int64),
             "attention_mask": mask,
             "position_ids": positions(input_ids, lengths),
@@ -146,7 +147,7 @@ class CopyingDecoder(Decoder):
             self._logits[slot : slot + rows] = scores
 
 
-def positions(input_ids: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def positions(input_ids: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
     """Where the tokens `[rows, n]` stand in rows that hold `lengths [rows]` tokens with them."""
     count = input_ids.shape[1]
     return (lengths[:, None] - count + np.arange(count)).astype(np.int64)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
-import numpy as np
+from numpy.typing import NDArray
 
 #: length: max_new_tokens, or the slot is full · eos: the model ended its text · stop: on_token wanted no more
 Reason = Literal["length", "eos", "stop", "cancelled", "error"]
@@ -16,7 +16,7 @@ Reason = Literal["length", "eos", "stop", "cancelled", "error"]
 class Chooser(Protocol):
     """Chooses the next token of one sequence, as `sampling.Sampler` does."""
 
-    def next(self, logits: np.ndarray) -> int:
+    def next(self, logits: NDArray[Any]) -> int:
         """`logits` is float32 `[vocabulary]` and valid during the call."""
 
 
@@ -41,7 +41,7 @@ class GenerationRequest:
     holds. `finish` is None until it has ended.
     """
 
-    prompt: np.ndarray
+    prompt: NDArray[Any]
     sampler: Chooser
     max_new_tokens: int
     eos_token_ids: frozenset[int]

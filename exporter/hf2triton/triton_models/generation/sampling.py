@@ -7,9 +7,10 @@ A request's scores are those of transformers' `generate` on the same logits, in 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .settings import Settings
 
@@ -42,7 +43,7 @@ class Sampler:
             # not [seed, sequence], whose 32-bit words may be those of another seed and sequence
             self._random = np.random.PCG64(np.random.SeedSequence(settings.seed, spawn_key=(sequence,)))
 
-    def scores(self, logits: np.ndarray) -> np.ndarray:
+    def scores(self, logits: NDArray[Any]) -> NDArray[Any]:
         """The logits `[vocabulary]` after all processors, float32; -inf for what cannot be chosen.
 
         The logits themselves, not a copy, where the settings leave them as they are; they are never written to.
@@ -54,7 +55,7 @@ class Sampler:
                 processor.apply(scores)
         return scores
 
-    def next(self, logits: np.ndarray) -> int:
+    def next(self, logits: NDArray[Any]) -> int:
         """The next token after the prompt and the tokens chosen so far. `logits`: `[vocabulary]`.
 
         Raises ValueError where the logits hold NaN or infinity, as those of a model whose fp16 overflows, or the settings
@@ -71,7 +72,7 @@ class Sampler:
             processor.add(token)
         return token
 
-    def _draw(self, scores: np.ndarray, best: np.float32) -> int:
+    def _draw(self, scores: NDArray[Any], best: np.float32) -> int:
         """A token at random, each with the probability that the softmax of the scores gives it."""
         ids = np.flatnonzero(scores != _NEVER)
         limits = np.cumsum(np.exp(scores[ids].astype(np.float64) - np.float64(best)))
@@ -82,7 +83,7 @@ class Sampler:
 
 
 class _Processor(Protocol):
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         """Changes the scores `[vocabulary]` in place."""
 
     def add(self, token: int) -> None:
@@ -122,7 +123,7 @@ class _RepetitionPenalty:
         self._known = set(prompt_ids)
         self._ids = np.array(sorted(self._known), dtype=np.int64)
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         # a tokenizer can have more tokens than the model has logits
         ids = self._ids[self._ids < len(scores)]
         chosen = scores[ids]
@@ -144,7 +145,7 @@ class _NoRepeatNGram:
         for token in prompt_ids:
             self.add(token)
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         banned = [token for token in self._followed.get(self._last, ()) if token < len(scores)]
         scores[banned] = _NEVER
 
@@ -162,7 +163,7 @@ class _MinNewTokens:
         self._missing = least
         self._eos_token_ids = np.array(sorted(eos_token_ids), dtype=np.int64)
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         if self._missing > 0:
             scores[self._eos_token_ids[self._eos_token_ids < len(scores)]] = _NEVER
 
@@ -174,7 +175,7 @@ class _Temperature(_Stateless):
     def __init__(self, temperature: float) -> None:
         self._temperature = np.float32(temperature)
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         scores /= self._temperature
 
 
@@ -184,7 +185,7 @@ class _TopK(_Stateless):
     def __init__(self, k: int) -> None:
         self._k = k
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         rank = len(scores) - self._k
         if rank > 0:
             scores[scores < np.partition(scores, rank)[rank]] = _NEVER
@@ -201,7 +202,7 @@ class _TopP(_Stateless):
     def __init__(self, p: float) -> None:
         self._removed = np.float32(1 - p)
 
-    def apply(self, scores: np.ndarray) -> None:
+    def apply(self, scores: NDArray[Any]) -> None:
         ids = np.flatnonzero(scores != _NEVER)
         if not len(ids):
             return
@@ -215,7 +216,7 @@ class _TopP(_Stateless):
         scores[ids[order[removed]]] = _NEVER
 
 
-def _ascending(scores: np.ndarray) -> np.ndarray:
+def _ascending(scores: NDArray[Any]) -> NDArray[Any]:
     """The indices that sort float32 scores, equal ones in the order of their indices.
 
     argsort(kind="stable") would do, in 5 ms for 50,257 scores. This takes 0.5: one sort of integers with the score, its

@@ -6,8 +6,10 @@ A text that is scored takes part in the steps of those that are generated, and h
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 class PromptScorer:
@@ -17,7 +19,7 @@ class PromptScorer:
         self._ids = ids
         self.logprobs: list[float] = []
 
-    def next(self, logits: np.ndarray) -> int:
+    def next(self, logits: NDArray[Any]) -> int:
         """The text's next token; `logits` `[vocabulary]` are those that it had. Raises ValueError for NaN and infinity, and
         for a token that has none: a tokenizer can have more tokens than the model."""
         token = self._ids[len(self.logprobs) + 1]
