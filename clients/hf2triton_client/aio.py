@@ -1,7 +1,7 @@
 """The asyncio twin: `async with pipeline("ner", model="NAME") as pipe: await pipe("…")`.
 
-`await pipeline(...)` gives a pipeline as well; then `await pipe.close()` when it is no longer needed. Everything else
-is as in `hf2triton_client`: an iterator as input gives an asynchronous iterator of results.
+You can also write `pipe = await pipeline(...)`, and `await pipe.close()` when you no longer need it. Everything else works as
+in `hf2triton_client`: an iterator as input gives an asynchronous iterator of results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import grpc
 import tritonclient.grpc as triton
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from tritonclient.grpc import service_pb2
 
 from .errors import ClientError, ConnectionClosed, ModelNotFound
 from .pipelines import TaskPipeline, pipeline_class
@@ -28,6 +27,7 @@ from .transport.exchange import AsyncExchange
 from .transport.generation import Generation, Prompt
 from .transport.link import Link
 from .transport.prompts import async_results
+from .transport.protocol import ModelConfigRequest, ModelInferRequest, ModelStatisticsRequest
 from .transport.retries import Tries
 from .transport.runner import WINDOW, Closing
 from .transport.served_model import ServedModel, one_of_several
@@ -39,9 +39,9 @@ __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
 
 class AsyncConnection:
-    """`Connection` for asyncio. Belongs to the event loop, and to the process, that it was made in.
+    """`Connection` for asyncio. It belongs to the event loop and the process it was made in.
 
-    `max_in_flight`: requests that are under way at the same time, of all calls; `max_waiting`: those that may wait for that.
+    `max_in_flight`: how many requests may be under way at the same time, over all calls; `max_waiting`: how many may wait.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -58,14 +58,14 @@ class AsyncConnection:
             raise unknown_model(name, await self.ready_models(), error) from error
 
     async def find_config(self, name: str, version: str = "") -> dict[str, Any] | None:
-        """As `Connection.find_config`."""
+        """Like `Connection.find_config`."""
         try:
             return await self._config(name, known=False, version=version)
         except ModelNotFound:
             return None
 
     async def ready_models(self) -> list[str]:
-        message = service_pb2.ModelStatisticsRequest()
+        message = ModelStatisticsRequest()
         try:
             statistics = await self._tried("ModelStatistics", message, Tries(self.target), known=False)
         except ConnectionClosed:
@@ -84,7 +84,7 @@ class AsyncConnection:
     async def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
         """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way.
 
-        The time of each begins when fewer than that many of this call are under way.
+        The timeout of a request starts when fewer than `max_in_flight` requests of this call are under way.
         """
         results: list[Any] = [None] * len(requests)
         left = iter(enumerate(requests))
@@ -101,26 +101,27 @@ class AsyncConnection:
                 one.cancel()
         return results
 
-    def stream_infer(self, message: service_pb2.ModelInferRequest, timeout: float) -> Any:
-        """As `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
+    def stream_infer(self, message: ModelInferRequest, timeout: float) -> Any:
+        """Like `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
         with forks.calling():
             send = self.link.stub().ModelStreamInfer
             call = send(message, metadata=[*self.target.headers.items()], timeout=timeout)
             forks.enter()
-        # a call outlives its event loop, but says nothing then
+        # a call can outlive its event loop; then its callback never runs
         leave = weakref.finalize(call, forks.leave)
         leave.atexit = False
         call.add_done_callback(lambda _: leave())
         return call
 
     async def _config(self, name: str, known: bool, version: str = "", opening: bool = False) -> dict[str, Any]:
-        message = service_pb2.ModelConfigRequest(name=name, version=version)
+        message = ModelConfigRequest(name=name, version=version)
         answer = await self._tried("ModelConfig", message, Tries(self.target, opening), known)
         self.known.add(name)
-        return MessageToDict(answer, preserving_proto_field_name=True)["config"]
+        config: dict[str, Any] = MessageToDict(answer, preserving_proto_field_name=True)["config"]
+        return config
 
     async def _tried(self, method: str, message: Message, tries: Tries, known: bool, first: int = 0) -> Any:
-        """As `Connection._tried`."""
+        """Like `Connection._tried`."""
         while True:
             try:
                 await forks.passed()
@@ -137,7 +138,7 @@ class AsyncConnection:
         )
 
     async def close(self) -> None:
-        """As `Connection.close`."""
+        """Like `Connection.close`."""
         if (ending := self.link.close()) is not None:
             await ending
 
@@ -177,19 +178,20 @@ class AsyncRunner(Closing):
 
 
 class _Opening:
-    """What `pipeline(...)` gives: to be awaited, or entered with `async with`."""
+    """The result of `pipeline(...)`: await it, or enter it with `async with`."""
 
-    def __init__(self, task: str | None, model: str, connection: AsyncConnection | Target, defaults: dict) -> None:
+    def __init__(
+        self, task: str | None, model: str, connection: AsyncConnection | Target, defaults: dict[str, Any]
+    ) -> None:
         self._arguments = task, model, connection, defaults
 
     def __await__(self) -> Generator[Any, None, TaskPipeline]:
         return self._open().__await__()
 
     async def _open(self) -> TaskPipeline:
-        task, name, connection, defaults = self._arguments
-        owned = isinstance(connection, Target)
-        if owned:
-            connection = AsyncConnection(connection)
+        task, name, given, defaults = self._arguments
+        connection = AsyncConnection(given) if isinstance(given, Target) else given
+        owned = connection is not given
         try:
             models = await self._models(connection, name)
             return pipeline_class(task, models)(models, AsyncRunner(connection, owned), defaults)
@@ -201,6 +203,7 @@ class _Opening:
     @staticmethod
     async def _models(connection: AsyncConnection, name: str) -> dict[str, ServedModel]:
         """The frontends of an entry, by what they read."""
+        config: dict[str, Any] | None
         try:
             config = await connection.model_config(name)
         except ModelNotFound:
@@ -233,5 +236,5 @@ def pipeline(
     tls: Any = None,
     **options: Any,
 ) -> _Opening:
-    """As `hf2triton_client.pipeline`; await it, or enter it with `async with`."""
+    """Like `hf2triton_client.pipeline`; await it, or enter it with `async with`."""
     return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

@@ -3,7 +3,7 @@
     ClientError
     ├── InputError           an input the model cannot take; nothing was sent (also a ValueError)
     ├── ConnectionFailed     no server answers at the url (also a ConnectionError)
-    │   └── GenerationInterrupted  it went away amid a text; has what had arrived
+    │   └── GenerationInterrupted  the server went away in the middle of a text; holds what had arrived
     ├── ConnectionClosed     the connection or the pipeline was closed, before the call or during it
     ├── DeadlineExceeded     no answer within `timeout` (also a TimeoutError)
     ├── ModelNotFound        the server has no such model, or it is not ready
@@ -32,8 +32,8 @@ from .error_rows import Origin, Reason, Row, otherwise, row
 class ClientError(Exception):
     """Base of every error of this package.
 
-    Of an error that a server's answer became: `said` is the answer's own text; `reason` what is meant by it, where the class does
-    not say so; `about` the names that are part of it.
+    If it was made of a server's answer, `said` is the answer's own text, `reason` what it means where the class does not say so,
+    and `about` the names in it.
     """
 
     said: str = ""
@@ -54,7 +54,7 @@ class ConnectionClosed(ClientError):
 
 
 class GenerationInterrupted(ConnectionFailed):
-    """The server went away amid a text. `text`: what had arrived of it; `num_output_tokens`: how many tokens that were."""
+    """The server went away in the middle of a text. `text`: the part that had arrived, of `num_output_tokens` tokens."""
 
     def __init__(self, message: str, text: str = "", num_output_tokens: int = 0) -> None:
         super().__init__(message)
@@ -81,7 +81,7 @@ class AccessDenied(ClientError):
 class ServerBusy(ClientError):
     """The server, or the client itself, refused the request because there are too many.
 
-    `retry_after`: seconds after which another try may do better; None where nobody says so.
+    `retry_after`: seconds after which another try may succeed; None if unknown.
     """
 
     def __init__(self, message: str, retry_after: float | None = None) -> None:
@@ -111,11 +111,13 @@ class UnknownForm(ReportError, ValueError):
     exit_code = 2  # of the command line: wrong usage
 
 
+_Row = Row[ClientError]
+
 _REFUSED, _MODEL_FAILED, _SERVER_FAILED = "the server refused the request", "the model failed", "the server failed"
 _SAID = "{message} (at {url})"
 _NOBODY = "no Triton server answers at {url} ({message}): is it running, and is this its gRPC port?{hint}"
 _NO_TLS = "no TLS with the server at {{url}}: {} (gRPC says: {{message}})"
-#: How gRPC begins when no connection can be made, and when a request was with a connection that ended.
+#: How gRPC's message begins when no connection can be made, and when a connection ended under a request.
 _NOT_CONNECTED = r"(?:failed to connect to all addresses|connections to all backends failing|last error: )"
 _CUT_OFF = r"(?:Socket closed|(?:recvmsg:|sendmsg: ?)?(?:Connection reset by peer|Broken pipe))(?: \(\d+\))?"
 _ENDED = (
@@ -124,27 +126,27 @@ _ENDED = (
     r"|Connection (?:refused|aborted|closed|going away).*"
     r"|Received http2 header with status: \d+|Too many pings|Network is unreachable|No route to host"
 )
-#: How gRPC says that it does not find the servers of a name, and how load balancers say that they have none.
+#: How gRPC says that it cannot find the servers of a name, and how load balancers say that they have none.
 _NO_ADDRESS = (
     r"errors resolving .*|DNS resolution failed.*|[Nn]ame resolution fail.*|empty address list.*|no such host"
     r"|upstream connect error or disconnect/reset before headers.*|no healthy upstream"
 )
-#: How Triton begins what it says of a request's shape. The id is the caller's own, and this client sends none.
+#: How Triton's messages about a request's shape begin. The id is the caller's, and this client sends none.
 _OF_REQUEST = r"(?:\[request id: <id_unknown>\] )?"
-#: A server that cuts the connection off may want TLS, or a certificate of the client. Of a server that went away at work gRPC
-#: says "Socket closed" alone.
+#: A server that cuts the connection off may want TLS, or a client certificate. If a server went away while it was working, gRPC
+#: says only "Socket closed".
 _WHY_CUT_OFF: Mapping[bool, str] = {
     False: " And if it wants TLS: is the url grpcs://… or tls= given?",
     True: " And if it wants a certificate of the client (mutual TLS): is one given that its authority has signed?",
 }
-#: Triton's words while it stops, from the first signal on; "has no available versions" follows as soon as a model is gone.
+#: What Triton says while it stops, from the first signal on; "has no available versions" follows as soon as a model is gone.
 _STOPPING = (
     rf"{_OF_REQUEST}(?:Server is stopping, scheduler for model has stopped accepting new inference requests|Server not ready"
     r"|Server is stopping to serve requests\.|Server exiting)"
 )
-#: With the single word CANCELLED gRPC's server ends what comes while it shuts down.
+#: gRPC's server ends calls with the single word CANCELLED while it shuts down.
 _SAID_STOPPING = "the server is stopping (at {url}): {message}"
-#: How a server that refuses a request for now says when to come back, at the end of its message.
+#: How a server that refuses a request for now says when to retry, at the end of its message.
 _RETRY_AFTER = re.compile(r".*; retry after (\d+(?:\.\d+)?) s", re.DOTALL)
 _GONE = r"Request for unknown model: '.*' has no available versions"
 _UNKNOWN_MODEL = (
@@ -152,9 +154,9 @@ _UNKNOWN_MODEL = (
     r" (?:is not found|has no available versions|is not at ready state)"
 )
 
-#: The first row counts that a message matches. The last one of each status takes what is left. The sentences are those of Triton
+#: The first row that a message matches counts. The last row of each status takes the rest. The sentences are those of Triton
 #: 24.10 and of grpcio 1.60 to 1.85, which says UNAVAILABLE both when nobody answers and when Triton refuses.
-TABLE: tuple[Row, ...] = (
+TABLE: tuple[_Row, ...] = (
     row("CANCELLED", Origin.GRPC, "CANCELLED", ServerStopping, _SAID_STOPPING),
     otherwise("CANCELLED", ServerError, "the call was cancelled"),
     row("UNKNOWN", Origin.GRPC, _ENDED, ConnectionFailed, _NOBODY),
@@ -266,19 +268,19 @@ TABLE: tuple[Row, ...] = (
     otherwise("UNAUTHENTICATED", AccessDenied, "the server wants credentials"),
 )
 #: gRPC status -> its rows. The names are those of grpc.StatusCode, as tritonclient gives them.
-STATUS: Mapping[str, tuple[Row, ...]] = {code: tuple(rows) for code, rows in groupby(TABLE, lambda one: one.code)}
-#: What Triton may have said where there is no status.
+STATUS: Mapping[str, tuple[_Row, ...]] = {code: tuple(rows) for code, rows in groupby(TABLE, lambda one: one.code)}
+#: What Triton may have said if there is no status.
 _TRITON = tuple(one for one in TABLE if one.origin is Origin.TRITON)
-#: What a model of ours begins with within a stream, where Triton hands on the text alone -> gRPC's status. (With the header
-#: `triton_grpc_error` there is a status, but Triton 24.10 then crashes when a request fails at once: it still uses a stream that
+#: How an error of one of our models begins within a stream, where Triton passes on only the text -> gRPC's status. (The header
+#: `triton_grpc_error` brings a status, but then Triton 24.10 crashes if a request fails at once: it still uses the stream that
 #: the error has closed. Seen after 5 to 140 such requests.)
 _IN_STREAM = {"INVALID_ARG": "INVALID_ARGUMENT", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL"}
 _OURS = re.compile(rf"({'|'.join(_IN_STREAM)}): (.*)", re.DOTALL)
 
 
 def from_rpc(status: str | None, message: str, url: str, tls: bool = False) -> ClientError:
-    """The error of ours for a gRPC answer: `status` as tritonclient gives it (`StatusCode.UNAVAILABLE`), None where it gives
-    none. `tls`: whether the client uses it."""
+    """Our error for a gRPC answer. `status`: as tritonclient gives it (`StatusCode.UNAVAILABLE`), or None. `tls`: whether the
+    client uses TLS."""
     if status is None:
         return _made((*_TRITON, STATUS["UNKNOWN"][-1]), message, url, tls)
     code = status.rsplit(".", 1)[-1]
@@ -287,14 +289,14 @@ def from_rpc(status: str | None, message: str, url: str, tls: bool = False) -> C
 
 
 def from_stream(text: str, url: str) -> ClientError:
-    """The error of ours for a text within a stream: a model of ours has said it behind a status, or Triton without one."""
+    """Our error for a text within a stream: from one of our models, with a status before it, or from Triton without one."""
     if ours := _OURS.fullmatch(text):
         return _made(STATUS[_IN_STREAM[ours[1]]][-1:], ours[2], url, False)
     return _made((*_TRITON, STATUS["INTERNAL"][-1]), text, url, False)
 
 
-def _made(rows: tuple[Row, ...], message: str, url: str, tls: bool) -> ClientError:
-    """The error of the first row that a message matches; the last one matches any."""
+def _made(rows: tuple[_Row, ...], message: str, url: str, tls: bool) -> ClientError:
+    """The error of the first row that a message matches; the last row matches any message."""
     found, about = next((one, about) for one in rows if (about := one.match(message)) is not None)
     made = found.error(found.text(message, url, tls, about))
     made.said, made.reason, made.about = message, found.reason, about

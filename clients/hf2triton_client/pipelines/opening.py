@@ -27,9 +27,9 @@ def pipeline(
 ) -> TaskPipeline:
     """A served model as a pipeline: same call arguments and results as `transformers.pipeline(task)`.
 
-    `task`: named as transformers names it, or None for the one that the model serves. `model`: the name of the served
-    model. `connection`: one to share; without it the pipeline opens its own, as `connect` would, and closes it on
-    leaving its `with` block. `options` are defaults for each call (`top_k`, `aggregation_strategy`, `batch_size` …).
+    `task`: its name in transformers, or None for the task that the model serves. `model`: the name of the served model.
+    `connection`: a connection to share; without it the pipeline opens its own, as `connect` would, and closes it at the end of
+    its `with` block. `options`: defaults for each call (`top_k`, `aggregation_strategy`, `batch_size` …).
 
     Raises InputError, ConnectionFailed, ModelNotFound (which lists the models that are ready) and WrongTask.
     """
@@ -48,6 +48,7 @@ def pipeline(
 
 def _models(connection: Connection, name: str) -> dict[str, ServedModel]:
     """The frontends of an entry, by what they read."""
+    config: dict[str, Any] | None
     try:
         config = connection.model_config(name)
     except ModelNotFound:

@@ -1,4 +1,4 @@
-"""Carries a call of a pipeline out while the model may be replaced, or two servers behind one name serve different versions."""
+"""Carries out a pipeline's call, even while the model is replaced or two servers behind one name serve different versions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .served_model import Row, ServedModel, Stamp, stamp_of
 from .steps import Infer, Wait
 from .versions import Steps
 
-#: Seconds before each further try. The frontends of a pair are replaced one after the other, some seconds apart.
+#: Seconds before each further try. The two frontends of an entry are replaced one after the other, some seconds apart.
 _PAUSES = (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4, 2.4)
-#: Tries without one answer of the version that was chosen, after which another one is.
+#: After this many tries without an answer of the chosen version, another version is chosen.
 _FRUITLESS = 3
-#: How often requests may be refused for their shape though nothing has changed: of two servers each may want another one.
+#: How often requests may be refused for their shape although nothing has changed: two servers may want different shapes.
 _REFUSALS = 8
 
 
 @dataclass(frozen=True)
 class _AskedPart:
-    """Some items of one of a call's questions, as one request has them."""
+    """The items of one of a call's questions that go into one request."""
 
     ask: int
     start: int
@@ -35,7 +35,7 @@ class _AskedPart:
 
 @dataclass(frozen=True)
 class _Answered:
-    """`alike`: the same for parts whose rows can be compared."""
+    """An answered part. `alike` is equal for parts whose rows can be compared."""
 
     part: _AskedPart
     alike: Hashable
@@ -43,7 +43,7 @@ class _Answered:
 
 
 def answer(call: Call) -> Steps[Any]:
-    """The result of a call, and of those that it leads to."""
+    """The result of a call and of the calls it leads to."""
     result: Any = call
     while isinstance(result, Call):
         rows = yield from _rows(result)
@@ -52,7 +52,7 @@ def answer(call: Call) -> Steps[Any]:
 
 
 def _rows(call: Call) -> Steps[list[list[Row]]]:
-    """The rows of each question, with the settings of the version that gave them."""
+    """The rows of each question, read with the settings of the version that answered."""
     rows: list[list[Row]] = [[{}] * len(ask) for ask in call.asks]
     todo = [_AskedPart(number, 0, len(ask)) for number, ask in enumerate(call.asks)]
     kept: list[_Answered] = []
@@ -94,8 +94,8 @@ def _rows(call: Call) -> Steps[list[list[Row]]]:
 
 
 def _results(requests: list[Request], apart: bool) -> Steps[list[Any]]:
-    """The answer to each request, or the error where it does not fit what is served. `apart`: one after the other, so that one
-    that is refused takes no other with it."""
+    """The answer to each request, or its error if it does not fit what is served. `apart`: send them one by one, so that a
+    refused request does not fail the others."""
     results: list[Any] = []
     for group in [[one] for one in requests] if apart else [requests]:
         try:
@@ -108,8 +108,8 @@ def _results(requests: list[Request], apart: bool) -> Steps[list[Any]]:
 
 
 def _requests(ask: Ask, part: _AskedPart, common: bool) -> Iterator[tuple[_AskedPart, Request, ServedModel]]:
-    """The requests for a part, each with its own part and the version it is made for. `common`: such that all known versions
-    take them."""
+    """The requests for a part, each with the items it holds and the version it is made for. `common`: requests that all known
+    versions accept."""
     made_for = ask.versions.newest
     shape = ask.versions.common if common else made_for
     inputs = {name: values[part.start : part.stop] for name, values in ask.inputs_of(made_for).items()}
@@ -120,8 +120,8 @@ def _requests(ask: Ask, part: _AskedPart, common: bool) -> Iterator[tuple[_Asked
 
 
 def _may_fit(call: Call, refused: int) -> Steps[bool]:
-    """Whether requests that were refused for their shape may be taken when they are asked again. `refused`: how often that was
-    so."""
+    """Whether requests that were refused for their shape may be accepted on another try. `refused`: how often they were
+    refused."""
     all_versions = {id(ask.versions): ask.versions for ask in call.asks}.values()
     changed = False
     for versions in all_versions:
@@ -130,14 +130,14 @@ def _may_fit(call: Call, refused: int) -> Steps[bool]:
 
 
 class _Choice:
-    """Which of the versions that answer a call in turn is taken: that of most items, as long as it goes on answering."""
+    """Chooses among versions that answer a call in turn: the one with the most items, as long as it keeps answering."""
 
     def __init__(self) -> None:
         self._alike: Hashable = None
         self._fruitless = 0
 
     def of(self, fresh: list[_Answered]) -> Hashable:
-        """`fresh`: the answers since the last time."""
+        """`fresh`: the answers since the last call."""
         if any(one.alike == self._alike for one in fresh):
             self._fruitless = 0
         elif fresh:
@@ -148,7 +148,7 @@ class _Choice:
 
 
 def _most(answers: list[_Answered]) -> Hashable:
-    """What most items have in common, and of several such the highest version."""
+    """The `alike` of most items; on a tie, the one with the highest version."""
     items: Counter[Hashable] = Counter()
     versions: dict[Hashable, int] = {}
     for one in answers:
@@ -158,8 +158,8 @@ def _most(answers: list[_Answered]) -> Hashable:
 
 
 def fitting(prompt: Prompt, stamp: Stamp, misses: int) -> Steps[Prompt | None]:
-    """The prompt that is to be sent in place of one that was answered; None where the version that answered was asked as it is to
-    be asked. `misses`: answers before this one that were not. Raises ServerError after too many."""
+    """The prompt to send instead of one that was answered; None if the prompt was made for the version that answered. `misses`:
+    how many earlier answers came from another version. Raises ServerError after too many."""
     if prompt.versions is None:
         return None
     model = yield from prompt.versions.of(stamp)
@@ -170,12 +170,15 @@ def fitting(prompt: Prompt, stamp: Stamp, misses: int) -> Steps[Prompt | None]:
             f"the servers answer with several versions of {prompt.model!r} in turn, which take other settings: are all servers of"
             " the same version?"
         )
-    # each settings are tried twice: where there are two servers, the second try goes to the other one
+    # the same settings are tried twice: with two servers, the second try goes to the other one
     return prompt.made_for(model) if model is not None and misses % 2 == 0 else prompt
 
 
-def refitted(prompt: Prompt, error: ClientError, refusals: int) -> Steps[bool]:
-    """Whether a prompt that was refused may be taken when it is sent again, as another version is served."""
-    if prompt.versions is None or error.reason is not Reason.DOES_NOT_FIT:
-        return False
-    return (yield from prompt.versions.changed()) or (prompt.versions.several and refusals < _REFUSALS)
+def refitted(prompt: Prompt, error: ClientError, refusals: int) -> Steps[Prompt | None]:
+    """The prompt to send instead of one that was refused; None if no other version may accept it."""
+    versions = prompt.versions
+    if versions is None or error.reason is not Reason.DOES_NOT_FIT:
+        return None
+    if (yield from versions.changed()) or (versions.several and refusals < _REFUSALS):
+        return prompt.made_for(versions.newest)
+    return None

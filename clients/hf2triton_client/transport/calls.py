@@ -1,4 +1,4 @@
-"""What a call of a pipeline asks of served models, and what becomes of the answers."""
+"""What a pipeline's call asks of served models, and how the answers become its result."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Inputs = Mapping[str, Sequence[str | bytes]]
 
 @dataclass(frozen=True)
 class Ask:
-    """What one model is asked: a value of each input for each item, the outputs wanted, the items of one request.
+    """A question to one model: a value of each input for each item, the wanted outputs, and the number of items per request.
 
-    `versions`: the known ones of the model. `inputs_for`: the inputs for each of them, where they depend on it.
+    `versions`: the model's known versions. `inputs_for`: the inputs for a version, if they depend on it.
     """
 
     versions: Versions
@@ -30,20 +30,20 @@ class Ask:
         return len(next(iter(self.inputs.values())))
 
     def inputs_of(self, model: ServedModel) -> Inputs:
-        """What a version is asked."""
+        """The inputs for a version."""
         return self.inputs if self.inputs_for is None else self.inputs_for(model)
 
     def same_for(self, model: ServedModel, other: ServedModel) -> bool:
-        """Whether two versions are asked the same."""
+        """Whether two versions get the same inputs."""
         return self.inputs_for is None or model is other or self.inputs_for(model) == self.inputs_for(other)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pipeline: what is asked, all at the same time, and what makes the result of the rows of each.
+    """One call of a pipeline: the questions, all asked at the same time, and `finish`, which makes the result of their rows.
 
-    `finish` may give another call, which is then made: its result counts. Each row is read with the settings of the version that
-    gave it, `row["model"]`; with `one_version` all rows are of versions whose scores and embeddings can be compared.
+    `finish` may return another call; then that one's result counts. Each row is read with the settings of the version that
+    gave it, `row["model"]`. With `one_version`, all rows come from versions whose scores and embeddings can be compared.
     """
 
     asks: Sequence[Ask]

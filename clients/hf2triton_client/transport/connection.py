@@ -12,11 +12,19 @@ from typing import Any
 import tritonclient.grpc as triton
 from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
-from tritonclient.grpc import service_pb2
 
 from ..errors import ClientError, ConnectionClosed, ModelNotFound
 from . import forks
 from .link import Link
+from .protocol import (
+    ModelConfigRequest,
+    ModelInferRequest,
+    ModelMetadataRequest,
+    ModelStatisticsRequest,
+    RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest,
+    ServerMetadataRequest,
+)
 from .retries import Tries
 from .slots import MOST_WAITING, Slots
 from .target import Target, numbered
@@ -29,7 +37,7 @@ __all__ = ["Connection", "Request", "Target", "connect", "numbered", "unknown_mo
 class Request:
     """One inference request, ready to be sent. `first`: the number of its first input in the call."""
 
-    message: service_pb2.ModelInferRequest
+    message: ModelInferRequest
     first: int = 0
 
     @property
@@ -44,13 +52,13 @@ def unknown_model(name: str, ready: Sequence[str], error: ModelNotFound) -> Mode
 
 
 class Connection:
-    """A connection that is opened on first use and owned by whoever made it. Threads may share it, and so may processes that are
-    forked while none of its calls is under way: each has channels of its own.
+    """A connection that opens on first use and belongs to the code that made it. Threads can share it. Processes that are forked
+    while none of its calls is under way can share it too: each opens its own channels.
 
-    `max_in_flight`: requests of all calls of several requests that are under way at the same time; a call of a single request
-    does not count. `max_waiting`: calls that may wait for that. Leaving the `with` block (or `close()`) ends the channel; it
-    holds no other resource. Calls of a closed connection, and those that closing ends, raise ConnectionClosed. Another process
-    that is handed a connection, or a pipeline, opens its own to the same server.
+    `max_in_flight`: how many requests may be under way at the same time, over all calls that send several requests; calls of a
+    single request are not counted. `max_waiting`: how many calls may wait for that. Leaving the `with` block, or `close()`, ends
+    the channel; the connection holds no other resource. Calls on a closed connection, and calls that are cut off by closing it,
+    raise ConnectionClosed. A process that receives a pickled connection or pipeline opens its own connection to the same server.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -65,7 +73,7 @@ class Connection:
     def model_config(self, name: str) -> dict[str, Any]:
         """The served config.pbtxt of a model, as the JSON form of the protobuf.
 
-        Raises ModelNotFound (with the names of those that are ready) and the errors of the connection.
+        Raises ModelNotFound (with the names of the models that are ready) and the errors of the connection.
         """
         try:
             return self._config(name, known=name in self.known, opening=True)
@@ -73,7 +81,7 @@ class Connection:
             raise unknown_model(name, self.ready_models(), error) from error
 
     def find_config(self, name: str, version: str = "") -> dict[str, Any] | None:
-        """As `model_config`, of the newest version or a certain one, but None where there is no such model."""
+        """Like `model_config`, for the newest version or a given one, but None if there is no such model."""
         try:
             return self._config(name, known=False, version=version)
         except ModelNotFound:
@@ -81,18 +89,18 @@ class Connection:
 
     def served_versions(self, name: str) -> list[str]:
         """The versions of a model that are served."""
-        message = service_pb2.ModelMetadataRequest(name=name)
+        message = ModelMetadataRequest(name=name)
         return list(self._ask("ModelMetadata", message, name in self.known).versions)
 
     def server_name(self) -> str:
-        """What the server says it is, with its version and where it is."""
-        about = self._ask("ServerMetadata", service_pb2.ServerMetadataRequest())
+        """The server's name, version and address."""
+        about = self._ask("ServerMetadata", ServerMetadataRequest())
         return f"{about.name} {about.version} at {self.target.url}"
 
     def ready_models(self) -> list[str]:
         """The names of the models that are ready, from the statistics (listing a repository is often restricted)."""
         try:
-            statistics = self._ask("ModelStatistics", service_pb2.ModelStatisticsRequest(), known=False)
+            statistics = self._ask("ModelStatistics", ModelStatisticsRequest(), known=False)
         except ConnectionClosed:
             raise
         except ClientError:
@@ -100,37 +108,36 @@ class Connection:
         return sorted({model.name for model in statistics.model_stats})
 
     def compute_time(self, name: str) -> tuple[int, float]:
-        """How many requests a model has answered, in all its versions, and the seconds it computed for them, copies included."""
-        message = service_pb2.ModelStatisticsRequest(name=name)
+        """How many requests all versions of a model have answered, and the seconds spent computing them, copies included."""
+        message = ModelStatisticsRequest(name=name)
         own = [model.inference_stats for model in self._ask("ModelStatistics", message, name in self.known).model_stats]
         took = sum(part.ns for one in own for part in (one.compute_input, one.compute_infer, one.compute_output))
         return sum(one.success.count for one in own), took / 1e9
 
     def load_model(self, name: str, config: str | None = None, timeout: float = 600.0) -> None:
-        """Makes the server read a model again, a version beside those it has or another config, and waits until it is ready.
-        `config`: the JSON of the config to be used in place of the repository's. The server must be one that is told what to
-        load, and may want a header for it."""
-        message = service_pb2.RepositoryModelLoadRequest(model_name=name)
+        """Makes the server load a model again (a new version or another config) and waits until it is ready. `config`: the config
+        to use instead of the repository's, as JSON. The server must run with explicit model control, and may require a header."""
+        message = RepositoryModelLoadRequest(model_name=name)
         if config is not None:
             message.parameters["config"].string_param = config
-        # on a channel of its own, which leaves a silent server alone for as long
+        # on a separate channel, whose keep-alive leaves a silent server alone for as long
         with self.link.unless_closed(), Connection(replace(self.target, timeout=timeout)) as own:
             own._ask("RepositoryModelLoad", message, known=None)
 
     def unload_model(self, name: str) -> None:
-        """Makes the server give up a model, once it has answered what it was asked before."""
+        """Makes the server unload a model after it has answered all earlier requests."""
         self.known.discard(name)
-        self._ask("RepositoryModelUnload", service_pb2.RepositoryModelUnloadRequest(model_name=name), known=None)
+        self._ask("RepositoryModelUnload", RepositoryModelUnloadRequest(model_name=name), known=None)
 
     def infer(self, request: Request) -> triton.InferResult:
         """Sends one request and waits for its answer."""
         return self._infer(request, Tries(self.target))
 
     def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
-        """Sends requests, `max_in_flight` at a time, and gives their answers in the order of the requests.
+        """Sends requests, `max_in_flight` at a time, and returns the answers in the order of the requests.
 
-        The time of each begins when fewer than that many of this call are under way: then it may still have to wait for those of
-        other calls. The first failure is raised; requests that were not yet sent are then dropped.
+        The timeout of a request starts when fewer than `max_in_flight` requests of this call are under way, even if it then waits
+        for those of other calls. The first failure is raised, and requests that have not been sent yet are dropped.
         """
         if len(requests) <= 1:
             return [self.infer(request) for request in requests]
@@ -159,10 +166,10 @@ class Connection:
                 for future in futures:
                     future.cancel()
 
-    def stream_infer(self, message: service_pb2.ModelInferRequest, timeout: float) -> Any:
-        """Sends one request on a stream of its own: an iterator of `ModelStreamInferResponse` that has a `cancel`.
+    def stream_infer(self, message: ModelInferRequest, timeout: float) -> Any:
+        """Sends one request, once, on its own stream: an iterator of `ModelStreamInferResponse` with a `cancel` method.
 
-        `timeout`: seconds until it is given up. It is sent once.
+        `timeout`: seconds until the stream is given up.
         """
         forks.enter()
         try:
@@ -171,17 +178,17 @@ class Connection:
         except BaseException:
             forks.leave()
             raise
-        if not call.add_callback(forks.leave):  # it has ended by now
+        if not call.add_callback(forks.leave):  # it has already ended
             forks.leave()
         return call
 
     def close(self) -> None:
-        """Ends the channel and what is under way. May be called twice, and from another thread."""
+        """Ends the channel and all calls under way. Can be called twice, and from another thread."""
         self.link.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def inherited(self) -> None:
-        """In a child: the parent's threads are not there."""
+        """In a forked child, which does not have the parent's threads."""
         forks.keep(self._pool)
         self._make_pool()
 
@@ -200,13 +207,14 @@ class Connection:
         return triton.InferResult(answer)
 
     def _config(self, name: str, known: bool, version: str = "", opening: bool = False) -> dict[str, Any]:
-        message = service_pb2.ModelConfigRequest(name=name, version=version)
+        message = ModelConfigRequest(name=name, version=version)
         answer = self._tried("ModelConfig", message, Tries(self.target, opening), known)
         self.known.add(name)
-        return MessageToDict(answer, preserving_proto_field_name=True)["config"]
+        config: dict[str, Any] = MessageToDict(answer, preserving_proto_field_name=True)["config"]
+        return config
 
     def _ask(self, method: str, message: Message, known: bool | None = True) -> Any:
-        """What a method of the protocol answers. `known`: see `Tries.pause`."""
+        """The answer of a method of the protocol. `known`: see `Tries.pause`."""
         return self._tried(method, message, Tries(self.target), known)
 
     def _tried(self, method: str, message: Message, tries: Tries, known: bool | None, first: int = 0) -> Any:
@@ -237,10 +245,10 @@ def connect(
 ) -> Connection:
     """A connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
 
-    `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with what the folder $HF2TRITON_CLIENT_TLS
-    holds unless `tls` is given. `timeout`: seconds a request may take, retries and waiting for its turn included. `retries`:
-    further tries when the server is unreachable or busy; 0 for none, also where the model is on its way to another server.
-    `headers`: sent with each call. `max_in_flight`: requests under way at the same time, of all calls of several requests.
-    `max_waiting`: calls that may wait for that; further ones raise ServerBusy. Raises InputError and AccessDenied.
+    `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with the files of the folder
+    $HF2TRITON_CLIENT_TLS unless `tls` is given. `timeout`: seconds a request may take, including retries and waiting for its
+    turn. `retries`: further tries when the server is unreachable or busy; 0 for none, even if the model is moving to another
+    server. `headers`: sent with each call. `max_in_flight`: requests under way at the same time, over all calls that send
+    several. `max_waiting`: calls that may wait for that; further ones raise ServerBusy. Raises InputError and AccessDenied.
     """
     return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight, max_waiting)

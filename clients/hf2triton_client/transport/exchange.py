@@ -28,8 +28,8 @@ from .versions import Steps
 class _Exchange:
     """A prompt under way. It is cancelled when nothing refers to it any more.
 
-    A last response is followed to the end of its stream before it is handed on: a stream that is cancelled in between stays
-    with Triton (seen with 24.10), which then cannot unload the model.
+    The last response is handed on only after its stream has been read to the end: if a stream is cancelled in between, Triton
+    keeps it (seen with 24.10) and cannot unload the model.
     """
 
     def __init__(self, connection: Any, prompt: Prompt) -> None:
@@ -38,7 +38,7 @@ class _Exchange:
         self._target: Target = connection.target
         self._tries = Tries(self._target)
         self._cancelled = threading.Event()
-        self._begun = self._inherited = False  # begun: there was an answer for the caller
+        self._begun = self._inherited = False  # begun: the caller has an answer
         self._misses = self._refusals = 0
         self._call: Any = None
         forks.tell(self)
@@ -52,7 +52,7 @@ class _Exchange:
         return exchange
 
     def cancel(self) -> None:
-        """Frees what the prompt takes on the server; there are no more answers. Any thread may call it, at any time."""
+        """Frees the prompt's resources on the server and ends its answers. Any thread can call it at any time."""
         self._cancelled.set()
         if self._call is not None:
             self._call.cancel()
@@ -61,7 +61,7 @@ class _Exchange:
         self.cancel()
 
     def inherited(self) -> None:
-        """In a child: the stream is the parent's, who reads on."""
+        """In a forked child: the stream is the parent's, which reads on."""
         forks.keep(self._call)
         self._call, self._inherited, self._cancelled = None, True, threading.Event()
 
@@ -82,11 +82,11 @@ class _Exchange:
         self._texts: list[str] = []
         call = self._connection.stream_infer(self.prompt.message(), self._tries.seconds())
         self._call = call
-        if self._cancelled.is_set():  # meanwhile, by another thread, which saw the call before this one
+        if self._cancelled.is_set():  # meanwhile, by another thread that only saw the previous call
             call.cancel()
 
     def _answer(self, response: Any) -> GenerationResponse | None:
-        """What a response says. None, for the stream's end, stays None where the text was complete by then."""
+        """The answer in a response. None, the end of the stream, stays None if the text is complete."""
         if response is not None:
             answer = GenerationResponse.of(response, self._target.url)
             self._complete = answer.complete
@@ -99,8 +99,8 @@ class _Exchange:
         return None
 
     def _settle(self, answer: GenerationResponse | None) -> Steps[bool]:
-        """Whether an answer is one for the caller: whether the version that gave it was asked as it is to be asked. If not the
-        prompt is sent anew, which nobody has read anything of."""
+        """Whether an answer is for the caller: whether the prompt was made for the version that answered. If not, the prompt is
+        sent again; the caller has read nothing of it yet."""
         if not (answer is None or self._begun):
             prompt = yield from fitting(self.prompt, answer.stamp, self._misses)
             if prompt is not None:
@@ -112,17 +112,18 @@ class _Exchange:
         return True
 
     def _refit(self, error: ClientError) -> Steps[bool]:
-        """Sends a prompt anew that was refused, if it may be taken now; whether it did."""
+        """Sends a refused prompt again if another version may accept it. Returns whether it was sent."""
         self._refusals += 1
-        if self._begun or not (yield from refitted(self.prompt, error, self._refusals)):
+        prompt = None if self._begun else (yield from refitted(self.prompt, error, self._refusals))
+        if prompt is None:
             return False
-        self.prompt = self.prompt.made_for(self.prompt.versions.newest)
+        self.prompt = prompt
         self._send()
         return True
 
     def _pause(self, error: ClientError) -> float:
-        """Seconds until another try. Raises the error where there is none: after the first answer, when there were enough,
-        when it would be too late, or when it would give the same."""
+        """Seconds until the next try. Raises the error if there is none: after the first answer, when there have been enough
+        tries, or when another one would be too late or give the same result."""
         try:
             if not self._begun:
                 return self._tries.pause(error, self.prompt.model in self._connection.known)
@@ -133,7 +134,7 @@ class _Exchange:
         self._raise(error)
 
     def _raise(self, error: ClientError) -> NoReturn:
-        """Of a text that has begun the error says how far it came."""
+        """If the text has begun, the error says how far it came."""
         if not (self._begun and isinstance(error, (ConnectionFailed, ServerStopping))):
             raise error
         arrived = f"the server went away amid a text, of which {self._tokens} tokens had arrived: {error}"
@@ -141,7 +142,7 @@ class _Exchange:
 
 
 class Exchange(_Exchange):
-    """The answers to one prompt, as they come. Raises the errors of a connection."""
+    """The answers to one prompt, as they arrive. Raises the errors of a connection."""
 
     def __iter__(self) -> Iterator[GenerationResponse]:
         return self

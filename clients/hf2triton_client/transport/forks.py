@@ -1,9 +1,9 @@
-"""What a forked process may do with gRPC. A fork copies none of gRPC's threads, but whatever they were at.
+"""What a forked process may do with gRPC. A fork copies none of gRPC's threads, but the state they left halfway.
 
-A child may use gRPC on channels of its own if none of the parent's calls was under way at the fork (grpcio 1.85: 2,900 children
-without a failure; where calls were under way, 6 % of the children crashed when they opened a channel). So a fork waits a moment
-for the calls under way, while no others begin. Where that is not enough, the child is refused at once. gRPC's asyncio has one
-thread for all channels, which is not there in a child: it can be used in a child only if the parent did not use it.
+A child can use gRPC on its own channels if none of the parent's calls was under way at the fork (grpcio 1.85: 2,900 children
+without a failure; with calls under way, 6 % of the children crashed when they opened a channel). So a fork waits a moment for the
+calls under way, and no others begin meanwhile. If that is not enough, the child is refused at once. gRPC's asyncio has one thread
+for all channels, which a child does not have: a child can use it only if the parent did not.
 
 https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 """
@@ -21,23 +21,23 @@ from weakref import WeakSet
 
 from ..errors import ClientError
 
-#: Seconds that a fork waits for the calls under way.
+#: How many seconds a fork waits for the calls under way.
 PATIENCE = 1.0
 _PAUSE = 0.01
-#: The variable of the environment that keeps gRPC from minding forks, and its values that do.
+#: The environment variable for gRPC's handling of forks, and its values that turn it off.
 _SUPPORT, _OFF = "GRPC_ENABLE_FORK_SUPPORT", ("0", "false", "f", "no", "n")
 
 _REMEDY = "start the process with multiprocessing's spawn or forkserver, or fork before"
 
 
 class _Heir(Protocol):
-    """What has to know that it is in a child now. Called when the child has a single thread: no lock is needed."""
+    """An object that must know when it is in a forked child. Called while the child has a single thread, so it needs no lock."""
 
     def inherited(self) -> None: ...
 
 
 class _Gate:
-    """Counts the calls under way in this process. `closed`: by how many forks that are about to happen."""
+    """Counts the calls under way in this process. `closed`: how many forks are about to happen and keep it closed."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -58,13 +58,13 @@ class _Gate:
 
 _gate = _Gate()
 _heirs: WeakSet[_Heir] = WeakSet()
-#: Why this process cannot use gRPC, or its asyncio; empty where it can. Whether it has used them.
+#: Why this process cannot use gRPC, or its asyncio; empty if it can. And whether it has used them.
 _broken = _asyncio_broken = ""
 _used = _asyncio_used = False
 
 
 def require(for_asyncio: bool = False) -> None:
-    """Raises ClientError where gRPC, or its asyncio, cannot be used in this process."""
+    """Raises ClientError if this process cannot use gRPC, or its asyncio."""
     global _used, _asyncio_used
     if why := _broken or (_asyncio_broken if for_asyncio else ""):
         raise ClientError(why)
@@ -72,20 +72,20 @@ def require(for_asyncio: bool = False) -> None:
 
 
 def tell(heir: _Heir) -> None:
-    """Has `heir.inherited()` called in each child, as long as it is referred to."""
+    """Registers `heir`: its `inherited()` is called in each forked child, as long as something refers to it."""
     _heirs.add(heir)
 
 
 def keep(*objects: object) -> None:
-    """Has what a child inherited of gRPC never end in it, not even as Python ends: that would take locks which are held for
-    ever."""
+    """Keeps the gRPC objects that a child inherited alive for ever, even as Python exits: destroying them would wait for locks
+    that are never released."""
     for one in objects:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
 
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """A call of gRPC, for which a fork waits. It waits for a fork that is about to happen, which takes `PATIENCE` at most."""
+    """A gRPC call, which forks wait for. It first waits for a fork that is about to happen, at most `PATIENCE` seconds."""
     enter()
     try:
         yield
@@ -94,7 +94,7 @@ def calling() -> Iterator[None]:
 
 
 def enter() -> None:
-    """The beginning of a call that ends elsewhere, with `leave`."""
+    """Begins a call that ends elsewhere, with `leave`."""
     _gate.enter()
 
 
@@ -103,7 +103,7 @@ def leave(*_: object) -> None:
 
 
 async def passed() -> None:
-    """Waits until no fork is about to happen, so that `calling` does not keep the event loop waiting."""
+    """Waits until no fork is about to happen, so that `calling` does not block the event loop."""
     while _gate.closed:
         await asyncio.sleep(_PAUSE)
 

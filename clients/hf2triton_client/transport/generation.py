@@ -11,10 +11,10 @@ from typing import Any
 
 import tritonclient.grpc as triton
 from numpy.typing import NDArray
-from tritonclient.grpc import service_pb2
 
 from ..errors import from_stream
-from .served_model import FINGERPRINT, ServedModel, Stamp, stamp_of
+from .protocol import ModelInferRequest, ModelStreamInferResponse
+from .served_model import FINGERPRINT, ServedModel, Stamp, output_of, stamp_of
 from .versions import Versions
 
 _LOGPROBS = "prompt_logprobs"
@@ -23,12 +23,12 @@ _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_toke
 
 @dataclass(frozen=True)
 class Prompt:
-    """A text to be continued.
+    """A text to continue.
 
-    `settings`: how, as a JSON object. `stream`: each piece is answered as soon as it is there, not the whole text at its
-    end. `head`: what stands before the new text in what the caller gets; it is not sent. `logprobs`: the settings ask for
-    those of the text itself. `versions`: the known ones of the model, where what is sent depends on them; `settings_for` gives
-    the settings for each.
+    `settings`: how to continue it, as a JSON object. `stream`: answer with each piece as soon as it is generated, instead of with
+    the whole text at its end. `head`: goes before the new text in the caller's result; it is not sent. `logprobs`: the settings
+    ask for those of the text itself. `versions`: the model's known versions, if the message depends on them; `settings_for`
+    gives the settings for each.
     """
 
     model: str
@@ -41,12 +41,12 @@ class Prompt:
     settings_for: Callable[[ServedModel], str] | None = field(default=None, compare=False)
 
     def made_for(self, model: ServedModel) -> Prompt:
-        """The same for a version of the model."""
+        """The same prompt for another version of the model."""
         return self if self.settings_for is None else replace(self, settings=self.settings_for(model))
 
-    def message(self) -> service_pb2.ModelInferRequest:
+    def message(self) -> ModelInferRequest:
         """The request. No tensor has a batch dimension."""
-        message = service_pb2.ModelInferRequest(model_name=self.model)
+        message = ModelInferRequest(model_name=self.model)
         for name, value in (("text_input", self.text), ("sampling_parameters", self.settings)):
             tensor = message.inputs.add(name=name, datatype="BYTES", shape=[1])
             tensor.contents.bytes_contents.append(value.encode())
@@ -59,11 +59,11 @@ class Prompt:
 
 @dataclass(frozen=True)
 class GenerationMetadata:
-    """How a generated text came about.
+    """How a text was generated.
 
-    `finish_reason`: what ended it: "length" (as many tokens as were asked for, or as the model takes), "eos" (the model's
-    end of text) or "stop" (a stop string); "" while it goes on. `num_input_tokens`: tokens of the prompt that were used.
-    `num_output_tokens`: tokens generated so far, the one that ended the text included. `model_version`: the version that
+    `finish_reason`: what ended it: "length" (as many tokens as requested, or as the model can take), "eos" (the model's end of
+    text) or "stop" (a stop string); "" while it goes on. `num_input_tokens`: how many tokens of the prompt were used.
+    `num_output_tokens`: tokens generated so far, including the one that ended the text. `model_version`: the version that
     answered.
     """
 
@@ -77,8 +77,8 @@ class GenerationMetadata:
 class GenerationResponse:
     """One response: the text of each sequence, or the next piece of the only one, and how far they have come.
 
-    `token_ids`: int32 `[sequences, longest]`, those of this response, the shorter filled up with zeros. `logprobs`: float32
-    `[tokens - 1]`, of the prompt's tokens but the first, where they were asked for. `stamp`: who has answered.
+    `token_ids`: int32 `[sequences, longest]`, the tokens of this response, padded with zeros. `logprobs`: float32 `[tokens - 1]`,
+    for all tokens of the prompt but the first, if requested. `stamp`: which version answered.
     """
 
     texts: tuple[str, ...]
@@ -88,12 +88,12 @@ class GenerationResponse:
     stamp: Stamp = Stamp(0, None)
 
     @classmethod
-    def of(cls, response: service_pb2.ModelStreamInferResponse, url: str) -> GenerationResponse:
-        """Raises the error that a response tells of."""
+    def of(cls, response: ModelStreamInferResponse, url: str) -> GenerationResponse:
+        """Reads a response. Raises the error that it reports."""
         if response.error_message:
             raise from_stream(response.error_message, url)
         result = triton.InferResult(response.infer_response)
-        texts, reasons, used, counts, token_ids = (result.as_numpy(name) for name in _OUTPUTS)
+        texts, reasons, used, counts, token_ids = (output_of(result, name) for name in _OUTPUTS)
         stamp = stamp_of(result)
         metadata = (
             GenerationMetadata(reason.decode(), int(used[0]), int(count), stamp.version)
@@ -104,21 +104,21 @@ class GenerationResponse:
 
     @property
     def complete(self) -> bool:
-        """Whether no sequence goes on."""
+        """Whether all sequences have ended."""
         return all(sequence.finish_reason for sequence in self.metadata)
 
 
-def is_last(response: service_pb2.ModelStreamInferResponse) -> bool:
-    """Whether Triton has no more to say to a prompt."""
-    return bool(response.error_message) or response.infer_response.parameters["triton_final_response"].bool_param
+def is_last(response: ModelStreamInferResponse) -> bool:
+    """Whether this is Triton's last response to a prompt."""
+    return bool(response.error_message or response.infer_response.parameters["triton_final_response"].bool_param)
 
 
 @dataclass(frozen=True)
 class Generation:
-    """One call of a pipeline: prompts to be answered, and what makes its result of the answers.
+    """One call of a pipeline: the prompts, and the functions that make its result of the answers.
 
-    `prompts`: may be endless. `versions`: those of the model that answers. `result`: of one prompt. `finish`: of the results of
-    all, in order.
+    `prompts`: can be endless. `versions`: of the model that answers. `result`: makes the result of one prompt. `finish`: makes
+    the call's result of those of all prompts, in order.
     """
 
     prompts: Iterable[Prompt]
@@ -128,5 +128,5 @@ class Generation:
 
     @property
     def slots(self) -> int:
-        """How many prompts the server works on at the same time, by what is known now."""
-        return self.versions.newest.settings["generation"]["slots"]
+        """How many prompts the server works on at the same time, as far as is known now."""
+        return int(self.versions.newest.settings["generation"]["slots"])

@@ -1,4 +1,4 @@
-"""The channel to a server: opened anew where it has found nobody, and in a forked process."""
+"""The channel to a server: replaced when nobody answers on it, and in a forked process."""
 
 from __future__ import annotations
 
@@ -10,45 +10,52 @@ from contextlib import contextmanager
 from typing import Any
 
 import grpc
-from tritonclient.grpc import service_pb2, service_pb2_grpc
+from tritonclient.grpc.service_pb2_grpc import GRPCInferenceServiceStub
 
 from ..errors import ClientError, ConnectionClosed, ConnectionFailed, DeadlineExceeded, InputError, from_rpc
 from . import forks
+from .protocol import ModelInferRequest, ModelStreamInferResponse
 from .target import Target
 
-#: Seconds that a channel on which nobody answered is used on. gRPC looks up a name that it did not find after ever longer
-#: pauses, up to 2 minutes; a new channel looks at once.
+#: How many seconds a channel on which nobody answers stays in use. gRPC looks up a name that it did not find after ever longer
+#: pauses, up to 2 minutes; a new channel looks it up at once.
 _RENEW_AFTER = 1.0
 
 
-class _Stub(service_pb2_grpc.GRPCInferenceServiceStub):
-    def __init__(self, channel: Any) -> None:
-        super().__init__(channel)
-        # Each stream has one request. Sent by itself it needs no thread and no task of its own, and it cannot fail in between:
-        # of a connection that ends just then gRPC's asyncio says "Internal error from Core".
-        self.ModelStreamInfer = channel.unary_stream(
-            "/inference.GRPCInferenceService/ModelStreamInfer",
-            request_serializer=service_pb2.ModelInferRequest.SerializeToString,
-            response_deserializer=service_pb2.ModelStreamInferResponse.FromString,
-        )
+def _stub(channel: Any) -> Any:
+    """Triton's stub on a channel, with a `ModelStreamInfer` that takes a single request.
+
+    Each of our streams has one request. Sent this way it needs no thread or task, and it cannot fail halfway: if the connection
+    ends just then, gRPC's asyncio would raise "Internal error from Core".
+    """
+    stub = GRPCInferenceServiceStub(channel)
+    stub.ModelStreamInfer = channel.unary_stream(
+        "/inference.GRPCInferenceService/ModelStreamInfer",
+        request_serializer=ModelInferRequest.SerializeToString,
+        response_deserializer=ModelStreamInferResponse.FromString,
+    )
+    return stub
 
 
 class Link:
-    """Holds one channel of `library`, which is `grpc` or `grpc.aio`. Threads may share it.
+    """Holds one channel of `library`, which is `grpc` or `grpc.aio`. Threads can share it.
 
-    A channel that is replaced ends when the calls on it have. Raises AccessDenied where files of TLS are not what they should
-    be, ClientError where this process cannot use gRPC, and ConnectionClosed once the link is closed.
+    A replaced channel ends when its last call has ended. Raises AccessDenied if a TLS file is wrong, ClientError if this process
+    cannot use gRPC, and ConnectionClosed once the link is closed.
     """
 
     def __init__(self, target: Target, library: Any = grpc) -> None:
         self._target, self._library = target, library
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._nobody = self._answered = False
+        self._channel: Any = None
+        self._stub: Any = None
+        self._opened = 0.0
         self._open()
         forks.tell(self)
 
-    def stub(self) -> _Stub:
-        """For one try of a call, within `errors`."""
+    def stub(self) -> Any:
+        """The stub for one try of a call, within `errors`."""
         self.require_open()
         if self._is_stale():
             with self._lock:
@@ -59,7 +66,7 @@ class Link:
 
     @contextmanager
     def errors(self, first: int = 0) -> Iterator[None]:
-        """Turns the errors of a try into ours. `first`: where the first input of the request stands in the call."""
+        """Turns the errors of a try into ours. `first`: the position in the call of the request's first input."""
         with self.unless_closed():
             try:
                 with self._target.errors_mapped(first):
@@ -67,7 +74,7 @@ class Link:
             except asyncio.CancelledError as error:
                 if task_is_cancelled() is not False:
                     raise
-                # gRPC's asyncio says so of a stream that the other side has cancelled, or another task of this one
+                # gRPC's asyncio also raises this if the server, or another task of this process, has cancelled the stream
                 raise from_rpc("CANCELLED", "", self._target.url) from error
             except ConnectionFailed:
                 self._nobody = True
@@ -83,8 +90,8 @@ class Link:
 
     @contextmanager
     def unless_closed(self) -> Iterator[None]:
-        """Raises ConnectionClosed for what is begun on a closed link, and for what closing it has ended. gRPC and pools of
-        threads have errors of their own for these."""
+        """Raises ConnectionClosed for calls on a closed link and for calls cut off by closing it, where gRPC and thread pools
+        raise other errors."""
         self.require_open()
         try:
             yield
@@ -98,19 +105,19 @@ class Link:
             ) from error
 
     def close(self) -> Any:
-        """Ends the channel and the calls on it: for asyncio, what is to be awaited. May be called twice."""
-        with self._lock:  # nobody is about to open another channel
+        """Ends the channel and its calls. Returns an awaitable for asyncio. Can be called twice."""
+        with self._lock:  # no other thread is opening a channel
             self._closed = True
             return None if self._channel is None else self._channel.close()
 
     def inherited(self) -> None:
-        """In a child: nothing of the parent's channel is used, nor ended. The next call opens another."""
+        """In a forked child: neither uses nor ends the parent's channel. The next call opens a new one."""
         forks.keep(self._channel, self._stub)
         self._channel = self._stub = None
         self._lock = threading.Lock()
 
     def require_open(self) -> None:
-        """Raises ConnectionClosed."""
+        """Raises ConnectionClosed if the link is closed."""
         if self._closed:
             raise ConnectionClosed(f"the connection to {self._target.url} was closed: open another one")
 
@@ -121,7 +128,7 @@ class Link:
         forks.require(for_asyncio=self._library is not grpc)
         with self._target.errors_mapped():
             self._channel = self._target.channel(self._library)
-        self._stub = _Stub(self._channel)
+        self._stub = _stub(self._channel)
         self._opened, self._nobody, self._answered = time.monotonic(), False, False
 
     def _note_answer(self) -> None:
@@ -129,6 +136,6 @@ class Link:
 
 
 def task_is_cancelled() -> bool | None:
-    """Whether somebody has cancelled the task that runs. None before Python 3.11, where nobody knows."""
-    task = asyncio.current_task()
-    return task.cancelling() > 0 if hasattr(task, "cancelling") else None
+    """Whether the running task has been cancelled. None before Python 3.11, which cannot tell."""
+    cancelling = getattr(asyncio.current_task(), "cancelling", None)
+    return None if cancelling is None else bool(cancelling())

@@ -13,21 +13,21 @@ from .connection import Connection
 from .exchange import AsyncExchange, Exchange
 from .generation import Generation, GenerationResponse, Prompt
 
-#: More than any server has slots. A thread is started only where none is idle.
+#: More than any server has slots. The pool starts a thread only if none is idle.
 _MOST_THREADS = 4096
 
 
-def _free(connection: Any, generation: Generation, running: int) -> int:
+def _free(generation: Generation, max_in_flight: int, running: int) -> int:
     """How many more prompts may be sent. The number of slots changes with the model."""
-    return max(max(generation.slots, connection.max_in_flight) - running, 0)
+    return max(max(generation.slots, max_in_flight) - running, 0)
 
 
 def results(connection: Connection, generation: Generation) -> Iterator[Any]:
-    """The results of prompts in their order. Prompts are read when they are sent, as many at a time as the server has
-    slots, or as the connection allows if that is more.
+    """The results of prompts, in order. Prompts are read when they are sent, as many at a time as the server has slots, or as the
+    connection allows if that is more.
 
-    The first failure is raised at once, whichever prompt's it is. Then, and when the iterator is left, the prompts under
-    way are cancelled.
+    The first failure of any prompt is raised at once. Then, and when the caller stops iterating, the prompts under way are
+    cancelled.
     """
     waiting = iter(generation.prompts)
     under_way: deque[tuple[Exchange, futures.Future[GenerationResponse]]] = deque()
@@ -36,7 +36,7 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
     with futures.ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="hf2triton-client") as pool:
         try:
             while True:
-                for prompt in islice(waiting, _free(connection, generation, len(running))):
+                for prompt in islice(waiting, _free(generation, connection.max_in_flight, len(running))):
                     exchange = Exchange.open(connection, prompt)
                     future = pool.submit(exchange.whole)
                     under_way.append((exchange, future))
@@ -62,7 +62,7 @@ async def async_results(connection: Any, generation: Generation) -> AsyncIterato
     running: set[asyncio.Task[GenerationResponse]] = set()
     try:
         while True:
-            for prompt in islice(waiting, _free(connection, generation, len(running))):
+            for prompt in islice(waiting, _free(generation, connection.max_in_flight, len(running))):
                 task = asyncio.create_task(AsyncExchange.open(connection, prompt).whole())
                 under_way.append((prompt, task))
                 running.add(task)
@@ -77,5 +77,5 @@ async def async_results(connection: Any, generation: Generation) -> AsyncIterato
     finally:
         for _, task in under_way:
             task.cancel()
-        # waits for their ends, and takes their errors, which asyncio would otherwise log as never retrieved
+        # waits for them to end and retrieves their errors, which asyncio would otherwise log
         await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)

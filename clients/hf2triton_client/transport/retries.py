@@ -1,7 +1,7 @@
 """The tries of one request: how long each may take, which errors are followed by another one, and when.
 
-The one policy for all calls, blocking, with asyncio and within streams. gRPC's own knows only a method and a status, and a stream
-that it tries again may wait past its deadline.
+This is the one policy for all calls: blocking, asyncio and streams. gRPC's own policy knows only a method and a status, and a
+stream that it retries may wait past its deadline.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from ..errors import ClientError, ConnectionFailed, DeadlineExceeded, ModelNotFo
 if TYPE_CHECKING:
     from .target import Target
 
-#: Seconds between two tries of a request that found nobody, or too many others; they double from the first to the longest.
+#: Seconds between two tries of a request that found no server or a busy one; they double from the first to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: The same for a request whose model is not there any more: another server may have it. Requests go to the servers in turn, those
-#: of other callers too, so that many tries in short order reach all of them.
+#: The same for a request whose model has gone: another server may have it. Requests of all callers go to the servers in turn, so
+#: many quick tries reach all of them.
 _FIRST_ELSEWHERE, _LONGEST_ELSEWHERE = 0.01, 0.1
-#: Seconds for which a model that was there is looked for, and tries to find one that was not. A server that stops answers so
-#: until it ends; one that loads a model again needs a second or two.
+#: For how many seconds a model that was there is looked for, and how many tries it takes to give up one that was not. A stopping
+#: server says that a model is gone until it ends; a server that reloads a model needs a second or two.
 SEEKING, _TRIES_TO_FIND = 5.0, 4
 #: Errors that mean "not here any more", and those that mean "not now".
 _ELSEWHERE, _AGAIN = (ModelNotFound, ServerStopping), (ServerBusy, ConnectionFailed)
 
 
 class Tries:
-    """Of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`: nothing is known
-    of its model yet; a server that stops says at least that it has had it."""
+    """The tries of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`: nothing
+    is known about its model yet; then a stopping server at least says that it had the model."""
 
     def __init__(self, target: Target, opening: bool = False) -> None:
         self._target = target
@@ -44,16 +44,16 @@ class Tries:
         self._sought = 0
 
     def seconds(self) -> float:
-        """What is left until the deadline. Raises DeadlineExceeded."""
+        """The time left until the deadline. Raises DeadlineExceeded."""
         left = self.until - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"no answer within {self._target.timeout:g} s (at {self._target.url})")
         return left
 
     def pause(self, error: ClientError, known: bool | None) -> float:
-        """Seconds until the next try. `known`: whether what was asked for was there before; None where it is not looked for.
+        """Seconds until the next try. `known`: whether the model was there before; None if it should not be looked for.
 
-        Raises the error where there is no other try: it would give the same, there were enough, or it would come too late.
+        Raises the error if there is no other try: it would give the same result, there were enough, or it would come too late.
         """
         if isinstance(error, _ELSEWHERE):
             had = known or (self._opening and error.reason is Reason.GONE)
@@ -84,7 +84,7 @@ class Tries:
 
 
 def _pauses(first: float, longest: float) -> Iterator[float]:
-    """They differ from those of other callers, who would otherwise all come back at once."""
+    """Random pauses, so that not all callers come back at once."""
     pause = first
     while True:
         yield pause * random.uniform(0.8, 1.2)

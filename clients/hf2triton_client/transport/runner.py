@@ -1,4 +1,4 @@
-"""Carries the calls of a pipeline out over a connection, blocking the caller."""
+"""Carries out the calls of a pipeline over a connection, blocking the caller."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WINDOW = 256
 
 
 class Closing:
-    """What runners have in common: after `close` nothing runs any more. `owned`: the connection is closed with the pipeline."""
+    """What runners share: nothing runs after `close`. `owned`: the connection is closed with the pipeline."""
 
     def __init__(self, connection: Any, owned: bool) -> None:
         self._connection = connection

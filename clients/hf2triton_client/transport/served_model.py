@@ -1,4 +1,4 @@
-"""What the server says of a model, and how texts become requests and answers become rows."""
+"""A model as the server describes it, and how texts become requests and answers become rows."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tritonclient.grpc as triton
-from tritonclient.grpc import service_pb2
+from numpy.typing import NDArray
 from tritonclient.utils import serialize_byte_tensor
 
-from ..errors import InputError, WrongTask
+from ..errors import InputError, ServerError, WrongTask
 from .connection import Request
+from .protocol import ModelInferRequest
 
 #: The name of the parameter in config.pbtxt that holds what clients need to know, as JSON.
 PARAMETER = "hf2triton"
-#: The version of that JSON's shape. A frontend with a higher one was written by a newer exporter.
+#: The version of that JSON's shape. A frontend with a higher version was written by a newer exporter.
 FORMAT = 1
 
-#: Bytes of all texts of one request, parameters included: frontends take no more, see their inputs.py.
+#: The most bytes that all texts and parameters of one request may have: the limit of frontends, see their inputs.py.
 MAX_REQUEST_BYTES = 1 << 22
-#: The input by which Triton keeps large requests apart from small ones, and the bytes from which a request is large.
+#: The input by which Triton tells large requests from small ones, and the bytes from which a request is large.
 LARGE, LARGE_BYTES = "large", 1 << 20
-#: The output in which a frontend says which settings it has, see `fingerprint_of`.
+#: The output in which a frontend identifies its settings, see `fingerprint_of`.
 FINGERPRINT = "fingerprint"
 
-#: What an item was answered: outputs by name, and `model`, the ServedModel whose answer it is.
+#: The answer to one item: outputs by name, and `model`, the ServedModel that gave it.
 Row = dict[str, Any]
 
 
 class Stamp(NamedTuple):
-    """Who gave an answer: the version's number, and the fingerprint of its settings. Numbers alone do not tell versions apart:
-    other repositories have the same ones, and so has an entry that was removed and exported again. Frontends of older exports
-    give no fingerprint."""
+    """Identifies the version that gave an answer: its number, and the fingerprint of its settings. Numbers alone do not tell
+    versions apart: other repositories use the same ones, and so does an entry that was removed and exported again. Frontends of
+    older exports give no fingerprint."""
 
     version: int
     fingerprint: int | None
@@ -44,8 +45,8 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A frontend as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` that of its text;
-    `versions`: the numbers that the config is of."""
+    """A frontend as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` is computed from
+    its text, and `versions` are the version numbers that the config covers."""
 
     name: str
     settings: Mapping[str, Any]
@@ -84,7 +85,7 @@ class ServedModel:
 
     @property
     def task(self) -> str:
-        return self.settings["task"]
+        return str(self.settings["task"])
 
     @cached_property
     def id2label(self) -> dict[int, str]:
@@ -92,31 +93,32 @@ class ServedModel:
 
     @property
     def frontends(self) -> Mapping[str, str]:
-        """What the entry's frontends read -> their names; this one alone, where its task needs no other."""
-        return self.settings.get("fronts", {"": self.name})
+        """The names of the entry's frontends, by what they read; only this one if its task needs no other."""
+        names: Mapping[str, str] = self.settings.get("fronts", {"": self.name})
+        return names
 
     def answers_as(self, stamp: Stamp) -> bool:
-        """Whether an answer is this version's."""
+        """Whether this version gave an answer."""
         if stamp.fingerprint is not None:
             return stamp.fingerprint == self.fingerprint
         return stamp.version in self.versions
 
     def embeds_as(self, version: int) -> Hashable:
-        """The same for answers whose embeddings and scores can be compared, those of an entry's several frontends included: they
-        are made of the same weights in the same way."""
+        """Equal for answers whose embeddings and scores can be compared, also across the frontends of an entry: they come from
+        the same weights in the same way."""
         about = json.dumps([self.settings.get(name) for name in _EMBEDDING], sort_keys=True)
         return about, None if "checkpoint" in self.settings else version
 
     def requests(
         self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], rows: int
     ) -> Iterator[Request]:
-        """Splits inputs (name -> a value for each item) into requests of at most `rows` items each, and at most what the
-        server takes. Raises InputError for a value that is longer than that."""
+        """Splits inputs (name -> a value for each item) into requests of at most `rows` items each, and no more than the server
+        takes. Raises InputError for a value that is too long."""
         columns = {name: self._encoded(name, values) for name, values in inputs.items()}
         sizes = [sum(map(len, item)) for item in zip(*columns.values(), strict=True)]
         wanted = [*outputs, *(name for name in (*_COUNTS, FINGERPRINT) if name in self.settings["outputs"])]
         for start, stop in _spans(sizes, min(rows, self.max_batch_size)):
-            message = service_pb2.ModelInferRequest(model_name=self.name)
+            message = ModelInferRequest(model_name=self.name)
             for name, values in columns.items():
                 _add_strings(message, name, values[start:stop])
             if LARGE in self.settings.get("inputs", ()) and sum(sizes[start:stop]) >= LARGE_BYTES:
@@ -134,36 +136,44 @@ class ServedModel:
         return encoded
 
     def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
-        """The rows of an answer. Outputs per token or per mask are cut to the row's own.
+        """The rows of an answer. Outputs per token or per mask are cut to the row's own number of these.
 
-        Yields one dict an item: each output without its batch dimension, the scalar `version`, those of `num_tokens` (tokens
-        that the model read), `num_truncated_tokens` and `num_masks` that the front gives, and `model`, this one.
+        Yields a dict for each item: each output without its batch dimension, the scalar `version`, the counts that the frontend
+        gives (`num_tokens`, which the model read, `num_truncated_tokens` and `num_masks`), and `model`, this one.
         """
-        arrays = {name: result.as_numpy(name) for name in outputs}
+        arrays = {name: output_of(result, name) for name in outputs}
         version = np.int64(result.get_response().model_version or 0)
-        counts = {name: result.as_numpy(name)[:, 0] for name in _COUNTS if name in self.settings["outputs"]}
-        own = {name: counts.get(_EXTENT.get(self.settings["outputs"][name])) for name in arrays}
+        counts = {name: output_of(result, name)[:, 0] for name in _COUNTS if name in self.settings["outputs"]}
+        extents = {name: counts.get(_EXTENT.get(self.settings["outputs"][name], "")) for name in arrays}
         for index in range(len(next(iter(arrays.values())))):
             row: Row = {
-                name: array[index] if own[name] is None else array[index, : own[name][index]]
+                name: array[index] if (extent := extents[name]) is None else array[index, : extent[index]]
                 for name, array in arrays.items()
             }
             yield row | {name: count[index] for name, count in counts.items()} | {"version": version, "model": self}
 
 
 def fingerprint_of(settings: str) -> int:
-    """What tells settings apart, as the text that the config has: what triton_models/fingerprint.py makes of it."""
+    """Identifies settings, given as the text in the config. Must equal what triton_models/fingerprint.py computes."""
     return int.from_bytes(hashlib.sha256(settings.encode()).digest()[:8], "big") >> 1
 
 
+def output_of(result: triton.InferResult, name: str) -> NDArray[Any]:
+    """An output of an answer. Raises ServerError if the server left it out."""
+    array: NDArray[Any] | None = result.as_numpy(name)
+    if array is None:
+        raise ServerError(f"the answer has no output {name!r}")
+    return array
+
+
 def stamp_of(result: Any) -> Stamp:
-    """Who has given an answer, an InferResult."""
+    """The version that gave an answer, an InferResult."""
     fingerprints = result.as_numpy(FINGERPRINT)
     version = int(result.get_response().model_version or 0)
     return Stamp(version, None if fingerprints is None else int(fingerprints.flat[0]))
 
 
-#: What frontends count of each row, and the count that outputs per token and per mask are cut to.
+#: What frontends count for each row, and the count that outputs per token and per mask are cut to.
 _COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
 _EXTENT = {"token": "num_tokens", "mask": "num_masks"}
 #: The settings that embeddings depend on.
@@ -171,7 +181,7 @@ _EMBEDDING = ("checkpoint", "precision", "pooling", "similarity", "embedding_dim
 
 
 def _spans(sizes: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
-    """Where requests of at most `rows` items and `MAX_REQUEST_BYTES` begin and end; an item that is larger has one of its own."""
+    """Where requests of at most `rows` items and `MAX_REQUEST_BYTES` begin and end; a larger item gets its own request."""
     start = total = 0
     for index, size in enumerate(sizes):
         if index > start and (index - start == rows or total + size > MAX_REQUEST_BYTES):
@@ -182,25 +192,25 @@ def _spans(sizes: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
         yield start, len(sizes)
 
 
-def _add_strings(message: service_pb2.ModelInferRequest, name: str, values: Sequence[bytes]) -> None:
-    """A STRING tensor `[rows, 1]`."""
+def _add_strings(message: ModelInferRequest, name: str, values: Sequence[bytes]) -> None:
+    """Adds a STRING tensor `[rows, 1]`."""
     message.inputs.add(name=name, datatype="BYTES", shape=[len(values), 1])
     message.raw_input_contents.append(serialize_byte_tensor(np.array(values, dtype=np.object_)).item())
 
 
-def _add_large(message: service_pb2.ModelInferRequest, rows: int) -> None:
-    """A uint8 tensor `[rows, 1]`, which nobody reads."""
+def _add_large(message: ModelInferRequest, rows: int) -> None:
+    """Adds a uint8 tensor `[rows, 1]`, which nobody reads."""
     message.inputs.add(name=LARGE, datatype="UINT8", shape=[rows, 1])
     message.raw_input_contents.append(bytes(rows))
 
 
 def one_of_several(name: str) -> str:
-    """The name of a frontend of the entry `name`, if that has several."""
+    """The name of one of the frontends of the entry `name`, if it has several."""
     return f"{name}_image"
 
 
 def as_text(value: object, index: int) -> str:
-    """One text to be sent: a string, or bytes that hold UTF-8. Raises InputError, which names the index."""
+    """One text to send: a string, or bytes in UTF-8. Raises InputError, which names the index."""
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
@@ -216,7 +226,7 @@ def as_text(value: object, index: int) -> str:
 
 
 def as_filled_text(value: object, index: int) -> str:
-    """The same for tasks that say nothing of an empty text, as in transformers. Raises InputError."""
+    """Like `as_text`, for tasks that take no empty text, as in transformers. Raises InputError."""
     text = as_text(value, index)
     if not text:
         raise InputError(f"text {index} is empty")

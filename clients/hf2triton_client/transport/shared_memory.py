@@ -1,7 +1,7 @@
-"""Calls of a served model through system shared memory: tensors stay where they are, and only their places are sent.
+"""Calls a served model through system shared memory: tensors stay where they are, and only their places are sent.
 
-The server must run on this machine, see the same /dev/shm, and allow clients to register regions, which Triton does by default
-up to 26.03. The embedded one does when it is started with `shared_memory`.
+The server must run on this machine, see the same /dev/shm, and allow clients to register regions. Triton does so by default up to
+26.03; the embedded server does if it is started with `shared_memory`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tritonclient.utils import serialize_byte_tensor, triton_to_np_dtype
 from ..error_rows import Reason
 from ..errors import ClientError
 from .connection import Connection
-from .served_model import ServedModel
+from .served_model import ServedModel, output_of
 
 #: Where tensors may begin in a region.
 _ALIGNMENT = 64
-#: Seconds until Triton is asked again to give up a region that it is not done with.
+#: Seconds until Triton is asked again to release a region that it still uses.
 _PAUSE = 0.02
 
 
@@ -38,7 +38,7 @@ class _Region(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where the outputs of one call go. `offsets`: of each output in the region."""
+    """Where the outputs of one call go. `offsets`: where each output begins in the region."""
 
     region: _Region
     outputs: list[triton.InferRequestedOutput]
@@ -46,16 +46,18 @@ class _Place(NamedTuple):
 
 
 class SharedMemoryCaller:
-    """Asks a served model for prepared batches through shared memory, within a `with` block. Threads may share it.
+    """Runs a served model on prepared batches through shared memory, within a `with` block. Threads can share it.
 
         with SharedMemoryCaller(connection, model, [{"text": ["one"]}, {"text": ["two"]}], ["logits"], callers=8) as call:
             call(1)     # output name -> array, of the second batch
 
-    All inputs lie in one region, written once. Each of `callers` calls at the same time has a region for its outputs, as large as
-    the largest answer to any of the batches, which are asked for once over plain gRPC to know that. Outputs are numbers, not
-    strings. Leaving the block, or an error on the way in, unregisters the regions and removes them. Raises the errors of a
-    connection, also where the server refuses regions or does not find them.
+    All inputs lie in one region, written once. Each of the `callers` calls at the same time has a region for its outputs, sized
+    for the largest answer to any of the batches; to find that size, each batch is sent once over plain gRPC. Outputs are numbers,
+    not strings. Leaving the block, or an error while entering it, unregisters and removes the regions. Raises the errors of a
+    connection, also if the server refuses regions or does not find them.
     """
+
+    _client: Any  # tritonclient's, which declares no types
 
     def __init__(
         self,
@@ -121,7 +123,7 @@ class SharedMemoryCaller:
         for batch in self._batches:
             for request in self._model.requests(batch, self._names, self._model.max_batch_size):
                 result = self._connection.infer(request)
-                sizes = {name: max(size, result.as_numpy(name).nbytes) for name, size in sizes.items()}
+                sizes = {name: max(size, output_of(result, name).nbytes) for name, size in sizes.items()}
         for _ in range(self._callers):
             region = self._region(stack, sum(map(_aligned, sizes.values())))
             outputs, offsets, offset = [], {}, 0
@@ -146,12 +148,13 @@ class SharedMemoryCaller:
         return _Region(name, handle)
 
     def _unregister(self, name: str) -> None:
-        """Triton still uses a region for a moment after it has answered, and refuses to give it up then."""
+        """Triton still uses a region for a moment after it has answered, and refuses to release it then."""
         until = time.monotonic() + self._target.timeout
         while True:
             try:
                 with self._target.errors_mapped():
-                    return self._client.unregister_system_shared_memory(name, **self._call_arguments())
+                    self._client.unregister_system_shared_memory(name, **self._call_arguments())
+                    return
             except ClientError as error:
                 if error.reason is not Reason.IN_USE or time.monotonic() > until:
                     raise
@@ -162,17 +165,17 @@ class SharedMemoryCaller:
 
 
 def _read(place: _Place, output: Any) -> NDArray[Any]:
-    """A copy: the region goes to another call at once, and could not be removed while an array refers to it."""
+    """A copy of an output: the region goes to another call at once, and cannot be removed while an array refers to it."""
     from tritonclient.utils import shared_memory
 
     dtype, shape = triton_to_np_dtype(output.datatype), list(output.shape)
-    return shared_memory.get_contents_as_numpy(place.region.handle, dtype, shape, place.offsets[output.name]).copy()
+    return np.array(shared_memory.get_contents_as_numpy(place.region.handle, dtype, shape, place.offsets[output.name]))
 
 
 def _serialized(values: Sequence[str | bytes]) -> bytes:
-    """A STRING tensor as the protocol has it: each string with its length before it."""
+    """A STRING tensor in the protocol's form: each string after its length."""
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
-    return serialize_byte_tensor(np.array(encoded, np.object_)).item()
+    return bytes(serialize_byte_tensor(np.array(encoded, np.object_)).item())
 
 
 def _aligned(size: int) -> int:

@@ -1,5 +1,5 @@
-"""Places for requests under way; blocking and for asyncio. What waits for one is bounded in number. What cannot have one before
-its deadline is refused, at once or as soon as that is known.
+"""Places for requests under way, blocking and for asyncio. The number of waiting requests is bounded. A request that cannot get a
+place before its deadline is refused as soon as that is known.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..errors import DeadlineExceeded, ServerBusy
 
 #: Requests that may wait for a place, unless a connection says otherwise.
 MOST_WAITING = 10_000
-#: How many of the last requests tell how long a place is taken.
+#: From how many of the last requests the time that a place is taken is estimated.
 _LAST = 16
 
 
@@ -32,8 +32,8 @@ class _Slots:
             raise self._hopeless()
 
     def _in_vain(self, before: int, until: float) -> bool:
-        """Whether a request that waits behind so many others has no place by a moment, even if all of them take as little as the
-        quickest of the last ones. False while nothing is known."""
+        """Whether a request that waits behind so many others cannot get a place by a moment, even if all of them are as quick as
+        the quickest of the last ones. False while too little is known."""
         if len(self._took) < _LAST:
             return False
         return time.monotonic() + (before + 1) * min(self._took) / self._places > until
@@ -66,9 +66,9 @@ class Slots(_Slots):
         self._changed = threading.Condition()
 
     def take(self, until: float) -> Callable[[object], None]:
-        """Waits for a place, up to a moment on the clock of `time.monotonic`. What it gives gives the place back.
+        """Waits for a place, up to a moment on the clock of `time.monotonic`. Returns a function that gives the place back.
 
-        Raises ServerBusy where too many wait, in number or for the deadline, and DeadlineExceeded.
+        Raises ServerBusy if too many wait, in number or for the deadline, and DeadlineExceeded.
         """
         with self._changed:
             if self._free == 0:
@@ -92,7 +92,7 @@ class Slots(_Slots):
 
 
 class AsyncSlots(_Slots):
-    """For the tasks of one event loop, in the order in which they came."""
+    """For the tasks of one event loop, first come, first served."""
 
     def __init__(self, places: int, most_waiting: int = MOST_WAITING) -> None:
         super().__init__(places, most_waiting)
@@ -100,7 +100,7 @@ class AsyncSlots(_Slots):
 
     @asynccontextmanager
     async def place(self, until: float) -> AsyncIterator[None]:
-        """A place, as `Slots.take` gives one."""
+        """Holds a place within the block; see `Slots.take`."""
         await self._take(until)
         began = time.monotonic()
         try:
@@ -123,7 +123,7 @@ class AsyncSlots(_Slots):
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                # it was its turn in the same moment: the next one has it
+                # its turn came at the same moment: pass it on
                 self._give_back()
             raise
         finally:
@@ -144,7 +144,7 @@ class AsyncSlots(_Slots):
         self._free += 1
 
     def _refuse_the_last(self) -> None:
-        """Those whose deadline is known by now to come before their turn. They came while others seemed to be quicker."""
+        """Refuses those whose deadline is now known to come before their turn; when they came, the others seemed quicker."""
         while self._queue:
             turn, until = self._queue[-1]
             if not turn.done():

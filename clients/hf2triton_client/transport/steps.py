@@ -1,13 +1,13 @@
-"""What a call needs of a connection, step by step: generators ask for it, and `drive` or `drive_async` carries it out.
+"""What a call needs from a connection, step by step: generators yield steps, and `drive` or `drive_async` carries them out.
 
-So what has to be done is written once, for both kinds of connections.
+This way the logic of a call is written once, for both kinds of connections.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Step(Protocol):
-    """One thing to be done with a Connection, or an AsyncConnection."""
+    """One thing to do with a Connection or an AsyncConnection."""
 
     def run(self, connection: Any) -> Any: ...
 
@@ -27,7 +27,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Infer:
-    """Gives the answers to requests, in their order."""
+    """Gives the answers to requests, in order."""
 
     requests: Sequence[Request]
 
@@ -40,7 +40,7 @@ class Infer:
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """Gives the config of a version of a model, of the newest one for "", and None where the server has none."""
+    """Gives the config of a version of a model ("" for the newest), or None if the server has none."""
 
     name: str
     version: str = ""
@@ -64,13 +64,15 @@ class Wait:
 
 
 def drive(connection: Any, steps: Generator[Step, Any, T]) -> T:
-    """Takes steps over a Connection; gives what comes of them. A step's error is raised where the step was asked for."""
-    take, given = steps.send, None
+    """Carries out steps over a Connection and returns their result. A step's error is raised where the step was yielded."""
+    take: Callable[[Any], Step] = steps.send
+    given: Any = None
     while True:
         try:
             step = take(given)
         except StopIteration as done:
-            return done.value
+            result: T = done.value
+            return result
         try:
             take, given = steps.send, step.run(connection)
         except ClientError as error:
@@ -79,12 +81,14 @@ def drive(connection: Any, steps: Generator[Step, Any, T]) -> T:
 
 async def drive_async(connection: Any, steps: Generator[Step, Any, T]) -> T:
     """`drive` over an AsyncConnection."""
-    take, given = steps.send, None
+    take: Callable[[Any], Step] = steps.send
+    given: Any = None
     while True:
         try:
             step = take(given)
         except StopIteration as done:
-            return done.value
+            result: T = done.value
+            return result
         try:
             take, given = steps.send, await step.run_async(connection)
         except ClientError as error:

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
+from .exchange import AsyncExchange, Exchange
 from .generation import GenerationMetadata, GenerationResponse
 
 
 class _TextStream:
-    """What the streams of both kinds share. `metadata`: how far the text has come; None before the first answer."""
+    """What both kinds of streams share. `metadata`: how far the text has come; None before the first answer."""
 
     def __init__(self, exchange: Any) -> None:
         self.metadata: GenerationMetadata | None = None
         self._exchange = exchange
-        self._head = exchange.prompt.head
+        self._head: str = exchange.prompt.head
 
     def _piece(self, answer: GenerationResponse) -> str:
         (self.metadata,) = answer.metadata
@@ -24,11 +25,12 @@ class _TextStream:
 class TextStream(_TextStream):
     """A text while it is generated: an iterator of its pieces, none of them empty, which join to the whole.
 
-    When the loop is left early, the server stops generating: by `break`, by an exception, at the end of a `with` block,
-    by `close()`, or when the stream is no longer referred to. `metadata` tells how far the text has come (None before the
-    first answer), and after the loop what ended it. Iterating raises the errors of a connection; its timeout is that of the
-    whole text.
+    If you leave the loop early, the server stops generating: by `break`, by an exception, at the end of a `with` block, by
+    `close()`, or when nothing refers to the stream any more. `metadata` says how far the text has come (None before the first
+    answer), and after the loop what ended it. Iterating raises the errors of a connection; the timeout is for the whole text.
     """
+
+    _exchange: Exchange
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -40,7 +42,7 @@ class TextStream(_TextStream):
         return piece
 
     def close(self) -> None:
-        """Ends the text here. May be called twice, and from another thread: the loop then ends as well."""
+        """Ends the text here. Can be called twice, and from another thread, which also ends the loop."""
         self._head = ""
         self._exchange.cancel()
 
@@ -52,8 +54,10 @@ class TextStream(_TextStream):
 
 
 class AsyncTextStream(_TextStream):
-    """`TextStream` for asyncio: `async for`, `async with`, `await stream.close()`. Cancelling the task that reads it ends
-    it as well."""
+    """`TextStream` for asyncio: `async for`, `async with`, `await stream.close()`. Cancelling the task that reads it also
+    ends it."""
+
+    _exchange: AsyncExchange
 
     def __aiter__(self) -> AsyncIterator[str]:
         return self
@@ -65,7 +69,7 @@ class AsyncTextStream(_TextStream):
         return piece
 
     async def close(self) -> None:
-        """As `TextStream.close`."""
+        """Like `TextStream.close`."""
         self._head = ""
         self._exchange.cancel()
 

@@ -15,20 +15,20 @@ from tritonclient.utils import InferenceServerException
 from ..errors import AccessDenied, InputError, from_rpc
 from .tls import Tls
 
-#: Milliseconds before a name may be looked up again after a connection has ended; gRPC's own 30 s would leave a server that was
-#: added idle for as long.
+#: Milliseconds before a name may be looked up again after a connection has ended. gRPC's default of 30 s would leave an added
+#: server idle for as long.
 _LOOK_UP_PAUSE_MS = 5_000
-#: Milliseconds between two tries to connect, from the first to the longest. gRPC's own go up to 120 s, for which a server that is
-#: back would be left alone.
+#: Milliseconds between two tries to connect, first and longest. With gRPC's default, a server that is back could go unnoticed for
+#: 120 s.
 _FIRST_CONNECT_PAUSE_MS, _LONGEST_CONNECT_PAUSE_MS = 100, 1_000
-#: Milliseconds that a try to connect may take. TCP asks again after 1 and 3 s, then after 7: a new try is sooner.
+#: Milliseconds that a try to connect may take. TCP asks again after 1, 3 and 7 s; a new try comes sooner than the last of these.
 _CONNECT_MS = 5_000
-#: Seconds without a word from the server after which it is asked for a sign of life, at the least; a third of the deadline where
-#: that is more. A Triton with gRPC's default settings ends a connection at the fourth such question within which it has sent
-#: nothing (--grpc-http2-min-recv-ping-interval-without-data, --grpc-http2-max-ping-strikes): by then every call that was under
-#: way at the first one is past its deadline. From 5 minutes on it takes them all.
+#: Seconds of silence after which the server is pinged, at least; a third of the deadline if that is more. A Triton with gRPC's
+#: default settings ends a connection at the fourth ping in a row during which it has sent nothing
+#: (--grpc-http2-min-recv-ping-interval-without-data, --grpc-http2-max-ping-strikes): by then every call that was under way at the
+#: first ping is past its deadline. Pings at least 5 minutes apart are always accepted.
 _KEEP_ALIVE, _LONGEST_KEEP_ALIVE = 10.0, 300.0
-#: Milliseconds for the sign of life; with it Linux ends a connection on which nothing that was sent has arrived for as long.
+#: Milliseconds to answer a ping. Linux also uses it to end a connection on which nothing that was sent has arrived for as long.
 _KEEP_ALIVE_TIMEOUT_MS = 5_000
 
 
@@ -36,14 +36,14 @@ _KEEP_ALIVE_TIMEOUT_MS = 5_000
 class Target:
     """Where a server is and how to speak to it.
 
-    `url`: `host:port`, or with a scheme, `grpc://` or `grpcs://` (the second means TLS). Where the host has several addresses
-    requests go to all of them in turn. gRPC's own targets are taken as well: `dns://[server]/host:port` asks a certain DNS
-    server, `ipv4:address:port,address:port` lists addresses.
-    `timeout`: seconds that one request may take, retries and what it waits for its turn included.
-    `retries`: further tries when the server is unreachable or refuses for now, with growing pauses, or those that it asks for. A
-    model that was there and is not there any more is looked for on all servers, for 5 s. 0: each request is sent once.
+    `url`: `host:port`, optionally with a scheme: `grpc://`, or `grpcs://` for TLS. If the host has several addresses, requests go
+    to all of them in turn. gRPC's own targets work too: `dns://[server]/host:port` asks a given DNS server,
+    `ipv4:address:port,address:port` lists addresses.
+    `timeout`: seconds that one request may take, including retries and waiting for its turn.
+    `retries`: further tries when the server is unreachable or refuses for now, with growing pauses or those the server asks for.
+    A model that was there and has gone is looked for on all servers, for 5 s. 0: each request is sent once.
     `headers`: sent with each call (credentials, restricted protocols).
-    `tls`: by default there is none; with `grpcs://` it is that of the environment, see `Tls.from_environment`.
+    `tls`: none by default; with `grpcs://`, that of the environment, see `Tls.from_environment`.
     """
 
     url: str = "localhost:8001"
@@ -72,7 +72,7 @@ class Target:
         return {"url": self.url, "channel_args": self._channel_arguments(), "creds": self._credentials()}
 
     def channel(self, library: Any) -> Any:
-        """A channel of `library`, which is `grpc` or `grpc.aio`. Raises AccessDenied and OSError for files of TLS."""
+        """A channel of `library`, which is `grpc` or `grpc.aio`. Raises AccessDenied and OSError for TLS files."""
         if (credentials := self._credentials()) is None:
             return library.insecure_channel(self.url, self._channel_arguments())
         return library.secure_channel(self.url, credentials, self._channel_arguments())
@@ -84,8 +84,8 @@ class Target:
         unlimited = -1
         keep_alive = min(max(self.timeout / 3, _KEEP_ALIVE), _LONGEST_KEEP_ALIVE)
         # Requests go to the addresses of a name in turn. gRPC looks a name up again when a connection ends: servers that end
-        # theirs from time to time (--grpc-max-connection-age) make clients see those that were added.
-        config = {"loadBalancingConfig": [{"round_robin": {}}]}
+        # their connections from time to time (--grpc-max-connection-age) make clients notice added servers.
+        config: dict[str, Any] = {"loadBalancingConfig": [{"round_robin": {}}]}
         return [
             ("grpc.max_send_message_length", unlimited),
             ("grpc.max_receive_message_length", unlimited),
@@ -94,21 +94,21 @@ class Target:
             ("grpc.dns_min_time_between_resolutions_ms", _LOOK_UP_PAUSE_MS),
             ("grpc.initial_reconnect_backoff_ms", _FIRST_CONNECT_PAUSE_MS),
             ("grpc.max_reconnect_backoff_ms", _LONGEST_CONNECT_PAUSE_MS),
-            ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # so it is called, but it bounds a try
+            ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name, it bounds a try
             ("grpc.keepalive_time_ms", int(keep_alive * 1e3)),
             ("grpc.keepalive_timeout_ms", _KEEP_ALIVE_TIMEOUT_MS),
-            # of gRPC's own questions, with which it measures the bandwidth: only one at a time is under way
+            # for the pings with which gRPC measures the bandwidth: only one ping at a time is under way
             ("grpc.http2.ping_timeout_ms", int(keep_alive * 1e3)),
-            # a channel that is opened anew makes connections of its own, in a forked process as well
+            # a reopened channel makes its own connections, in a forked process too
             ("grpc.use_local_subchannel_pool", 1),
-            # `retries` decides what is sent again. With gRPC's own further tries a stream sometimes never ended when its server
-            # was gone, not even at its deadline (grpcio 1.85: 4 of 11,000, without them none of 14,000)
+            # `retries` decides what is sent again. With gRPC's own retries, a stream whose server was gone sometimes never ended,
+            # not even at its deadline (grpcio 1.85: 4 of 11,000; without them none of 14,000)
             ("grpc.enable_retries", 0),
         ]
 
     @contextmanager
     def errors_mapped(self, first: int = 0) -> Iterator[None]:
-        """Turns gRPC's and tritonclient's errors into ours. `first`: where the first input of the request stands in the call."""
+        """Turns gRPC's and tritonclient's errors into ours. `first`: the position in the call of the request's first input."""
         try:
             yield
         except InferenceServerException as error:
@@ -124,7 +124,8 @@ class Target:
 
 
 def numbered(message: str, first: int) -> str:
-    """What a server says of an input of a request that begins with the call's input `first`."""
+    """A server's message about an input, with the input's position in the call; the request began with the call's input
+    `first`."""
     return re.sub(
         r"^(input|text|text_pair|image) (\d+)\b", lambda found: f"{found[1]} {int(found[2]) + first}", message
     )

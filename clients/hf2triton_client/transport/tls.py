@@ -11,18 +11,17 @@ import grpc
 
 from ..errors import AccessDenied, InputError
 
-#: The variable of the environment with the folder that `grpcs://` reads where no `tls` is given.
+#: The environment variable that names the folder `grpcs://` reads if no `tls` is given.
 CLIENT_TLS = "HF2TRITON_CLIENT_TLS"
-#: Names of files as a Secret of type kubernetes.io/tls has them: the authorities, and the own certificate with its key.
+#: File names as in a Secret of type kubernetes.io/tls: the authorities, and the client's certificate with its key.
 CA, CERTIFICATE, KEY = "ca.crt", "tls.crt", "tls.key"
 
 
 @dataclass(frozen=True)
 class Tls:
-    """TLS for a connection. Each field is the path of a PEM file; without `root_certificates` gRPC's own roots are used.
+    """TLS for a connection. Each field is the path of a PEM file; without `root_certificates`, gRPC's default roots are used.
 
-    `private_key` and `certificate_chain` are the client's own, for mutual TLS. Raises InputError if one is there without the
-    other.
+    `private_key` and `certificate_chain` are the client's own, for mutual TLS. Raises InputError if only one of them is given.
     """
 
     root_certificates: str | None = None
@@ -35,7 +34,7 @@ class Tls:
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> Tls:
-        """What a folder holds: `ca.crt`, and for mutual TLS `tls.crt` and `tls.key`. Raises InputError."""
+        """Reads a folder with `ca.crt`, and `tls.crt` and `tls.key` for mutual TLS. Raises InputError."""
         found = {name: str(path) for name in (CA, CERTIFICATE, KEY) if (path := Path(folder) / name).is_file()}
         if not found:
             raise InputError(f"{folder} holds none of {CA}, {CERTIFICATE} and {KEY}")
@@ -43,24 +42,24 @@ class Tls:
 
     @classmethod
     def from_environment(cls) -> Tls:
-        """The folder that $HF2TRITON_CLIENT_TLS names, or gRPC's own roots alone. Raises InputError."""
+        """Reads the folder that $HF2TRITON_CLIENT_TLS names; without it, gRPC's default roots. Raises InputError."""
         folder = os.environ.get(CLIENT_TLS)
         return cls.from_folder(folder) if folder else cls()
 
     def credentials(self) -> grpc.ChannelCredentials:
-        """For a channel. Raises AccessDenied where a file is not what it should be, and OSError where it cannot be read."""
+        """The credentials for a channel. Raises AccessDenied if a file is wrong, and OSError if it cannot be read."""
         pems = (self.root_certificates, self.private_key, self.certificate_chain)
-        read = [path and Path(path).read_bytes() for path in pems]
-        # gRPC tells such mistakes in its log alone, or ends the process
+        read = [None if path is None else Path(path).read_bytes() for path in pems]
+        # gRPC only logs such mistakes, or ends the process
         if self.root_certificates is not None:
             check_roots(self.root_certificates)
-        if self.private_key is not None:
+        if self.private_key is not None and self.certificate_chain is not None:
             check_pair(self.certificate_chain, self.private_key)
         return grpc.ssl_channel_credentials(*read)
 
 
 def check_roots(path: str | Path) -> None:
-    """Raises AccessDenied unless a file holds certificates, and OSError where it cannot be read."""
+    """Raises AccessDenied unless a file holds certificates, and OSError if it cannot be read."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError as error:
@@ -68,9 +67,9 @@ def check_roots(path: str | Path) -> None:
 
 
 def check_pair(certificate: str | Path, key: str | Path) -> None:
-    """Raises AccessDenied unless a key is that of a certificate, and OSError where a file cannot be read."""
+    """Raises AccessDenied unless a key belongs to a certificate, and OSError if a file cannot be read."""
     try:
-        # gRPC takes no password; without one given OpenSSL would ask for it on the terminal
+        # gRPC takes no password, and OpenSSL would ask for one on the terminal
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         raise AccessDenied(

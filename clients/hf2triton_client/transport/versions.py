@@ -1,4 +1,4 @@
-"""The versions of a model that a pipeline has met: each answer is read with the settings of the version that gave it."""
+"""The versions of a model that a pipeline knows: each answer is read with the settings of the version that gave it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .steps import ReadConfig, Step, Wait
 T = TypeVar("T")
 Steps = Generator[Step, Any, T]
 
-#: How many versions are remembered. More than two are served at the same time by nobody.
+#: How many versions are remembered. Nobody serves more than two at the same time.
 _KEPT = 8
-#: Seconds before each further look for a config. Where several servers have a name each look goes to the next one, which may be
+#: Seconds before each further look for a config. If several servers share a name, each look goes to the next one, which may be
 #: the one that answered.
 _LOOKS = (0.0, 0.0, 0.0, 0.05, 0.1, 0.2)
 
 
 class Versions:
-    """The known versions of the frontend `name`. Threads may share it.
+    """The known versions of the frontend `name`. Threads can share it.
 
-    `newest`: the one that was heard of last, which further requests are made for.
+    `newest`: the version seen last; further requests are made for it.
     """
 
     def __init__(self, model: ServedModel) -> None:
@@ -32,7 +32,7 @@ class Versions:
         self._known: tuple[ServedModel, ...] = (model,)
 
     def find(self, stamp: Stamp) -> ServedModel | None:
-        """The version that an answer is of, if it is known."""
+        """The version that gave an answer, if it is known."""
         newest = self.newest
         if newest.answers_as(stamp):  # nearly always
             return newest
@@ -42,7 +42,7 @@ class Versions:
         return found
 
     def learn(self, model: ServedModel) -> bool:
-        """Remembers a version; whether it was new. Raises WrongTask for one that serves another task."""
+        """Remembers a version and returns whether it was new. Raises WrongTask if it serves another task."""
         if model.task != self.newest.task:
             raise WrongTask(
                 f"model {self.name!r} was replaced: it serves {model.task}, and this pipeline is for {self.newest.task}; open"
@@ -60,14 +60,14 @@ class Versions:
 
     @property
     def common(self) -> ServedModel:
-        """What suits all known versions: the smallest batch, and the outputs that all of them have."""
+        """A model that suits all known versions: the smallest batch, and the outputs that all of them have."""
         outputs = [model.settings.get("outputs", {}) for model in self._known]
         shared = {name: per for name, per in outputs[0].items() if all(name in own for own in outputs)}
         size = min(model.max_batch_size for model in self._known)
         return replace(self.newest, max_batch_size=size, settings={**self.newest.settings, "outputs": shared})
 
     def of(self, stamp: Stamp) -> Steps[ServedModel | None]:
-        """The version that an answer is of. The config of one that is not known is read; None where no server gives it, as the
+        """The version that gave an answer. Reads its config if it is not known; None if no server has the config because the
         version is gone again. Raises WrongTask."""
         for pause in _LOOKS:
             if (found := self.find(stamp)) is not None:
@@ -76,7 +76,7 @@ class Versions:
         return self.find(stamp)
 
     def changed(self) -> Steps[bool]:
-        """Whether a version is served that was not known. Raises WrongTask."""
+        """Whether a version is served that was unknown. Raises WrongTask."""
         for pause in _LOOKS[:3]:
             if (yield from self._look(pause)):
                 return True
@@ -89,6 +89,6 @@ class Versions:
         if config is None:
             return False
         model = ServedModel.from_config(config)
-        if version is not None and not model.versions:  # a config that leaves it to Triton which versions are served
+        if version is not None and not model.versions:  # a config that lets Triton choose the served versions
             model = replace(model, versions=(version,))
         return self.learn(model)
