@@ -1,4 +1,4 @@
-"""Modules that were directly in this package up to version 0.1 are still found there, with a DeprecationWarning."""
+"""Keeps modules that were directly in this package up to version 0.1 importable there, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TRANSPORT = (
     " streams target tls versions"
 )
 _EVALUATION = "baseline compare datasets metrics places questions rows scores suspects validate"
-#: The name of a module then -> those that hold what it had, within this package.
+#: The old name of a module -> the modules of this package that hold its contents now.
 MOVED: dict[str, tuple[str, ...]] = {
     **{name: (f"transport.{name}",) for name in _TRANSPORT.split()},
     **{name: (f"evaluation.{name}",) for name in _EVALUATION.split()},
@@ -28,7 +28,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 
 class _Alias(Loader):
-    """Fills a module with what the modules that took its place have."""
+    """Fills a module with the contents of those that replaced it."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -50,5 +50,5 @@ class _Finder(MetaPathFinder):
 
 
 def keep_old_names() -> None:
-    """Lets modules be imported by the names that they had. Comes after all other ways of finding a module."""
+    """Lets modules be imported by their old names, after all other ways of finding a module have failed."""
     sys.meta_path.append(_Finder())

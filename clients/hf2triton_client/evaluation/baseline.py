@@ -22,13 +22,13 @@ from .places import describe_input
 from .questions import Questions
 
 FORMAT = 1
-#: What the items are called that come with hf2triton, or with a user's data.
+#: The name of the items that come with hf2triton or from a user's data.
 _REAL = "real inputs"
 
 
 @dataclass(frozen=True)
 class Latency:
-    """Milliseconds that one text took: the median and the 90th percentile of `calls` calls."""
+    """Milliseconds for one text: the median and the 90th percentile of `calls` calls."""
 
     p50_ms: float
     p90_ms: float
@@ -36,16 +36,16 @@ class Latency:
 
     @classmethod
     def of(cls, milliseconds: Sequence[float]) -> Latency:
-        """Of what each call took."""
+        """The latency, from the milliseconds of each call."""
         return cls(float(np.percentile(milliseconds, 50)), float(np.percentile(milliseconds, 90)), len(milliseconds))
 
 
 @dataclass(frozen=True)
 class Items:
-    """Some items, in words what they are, and PyTorch's answers to them.
+    """Some items, what they are in words, and PyTorch's answers to them.
 
-    `inputs`: input of the frontend -> its value for each item, strings or files. `answers`: output name -> one array an item,
-    without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
+    `inputs`: input of the frontend -> its value for each item, strings or files. `answers`: output name -> an array for each
+    item, without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
     """
 
     about: str
@@ -58,13 +58,13 @@ class Items:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What PyTorch answered to each item (a text, a question with its context, an image), one at a time and without padding.
+    """PyTorch's answer to each item (a text, a question with its context, an image), one at a time and without padding.
 
-    `inputs` and `answers`: of real inputs, as those of `Items` are. `own`: further items, made of what the checkpoint brings,
-    such as its own tokens; they may have other inputs, such as the second text of a pair.
-    `tolerances`: output name -> how far the served model may lie from these. `latency`: PyTorch's own, fp32, batch 1.
-    `unsaved`: answers that only the export itself compares with, as they are large. `questions`: what pipelines are asked,
-    with PyTorch's decoded answers. `others`: the tolerances of other precisions, where models of those may be compared too.
+    `inputs` and `answers`: of real inputs, as in `Items`. `own`: further items, made from the checkpoint itself, such as its own
+    tokens; they may have other inputs, such as the second text of a pair.
+    `tolerances`: output name -> how far the served model may be from the answers. `latency`: PyTorch's own, fp32, batch 1.
+    `unsaved`: large answers that only the export itself compares with. `questions`: what pipelines are asked, with PyTorch's
+    decoded answers. `others`: the tolerances of other precisions in which models may be compared.
     """
 
     task: str
@@ -85,7 +85,7 @@ class Baseline:
 
     @property
     def groups(self) -> tuple[Items, ...]:
-        """The real inputs, and those of the checkpoint's own."""
+        """The real inputs and the checkpoint's own items."""
         return (Items(_REAL, self.inputs, self.answers), *self.own)
 
     @property
@@ -97,23 +97,27 @@ class Baseline:
         """An item in words, by its number among those of all groups."""
         for group in self.groups:
             if item < len(group):
-                break
+                about = f"{group.about}: " if group.about != _REAL else ""
+                return f"{about}{describe_input(group.inputs, item)}"
             item -= len(group)
-        about = f"{group.about}: " if group.about != _REAL else ""
-        return f"{about}{describe_input(group.inputs, item)}"
+        raise IndexError("the baseline has fewer items")
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of an input."""
+        return [value for value in self.inputs[name] if isinstance(value, str)]
 
     def joined(self) -> Baseline:
-        """With the items of all groups as one, which must have the same inputs."""
+        """The same with the items of all groups in one, which must have the same inputs."""
         inputs = {name: tuple(one for group in self.groups for one in group.inputs[name]) for name in self.inputs}
         return replace(self, inputs=inputs, answers=self.all_answers, own=())
 
     def greedy(self) -> list[Greedy]:
-        """The texts of a model that generates."""
+        """The texts of a generative model."""
         columns = (self.answers[name] for name in ("token_ids", "top_ids", "top_logits"))
         return [Greedy(*arrays) for arrays in zip(*columns, strict=True)]
 
     def within(self, precision: str) -> Baseline:
-        """With the tolerances of another precision. Raises BaselineError where it has none for that."""
+        """The same with the tolerances of another precision. Raises BaselineError if it has none."""
         if precision == self.precision:
             return self
         if precision not in self.others:
@@ -131,9 +135,10 @@ class Baseline:
             for index, array in enumerate(arrays)
         }
         texts = {name: list(values) for name, values in self.inputs.items() if isinstance(values[0], str)}
-        for name in set(self.inputs) - set(texts):
-            for index, value in enumerate(self.inputs[name]):
-                tensors[f"{name}.{index}"] = np.frombuffer(value, np.uint8)
+        for name, values in self.inputs.items():
+            for index, value in enumerate(values):
+                if isinstance(value, bytes):
+                    tensors[f"{name}.{index}"] = np.frombuffer(value, np.uint8)
         save_file(tensors, path)
         description = {
             "format": FORMAT,
@@ -201,7 +206,7 @@ class Baseline:
 
 
 def _prefixes(groups: int) -> list[str]:
-    """What the names of the tensors of each group begin with."""
+    """The prefixes of the names of each group's tensors."""
     return ["", *(f"own.{index}." for index in range(groups - 1))]
 
 
@@ -210,7 +215,7 @@ def _read_tolerances(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Tole
 
 
 def _with_places(questions: Questions | None, files: Sequence[str | bytes]) -> dict[str, Any] | None:
-    """As JSON has them: an image, which lies among the tensors, as its number."""
+    """The JSON of questions: an image, which is among the tensors, becomes its number."""
     if questions is None:
         return None
     inputs = [{"file": files.index(one)} if isinstance(one, bytes) else one for one in questions.inputs]

@@ -1,4 +1,4 @@
-"""How far two sets of tensors lie apart, and how far they may. The exporter's parity uses these too."""
+"""How far apart two sets of tensors are, and how far apart they may be. The exporter's parity checks use this too."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .places import NUMBERED, Places, Worst
-from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, zeros_of
+from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, index_of, zeros_of
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Tolerance:
 
     `max_abs`, `mean_abs`: largest and mean absolute difference. `cosine`: smallest cosine similarity of a row (of a
     token's vector for outputs per token). `argmax`: smallest share of rows whose largest entry is the same; a row whose
-    two best reference entries lie within `max_abs` of each other agrees with either. None, for the last two: it has no meaning.
+    two best reference entries lie within `max_abs` of each other agrees with either. The last two are None if they do not apply.
     """
 
     max_abs: float
@@ -35,8 +35,8 @@ class Tolerance:
 class Difference:
     """The measured difference of an output over a set of rows, and what exceeded the tolerance (empty: nothing).
 
-    `cosine` and `argmax` are None where they have no meaning. `remark`: what else there is to say of it. `worst`: the value that
-    the first of the breaches is about, or the worst of them; None where nothing was exceeded.
+    `cosine` and `argmax` are None if they do not apply. `remark`: anything else worth saying. `worst`: the value that the first
+    breach is about, or the worst such value; None if there is no breach.
     """
 
     output: str
@@ -60,7 +60,7 @@ class Difference:
         return fields | dict.fromkeys(broken) | {"passed": self.passed}
 
 
-#: The largest share of values that may become 0, as differences of numbers that fp16 cannot tell apart do.
+#: The largest share of values that may become 0. Differences between numbers that fp16 cannot tell apart do.
 MOST_ZEROS = 0.01
 
 
@@ -69,8 +69,8 @@ def compare(
 ) -> Difference:
     """Compares (reference, served) pairs of arrays `[…, n]`, taken together as vectors of length n.
 
-    A shape that differs, or a value that is not finite, is a breach by itself, and so are zeros where the reference has none:
-    a vector of nothing else, or more of them than rounding explains. `places`: what the pairs and their axes are.
+    A different shape or a value that is not finite is always a breach. So are zeros where the reference has none: a vector of
+    nothing else, or more of them than rounding explains. `places`: what the pairs and their axes stand for.
     """
     rows = total = broken = agreeing = lost = gone = 0
     max_abs, sum_abs, cosine, breaches = 0.0, 0.0, 1.0, []
@@ -112,29 +112,38 @@ def compare(
     if gone or lost > MOST_ZEROS * total:
         whole = f"{lost} of {total} values are 0 where PyTorch's are not, among them {gone} whole rows"
         breaches.append(("zeros", whole))
-    mean_abs = sum_abs / total
-    cosine = None if tolerance.cosine is None else cosine
-    argmax = None if tolerance.argmax is None else agreeing / rows
-    limits = (
+    mean_abs, agreement = sum_abs / total, agreeing / rows
+    limits = [
         ("largest", "largest difference", max_abs, "above", tolerance.max_abs, max_abs <= tolerance.max_abs),
         ("largest", "mean difference", mean_abs, "above", tolerance.mean_abs, mean_abs <= tolerance.mean_abs),
-        ("cosine", "cosine", cosine, "below", tolerance.cosine, cosine is None or cosine >= tolerance.cosine),
-        ("argmax", "argmax agreement", argmax, "below", tolerance.argmax, argmax is None or argmax >= tolerance.argmax),
-    )
-    # `ok` is false for NaN as well
+    ]
+    if (limit := tolerance.cosine) is not None:
+        limits.append(("cosine", "cosine", cosine, "below", limit, cosine >= limit))
+    if (limit := tolerance.argmax) is not None:
+        limits.append(("argmax", "argmax agreement", agreement, "below", limit, agreement >= limit))
+    # `ok` is false for NaN too
     breaches += [
         (kind, f"{name} {value:.3g} is {side} {limit:.3g}") for kind, name, value, side, limit, ok in limits if not ok
     ]
     said, worst = tuple(breach for _, breach in breaches), None
     if breaches:
         worst = suspects.worst(breaches[0][0], tolerance.max_abs, places)
-    return Difference(output, rows, max_abs, mean_abs, cosine, argmax, said, worst=worst)
+    return Difference(
+        output,
+        rows,
+        max_abs,
+        mean_abs,
+        None if tolerance.cosine is None else cosine,
+        None if tolerance.argmax is None else agreement,
+        said,
+        worst=worst,
+    )
 
 
 @dataclass(frozen=True)
 class Greedy:
-    """A text that PyTorch generated greedily: its tokens `[n]`, and of each step the likeliest tokens and their logits,
-    `[n, k]`, the best first."""
+    """A text that PyTorch generated greedily: its tokens `[n]`, and the likeliest tokens of each step with their logits,
+    `[n, k]`, best first."""
 
     token_ids: NDArray[Any]
     top_ids: NDArray[Any]
@@ -144,12 +153,12 @@ class Greedy:
 def compare_greedy(
     output: str, pairs: Iterable[tuple[Greedy, NDArray[Any]]], tolerance: Tolerance, places: Places = NUMBERED
 ) -> Difference:
-    """Compares greedy texts with what was served, `[n]` tokens each, up to the first token that is another one: after it
-    the texts have nothing to do with each other.
+    """Compares greedy texts with the served ones, `[n]` tokens each, up to the first token that differs: after it the texts have
+    nothing to do with each other.
 
-    `max_abs` and `mean_abs` are of the margins: by how much PyTorch preferred its own token to the one served, 0 for texts
-    that are the same throughout; a margin above the tolerance's `max_abs` is a breach, and so is a text that ends early.
-    `argmax`: the share of texts that are the same. `places`: its axes count tokens of a text, and the vocabulary's.
+    `max_abs` and `mean_abs` are of the margins: by how much PyTorch preferred its own token to the served one, 0 for equal texts.
+    A margin above the tolerance's `max_abs` is a breach, and so is a text that ends early. `argmax`: the share of equal texts.
+    `places`: its axes count the tokens of a text and of the vocabulary.
     """
     margins, remarks, breaches = [], [], []
     worst, most = None, -1.0
@@ -161,7 +170,7 @@ def compare_greedy(
         item = places.item(pair)
         remark = f"text {item} is another from token {where} on, where PyTorch prefers its own by {margin:.2g}"
         remarks.append(remark)
-        if not margin <= tolerance.max_abs:  # NaN is a breach as well
+        if not margin <= tolerance.max_abs:  # NaN is a breach too
             breaches.append(f"{remark}, which is above {tolerance.max_abs:.3g}")
             if not margin <= most:
                 most = float("inf") if margin != margin else margin
@@ -180,7 +189,7 @@ def _token(ids: NDArray[Any], where: int, places: Places) -> str:
 
 
 def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERED) -> Difference:
-    """Whether arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with. `places` has a pair for
+    """Checks that arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with. `places` has a pair for
     each row of all arrays."""
     rows = broken = 0
     worst = None
@@ -189,7 +198,7 @@ def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERE
         of_rows = unsound.any(axis=-1)
         if worst is None and of_rows.any():
             row = int(of_rows.argmax())
-            index = np.unravel_index(int(unsound[row].argmax()), array.shape[1:])
+            index = index_of(int(unsound[row].argmax()), array.shape[1:])
             worst = places.worst(rows + row, index, array.ndim - 1, "", f"{float(array[row][index]):g}")
         rows += len(array)
         broken += int(of_rows.sum())
@@ -199,14 +208,14 @@ def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERE
 
 
 def _first_difference(expected: Greedy, served: NDArray[Any]) -> tuple[float, int | None]:
-    """The margin at the first token that differs, and where that is; a token that is none of the likeliest, or is not
-    there, has an infinite one."""
+    """The margin at the first token that differs, and its place. The margin is infinite if the served token is missing or not
+    among the likeliest."""
     length = min(len(expected.token_ids), len(served))
     different = np.flatnonzero(expected.token_ids[:length] != served[:length])
     if not different.size:
         return (0.0, None) if len(served) == len(expected.token_ids) else (float("inf"), length)
     first = int(different[0])
     logits = dict(zip(expected.top_ids[first].tolist(), expected.top_logits[first].tolist(), strict=True))
-    # PyTorch's own is the best, or equal to it and, where more are equal than are recorded, perhaps not among them
+    # PyTorch's own token is the best one or equal to it; if more tokens are equal than were recorded, it may be missing here
     best = float(expected.top_logits[first, 0])
     return max(best - logits.get(int(served[first]), float("-inf")), 0.0), first

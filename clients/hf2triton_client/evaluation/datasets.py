@@ -18,10 +18,10 @@ from .rows import Row, read_rows
 class DatasetForm:
     """How a task's rows look.
 
-    `columns`: name -> the names that data sets use for it, of which the first that a file has is taken; `optional`: those
-    that files need not have. `input`: what a pipeline is called with. `label`: what would be right, None where the row does
-    not say. `empty`: the columns whose texts may be empty. `options`: of all calls; `each`: of one call, made of its row, its
-    label and all labels. `method`: of the pipeline. `input`, `label` and `each` raise InputError.
+    `columns`: name -> the names that data sets use for it; the first one in the file is taken. `optional`: columns that files
+    need not have. `input`: what a pipeline is called with. `label`: the right answer, None if the row does not say. `empty`:
+    columns whose texts may be empty. `options`: of all calls; `each`: of one call, made of its row, its label and all labels.
+    `method`: of the pipeline. `input`, `label` and `each` raise InputError.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -53,7 +53,7 @@ def _name(row: Row) -> str | None:
 
 
 def _candidates(row: Row, label: str | None, known: Sequence[str]) -> Mapping[str, Any]:
-    """The labels to choose among: those that the row names, in a list or with commas between, or all that occur."""
+    """The labels to choose among: those in the row, as a list or separated by commas, or else all labels that occur."""
     own = row.get("candidate_labels") or known
     own = own.split(",") if isinstance(own, str) else own
     own = [str(one).strip() for one in own]
@@ -88,8 +88,8 @@ def _tags(row: Row) -> list[Any] | None:
 
 
 def _right_answers(row: Row) -> list[str] | None:
-    """All answers that are right; none where the question cannot be answered. A text, a list of texts, or SQuAD's
-    `{"text": […]}` and `[{"text": …}]`."""
+    """All right answers; an empty list if the question has no answer. Reads a text, a list of texts, and SQuAD's `{"text": […]}`
+    and `[{"text": …}]`."""
     answer = row.get("label")
     if answer is None:
         return None
@@ -126,7 +126,7 @@ def _text_or_pair(row: Row) -> Any:
 def _image(row: Row) -> str:
     if not Path(row["image"]).is_file():
         raise InputError(f"there is no file {row['image']}")
-    return row["image"]
+    return str(row["image"])
 
 
 TEXT = ("text", "sentence", "sentence1", "premise", "review", "content")
@@ -179,13 +179,13 @@ _FORMS: Mapping[str, DatasetForm] = {
         each=_candidates,
     ),
 }
-#: Columns whose cells may be empty, and in CSV may be JSON lists or objects; words may only be the latter.
+#: Columns whose cells may be empty, and columns whose cells in CSV may be JSON lists or objects.
 _MAY_BE_EMPTY = frozenset({"label", "candidate_labels"})
 _MAY_BE_JSON = _MAY_BE_EMPTY | {"words"}
 
 
 def read_questions(path: Path, task: str, columns: Mapping[str, str] | None = None) -> Questions:
-    """The rows of a file as questions to a model of a task; `columns`: our name -> the file's, for files that use others.
+    """The rows of a file as questions to a model of a task. `columns`: our name -> the file's, for files with other names.
 
     Paths of images are relative to the file. Raises InputError, which names the row; rows are counted from 0.
     """
@@ -204,16 +204,16 @@ def read_questions(path: Path, task: str, columns: Mapping[str, str] | None = No
     if 0 < len(without) < len(labels):
         raise InputError(f"row {without[0]} of {path} has no label, as {len(without)} of {len(labels)} rows have none")
     each: list[Any] = []
-    if form.each is not None:
+    if (options_of := form.each) is not None:
         known = [] if without else sorted(set(labels))
-        each = _each_row(path, lambda row, label: form.each(row, label, known), rows, labels)
+        each = _each_row(path, lambda row, label: options_of(row, label, known), rows, labels)
     return Questions(
         tuple(inputs), form.options, form.method, labels=() if without else tuple(labels), each=tuple(each)
     )
 
 
 def _each_row(path: Path, make: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-    """What is made of each row. Raises InputError, with the row's number."""
+    """The result of `make` for each row. Raises InputError, with the row's number."""
     made = []
     for index, values in enumerate(zip(*columns, strict=True)):
         try:
@@ -224,7 +224,7 @@ def _each_row(path: Path, make: Callable[..., Any], *columns: Sequence[Any]) -> 
 
 
 def _names(form: DatasetForm, own: Mapping[str, str], rows: Sequence[Row], path: Path) -> dict[str, str]:
-    """Our name -> the file's, of the columns that any of its rows has. Raises InputError."""
+    """Our name -> the file's, for the columns that occur in any row. Raises InputError."""
     present = dict.fromkeys(column for row in rows for column in row)
     names = {}
     for name, known in form.columns.items():
@@ -238,8 +238,7 @@ def _names(form: DatasetForm, own: Mapping[str, str], rows: Sequence[Row], path:
 
 
 def _taken(row: Row, names: Mapping[str, str], empty: frozenset[str], path: Path) -> Row:
-    """A row under our names, without what is empty; texts that may be `empty` are there, but for cells of CSV. Raises
-    InputError."""
+    """A row under our names, without empty values. Texts in `empty` columns may be empty, except in CSV. Raises InputError."""
     taken = {name: row[column] for name, column in names.items() if row.get(column) is not None}
     if path.suffix.lower() == ".csv":
         taken |= {name: _cell(value) for name, value in taken.items() if name in _MAY_BE_JSON}
@@ -257,10 +256,10 @@ def _taken(row: Row, names: Mapping[str, str], empty: frozenset[str], path: Path
 
 
 def _cell(value: str) -> Any:
-    """A cell of CSV: JSON lists and objects are read as such, as words, tags or several answers are."""
+    """A CSV cell. JSON lists and objects (words, tags, several answers) are parsed."""
     if value[:1] in ("[", "{"):
         try:
             return json.loads(value)
-        except ValueError:  # a text that begins so
+        except ValueError:  # a text that happens to begin this way
             return value
     return value

@@ -30,20 +30,20 @@ def macro_f1(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
 
 
 def set_f1(expected: Sequence[Collection[Hashable]], given: Sequence[Collection[Hashable]]) -> float:
-    """F1 of all that was found against all that there is, such as entities with their places (seqeval's micro average).
-    1 where there is nothing and nothing was found."""
+    """F1 of everything found against everything there is, such as entities with their places (seqeval's micro average). It is 1
+    if there is nothing and nothing was found."""
     found = sum(len(set(one) & set(other)) for one, other in zip(expected, given, strict=True))
     total = sum(map(len, expected)) + sum(map(len, given))
     return 2 * found / total if total else 1.0
 
 
 def exact_match(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
-    """SQuAD's: the share of answers that equal one of the right ones, normalised. Without a right one, "" is right."""
+    """SQuAD's exact match: the share of answers that equal a right one, normalised. If there is none, "" is right."""
     return float(np.mean([_best(_equal, right, answer) for right, answer in zip(expected, given, strict=True)]))
 
 
 def span_f1(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
-    """SQuAD's: the mean F1 of the words of an answer against those of the right one that is closest to it."""
+    """SQuAD's F1: the mean F1 of the words of an answer against those of the closest right one."""
     return float(np.mean([_best(_overlap, right, answer) for right, answer in zip(expected, given, strict=True)]))
 
 
@@ -54,19 +54,19 @@ def perplexity(logprobs: Sequence[Sequence[float]]) -> float:
 
 
 def spearman(expected: Sequence[float], given: Sequence[float]) -> float:
-    """Spearman's rank correlation; equal values share their mean rank. NaN where all values of a side are equal."""
+    """Spearman's rank correlation; equal values share their mean rank. NaN if all values on one side are equal."""
     with np.errstate(invalid="ignore"):
         return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
 
 
 def normalised_answer(text: str) -> str:
-    """As SQuAD 2.0's evaluation script does it: lower case, without punctuation, articles and superfluous space."""
+    """Normalises as SQuAD 2.0's evaluation script does: lower case, without punctuation, articles and extra spaces."""
     text = "".join(character for character in text.lower() if character not in string.punctuation)
     return " ".join(re.sub(r"\b(a|an|the)\b", " ", text).split())
 
 
 def _best(measure: Callable[[str, str], float], right: Sequence[str], answer: str) -> float:
-    # as in SQuAD 2.0's script, a right answer of which nothing is left when it is normalised counts for nothing
+    # as in SQuAD 2.0's script, right answers that are empty after normalising do not count
     texts = [text for text in map(normalised_answer, right) if text] or [""]
     return max(measure(text, normalised_answer(answer)) for text in texts)
 

@@ -1,4 +1,4 @@
-"""Where a comparison found something wrong, in words: the input, the row of its batch, the token and the label, both values."""
+"""Where a comparison found a breach, in words: the input, the row of its batch, the token and the label, and both values."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from os.path import commonprefix
 from typing import Any
 
-#: Characters of a text that are quoted.
+#: How many characters of a text are quoted.
 QUOTED = 60
-#: Of them, those that two texts have in common before they differ.
+#: How many of them are from before the place where two texts differ.
 _BEFORE = 20
 
 
@@ -18,9 +18,9 @@ _BEFORE = 20
 class Worst:
     """The value that breached a tolerance: the first that is not finite, or the one farthest from what was expected.
 
-    `item`: which input it answers, from 0, and `input`: this input in words. `row`: which row of its batch, from 0. `index`: the
-    value's place in the output of that input, and `where`: this place in words. `reference`: who gave `expected`. Both values are
-    texts, numbers with as many digits as tell them apart. None and "" stand for what has no meaning.
+    `item`: the number of the input, from 0; `input`: this input in words. `row`: the row of its batch, from 0. `index`: the
+    value's place in the output for that input; `where`: this place in words. `reference`: who gave `expected`. Both values are
+    strings; numbers have as many digits as it takes to tell them apart. None and "" mean that a field does not apply.
     """
 
     item: int
@@ -39,20 +39,20 @@ class Worst:
         return ", ".join(part for part in (self.input, row, self.where) if part)
 
     def with_texts(self, expected: str, served: str) -> Worst:
-        """With whole texts beside the values, quoted from where they differ."""
+        """The same with whole texts beside the values, quoted from where they differ."""
         texts = zip((self.expected, self.served), texts_apart(expected, served), strict=True)
         said, got = (f"{value}: {text}" for value, text in texts)
         return replace(self, expected=said, served=got)
 
     def sentence(self, who: str = "served") -> str:
-        """The place and both values. `who` gave the second."""
+        """The place and both values. `who`: who gave the second."""
         values = [f"{self.reference} {self.expected}"] if self.expected else []
         return f"{self.place}: {', '.join([*values, f'{who} {self.served}'])}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis of an output counts. `names` gives the name of a place on it, if it has one."""
+    """What an axis of an output counts. `names`: gives the name of a place on it, if it has one."""
 
     counts: str
     names: Callable[[int], str | None] = lambda index: None
@@ -62,7 +62,7 @@ class Axis:
         return f"{self.counts} {index}" + (f" ({name})" if name else "")
 
 
-#: Output -> what its last axis counts, where that is not a label.
+#: Output -> what its last axis counts, if not labels.
 _LAST = {
     "span_logits": Axis("end point", ("start", "end").__getitem__),
     "embedding": Axis("dimension"),
@@ -80,7 +80,8 @@ def axes_of(
     id2label: Mapping[int, str],
     names: Callable[[int], str | None] = lambda index: None,
 ) -> tuple[Axis, Axis]:
-    """What the axes of an output count; one that has a single axis has the last of them. `names`: of the tokenizer's tokens."""
+    """What the axes of an output count; an output with a single axis has the last of these. `names`: of the tokenizer's
+    tokens."""
     label = Axis("token id", names) if per == "mask" else Axis("label", id2label.get)
     return Axis(_FIRST[per]), _LAST.get(output, label)
 
@@ -89,9 +90,9 @@ def axes_of(
 class Places:
     """What the places in a comparison stand for. Pairs are numbered from 0, in the order in which they are compared.
 
-    `items`: the input of each pair; None: each pair is the input of its number. `describe`: an input in words. `row`: a pair's
-    row of its batch, given the index of a value in it; `told`: this index as it is told, where the array was put together.
-    `axes`: of the compared arrays, the last ones. `reference`: who gave the first array of a pair.
+    `items`: the input of each pair; None if they have the same numbers. `describe`: puts an input into words. `row`: a pair's row
+    of its batch, given the index of a value in it; `told`: this index as it is reported, for arrays that were put together.
+    `axes`: the last axes of the compared arrays. `reference`: who gave the first array of a pair.
     """
 
     items: Sequence[int] | None = None
@@ -109,14 +110,14 @@ class Places:
         return self.axes[-1].word(index)
 
     def worst(self, pair: int, index: Sequence[int], dims: int, expected: str, served: str) -> Worst:
-        """A value of a pair of arrays with `dims` axes; or a vector, where `index` ends before the last of them."""
+        """A value of a pair of arrays with `dims` axes, or a vector if `index` ends before the last of them."""
         axes = [Axis("position")] * (dims - len(self.axes)) + list(self.axes[max(0, len(self.axes) - dims) :])
         item, row, told = self.item(pair), self.row(pair, index), tuple(map(int, self.told(pair, index)))
         where = ", ".join(axis.word(at) for axis, at in zip(axes, told, strict=False))
         return Worst(item, self.describe(item), row, told, where, expected, served, self.reference)
 
 
-#: Nothing is known but numbers.
+#: Only the numbers of pairs are known.
 NUMBERED = Places()
 
 
@@ -127,13 +128,13 @@ def describe_input(inputs: Mapping[str, Sequence[Any]], item: int) -> str:
 
 
 def described(noun: str, number: int, values: Any) -> str:
-    """Something with its number and the beginnings of its texts: those in `values`, at any depth."""
+    """A noun with its number and the beginnings of its texts: those in `values`, at any depth."""
     said = ", ".join(quoted(text) for text in _texts_in(values))
     return f"{noun} {number}" + (f" ({said})" if said else "")
 
 
 def quoted(text: str) -> str:
-    """A text's beginning between quotation marks, on one line, with what cannot be seen written out."""
+    """The beginning of a text in quotation marks, on one line, with invisible characters escaped."""
     short = text if len(text) <= QUOTED else f"{text[: QUOTED - 1]}…"
     return json.dumps(short, ensure_ascii=False)
 
@@ -141,16 +142,14 @@ def quoted(text: str) -> str:
 def texts_apart(expected: str, served: str) -> tuple[str, str]:
     """Two texts, quoted from shortly before the first character that differs."""
     start = max(0, len(commonprefix((expected, served))) - _BEFORE)
-    return tuple(quoted(text if not start else f"…{text[start:]}") for text in (expected, served))
+    dots = "…" if start else ""
+    return quoted(f"{dots}{expected[start:]}"), quoted(f"{dots}{served[start:]}")
 
 
 def numbers_apart(expected: float, served: float) -> tuple[str, str]:
-    """Two numbers with as few digits as tell them apart, and no fewer than four."""
-    for digits in range(4, 18):
-        said = (f"{expected:.{digits}g}", f"{served:.{digits}g}")
-        if said[0] != said[1]:
-            break
-    return said
+    """Two numbers with as few digits as tell them apart, but at least four."""
+    written = [(f"{expected:.{digits}g}", f"{served:.{digits}g}") for digits in range(4, 18)]
+    return next((pair for pair in written if pair[0] != pair[1]), written[-1])
 
 
 def _texts_in(value: Any) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What a pipeline is asked, one call each, and how far its answers lie from PyTorch's.
+"""What a pipeline is asked, one call each, and how far its answers are from PyTorch's.
 
 Answers are those of `transformers.pipeline`: labels and scores, entities, spans, tokens, texts. They are compared by what they
 say and by their scores.
@@ -25,10 +25,10 @@ IN_FLIGHT = 8
 
 @dataclass(frozen=True)
 class Questions:
-    """Inputs of a pipeline, each for one call with `options`, and with options of its own where there are `each`.
+    """Inputs of a pipeline, each for one call with `options`, and with the input's own options in `each`, if there are any.
 
-    `method`: of the pipeline, "" for the call itself. `answers`: PyTorch's, one an input. `labels`: what would be right, one
-    an input. Either is empty where it is not known. JSON can hold all of it but encoded images, which are bytes.
+    `method`: of the pipeline, "" for the call itself. `answers`: PyTorch's, one per input. `labels`: the right answers, one per
+    input. Both are empty if unknown. JSON can hold everything except encoded images, which are bytes.
     """
 
     inputs: tuple[Any, ...]
@@ -42,19 +42,19 @@ class Questions:
         return len(self.inputs)
 
     def ask(self, pipeline: Any, in_flight: int = IN_FLIGHT) -> list[Any]:
-        """The answers of a pipeline, of ours or of transformers."""
+        """The answers of a pipeline, ours or transformers'."""
         call = getattr(pipeline, self.method) if self.method else pipeline
         with ThreadPoolExecutor(in_flight) as pool:
             return list(pool.map(lambda one, own: call(one, **{**self.options, **own}), self.inputs, self.options_each))
 
     def describe(self, index: int) -> str:
-        """A question in words: the beginnings of its texts; an image has a number alone."""
+        """A question in words: the beginnings of its texts, or only the number of an image."""
         noun = "image" if isinstance(self.inputs[index], bytes) else "question"
         return described(noun, index, self.inputs[index])
 
     @property
     def options_each(self) -> tuple[Mapping[str, Any], ...]:
-        """The options of each call beyond those of all."""
+        """The options of each call beyond the common ones."""
         return self.each or ({},) * len(self.inputs)
 
 
@@ -67,10 +67,10 @@ def compare_answers(
 ) -> Difference:
     """Compares answers row by row.
 
-    `max_abs`, `mean_abs`: of the scores of what both say. `argmax`: the share of rows that say the same. What one says and
-    the other does not is a breach, but where the row is one of `ties`, as PyTorch's own tensors leave it open, and at the end
-    of rankings that were cut off: there either may stand whose score is as good within the tolerance's `max_abs`. What has no
-    higher score than that itself says nothing: others may be as good. `describe`: a row's question in words.
+    `max_abs`, `mean_abs`: of the scores of what both sides say. `argmax`: the share of rows that say the same. An answer that
+    only one side gives is a breach, with three exceptions: in rows with `ties`, which PyTorch's own tensors leave open; at the
+    end of rankings that were cut off, where any entry may stand whose score is as good within the tolerance's `max_abs`; and
+    entries with a score no higher than that. `describe`: puts a row's question into words.
     """
     gaps: list[float] = []
     breaches, same = [], 0
@@ -103,7 +103,7 @@ def compare_answers(
         ("largest difference", largest, tolerance.max_abs),
         ("mean difference", mean, tolerance.mean_abs),
     ):
-        if not value <= limit:  # NaN is a breach as well
+        if not value <= limit:  # NaN is a breach too
             breaches.append(f"{name} of scores {value:.3g} is above {limit:.3g}")
     if breaches and worst is None:
         worst = farthest[1]()
@@ -112,13 +112,13 @@ def compare_answers(
 
 
 def _score_at(places: Places, index: int, at: Sequence[int], key: Any, scores: tuple[float, float]) -> Worst:
-    """What both say, with two scores."""
+    """An entry that both sides give, with their scores."""
     told = f"{_short(key)} at " if key != "" else ""
     return places.worst(index, at, 1, *(f"{told}{score}" for score in numbers_apart(*scores)))
 
 
 def _apart(lost: Sequence[Any], extra: Sequence[Any], sides: tuple[str, str]) -> tuple[str, str]:
-    """What two sides say; of two texts what is different in them."""
+    """What two sides say; for two long texts, the part where they differ."""
     if len(lost) == len(extra) == 1 and isinstance(lost[0], str) and isinstance(extra[0], str):
         return texts_apart(lost[0], extra[0]) if max(len(lost[0]), len(extra[0])) > QUOTED else sides
     return sides
@@ -126,7 +126,7 @@ def _apart(lost: Sequence[Any], extra: Sequence[Any], sides: tuple[str, str]) ->
 
 @dataclass(frozen=True)
 class _Said:
-    """What is said in one place of an answer -> its score. `ranked`: of all that there is, the best come first."""
+    """What is said in one place of an answer -> its score. `ranked`: it is the best part of a ranking, best first."""
 
     scores: Mapping[Any, float]
     ranked: bool = False
@@ -140,24 +140,24 @@ def _keys(said: Mapping[int, _Said]) -> set[tuple[int, Any]]:
 
 
 def _is_cut(one: _Said, other: _Said) -> bool:
-    """Whether both are rankings of which the rest may have been cut off. A ranking of one is an answer, of which nothing
-    tells how good others are."""
+    """Whether both are rankings whose rest may have been cut off. A ranking of one is an answer: it does not say how good others
+    are."""
     return one.ranked and other.ranked and len(one.scores) == len(other.scores) > 1
 
 
 def _alone(one: _Said, other: _Said, tolerance: float) -> list[Any]:
-    """What only the first of two says, but for what the other's ranking may have cut off, and what is as good as not said."""
+    """What only the first of two says, except for what the other's ranking may have cut off and for negligible scores."""
     alone = [key for key, score in one.scores.items() if key not in other.scores and not score <= tolerance]
     if not alone or not _is_cut(one, other):
         return alone
     limit, left = min(other.scores.values()), 1 - sum(other.scores.values())
-    if abs(left) <= tolerance:  # probabilities of which nearly none are left
+    if abs(left) <= tolerance:  # these are probabilities, and nearly nothing is left
         limit = min(limit, max(left, 0.0))
     return [key for key in alone if not one.scores[key] <= limit + tolerance]
 
 
 def _said(answer: Any) -> dict[int, _Said]:
-    """An answer as its places -> what is said there. There are several where texts or masks are."""
+    """An answer as place -> what is said there. There are several places if there are several texts or masks."""
     if answer is None:
         return {}
     if isinstance(answer, str):
@@ -181,7 +181,7 @@ def _entry(entry: Mapping[str, Any]) -> tuple[Any, float]:
     return read(entry), float(entry.get("score", 1.0))
 
 
-#: Fields of an answer -> what it says, of them.
+#: Fields of an answer -> what they say.
 _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
     (frozenset({"label"}), lambda answer: answer["label"]),
     (frozenset({"token"}), lambda answer: (answer["token"], answer["token_str"], answer["sequence"])),
@@ -195,12 +195,12 @@ _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
 )
 
 
-#: Fields of entries that are all that was found, not the best of all that there is.
+#: Fields of entries that are everything that was found, not the best part of a ranking.
 _FOUND = (frozenset({"entity_group", "entity"}), frozenset({"generated_text"}))
 
 
 def _words(alone: Sequence[Any], said: _Said) -> str:
-    """What is said by one side alone, or else the best of all that it says, in a few words."""
+    """What only one side says, or else the best of what it says, in a few words."""
     scores = said.scores
     if not scores:
         return "nothing"

@@ -1,4 +1,4 @@
-"""What validations and benchmarks find, as frozen data: written as JSON and read again by `report/io.py`."""
+"""The findings of validations, as frozen data: `report/io.py` writes them as JSON and reads them again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .compare import Difference
 
 @dataclass(frozen=True)
 class Check:
-    """One way of asking: which, and how far each output was from PyTorch."""
+    """One way of asking, and how far each output was from PyTorch."""
 
     name: str
     differences: tuple[Difference, ...]
@@ -22,10 +22,10 @@ class Check:
 
 @dataclass(frozen=True)
 class Score:
-    """A metric over labelled rows: `served` is what the served model reaches, `pytorch` what PyTorch did on the same rows
-    (None: not known).
+    """A metric over labelled rows: `served` is the served model's value, `pytorch` is PyTorch's on the same rows (None if
+    unknown).
 
-    `allowed`: by how much the served model may be worse. `higher_is_better` is false for perplexity.
+    `allowed`: how much worse the served model may be. `higher_is_better` is false for perplexity.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Scatter:
-    """Values of an output, evenly drawn: what PyTorch gave and what was served, of equal length."""
+    """Values of an output, evenly drawn: PyTorch's and the served ones, of equal length."""
 
     output: str
     pytorch: tuple[float, ...]
@@ -54,11 +54,11 @@ class Scatter:
 
 @dataclass(frozen=True)
 class Validation:
-    """The checks of one served model (a frontend) against PyTorch, its scores on a labelled file, and values to be drawn.
+    """The checks of one served model (a frontend) against PyTorch, its scores on a labelled file, and values to plot.
 
-    `reference`: whose answers it was compared with, in words. `items`: how many inputs were asked. `pytorch_latency`: of
-    PyTorch in fp32, as recorded with its answers; `served_latency`: through the server, where it was measured; both of one
-    item (or one text that is generated) at a time.
+    `reference`: whose answers it was compared with, in words. `items`: the number of inputs. `pytorch_latency`: of PyTorch in
+    fp32, as recorded with its answers; `served_latency`: through the server, if measured; both for one item (or one generated
+    text) at a time.
     """
 
     model: str
@@ -75,4 +75,4 @@ class Validation:
 
     @property
     def passed(self) -> bool:
-        return all(found.passed for found in (*self.checks, *self.scores))
+        return all(check.passed for check in self.checks) and all(score.passed for score in self.scores)

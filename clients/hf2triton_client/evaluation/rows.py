@@ -12,12 +12,12 @@ from typing import Any
 from ..errors import InputError
 
 Row = Mapping[str, Any]
-#: Files that a folder of images may hold beside them.
+#: Endings of the files that are read from a folder of images.
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file, read by its ending, or the images of a folder. Raises InputError where there are none."""
+    """The rows of a file, read by its ending, or the images of a folder. Raises InputError if there are none."""
     if not path.exists():
         raise InputError(f"there is no file or folder {path}")
     rows = _images_by_label(path) if path.is_dir() else _rows(path)
@@ -32,7 +32,7 @@ def _rows(path: Path) -> list[Row]:
         known = ", ".join(_READERS)
         raise InputError(f"{path} is read by its ending, which can be {known}; or give a folder of images")
     try:
-        # bytes, as reading text would change the ends of lines within quotes
+        # bytes, because reading text would change line ends within quotes
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error
@@ -81,7 +81,7 @@ def _json_type(value: Any) -> str:
 
 
 def _images_by_label(folder: Path) -> list[Row]:
-    """The images of a folder, whose subfolders are named after their labels. What is hidden is left out."""
+    """The images of a folder whose subfolders are named after their labels. Hidden files are left out."""
     rows: list[Row] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -1,4 +1,4 @@
-"""How right answers are: the metrics of each task, of what was served beside PyTorch."""
+"""How right answers are: the metrics of each task, for the served model beside PyTorch."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from . import metrics
 from .questions import Questions
 from .results import Score
 
-#: How much worse than PyTorch a served model may be: one row, or a hundredth of them; of a perplexity, a hundredth.
+#: How much worse than PyTorch a served model may be: one row or a hundredth of the rows; for perplexity, a hundredth of it.
 ALLOWED = 0.01
-#: What rounding may add: 0.9 - 0.89 is more than 0.01.
+#: Room for rounding: 0.9 - 0.89 is more than 0.01.
 _ROUNDING = 1e-9
 
 #: id -> name, of a head's labels.
 Labels = Mapping[int, str]
-#: Of answers, and of the questions with what would be right.
+#: Computes a metric from answers and the questions with their right answers.
 Metric = Callable[[Sequence[Any], Questions], float]
 
 
 def scores_of(
     task: str, questions: Questions, labels: Labels, served: Sequence[Any], expected: Sequence[Any] = ()
 ) -> tuple[Score, ...]:
-    """The task's metrics of what was served and, where there are `expected` answers, of those. None where nothing says what
-    would be right.
+    """The task's metrics for the served answers and, if there are any, for the `expected` ones. Empty if the right answers are
+    not known.
 
-    `labels`: the model's, which the questions may give by number. Raises InputError where none of theirs is one of these.
+    `labels`: the model's; the questions may name them by number. Raises InputError if none of the questions' labels is among
+    them.
     """
     if not questions.labels and not questions.method:
         return ()
@@ -39,27 +40,28 @@ def scores_of(
         _check_known(questions.labels, labels)
     found = []
     for name, metric in _METRICS.get(task, {}).items():
-        own, theirs = (metric(answers, questions) if len(answers) else None for answers in (served, expected))
-        allowed = _allowed(name, questions, theirs) + _ROUNDING
-        found.append(Score(name, len(questions), own, theirs, allowed, name not in _LOWER_IS_BETTER))
+        pytorch = metric(expected, questions) if len(expected) else None
+        allowed = _allowed(name, questions, pytorch) + _ROUNDING
+        found.append(
+            Score(name, len(questions), metric(served, questions), pytorch, allowed, name not in _LOWER_IS_BETTER)
+        )
     return tuple(found)
 
 
-def _allowed(metric: str, questions: Questions, theirs: float | None) -> float:
+def _allowed(metric: str, questions: Questions, pytorch: float | None) -> float:
     """By how much a metric may be worse than PyTorch's."""
     if metric in _LOWER_IS_BETTER:
-        return ALLOWED * (theirs or 0.0)
+        return ALLOWED * (pytorch or 0.0)
     row = 1 / len(questions)
-    if (
-        metric == _MACRO_F1
-    ):  # a row of a rare label counts for more: of n, where the others are right, 2 / (n + 1) at most
+    if metric == _MACRO_F1:
+        # a row of a rare label counts for more: at most 2 / (n + 1), if it is one of n and the others are right
         counts = Counter(questions.labels)
         row = 2 / (min(counts.values()) + 1) / len(counts)
     return max(ALLOWED, row)
 
 
 def _named(label: Any, labels: Labels) -> Any:
-    """A label, or a list of them, that may be given by number."""
+    """A label or a list of labels by name; they may be given by number."""
     if isinstance(label, list):
         return [_named(one, labels) for one in label]
     if isinstance(label, str) and (label in labels.values() or not label.isdecimal()):
@@ -68,7 +70,7 @@ def _named(label: Any, labels: Labels) -> Any:
 
 
 def _check_known(given: Sequence[Any], labels: Labels) -> None:
-    """Raises InputError where no label, or no kind of entity, is one of the model's: rows that cannot be right tell nothing."""
+    """Raises InputError if no label or kind of entity is one of the model's: rows that can never be right say nothing."""
     every = {label for own in given for label in (own if isinstance(own, list) else [own])} - {"O"}
     if every and {_kind(str(label)) for label in every}.isdisjoint(map(_kind, labels.values())):
         raise InputError(
@@ -78,7 +80,7 @@ def _check_known(given: Sequence[Any], labels: Labels) -> None:
 
 
 def _kind(tag: str) -> str:
-    """The kind of entity that a tag names, as the pipeline names it; a label without a dash is its own."""
+    """The kind of entity that a tag names, as the pipeline names it; a label without a dash is its own kind."""
     return tag.split("-", 1)[-1]
 
 
@@ -97,7 +99,7 @@ def _tokens(answer: Any) -> list[str]:
 
 def _groups(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Entities of tagged words (B-, I-, or the bare kind), as (kind, first word, last word), grouped as the pipeline does it:
-    a word goes on with its neighbour's entity where its tag is the same and does not begin with B-."""
+    a word continues its neighbour's entity if its tag is the same and does not begin with B-."""
     found: set[tuple[str, int, int]] = set()
     first = 0
     for index in range(1, len(tags) + 1):
@@ -111,7 +113,7 @@ def _groups(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def _bare(tag: str) -> str:
-    """Without B- or I-."""
+    """A tag without B- or I-."""
     return tag[2:] if tag[:2] in ("B-", "I-") else tag
 
 
@@ -119,14 +121,14 @@ def _entities(answers: Sequence[Any], questions: Questions) -> float:
     """F1 of entities, by the words that they cover."""
     found = []
     for answer, text in zip(answers, questions.inputs, strict=True):
-        # words are what lies between spaces: before each character, as many words have ended
+        # words are separated by spaces: for each character, how many words have ended before it
         word_of = list(accumulate((character == " " for character in text), initial=0))
         found.append({(one["entity_group"], word_of[one["start"]], word_of[one["end"] - 1]) for one in answer})
     return metrics.set_f1([_groups(tags) for tags in questions.labels], found)
 
 
 def _similarity(answers: Sequence[Any], questions: Questions) -> float:
-    """Raises InputError where the rows have no order."""
+    """Spearman's correlation. Raises InputError if all labels are the same."""
     if len(set(questions.labels)) < 2:
         raise InputError("sentence-similarity needs rows with different labels: nothing else has a rank")
     return metrics.spearman(questions.labels, [answer[0] for answer in answers])
@@ -150,7 +152,7 @@ _RANKED: Mapping[str, Metric] = {
     **_CLASSES,
     "top-5 accuracy": _of_five(lambda answer: [entry["label"] for entry in answer]),
 }
-#: Task -> name of the metric -> what it is.
+#: Task -> name of the metric -> the metric.
 _METRICS: Mapping[str, Mapping[str, Metric]] = {
     "text-classification": _CLASSES,
     "zero-shot-classification": _CLASSES,
@@ -168,5 +170,5 @@ _METRICS: Mapping[str, Mapping[str, Metric]] = {
     "zero-shot-image-classification": _RANKED,
 }
 _LOWER_IS_BETTER = frozenset({"perplexity"})
-#: Tasks whose labels are those of the model's head; the others' are texts, numbers, or what callers choose.
+#: Tasks whose labels are those of the model's head; those of other tasks are texts, numbers, or chosen by callers.
 _OF_THE_MODEL = frozenset({"text-classification", "token-classification", "image-classification"})

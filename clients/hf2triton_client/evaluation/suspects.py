@@ -1,4 +1,4 @@
-"""What of two arrays of vectors is alike, and which value of many pairs is to blame for a breach."""
+"""How alike two arrays of vectors are, and which value of many pairs is to blame for a breach."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 from .places import Places, Worst, numbers_apart
 
-#: The smallest number that fp16 tells from 0. What is closer to 0 may be lost without notice.
+#: The smallest number that fp16 tells from 0. Smaller numbers may become 0 without counting as lost.
 _SMALLEST = 2.0**-24
 
 
 class Suspects:
-    """Of each kind of breach the pair that has most of it, the first of equals; only a breach makes it worth a closer look."""
+    """The worst pair for each kind of breach, the first of equals. Only after a breach is it looked at more closely."""
 
     def __init__(self) -> None:
         self._pair: tuple[int, NDArray[Any], NDArray[Any]] | None = None
@@ -25,7 +25,7 @@ class Suspects:
         self._pair = (pair, reference, candidate)
 
     def note(self, kind: str, amount: float) -> None:
-        """How much of it the pair has; NaN is more than anything."""
+        """Notes how much of a kind of breach the pair has; NaN is more than anything."""
         amount = float("inf") if amount != amount else amount
         if amount > self._most.get(kind, (0.0, None))[0]:
             self._most[kind] = (amount, self._pair)
@@ -44,10 +44,15 @@ class Suspects:
             vector = int((~agree(*vectors, margin)).argmax())
             best = [(int(side[vector].argmax()), side[vector].max()) for side in vectors]
             said = (f"best {places.entry(entry)} at {value:.4g}" for entry, value in best)
-            return places.worst(pair, np.unravel_index(vector, reference.shape[:-1]), dims, *said)
+            return places.worst(pair, index_of(vector, reference.shape[:-1]), dims, *said)
         flat = int(_LOCATE[kind](*vectors))
         values = numbers_apart(*(float(side.reshape(-1)[flat]) for side in vectors))
-        return places.worst(pair, np.unravel_index(flat, reference.shape), dims, *values)
+        return places.worst(pair, index_of(flat, reference.shape), dims, *values)
+
+
+def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The index in an array of a value that has the number `flat` among all of them."""
+    return tuple(int(place) for place in np.unravel_index(flat, shape))
 
 
 def _farthest(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
@@ -61,12 +66,12 @@ def _farthest_of_least_cosine(reference: NDArray[Any], candidate: NDArray[Any]) 
 
 
 def _lost(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
-    """Where a zero is, of a vector of nothing else if there is one."""
+    """The place of a zero; one in a vector of nothing but zeros, if there is one."""
     zeros = zeros_of(reference, candidate)
     return int((zeros * (1 + gone_of(candidate, zeros)[:, None])).argmax())
 
 
-#: Kind of breach -> where in the vectors of a pair it is, as an index of all their values in a row.
+#: Kind of breach -> its place in a pair's vectors, as an index into all their values in a row.
 _LOCATE: dict[str, Callable[[NDArray[Any], NDArray[Any]], int]] = {
     "unsound": lambda reference, candidate: int((~np.isfinite(candidate)).argmax()),
     "zeros": _lost,
@@ -76,30 +81,34 @@ _LOCATE: dict[str, Callable[[NDArray[Any], NDArray[Any]], int]] = {
 
 
 def as_vectors(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """As fp64, `[rows, n]`."""
+    """Both arrays as fp64 `[rows, n]`."""
     width = reference.shape[-1] if reference.ndim else 1
-    return tuple(np.asarray(side, np.float64).reshape(-1, width) for side in (reference, candidate))
+    return np.asarray(reference, np.float64).reshape(-1, width), np.asarray(candidate, np.float64).reshape(-1, width)
 
 
 def zeros_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
-    return (candidate == 0) & (np.abs(reference) > _SMALLEST)
+    """Which values are 0 although they should not be."""
+    lost: NDArray[Any] = (candidate == 0) & (np.abs(reference) > _SMALLEST)
+    return lost
 
 
 def gone_of(candidate: NDArray[Any], zeros: NDArray[Any]) -> NDArray[Any]:
-    """Which vectors are nothing but zeros, though they should not be; a vector of one is a number."""
-    return (candidate == 0).all(axis=-1) & zeros.any(axis=-1) & (candidate.shape[-1] > 1)
+    """Which vectors are nothing but zeros although they should not be. A vector of length 1 counts as a number."""
+    gone: NDArray[Any] = (candidate == 0).all(axis=-1) & zeros.any(axis=-1) & (candidate.shape[-1] > 1)
+    return gone
 
 
 def cosine_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
     """Cosine similarity of rows `[rows, n]`; two zero rows count as equal."""
-    with np.errstate(invalid="ignore"):  # an infinity has been counted as a breach by now
+    with np.errstate(invalid="ignore"):  # infinities have already been counted as breaches
         norms = np.linalg.norm(reference, axis=-1) * np.linalg.norm(candidate, axis=-1)
         products = (reference * candidate).sum(axis=-1)
         return np.where(norms > 0, products / np.where(norms > 0, norms, 1), (reference == candidate).all(axis=-1))
 
 
 def agree(reference: NDArray[Any], candidate: NDArray[Any], margin: float) -> NDArray[Any]:
-    """In which rows the candidate's best entry is the reference's, or as good within `margin`."""
+    """In which rows the candidate's best entry is the reference's, or equally good within `margin`."""
     chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
     with np.errstate(invalid="ignore"):  # of two infinities
-        return reference.max(axis=-1) - chosen <= margin
+        agreeing: NDArray[Any] = reference.max(axis=-1) - chosen <= margin
+        return agreeing

@@ -1,4 +1,4 @@
-"""Proves a served model: asks the live endpoint what PyTorch was asked, and compares. No torch needed."""
+"""Proves a served model: asks the live endpoint what PyTorch was asked, and compares the answers. Needs no torch."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from .questions import ANSWERS, Questions, compare_answers
 from .results import Check, Scatter, Score, Validation
 from .scores import scores_of
 
-#: Values of an output that are kept to be drawn.
+#: How many values of an output are kept for plots.
 DRAWN = 500
-#: Checks, the versions that answered, and values to be drawn.
+#: Checks, the versions that answered, and values to plot.
 _Asked = tuple[list[Check], set[int], tuple[Scatter, ...]]
 
 
@@ -36,9 +36,8 @@ def validate(
 ) -> Validation:
     """Asks the served model for each item of the baseline, in several ways, and its pipeline the baseline's questions.
 
-    `labelled`: other questions, to which PyTorch's answers are not known, for scores alone. `calls`: how many are timed
-    afterwards. Raises BaselineError when the
-    baseline is another model's or another version's, and the errors of the client.
+    `labelled`: other questions, without PyTorch's answers, only for scores. `calls`: how many calls are timed afterwards. Raises
+    BaselineError if the baseline belongs to another model or version, and the errors of the client.
     """
     model = ServedModel.from_config(connection.model_config(name))
     _check_same(model, baseline)
@@ -68,7 +67,7 @@ def validate(
 
 
 def served_latency(connection: Connection, model: ServedModel, baseline: Baseline, calls: int) -> Latency:
-    """What a call over gRPC takes that asks for the outputs of one item, or for one greedy text."""
+    """The latency of a call over gRPC that asks for the outputs of one item, or for one greedy text."""
     if baseline.task == "text-generation":
         prompts = prompts_of(model, baseline)
         return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts, calls, warm_up=1)
@@ -79,10 +78,11 @@ def served_latency(connection: Connection, model: ServedModel, baseline: Baselin
 def _ask_questions(
     connection: Connection, model: ServedModel, baseline: Baseline, labelled: Questions | None
 ) -> tuple[list[Check], tuple[Score, ...]]:
-    """Decoded answers, compared with PyTorch's where they are known, and how right they are."""
+    """Decoded answers, compared with PyTorch's if those are known, and their scores."""
     if baseline.questions is None and labelled is None:
         return [], ()
-    checks, scores = [], ()
+    checks: list[Check] = []
+    scores: tuple[Score, ...] = ()
     with pipeline(model=model.name, connection=connection) as served:
         questions = baseline.questions
         if questions is not None:
@@ -97,13 +97,14 @@ def _ask_questions(
 
 
 def near_ties(baseline: Baseline) -> list[bool] | None:
-    """The questions whose two best entries, of any of PyTorch's vectors, lie closer together than the tolerance: either may be
-    the answer. Those whose vectors are not recorded, after the first of many, are open as well. None where the questions are
-    not about the items."""
+    """Which questions have a near tie: in one of PyTorch's vectors the two best entries lie closer together than the tolerance,
+    so either may be the answer. Questions whose vectors were not recorded are open too. None if the questions are not about the
+    items."""
     found = next((name for name in _TIED if name in baseline.answers), None)
     if found is None or baseline.questions is None or baseline.questions.method:
         return None
-    axis, limit = _TIED[found], baseline.tolerances.get(found, baseline.tolerances.get("token_ids")).max_abs
+    axis = _TIED[found]
+    limit = baseline.tolerances[found if found in baseline.tolerances else "token_ids"].max_abs
     tied = []
     for array in baseline.all_answers[found]:
         best = np.sort(array, axis=axis).take([-2, -1], axis=axis) if array.shape[axis] > 1 else np.array([0, np.inf])
@@ -116,7 +117,7 @@ def near_ties(baseline: Baseline) -> list[bool] | None:
 
 
 def _numbers(baseline: Baseline) -> dict[tuple[str | bytes, ...], int]:
-    """Item -> its number among those of all groups. Of a generating model's, the prompt alone counts."""
+    """Item -> its number among those of all groups. For a generative model, only the prompt counts."""
     items = [item for group in baseline.groups for item in zip(*group.inputs.values(), strict=True)]
     return {item[:1] if "text_input" in baseline.inputs else item: index for index, item in enumerate(items)}
 
@@ -126,14 +127,16 @@ _TIED = {"top_logits": -1, "span_logits": 0, "logits": -1}
 
 
 def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
-    """Alone, in company of all kinds, and alone once more; the versions that answered, and values to be drawn.
+    """Asks for items alone, in all kinds of company, and alone once more.
 
-    All are compared with PyTorch's answers, and the later ones with what the items got alone as well.
+    All answers are compared with PyTorch's, and the later ones also with those that the items got alone.
     """
     outputs = list(baseline.answers)
-    checks, versions, alone_of = [], set(), []
+    checks: list[Check] = []
+    versions: set[int] = set()
+    alone_of: list[dict[str, list[NDArray[Any]]]] = []
     for group in baseline.groups:
-        alone: dict[str, list[NDArray[Any]]] | None = None
+        alone: dict[str, list[NDArray[Any]]] = {}
         of_its_own = bool(alone_of)
         for check, order, rows_each in (_few_orders if of_its_own else _orders)(group, model.max_batch_size):
             check = f"{group.about}: {check}" if of_its_own else check
@@ -141,8 +144,10 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
             results = connection.infer_all(list(model.requests(inputs, outputs, rows_each)))
             rows = [row for result in results for row in model.rows(result, outputs)]
             versions |= {int(row["version"]) for row in rows}
-            references = [(check, "PyTorch", group.answers)]
-            if alone is not None:
+            references: list[tuple[str, str, Mapping[str, Sequence[NDArray[Any]]]]] = [
+                (check, "PyTorch", group.answers)
+            ]
+            if alone:
                 references.append((f"{check}, against the items alone", "alone", alone))
             for name, who, answers in references:
                 places = partial(_places, model, group, order, min(rows_each, model.max_batch_size), who)
@@ -167,7 +172,7 @@ def _scatter(output: str, expected: Sequence[NDArray[Any]], served: Sequence[NDA
 
 
 def _orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
-    """How items are asked for: (name, indices in order, items of a request). A request of `most` items may repeat some."""
+    """How items are asked for: (name, indices in order, items per request). A request of `most` items may repeat some."""
     count = len(items)
     forward = list(range(count))
     longest = max(forward, key=lambda index: sum(len(values[index]) for values in items.inputs.values()))
@@ -184,13 +189,13 @@ def _orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
 
 
 def _few_orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
-    """The same for items of the checkpoint's own: the real inputs have shown what company does."""
+    """The same for the checkpoint's own items: the real inputs have already shown the effect of company."""
     alone, *_, reverse, _, _ = _orders(items, most)
     return [alone, reverse]
 
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
-    """Greedy texts: alone, in company of all kinds, and alone once more; and the versions that answered."""
+    """Asks for greedy texts: alone, in all kinds of company, and alone once more."""
     baseline = baseline.joined()
     expected, most = baseline.greedy(), len(baseline)
     checks, versions = [], set()
@@ -217,7 +222,7 @@ def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baselin
 
 
 def _with_texts(difference: Difference, baseline: Baseline, served: Sequence[str]) -> Difference:
-    """With PyTorch's text and the one served, where a text is to blame and PyTorch's is among the decoded answers."""
+    """Adds PyTorch's and the served text if a text is to blame and PyTorch's is among the decoded answers."""
     worst, questions = difference.worst, baseline.questions
     if worst is None or questions is None or questions.inputs != baseline.inputs["text_input"]:
         return difference
@@ -227,12 +232,12 @@ def _with_texts(difference: Difference, baseline: Baseline, served: Sequence[str
 
 def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> list[Prompt]:
     """The prompts of a baseline, with the settings that its texts were generated with."""
-    asked = zip(baseline.inputs["text_input"], baseline.inputs["sampling_parameters"], strict=True)
+    asked = zip(baseline.texts("text_input"), baseline.texts("sampling_parameters"), strict=True)
     return [Prompt(model.name, text, settings, stream) for text, settings in asked]
 
 
 def _places(model: ServedModel, group: Items, order: list[int], rows_each: int, reference: str, output: str) -> Places:
-    """What the rows of an output are that items in this order got, `rows_each` of them in a request."""
+    """What the rows of an output stand for, if items were asked for in this order, `rows_each` per request."""
     return Places(
         items=order,
         describe=partial(describe_input, group.inputs),
@@ -249,7 +254,7 @@ def _compare(
     rows: list[Row],
     places: Callable[[str], Places],
 ) -> tuple[Difference, ...]:
-    """The rows that items in this order got, compared with answers to them."""
+    """Compares the rows that items got, in this order, with the answers to them."""
     return tuple(
         compare(
             output,

@@ -1,1 +1,1 @@
-"""Load on any function, and what came of it."""
+"""Load on any function, and its results."""

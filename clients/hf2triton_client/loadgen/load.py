@@ -1,8 +1,8 @@
-"""Generates load and says what came of it: latencies and throughput of any function, in a closed or an open loop.
+"""Generates load and measures latencies and throughput of any function, in a closed or an open loop.
 
-Closed: each of `concurrency` callers makes its next call when the last one has returned. Open: calls are due at moments that
-were drawn beforehand (a Poisson process with a fixed seed), whether or not earlier ones have returned. Their latency counts
-from the moment they were due, so that what waits behind a slow call is seen to wait.
+Closed: each of `concurrency` callers makes its next call when the last one has returned. Open: calls are due at moments drawn
+beforehand (a Poisson process with a fixed seed), whether or not earlier ones have returned. Their latency counts from the moment
+they were due, so that waiting behind a slow call is included.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -22,13 +23,13 @@ from .results import Load
 
 #: Calls of an open loop that may be under way at the same time; later ones wait, and their latency counts that.
 MOST_CALLERS = 64
-#: Seconds that a caller rests after an error: a server that refuses at once must not be asked in a tight loop.
+#: Seconds that a caller rests after an error, so that a server which refuses at once is not called in a tight loop.
 _REST = 0.02
 
 
 @dataclass(frozen=True)
 class Generated:
-    """What a call that generates has come to: how many tokens, and seconds from its beginning to the first of them."""
+    """The result of a generating call: how many tokens, and how many seconds until the first of them."""
 
     tokens: int
     first_token_seconds: float
@@ -36,10 +37,10 @@ class Generated:
 
 @dataclass(frozen=True)
 class Sample:
-    """What one run of a load came to. Milliseconds are NaN where no call succeeded.
+    """The result of one run of a load. Milliseconds are NaN if no call succeeded.
 
-    `calls`: those that succeeded. `first_error`: what the first of the others said. Latencies are of the calls that began
-    within the time measured; throughput is of what was done within it, a share of the calls at its edges.
+    `calls`: how many succeeded. `first_error`: the message of the first that failed. Latencies are of the calls that began within
+    the measured time; throughput is of the work done within it, which includes only a share of the calls at its edges.
     """
 
     calls: int
@@ -56,7 +57,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class _Call:
-    """`due`: when it should have begun; `began` and `ended`: when it did, on the clock of `time.perf_counter`."""
+    """`due`: when the call should have begun; `began` and `ended`: when it did, on the clock of `time.perf_counter`."""
 
     due: float
     began: float
@@ -66,7 +67,7 @@ class _Call:
 
 @dataclass
 class _Notes:
-    """What all callers write down. Appending to a list is atomic."""
+    """The notes of all callers. Appending to a list is atomic."""
 
     calls: list[_Call] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -85,18 +86,18 @@ def run_load(
     seed: int = 0,
     most_callers: int = MOST_CALLERS,
 ) -> Sample:
-    """Calls with one of the inputs after the other, round and round, for `seconds`, after `warm_up` seconds that do not count
-    (one call alone at least, and one of each caller).
+    """Calls with one input after the other, round and round, for `seconds`, after `warm_up` seconds that do not count (at least
+    one call alone, and one by each caller).
 
-    `call` may be called from several threads; where it returns a Generated, tokens are counted. Each caller makes at least one
-    call, and calls under way at the end are waited for. Calls of an open loop that have not begun `seconds` after its end
-    are given up, and count as errors. An error of the very first call is raised.
+    `call` is called from several threads; if it returns a Generated, tokens are counted. Each caller makes at least one call, and
+    calls under way at the end are waited for. Calls of an open loop that have not begun `seconds` after its end are given up and
+    count as errors. An error of the very first call is raised.
     """
     call(inputs[0])
     order = count()  # its `next` is atomic
 
     def one(due: float, notes: _Notes) -> None:
-        """Makes the call that was due then."""
+        """Makes the call that was due at that moment."""
         began = time.perf_counter()
         try:
             result = call(inputs[next(order) % len(inputs)])
@@ -118,8 +119,8 @@ def run_load(
         _in_threads(work, load.concurrency or 1)
         return begin
 
-    def opened(notes: _Notes, seconds: float) -> float:
-        moments = arrivals(load.rate, seconds, seed)
+    def opened(rate: float, notes: _Notes, seconds: float) -> float:
+        moments = arrivals(rate, seconds, seed)
         places = count()
         begin = time.perf_counter()
 
@@ -129,7 +130,7 @@ def run_load(
                 now = time.perf_counter()
                 if now > begin + 2 * seconds:
                     notes.errors.append(
-                        f"{LoadNotHeld.__name__}: {load.rate:g} calls a second are more than it can do;"
+                        f"{LoadNotHeld.__name__}: {rate:g} calls a second are more than it can do;"
                         f" some had not begun {seconds:g} s after the last was due"
                     )
                     continue
@@ -139,7 +140,7 @@ def run_load(
         _in_threads(work, min(most_callers, len(moments)))
         return begin
 
-    run = closed if load.rate is None else opened
+    run = closed if load.rate is None else partial(opened, load.rate)
     run(_Notes(), warm_up)
     notes = _Notes()
     begin = run(notes, seconds)
@@ -147,7 +148,7 @@ def run_load(
 
 
 def arrivals(rate: float, seconds: float, seed: int = 0) -> list[float]:
-    """Moments of a Poisson process with `rate` events a second, in seconds from its start; the first is at 0."""
+    """Moments of a Poisson process with `rate` events per second, in seconds from its start; the first is 0."""
     draw = random.Random(seed)
     moments, moment = [], 0.0
     while moment < seconds:
@@ -157,7 +158,7 @@ def arrivals(rate: float, seconds: float, seed: int = 0) -> list[float]:
 
 
 def median_of(samples: Sequence[Sample]) -> Sample:
-    """One sample that says what several runs of a load came to: medians, the sum of the calls, the first error."""
+    """One sample for several runs of a load: medians, the sum of the calls, the first error."""
 
     def middle(name: str) -> float | None:
         values = [value for sample in samples if (value := getattr(sample, name)) is not None and value == value]
@@ -182,7 +183,7 @@ def median_of(samples: Sequence[Sample]) -> Sample:
 
 
 def _in_threads(work: Callable[[], None], callers: int) -> None:
-    """Runs `work` in so many threads at the same time; returns when all have ended."""
+    """Runs `work` in that many threads at the same time; returns when all have ended."""
     threads = [threading.Thread(target=work, name=f"load-{index}", daemon=True) for index in range(callers)]
     for thread in threads:
         thread.start()
@@ -194,10 +195,10 @@ def _sample(notes: _Notes, load: Load, begin: float, seconds: float) -> Sample:
     calls, end = notes.calls, begin + seconds
     milliseconds = [(call.ended - call.due) * 1e3 for call in calls]
     p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)) if calls else (float("nan"),) * 3
-    # an open loop that falls behind works on after the end: only what was done by then is its throughput
+    # an open loop that falls behind goes on after the end: only the work done by then counts as throughput
     shares = [_share(call, begin, end) for call in calls]
-    generated = [(call, share) for call, share in zip(calls, shares, strict=True) if call.generated is not None]
-    first = [(call.began - call.due + call.generated.first_token_seconds) * 1e3 for call, _ in generated]
+    generated = [(call, texts, share) for call, share in zip(calls, shares, strict=True) if (texts := call.generated)]
+    first = [(call.began - call.due + texts.first_token_seconds) * 1e3 for call, texts, _ in generated]
     return Sample(
         len(calls),
         len(notes.errors),
@@ -207,12 +208,12 @@ def _sample(notes: _Notes, load: Load, begin: float, seconds: float) -> Sample:
         float(p90),
         float(p99),
         load.batch_size * sum(shares) / seconds,
-        sum(call.generated.tokens * share for call, share in generated) / seconds if generated else None,
+        sum(texts.tokens * share for _, texts, share in generated) / seconds if generated else None,
         float(np.median(first)) if first else None,
     )
 
 
 def _share(call: _Call, begin: float, end: float) -> float:
-    """How much of a call lies between two moments. Whole calls alone would count too little where they are long."""
+    """Which share of a call lies between two moments. Counting only whole calls would be too little if calls are long."""
     inside = min(call.ended, end) - max(call.began, begin)
     return max(0.0, min(1.0, inside / max(call.ended - call.began, 1e-9)))

@@ -1,4 +1,4 @@
-"""What a benchmark asks and finds, as frozen data."""
+"""The loads and the findings of a benchmark, as frozen data."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of a contender. In a closed loop `concurrency` calls are always under way, in an open loop `rate` calls
-    a second begin, however long they take; the other one is None.
+    """The load on a contender. In a closed loop `concurrency` calls are always under way; in an open loop `rate` calls begin per
+    second, however long they take. The other field is None.
 
     `length`: tokens of each text, or None for the mixed lengths of real ones; images have none.
     """
@@ -22,10 +22,10 @@ class Load:
 
 @dataclass(frozen=True)
 class Contender:
-    """Who is measured: `name` ("PyTorch", "Triton, gRPC" …), with which precision and on which device ("cpu", "cuda").
+    """What is measured: `name` ("PyTorch", "Triton, gRPC" …), its precision and its device ("cpu", "cuda").
 
-    `model`: the served model it stands for. `threads`: of one call. `weight_bytes`: of the graph's or the checkpoint's weights.
-    `memory_bytes`: the most that the process took which computes, where that is known. `remark`: anything else there is to say.
+    `model`: the served model it stands for. `threads`: per call. `weight_bytes`: of the graph's or the checkpoint's weights.
+    `memory_bytes`: the peak memory of the computing process, if known. `remark`: anything else worth saying.
     """
 
     name: str
@@ -40,10 +40,10 @@ class Contender:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What a contender did under a load: medians over the rounds.
+    """How a contender did under a load: medians over the rounds.
 
-    Milliseconds of a call (from its scheduled beginning, in an open loop), and items (texts, images) a second. Of models that
-    generate also tokens a second, and the milliseconds until the first token. `calls` and `errors` are of all rounds.
+    Milliseconds of a call (from its scheduled beginning, in an open loop), and items (texts, images) per second. For generative
+    models also tokens per second, and the milliseconds until the first token. `calls` and `errors` are of all rounds.
     """
 
     contender: int
@@ -62,9 +62,9 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Contenders, and what was measured of each; `Measurement.contender` is an index. `seconds`: of each measurement.
+    """Contenders and their measurements; `Measurement.contender` is an index. `seconds`: of each measurement.
 
-    `inputs`: what was sent, in words. `missing`: contender that could not take part -> why.
+    `inputs`: what was sent, in words. `missing`: contenders that could not take part -> why.
     """
 
     task: str

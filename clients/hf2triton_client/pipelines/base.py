@@ -1,4 +1,4 @@
-"""What all task pipelines share: options, texts, results with metadata. How a call is carried out is the runner's."""
+"""What all task pipelines share: options, texts, results with metadata. Runners carry out their calls."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Metadata:
     """What happened to one item on the server.
 
     `num_tokens`: tokens that the model read, special ones included. `num_truncated_tokens`: tokens cut off because
-    the text is longer than the model takes. Both are 0 for images. `model_version`: the version that answered.
+    the text was too long for the model. Both are 0 for images. `model_version`: the version that answered.
     """
 
     num_tokens: int
@@ -35,7 +35,7 @@ class Metadata:
 
 
 class Results(list[Any]):
-    """A list as `transformers.pipeline` returns it; `metadata` tells of each item sent, in order."""
+    """A list as `transformers.pipeline` returns it; `metadata` describes each item sent, in order."""
 
     def __init__(self, values: Sequence[Any], rows: Sequence[Row]) -> None:
         super().__init__(values)
@@ -54,7 +54,7 @@ class Results(list[Any]):
 
 
 class Runner(Protocol):
-    """Carries calls out: blocking, or as coroutines."""
+    """Carries out calls, blocking or as coroutines."""
 
     def run(self, call: Call) -> Any: ...
 
@@ -72,35 +72,35 @@ class Runner(Protocol):
 class TaskPipeline(ABC):
     """A served model, called as `transformers.pipeline` would be.
 
-    Options given to `pipeline(...)` are defaults of each call. An iterator as input gives an iterator of results,
-    read and sent a few hundred texts at a time.
+    Options given to `pipeline(...)` are defaults for each call. An iterator as input gives an iterator of results;
+    its texts are read and sent a few hundred at a time.
     """
 
     #: The task as the server names it.
     task: ClassVar[str]
-    #: Names that `transformers.pipeline` takes for the same task.
+    #: Other names that `transformers.pipeline` has for the task.
     aliases: ClassVar[tuple[str, ...]] = ()
     #: Other tasks whose models it can use.
     also: ClassVar[tuple[str, ...]] = ()
-    #: Items of one request, unless `batch_size` says otherwise: the server merges and re-cuts requests anyway.
+    #: Items per request, unless `batch_size` says otherwise; the server merges and splits requests anyway.
     batch_size: ClassVar[int] = BATCH_SIZE
     #: The keyword arguments of a call.
     options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
-        """`models`: the entry's frontends, by what they read where there are several."""
+        """`models`: the entry's frontends, by what they read if there are several."""
         self.versions = {reads: Versions(model) for reads, model in models.items()}
         self._runner = runner
         self._defaults = self._checked(defaults)
 
     @property
     def models(self) -> dict[str, ServedModel]:
-        """The entry's frontends, by what they read where there are several: of each the version that was heard of last."""
+        """The entry's frontends, by what they read if there are several, each in the version seen last."""
         return {reads: versions.newest for reads, versions in self.versions.items()}
 
     @property
     def model(self) -> ServedModel:
-        """The first of them, which is the only one of most entries."""
+        """The first frontend, which is the only one in most entries."""
         return next(iter(self.versions.values())).newest
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
@@ -111,7 +111,7 @@ class TaskPipeline(ABC):
 
     @abstractmethod
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Any:
-        """Checks the inputs and makes the Call, or the Generation. `options.maps[0]` are those given to the call itself.
+        """Checks the inputs and makes the Call or the Generation. `options.maps[0]` holds the options of the call itself.
 
         Raises InputError.
         """
@@ -126,7 +126,7 @@ class TaskPipeline(ABC):
         outputs: Sequence[str],
         options: Any,
     ) -> Ask:
-        """What is asked of the entry's one frontend; `inputs` may depend on its version."""
+        """A question to the entry's only frontend; `inputs` may depend on its version."""
         size = options.get("batch_size") or self.batch_size
         versions = next(iter(self.versions.values()))
         if callable(inputs):
@@ -155,8 +155,8 @@ class TaskPipeline(ABC):
 
 
 def texts_of(inputs: Any, read: Callable[[Any, int], str] = as_text) -> list[str]:
-    """The texts of a call that takes a string or a list of strings. `read`: makes the text of a value and its index, or
-    raises InputError. Raises InputError."""
+    """The texts of a call that takes a string or a list of strings. `read`: turns a value and its index into a text. Raises
+    InputError."""
     if isinstance(inputs, (str, bytes)):
         return [read(inputs, 0)]
     if not isinstance(inputs, Sequence):

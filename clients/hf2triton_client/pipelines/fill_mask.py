@@ -1,4 +1,4 @@
-"""fill-mask: the likeliest tokens in the place of a mask."""
+"""fill-mask: the likeliest tokens for a mask."""
 
 from __future__ import annotations
 

@@ -51,7 +51,8 @@ class ImageFeatureExtraction(TaskPipeline):
 
         def finish(rows: list[Row]) -> NDArray[Any]:
             embeddings = np.stack([row[output] for row in rows])
-            return embeddings[0] if single else embeddings
+            result: NDArray[Any] = embeddings[0] if single else embeddings
+            return result
 
         return self._runner.run(Call([self.ask({"image": encoded}, [output], options)], finish, one_version=True))
 

@@ -1,6 +1,6 @@
 """Images as callers have them -> the encoded files that are sent.
 
-Takes what `transformers.pipeline` takes (transformers/image_utils.py, load_image), and bytes and numpy arrays besides.
+Takes what `transformers.pipeline` takes (transformers/image_utils.py, load_image), plus bytes and numpy arrays.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ TIMEOUT = 30.0
 
 
 def images_of(inputs: Any, timeout: float | None = None) -> tuple[list[bytes], bool]:
-    """The encoded files of an image or a list of images, and whether it was one. Raises InputError, with the index."""
+    """The encoded files of an image or a list of images, and whether it was a single image. Raises InputError, with the index."""
     single = not isinstance(inputs, (list, tuple))
     values: Sequence[Any] = [inputs] if single else inputs
     if not values:
@@ -76,7 +76,8 @@ def _file(path: Path, index: int) -> bytes:
 def _fetched(url: str, index: int, timeout: float) -> bytes:
     try:
         with urllib.request.urlopen(url, timeout=timeout) as answer:
-            return answer.read()
+            data: bytes = answer.read()
+            return data
     except (OSError, ValueError, http.client.HTTPException) as error:
         raise InputError(f"image {index} cannot be fetched from {url}: {error}") from error
 
@@ -93,7 +94,7 @@ def _as_bytes(array: NDArray[Any], index: int) -> NDArray[Any]:
 
 
 def _png(image: Any) -> bytes:
-    """A PIL image without loss, turned as its EXIF data say, in RGB as the model sees it."""
+    """A PIL image as PNG, turned according to its EXIF data, in RGB as the model sees it."""
     from PIL import ImageOps
 
     file = io.BytesIO()

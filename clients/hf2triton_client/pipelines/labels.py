@@ -19,7 +19,8 @@ FUNCTIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def score_function(given: str | None) -> Callable[[Row], NDArray[Any]]:
-    """What makes scores of a row's logits: by name, or what transformers applies to such a model. Raises InputError."""
+    """The function that turns a row's logits into scores: the named one, or the one that transformers applies to such a model.
+    Raises InputError."""
     if given is None:
         return lambda row: FUNCTIONS[_default(row["model"].settings)](row["logits"])
     name = str(given).lower()
@@ -35,7 +36,7 @@ def ranking(scores: NDArray[Any], id2label: Mapping[int, str]) -> list[dict[str,
 
 
 def _default(settings: Mapping[str, Any]) -> str:
-    """By the config's problem_type and the number of labels."""
+    """The function for a model, from the config's problem_type and the number of labels."""
     if settings["problem_type"] == "regression":
         return "none"
     if settings["problem_type"] == "multi_label_classification" or len(settings["id2label"]) == 1:

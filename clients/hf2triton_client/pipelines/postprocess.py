@@ -17,9 +17,10 @@ AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """exp(x) / sum(exp(x)) over the last axis, shifted so that nothing overflows."""
+    """exp(x) / sum(exp(x)) over the last axis, shifted to avoid overflow."""
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    shares: NDArray[Any] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
@@ -30,11 +31,12 @@ def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
 
 def normalize(vectors: NDArray[Any]) -> NDArray[Any]:
     """Vectors `[…, dim]` scaled to length 1 (a zero vector stays zero)."""
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    scaled: NDArray[Any] = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-12)
+    return scaled
 
 
-#: Name -> how embeddings `[n, dim]` are compared with one `[dim]`, as `SentenceTransformer.similarity` does; of distances the
-#: negative, so that more is more alike.
+#: Name -> how embeddings `[n, dim]` are compared with one `[dim]`, as `SentenceTransformer.similarity` does. Distances are
+#: negated, so that a higher value always means more alike.
 SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
     "cosine": lambda vectors, other: normalize(vectors) @ normalize(other),
     "dot": lambda vectors, other: vectors @ other,
@@ -79,8 +81,7 @@ class WordPieceDecoder:
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a text: what it reads, its label scores `[labels]`, where it stands (characters) and whether it
-    continues a word."""
+    """A token of a text: its string, its label scores `[labels]`, its place (in characters) and whether it continues a word."""
 
     word: str
     scores: NDArray[Any]
@@ -117,11 +118,12 @@ def words_of(
 
 def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder) -> dict[str, Any]:
     """One word's label: its first token's, its surest token's, or the best of the mean scores."""
-    scores = {
+    scores_by: Mapping[str, Callable[[], NDArray[Any]]] = {
         "first": lambda: word[0].scores,
         "max": lambda: max(word, key=lambda token: token.scores.max()).scores,
         "average": lambda: np.nanmean(np.stack([token.scores for token in word]), axis=0),
-    }[strategy]()
+    }
+    scores = scores_by[strategy]()
     best = int(scores.argmax())
     return {
         "entity": id2label[best],

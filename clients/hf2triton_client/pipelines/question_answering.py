@@ -12,7 +12,7 @@ from ..transport.calls import Call
 from ..transport.served_model import Row, as_filled_text
 from .base import Results, TaskPipeline, texts_of
 
-#: Options that the server applies when it cuts contexts into windows and chooses spans.
+#: Options that the server uses to cut contexts into windows and to choose spans.
 _PARAMETERS = (
     "top_k",
     "doc_stride",

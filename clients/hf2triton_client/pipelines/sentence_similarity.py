@@ -16,7 +16,7 @@ from ..transport.served_model import Row, ServedModel
 from .base import BATCH_SIZE, Results, TaskPipeline, positive, texts_of
 from .postprocess import SIMILARITIES, normalize
 
-#: The names of prompts that models have which declare none; nothing is put before their texts.
+#: The prompts of models that declare none: nothing is put before their texts.
 _PROMPTS = {"query": "", "document": ""}
 
 
@@ -25,9 +25,9 @@ class SentenceSimilarity(TaskPipeline):
 
     `pipe({"source_sentence": "…", "sentences": ["…", "…"]}) -> [0.83, 0.12]`
 
-    They are compared as the model says (`similarity_fn_name`): by their cosine, unless it names another way. Options, which
-    apply to all sentences: `prompt_name` (one of the model's prompts) and `prompt` (any text to be put before them).
-    transformers has no pipeline for this task. `encode` gives the embeddings, as sentence-transformers does.
+    They are compared as the model says (`similarity_fn_name`), by default by their cosine. Options, which apply to all sentences:
+    `prompt_name` (one of the model's prompts) and `prompt` (any text to put before them). transformers has no pipeline for this
+    task. `encode` gives the embeddings, as sentence-transformers does.
     """
 
     task = "sentence-similarity"
@@ -64,10 +64,10 @@ class SentenceSimilarity(TaskPipeline):
     ) -> Any:
         """The embeddings of sentences: float32 `[dim]` for a string, `[n, dim]` for a list (`[0, dim]` if empty).
 
-        `prompt` is put before each sentence, or else the model's prompt of the name `prompt_name`, or else its default one,
-        if it has one. `batch_size` is the number of sentences of one request. `truncate_dim`: only so many of their numbers.
-        With `normalize_embeddings` each has length 1 (those of a model that normalises have it anyway). A coroutine for
-        asyncio pipelines. Raises InputError.
+        `prompt` goes before each sentence; without it the model's prompt named `prompt_name`, or else its default prompt, if it
+        has one. `batch_size`: sentences per request. `truncate_dim`: keep only so many dimensions. With `normalize_embeddings`
+        each embedding has length 1, as it always has if the model normalises. A coroutine for asyncio pipelines. Raises
+        InputError.
         """
         single = isinstance(sentences, (str, bytes))
         texts = [] if not single and len(sentences) == 0 else texts_of(sentences)
@@ -85,16 +85,16 @@ class SentenceSimilarity(TaskPipeline):
         return self._runner.run(self._call(texts, options, finish))
 
     def encode_query(self, sentences: str | Sequence[str], **options: Any) -> Any:
-        """`encode` for what is searched with: the prompt is the model's `query`, and never its default one."""
+        """`encode` for queries: the prompt is the model's `query`, never its default one."""
         return self.encode(sentences, **_named("query", options))
 
     def encode_document(self, sentences: str | Sequence[str], **options: Any) -> Any:
-        """`encode` for what is searched in: the prompt is the model's `document`, and never its default one."""
+        """`encode` for documents: the prompt is the model's `document`, never its default one."""
         return self.encode(sentences, **_named("document", options))
 
 
 def _similarity_of(model: ServedModel) -> Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]:
-    """How a version compares embeddings. Raises InputError for a way that is not known here."""
+    """How a version compares embeddings. Raises InputError for a similarity that this client does not know."""
     name = model.settings.get("similarity", "cosine")
     if name not in SIMILARITIES:
         raise InputError(f"{model.name} compares by {name}, which this client does not know; update it")

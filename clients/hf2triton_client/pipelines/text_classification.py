@@ -35,7 +35,7 @@ class TextClassification(TaskPipeline):
         function = score_function(options.get("function_to_apply"))
         ranked, top_k = "top_k" in options, positive(options, "top_k", "all labels")
 
-        # those without a pair are asked apart: a frontend's request has pairs, or it has none
+        # texts with and without a pair go into separate requests: a frontend's request has pairs or none
         groups = [
             group
             for paired in (False, True)
@@ -62,7 +62,7 @@ class TextClassification(TaskPipeline):
 
 
 def _text_and_pair(value: Any, index: int) -> tuple[str, str]:
-    """A text and its pair, "" without one: an empty pair is none, as in transformers. Raises InputError."""
+    """A text and its pair, or "" if it has none; an empty pair counts as none, as in transformers. Raises InputError."""
     given = value if isinstance(value, dict) else {"text": value}
     if set(given) not in ({"text"}, {"text", "text_pair"}):
         raise InputError(f"a dict input has the keys 'text' and 'text_pair', not {', '.join(map(repr, sorted(given)))}")

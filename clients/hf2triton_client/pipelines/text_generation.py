@@ -7,13 +7,13 @@ from collections import ChainMap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError
+from ..errors import InputError, ServerError
 from ..transport.generation import Generation, GenerationMetadata, GenerationResponse, Prompt
 from ..transport.served_model import ServedModel, as_filled_text, as_text
 from ..transport.versions import Versions
 from .base import TaskPipeline, texts_of
 
-#: Settings that the server takes under the names that callers give them.
+#: Settings that the server takes under the same names as callers.
 _SETTINGS = (
     "max_new_tokens",
     "default_new_tokens",
@@ -32,9 +32,9 @@ _SETTINGS = (
     "ignore_eos",
     "truncate_prompt",
 )
-#: Names of the stop strings: the pipeline's of transformers, `generate`'s, and the server's.
+#: Names of the stop strings: in transformers' pipeline, in `generate`, and on the server.
 _STOPS = ("stop_sequence", "stop_strings", "stop")
-#: What None means to `generate`, where it does not mean that nothing was asked for.
+#: What None means to `generate`, if it does not mean that the option was not given.
 _OFF: Mapping[str, Any] = {
     "do_sample": False,
     "temperature": 1.0,
@@ -44,7 +44,7 @@ _OFF: Mapping[str, Any] = {
     "no_repeat_ngram_size": 0,
     "min_length": 0,
 }
-#: What transformers' pipeline does where neither the call nor the checkpoint's generation config says otherwise: the
+#: The defaults of transformers' pipeline if neither the call nor the checkpoint's generation config sets them: the
 #: `_default_generation_config` of its TextGenerationPipeline. Stop strings are part of its texts.
 _DEFAULTS: Mapping[str, Any] = {"default_new_tokens": 256, "do_sample": True, "temperature": 0.7, "keep_stop": True}
 
@@ -64,13 +64,13 @@ class TextGeneration(TaskPipeline):
     `temperature`, `top_k`, `top_p`, `repetition_penalty`, `no_repeat_ngram_size`, `num_return_sequences`,
     `stop_sequence` or `stop_strings`, `return_full_text` (default True: the prompt stands before the new text),
     `return_text`, `prefix` and `handle_long_generation` (None or "hole"). Unless the call or the checkpoint says otherwise,
-    256 tokens are sampled at temperature 0.7, fewer where the model's context ends. `batch_size` changes nothing: the
-    server merges what comes at the same time.
+    256 tokens are sampled at temperature 0.7, fewer if the model's context ends before. `batch_size` changes nothing: the
+    server merges requests that arrive at the same time.
 
     Options of the server: `seed` (the same seed gives the same text), `ignore_eos`, `truncate_prompt` (what "hole" does),
     `stop` (another name of `stop_sequence`), `keep_stop` (default True, as in transformers: the stop string is part of the
-    text) and `default_new_tokens` (new tokens where nothing says how many; unlike `max_new_tokens` it yields to the end of
-    the context).
+    text) and `default_new_tokens` (new tokens if nothing else sets their number; unlike `max_new_tokens` it yields to the end
+    of the context).
 
     `stream` gives a text while it is generated.
     """
@@ -78,7 +78,7 @@ class TextGeneration(TaskPipeline):
     task = "text-generation"
     options = frozenset({*_SETTINGS, *_STOPS, "return_full_text", "return_text", "prefix", "handle_long_generation"})
 
-    def __call__(self, text_inputs: Any, **options: Any) -> Any:
+    def __call__(self, text_inputs: Any, **options: Any) -> Any:  # type: ignore[override]  # transformers' name for it
         generation = self.prepare(text_inputs, self.merged(options))
         several = isinstance(text_inputs, Iterator)
         return self._runner.generate_each(generation) if several else self._runner.generate(generation)
@@ -108,7 +108,7 @@ class TextGeneration(TaskPipeline):
 
     def logprobs(self, texts: str | Sequence[str]) -> Any:
         """How likely texts are: the log probability of each token but the first, given those before it. A list of floats for
-        a string, a list of those for a list; of a text that is longer than the model takes, its beginning. A coroutine for
+        a string, a list of those for a list. If a text is longer than the model takes, only its beginning counts. A coroutine for
         asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
         settings = _json({"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1})
         prompts = [
@@ -119,7 +119,7 @@ class TextGeneration(TaskPipeline):
         result = Generation(
             prompts,
             self._versions,
-            lambda _, answer: answer.logprobs.tolist(),
+            _logprobs,
             lambda found: found[0] if single else found,
         )
         return self._runner.generate(result)
@@ -148,7 +148,7 @@ class TextGeneration(TaskPipeline):
         def settings_for(model: ServedModel) -> str:
             return _json(self._settings(options, model))
 
-        settings_for(self.model)  # what is wrong with the options shows before a text is read
+        settings_for(self.model)  # wrong options are reported before a text is read
         return (
             Prompt(
                 self.model.name,
@@ -164,12 +164,12 @@ class TextGeneration(TaskPipeline):
 
     @staticmethod
     def _settings(options: ChainMap[str, Any], model: ServedModel) -> dict[str, Any]:
-        """What the server is told where it serves this version. Raises InputError."""
+        """The settings to send if the server serves this version. Raises InputError."""
         if options.get("return_full_text") is not None and options.get("return_text") is not None:
             raise InputError(
                 "return_text and return_full_text exclude each other; return_full_text=False gives new text"
             )
-        checkpoint = model.settings["generation"]["defaults"]  # what its generation config sets
+        checkpoint = model.settings["generation"]["defaults"]  # from its generation config
         settings = settings_of(options, checkpoint)
         if options.get("prefix"):
             _check_lengths_with_prefix({**checkpoint, **settings})
@@ -194,7 +194,7 @@ def settings_of(options: ChainMap[str, Any], checkpoint: Mapping[str, Any]) -> d
 
 
 def _stops(options: ChainMap[str, Any]) -> Any:
-    """The stop strings, under whichever name; those of the call go before the pipeline's."""
+    """The stop strings, under any of their names; those of the call win over the pipeline's."""
     for own in options.maps:
         given = [name for name in _STOPS if own.get(name) is not None]
         if len(given) > 1:
@@ -212,7 +212,7 @@ def _long_generation(options: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _check_lengths_with_prefix(settings: Mapping[str, Any]) -> None:
-    """transformers adds the length of the prefix, in tokens, to total lengths; only the server could count it."""
+    """transformers adds the prefix's length in tokens to total lengths; only the server could count these. Raises InputError."""
     for total, of_new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if settings.get(total) and settings.get(of_new) is None:
             raise InputError(f"{total} counts the prompt's tokens, a prefix's too: with prefix give {of_new} instead")
@@ -240,6 +240,13 @@ def _text(value: Any, index: int) -> str:
             " said as one string"
         )
     return as_text(value, index)
+
+
+def _logprobs(prompt: Prompt, answer: GenerationResponse) -> list[float]:
+    if answer.logprobs is None:
+        raise ServerError(f"the answer of {prompt.model!r} has no logprobs")
+    logprobs: list[float] = answer.logprobs.tolist()
+    return logprobs
 
 
 def _result(prompt: Prompt, answer: GenerationResponse) -> GeneratedTexts:

@@ -58,7 +58,7 @@ class TokenClassification(TaskPipeline):
                 continue
             start, end = row["offsets"][index].tolist()
             word = row["tokens"][index].decode("utf-8")
-            # a word piece that continues a word is written with a prefix, so it is longer than what it stands for
+            # a word piece that continues a word has a prefix, so it is longer than the text it stands for
             continues = word != unknown and len(word) != end - start
             tokens.append(Token(text[start:end] if word == unknown else word, scores, start, end, index, continues))
         return tokens

@@ -15,7 +15,7 @@ from ..transport.served_model import Row, ServedModel, as_filled_text
 from .base import Results, TaskPipeline, texts_of
 from .postprocess import softmax
 
-#: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
+#: The default `hypothesis_template`, as in transformers.
 HYPOTHESIS = "This example is {}."
 
 
@@ -63,7 +63,7 @@ class ZeroShotClassification(TaskPipeline):
 
 
 def _entailment(model: ServedModel) -> int:
-    """The index of the label for entailment. Raises WrongTask where none is named so."""
+    """The index of the label for entailment. Raises WrongTask if there is none."""
     named = [index for index, label in model.id2label.items() if label.lower().startswith("entail")]
     if not named:
         known = ", ".join(model.id2label.values())
@@ -90,7 +90,7 @@ def labels_of(given: Any) -> list[str]:
 
 
 def filled(template: str, labels: Sequence[str]) -> list[str]:
-    """The template with each label. Raises InputError where it has no place for one."""
+    """The template with each label. Raises InputError if it has no place for one."""
     if template.format(labels[0]) == template:
         raise InputError(f"hypothesis_template {template!r} has no {{}} for the label")
     return [template.format(label) for label in labels]

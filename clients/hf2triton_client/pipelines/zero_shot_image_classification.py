@@ -16,7 +16,7 @@ from .images import images_of
 from .postprocess import softmax
 from .zero_shot_classification import filled, labels_of
 
-#: What a label is put into unless `hypothesis_template` says otherwise, as in transformers.
+#: The default `hypothesis_template`, as in transformers.
 CAPTION = "This is a photo of {}."
 
 
@@ -36,7 +36,7 @@ class ZeroShotImageClassification(TaskPipeline):
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
         super().__init__(models, runner, defaults)
-        #: What tells versions apart whose embeddings cannot be compared -> text -> its row.
+        #: `ServedModel.embeds_as` -> text -> its row.
         self._known: dict[Hashable, dict[str, Row]] = {}
         self._newest: Hashable = None
 
@@ -69,8 +69,8 @@ class ZeroShotImageClassification(TaskPipeline):
         result: Callable[[list[Row], Mapping[str, Row]], Results],
         again: bool = False,
     ) -> Call:
-        """Embeds images, and those texts that are not known yet. Embeddings of different versions cannot be compared: where
-        images were answered by another version than the texts are known of, all is asked `again`."""
+        """Embeds images, and the texts that are not known yet. Embeddings of different versions cannot be compared: if another
+        version answers the images than the one that embedded the known texts, everything is asked `again`."""
         known: Mapping[str, Row] = {} if again else self._known.get(self._newest, {})
         new = [text for text in dict.fromkeys(texts) if text not in known]
         asks = [self._ask("image", images, batch_size), *([self._ask("text", new, BATCH_SIZE)] if new else [])]
@@ -92,7 +92,7 @@ class ZeroShotImageClassification(TaskPipeline):
         return self._encode("text", texts_of(texts), isinstance(texts, (str, bytes)), batch_size)
 
     def encode_images(self, images: Any, *, batch_size: int = IMAGES) -> Any:
-        """Embeddings of images, as `encode_texts`."""
+        """Embeddings of images; see `encode_texts`."""
         encoded, single = images_of(images)
         return self._encode("image", encoded, single, batch_size)
 
@@ -101,7 +101,8 @@ class ZeroShotImageClassification(TaskPipeline):
 
         def finish(rows: list[Row]) -> NDArray[Any]:
             embeddings = np.stack([row["embedding"] for row in rows])
-            return embeddings[0] if single else embeddings
+            result: NDArray[Any] = embeddings[0] if single else embeddings
+            return result
 
         return self._runner.run(Call([self._ask(reads, values, batch_size)], finish, one_version=True))
 
