@@ -1,4 +1,4 @@
-"""What to try after a validation that failed, by what of it did."""
+"""What to try after a failed validation, depending on what failed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ _BETTER = {"int8": "fp16", "fp16": "fp32"}
 
 @dataclass(frozen=True)
 class _Failed:
-    """What failed of a validation: checks of tensors, the first of which asks for inputs alone, and of decoded answers."""
+    """What failed in a validation: `alone`: the first check, of inputs one at a time; `tensors`: any check of tensors; `answers`:
+    any check of decoded answers."""
 
     alone: bool
     tensors: bool
@@ -35,7 +36,7 @@ def _is_of_answers(check: Check) -> bool:
     return any(one.output == ANSWERS for one in check.differences)
 
 
-#: What failed -> what that means and what to do; the first that fits. {better}: a better precision, where there is one.
+#: What failed -> what that means and what to do; the first match counts. {better}: a better precision, if there is one.
 _ADVICE: tuple[tuple[Callable[[_Failed], bool], str], ...] = (
     (
         lambda failed: failed.alone,
@@ -60,7 +61,7 @@ _ADVICE: tuple[tuple[Callable[[_Failed], bool], str], ...] = (
 
 
 def advice_of(validation: Validation) -> str:
-    """What to try next, in one line; "" for a validation that passed."""
+    """What to try next, in one line; "" if the validation passed."""
     if validation.passed:
         return ""
     failed = _Failed.of(validation)

@@ -1,8 +1,8 @@
-"""Several reports together: what was found apart becomes one report, and where the same was found twice, the later is compared
-with the earlier.
+"""Combines several reports into one. Findings that occur in several of them are compared, the later with the earlier.
 
-The same are the validations of one model, and the measurements of a contender (name, model, precision, device, threads) under one
-load. A measurement that only one of the runs has is *lost* when the earlier one has it and *new* when the later one does.
+Two validations are comparable if they are of the same model; two measurements, if they are of the same contender (name, model,
+precision, device, threads) under the same load. A measurement that only one of two runs has is *lost* if the earlier run has it,
+and *new* if the later one does.
 """
 
 from __future__ import annotations
@@ -17,20 +17,22 @@ from ..loadgen.results import Benchmark, Contender, Load, Measurement
 from . import formatting as words
 from .model import Machine, Report
 
-#: Which measurement of the same: the contender without what was measured of it, and the load.
+#: What identifies a contender: its name, model, precision, device and threads.
+Who = tuple[str, str, str, str, int]
+#: What identifies a measurement: its contender and the load.
 Key = tuple[str, str, str, str, int, Load]
 
-#: A largest difference is worse when it grew by more than a quarter, and by more than a tenth of the tightest tolerance that
-#: exports in this precision have: less is what another build of a kernel may do.
+#: A largest difference is worse if it grew by more than a quarter, and by more than a tenth of the tightest tolerance for exports
+#: in this precision: another build of a kernel may cause less than that.
 GROWTH = 1.25
 STEPS = {"fp32": 1e-5, "fp16": 5e-4, "int8": 1e-2}
-#: A score is worse when it lost more than this part of itself: less is the last digits of a perplexity.
+#: A score is worse if it lost more than this share of itself: the last digits of a perplexity are less.
 LOSS = 1e-4
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A measurement with its contender, and what the benchmark calls it."""
+    """A measurement with its contender, and the contender's label in the benchmark."""
 
     label: str
     contender: Contender
@@ -48,8 +50,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What two runs both found, as (earlier, later); what only one of them did; and what else is to be known, such as that they
-    ran on different machines. `alone`: whatever no other run has anything of. `failures`: what was asked not to happen, and did.
+    """Findings of two runs, as (earlier, later); those of only one run; and notes, such as that the runs were made on different
+    machines. `alone`: findings without any counterpart in another run. `failures`: forbidden changes that happened.
     """
 
     measurements: tuple[tuple[Measured, Measured], ...] = ()
@@ -65,9 +67,9 @@ class Comparison:
 
 
 def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
-    """One report of several, in the order in which they were made, and what the later ones changed.
+    """One report of several, given in the order in which they were made, and what changed between them.
 
-    Of the same thing found more often the last is kept, and compared with the one before.
+    If a finding occurs more than once, the last one is kept, and compared with the one before.
     """
     validations: dict[str, list[tuple[int, Validation]]] = {}
     measured: dict[Key, list[tuple[int, Measured]]] = {}
@@ -81,7 +83,9 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
     for found in pairs:
         model = found[-1][1].contender.model
         last_of[model] = max(last_of[model], found[-1][0])
-    lost, new, alone = [], [], []
+    lost: list[Measured] = []
+    new: list[Measured] = []
+    alone: list[Measured] = []
     for found in measured.values():
         if len(found) > 1:
             continue
@@ -93,8 +97,9 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
             (lost if index < last else new).append(one)
     dropped = {one.key for one in lost}
     kept = {key: found[-1] for key, found in measured.items() if key not in dropped}
-    compared = [found[-2:] for found in [*validations.values(), *pairs] if len(found) > 1]
-    involved = sorted({(earlier[0], later[0]) for earlier, later in compared})
+    runs = [[index for index, _ in found] for found in validations.values()]
+    runs += [[index for index, _ in found] for found in pairs]
+    involved = sorted({(indices[-2], indices[-1]) for indices in runs if len(indices) > 1})
     comparison = Comparison(
         tuple((found[-2][1], found[-1][1]) for found in pairs),
         tuple((found[-2][1], found[-1][1]) for found in validations.values() if len(found) > 1),
@@ -106,11 +111,11 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
         ),
         tuple(dict.fromkeys(note for pair in involved for note in machine_notes(*(reports[one] for one in pair)))),
     )
-    last = reports[-1]
+    latest = reports[-1]
     servers = dict.fromkeys(report.server for report in reports if report.server)
     together = replace(
-        last,
-        server=last.server or ", ".join(servers),
+        latest,
+        server=latest.server or ", ".join(servers),
         validations=tuple(found[-1][1] for found in validations.values()),
         benchmarks=tuple(_joined(reports, kept)),
     )
@@ -118,8 +123,8 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
 
 
 def slower(comparison: Comparison, allowed: float) -> list[str]:
-    """What became slower by more than this share (0.1 is 10 %), of the contenders that Triton serves: the median of a call, or
-    the throughput."""
+    """What became slower by more than the share `allowed` (0.1 is 10 %): the median of a call, or the throughput. Only contenders
+    that Triton serves count."""
     found = []
     for before, after in comparison.measurements:
         if not words.is_served(after.contender):
@@ -140,13 +145,13 @@ def slower(comparison: Comparison, allowed: float) -> list[str]:
 
 
 def worse(comparison: Comparison) -> list[str]:
-    """Which answers became worse: a check that passed fails, or is gone; a largest difference grew by more than GROWTH and STEPS
-    say, fewer best answers are the same; a score fell by more than LOSS, or is gone."""
+    """Which answers became worse: a check that passed fails or is gone, a largest difference grew by more than GROWTH and STEPS
+    allow, fewer best answers are the same, or a score fell by more than LOSS or is gone."""
     return [sentence for pair in comparison.validations for sentence in _worse(*pair)]
 
 
 def missing(comparison: Comparison, *, measurements: bool = False, validations: bool = False) -> list[str]:
-    """Of what is to be judged, what has no counterpart: nothing can be said of it."""
+    """Findings that should be compared but have no counterpart."""
     found = []
     if measurements:
         found += [f"the later run did not measure {one}" for one in comparison.lost if words.is_served(one.contender)]
@@ -161,7 +166,7 @@ def missing(comparison: Comparison, *, measurements: bool = False, validations: 
 
 
 def machine_notes(earlier: Report, later: Report) -> list[str]:
-    """What differs between the machines of two runs and matters to what was measured."""
+    """Differences between the machines of two runs that matter to the measurements."""
     ours, theirs = _machine(later.machine), _machine(earlier.machine)
     notes = [
         f"the runs differ in {name}: {theirs.get(name, 'none')} → {ours.get(name, 'none')}"
@@ -201,8 +206,8 @@ def _worse(before: Validation, after: Validation) -> Iterator[str]:
         if own.name not in scores:
             yield f"{after.model}: {own.name} was scored before and is not any more"
         elif lost(own, scores[own.name]):
-            was, now = (words.score(one.served) for one in (own, scores[own.name]))
-            yield f"{after.model}: {own.name} {was} → {now}"
+            scored = " → ".join(words.score(one.served) for one in (own, scores[own.name]))
+            yield f"{after.model}: {own.name} {scored}"
 
 
 def lost(before: Score, after: Score) -> bool:
@@ -231,8 +236,8 @@ def _measured(report: Report) -> Iterator[Measured]:
 
 
 def _joined(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]) -> Iterator[Benchmark]:
-    """The benchmarks with what is kept of them; those that were made in the same way become one."""
-    alike: dict[tuple[str, str, int, float], dict[tuple, tuple[Contender, list[Measurement]]]] = {}
+    """The benchmarks with their kept measurements; those made in the same way become one."""
+    alike: dict[tuple[str, str, int, float], dict[Who, tuple[Contender, list[Measurement]]]] = {}
     gone: dict[tuple[str, str, int, float], dict[str, str]] = {}
     for index, report in enumerate(reports):
         for benchmark in report.benchmarks:

@@ -1,4 +1,4 @@
-"""How reports say things: numbers, sizes, loads, and who is who."""
+"""How reports write numbers, sizes, loads and contenders."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from datetime import datetime, timezone
 
 from ..loadgen.results import Benchmark, Contender, Load, Measurement
 
-#: Where there is nothing to say.
+#: Stands for a missing value.
 NOTHING = "–"
-#: From here on no figure means anything, and sums of floats may overflow.
+#: Larger numbers mean nothing, and their sums may overflow.
 _HUGE = 1e100
 
 
 def is_ordinary(value: float) -> bool:
-    """Whether it can be drawn and reckoned with: no NaN, no infinity, and nothing near one."""
+    """Whether a value can be plotted and calculated with: not NaN, infinite or close to it."""
     return abs(value) < _HUGE
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """A number with so many digits that matter, without an exponent: 1,234 · 56.7 · 8.90 · 0.0123."""
+    """A number with that many significant digits, without an exponent: 1,234 · 56.7 · 8.90 · 0.0123."""
     if value is None:
         return NOTHING
     if not math.isfinite(value):
@@ -28,13 +28,13 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "0"
     if abs(value) >= _HUGE:
         return f"{value:.{digits - 1}e}"
-    value = float(f"{value:.{digits - 1}e}")  # rounded first: 99.96 has one digit behind the point less than 99.9
+    value = float(f"{value:.{digits - 1}e}")  # rounded first: 99.96 becomes 100, with one decimal less than 99.9
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 12)}f}"
 
 
 def difference(value: float | None) -> str:
-    """A difference between outputs, as short as it can be: 0.0059 · 1.2e-06."""
+    """A difference between outputs, as short as possible: 0.0059 · 1.2e-06."""
     if value is None or not math.isfinite(value):
         return significant(value)
     return f"{value:.2g}"
@@ -45,14 +45,14 @@ def score(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent; 100 % only if it is all."""
+    """A share in percent; 100 % only if it is everything."""
     if value is None or not math.isfinite(value):
         return significant(value)
     return f"{min(value, 0.999) if value < 1 else value:.1%}"
 
 
 def cosine(value: float | None) -> str:
-    """With six digits, rounded down, so that 1 is said of nothing else but what a float cannot tell from it."""
+    """A cosine with six digits, rounded down: it reads 1 only if a float cannot tell it from 1."""
     if value is None or not is_ordinary(value):
         return significant(value)
     return f"{math.floor((value + 1e-9) * 1e6) / 1e6:.6f}"
@@ -68,7 +68,7 @@ def times(value: float) -> str:
 
 
 def percent(before: float, after: float) -> str:
-    """A change, with its sign; nothing where there is none, or none that can be said in percent."""
+    """A change in percent, with its sign; "" if there is none, or it cannot be given in percent."""
     if before == after or before == 0 or not (is_ordinary(before) and is_ordinary(after)):
         return ""
     change = (after - before) / abs(before) * 100
@@ -77,27 +77,27 @@ def percent(before: float, after: float) -> str:
 
 
 def moment(created_at: str) -> str:
-    """A time in UTC for people, of one in ISO 8601."""
+    """An ISO 8601 time as a readable time in UTC."""
     try:
         return f"{datetime.fromisoformat(created_at).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
-    except ValueError:  # of another program, or Python 3.10 and an ending that it does not know
+    except ValueError:  # written by another program, or with an ending that Python 3.10 does not know
         return created_at
 
 
 def items_of(task: str) -> str:
-    """What is counted: texts or images."""
+    """What a task's items are: texts or images."""
     return "images" if "image" in task else "texts"
 
 
 def pressure(load: Load) -> str:
-    """How much is asked at a time."""
+    """How many calls a load makes at a time."""
     if load.rate is not None:
         return f"{load.rate:g} calls/s"
     return f"{load.concurrency} in flight"
 
 
 def size(load: Load) -> str:
-    """What a call holds."""
+    """The size of a call."""
     length = "" if load.length is None else f" of {load.length} tokens"
     return f"{load.batch_size} a call{length}"
 
@@ -107,7 +107,7 @@ def describe(load: Load) -> str:
 
 
 def is_served(contender: Contender) -> bool:
-    """Whether it is what users call: a Triton."""
+    """Whether a contender is served by Triton, as users call it."""
     return "triton" in contender.name.lower()
 
 
@@ -116,7 +116,7 @@ def is_pytorch(contender: Contender) -> bool:
 
 
 def labels(benchmark: Benchmark) -> list[str]:
-    """What the contenders are called: as short as tells them apart, always with the precision."""
+    """Labels of the contenders: as short as it takes to tell them apart, always with the precision."""
     contenders = benchmark.contenders
     parts = [[own.name] if own.precision in own.name.split() else [own.name, own.precision] for own in contenders]
     for more in ("model", "device", "threads"):
@@ -128,11 +128,11 @@ def labels(benchmark: Benchmark) -> list[str]:
 
 
 def weight(load: Load) -> tuple[int, int, float, float]:
-    """By which loads are ordered: small calls first, then few."""
+    """The sort key of loads: small calls first, then few calls."""
     return (load.batch_size, load.length or 0, load.concurrency or 0, load.rate or 0.0)
 
 
 def of_contender(benchmark: Benchmark, index: int) -> list[Measurement]:
-    """What was measured of one contender, the lightest load first."""
+    """The measurements of one contender, the lightest load first."""
     own = [one for one in benchmark.measurements if one.contender == index]
     return sorted(own, key=lambda one: weight(one.load))

@@ -1,6 +1,6 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no request; light, dark and on paper.
+"""A report as one self-contained HTML page without scripts, fonts or requests, for light and dark screens and for paper.
 
-What it looks like is in data/report.html.j2 and data/report.css. Needs jinja2.
+Its look is in data/report.html.j2 and data/report.css. Needs jinja2.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from .tables import (
 from .verdict import STATES, best, figures, rate, unit, verdict
 
 _DATA = Path(__file__).parents[1] / "data"
-#: What a group of loads is drawn over: the field of Load, and what stands at the axis.
+#: What a group of loads is plotted over: the field of Load, and the label of the axis.
 _AXES = (("concurrency", "calls in flight"), ("rate", "calls begun a second"))
 
 
 @dataclass(frozen=True)
 class PlotFigure:
-    """A plot with what is said above it, below it, and (marker, label) of its legend."""
+    """A plot with its title, the note below it, and the legend as (marker, label)."""
 
     title: str
     svg: str
@@ -50,7 +50,7 @@ def to_page(report: Report, comparison: Comparison | None = None) -> str:
     environment = Environment(
         loader=FileSystemLoader(_DATA), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["svg"] = Markup  # made here, with everything escaped
+    environment.filters["svg"] = Markup  # made by plots.py, with everything escaped
     environment.filters["numeric"] = lambda table: numeric_columns(table.rows)
     said = verdict(report, comparison)
     models = dict.fromkeys(
@@ -93,7 +93,7 @@ def _scatter_note(scatter: Scatter) -> str:
 
 
 def _short(table: Table) -> Table:
-    """Without what the heading of the section says already."""
+    """A table with a shorter title, without what the section's heading already says."""
     title = {"check": "Checks", "score": "Scores"}.get(table.columns[0], table.title.rpartition(": ")[2].capitalize())
     return replace(table, title=title)
 
@@ -109,7 +109,7 @@ def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def _over_loads(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
-    """The plots over how much is asked at a time, for each size of calls."""
+    """The plots over how many calls are made at a time, for each size of calls."""
     for axis, x_label in _AXES:
         alike: dict[str, list[Measurement]] = {}
         for one in sorted(benchmark.measurements, key=lambda one: words.weight(one.load)):
@@ -122,7 +122,7 @@ def _over_loads(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
 def _over_load(
     benchmark: Benchmark, group: list[Measurement], name: str, size: str, axis: str, x_label: str
 ) -> Iterator[PlotFigure]:
-    """Latency, and throughput where what varies is how many calls are under way."""
+    """Latency, and also throughput if the number of calls under way varies."""
     labels, loads = words.labels(benchmark), sorted({getattr(one.load, axis) for one in group})
     places, series = [f"{load:g}" for load in loads], sorted({one.contender for one in group})
     legend = tuple((marker(index), labels[index]) for index in series)
@@ -150,7 +150,7 @@ def _over_load(
 
 
 def _by_contender(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
-    """Bytes and speed, a bar for each contender, whose name holds its precision."""
+    """Bytes and speed, with a bar for each contender; its label holds the precision."""
     labels, measured = words.labels(benchmark), sorted({one.contender for one in benchmark.measurements})
     speeds: dict[int, float | None] = {index: rate(best(benchmark, index)) for index in measured}
     weights = {index: own.weight_bytes for index, own in enumerate(benchmark.contenders)}

@@ -1,6 +1,6 @@
-"""Reports: what was found in one run, written as JSON, Markdown or an HTML page, and read again from JSON.
+"""Writes reports as JSON, Markdown or an HTML page, and reads them from JSON.
 
-Only reading needs pydantic, and only the page jinja2: both come with the extra `report`.
+Only reading needs pydantic, and only the page needs jinja2; both come with the extra `report`.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from .model import FORMAT, Report
 if TYPE_CHECKING:
     from .comparison import Comparison
 
-#: The most that is read as a report. One with everything in it has less than a megabyte.
+#: The largest file that is read as a report. A report with everything in it has less than a megabyte.
 _MOST_BYTES = 256 << 20
 
 
 def new_report(
     server: str = "", validations: Sequence[Validation] = (), benchmarks: Sequence[Benchmark] = ()
 ) -> Report:
-    """What was found just now, on this machine."""
+    """A report of findings made just now, on this machine."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Report(now, metadata.version("hf2triton"), describe_machine(), server, tuple(validations), tuple(benchmarks))
 
@@ -44,7 +44,7 @@ def write_report(report: Report, path: Path, comparison: Comparison | None = Non
 
 
 def require_form(path: Path) -> None:
-    """Makes sure that a report can be written there, before hours are spent on what it is to hold.
+    """Checks that a report can be written there, before hours are spent on its content.
 
     Raises UnknownForm for an ending that names no form, and ModuleNotFoundError for a package that the form needs.
     """
@@ -91,7 +91,7 @@ def _write_page(report: Report, comparison: Comparison | None) -> str:
     return to_page(report, comparison)
 
 
-#: A file's ending -> what makes the text, and the packages that this needs.
+#: A file's ending -> the function that makes the text, and the packages it needs.
 FORMS: dict[str, tuple[Callable[[Report, Comparison | None], str], tuple[str, ...]]] = {
     ".json": (_write_json, ()),
     ".md": (_write_markdown, ()),

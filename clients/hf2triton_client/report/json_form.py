@@ -1,4 +1,4 @@
-"""Reports as JSON: how the data of model.py is written and read, and the schema that says so to others.
+"""Reports as JSON: how the data of model.py is written and read, and the schema that describes it.
 
 JSON has no NaN and no infinities: they are written as the strings "NaN", "Infinity" and "-Infinity".
 """
@@ -16,15 +16,16 @@ import numpy as np
 from ..errors import ReportError
 from .model import FORMAT, Report
 
-#: Where the schema lies that comes with this package, below its folder.
+#: The place of the schema within this package.
 SCHEMA = "data/report.schema.json"
-#: How JSON says what it has no numbers for.
+#: How values that JSON has no numbers for are written.
 _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
 def to_json(report: Report) -> dict[str, Any]:
-    """The report as JSON has it, with what passed said beside it."""
-    return _written(report)
+    """The report as JSON, with `passed` added to everything that has a verdict."""
+    written: dict[str, Any] = _written(report)
+    return written
 
 
 def from_json(written: Mapping[str, Any]) -> Report:
@@ -47,7 +48,7 @@ def report_schema() -> dict[str, Any]:
     from pydantic.json_schema import GenerateJsonSchema
 
     class Generator(GenerateJsonSchema):
-        """Knows how floats and properties are written; all fields are."""
+        """Describes floats and properties as `to_json` writes them; it writes all fields."""
 
         def float_schema(self, schema: Any) -> dict[str, Any]:
             return {"anyOf": [{"type": "number"}, {"enum": list(_WORDS.values())}]}
@@ -60,7 +61,7 @@ def report_schema() -> dict[str, Any]:
 
         def dataclass_schema(self, schema: Any) -> dict[str, Any]:
             made = super().dataclass_schema(schema)
-            made["description"] = inspect.getdoc(schema["cls"])  # which not every version of pydantic does
+            made["description"] = inspect.getdoc(schema["cls"])  # some versions of pydantic leave it out
             if _has_verdict(schema["cls"]):
                 made["properties"]["passed"] = {"type": "boolean", "readOnly": True}
                 made["required"].append("passed")
@@ -77,8 +78,8 @@ def _has_verdict(kind: type) -> bool:
 
 def _written(value: Any) -> Any:
     if dataclasses.is_dataclass(value):
-        fields = {one.name: _written(getattr(value, one.name)) for one in dataclasses.fields(value)}
-        return fields | ({"passed": value.passed} if _has_verdict(type(value)) else {})
+        names = [one.name for one in dataclasses.fields(value)] + (["passed"] if _has_verdict(type(value)) else [])
+        return {name: _written(getattr(value, name)) for name in names}
     if isinstance(value, Mapping):
         return {str(key): _written(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
@@ -91,7 +92,7 @@ def _written(value: Any) -> Any:
 
 
 def _check(report: Report) -> None:
-    """What no schema says: indices and lengths. Raises ReportError."""
+    """Checks what a schema cannot: indices and lengths. Raises ReportError."""
     for benchmark in report.benchmarks:
         known = len(benchmark.contenders)
         for measurement in benchmark.measurements:

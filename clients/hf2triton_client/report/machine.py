@@ -1,4 +1,4 @@
-"""What machine this is, for reports."""
+"""Describes this machine, for reports."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .model import Machine
 
-#: Packages whose versions matter to what is measured.
+#: Packages whose versions matter to measurements.
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "tritonclient")
 #: Asks the driver; a GPU that hangs must not hang the report.
 _GPUS = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
@@ -20,7 +20,7 @@ _GPU_SECONDS = 10
 
 
 def describe_machine() -> Machine:
-    """This machine, as far as the system tells."""
+    """This machine, as far as the system knows it."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
@@ -42,7 +42,7 @@ def _cpu() -> str:
 
 
 def _gpus() -> tuple[str, ...]:
-    """Name, memory and driver of each GPU; nothing where there is no driver to ask."""
+    """Name, memory and driver of each GPU; empty if there is no driver to ask."""
     if shutil.which(_GPUS[0]) is None:
         return ()
     try:

@@ -1,4 +1,4 @@
-"""A report as GitHub's Markdown: the verdict first, what one decides by in sight, details folded; fits a step's summary."""
+"""A report as GitHub's Markdown: the verdict first, key figures in sight, details folded; fits into a step's summary."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .model import Report
 from .tables import Table, comparison_tables, failures_table, figures_table, numeric_columns, tables
 from .verdict import STATES, verdict
 
-#: GitHub shows no summary of a step above 1 MiB. Details that would go beyond are left out, and said to be.
+#: GitHub shows no step summary above 1 MiB. Details that do not fit are left out, and a note says so.
 MOST_BYTES = (1 << 20) - 4096
 _SIGNS = {"passed": "✅", "failed": "❌", "measured": "📏"}
 _SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
@@ -42,7 +42,7 @@ def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is, in one line."""
+    """Text that Markdown shows unchanged, in one line."""
     return _SPECIAL.sub(r"\\\1", _html(text))
 
 

@@ -1,4 +1,4 @@
-"""A report: what validations and benchmarks found in one run, as frozen data."""
+"""A report: the findings of the validations and benchmarks of one run, as frozen data."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Machine:
-    """Where something was measured. `packages`: name -> version."""
+    """The machine that something was measured on. `packages`: name -> version."""
 
     cpu: str
     cores: int
@@ -27,7 +27,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found in one run. `created_at`: ISO 8601, in UTC. `server`: name and version, where one was asked."""
+    """The findings of one run. `created_at`: ISO 8601, in UTC. `server`: name and version, if a server was asked."""
 
     created_at: str
     hf2triton: str

@@ -1,7 +1,7 @@
 """The plots of the page, as inline SVG: parity scatters, lines over loads, bars of sizes and speeds.
 
-Colours are the page's: an element's class (`s0` to `s7`) names the series, so that light, dark and print have their own; each
-series also has a marker of its own shape. What a mark stands for is its <title>, which browsers show when it is pointed at.
+The page sets the colours: an element's class (`s0` to `s7`) names the series, so that light, dark and print can differ. Each
+series also has its own marker shape. A mark's <title> says what it stands for; browsers show it on hover.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from ..evaluation.results import Scatter
 from .formatting import difference, is_ordinary, significant
 from .scales import Scale, amounts, linear
 
-#: Series that have a colour and a marker of their own; further ones begin again.
+#: How many series have their own colour and marker; further ones start over.
 SERIES = 8
-#: Points of a scatter that are drawn: more than these hide each other, and make the page heavy.
+#: How many points of a scatter are drawn: more would hide each other and make the page heavy.
 MOST_POINTS = 1000
 _WIDTH, _HEIGHT, _SQUARE, _NARROW = 440, 290, 380, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 26, 42
@@ -48,7 +48,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Line:
-    """A series: its number, what it is called, and its marks from left to right."""
+    """A series: its number, its label, and its marks from left to right."""
 
     series: int
     label: str
@@ -57,7 +57,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """A bar: the number of its series, what it is called, and how long it is."""
+    """A bar: the number of its series, its label and its length."""
 
     series: int
     label: str
@@ -65,8 +65,8 @@ class Bar:
 
 
 def parity_scatter(scatter: Scatter, name: str, about: str) -> str:
-    """Each value that PyTorch gave (x) and that was served (y), on the diagonal where they are the same. The pair that is
-    farthest from it has a ring. `name`: unique on the page."""
+    """PyTorch's values (x) and the served ones (y); equal pairs lie on the diagonal, and the pair farthest from it has a ring.
+    `name`: unique on the page."""
     values = [value for pair in finite_pairs(scatter) for value in pair] or [0.0]
     range_ = min(values), max(values)
     title = f"{about}: served values against PyTorch's"
@@ -74,7 +74,7 @@ def parity_scatter(scatter: Scatter, name: str, about: str) -> str:
 
 
 def residual_scatter(scatter: Scatter, name: str, about: str) -> str:
-    """By how much what was served is above PyTorch's value (y), over that value (x): what the diagonal is too coarse for."""
+    """How far the served values are above PyTorch's (y), over PyTorch's (x): shows what the diagonal is too coarse for."""
     pairs = finite_pairs(scatter) or [(0.0, 0.0)]
     values, widest = [theirs for theirs, _ in pairs], max(map(_gap, pairs))
     title, label = f"{about}: differences over PyTorch's values", "served − PyTorch"
@@ -89,8 +89,8 @@ def finite_pairs(scatter: Scatter) -> list[tuple[float, float]]:
 
 
 def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x_label: str, y_label: str) -> str:
-    """Values over loads, which stand at equal distances: 1, 8 and 32 are steps, not a length. Series with whiskers stand a
-    little beside each other, so that these can be told apart."""
+    """Values over loads, at equal distances: 1, 8 and 32 are steps, not a length. Series with whiskers are shifted a little, so
+    that they can be told apart."""
     values = [value for line in drawn for mark in line.marks for value in (mark.value, mark.upper)]
     y = amounts([value for value in values if value is not None and is_ordinary(value)], _HEIGHT - _BOTTOM, _TOP)
     inset = (_WIDTH - _LEFT - _RIGHT) / (2 * len(places) + 1)
@@ -124,7 +124,7 @@ def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x
 
 
 def bars(drawn: Sequence[Bar], name: str, about: str, unit: str) -> str:
-    """Bars from 0, each below what it is called and beside its value."""
+    """Bars from 0, each below its label and beside its value."""
     row, longest = 42, _NARROW - 96
     height = row * len(drawn) + 6
     most = max(bar.value for bar in drawn) or 1.0
@@ -159,7 +159,7 @@ def _cloud(
     height: Callable[[float, float], float],
     diagonal: bool,
 ) -> str:
-    """Points over PyTorch's values, and the line on which nothing differs."""
+    """Points over PyTorch's values, and the line of no difference."""
     pairs = finite_pairs(scatter)
     drawn = pairs if len(pairs) <= MOST_POINTS else [pairs[i * len(pairs) // MOST_POINTS] for i in range(MOST_POINTS)]
     x = linear(*x_range, _LEFT, _SQUARE - _RIGHT, 8, around=True)

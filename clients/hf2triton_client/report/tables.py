@@ -1,9 +1,9 @@
-"""A report as titled tables: what the terminal and Markdown show, and the page beside its plots."""
+"""A report as titled tables, for the terminal and Markdown, and for the page beside its plots."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..evaluation.compare import Difference
@@ -14,13 +14,13 @@ from .comparison import Comparison, Measured, lost
 from .model import Report
 from .verdict import figures
 
-#: What a cell of numbers looks like: one number or several, signs, units and what stands for nothing.
+#: What a numeric cell looks like: one number or several, signs, units, and the sign for nothing.
 _NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,]*(\.\d+)?(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
 
 
 @dataclass(frozen=True)
 class Table:
-    """`rows` of as many cells as there are `columns`. `bad`: places of rows that tell of something wrong."""
+    """A table: `rows` with as many cells as there are `columns`. `bad`: places of rows that report something wrong."""
 
     title: str
     columns: tuple[str, ...]
@@ -29,7 +29,7 @@ class Table:
 
 
 def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
-    """Of each column, whether it holds numbers and nothing else: those are aligned right."""
+    """Whether each column holds only numbers; such columns are right-aligned."""
     return [
         any(any(map(str.isdigit, cell)) for cell in column) and all(_NUMBER.fullmatch(cell) for cell in column)
         for column in zip(*rows, strict=True)
@@ -37,8 +37,7 @@ def numeric_columns(rows: Sequence[Sequence[str]]) -> list[bool]:
 
 
 def tables(report: Report, comparison: Comparison | None = None) -> list[Table]:
-    """Everything that a report holds but the values of plots: the figures to decide by, where it failed, what changed, then the
-    details."""
+    """Everything in a report except the values of plots: the key figures, the failures, the changes, then the details."""
     found = [figures_table(report), *map(failures_table, report.validations)]
     if comparison:
         found += comparison_tables(comparison)
@@ -60,7 +59,8 @@ def validation_tables(validation: Validation) -> list[Table]:
     """The checks of a served model, and its scores."""
     own = validation
     about = f"{own.model} version {own.version}: {own.task} in {own.precision}"
-    rows, bad = [], set()
+    rows: list[tuple[str, ...]] = []
+    bad: set[int] = set()
     for check in own.checks:
         for one in check.differences:
             if not one.passed:
@@ -99,7 +99,7 @@ def validation_tables(validation: Validation) -> list[Table]:
 
 
 def failures_table(validation: Validation) -> Table:
-    """Of each check and output that failed the value to blame. Reports of earlier versions do not say which it was."""
+    """The value to blame for each check and output that failed. Reports of earlier versions do not have it."""
     rows = tuple(
         (check.name, one.output, worst.place, worst.expected, worst.served)
         for check in validation.checks
@@ -111,10 +111,11 @@ def failures_table(validation: Validation) -> Table:
 
 
 def benchmark_tables(benchmark: Benchmark) -> list[Table]:
-    """What was measured of each contender, and what each contender is."""
+    """The measurements of each contender, and the contenders themselves."""
     names, own = words.labels(benchmark), benchmark
     generates = any(one.tokens_per_second is not None for one in own.measurements)
-    rows, bad = [], set()
+    rows: list[tuple[str, ...]] = []
+    bad: set[int] = set()
     for index, label in enumerate(names):
         for one in words.of_contender(benchmark, index):
             if one.errors:
@@ -146,7 +147,7 @@ def benchmark_tables(benchmark: Benchmark) -> list[Table]:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """What two runs both found: of calls, of closeness, of scores and of memory."""
+    """What changed between two runs: calls, closeness, scores and memory."""
     pairs = comparison.measurements
     calls = tuple(
         (
@@ -161,7 +162,8 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
     )
     checks = [row for pair in comparison.validations for row in _check_changes(*pair)]
     failing = {place for place, row in enumerate(checks) if row[-1].endswith(_result(False))}
-    scores, fallen = [], set()
+    scores: list[tuple[str, ...]] = []
+    fallen: set[int] = set()
     for before, after in comparison.validations:
         known = {score.name: score for score in before.scores}
         for score in after.scores:
@@ -191,7 +193,7 @@ def comparison_tables(comparison: Comparison) -> list[Table]:
 
 
 def machine_table(report: Report) -> Table:
-    """Where and with what it was found."""
+    """The machine and the versions of a report."""
     own = report.machine
     rows = (
         ("made", words.moment(report.created_at)),
@@ -208,7 +210,7 @@ def machine_table(report: Report) -> Table:
 
 
 def _check_changes(before: Validation, after: Validation) -> Iterator[tuple[str, ...]]:
-    """Of each check whose largest difference or result is another one than before, what it was and is; then of all others."""
+    """A row for each check whose largest difference or result has changed, then one for all others."""
     earlier = {(check.name, one.output): one for check in before.checks for one in check.differences}
     same: list[Difference] = []
     for check in after.checks:
@@ -227,13 +229,13 @@ def _check_changes(before: Validation, after: Validation) -> Iterator[tuple[str,
 
 
 def _measured(one: Measurement, generates: bool) -> tuple[str, ...]:
-    numbers = [one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.items_per_second]
+    numbers: list[float | None] = [one.p50_ms, one.p90_ms, one.p99_ms, one.mean_ms, one.items_per_second]
     numbers += [one.tokens_per_second, one.first_token_ms] if generates else []
     return (*map(words.significant, numbers), f"{one.calls:,}", f"{one.errors:,}")
 
 
 def _sizes(pairs: Sequence[tuple[Measured, Measured]]) -> tuple[tuple[str, ...], ...]:
-    """Of each contender once, where either is known."""
+    """A row for each contender whose weights or memory are known."""
     found = {}
     for before, after in pairs:
         was, now = before.contender, after.contender
@@ -243,7 +245,7 @@ def _sizes(pairs: Sequence[tuple[Measured, Measured]]) -> tuple[tuple[str, ...],
     return tuple(found.values())
 
 
-def _change(before: float | None, after: float | None, say=words.significant) -> str:
+def _change(before: float | None, after: float | None, say: Callable[[float | None], str] = words.significant) -> str:
     if before is None or after is None:
         return words.NOTHING if before is after else f"{say(before)} → {say(after)}"
     change = words.percent(before, after)
@@ -251,7 +253,7 @@ def _change(before: float | None, after: float | None, say=words.significant) ->
 
 
 def _limit(score: Score) -> str:
-    """What the served model must reach; nothing where PyTorch's own is not known."""
+    """What the served model must reach; nothing if PyTorch's score is not known."""
     if score.pytorch is None:
         return words.NOTHING
     allowed = -score.allowed if score.higher_is_better else score.allowed

@@ -1,4 +1,4 @@
-"""What a report says in the end: whether what is served gives PyTorch's answers, and the figures that one decides by."""
+"""The verdict of a report: whether the served models give PyTorch's answers, and the key figures."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .advice import advice_of
 from .comparison import Comparison
 from .model import Report
 
-#: state -> the word for it, and a sign that tells it without colours.
+#: state -> its word, and a sign that does not depend on colours.
 STATES = {"passed": ("Passed", "✓"), "failed": ("Failed", "✗"), "measured": ("Measured", "•")}
-#: Reasons that are told, and scores that have figures: the tables hold all.
+#: How many reasons are shown, and how many scores have figures; the tables hold all of them.
 _SHOWN, _SCORES = 4, 3
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, the first first. `advice`: what to try next.
-    `cautions`: what else to know."""
+    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, in order. `advice`: what to try next. `cautions`:
+    what else to know."""
 
     state: str
     summary: str
@@ -34,7 +34,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Figure:
-    """One number to decide by: what it is, its value with the unit, what it is to be seen beside, and whether it is bad."""
+    """A key figure: its label, its value with the unit, what to compare it with, and whether it is bad."""
 
     label: str
     value: str
@@ -43,7 +43,7 @@ class Figure:
 
 
 def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
-    """Whether the report passed, and nothing was found in the comparison that was asked not to be, in words."""
+    """Whether the report passed and the comparison found no forbidden change, in words."""
     found = _of_validations(report)
     notes = (*_cautions(report), *(comparison.notes if comparison is not None else ()))
     if comparison is None or not comparison.failures:
@@ -73,15 +73,15 @@ def _of_validations(report: Report) -> Verdict:
 
 
 def figures(report: Report) -> list[list[Figure]]:
-    """The figures that one decides by, in groups: closeness first, then speed and size of each benchmark, beside PyTorch's."""
+    """The key figures, in groups: closeness first, then speed and size in each benchmark, compared with PyTorch's."""
     found = [[*_closeness(report.validations), *_scores(report.validations)]]
     found += [[*_speed(report, benchmark)] for benchmark in report.benchmarks]
     return [group for group in found if group]
 
 
 def fastest(report: Report, benchmark: Benchmark) -> int | None:
-    """The contender whose figures stand for the benchmark: of the served ones whose answers were proved, or else were not
-    looked at, or else were wrong, the one with the highest throughput."""
+    """The contender whose figures stand for the benchmark. Served contenders come first; among them those with proven answers,
+    then those with unchecked ones, then those with wrong ones; and among these the highest throughput wins."""
     proved = {(own.model, own.precision): own.passed for own in report.validations}
 
     def rank(index: int) -> tuple[bool, float, float]:
@@ -137,7 +137,7 @@ def _beside(score: Score) -> str:
 
 
 def _speed(report: Report, benchmark: Benchmark) -> Iterator[Figure]:
-    """Speed and size of the contender that stands for the benchmark, beside PyTorch on the same machine."""
+    """Speed and size of the contender that stands for the benchmark, compared with PyTorch on the same machine."""
     index = fastest(report, benchmark)
     if index is None:
         return
@@ -171,13 +171,13 @@ def _speed(report: Report, benchmark: Benchmark) -> Iterator[Figure]:
 
 
 def rate(measurement: Measurement) -> float:
-    """Tokens a second of models that generate, items a second of the others."""
+    """Tokens per second for generative models, items per second for others."""
     tokens = measurement.tokens_per_second
     return measurement.items_per_second if tokens is None else tokens
 
 
 def unit(benchmark: Benchmark, measurement: Measurement) -> str:
-    """Of `rate`."""
+    """The unit of `rate`."""
     return f"{words.items_of(benchmark.task) if measurement.tokens_per_second is None else 'tokens'}/s"
 
 
@@ -211,7 +211,7 @@ def _cautions(report: Report) -> Iterator[str]:
 
 
 def _some(sentences: Sequence[str]) -> tuple[str, ...]:
-    """The first of them, and how many more there are."""
+    """The first sentences, and how many more there are."""
     more = len(sentences) - _SHOWN
     return (*sentences[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
 
