@@ -1,4 +1,5 @@
-"""Who may call what of a server: TLS, and endpoints that want a key. docker/serve.sh does the same for the container."""
+"""Who may call which endpoints of a server: TLS, and endpoints that require a key. docker/serve.sh does the same for the
+container."""
 
 from __future__ import annotations
 
@@ -9,19 +10,19 @@ from pathlib import Path
 from ..core.control import CONTROL_HEADER
 from ..errors import UsageError
 
-#: Endpoints that can change or read more than a caller needs. Shared memory is one more, unless it was allowed.
+#: Endpoints that can change or read more than a caller needs. Shared memory is another one, unless it is allowed.
 CONTROL = ("model-repository", "trace", "logging")
 SHARED_MEMORY = "shared-memory"
-#: All others but `health`. Triton's HTTP has no TLS: beside gRPC with TLS these want the key there as well.
+#: All others but `health`. Triton's HTTP has no TLS: beside gRPC with TLS, these too require the key over HTTP.
 CALLS = ("inference", "metadata", "model-config", "statistics")
-#: Where HTTP listens beside TLS: health checks and the guard come from this machine, or this container.
+#: Where HTTP listens beside TLS: health checks and the guard call from this machine or container.
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """A folder with `tls.crt` and `tls.key`, as a Secret of type kubernetes.io/tls has them. `mutual`: callers must have a
-    certificate of the authority in its `ca.crt`. Raises UsageError."""
+    """A folder with `tls.crt` and `tls.key`, as in a Secret of type kubernetes.io/tls. `mutual`: callers must have a certificate
+    from the authority in its `ca.crt`. Raises UsageError."""
 
     folder: Path
     mutual: bool = False
@@ -52,17 +53,17 @@ class ServerTls:
 
 
 def server_tls(tls: Path | None, mutual_tls: Path | None) -> ServerTls | None:
-    """What one of two options asks for. Raises UsageError."""
+    """The TLS that one of two options asks for. Raises UsageError."""
     if tls is not None and mutual_tls is not None:
         raise UsageError("--mutual-tls is TLS as well: give it alone, without --tls")
-    if tls is None and mutual_tls is None:
-        return None
-    return ServerTls(tls or mutual_tls, mutual=mutual_tls is not None)
+    if mutual_tls is not None:
+        return ServerTls(mutual_tls, mutual=True)
+    return None if tls is None else ServerTls(tls)
 
 
 @dataclass(frozen=True)
 class Access:
-    """`key`: what those must send who use closed endpoints; by default nobody knows it."""
+    """Who may call what. `key`: what callers of closed endpoints must send; by default nobody knows it."""
 
     tls: ServerTls | None = None
     shared_memory: bool = False
@@ -73,7 +74,7 @@ class Access:
         return LOOPBACK if protocol == "http" and self.tls is not None else host
 
     def flags(self) -> list[str]:
-        """Of tritonserver, which takes the key on its command line alone."""
+        """The flags of tritonserver, which takes the key only on its command line."""
         closed = [*CONTROL, *([] if self.shared_memory else [SHARED_MEMORY])]
         over_http = [*closed, *(CALLS if self.tls is not None else ())]
         return [

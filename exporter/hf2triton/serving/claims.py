@@ -1,6 +1,6 @@
-"""The folders that servers use, each somebody's for as long as a process lives that has claimed it.
+"""The folders that servers use. Each is claimed for as long as a process that claimed it lives.
 
-A program and its guard that are killed at the same time can clear up nothing: the next server that is started does it for them.
+A program and its guard that are killed at the same time cannot clear up; the next server to be started does it for them.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from .proc import processes
 from .stubs import STUB
 
 _PREFIX, _OWNER = "hf2triton-server-", "owner"
-#: How long a folder may be without its owner's file, and a process may be there that was killed.
+#: How long a folder may lack its owner's file, and how long a killed process may linger.
 _NEW_SECONDS, _END_SECONDS = 60.0, 10.0
 
 
 @dataclass(frozen=True)
 class Claim:
-    """`lock`: a descriptor, of a file that is locked by flock(2): the lock is gone once no process has it open any more."""
+    """A claimed folder. `lock`: the descriptor of a file that is locked with flock(2); the lock is gone once no process has it
+    open."""
 
     folder: Path
     lock: int
@@ -46,7 +47,7 @@ class Claim:
             os.close(lock)  # somebody believed it abandoned
 
     def note(self, shm_prefix: str) -> None:
-        """What the names of a server's shared memory begin with."""
+        """Notes the prefix of the names of a server's shared memory."""
         os.write(self.lock, f"{shm_prefix}\n".encode())
 
     def release(self) -> None:
@@ -55,9 +56,9 @@ class Claim:
 
 
 def clear_up() -> None:
-    """Ends the servers of programs that were killed, and removes what these have left. Several programs may do so at a time."""
+    """Ends the servers of killed programs and removes what they left. Several programs can do so at the same time."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or somebody else is faster
+        with contextlib.suppress(OSError):  # another user's, or another program was faster
             _clear_up(folder)
     remove_environments()
 
@@ -81,7 +82,7 @@ def _clear_up(folder: Path) -> None:
 
 
 def _locked(lock: int) -> bool:
-    """Locks a file, unless somebody else has, or has removed it."""
+    """Locks a file, unless another process has locked or removed it."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.fstat(lock).st_nlink > 0

@@ -1,7 +1,7 @@
-"""Runs one tritonserver and looks after it. Started by `server.py` as a script of its own, with its plan as JSON.
+"""Runs one tritonserver and looks after it. `process.py` starts it as a separate script, with its plan as JSON.
 
-It ends the server when told to (SIGTERM, SIGINT) or when the process that wanted it is gone, however that ended, and
-removes what the server left: processes, shared memory, folders. Once the server is live, supervisor.py keeps it so.
+It ends the server when told to (SIGTERM, SIGINT) or when the process that started it is gone, however it ended, and removes what
+the server left: processes, shared memory, folders. Once the server is live, supervisor.py keeps it alive.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import time
 import types
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
-if not __package__:  # run as a script: the modules that it needs lie beside it, without the package's __init__
+if not __package__:  # run as a script: the modules it needs are beside it, without the package's __init__
     __package__ = "serving"
     sys.modules[__package__] = types.ModuleType(__package__)
     sys.modules[__package__].__path__ = [str(Path(__file__).parent)]
@@ -29,22 +29,49 @@ from .leftovers import remove_environments, remove_shared_memory
 from .loading import POLL_SECONDS, Control
 from .supervisor import GivenUp, Supervisor
 
-#: What the server may take to finish the work in flight; one open HTTP connection uses all of it.
+#: How long the server may take to finish work in flight; one open HTTP connection uses all of it.
 EXIT_SECONDS = 10
 
 
-class Guard:
-    """`plan`: command, repository, models (that it loads), environment, log, folder (the runtime's), work_folder (an empty one),
-    shm_prefix, parent (a pid), backends and renews (as `supervisor.Host` has them), control and metrics (url and headers), tell
-    (whether what happens is written to stderr as well)."""
+class Address(TypedDict):
+    """Where a port of the server answers, and the headers it requires."""
 
-    def __init__(self, plan: dict[str, Any]) -> None:
+    url: str
+    headers: dict[str, str]
+
+
+class GuardPlan(TypedDict):
+    """What the guard needs to know, as JSON.
+
+    `models`: those to load. `folder`: the runtime's. `work_folder`: an empty one. `parent`: a pid. `backends`, `renews`,
+    `shm_prefix`: see `host.Host`. `tell`: also write what happens to stderr.
+    """
+
+    command: list[str]
+    repository: str
+    models: list[str]
+    backends: Sequence[str]
+    renews: bool
+    tell: bool
+    environment: dict[str, str]
+    folder: str
+    work_folder: str
+    log: str
+    shm_prefix: str
+    parent: int
+    control: Address
+    metrics: Address
+
+
+class Guard:
+    """The `Host` of an embedded server."""
+
+    def __init__(self, plan: GuardPlan) -> None:
         self.plan = plan
-        self.control, self.metrics = (
-            Control(plan[name]["url"], plan[name]["headers"]) for name in ("control", "metrics")
-        )
-        self.repositories = [Path(plan["repository"])]
-        self.backends, self.renews, self.shm_prefix = plan["backends"], plan["renews"], plan["shm_prefix"]
+        self.control, self.metrics = Control(**plan["control"]), Control(**plan["metrics"])
+        self.repositories: Sequence[Path] = [Path(plan["repository"])]
+        self.backends: Collection[str] = plan["backends"]
+        self.renews, self.shm_prefix = plan["renews"], plan["shm_prefix"]
         self.stopping = self.at_once = False
 
     def run(self) -> int:
@@ -86,7 +113,7 @@ class Guard:
         return not self.stopping and self._has_parent()
 
     def say(self, message: str) -> None:
-        """Not being read, or a disk that is full, is no reason to look after the server no more."""
+        """Goes on if nobody reads stderr or the disk is full: the server still needs looking after."""
         with contextlib.suppress(OSError), open(self.plan["log"], "a", encoding="utf-8") as log:
             log.write(f"hf2triton: {message}\n")
         if self.plan["tell"]:
@@ -94,10 +121,10 @@ class Guard:
                 print(f"hf2triton: {message}", file=sys.stderr, flush=True)
 
     def down(self, models: Collection[str]) -> None:
-        """What is said of each is enough."""
+        """Does nothing: `say` has reported each of them."""
 
     def _stop(self, number: int, _: object) -> None:
-        """SIGQUIT: there is no work to wait for."""
+        """The handler of signals. SIGQUIT means that there is no work to wait for."""
         self.stopping = True
         self.at_once |= number == signal.SIGQUIT
 
@@ -106,7 +133,7 @@ class Guard:
         return os.getppid() == self.plan["parent"]
 
     def _end(self, server: subprocess.Popen[bytes]) -> None:
-        """Ends the server, all of its children, and removes what they left."""
+        """Ends the server and all its children, and removes what they left."""
         if server.poll() is None and self.at_once:
             server.kill()
         if server.poll() is None:
@@ -117,7 +144,7 @@ class Guard:
                 server.kill()
                 server.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)  # stubs whose server went without them
+            os.killpg(server.pid, signal.SIGKILL)  # stubs that outlived their server
         self.clean()
         if not self._has_parent():  # else the parent still wants to read the log
             shutil.rmtree(self.plan["folder"], ignore_errors=True)

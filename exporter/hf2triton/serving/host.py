@@ -1,4 +1,4 @@
-"""What a supervisor needs of the program that it is a part of. The standard library alone."""
+"""What a supervisor needs from the program it is part of. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .loading import Control
 
 
 class Host(Protocol):
-    """What runs a server. `metrics`: its port for them. `shm_prefix`: what the names of its shared memory begin with.
-    `repositories`: where its models lie, if on this machine. `backends`: those whose models are processes. `renews`: whether
-    another server may take its place; not where callers have registered what that would not know of."""
+    """The program that runs a server. `metrics`: the server's metrics port. `shm_prefix`: the prefix of the names of its shared
+    memory. `repositories`: where its models are, if on this machine. `backends`: those whose models are processes. `renews`:
+    whether another server may take its place; not if callers have registered things that it would not know."""
 
     control: Control
     metrics: Control
@@ -23,16 +23,18 @@ class Host(Protocol):
     renews: bool
 
     def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen[bytes]:
-        """Starts a tritonserver, in a session of its own, that loads these models."""
+        """Starts a tritonserver in its own session that loads these models. `flags`: further ones of tritonserver."""
+        ...
 
     def clean(self) -> None:
-        """Removes what servers have left. None is running."""
+        """Removes what servers have left, while none is running."""
 
     def wanted(self) -> bool:
-        """Whether the server is to run on."""
+        """Whether the server should keep running."""
+        ...
 
     def say(self, message: str) -> None:
-        """Tells the operator, if that can be done. Any thread may call it."""
+        """Tells the operator, if possible. Any thread can call it."""
 
     def down(self, models: Collection[str]) -> None:
-        """Notes which models are being brought back, or all with their server, whenever these are others."""
+        """Called whenever the set of models that are being brought back changes; all of them, if their server is."""

@@ -1,8 +1,8 @@
-"""Which models a tritonserver has not loaded, and why. The standard library alone: the container has this file too.
+"""Which models a tritonserver has not loaded, and why. Uses only the standard library: the container has this file too.
 
 Triton loads models side by side and goes on without those that fail (`--exit-on-error=false`). Two things still take all of them
-down, both seen with 2.51: a model that fails in its warm-up beside others can crash the server, and one whose process ends
-before it has said a word makes the server wait for ever. `culprits` then finds who it was, one model at a time.
+down, both seen with 2.51: a model that fails in its warm-up beside others can crash the server, and a model whose process ends
+before it has answered makes the server wait for ever. `culprits` then finds these models, one at a time.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from typing import Any, Protocol
 
 from .stubs import dead_stubs
 
-#: Of tritonserver: one model that fails is no reason to end, nor to tell load balancers that no model can be reached.
+#: Flags of tritonserver: a model that fails neither ends the server nor makes it unready for load balancers.
 LENIENT = ("--exit-on-error=false", "--strict-readiness=false")
-#: Of tritonserver: another one can take over from it, and gets the connections of callers within a minute.
+#: Flags of tritonserver: another one can take over from it, and gets the callers' connections within a minute.
 SHARED_PORTS = ("--reuse-grpc-port=true", "--reuse-http-port=true", "--grpc-max-connection-age=60000")
-#: Of tritonserver, once loading side by side has failed.
+#: A flag of tritonserver for when loading side by side has failed.
 ONE_BY_ONE = "--model-load-thread-count=1"
 #: How long a model's process may be dead while its model loads. Triton notices within 3 seconds, or never.
 DEAD_SECONDS = 5.0
 POLL_SECONDS = 0.05
-#: How long after an event it may be until its line in the log is read.
+#: How long an event's line in the log may take to be readable.
 LATE_SECONDS = 2.0
-#: How often a model is tried that ends the server. A failing warm-up does so in a quarter of all cases, else Triton says why.
+#: How often a model that ends the server is tried. A failing warm-up does so in a quarter of all cases; otherwise Triton says
+#: why.
 TRIES = 4
-#: What the name of the model behind a frontend ends in.
+#: The ending of the name of the model behind a frontend.
 _BEHIND = "_model"
 
 
 class Control:
-    """The control API of the server at `url`; `headers` are what it wants."""
+    """The control API of the server at `url`, which requires these `headers`."""
 
     def __init__(self, url: str, headers: Mapping[str, str]) -> None:
         self._url = url
@@ -49,11 +50,12 @@ class Control:
         self._headers = {**headers, "Connection": "close"}
 
     def ask(self, path: str, data: bytes | None = None, timeout: float = 5.0) -> str:
-        """Raises OSError; its subclass HTTPError has Triton's reason."""
+        """The answer to a request. Raises OSError; its subclass HTTPError has Triton's reason."""
         request = urllib.request.Request(f"{self._url}/{path}", data, self._headers)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
-                return response.read().decode(errors="replace")
+                body: bytes = response.read()
+                return body.decode(errors="replace")
         except http.client.HTTPException as error:  # the answer was cut off
             raise ConnectionError(f"{type(error).__name__}: {error}") from error
 
@@ -61,7 +63,7 @@ class Control:
         answer = self.ask(path, data, timeout)
         try:
             return json.loads(answer)
-        except ValueError as error:  # it is not Triton that listens there
+        except ValueError as error:  # something other than Triton listens there
             raise ConnectionError(f"an answer that is no JSON: {answer[:100]!r}") from error
 
     def answers(self, path: str, timeout: float = 2.0) -> bool:
@@ -72,12 +74,13 @@ class Control:
         return True
 
     def live(self) -> bool:
-        """Which a server is from when it has loaded what it was started with."""
+        """Whether the server has loaded the models it was started with."""
         return self.answers("v2/health/live")
 
     def index(self) -> list[dict[str, str]]:
-        """Name, version, state and reason of the repository's models; those that were never loaded have a name alone."""
-        return self._json("v2/repository/index", b"{}", 30.0)
+        """Name, version, state and reason of the repository's models; those that were never loaded have only a name."""
+        rows: list[dict[str, str]] = self._json("v2/repository/index", b"{}", 30.0)
+        return rows
 
     def ready(self, timeout: float) -> list[tuple[str, str]]:
         """Name and version of the models that Triton calls ready. Unlike `index` it does not look at the repository."""
@@ -85,7 +88,8 @@ class Control:
         return [(row["name"], row.get("version", "")) for row in rows]
 
     def config(self, model: str, version: str) -> dict[str, Any]:
-        return self._json(f"v2/models/{model}/versions/{version}/config")
+        config: dict[str, Any] = self._json(f"v2/models/{model}/versions/{version}/config")
+        return config
 
     def load(self, model: str, timeout: float) -> None:
         self.ask(f"v2/repository/models/{model}/load", b"{}", timeout)
@@ -94,32 +98,37 @@ class Control:
         self.ask(f"v2/repository/models/{model}/unload", b"{}", 30.0)
 
 
-class Running(Protocol):
+class Watched(Protocol):
+    """A tritonserver that may end."""
+
+    @property
+    def pid(self) -> int | None:
+        """The id of tritonserver itself; None once it has ended."""
+
+
+class Running(Watched, Protocol):
     """A tritonserver that loads models."""
 
     control: Control
 
-    @property
-    def pid(self) -> int | None:
-        """Of tritonserver itself; None once it has ended."""
-
     def log(self) -> str:
         """What it has written so far."""
+        ...
 
 
-#: What happens where Triton is warming up a model of which nobody is left to answer.
+#: Why a model fails if its process ends while Triton warms it up.
 DIED = "its process ended while it was loaded or warmed up, and tritonserver with it"
 
 
 class Watch:
-    """Whether a server that loads has come to a stop: it has ended, or waits for a process that is dead."""
+    """Tells whether a loading server has come to a stop: it has ended, or waits for a dead process."""
 
-    def __init__(self, server: Running) -> None:
+    def __init__(self, server: Watched) -> None:
         self._server = server
         self._dead: dict[int, float] = {}  # process -> since when
 
     def stopped(self) -> str | None:
-        """Why it will never be done, if so."""
+        """Why the server will never finish loading; None if it still may."""
         pid = self._server.pid
         if pid is None:
             return DIED if self._dead else "tritonserver ended"
@@ -147,7 +156,7 @@ def failures(
 
 
 def stranded(failed: Iterable[str], models: Iterable[str]) -> dict[str, str]:
-    """Front -> why it can answer nothing, of those that are loaded but whose graph is not."""
+    """Frontend -> why it cannot answer, for frontends that are loaded while their graph is not."""
     graphs = {name.removesuffix(_BEHIND): name for name in failed if name.endswith(_BEHIND)}
     known = set(models) - set(failed)
     return {
@@ -163,10 +172,10 @@ def culprits(
     seconds: float,
     failed: Callable[[str, str], None],
 ) -> dict[str, str]:
-    """Model -> why it cannot be loaded, of all that cannot be loaded alone.
+    """Model -> why it cannot be loaded, for all models that cannot be loaded alone.
 
-    `start` starts a server that has loaded nothing and hands it over once it is live. It gets one model after the other; after
-    one that has ended it or takes more than `seconds`, another server gets the rest. `failed` is told of each at once.
+    `start` starts a server without models and hands it over once it is live. It gets one model after the other; after a model
+    that ends it or takes more than `seconds`, another server gets the rest. `failed` is called for each failure at once.
     """
     found: dict[str, str] = {}
     ended: Counter[str] = Counter()
@@ -178,7 +187,7 @@ def culprits(
                 reason, usable = _tried(server, model, seconds)
                 ended[model] += server.pid is None
                 if not usable and server.pid is None and ended[model] < TRIES and reason != DIED:
-                    left.insert(0, model)  # Triton mostly comes to say why
+                    left.insert(0, model)  # on a further try Triton mostly says why
                 elif reason is not None:
                     found[model] = reason
                     failed(model, reason)
@@ -187,12 +196,12 @@ def culprits(
     return found
 
 
-#: A line of Triton's log that is an error or speaks of one; of warnings there is one at each start without a GPU.
+#: A line of Triton's log that is an error or mentions one; warnings do not count, as each start without a GPU logs one.
 _SAYS_WHY = re.compile(r"^(?!\S+ W |W\d).*(?:Failed to|failed to|^E\d|^\S+ E )")
 
 
 def telling(log: str) -> str:
-    """The lines of a log that tell why, or its last ones."""
+    """The lines of a log that report errors, or its last lines."""
     lines = log.splitlines()
     found = [line for line in lines if _SAYS_WHY.search(line) or "error:" in line or "UNAVAILABLE" in line]
     return "\n".join((found or lines)[-12:])
@@ -203,8 +212,9 @@ def one_line(reason: str) -> str:
 
 
 def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, bool]:
-    """Why a model was not loaded, if so, and whether the server can be used further."""
-    before, answers = len(server.log()), []
+    """Why a model was not loaded (None if it was), and whether the server can still be used."""
+    before = len(server.log())
+    answers: list[str | OSError | None] = []
 
     def load() -> None:
         try:
@@ -221,7 +231,7 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
     watch, until = Watch(server), time.monotonic() + seconds
     while thread.is_alive() and time.monotonic() < until and not watch.stopped():
         thread.join(POLL_SECONDS)
-    answer: Any = answers[0] if answers else TimeoutError()
+    answer = answers[0] if answers else TimeoutError()
     if not isinstance(answer, OSError):
         reason = answer
         if answer is not None:
@@ -230,7 +240,7 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
         return reason and one_line(reason), server.pid is not None
     late = time.monotonic() + LATE_SECONDS
     while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
-        time.sleep(POLL_SECONDS)  # its connections are gone a little before the server is
+        time.sleep(POLL_SECONDS)  # its connections go a little before the server does
     slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer)
     why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
@@ -238,14 +248,14 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
 
 
 def reason(error: OSError) -> str:
-    """What Triton answered, if it is that, or what came between."""
+    """The error that Triton answered, or else what went wrong on the way."""
     return one_line(
         _said(error.read().decode(errors="replace")) if isinstance(error, urllib.error.HTTPError) else str(error)
     )
 
 
 def _said(answer: str) -> str:
-    """The text of an error that Triton answers."""
+    """The text of an error in Triton's answer."""
     try:
         return str(json.loads(answer)["error"])
     except (ValueError, KeyError, TypeError):
@@ -253,7 +263,7 @@ def _said(answer: str) -> str:
 
 
 def _polled(model: str, log: Callable[[], str]) -> str:
-    """What a log says of a model whose config could not be read: of such Triton's index knows nothing."""
+    """What a log says about a model whose config could not be read; Triton's index does not list such models."""
     until = time.monotonic() + LATE_SECONDS
     while True:
         lines = [line for line in log().splitlines() if f"'{model}'" in line and "oll" in line]

@@ -1,6 +1,6 @@
-"""Files that a model cannot be loaded without. For a Python model without its model.py Triton 24.10 waits for ever.
+"""Finds missing files that a model needs to load. Triton 24.10 waits for ever for a Python model without its model.py.
 
-The standard library alone.
+Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-#: Backend -> the file that it reads in a version's folder, unless the config names another.
+#: Backend -> the file it reads in a version's folder, unless the config names another one.
 _FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
-#: Of an entry's files those that nobody reads to serve it.
+#: The files of an entry that are not needed to serve it.
 _UNREAD = {"baseline.json", "baseline.safetensors", "config.pbtxt", "genai_config.json", "tokenizer_config.json"}
 _BACKEND = re.compile(r'^\s*backend:\s*"(\w+)"', re.MULTILINE)
 _FILE = re.compile(r'^\s*default_model_filename:\s*"([^"]+)"', re.MULTILINE)
@@ -21,7 +21,7 @@ _VERSIONS = re.compile(r"\bversions:\s*(\[[\d,\s]*\]|\d+)")
 
 
 def missing(repositories: Iterable[Path], model: str) -> str | None:
-    """Which files a model lacks, as a sentence; None where it lacks none, or where that cannot be told."""
+    """Which files a model lacks, as a sentence; None if it lacks none, or if that is unknown."""
     folder = next((path for path in (one / model for one in repositories) if (path / "config.pbtxt").is_file()), None)
     needed = [] if folder is None else dict.fromkeys(_needed(folder))
     lacking = [path for path in needed if not path.exists()]
@@ -32,12 +32,12 @@ def missing(repositories: Iterable[Path], model: str) -> str | None:
 
 
 def is_export(repositories: Iterable[Path], model: str) -> bool:
-    """Whether a model is one that this project has written."""
+    """Whether hf2triton exported a model."""
     return any(next((one / model).glob("*/manifest.json"), None) is not None for one in repositories)
 
 
 def _needed(folder: Path) -> Iterator[Path]:
-    """Of the versions that its config names, or the last one."""
+    """The files that the versions in a model's config need; without such versions, those of the last one."""
     config = (folder / "config.pbtxt").read_text(encoding="utf-8", errors="replace")
     named = re.findall(r"\d+", " ".join(_VERSIONS.findall(config)))
     there = sorted((path.name for path in folder.iterdir() if path.name.isdecimal()), key=int)
@@ -49,7 +49,7 @@ def _needed(folder: Path) -> Iterator[Path]:
 
 
 def _written(version: Path) -> Iterator[str]:
-    """What an export has written there, besides the graph: that may be the other model's."""
+    """The files of an exported version, except the graph if that belongs to the other model."""
     with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
         manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
         in_frontend = manifest["serving"]["runner"] == "inprocess"

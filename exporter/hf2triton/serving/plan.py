@@ -1,4 +1,4 @@
-"""How an embedded tritonserver is run: its command, its environment, and what guard.py has to know of it."""
+"""How an embedded tritonserver is run: its command, its environment, and what guard.py has to know about it."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core.control import CONTROL_HEADER, CONTROL_KEY
 from ..engines.common.devices import devices
 from .access import Access
-from .guard import EXIT_SECONDS
+from .guard import EXIT_SECONDS, Address, GuardPlan
 from .loading import LENIENT, SHARED_PORTS
 from .requirements import Installation
 from .staging import BACKENDS
 
-#: Of tritonserver's environment. gRPC reads requests in pieces of 64 KiB: as large blocks they go back to the system once they
-#: are freed, which glibc would otherwise keep. Models undo it for themselves, see triton_models/memory.py.
+#: For tritonserver's environment. gRPC reads requests in pieces of 64 KiB. With this setting they count as large blocks, which go
+#: back to the system when they are freed; glibc would otherwise keep them. Models undo it for themselves, see
+#: triton_models/memory.py.
 BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 _FLAGS = (
     "--model-control-mode=explicit",
@@ -29,7 +29,7 @@ _FLAGS = (
     "--log-format=ISO8601",
     f"--exit-timeout-secs={EXIT_SECONDS}",
     *SHARED_PORTS,
-    "--grpc-infer-allocation-pool-size=0",  # requests that were answered would be kept with all they held
+    "--grpc-infer-allocation-pool-size=0",  # otherwise answered requests are kept with all their data
 )
 
 
@@ -42,8 +42,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """What all servers of one start have in common. `folder`: what `stage` has laid out. `flags`: further ones of tritonserver.
-    `tell`: whether what happens goes to stderr, not to the log alone."""
+    """What all servers of one start share. `folder`: filled by `stage`. `flags`: further ones of tritonserver. `tell`: whether
+    what happens is written to stderr too, not only to the log."""
 
     installation: Installation
     folder: Path
@@ -53,8 +53,8 @@ class ServerPlan:
     flags: Sequence[str]
     tell: bool
 
-    def of(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str] = ()) -> dict[str, Any]:
-        """Of a server that loads these models, for guard.py."""
+    def of(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str] = ()) -> GuardPlan:
+        """The plan of a server that loads these models, for guard.py."""
         prefix = shm_prefix(self.host, ports)
         return {
             "command": self._command(ports, prefix, flags),
@@ -92,16 +92,16 @@ class ServerPlan:
         libraries = [str(self.installation.libraries), str(self.installation.libpython_folder)]
         return {
             **BLOCKS_GO_BACK,
-            **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models need not know it
+            **{name: value for name, value in os.environ.items() if name != CONTROL_KEY},  # models do not need the key
             "PATH": f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}",
             "LD_LIBRARY_PATH": ":".join([*libraries, *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]),
             **({} if "cuda" in devices() else {"TRITON_SERVER_CPU_ONLY": "1"}),
         }
 
-    def _control(self, protocol: str, port: int, headers: Mapping[str, str]) -> dict[str, Any]:
+    def _control(self, protocol: str, port: int, headers: Mapping[str, str]) -> Address:
         return {"url": f"http://{self.access.address(protocol, self.host)}:{port}", "headers": dict(headers)}
 
 
 def shm_prefix(host: str, ports: Ports) -> str:
-    """What the names of a server's shared memory begin with."""
+    """The prefix of the names of a server's shared memory."""
     return f"hf2triton-{os.getpid()}-{ports.grpc}-{host.replace(':', '.')}-"

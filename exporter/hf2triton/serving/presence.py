@@ -1,4 +1,4 @@
-"""Whether the models that Triton calls ready have the processes that answer for them. The standard library alone."""
+"""Checks that the models which Triton calls ready have their processes. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .stubs import Stub
 
 @dataclass(frozen=True)
 class Expected:
-    """What a version of a model consists of. `decoupled`: its requests have any number of answers, so that it may be amid one."""
+    """What a version of a model consists of. `decoupled`: its requests have any number of answers, so one may be half
+    answered."""
 
     processes: int
     decoupled: bool
@@ -28,7 +29,7 @@ class Expected:
 
 
 class Presence:
-    """`backends`: those whose models are processes."""
+    """Compares the models of a server with its processes. `backends`: those whose models are processes."""
 
     def __init__(self, control: Control, backends: Collection[str]) -> None:
         self._control = control
@@ -37,21 +38,21 @@ class Presence:
         self._understood = False
 
     def note(self, found: Iterable[Stub]) -> None:
-        """One process whose model is known is enough to trust in that; were their command lines of another form, each model would
-        seem to lack its processes."""
+        """Notes whether processes' models can be told. One known model is enough; if command lines had another form, every model
+        would seem to lack its processes."""
         self._understood |= any(stub.model for stub in found)
 
     def lacking(self, ready: Iterable[tuple[str, str]], found: Collection[Stub]) -> dict[str, Expected]:
-        """Those of the ready models that lack a process. Raises OSError."""
+        """The ready models that lack a process. Raises OSError."""
         self.note(found)
         running = Counter((stub.model, stub.version) for stub in found if not stub.dead)
         expected, lacking = {}, {}
         for key in ready:
             known = self._expected.get(key)
-            if known is None or running[key] != known.processes:  # also where it was loaded with another config
+            if known is None or running[key] != known.processes:  # it may have been loaded with another config
                 try:
                     known = Expected.of(self._control.config(*key), self._backends)
-                except urllib.error.HTTPError:  # it has been unloaded meanwhile
+                except urllib.error.HTTPError:  # meanwhile unloaded
                     continue
             expected[key] = known
             if running[key] < known.processes:

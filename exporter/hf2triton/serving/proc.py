@@ -1,4 +1,4 @@
-"""What /proc has of processes: what they do, and whether that is anything. The standard library alone."""
+"""Reads from /proc what processes do, and whether they do anything. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: Seconds of a CPU that a process may take, and those of each second, which count as doing nothing: its threads look at their
-#: watches.
+#: CPU seconds in all, and per second, that still count as doing nothing: an idle process's threads check their timers.
 _ONCE, _SHARE = 0.05, 0.02
-#: The kernel's letters of a thread that runs or waits for a CPU, and of one that waits for a disk.
+#: The kernel's letters for a thread that runs or waits for a CPU, and for one that waits for a disk.
 _BUSY = ("R", "D")
 
 
 @dataclass(frozen=True)
 class Status:
-    """Of a process or a thread. `letter`: the kernel's, for what it does. `parent`: a process. `age`: in seconds."""
+    """The status of a process or a thread. `letter`: the kernel's, for its state. `parent`: a process id. `age`: in seconds."""
 
     name: str
     letter: str
@@ -28,7 +27,7 @@ class Status:
 
 
 def status(pid: int | str, thread: str | None = None) -> Status | None:
-    """Of a process, with its threads that have ended, or of one of its threads. None where there is none."""
+    """The status of a process, including its ended threads, or of one of its threads. None if there is no such process."""
     try:
         with open(f"/proc/{pid}/{f'task/{thread}/' if thread else ''}stat", encoding="utf-8", errors="replace") as file:
             text = file.read()
@@ -41,28 +40,28 @@ def status(pid: int | str, thread: str | None = None) -> Status | None:
 
 
 def letter(pid: int) -> str:
-    """The kernel's for what a process does; "" where there is none."""
+    """The kernel's letter for a process's state; "" if there is no such process."""
     found = status(pid)
     return found.letter if found else ""
 
 
 def processes() -> Iterator[tuple[int, Status]]:
-    """All that there are."""
+    """All processes."""
     for name in filter(str.isdigit, os.listdir("/proc")):
         if (found := status(name)) is not None:
             yield int(name), found
 
 
 class Quiet:
-    """For how long processes have neither run nor waited for a CPU or a disk. On a machine that has too much to do, one that is
-    well may be silent for long, but it is not quiet."""
+    """Measures for how long processes have neither run nor waited for a CPU or a disk. On an overloaded machine a healthy process
+    may be silent for long, but it is not quiet."""
 
     def __init__(self) -> None:
         # process -> when it was last seen at work, and its CPU time then
         self._since: dict[int, tuple[float, float]] = {}
 
     def seconds(self, pid: int) -> float:
-        """At most since the first look. What a process did between two looks is seen by the CPU time that it took."""
+        """How long a process has been quiet, at most since the first look. Its CPU time shows what it did between two looks."""
         now, found = time.monotonic(), status(pid)
         used = found.cpu_seconds if found else 0.0
         since, before = self._since.get(pid, (now, used))
@@ -72,12 +71,12 @@ class Quiet:
         return now - since
 
     def keep(self, pids: Collection[int]) -> None:
-        """Forgets all others."""
+        """Forgets all other processes."""
         self._since = {pid: seen for pid, seen in self._since.items() if pid in pids}
 
 
 def _letters(pid: int) -> Iterator[str]:
-    """What each thread of a process does."""
+    """The letter of each thread of a process."""
     with contextlib.suppress(OSError):
         for name in os.listdir(f"/proc/{pid}/task"):
             if (found := status(pid, name)) is not None:

@@ -10,13 +10,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 
 from ..errors import ServingError
 from .claims import Claim
-from .guard import EXIT_SECONDS
+from .guard import EXIT_SECONDS, GuardPlan
 from .loading import POLL_SECONDS, Control, Watch, telling
 
 
@@ -29,21 +28,22 @@ class NotLoaded(ServingError):
 
 
 class Process:
-    """`plan`: what guard.py needs to know. `claim`: of its folder, which the guard shares. The server's log is kept until whoever
-    made its file removes it."""
+    """A server and its guard. `claim`: of its folder, which the guard shares. The server's log is kept until the one who chose
+    its file removes it."""
 
-    def __init__(self, plan: dict[str, Any], claim: Claim) -> None:
+    def __init__(self, plan: GuardPlan, claim: Claim) -> None:
         claim.note(plan["shm_prefix"])
         self._log = Path(plan["log"])
         self._log.touch()
-        self._written = self._log.stat().st_size  # a file may have the logs of servers before
-        self.control = Control(plan["control"]["url"], plan["control"]["headers"])
+        self._written = self._log.stat().st_size  # the file may hold logs of earlier servers
+        self.control = Control(**plan["control"])
         self.guard = subprocess.Popen(
             [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
             stdin=subprocess.PIPE,
-            stdout=claim.lock,  # held open, not written to; a number that is none of a server's sockets (see sockets.py)
+            stdout=claim.lock,  # only held open; its number must not be that of a server's socket (see sockets.py)
             start_new_session=True,
         )
+        assert self.guard.stdin is not None  # it is a pipe
         self.guard.stdin.write(json.dumps(plan).encode())
         self.guard.stdin.close()
 
@@ -53,7 +53,7 @@ class Process:
 
     @property
     def pid(self) -> int | None:
-        """tritonserver's; None once it has ended."""
+        """The id of tritonserver; None once it has ended."""
         if self.running:
             with contextlib.suppress(psutil.Error):
                 for child in psutil.Process(self.guard.pid).children():
@@ -66,7 +66,7 @@ class Process:
         return self._log.read_bytes()[self._written :].decode("utf-8", errors="replace")
 
     def wait_for(self, answers: Callable[[], bool], seconds: float) -> None:
-        """Waits until something of it answers. Raises NotLoaded."""
+        """Waits until `answers` is true. Raises NotLoaded."""
         until, watch = time.monotonic() + seconds, None
         while not answers():
             if not self.running:
@@ -80,11 +80,11 @@ class Process:
             time.sleep(POLL_SECONDS)
 
     def kill(self) -> None:
-        """Ends a server that answers nobody: there is no work to wait for."""
+        """Ends a server without waiting for work in flight."""
         self.stop(signal.SIGQUIT)
 
     def stop(self, number: int = signal.SIGTERM) -> None:
-        """Lets work in flight finish and ends the server. May be called twice."""
+        """Lets work in flight finish and ends the server. Can be called twice."""
         if self.running:
             self.guard.send_signal(number)
             try:

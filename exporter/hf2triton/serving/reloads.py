@@ -1,4 +1,4 @@
-"""Brings models back whose process has died: unloads and loads them, for as long as it takes. The standard library alone."""
+"""Brings back models whose process has died: unloads and loads them until it works. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from pathlib import Path
 from .loading import Control, reason
 from .missing import missing
 
-#: Seconds before tries to load a model that was not loaded; the last one counts for all further ones.
+#: Seconds before further tries to load a model; the last value is for all later tries.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-#: Unloading waits for what Triton still computes. Loading has no limit: what keeps it from its end is noticed by the supervisor.
+#: Unloading waits for what Triton still computes. Loading is not limited here: the supervisor notices if it cannot finish.
 UNLOAD_SECONDS, LOAD_SECONDS = 30.0, 24 * 3600.0
 
 
 class Reloads:
-    """The models of one tritonserver that are being brought back, each by a thread of its own.
+    """The models of one tritonserver that are being brought back, each in its own thread.
 
-    `began`: model -> when Triton was told to load it (`time.monotonic`), infinity where it was not yet. `say` may be called from
+    `began`: model -> when Triton was told to load it (`time.monotonic`), infinity if it has not been yet. `say` is called from
     any thread.
     """
 
@@ -33,13 +33,14 @@ class Reloads:
         self.began: dict[str, float] = {}
 
     def add(self, model: str, anew: bool = True) -> None:
-        """`anew`: one that Triton believes ready is unloaded first, as loading alone does nothing to it."""
+        """Starts to bring a model back. `anew`: unload it first if Triton believes it ready, because loading alone would do
+        nothing."""
         if model not in self.began:
             self.began[model] = math.inf
             threading.Thread(target=self._run, args=[model, anew], daemon=True).start()
 
     def stop(self) -> None:
-        """For a server that is gone."""
+        """Stops trying, for a server that is gone."""
         self._over.set()
 
     def _run(self, model: str, anew: bool) -> None:

@@ -1,9 +1,9 @@
-"""A tritonserver takes over from another one, on the same ports, without a request being lost. The standard library alone.
+"""A tritonserver takes over from another one on the same ports, and no request is lost. Uses only the standard library.
 
-tritonserver keeps threads and shared memory of each process that has died at work (seen with 24.10: the Python backend never
+tritonserver keeps the threads and shared memory of each process that has died at work (seen with 24.10: the Python backend never
 deletes the response factories of its requests, which hold the model). The successor is started beside it, on the same ports
-(`--reuse-grpc-port`, `--reuse-http-port`), and gets all new connections once it is ready. The others move over within the time
-that `--grpc-max-connection-age` gives them; what is in flight on them ends before.
+(`--reuse-grpc-port`, `--reuse-http-port`), and gets all new connections once it is ready. Old connections move over within the
+time that `--grpc-max-connection-age` gives them; what is in flight on them ends before.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .stubs import dead_stubs, stubs
 
 #: gRPC ends connections after a minute, give or take a tenth; what is in flight then goes on to its end.
 LEAVE_SECONDS = 90.0
-#: The leftovers of so many dead processes (36 threads and 1 MiB or more each) are what a server may keep.
+#: A server may keep the leftovers of this many dead processes (36 threads and 1 MiB or more each).
 KEPT = 5
 _SHARED = Path("/dev/shm")
 
 
 class Renewal:
-    """The servers beside the one that serves: that which will take over from it, and those from which one has."""
+    """The servers beside the one that serves: the one that will take over from it, and those that have been replaced."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -42,7 +42,7 @@ class Renewal:
 
     @property
     def over(self) -> bool:
-        """Whether nobody is connected to a server any more whose place was taken."""
+        """Whether nobody is connected to a replaced server any more."""
         return not self._leaving
 
     def look(self) -> None:
@@ -57,25 +57,24 @@ class Renewal:
             self._successor = Successor(self._host, old, models)
             self._host.say(f"tritonserver keeps what {KEPT} processes left: starting another one, which takes over")
 
-    def ready(self) -> bool:
-        """Whether the other server can take over. One that never will is ended."""
+    def ready(self) -> Successor | None:
+        """The server that can take over; None as long as there is none. Ends one that never will."""
         if self._successor is not None and (why := self._successor.failed()) is not None:
             self._host.say(f"no other tritonserver takes over: {why}")
             self._end_successor()
-        return self._successor is not None and self._successor.ready()
+        return self._successor if self._successor is not None and self._successor.ready() else None
 
-    def take_over(self, old: subprocess.Popen[bytes], at_once: bool) -> subprocess.Popen[bytes]:
-        """The other server. The old one is ended at once, or when nobody is connected to it. Raises OSError."""
+    def take_over(self, successor: Successor, old: subprocess.Popen[bytes], at_once: bool) -> None:
+        """Makes room for the successor: ends the old server, at once or when nobody is connected to it. Raises OSError."""
         leaving = Leaving(old, self._host.shm_prefix)
         if at_once:
             leaving.end()
         else:
             self._leaving.append(leaving)
-        successor, self._successor = self._successor, None
-        return successor.process
+        self._successor = None
 
     def end(self) -> None:
-        """All of them."""
+        """Ends all servers beside the one that serves."""
         self._end_successor()
         for one in self._leaving:
             one.end()
@@ -88,11 +87,11 @@ class Renewal:
 
 
 class Successor:
-    """A server that is started beside another one. It ends where a model is not loaded: then the other one goes on."""
+    """A server that is started beside another one. It ends if a model cannot be loaded; then the other one goes on."""
 
     def __init__(self, host: Host, old: subprocess.Popen[bytes], models: Sequence[str]) -> None:
-        """Raises OSError where ports cannot be taken from another process."""
-        # two servers cannot listen on this one; it is the last that is opened
+        """Raises OSError if ports cannot be taken from another process."""
+        # two servers cannot share the metrics port; it is the last one to be opened
         sockets.stop_listening(old.pid, host.metrics.port)
         self._host = host
         self.process = host.start(models, "--exit-on-error=true")
@@ -106,7 +105,7 @@ class Successor:
         return self._host.metrics.answers("metrics", 1.0)
 
     def failed(self) -> str | None:
-        """Why it never will be, if so."""
+        """Why it will never be ready; None if it still may."""
         return self._watch.stopped()
 
     def end(self) -> None:
@@ -114,10 +113,10 @@ class Successor:
 
 
 class Leaving:
-    """A server whose place another one has taken."""
+    """A server that has been replaced."""
 
     def __init__(self, process: subprocess.Popen[bytes], shm_prefix: str) -> None:
-        """Raises OSError where ports cannot be taken from another process."""
+        """Raises OSError if ports cannot be taken from another process."""
         self.process = process
         self._prefix = shm_prefix
         self._regions = regions(process.pid, shm_prefix)
@@ -126,7 +125,7 @@ class Leaving:
         self._until = time.monotonic() + LEAVE_SECONDS
 
     def over(self) -> bool:
-        """Whether nobody waits for it any more; then it is ended."""
+        """Whether nobody waits for the server any more; then ends it."""
         if self.process.poll() is None and time.monotonic() < self._until and self._needed():
             return False
         self.end()
@@ -136,7 +135,7 @@ class Leaving:
         end(self.process, self._regions | regions(self.process.pid, self._prefix))
 
     def _needed(self) -> bool:
-        """Whether somebody is connected to it, and does not wait in vain."""
+        """Whether somebody is connected to the server, and does not wait in vain."""
         pid = self.process.pid
         with contextlib.suppress(OSError):
             return self._dead.issuperset(dead_stubs(pid)) and sockets.is_connected(pid, self._ports)
@@ -144,7 +143,7 @@ class Leaving:
 
 
 def end(process: subprocess.Popen[bytes], left: Iterable[Path] = ()) -> None:
-    """Kills a server with the processes of its models. `left`: files that nobody uses then."""
+    """Kills a server with the processes of its models. `left`: files to remove, which nobody uses then."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -153,7 +152,7 @@ def end(process: subprocess.Popen[bytes], left: Iterable[Path] = ()) -> None:
 
 
 def regions(pid: int, prefix: str) -> set[Path]:
-    """Those files of the shared memory that a process uses whose names begin so."""
+    """The shared memory files with this prefix that a process uses."""
     try:
         lines = Path(f"/proc/{pid}/maps").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -163,12 +162,12 @@ def regions(pid: int, prefix: str) -> set[Path]:
 
 
 def kept(pid: int, prefix: str) -> int:
-    """Of how many models that have died a server has kept the shared memory."""
+    """For how many dead model processes a server keeps shared memory."""
     return len(regions(pid, prefix)) - sum(not stub.dead for stub in stubs(pid))
 
 
 def has_room(pid: int) -> bool:
-    """Whether there is memory for a second server such as this one."""
+    """Whether there is memory for a second server like this one."""
     used = sum(_memory(one) for one in [pid, *(stub.pid for stub in stubs(pid))])
     return used < _available()
 
@@ -180,7 +179,7 @@ def _memory(pid: int) -> int:
 
 
 def _available() -> float:
-    """Bytes, on this machine and for this container."""
+    """Bytes available on this machine and to this container."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = [int(lines["MemAvailable"].split()[0]) * 1024]
     with contextlib.suppress(OSError, ValueError):  # "max" is no number

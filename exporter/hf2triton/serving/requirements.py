@@ -1,4 +1,4 @@
-"""What the embedded server needs of this machine, checked before it starts."""
+"""What the embedded server needs from this machine, checked before it starts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MODULES = {"onnxruntime": "serve", "tokenizers": "serve", "psutil": "serve"}
 
 @dataclass(frozen=True)
 class Installation:
-    """The parts of the wheel `nvidia-pytriton` that are used, and where the interpreter's library lies."""
+    """The parts of the wheel `nvidia-pytriton` that are used, and the folder of the interpreter's library."""
 
     tritonserver: Path
     libraries: Path
@@ -48,7 +48,7 @@ def check_requirements() -> Installation:
 
 
 def check_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> None:
-    """Whether the ports asked for are free, where each protocol listens. Raises UsageError for one that is given twice, and
+    """Checks that the given ports are free where each protocol listens. Raises UsageError for a port that is given twice, and
     ServingError, which names those in use."""
     taken: list[str] = []
     given: dict[tuple[str, int], str] = {}
@@ -71,7 +71,7 @@ def check_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> None:
 
 
 def without_gpu(repository: Path, models: Iterable[str]) -> list[str]:
-    """Those of the models that run on a GPU, where there is none."""
+    """The models that need a GPU, if there is none."""
     if "cuda" in devices():
         return []
     configs = {name: repository / name / CONFIG for name in models}
@@ -80,7 +80,7 @@ def without_gpu(repository: Path, models: Iterable[str]) -> list[str]:
 
 
 def check_gpus(repository: Path, wanting: Iterable[str]) -> None:
-    """Raises ServingError, which names the models that want a GPU."""
+    """Raises ServingError, which names the models that need a GPU, if there are any."""
     if names := ", ".join(wanting):
         raise ServingError(
             f"{names} of {repository} want a GPU, and there is none here: serve a repository without them, or export"
@@ -95,7 +95,7 @@ def _platform() -> list[str]:
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
         problems.append(f"Python 3.10 to 3.12; this is {platform.python_version()}")
     library, version = platform.libc_ver()
-    parts = tuple(int(part) for part in version.split(".")[:2]) if version else (0, 0)
+    parts = tuple(int(part) for part in version.split(".")[:2] if version)
     if library != "glibc" or parts < GLIBC:
         problems.append(f"glibc {GLIBC[0]}.{GLIBC[1]} or newer; this is {library or 'another C library'} {version}")
     if shutil.which("bash") is None:
@@ -117,7 +117,7 @@ def _packages() -> list[str]:
 
 
 def free_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> dict[str, int]:
-    """The ports asked for, with a free one for each 0. `hosts`: where each protocol listens."""
+    """The given ports, with a free one in place of each 0. `hosts`: where each protocol listens."""
     ports, probes = dict(asked), []
     try:
         for name, port in asked.items():
@@ -133,7 +133,7 @@ def free_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> dict[str, 
 
 
 def _find_installation(problems: list[str]) -> Installation | None:
-    """The parts; what is missing is added to `problems`."""
+    """The server's parts; adds what is missing to `problems`."""
     libpython = _libpython_folder()
     if libpython is None:
         problems.append(
@@ -167,7 +167,7 @@ def _libpython_name() -> str:
 
 
 def _libpython_folder() -> Path | None:
-    """Where the dynamic linker would find the interpreter's library; builds that were moved name a wrong LIBDIR."""
+    """Where the dynamic linker would find the interpreter's library; a relocated Python names a wrong LIBDIR."""
     multiarch = sysconfig.get_config_var("MULTIARCH") or ""
     candidates = [
         Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"),

@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from ..core.control import CONTROL_HEADER, control_headers
@@ -30,20 +31,19 @@ class Server:
         with Server("model_repository") as server:
             pipeline("sentence-similarity", model="minilm", url=server.url)
 
-    Ports of 0 mean any free one. It listens on the loopback interface unless `host` says otherwise: do not expose it,
-    its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: what whoever
-    loads models must know; by default nobody else does. `tls`: a folder with tls.crt and tls.key, for gRPC; `mutual_tls`, in its
-    place: one that also has the ca.crt of those who may call. HTTP then answers on the loopback interface alone, and without the
-    key nothing but health. `flags`: further ones of tritonserver. `tell`: what its supervisor does goes to stderr too, not to the
-    log alone.
+    A port of 0 means any free one. The server listens on the loopback interface unless `host` says otherwise; do not expose it,
+    because its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
+    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: the key for
+    loading models; by default a secret one. `tls`: a folder with tls.crt and tls.key, for gRPC; or `mutual_tls`: a folder that
+    also has the ca.crt of permitted callers. With either, HTTP answers only on the loopback interface, and only health without
+    the key. `flags`: further ones of tritonserver. `tell`: what the supervisor does goes to stderr too, not only to the log.
 
-    A server that ends or hangs is started again on the same ports, and a model whose process has died is loaded again. `running`
-    is false once starting it has failed several times in a row.
+    A server that ends or hangs is restarted on the same ports, and a model whose process has died is reloaded. `running` is false
+    once starting it has failed several times in a row.
 
-    `strict`: a model that is not loaded ends the start. Else the others are served, and the endpoint is ready once all have been
-    tried; `failed` has the models that are not served, each with Triton's reason, and `on_failure` is told of each as soon as
-    that is known. Where nothing is left to serve the start fails all the same. Raises ServingError and UsageError.
+    `strict`: a model that cannot be loaded ends the start. Otherwise the rest is served, and the endpoint is ready once all
+    models have been tried; `failed` has the models that are not served, with Triton's reasons, and `on_failure` is called for
+    each as soon as it is known. The start still fails if no model is left. Raises ServingError and UsageError.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class Server:
 
     @property
     def control_headers(self) -> dict[str, str]:
-        """What a client sends that tells the server over gRPC what to load."""
+        """The headers with which a client may tell the server over gRPC what to load."""
         return control_headers(self.access.key)
 
     @property
@@ -106,6 +106,7 @@ class Server:
 
     @property
     def _guard(self) -> subprocess.Popen[bytes]:
+        assert self._process is not None  # only a started server has one
         return self._process.guard
 
     def start(self) -> Server:
@@ -118,14 +119,14 @@ class Server:
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         check_ports(hosts, self._asked)
         self.ports = Ports(**free_ports(hosts, self._asked))
-        self._claim = Claim.new()
-        folder = self._claim.folder
+        claim = self._claim = Claim.new()
+        folder = claim.folder
         self._log_path = self._log or folder / "server.log"
         self._plan = ServerPlan(installation, folder, self.repository, self.host, self.access, self._flags, self._tell)
         try:
             stage(installation, folder)
-            self._load_all(began + self._ready_timeout)
-            self._process.wait_for(lambda: Control(self.metrics_url, {}).answers("metrics"), self._ready_timeout)
+            process = self._load_all(claim, began + self._ready_timeout)
+            process.wait_for(lambda: Control(self.metrics_url, {}).answers("metrics"), self._ready_timeout)
         except BaseException:
             self.stop()
             raise
@@ -133,7 +134,7 @@ class Server:
         return self
 
     def stop(self) -> None:
-        """Lets work in flight finish, ends the server and removes what it used. May be called twice."""
+        """Lets work in flight finish, ends the server and removes what it used. Can be called twice."""
         if self._process is not None:
             self._process.stop()
         self._process = None
@@ -142,44 +143,51 @@ class Server:
             self._claim = None
             remove_shared_memory(shm_prefix(self.host, self.ports))
 
-    def _load_all(self, until: float) -> None:
-        """All models side by side. If that takes the server down, those that do so are found one by one, and left out; if it does
-        then as well, the rest is loaded one by one."""
-        models, flags = self._models(), ()
-        for attempt in range(3):
+    def _load_all(self, claim: Claim, until: float) -> Process:
+        """Loads all models side by side. If that takes the server down, the models responsible are found one by one and left out;
+        if it still does, the rest is loaded one by one."""
+        models = self._models()
+        flags: tuple[str, ...] = ()
+        attempt = 0
+        while True:
             self._fail_stranded(models)
             left = [name for name in models if name not in self.failed]
             if not left:
-                break
-            self._process = Process(self._plan.of(self.ports, self._log_path, left, flags), self._claim)
+                raise self._not_loaded(models)
+            process = self._process = Process(self._plan.of(self.ports, self._log_path, left, flags), claim)
             try:
-                self._process.wait_for(self._process.control.live, until - time.monotonic())
-                for name, reason in failures(self._process.control, left, self._process.log).items():
+                process.wait_for(process.control.live, until - time.monotonic())
+                for name, reason in failures(process.control, left, process.log).items():
                     self._fail(name, reason)
                 for frontend in self._fail_stranded(models):
-                    self._process.control.unload(frontend)
-                break
+                    process.control.unload(frontend)
             except NotLoaded:
-                self._process.kill()
+                process.kill()
                 if attempt == 2:
                     raise
+            else:
+                self._check_failed(models)
+                return process
             if attempt == 0:
-                culprits(left, self._trial, self._ready_timeout, self._fail)
+                culprits(left, partial(self._trial, claim), self._ready_timeout, self._fail)
             else:
                 flags = (ONE_BY_ONE,)
+            attempt += 1
             until = time.monotonic() + self._ready_timeout
-        self._check_failed(models)
 
     def _check_failed(self, models: Sequence[str]) -> None:
-        """Whether it is of use to go on without those that have failed. Raises ServingError."""
+        """Raises ServingError if there is no use in going on without the failed models."""
         if self.failed and (self._strict or len(self.failed) == len(models)):
-            reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.failed.items())
-            raise ServingError(
-                f"{len(self.failed)} of {len(models)} models of {self.repository} were not loaded:{reasons}"
-            )
+            raise self._not_loaded(models)
+
+    def _not_loaded(self, models: Sequence[str]) -> ServingError:
+        reasons = "".join(f"\n  {name}: {reason}" for name, reason in self.failed.items())
+        return ServingError(
+            f"{len(self.failed)} of {len(models)} models of {self.repository} were not loaded:{reasons}"
+        )
 
     def _fail_stranded(self, models: Sequence[str]) -> list[str]:
-        """Those frontends fail that could answer nothing."""
+        """Fails and returns the frontends that cannot answer without their graph."""
         frontends = stranded(self.failed, models)
         for frontend, reason in frontends.items():
             self._fail(frontend, reason)
@@ -191,11 +199,11 @@ class Server:
             self._on_failure(model, reason)
 
     @contextmanager
-    def _trial(self) -> Iterator[Process]:
-        """A server that has loaded nothing, at ports that nobody knows."""
+    def _trial(self, claim: Claim) -> Iterator[Process]:
+        """A server without models, at ports that nobody knows."""
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         ports = Ports(**free_ports(hosts, dict.fromkeys(self._asked, 0)))
-        process = Process(self._plan.of(ports, self._claim.folder / "trial.log", []), self._claim)
+        process = Process(self._plan.of(ports, claim.folder / "trial.log", []), claim)
         try:
             process.wait_for(process.control.live, self._ready_timeout)
             yield process
@@ -203,7 +211,7 @@ class Server:
             process.kill()
 
     def load(self, name: str) -> None:
-        """Makes the server read a model again: a new version, or another config. Raises ServingError."""
+        """Makes the server load a model again: a new version, or another config. Raises ServingError."""
         if (why := missing([self.repository], name)) is not None:
             raise ServingError(f"{name} was not loaded: {why}")
         request = urllib.request.Request(
@@ -247,5 +255,5 @@ class Server:
         self._check_failed(models)
 
     def _models(self) -> list[str]:
-        """All models of the repository, without those that a publisher that was killed was trying."""
+        """All models of the repository, except leftovers of a killed publisher's tries."""
         return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))

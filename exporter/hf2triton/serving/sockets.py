@@ -1,7 +1,7 @@
-"""TCP sockets of another process of the same user, shut down from outside: tritonserver has no call for it.
+"""Shuts down TCP sockets of another process of the same user from outside: tritonserver has no call for it.
 
-They are duplicated for that (pidfd_getfd(2), Linux 5.6), which the default profiles of Docker and Kubernetes forbid: an OSError
-then. The standard library alone.
+They are duplicated for that (pidfd_getfd(2), Linux 5.6). The default profiles of Docker and Kubernetes forbid it; then it raises
+OSError. Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-#: Of every architecture.
+#: The same on every architecture.
 _PIDFD_GETFD = 438
 _LISTENS = "0A"  # in /proc/net/tcp
 
 
 @dataclass(frozen=True)
 class Socket:
-    """`number`: the descriptor in its process. `port`: its own, not the other end's."""
+    """A socket. `number`: the descriptor in its process. `port`: its own, not the other end's."""
 
     number: int
     port: int
@@ -30,7 +30,7 @@ class Socket:
 
 
 def end_connections(pid: int) -> None:
-    """Ends all connections to the ports of a process: callers are told at once, where they would wait."""
+    """Ends all connections to the ports of a process, so that callers know at once instead of waiting."""
     found = _sockets(pid)
     ports = {one.port for one in found if one.listens}
     for one in found:
@@ -40,7 +40,7 @@ def end_connections(pid: int) -> None:
 
 
 def stop_listening(pid: int, port: int | None = None) -> set[int]:
-    """Makes a process listen on a port no more, or on none of its ports, which are returned. Connections stay."""
+    """Makes a process stop listening on a port, or on all its ports, and returns these. Connections stay."""
     listening = [one for one in _sockets(pid) if one.listens and port in (None, one.port)]
     for one in listening:
         with _duplicate(pid, one.number) as copy:
@@ -60,7 +60,7 @@ def _shut_down(copy: int) -> None:
 
 
 def _ignore(pid: int, number: int, copy: int) -> None:
-    """Takes a socket out of what its process waits for: evhtp would try to accept from one that was shut down without end."""
+    """Removes a socket from what its process waits for: evhtp would endlessly try to accept from a socket that was shut down."""
     if os.path.exists(f"/proc/self/fd/{number}"):
         raise OSError(errno.EBUSY, f"descriptor {number} is in use here as well")
     os.dup2(copy, number, inheritable=False)  # epoll knows descriptors by their numbers
@@ -91,7 +91,7 @@ def _links(pid: int) -> Iterator[tuple[int, str]]:
 
 @contextlib.contextmanager
 def _duplicate(pid: int, number: int) -> Iterator[int]:
-    """A descriptor of ours for what one of another process stands for. Raises FileNotFoundError where it was closed meanwhile."""
+    """Our own descriptor for one of another process. Raises FileNotFoundError if it has been closed meanwhile."""
     process = os.pidfd_open(pid)
     try:
         copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)

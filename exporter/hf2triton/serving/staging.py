@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import shutil
 from pathlib import Path
 
 from ..triton_models import memory, outgoing
 from .requirements import Installation
 
-#: Those whose models are processes of their own.
+#: The backends whose models are separate processes.
 BACKENDS = ("python", "onnxruntime")
 _BACKEND = Path(__file__).with_name("onnxruntime_backend")
-#: What the backend shares with the frontends.
+#: The modules that the backend shares with the frontends.
 _SHARED = (memory, outgoing)
 
 
 def stage(installation: Installation, folder: Path) -> None:
-    """Lays out the backends and caches as Triton wants them. They are copied: it refuses symbolic links."""
+    """Lays out the backends and caches as Triton expects them. They are copies, because it refuses symbolic links."""
     (folder / "empty").mkdir()  # the server's Python looks for modules in its current folder first
     python = folder / "backends" / "python"
     python.mkdir(parents=True)
@@ -27,4 +28,4 @@ def stage(installation: Installation, folder: Path) -> None:
     shutil.copytree(installation.caches, folder / "caches")
     shutil.copytree(_BACKEND, folder / "backends" / "onnxruntime", ignore=shutil.ignore_patterns("__pycache__"))
     for module in _SHARED:
-        shutil.copy(module.__file__, folder / "backends" / "onnxruntime")
+        shutil.copy(inspect.getfile(module), folder / "backends" / "onnxruntime")

@@ -1,4 +1,4 @@
-"""Since when processes of models are dead, stopped, or quiet though they have work. The standard library alone."""
+"""Since when model processes have been dead, stopped, or quiet despite having work. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from .proc import Quiet
 from .stubs import Stub
 from .work import busy
 
-#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s for a failure of a model, or ends afterwards.
+#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s for a model's failure, or ends after it.
 STOPPED_SECONDS = 2.0
 #: How long a process may do nothing while requests wait for it.
 QUIET_SECONDS = 10.0
 
 
 class ProcessStates:
-    """Of the processes below one tritonserver, each time that they are looked at."""
+    """The states of the processes below one tritonserver, updated at each look."""
 
     def __init__(self) -> None:
         self._since: dict[tuple[int, str], float] = {}  # process, its state -> since when
         self._owners: dict[int, str] = {}  # process -> its model
 
     def see(self, found: Sequence[Stub]) -> list[Stub]:
-        """Those that have been stopped for too long."""
+        """Notes the states of these processes, and returns those that have been stopped for too long."""
         known = {stub.pid for stub in found}
         self._owners = {pid: model for pid, model in self._owners.items() if pid in known}
         self._owners |= {stub.pid: stub.model for stub in found if stub.model}
@@ -34,7 +34,7 @@ class ProcessStates:
         return [stub for stub in stopped if now - self._since[stub.pid, "T"] > STOPPED_SECONDS]
 
     def stuck(self, began: Mapping[str, float]) -> str | None:
-        """A model that will never be loaded, since its process has died meanwhile. `began`: model -> when its loading did."""
+        """A model that will never be loaded because its process died meanwhile. `began`: model -> when its loading began."""
         now = time.monotonic()
         for model, start in began.items():
             for (pid, letter), since in self._since.items():
@@ -45,17 +45,18 @@ class ProcessStates:
 
 
 class Hanging:
-    """Processes of models that never come to an end though nobody has stopped them, as in a deadlock. Triton does not ask them.
+    """Finds model processes that never finish although nobody has stopped them, as in a deadlock. Triton does not check for
+    these.
 
-    A sign is that requests wait all the time while the process neither runs nor wants to. That of an endless loop is none: a long
-    computation looks the same.
+    The sign is that requests wait all the time while the process neither runs nor wants to. Endless loops are not found: they
+    look like a long computation.
     """
 
     def __init__(self) -> None:
         self._quiet = Quiet()
 
     def found(self, stubs: Collection[Stub], metrics: str) -> list[Stub]:
-        """Those that have been quiet for too long, with work all the time. `metrics`: what Triton tells of that."""
+        """The processes that have been quiet for too long, with work all the time. `metrics`: Triton's, which show the work."""
         waited_for = busy(metrics)
         waiting = [stub for stub in stubs if not stub.dead and stub.model in waited_for]
         self._quiet.keep({stub.pid for stub in waiting})

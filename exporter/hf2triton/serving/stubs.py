@@ -1,4 +1,4 @@
-"""The processes of Python models below a tritonserver. The standard library alone."""
+"""The processes of Python models below a tritonserver. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .proc import processes
 
 #: The name of such a process; the kernel keeps 15 characters.
 STUB = "triton_python_backend_stub"[:15]
-#: What Triton names the folder into which it copies a model of an object store.
+#: Triton's name for the folder into which it copies a model from an object store.
 _COPIED = re.compile(r"folder\w{6}")
 
 
 @dataclass(frozen=True)
 class Stub:
-    """`state`: the kernel's letter, Z for one that has ended and T for one that is stopped. `model` and `version` are empty where
-    they cannot be known: the command line names them, which a process loses when it ends."""
+    """A model's process. `state`: the kernel's letter, Z for ended and T for stopped. `model` and `version` are empty if they
+    cannot be known: they come from the command line, which a process loses when it ends."""
 
     pid: int
     state: str
@@ -30,13 +30,13 @@ class Stub:
 
 
 def stubs(server: int) -> list[Stub]:
-    """The processes of Python models that the tritonserver with this id has started and not waited for."""
+    """The processes of Python models that the tritonserver with this id has started and not yet waited for."""
     found = [(pid, one.letter) for pid, one in processes() if one.name == STUB and one.parent == server]
     return [Stub(pid, letter, *_model(pid)) for pid, letter in found]
 
 
 def dead_stubs(server: int) -> list[int]:
-    """The ids of those that have ended."""
+    """The ids of the processes that have ended."""
     return [stub.pid for stub in stubs(server) if stub.dead]
 
 

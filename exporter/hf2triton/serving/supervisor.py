@@ -1,8 +1,8 @@
-"""Looks after a tritonserver that serves: starts it again when it ends or hangs, and brings back models whose process has died.
+"""Looks after a serving tritonserver: restarts it when it ends or hangs, and brings back models whose process has died.
 
-Such a model keeps its state "ready" in Triton while each of its requests fails, and Triton starts no other process for it. What
-ought to be there is asked of Triton and held against what is there, five times a second: it does not matter when a process died.
-The standard library alone: the container has this file too.
+Such a model stays "ready" in Triton while each of its requests fails, and Triton starts no other process for it. Five times a
+second, the supervisor compares what Triton says should be there with what is there, so it does not matter when a process died.
+Uses only the standard library: the container has this file too.
 """
 
 from __future__ import annotations
@@ -21,36 +21,36 @@ from .missing import is_export, missing
 from .presence import Expected, Presence
 from .proc import Quiet, letter
 from .reloads import Reloads
-from .renewal import KEPT, Renewal, end, kept
+from .renewal import KEPT, Renewal, Successor, end, kept
 from .sockets import end_connections
 from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, ProcessStates
 from .stubs import Stub, stubs
 from .work import generating
 
 POLL_SECONDS = 0.2
-#: How long tritonserver may take for one answer, and how long it may answer on none of its ports: if it does nothing meanwhile,
-#: and if it does something, as on a machine that has too much to do.
+#: How long tritonserver may take for one answer, and how long it may be silent on all its ports: while it does nothing, and while
+#: it is busy, as on an overloaded machine.
 ANSWER_SECONDS, SILENT_SECONDS, BUSY_SECONDS = 1.0, 3.0, 30.0
-#: How often it is looked at who has work and does nothing.
+#: How often processes are checked for having work and doing nothing.
 HANGING_SECONDS = 1.0
-#: Seconds before tries to start a server that did not start; after the last it is given up.
+#: Seconds before further tries to start a server; after the last one it is given up.
 PAUSES = (0.5, 2.0, 8.0, 20.0)
-#: What the names of models begin with that a publisher is trying: a server that is started again does without.
+#: The prefix of the names of models that a publisher is trying; a restarted server leaves them out.
 CANDIDATE = "_candidate-"
 
 
 class GivenUp(Exception):
-    """A server that does not start any more."""
+    """The server cannot be started any more."""
 
 
 class Supervisor:
-    """Of a tritonserver, `process`, that has loaded what it could of `models`."""
+    """Looks after a tritonserver, `process`, that has loaded what it could of `models`."""
 
     def __init__(self, host: Host, process: subprocess.Popen[bytes], models: Iterable[str]) -> None:
         self._host = host
         self.process = process
         self._ready = [(model, "") for model in models]  # at the last look
-        # what a server before had and this one may lack; any version where that is ""
+        # what an earlier server had and this one may lack; "" stands for any version
         self._owed: set[tuple[str, str]] = set()
         self._awaited: set[str] = set()  # what was being brought back when `_ready` was asked for
         self._presence = Presence(host.control, host.backends)
@@ -60,17 +60,17 @@ class Supervisor:
 
     @property
     def _models(self) -> set[str]:
-        """Those that are served or are to be."""
+        """The models that are served or should be."""
         served = {model for model, _ in [*self._ready, *self._owed] if not model.startswith(CANDIDATE)}
         return served | self._awaited | set(self._reloads.began)
 
     @property
     def pid(self) -> int | None:
-        """Of tritonserver; None once it has ended."""
+        """The id of tritonserver; None once it has ended."""
         return None if self.process.poll() is not None else self.process.pid
 
     def run(self) -> None:
-        """Until the server is not wanted any more, which is left to be ended. Raises GivenUp."""
+        """Runs until the server is no longer wanted; the caller ends it. Raises GivenUp."""
         while self._host.wanted():
             before = time.monotonic()
             time.sleep(POLL_SECONDS)
@@ -86,20 +86,20 @@ class Supervisor:
         self._down = down
 
     def _begin(self) -> None:
-        """With a server of which nothing was seen yet."""
+        """Begins to look after a new server."""
         self._reloads = Reloads(self._host.control, self._host.repositories, self._host.say)
         self._deaths = 0
         self._incomplete: set[str] = set()
         self._forget()
 
     def _forget(self) -> None:
-        """Since when what is."""
+        """Forgets since when processes have been in their states."""
         self._states, self._quiet, self._hanging = ProcessStates(), Quiet(), Hanging()
-        self._stood: float | None = None  # since when the server does
+        self._stood: float | None = None  # since when the server has been stopped
         self._answered = self._looked = time.monotonic()
 
     def _look(self) -> str | None:
-        """Sees to the models. Why the server has to be started again, if so."""
+        """Looks after the models. Returns why the server has to be restarted, or None."""
         self._renewal.look()
         if (why := self._stopped()) is not None or self._stood is not None:
             return why
@@ -114,12 +114,14 @@ class Supervisor:
             self._settle(ready, awaited)
             self._end_hanging(found, {model for model, _ in ready})
             why = self._mend(self._presence.lacking(ready, found))
-            return why or self._renew()
+            if why is None:
+                self._renew()
+            return why
         except OSError as error:
             return self._silent(error)
 
     def _stopped(self) -> str | None:
-        """Whether the server itself has ended, or has stood still for too long."""
+        """Why the server has to be restarted, if it has ended or been stopped for too long."""
         if (code := self.process.poll()) is not None:
             return f"tritonserver has ended ({_ending(code)})"
         if letter(self.process.pid) != "T":
@@ -130,26 +132,26 @@ class Supervisor:
         return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)" if stopped else None
 
     def _silent(self, error: OSError) -> str | None:
-        """Whether a server that did not answer hangs: one that has other things to do answers later."""
+        """Why the server has to be restarted, if it did not answer because it hangs; a busy server answers later."""
         answers = self._host.metrics.answers
         if isinstance(error, urllib.error.HTTPError) or answers("metrics", ANSWER_SECONDS):
             self._answered = time.monotonic()
             self._quiet = Quiet()
             return None
         silent, quiet = time.monotonic() - self._answered, self._quiet.seconds(self.process.pid)
-        # that it is quiet is only known from the first question on which it has not answered
+        # whether it is quiet is only known since the first question it did not answer
         if silent > BUSY_SECONDS or (silent > SILENT_SECONDS and quiet > SILENT_SECONDS - 2 * ANSWER_SECONDS):
             return f"tritonserver has not answered for {silent:.1f} s ({error})"
         return None
 
     def _end_stopped(self, found: Sequence[Stub]) -> None:
         for stub in self._states.see(found):
-            if letter(stub.pid) == "T":  # still: that was seen a while ago on a busy machine
+            if letter(stub.pid) == "T":  # check again: on a busy machine `found` may be old
                 self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
 
     def _end_hanging(self, found: Sequence[Stub], ready: Collection[str]) -> None:
-        """A model that may wait for others, or for anything at all, is left alone: one that is not ours, or has its graph
-        elsewhere."""
+        """Kills hanging processes. Leaves models alone that may be waiting for something else: those that hf2triton did not
+        export, or whose graph is another model."""
         if time.monotonic() - self._looked < HANGING_SECONDS:
             return
         self._looked = time.monotonic()
@@ -160,13 +162,13 @@ class Supervisor:
                     self._kill(stub, f"has done nothing for {QUIET_SECONDS:g} s though requests wait for it")
 
     def _kill(self, stub: Stub, why: str) -> None:
-        """Ends the process of a model, which is then brought back as any that has died."""
+        """Kills the process of a model, which is then brought back like any that has died."""
         self._host.say(f"the process of model {stub.model} {why}; killing it")
         with contextlib.suppress(ProcessLookupError):
             os.kill(stub.pid, signal.SIGKILL)
 
     def _settle(self, ready: list[tuple[str, str]], awaited: set[str]) -> None:
-        """Notes what is ready, and loads what this server lacks of what the one before had."""
+        """Notes what is ready, and loads what the previous server had and this one lacks."""
         names = {model for model, _ in ready}
         lacking = {
             name for name, version in self._owed if name not in names or (version and (name, version) not in ready)
@@ -176,7 +178,8 @@ class Supervisor:
         self._owed, self._ready, self._awaited = set(), ready, awaited | lacking
 
     def _mend(self, lacking: dict[str, Expected]) -> str | None:
-        """Brings back models that lacked a process at the last look as well: one that is being unloaded does for a moment."""
+        """Brings back models that lack a process for the second time in a row; a model that is being unloaded lacks one briefly.
+        Returns why the server has to be restarted, or None."""
         lacking = {model: known for model, known in lacking.items() if model not in self._reloads.began}
         died = {model: known for model, known in lacking.items() if model in self._incomplete}
         self._incomplete = set(lacking)
@@ -194,32 +197,33 @@ class Supervisor:
         return None
 
     def _renew(self) -> None:
-        """Lets another server take over from one that keeps too much of processes that have died."""
+        """Lets another server take over from one that keeps too many leftovers of dead processes."""
         renewal, host = self._renewal, self._host
         if renewal.under_way:
-            if renewal.ready():
-                self._take_over()
+            if (successor := renewal.ready()) is not None:
+                self._take_over(successor)
             return
         wanted = self._deaths >= KEPT and host.renews and renewal.over and not self._reloads.began
         if wanted and kept(self.process.pid, host.shm_prefix) >= KEPT:
-            self._deaths = 0  # if it comes to nothing, it is tried again after as many
+            self._deaths = 0  # if renewal fails, it is tried again after as many deaths
             renewal.begin(self.process, sorted(self._models))
 
-    def _take_over(self) -> None:
+    def _take_over(self, successor: Successor) -> None:
         awaited = self._awaited | set(self._reloads.began)
-        # nobody would bring those back that are awaited there
-        self.process = self._renewal.take_over(self.process, at_once=bool(awaited))
+        # nobody would bring back models on the old server any more: if any are awaited there, end it at once
+        self._renewal.take_over(successor, self.process, at_once=bool(awaited))
+        self.process = successor.process
         self._owed = set(self._ready) | {(model, "") for model in awaited}
         self._reloads.stop()
         self._begin()
         self._host.say("another tritonserver has taken over")
 
     def end_others(self) -> None:
-        """Ends all servers but the one that serves."""
+        """Ends all servers except the one that serves."""
         self._renewal.end()
 
     def restart(self, why: str) -> None:
-        """Starts the server again with what it served, on the same ports. Raises GivenUp."""
+        """Restarts the server with the models it served, on the same ports. Raises GivenUp."""
         models = sorted(self._models)
         self._host.say(f"{why}; starting it again with {len(models)} models")
         self._note(set(models))
@@ -228,7 +232,7 @@ class Supervisor:
         for attempt, pause in enumerate((*PAUSES, None)):
             end(self.process)
             self._host.clean()
-            # what ends a server that loads side by side does not always do so one by one
+            # a model that ends the server when loaded beside others may not do so when loaded alone
             there = [model for model in models if missing(self._host.repositories, model) is None]
             self.process = self._host.start(there, *([ONE_BY_ONE] if attempt > 1 else []))
             self._begin()
@@ -246,7 +250,7 @@ class Supervisor:
         self._host.say("tritonserver is there again")
 
     def _started(self) -> str | None:
-        """Waits until the server is live; why it never will be, if so."""
+        """Waits until the server is live. Returns why it never will be, or None."""
         watch = Watch(self)
         while self._host.wanted() and not self._host.control.live():
             if (why := watch.stopped() or self._stopped()) is not None:
@@ -256,7 +260,7 @@ class Supervisor:
         return None
 
     def note(self) -> None:
-        """To be called while a server starts, so that a process is seen that dies as soon as its model is loaded."""
+        """Call this while a server starts, so that a process which dies right after loading is noticed."""
         found = stubs(self.process.pid)
         self._end_stopped(found)
         self._presence.note(found)

@@ -1,4 +1,4 @@
-"""Which models have requests, as Triton's metrics tell. The standard library alone."""
+"""Which models have requests, according to Triton's metrics. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections import defaultdict
 
 from .loading import Control
 
-#: What a model that generates has under way, and what it has queued; what Triton has queued for a model of any kind.
+#: What a generative model has under way, and what it has queued; what Triton has queued for any model.
 _LIVE = "hf2triton_live_slots"
 _GAUGES = (_LIVE, "hf2triton_queue_length", "nv_inference_pending_request_count")
 _LINE = re.compile(rf"^({'|'.join(_GAUGES)}){{[^}}]*\bmodel=\"([^\"]+)\"[^}}]*}} (\S+)", re.MULTILINE)
 
 
 def busy(metrics: str) -> set[str]:
-    """The models for which requests wait. Those that are under way are told by models that generate alone."""
+    """The models for which requests wait. Only generative models also report requests under way."""
     return {model for model, gauges in _told(metrics).items() if any(gauges.values())}
 
 
 def generating(metrics: Control, model: str) -> bool:
-    """Whether a model that generates has requests, or had when its process died: Triton keeps what that told last."""
+    """Whether a generative model has requests, or had when its process died: Triton keeps the last values it reported."""
     try:
         gauges = _told(metrics.ask("metrics", timeout=1.0)).get(model, {})
     except OSError:

@@ -1,15 +1,15 @@
 """The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
 
-It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is as
-strict as that one, so that what loads here loads there. It imports nothing of hf2triton but files of the frontends, which are
-laid beside it (see staging.py).
+It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is equally
+strict, so that what loads here loads there. All it imports of hf2triton are two of the frontends' files, which are put beside it
+(see staging.py).
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -40,8 +40,8 @@ LEVELS = {
     1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
     2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
 }
-#: The C++ backend's own parameters that are whole numbers -> the session option and its lowest value. It reads them with
-#: stoi, so that an empty value is refused; others it ignores.
+#: The C++ backend's integer parameters -> the session option and its lowest value. The C++ backend reads them with stoi, so it
+#: refuses an empty value; it ignores other parameters.
 NUMBERS = {
     "intra_op_thread_count": ("intra_op_num_threads", 0),
     "inter_op_thread_count": ("inter_op_num_threads", 0),
@@ -49,8 +49,8 @@ NUMBERS = {
     "enable_mem_arena": ("enable_cpu_mem_arena", 0),
     "enable_mem_pattern": ("enable_mem_pattern", 0),
 }
-#: Parameters of a config that go to the CUDA provider -> how they are written there.
-CUDA = {
+#: Parameters of a config for the CUDA provider -> how they are written there.
+CUDA: Mapping[str, Callable[[str], str | None]] = {
     "gpu_mem_limit": str,
     "arena_extend_strategy": {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"}.get,
     "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"}.get,
@@ -79,13 +79,14 @@ class TritonPythonModel:
         return [response for group in groups for response in self._responses(group)]
 
     def _responses(self, requests: Sequence[Any]) -> list[Any]:
-        """Of requests that run together. As in C++, one that cannot run fails all those it was merged with."""
+        """The responses to requests that run together. As in C++, one that cannot run fails all those it was merged with."""
         try:
             feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
             wanted = [set(request.requested_output_names()) for request in requests]
             names = [name for name in self.outputs if name in set().union(*wanted)]
             merged = {name: np.concatenate([feed[name] for feed in feeds]) for name in feeds[0]}
-            arrays = dict(zip(names, self.session.run(names, merged if len(feeds) > 1 else feeds[0]), strict=True))
+            results: Sequence[Any] = self.session.run(names, merged if len(feeds) > 1 else feeds[0])
+            arrays = dict(zip(names, results, strict=True))
             responses, begin = [], 0
             for feed, asked in zip(feeds, wanted, strict=True):
                 own = {name: array for name, array in arrays.items() if name in asked}
@@ -103,7 +104,7 @@ class TritonPythonModel:
 
 
 def _graph_path(config: Mapping[str, Any], folder: str) -> str:
-    """The graph's file; a folder of that name holds it together with its external data."""
+    """The graph's file; a folder with its name holds it together with external data."""
     name = config.get("default_model_filename") or "model.onnx"
     path = os.path.join(folder, name)
     if os.path.isdir(path):
@@ -114,13 +115,13 @@ def _graph_path(config: Mapping[str, Any], folder: str) -> str:
 
 
 def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list[Any]:
-    """The CPU, and before it CUDA for instances on a GPU, with the options that the C++ backend hands on: those of the
-    accelerator, and a few of the config's own parameters. It has no TensorRT."""
+    """The CPU, and before it CUDA for instances on a GPU, with the options that the C++ backend passes on: those of the
+    accelerator, and a few of the config's own parameters. There is no TensorRT."""
     if args["model_instance_kind"] != "GPU":
         return ["CPUExecutionProvider"]
     onnxruntime.preload_dlls()
     accelerators = config.get("optimization", {}).get("execution_accelerators", {}).get("gpu_execution_accelerator", [])
-    options = {"device_id": args["model_instance_device_id"]}
+    options: dict[str, str | None] = {"device_id": args["model_instance_device_id"]}
     for accelerator in accelerators:
         if accelerator["name"] != "cuda":
             raise triton.TritonModelException(
