@@ -14,6 +14,7 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 ├── ExportError                    1  PyTorch's exporter or a graph pass failed
 ├── ParityError                    3  the exported model is not the model that was trained
 ├── RepositoryError                1  the model repository cannot be read or written
+│   └── NewerFormat                1  a file of an entry that a later hf2triton has written
 ├── ServingError                   1  the embedded Triton cannot run here, or failed
 ├── ScoringError                   1  a set could not be scored; what is done is kept
 └── RuntimeUnavailable             1  no environment with an onnxruntime could be made
@@ -97,6 +98,10 @@ class ParityError(Hf2TritonError):
 
 class RepositoryError(Hf2TritonError):
     """The model repository cannot be read or written."""
+
+
+class NewerFormat(RepositoryError):
+    """A file of an entry that a later hf2triton has written."""
 
 
 class ServingError(Hf2TritonError):

@@ -157,14 +157,15 @@ def measure(name: str, folder: Path) -> None:
     """One graph in this process. What onnxruntime prints of its kernels comes between."""
     import onnxruntime
 
-    from hf2triton.core.layout import graph_file, served_manifest
+    from hf2triton.core.layout import graph_file
+    from hf2triton.core.manifest import served_manifest
     from hf2triton.parity.call_overhead import fit_call_overhead
     from hf2triton.triton_models.sessions import open_session
 
     repository = folder / "repository"
     manifest = served_manifest(repository, name)
     empty = used()
-    session = open_session(str(graph_file(repository, name, manifest["version"])), "cuda", 0, 0)
+    session = open_session(str(graph_file(repository, name, manifest.version)), "cuda", 0, 0)
     opened = used()
     placed = {node: provider for node, provider in zip(("runs on",), session.get_providers(), strict=False)}
     print(f"onnxruntime {onnxruntime.__version__}, {placed['runs on']}\n", flush=True)

@@ -132,7 +132,7 @@ def test_every_family_takes_an_adapter(tmp_path, family, task, targets):
     report = export(ExportOptions(str(source), "adapted", task, **options))
     assert all(parity.passed for parity in report.parity.values())
     for manifest in report.entry.manifests.values():
-        merge = manifest["adapter"]["merge"]
+        merge = manifest.adapter.merge
         assert set(merge["target_modules"]) == set(targets)
         assert merge["base_difference"] > merge["allowed"] >= merge["adapter_difference"]
 
@@ -145,6 +145,6 @@ def test_an_adapter_of_transformers_4(tmp_path):
     report = export(ExportOptions(str(base), "old", adapter=str(adapter), repository=tmp_path / "r"))
     assert report.task == "image-classification"
     manifest = report.entry.manifests["old"]
-    assert manifest["adapter"]["merge"]["renamed"] is True
+    assert manifest.adapter.merge["renamed"] is True
     config = text_format.Parse((tmp_path / "r" / "old" / CONFIG).read_text(), pb.ModelConfig())
     assert len(json.loads(config.parameters[PARAMETER].string_value)["id2label"]) == 4

@@ -50,7 +50,7 @@ def texts(prompts):
 def test_the_task_is_inferred_and_the_merge_proved(report):
     """peft's CAUSAL_LM is text-generation; the merged model is the adapted one, and another than the base."""
     assert report.task == "text-generation"
-    merge = report.entry.manifests["plain"]["adapter"]["merge"]
+    merge = report.entry.manifests["plain"].adapter.merge
     assert set(merge["target_modules"]) == {"c_attn", "c_proj"}
     assert merge["base_difference"] > 1 > merge["allowed"] >= merge["adapter_difference"]
 

@@ -17,7 +17,7 @@ from hf2triton.checkpoint.adapters.files import adapters_in, files_of
 from hf2triton.checkpoint.adapters.source import find_base, read_adapter, read_base_and_adapter, with_files_of
 from hf2triton.checkpoint.adapters.vocabulary import rows_of
 from hf2triton.checkpoint.source import find_source
-from hf2triton.core.layout import served_manifest
+from hf2triton.core.manifest import served_manifest
 from hf2triton.core.options import ExportOptions
 from hf2triton.errors import AdapterError, SourceError
 from hf2triton.export.pipeline import export
@@ -218,7 +218,7 @@ def test_a_baseline_is_recorded_with_the_adapters_tokenizer(exported):
     """What PyTorch is asked for `validate --source` is read as the entry reads it, whatever the adapter calls its base."""
     manifest = served_manifest(exported.repository, "x")
     recorded = record(options(exported.source, exported.adapter, base_name="trained-elsewhere"), None, {})
-    assert recorded[""].about["preprocessing"] == manifest["preprocessing"]
+    assert recorded[""].about["preprocessing"] == manifest.preprocessing
 
 
 def test_a_benchmark_loads_what_was_exported(exported):

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from click.testing import CliRunner
 
 import hf2triton.parity.checks as parity
 from hf2triton.cli import main
-from hf2triton.core.layout import served_manifest
+from hf2triton.core.frontend_settings import EncoderSettings, GraphFile, Limits, read_encoder_settings
+from hf2triton.core.manifest import served_manifest
 from hf2triton.deploy.live import Live
 from hf2triton.engines.cuda import ENGINE as CUDA
 from hf2triton.errors import ServingError
@@ -66,14 +68,11 @@ def test_what_is_measured_is_written_where_the_frontend_reads_it(running):
     assert 0 <= price < 1 << 14
     assert f"tuned: one more call costs {price} tokens, before 9999998; loaded again" in result.output
     manifest = served_manifest(repository, "tuned")
-    assert manifest["serving"]["call_price_tokens"] == price
-    assert json.loads((repository / "tuned" / "manifest.json").read_text()) == manifest
+    assert manifest.serving.call_price_tokens == price
+    assert json.loads((repository / "tuned" / "manifest.json").read_text()) == manifest.to_json()
     assert list(damages(repository, "tuned", manifest)) == []
-    assert {name for name in manifest["files"] if manifest["files"][name] != before["files"][name]} <= {"front.json"}
-    others = {"files", "serving"}
-    assert {key: manifest[key] for key in manifest if key not in others} == {
-        key: before[key] for key in before if key not in others
-    }
+    assert {name for name in manifest.files if manifest.files[name] != before.files[name]} <= {"front.json"}
+    assert replace(manifest, files=before.files, serving=before.serving) == before
     assert running.log_text().count("successfully loaded 'tuned'") == 3, (
         "at the start, to try the key, and with the price"
     )
@@ -119,7 +118,7 @@ def test_calls_are_timed_by_the_server(running):
     """A call for each size, each with the time that the server itself took: the largest takes more than the smallest."""
     with connect(running.url) as connection:
         (result,) = tune(connection, running.repository, "tuned")
-    settings = json.loads((running.repository / "tuned" / "1" / "front.json").read_text())
+    settings = read_encoder_settings(running.repository / "tuned" / "1")
     assert [(call.rows, call.tokens) for call in result.calls] == sizes_of(settings)
     seconds = {(call.rows, call.tokens): call.seconds for call in result.calls}
     assert 0 < seconds[1, 8] < seconds[max(seconds, key=math.prod)]
@@ -168,9 +167,9 @@ def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
     assert "measure the price of a call" not in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
     assert settings["limits"]["call_price"] == CUDA.call_overhead
-    serving = report.entry.manifests["gpu"]["serving"]
-    assert serving["call_price_tokens"] == CUDA.call_overhead
-    assert serving["memory"]["total"] == report.memory["gpu"].total
+    serving = report.entry.manifests["gpu"].serving
+    assert serving.call_price_tokens == CUDA.call_overhead
+    assert serving.memory.total == report.memory["gpu"].total
     assert json.loads(json.dumps(report.to_json()))["memory"]["gpu"]["max_batch_size"] == 64
 
 
@@ -183,11 +182,14 @@ def test_no_call_is_longer_than_the_model(tmp_path, monkeypatch):
 
 def test_sizes_are_those_that_frontends_call():
     """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
-    text = {"limits": {"max_rows": 64, "max_tokens": 1 << 14}, "reader": {"max_length": 512}}
-    sizes = sizes_of(text)
+
+    def settings(rows, reader):
+        limits = Limits(call_price=0, max_rows=rows, max_tokens=1 << 14)
+        return EncoderSettings(outputs={}, reader=reader, limits=limits, runner=GraphFile(graph="model.onnx"))
+
+    sizes = sizes_of(settings(64, {"max_length": 512}))
     assert (1, 8) in sizes
     assert (64, 128) in sizes
     assert (16, 512) in sizes
     assert all(rows * length <= 1 << 14 for rows, length in sizes)
-    image = {"limits": {"max_rows": 3, "max_tokens": 1 << 14}, "reader": {"tokens": 50}}
-    assert sizes_of(image) == [(1, 50), (3, 50)]
+    assert sizes_of(settings(3, {"tokens": 50})) == [(1, 50), (3, 50)]

@@ -185,7 +185,7 @@ def test_a_decoder_on_a_release_that_answers_wrongly(verify):
 def test_every_release_from_the_first_on(verify, entries, name):
     """An entry runs on each release that its manifest promises."""
     frontend = {"clothes": "clothes_text"}.get(name, name)
-    first = question_of(entries, frontend).about["first_release"]
+    first = question_of(entries, frontend).about.first_release
     result, report = verify(name, *(row.first for row in RELEASES if row.first >= first))
     assert result.exit_code == 0, result.output
     assert len({run["release"] for run in report["runs"]}) == sum(row.first >= first for row in RELEASES)

@@ -49,7 +49,7 @@ def _base_name(adapter: str | None) -> str | None:
 
 
 def _arguments(options: BenchOptions, frontend: MeasuredFrontend, name: str, precision: str) -> list[str]:
-    source, graph, serving = frontend.source, frontend.manifest["graph"], frontend.manifest["serving"]
+    source, graph, serving = frontend.source, frontend.manifest.graph, frontend.manifest.serving
     files = {**(source.digests or {}), **(source.adapter_digests or {})}
     given = {
         "--name": name,
@@ -58,11 +58,11 @@ def _arguments(options: BenchOptions, frontend: MeasuredFrontend, name: str, pre
         "--adapter": source.adapter,
         "--base-name": _base_name(source.adapter),
         "--revision": source.revision,
-        "--release": graph["release"],
-        "--attention": graph["attention"],
-        "--device": serving["device"],
-        "--runner": serving["runner"],
-        "--max-batch-size": serving["max_batch_size"],
+        "--release": graph.release,
+        "--attention": graph.attention,
+        "--device": serving.device,
+        "--runner": serving.runner,
+        "--max-batch-size": serving.max_batch_size,
         "--threads": options.threads,
     }
     pickled = ["--allow-pickle"] if any(file.endswith(".bin") for file in files) else []

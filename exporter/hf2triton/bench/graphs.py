@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,8 @@ from typing import Any
 from hf2triton_client.loadgen.load import MOST_CALLERS, Generated
 
 from ..checkpoint.preprocessing import items_of
-from ..core.layout import FRONT, TOKENIZER
+from ..core.frontend_settings import read_encoder_settings
+from ..core.layout import TOKENIZER
 from ..parity.local_runner import ConcurrentLocalTexts
 from ..triton_models.preprocessors import make_preprocessor
 from ..triton_models.sessions import open_session
@@ -41,9 +41,8 @@ class OnnxRuntime(Direct):
             self._session = open_session(job.graph, job.device, 0, job.threads, options)
         folder = Path(job.folder)
         tokenizer = folder / TOKENIZER
-        settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
         definition = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
-        self._reader = make_preprocessor(settings["reader"], definition)
+        self._reader = make_preprocessor(read_encoder_settings(folder).reader, definition)
 
     def ask(self, batch: Batch) -> list[Any]:
         rows = [row for item in items_of(self._reader, batch) for row in item.rows]

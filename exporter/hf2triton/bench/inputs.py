@@ -10,7 +10,8 @@ from typing import Any
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..core.layout import BASELINE, FRONT, TOKENIZER
+from ..core.frontend_settings import EncoderSettings, FrontendSettings, read_settings
+from ..core.layout import BASELINE, TOKENIZER
 from ..errors import UsageError
 
 #: Input of a frontend -> its value for each item of a call.
@@ -39,7 +40,7 @@ def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
     """
     from tokenizers import Tokenizer
 
-    settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
+    settings = read_settings(folder)
     given = Baseline.load(folder / BASELINE).inputs
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     most = _most_tokens(settings, given)
@@ -56,14 +57,14 @@ def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
     return {name: tuple(one[name] for one in made) for name in made[0]}
 
 
-def _most_tokens(settings: Mapping[str, Any], given: Mapping[str, Sequence[str]]) -> int:
-    if "reader" in settings:
-        return settings["reader"]["max_length"]
-    return settings["context"] - json.loads(given["sampling_parameters"][0])["max_new_tokens"]
+def _most_tokens(settings: FrontendSettings, given: Mapping[str, Sequence[str]]) -> int:
+    if isinstance(settings, EncoderSettings):
+        return int(settings.reader["max_length"])
+    return settings.context - json.loads(given["sampling_parameters"][0])["max_new_tokens"]
 
 
 def _maker(
-    settings: Mapping[str, Any], given: Mapping[str, Sequence[str]], tokenizer: Any
+    settings: FrontendSettings, given: Mapping[str, Sequence[str]], tokenizer: Any
 ) -> tuple[Callable[[str], dict[str, str]], Callable[[dict[str, str]], int]]:
     """What makes an item of a text, and what counts its tokens."""
     if "text_input" in given:
@@ -78,7 +79,7 @@ def _maker(
             lambda text: {"text": question, "text_pair": text},
             lambda item: len(tokenizer.encode(item["text"], item["text_pair"])),
         )
-    mask = settings["reader"].get("mask_token")
+    mask = settings.reader.get("mask_token") if isinstance(settings, EncoderSettings) else None
     return lambda text: {"text": f"{mask} {text}" if mask else text}, lambda item: len(tokenizer.encode(item["text"]))
 
 

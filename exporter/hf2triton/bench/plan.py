@@ -14,7 +14,8 @@ from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.loadgen.results import Load
 
 from ..checkpoint.adapters.source import is_adapter
-from ..core.layout import BASELINE, frontends_of, graph_file, served_manifest
+from ..core.layout import BASELINE, frontends_of, graph_file
+from ..core.manifest import Manifest, served_manifest
 from ..engines.common.devices import devices
 from ..errors import UsageError
 from ..tasks import TASKS
@@ -64,16 +65,16 @@ class MeasuredFrontend:
     name: str
     folder: Path
     graph: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     source: JobSource
 
     @property
     def precision(self) -> str:
-        return self.manifest["graph"]["precision"]
+        return self.manifest.graph.precision
 
     @property
     def has_graph_model(self) -> bool:
-        return self.manifest["serving"]["runner"] == "bls"
+        return self.manifest.has_graph_model
 
 
 @dataclass(frozen=True)
@@ -121,21 +122,21 @@ def needs_server(options: BenchOptions) -> bool:
 
 def _frontend(options: BenchOptions, name: str) -> MeasuredFrontend:
     manifest = served_manifest(options.repository, name)
-    version = manifest["version"]
+    version = manifest.version
     folder = options.repository / name / str(version)
     return MeasuredFrontend(
         name, folder, graph_file(options.repository, name, version), manifest, _source(options, name, manifest)
     )
 
 
-def _source(options: BenchOptions, name: str, manifest: Mapping[str, Any]) -> JobSource:
+def _source(options: BenchOptions, name: str, manifest: Manifest) -> JobSource:
     """The one that was asked for, or the one that the entry was exported from."""
-    endpoints = TASKS[manifest["task"]].endpoints
+    endpoints = TASKS[manifest.task].endpoints
     suffix = next(endpoint.suffix for endpoint in endpoints if name.endswith(endpoint.suffix))
-    given, merged = manifest["source"], manifest["adapter"]
-    own = JobSource(given["given"], given["revision"], manifest["task"], suffix, given["digests"])
+    given, merged = manifest.source, manifest.adapter
+    own = JobSource(given.given, given.revision, manifest.task, suffix, given.digests)
     if merged is not None:
-        own = replace(own, adapter=merged["given"], adapter_digests=merged["digests"])
+        own = replace(own, adapter=merged.given, adapter_digests=merged.digests)
     if options.source is not None:
         own = replace(own, given=options.source, revision=None, digests=None)
         if is_adapter(Path(options.source)):
@@ -157,7 +158,7 @@ def _group(options: BenchOptions, kinds: Sequence[ContenderKind], frontends: Seq
     jobs, missing = [], {}
     for kind in kinds:
         for frontend in frontends if kind.needs != "source" else [first]:
-            served_on = (frontend.manifest["serving"]["device"],)
+            served_on = (frontend.manifest.serving.device,)
             for device in served_on if kind.needs == "server" else options.devices or devices():
                 job = _job(options, kind, frontend, device, loads, of_length)
                 if task.generates and kind.decoder is None:
@@ -184,7 +185,7 @@ def _check(options: BenchOptions, frontend: MeasuredFrontend) -> None:
         if largest > 1:
             raise UsageError(f"a call of {frontend.name} is one prompt: ask for several at a time with --concurrency")
         return
-    most = frontend.manifest["serving"]["max_batch_size"]
+    most = frontend.manifest.serving.max_batch_size
     if largest > most:
         raise UsageError(f"{frontend.name} takes at most {most} items a call, not {largest}")
 

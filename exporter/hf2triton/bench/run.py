@@ -80,7 +80,7 @@ def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) 
             settings = ServedModel.from_config(connection.model_config(frontend.name)).settings
             for what, served, held in (
                 ("precision", settings["precision"], frontend.precision),
-                ("preprocessing", settings["preprocessing"], frontend.manifest["preprocessing"]),
+                ("preprocessing", settings["preprocessing"], frontend.manifest.preprocessing),
             ):
                 if served != held:
                     raise RepositoryError(
@@ -165,7 +165,7 @@ def _contender(
         precision=last.precision,
         device=job.device,
         threads=last.threads,
-        weight_bytes=last.weight_bytes or frontend.manifest["parity"]["weight_bytes"],
+        weight_bytes=last.weight_bytes or frontend.manifest.parity.weight_bytes,
         memory_bytes=taken,
         remark="; ".join(filter(None, (last.remark, _errors_in_words(samples)))),
     )

@@ -17,12 +17,13 @@ from ..checkpoint.adapters.source import Adapter, find_base, read_base_and_adapt
 from ..checkpoint.sample_inputs import check_calibration
 from ..checkpoint.source import peek_source
 from ..checkpoint.task_inference import task_of
-from ..core.layout import entries, frontend_name, served_manifest, versions
+from ..core.layout import entries, frontend_name, versions
+from ..core.manifest import Manifest, served_manifest
 from ..core.options import ExportOptions
 from ..core.packages import installed_versions
 from ..core.source import Source
 from ..engines.common.resolve import recorded_options, resolve
-from ..errors import Hf2TritonError, RepositoryError, UsageError
+from ..errors import Hf2TritonError, NewerFormat, RepositoryError, UsageError
 from ..repository.integrity import damages
 from .file import Declared
 
@@ -127,7 +128,9 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
             for frontend in frontends
             for one in damages(options.repository, frontend, manifests[frontend])
         ]
-    except (RepositoryError, OSError, ValueError, KeyError, TypeError) as error:
+    except NewerFormat as error:
+        return PlannedEntry(*about, IMPOSSIBLE, (str(error),), task.name, frontends, error)
+    except (RepositoryError, OSError, KeyError) as error:
         return PlannedEntry(*about, DAMAGED, (str(error),), task.name, frontends)
     manifest = manifests[frontends[0]]
     changes = [
@@ -135,35 +138,35 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
         *_files(manifest, source, adapter),
         *_packages(manifest, packages),
     ]
-    if len({own["version"] for own in manifests.values()}) > 1:
+    if len({own.version for own in manifests.values()}) > 1:
         damaged.append("its frontends serve different versions")
     state = CHANGED if changes else DAMAGED if damaged else UNCHANGED
     return PlannedEntry(*about, state, (*changes, *damaged), task.name, frontends)
 
 
-def _changes(manifest: Mapping[str, Any], task: str, asked: Mapping[str, Any]) -> Iterator[str]:
+def _changes(manifest: Manifest, task: str, asked: Mapping[str, Any]) -> Iterator[str]:
     """What is asked otherwise than it was."""
-    before = manifest.get("options")
+    before = manifest.options
     if before is None:
         yield "made before manifests said what was asked"
         return
     for name, old, new in [
-        ("task", manifest["task"], task),
+        ("task", manifest.task, task),
         *((name, before.get(name), new) for name, new in asked.items()),
     ]:
         if old != new:
             yield _change(name.replace("_", " "), old, new)
 
 
-def _files(manifest: Mapping[str, Any], source: Source, adapter: Adapter | None) -> Iterator[str]:
+def _files(manifest: Manifest, source: Source, adapter: Adapter | None) -> Iterator[str]:
     """Which files the source or the adapter has otherwise than when the entry was made."""
-    before = manifest["source"]
+    before = manifest.source
     if source.revision is not None:
-        if source.revision != before["revision"]:
-            yield _change("source: commit", before["revision"], source.revision)
+        if source.revision != before.revision:
+            yield _change("source: commit", before.revision, source.revision)
     else:
-        yield from _differences("source", before["digests"], source.digests)
-    was = (manifest["adapter"] or {}).get("digests", {})
+        yield from _differences("source", before.digests, source.digests)
+    was = {} if manifest.adapter is None else manifest.adapter.digests
     now = {} if adapter is None else adapter.digests
     if bool(was) != bool(now):
         yield "adapter added" if now else "adapter removed"
@@ -171,8 +174,8 @@ def _files(manifest: Mapping[str, Any], source: Source, adapter: Adapter | None)
         yield from _differences("adapter", was, now)
 
 
-def _packages(manifest: Mapping[str, Any], packages: Mapping[str, str | None]) -> Iterator[str]:
-    before = manifest["packages"]
+def _packages(manifest: Manifest, packages: Mapping[str, str | None]) -> Iterator[str]:
+    before = manifest.packages
     for name in sorted({*before, *packages}):
         if before.get(name) != packages.get(name):
             yield _change(name, before.get(name), packages.get(name))
@@ -206,6 +209,6 @@ def _check_frontends(planned: list[PlannedEntry]) -> None:
 def _entry_of(repository: Path, frontend: str) -> str:
     """The entry that a frontend was made for."""
     try:
-        return served_manifest(repository, frontend).get("entry", frontend)
+        return served_manifest(repository, frontend).owner
     except RepositoryError:
         return frontend

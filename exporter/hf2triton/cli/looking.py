@@ -49,10 +49,10 @@ def list_entries(place: str, all_versions: bool) -> None:
         manifest = version.manifest
         if not (version.served or all_versions):
             continue
-        parity = max(check["max_abs"] for check in manifest["parity"]["checks"])
-        row = [version.frontend, version.number, manifest["task"], manifest["graph"]["precision"], f"{parity:.2g}"]
+        parity = f"{manifest.parity.max_abs:.2g}"
+        row = [version.frontend, version.number, manifest.task, manifest.graph.precision, parity]
         state = "served" if version.served else version.lacking
-        rows.append([*row, *([state, manifest["exported_at"]] if all_versions else []), manifest["source"]["given"]])
+        rows.append([*row, *([state, manifest.exported_at] if all_versions else []), manifest.source.given])
     columns = ("name", "version", "task", "precision", "difference")
     table(place, (*columns, *(("state", "exported at") if all_versions else ()), "source"), rows)
 
@@ -64,16 +64,14 @@ def list_entries(place: str, all_versions: bool) -> None:
 @command
 def inspect(name: str, repository: Path, precision: bool) -> None:
     """Show the manifest of the version of NAME that is served, as JSON, or its precision plan."""
-    import json
-
-    from ..core.layout import frontends_of, served_manifest
-    from ..core.precision_plan import KEY, plan_from
+    from ..core.layout import frontends_of
+    from ..core.manifest import served_manifest
     from .console import table
     from .tables import plan_table
 
     for frontend in frontends_of(repository, name):
         manifest = served_manifest(repository, frontend)
         if precision:
-            table(*plan_table(frontend, plan_from(manifest[KEY])))
+            table(*plan_table(frontend, manifest.plan))
         else:
-            click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
+            click.echo(manifest.to_bytes().decode(), nl=False)

@@ -20,10 +20,8 @@ _candidate-NAME/                   a version that is being tried on a server bef
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from ..errors import RepositoryError, UsageError
 from ..tasks import TASKS
@@ -135,15 +133,6 @@ def served_version(repository: Path, name: str) -> int:
     if version is None:
         raise RepositoryError(f"{path} does not say which version it serves: was it written by hf2triton?")
     return version
-
-
-def served_manifest(repository: Path, name: str) -> dict[str, Any]:
-    """The manifest of the version that is served. Raises RepositoryError."""
-    path = repository / name / str(served_version(repository, name)) / MANIFEST
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RepositoryError(f"{path} cannot be read: {error}") from error
 
 
 def baseline_path(repository: Path, name: str) -> Path:

@@ -12,6 +12,7 @@ from hf2triton_client.evaluation.compare import Difference
 
 from ..families import Family
 from ..tasks.base import Output, Task
+from .manifest import Manifest
 from .options import ResolvedOptions
 from .precision_plan import PrecisionPlan
 from .source import Source
@@ -201,7 +202,7 @@ class RepositoryEntry:
 
     version: int
     paths: tuple[Path, ...]
-    manifests: Mapping[str, Mapping[str, Any]]
+    manifests: Mapping[str, Manifest]
 
 
 @dataclass(frozen=True)
@@ -263,5 +264,5 @@ class ExportReport:
             "ranges": {
                 name: {node: found.to_json() for node, found in own.items()} for name, own in self.ranges.items()
             },
-            "manifests": {name: dict(manifest) for name, manifest in entry.manifests.items()} if entry else {},
+            "manifests": {name: manifest.to_json() for name, manifest in entry.manifests.items()} if entry else {},
         }

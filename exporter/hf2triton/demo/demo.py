@@ -6,10 +6,9 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hf2triton_client import Connection, connect, pipeline
 from hf2triton_client.evaluation.baseline import Baseline, Latency
@@ -19,7 +18,8 @@ from hf2triton_client.evaluation.validate import validate
 from ..build.build import build
 from ..build.file import Declared
 from ..build.plan import plan_build
-from ..core.layout import baseline_path, served_manifest
+from ..core.layout import baseline_path
+from ..core.manifest import Manifest, served_manifest
 from ..serving import Server
 from ..validate.validation import CALLS
 from .examples import CHECKPOINTS, Show, declared, shows_of
@@ -42,7 +42,7 @@ class DemoFrontend:
 
     show: Show
     name: str
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     baseline: Baseline
     in_process: Latency
     validation: Validation
@@ -107,10 +107,10 @@ def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]])
     parity = [
         (
             frontend.name,
-            frontend.manifest["family"],
+            frontend.manifest.family,
             frontend.show.task,
-            f"{frontend.manifest['parity']['weight_bytes'] / 1e6:.1f}",
-            f"{max(check['max_abs'] for check in frontend.manifest['parity']['checks']):.1e}",
+            f"{frontend.manifest.parity.weight_bytes / 1e6:.1f}",
+            f"{frontend.manifest.parity.max_abs:.1e}",
             f"{_worst(frontend.validation):.1e}",
             "ok" if frontend.validation.passed else "FAILED",
         )

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -19,6 +18,8 @@ from tritonclient.grpc import model_config_pb2 as pb
 from hf2triton_client.transport.served_model import PARAMETER
 
 from ..core.digests import digest_of_content
+from ..core.frontend_settings import GraphModel, read_encoder_settings, settings_bytes
+from ..core.json_files import json_bytes
 from ..core.layout import (
     BASELINE,
     BASELINE_JSON,
@@ -29,8 +30,8 @@ from ..core.layout import (
     MANIFEST,
     WARMUP,
     graph_model,
-    served_manifest,
 )
+from ..core.manifest import Manifest, served_manifest
 from ..errors import RepositoryError
 from ..repository.config import to_text
 from ..repository.integrity import damages
@@ -44,11 +45,11 @@ class Original:
 
     repository: Path
     entry: str
-    manifests: Mapping[str, Mapping[str, Any]]
+    manifests: Mapping[str, Manifest]
 
     @property
     def version(self) -> int:
-        return next(iter(self.manifests.values()))["version"]
+        return next(iter(self.manifests.values())).version
 
     def baseline(self, frontend: str) -> Path:
         """PyTorch's recorded answers."""
@@ -75,7 +76,7 @@ def read_original(repository: Path, entry: str, frontends: Sequence[str]) -> Ori
     found = [
         f"{frontend}: {one}" for frontend in frontends for one in damages(repository, frontend, manifests[frontend])
     ]
-    if len({manifest["version"] for manifest in manifests.values()}) > 1:
+    if len({manifest.version for manifest in manifests.values()}) > 1:
         found.append("its frontends serve different versions")
     if found:
         raise RepositoryError(f"{entry} in {repository} is not what was exported: {'; '.join(found)}")
@@ -137,23 +138,21 @@ def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
 
 
 def _copy_frontend(
-    original: Original, frontend: str, manifest: Mapping[str, Any], version: int, names: Mapping[str, str]
+    original: Original, frontend: str, manifest: Manifest, version: int, names: Mapping[str, str]
 ) -> tuple[ModelFiles | None, ModelFiles, dict[str, str]]:
     """The model behind a frontend where there is one, the frontend, and the digests of the version's files."""
-    number = str(manifest["version"])
+    number, apart = str(manifest.version), manifest.has_graph_model
     folder, behind = original.repository / frontend / number, original.repository / graph_model(frontend)
-    apart = manifest["serving"]["graph_config"] is not None
-    of_graph = {name for name in manifest["files"] if apart and Path(name).parts[0] == GRAPH}
-    versioned: dict[str, bytes | Path] = {name: folder / name for name in manifest["files"] if name not in of_graph}
+    of_graph = {name for name in manifest.files if apart and Path(name).parts[0] == GRAPH}
+    versioned: dict[str, bytes | Path] = {name: folder / name for name in manifest.files if name not in of_graph}
     changed: dict[str, bytes] = {}
-    if version != manifest["version"] or names[frontend] != frontend:
+    if version != manifest.version or names[frontend] != frontend:
         changed = _changed(folder, version, names[frontend], names, apart)
-    files = {**manifest["files"], **{name: digest_of_content(content) for name, content in changed.items()}}
-    about = manifest
-    if changed:
-        about = {**manifest, "name": names[frontend], "version": version, "files": files}
+    files = {**manifest.files, **{name: digest_of_content(content) for name, content in changed.items()}}
     versioned |= changed
-    versioned[MANIFEST] = _json(about) if changed else (folder / MANIFEST).read_bytes()
+    versioned[MANIFEST] = (folder / MANIFEST).read_bytes()
+    if changed:
+        versioned[MANIFEST] = replace(manifest, name=names[frontend], version=version, files=files).to_bytes()
     config = (changed.get(CONFIG) or (folder / CONFIG).read_bytes()).decode()
     warmups = re.findall(r'input_data_file: "([^"]+)"', config)
     shared = {f"{WARMUP}/{name}": (folder.parent / WARMUP / name).read_bytes() for name in dict.fromkeys(warmups)}
@@ -181,13 +180,8 @@ def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], ap
         config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
     baseline = json.loads((folder / BASELINE_JSON).read_text(encoding="utf-8"))
     baseline["about"] |= {"name": name, "version": version}
-    changed = {CONFIG: to_text(config).encode(), BASELINE_JSON: _json(baseline)}
+    changed = {CONFIG: to_text(config).encode(), BASELINE_JSON: json_bytes(baseline)}
     if apart:
-        frontend = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-        frontend["runner"] = {"model": graph_model(name), "model_version": version}
-        changed[FRONT] = _json(frontend)
+        calls = GraphModel(model=graph_model(name), model_version=version)
+        changed[FRONT] = settings_bytes(replace(read_encoder_settings(folder), runner=calls))
     return changed
-
-
-def _json(value: Any) -> bytes:
-    return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

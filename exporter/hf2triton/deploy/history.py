@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ..core.layout import BASELINE, BASELINE_JSON, CONFIG, MANIFEST, graph_model, is_candidate, no_repository
+from ..core.manifest import Manifest, parse_manifest
 from ..errors import RepositoryError, UsageError
 from ..repository.integrity import version_damages
 from ..repository.store import Store
@@ -28,7 +27,7 @@ class Version:
     frontend: str
     number: int
     served: bool
-    manifest: Mapping[str, Any]
+    manifest: Manifest
     lacking: str = ""
 
 
@@ -133,9 +132,9 @@ def _versions(store: Store, frontend: str) -> list[Version]:
         content = store.read(f"{frontend}/{number}/{MANIFEST}")
         if content is None:
             continue  # what a publisher that was killed had copied so far
-        manifest = json.loads(content)
+        manifest = parse_manifest(content, f"{store.place}/{frontend}/{number}/{MANIFEST}")
         lacking = ""
-        if manifest["serving"]["runner"] == "bls" and number not in store.versions(graph_model(frontend)):
+        if manifest.has_graph_model and number not in store.versions(graph_model(frontend)):
             lacking = f"its graph is gone from {graph_model(frontend)}"
         found.append(Version(frontend, number, number == served, manifest, lacking))
     return found
@@ -146,7 +145,7 @@ def _entry(store: Store, name: str) -> dict[str, list[Version]]:
     known: dict[str, list[Version]] = {}
     for version in versions_in(store):
         known.setdefault(version.frontend, []).append(version)
-    owners = {frontend: own[0].manifest.get("entry", frontend) for frontend, own in known.items()}
+    owners = {frontend: own[0].manifest.owner for frontend, own in known.items()}
     wanted = owners.get(name, name)
     found = {frontend: own for frontend, own in known.items() if owners[frontend] == wanted}
     if not found:

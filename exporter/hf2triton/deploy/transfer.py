@@ -8,7 +8,8 @@ from pathlib import Path
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..core.layout import CONFIG, MANIFEST, candidate, entries, frontends_of, graph_model, served_manifest, version_in
+from ..core.layout import CONFIG, MANIFEST, candidate, entries, frontends_of, graph_model, version_in
+from ..core.manifest import served_manifest
 from ..errors import RepositoryError, UsageError
 from ..repository.folder import Folder
 from ..repository.store import Store
@@ -63,7 +64,7 @@ def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
     frontends = [frontend for name in names for frontend in frontends_of(repository, name)] or entries(repository)
     if not frontends:
         raise RepositoryError(f"{repository} holds no entries; hf2triton export puts one there")
-    found = dict.fromkeys(served_manifest(repository, frontend).get("entry", frontend) for frontend in frontends)
+    found = dict.fromkeys(served_manifest(repository, frontend).owner for frontend in frontends)
     return {entry: frontends_of(repository, entry) for entry in found}
 
 

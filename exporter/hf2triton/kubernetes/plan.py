@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.layout import entries, frontends_of, graph_model, served_manifest
+from ..core.layout import entries, frontends_of, graph_model
+from ..core.manifest import served_manifest
 from ..errors import RepositoryError, UsageError
 from ..repository.shared_memory import shared_memory_bytes
 from .resources import MIB, ResourceNeed, host_bytes, need_of
@@ -111,11 +112,7 @@ def make_plan(options: ManifestOptions) -> DeploymentPlan:
     if not frontends:
         raise RepositoryError(f"{repository} holds no entry; hf2triton export puts one there")
     needs = tuple(need_of(repository, frontend, options.cpus) for frontend in frontends)
-    behind = [
-        graph_model(frontend)
-        for frontend in frontends
-        if served_manifest(repository, frontend)["serving"]["runner"] == "bls"
-    ]
+    behind = [graph_model(one) for one in frontends if served_manifest(repository, one).has_graph_model]
     on_gpu = [need.name for need in needs if need.on_gpu]
     gpus = options.gpus if options.gpus is not None else int(bool(on_gpu))
     if on_gpu and gpus == 0:

@@ -13,9 +13,10 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..core.layout import CONFIG, FRONT, graph_file, served_manifest, served_version
+from ..core.frontend_settings import DecoderSettings, EncoderSettings, FrontendSettings, read_settings
+from ..core.layout import CONFIG, graph_file, served_version
+from ..core.manifest import GpuMemory, served_manifest
 from ..engines.common.memory import bytes_together
 from ..triton_models.batch_planner import THREAD_TOKENS
 from ..triton_models.image_sizes import BYTES_A_PIXEL
@@ -47,7 +48,7 @@ class ResourceNeed:
     weights: int
     state: int
     host: int
-    memory: Mapping[str, int] | None
+    memory: GpuMemory | None
     apart: bool
 
     @property
@@ -62,17 +63,17 @@ class ResourceNeed:
 def need_of(repository: Path, name: str, cpus: int) -> ResourceNeed:
     """What the served version of a frontend takes on so many CPUs. Raises RepositoryError."""
     version, manifest = served_version(repository, name), served_manifest(repository, name)
-    precision, serving = manifest["graph"]["precision"], manifest["serving"]
-    memory, graph = serving["memory"], graph_file(repository, name, version)
+    settings, precision = read_settings(repository / name / str(version)), manifest.graph.precision
+    memory, graph = manifest.serving.memory, graph_file(repository, name, version)
     # with more than 2 GB of weights the graph lies in a folder with them
     files = graph.parent.iterdir() if graph.parent.name == graph.name else [graph]
     weights = sum(file.stat().st_size for file in files)
     state = _state_bytes(repository, name, version, _STATE[precision])
     held = weights  # of a graph on a GPU the host holds the file while it is read
     if memory is None:
-        activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, version, cpus)
-        held = COPIES[precision] * weights + _reading(repository, name, version) + activations + state
-    return ResourceNeed(name, weights, state, PROCESS_BYTES + held, memory, serving["runner"] != "bls")
+        activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, settings, cpus)
+        held = COPIES[precision] * weights + _reading(settings) + activations + state
+    return ResourceNeed(name, weights, state, PROCESS_BYTES + held, memory, not manifest.has_graph_model)
 
 
 def host_bytes(needs: Sequence[ResourceNeed]) -> int:
@@ -82,11 +83,7 @@ def host_bytes(needs: Sequence[ResourceNeed]) -> int:
 
 def gpu_bytes(needs: Sequence[ResourceNeed]) -> int:
     """Of a GPU that serves these frontends, 0 if none runs there."""
-    found = [
-        (need.memory["context"], need.memory["total"] - need.memory["context"], need.apart)
-        for need in needs
-        if need.memory
-    ]
+    found = [(need.memory.context, need.memory.own, need.apart) for need in needs if need.memory]
     return bytes_together(found) if found else 0
 
 
@@ -111,22 +108,20 @@ def _widest_layer(graph: Path) -> int:
 _WIDEST = 16384
 
 
-def _reading(repository: Path, name: str, version: int) -> int:
-    pixels = _json(repository / name / str(version) / FRONT).get("reader", {}).get("max_pixels")
+def _reading(settings: FrontendSettings) -> int:
+    pixels = settings.reader.get("max_pixels") if isinstance(settings, EncoderSettings) else None
     return TEXT_BYTES if pixels is None else BYTES_A_PIXEL * pixels
 
 
-def _tokens(repository: Path, name: str, version: int, cpus: int) -> int:
+def _tokens(repository: Path, name: str, settings: FrontendSettings, cpus: int) -> int:
     """The most tokens that a frontend hands to the graph at once, and keeps memory for: of calls of all threads together, and of
     calls of one thread each."""
-    settings = _json(repository / name / str(version) / FRONT)
-    limits = settings.get("limits")
-    if limits is None:  # a decoder: a piece of one prompt, or one token for each slot
+    if isinstance(settings, DecoderSettings):  # a piece of one prompt, or one token for each slot
         parameters = _parameters(repository, name)
         return max(int(parameters["prefill_chunk"]), int(parameters["slots"]))
-    tokens = settings["reader"].get("tokens") or settings["reader"]["max_length"]
-    calls = (limits["max_tokens"], cpus * max(THREAD_TOKENS, tokens))
-    return sum(min(most, limits["max_rows"] * tokens) for most in calls)
+    limits, tokens = settings.limits, settings.reader.get("tokens") or settings.reader["max_length"]
+    calls = (limits.max_tokens, cpus * max(THREAD_TOKENS, tokens))
+    return sum(min(most, limits.max_rows * tokens) for most in calls)
 
 
 def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> int:
@@ -134,7 +129,7 @@ def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> in
     path = repository / name / str(version) / "genai_config.json"
     if not path.is_file():
         return 0
-    model, parameters = _json(path)["model"], _parameters(repository, name)
+    model, parameters = json.loads(path.read_text(encoding="utf-8"))["model"], _parameters(repository, name)
     decoder = model["decoder"]
     length = int(parameters["max_length"]) or model["context_length"]
     numbers = decoder["num_hidden_layers"] * decoder["num_key_value_heads"] * decoder["head_size"]
@@ -149,7 +144,3 @@ def _parameters(repository: Path, name: str) -> dict[str, str]:
     text = (repository / name / CONFIG).read_text(encoding="utf-8")
     config = text_format.Parse(text, model_config_pb2.ModelConfig())
     return {key: value.string_value for key, value in config.parameters.items()}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8"))

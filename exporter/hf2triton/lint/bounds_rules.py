@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
+from ..core.frontend_settings import DecoderSettings
 from ..core.layout import FRONT
 from .finding import ERROR, Problem, Rule
 from .models import Lint, Model
@@ -13,11 +14,13 @@ from .models import Lint, Model
 _LIMITS = {"text": ("max_bytes", "max_length"), "image": ("max_bytes", "max_pixels")}
 
 
-def _limits(model: Model, version: int) -> tuple[tuple[str, ...], Mapping[str, Any]]:
+def _limits(model: Model, version: int) -> tuple[tuple[str, ...], dict[str, Any]]:
     """The limits that a frontend must have, and those that its code reads."""
-    frontend = model.frontend(version) or {}
-    reader = frontend.get("reader", frontend)
-    limits = {**reader, "max_length": reader.get("max_length", reader.get("context"))}
+    settings, limits = model.frontend(version), {}
+    if isinstance(settings, DecoderSettings):
+        limits = {"max_bytes": settings.max_bytes, "max_length": settings.context}
+    elif settings is not None:
+        limits = dict(settings.reader)
     return _LIMITS["image" if "image" in model.settings.get("inputs", ()) else "text"], limits
 
 

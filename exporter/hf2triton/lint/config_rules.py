@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..core.frontend_settings import DecoderSettings
 from ..core.layout import CONFIG
 from ..engines.common.backend_keys import ACCELERATORS, GRAPH_LEVELS, KEYS, OVERWRITTEN, PARAMETERS
 from .finding import ERROR, WARNING, Problem, Rule
@@ -68,8 +69,9 @@ def ignored_key(lint: Lint, model: Model) -> Iterator[Problem]:
             f" {', '.join(map(str, GRAPH_LEVELS))}: basic, all, extended, none",
         )
     if model.backend == "python" and model.settings is not None and model.loaded:
-        frontend = model.frontend(model.loaded[-1]) or {}
-        known = ("hf2triton", "intra_op_thread_count", *frontend.get("parameters", ()), *_OF_PYTHON)
+        frontend = model.frontend(model.loaded[-1])
+        parameters = frontend.parameters if isinstance(frontend, DecoderSettings) else ()
+        known = ("hf2triton", "intra_op_thread_count", *parameters, *_OF_PYTHON)
         for key in model.config.parameters:
             if key not in known:
                 yield Problem(

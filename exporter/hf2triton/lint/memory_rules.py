@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from ..core.layout import graph_model
+from ..core.manifest import GpuMemory, Manifest
 from ..core.sizes import gigabytes
 from ..engines.common.memory import bytes_together
 from .finding import ERROR, Problem, Rule
 from .models import Lint, Model
 
 
-def _estimates(lint: Lint) -> Iterator[tuple[Model, Mapping[str, Any], int]]:
-    """Models with an estimate, and what they take without CUDA's context. Each version that is loaded has its own instances."""
+class _Estimate(NamedTuple):
+    """A model with an estimate. `own`: what it takes without CUDA's context; each version that is loaded has its instances."""
+
+    model: Model
+    manifest: Manifest
+    memory: GpuMemory
+    own: int
+
+
+def _estimates(lint: Lint) -> Iterator[_Estimate]:
     for model in lint.models:
-        memory = model.manifest and model.manifest["serving"]["memory"]
-        if memory:
+        manifest = model.manifest
+        if manifest is not None and (memory := manifest.serving.memory) is not None:
             behind = lint.every.get(graph_model(model.name))
             versions = max(1, len(behind.loaded)) if behind is not None else 1
-            yield model, memory, versions * (memory["total"] - memory["context"])
+            yield _Estimate(model, manifest, memory, versions * memory.own)
 
 
 def one_alone(lint: Lint) -> Iterator[Problem]:
-    for model, memory, _ in _estimates(lint):
-        budget = lint.gpu_memory or memory["gpu"]
-        if memory["total"] > budget:
+    for model, _, memory, _ in _estimates(lint):
+        budget = lint.gpu_memory or memory.gpu
+        if memory.total > budget:
             yield Problem(
                 model.name,
-                f"it takes about {gigabytes(memory['total'])} of a GPU that has {gigabytes(budget)}: export it with a smaller"
+                f"it takes about {gigabytes(memory.total)} of a GPU that has {gigabytes(budget)}: export it with a smaller"
                 " --max-batch-size or fewer --instances",
             )
 
@@ -36,21 +45,19 @@ def one_alone(lint: Lint) -> Iterator[Problem]:
 def together(lint: Lint) -> Iterator[Problem]:
     """What shares a GPU: entries that name it, and those that name none and run on all."""
     found = list(_estimates(lint))
-    named = sorted({gpu for model, _, _ in found for gpu in model.manifest["options"]["gpus"] or ()})
+    named: Sequence[int | None] = sorted({gpu for one in found for gpu in one.manifest.gpus})
     told = set()
-    for gpu in named or [None]:
-        sharing = [row for row in found if gpu is None or (row[0].manifest["options"]["gpus"] or (gpu,)).count(gpu)]
-        names = tuple(model.name for model, _, _ in sharing)
-        if len(sharing) < 2 and all(row[2] + row[1]["context"] == row[1]["total"] for row in sharing) or names in told:
+    for gpu in named or (None,):
+        sharing = [one for one in found if gpu is None or gpu in (one.manifest.gpus or (gpu,))]
+        names = tuple(one.model.name for one in sharing)
+        if len(sharing) < 2 and all(one.own == one.memory.own for one in sharing) or names in told:
             continue
         told.add(names)
-        total = bytes_together(
-            [(memory["context"], own, model.manifest["serving"]["runner"] != "bls") for model, memory, own in sharing]
-        )
-        budget = lint.gpu_memory or min(row[1]["gpu"] for row in sharing)
+        total = bytes_together([(one.memory.context, one.own, not one.manifest.has_graph_model) for one in sharing])
+        budget = lint.gpu_memory or min(one.memory.gpu for one in sharing)
         if total > budget:
             where = "every GPU" if gpu is None else f"GPU {gpu}"
-            parts = ", ".join(f"{model.name} {gigabytes(own)}" for model, _, own in sharing)
+            parts = ", ".join(f"{one.model.name} {gigabytes(one.own)}" for one in sharing)
             yield Problem(
                 where,
                 f"together they take about {gigabytes(total)} of {gigabytes(budget)} ({parts}; each version that stays loaded"

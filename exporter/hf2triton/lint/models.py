@@ -15,8 +15,10 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.transport.served_model import PARAMETER
 
-from ..core.layout import CONFIG, FRONT, MANIFEST, entries, graph_in, graph_model, is_candidate, versions
-from ..errors import RepositoryError
+from ..core.frontend_settings import FrontendSettings, read_settings
+from ..core.layout import CONFIG, MANIFEST, entries, graph_in, graph_model, is_candidate, versions
+from ..core.manifest import Manifest, read_manifest
+from ..errors import NewerFormat, RepositoryError
 
 #: `platform` of a config that names no backend -> the backend.
 _PLATFORMS = {"onnxruntime_onnx": "onnxruntime", "ensemble": "ensemble"}
@@ -76,10 +78,15 @@ class Model:
         return self.versions[-(policy.latest.num_versions or 1) :]
 
     @cached_property
-    def manifest(self) -> Mapping[str, Any] | None:
-        """Of the newest version that is loaded; None where hf2triton did not write the model, or it cannot be read."""
-        found = _json(self.folder / str(self.loaded[-1]) / MANIFEST) if self.loaded else None
-        return found if isinstance(found, dict) and "serving" in found and "files" in found else None
+    def manifest(self) -> Manifest | None:
+        """Of the newest version that is loaded; None where hf2triton did not write the model, or it cannot be read. Raises
+        NewerFormat."""
+        try:
+            return read_manifest(self.folder / str(self.loaded[-1]) / MANIFEST) if self.loaded else None
+        except NewerFormat:
+            raise
+        except RepositoryError:
+            return None
 
     @cached_property
     def settings(self) -> Mapping[str, Any] | None:
@@ -92,10 +99,12 @@ class Model:
             return None
         return found if isinstance(found, dict) else None
 
-    def frontend(self, version: int) -> Mapping[str, Any] | None:
-        """What the front of a version reads at its start."""
-        found = _json(self.folder / str(version) / FRONT)
-        return found if isinstance(found, dict) else None
+    def frontend(self, version: int) -> FrontendSettings | None:
+        """What the frontend of a version reads at its start; None where it reads nothing that is ours."""
+        try:
+            return read_settings(self.folder / str(version))
+        except RepositoryError:
+            return None
 
     def graph(self, version: int) -> Path:
         """Where the graph of a version is, if it has one."""
@@ -122,7 +131,7 @@ class Lint:
         if self.server is not None and self.server.release is not None:
             return self.server.release
         frontend = model if model.manifest else self.frontend_of(model)
-        return None if frontend is None or frontend.manifest is None else frontend.manifest["graph"]["release"]
+        return None if frontend is None or frontend.manifest is None else frontend.manifest.graph.release
 
     def frontend_of(self, model: Model) -> Model | None:
         """The frontend before a model that holds a graph."""
@@ -152,16 +161,9 @@ def read_repository(repository: Path, names: tuple[str, ...] = (), gpu_memory: i
         return Lint(repository, every, tuple(every.values()), gpu_memory)
     chosen: dict[str, Model] = {}
     for name in names:
-        of_entry = [one for one in entries(repository) if (every[one].manifest or {}).get("entry") == name]
+        of_entry = [one for one in entries(repository) if (own := every[one].manifest) and own.owner == name]
         found = [one for own in dict.fromkeys([name, *of_entry]) for one in (own, graph_model(own)) if one in every]
         if not found:
             raise RepositoryError(f"{repository} has no model or entry {name!r} (known: {', '.join(every)})")
         chosen |= {one: every[one] for one in found}
     return Lint(repository, every, tuple(chosen.values()), gpu_memory)
-
-
-def _json(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None

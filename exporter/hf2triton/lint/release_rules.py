@@ -20,7 +20,7 @@ def entry_release(lint: Lint) -> Iterator[Problem]:
     found: dict[str | None, list[str]] = {}
     for model in lint.models:
         if model.manifest is not None:
-            found.setdefault(model.manifest["graph"]["release"], []).append(model.name)
+            found.setdefault(model.manifest.graph.release, []).append(model.name)
     for release, names in found.items():
         if release is None:
             newest = max(one.fixed for one in CVES)

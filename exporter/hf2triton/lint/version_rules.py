@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from importlib import resources
 
+from ..core.frontend_settings import DecoderSettings, EncoderSettings, GraphModel
 from ..core.layout import CONFIG, FRONT, graph_model
 from .finding import ERROR, NOTE, WARNING, Problem, Rule
 from .models import Lint, Model
@@ -28,17 +29,14 @@ def named_by_policy(lint: Lint, model: Model) -> Iterator[Problem]:
 def called_by_frontend(lint: Lint, model: Model) -> Iterator[Problem]:
     """A frontend names the version of the graph that it calls."""
     for version in model.loaded:
-        runner = (model.frontend(version) or {}).get("runner", {})
-        if "model" not in runner:
+        settings = model.frontend(version)
+        if not isinstance(settings, EncoderSettings) or not isinstance(settings.runner, GraphModel):
             continue
-        where, called, number = (
-            f"{model.name}/{version}/{FRONT}",
-            lint.every.get(runner["model"]),
-            runner["model_version"],
-        )
+        where, runner = f"{model.name}/{version}/{FRONT}", settings.runner
+        called, number = lint.every.get(runner.model), runner.model_version
         if called is None:
             yield Problem(
-                where, f"the frontend calls {runner['model']!r}, which is not there: export or publish the entry again"
+                where, f"the frontend calls {runner.model!r}, which is not there: export or publish the entry again"
             )
         elif number not in called.versions:
             found = ", ".join(map(str, called.versions)) or "none"
@@ -59,7 +57,7 @@ def two_frontends(lint: Lint) -> Iterator[Problem]:
     served: dict[str, dict[str, int]] = {}
     for model in lint.models:
         if model.manifest is not None:
-            served.setdefault(model.manifest["entry"], {})[model.name] = model.manifest["version"]
+            served.setdefault(model.manifest.owner, {})[model.name] = model.manifest.version
     for entry, frontends in served.items():
         if len(set(frontends.values())) > 1:
             found = ", ".join(f"{name} version {version}" for name, version in frontends.items())
@@ -74,21 +72,25 @@ def manifest_differs(lint: Lint, model: Model) -> Iterator[Problem]:
     if about is None:
         return
     where, version = f"{model.name}/{model.loaded[-1]}/manifest.json", model.loaded[-1]
-    if (about["name"], about["version"]) != (model.name, version):
+    if (about.name, about.version) != (model.name, version):
         yield Problem(
             where,
-            f"it is that of {about['name']!r}, version {about['version']}: was the folder copied by hand? hf2triton publish"
+            f"it is that of {about.name!r}, version {about.version}: was the folder copied by hand? hf2triton publish"
             " copies entries",
         )
-    rows = about["serving"]["max_batch_size"]
+    rows = about.serving.max_batch_size
     if model.config.max_batch_size not in (0, rows):
         yield Problem(
             lint.line(model, "max_batch_size"),
             f"max_batch_size is {model.config.max_batch_size}; the entry was proved with {rows}: export it again to change it",
         )
     behind = lint.every.get(graph_model(model.name))
-    apart = about["serving"]["runner"] == "bls"
-    if apart and behind is not None and behind.parsed[1] is None and behind.config.max_batch_size < rows:
+    if (
+        about.has_graph_model
+        and behind is not None
+        and behind.parsed[1] is None
+        and behind.config.max_batch_size < rows
+    ):
         yield Problem(
             f"{behind.name}/{CONFIG}",
             f"max_batch_size is {behind.config.max_batch_size}, and the frontend calls it with up to {rows} rows: export it"
@@ -102,10 +104,10 @@ def other_code(lint: Lint, model: Model) -> Iterator[Problem]:
         return
     code = resources.files("hf2triton.triton_models")
     version = str(model.loaded[-1])
-    generates = "generation" in (model.frontend(model.loaded[-1]) or {})
+    generates = isinstance(model.frontend(model.loaded[-1]), DecoderSettings)
     renamed = {"model.py": "generation_frontend.py" if generates else "frontend.py"}
     differing = []
-    for name in model.manifest["files"]:
+    for name in model.manifest.files:
         path = model.folder / version / name
         if not name.endswith(".py") or not path.is_file():
             continue

@@ -23,7 +23,8 @@ from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.latency import measure_latency
 
 from ..checkpoint.preprocessing import items_of
-from ..core.layout import BASELINE, FRONT, TOKENIZER, graph_in
+from ..core.frontend_settings import DecoderSettings, read_decoder_settings, read_encoder_settings, read_settings
+from ..core.layout import BASELINE, TOKENIZER, graph_in
 from ..triton_models.generation.decoder import open_decoder
 from ..triton_models.generation.generation_config import eos_token_ids
 from ..triton_models.generation.request_state import Answer, RequestState, read_prompt
@@ -39,11 +40,9 @@ class LocalModel:
     """The version in `folder`, loaded as onnxruntime loads it by default: all cores, the CPU provider."""
 
     def __init__(self, folder: Path) -> None:
-        settings = _settings(folder)
+        settings = read_encoder_settings(folder)
         tokenizer = folder / TOKENIZER
-        self._reader = make_preprocessor(
-            settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None
-        )
+        self._reader = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
         self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
     def __call__(self, item: Item) -> list[list[np.ndarray]]:
@@ -56,14 +55,14 @@ class LocalTexts:
     """The version in `folder` of a model that generates. One text at a time in the thread that asks, in a single slot."""
 
     def __init__(self, folder: Path, slots: int = 1, threads: int = 0, device: str = "cpu", max_queue: int = 0) -> None:
-        about = _settings(folder)
-        self._context, generation = about["context"], about["generation"]
+        about = read_decoder_settings(folder)
+        self._context, generation = about.context, about.generation
         self._defaults = Settings.of_checkpoint(generation)
         self._bos_token_id, self._ends = generation.get("bos_token_id"), eos_token_ids(generation)
-        self._clean_up = about.get("clean_up", False)  # versions of before it was known have none
+        self._clean_up = about.clean_up
         self._tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         graph = str(graph_in(folder))
-        decoder = open_decoder(graph, slots, self._context, device, threads=threads, in_place=about["in_place"])
+        decoder = open_decoder(graph, slots, self._context, device, threads=threads, in_place=about.in_place)
         self._scheduler = Scheduler(decoder, max_queue)
 
     def __call__(self, item: Item) -> Answer:
@@ -106,11 +105,7 @@ class ConcurrentLocalTexts(LocalTexts):
 
 def open_version(folder: Path) -> Callable[[Item], Any]:
     """The version in `folder`, to be called with an item."""
-    return LocalTexts(folder) if "generation" in _settings(folder) else LocalModel(folder)
-
-
-def _settings(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / FRONT).read_text(encoding="utf-8"))
+    return LocalTexts(folder) if isinstance(read_settings(folder), DecoderSettings) else LocalModel(folder)
 
 
 if __name__ == "__main__":

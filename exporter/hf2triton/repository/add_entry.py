@@ -10,14 +10,15 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from ..core.digests import digest_of_bytes
-from ..core.json_files import json_bytes
-from ..core.layout import CONFIG, MANIFEST, WARMUP, graph_model, served_version, versions
+from ..core.frontend_settings import FrontendSettings, settings_bytes
+from ..core.layout import CONFIG, FRONT, MANIFEST, WARMUP, graph_model, served_version, versions
+from ..core.manifest import Manifest
 from ..core.types import RepositoryEntry
 from ..errors import RepositoryError
 from .disk import READY, errors_named, link_served, locked, remove_if_empty, replace_file, staging, write_model
@@ -70,16 +71,15 @@ def publish(staged_entries: Sequence[StagedEntry]) -> RepositoryEntry:
     return RepositoryEntry(version, tuple(repository / model.name for model in reversed(models)), manifests)
 
 
-def amend(repository: Path, name: str, version: int, file: str, content: Any, manifest: Mapping[str, Any]) -> None:
-    """Replaces a JSON file of a frontend's version, and its manifest with the file's new digest. Raises RepositoryError."""
-    folder = repository / name / str(version)
-    data = json_bytes(content)
-    manifest = {**manifest, "files": {**manifest["files"], file: digest_of_bytes(data)}}
+def change_settings(repository: Path, name: str, settings: FrontendSettings, manifest: Manifest) -> None:
+    """Replaces the settings of a frontend's version, and its manifest with their new digest. Raises RepositoryError."""
+    folder, content = repository / name / str(manifest.version), settings_bytes(settings)
+    manifest = replace(manifest, files={**manifest.files, FRONT: digest_of_bytes(content)})
     with errors_named(repository), locked(repository):
-        replace_file(folder / file, data)
-        replace_file(folder / MANIFEST, json_bytes(manifest))
-        if served_version(repository, name) == version:
-            link_served(repository / name, version)
+        replace_file(folder / FRONT, content)
+        replace_file(folder / MANIFEST, manifest.to_bytes())
+        if served_version(repository, name) == manifest.version:
+            link_served(repository / name, manifest.version)
 
 
 def _move_in(name: str, staging: Path, repository: Path, version: int, undo: ExitStack) -> None:

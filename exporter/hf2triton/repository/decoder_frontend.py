@@ -7,6 +7,7 @@ from typing import Any
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ..checkpoint.preprocessing import MAX_TEXT_BYTES
+from ..core.frontend_settings import DecoderSettings
 from ..engines.common.model_config import graph_instances
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.generation.generation_config import settings_of
@@ -60,16 +61,16 @@ def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> F
     return FrontendFiles(
         config=_config(staged, version, preprocessing),
         code=_CODE,
-        settings={
-            "graph": staged.stored.place,
-            "in_place": staged.stored.graph.shares_buffer,
-            "onnxruntime": staged.stored.first_onnxruntime,
-            "context": checkpoint.max_length,
-            "max_bytes": MAX_TEXT_BYTES,
-            "clean_up": checkpoint.tokenizer.clean_up,
-            "generation": dict(checkpoint.generation),
-            "parameters": list(_parameters(staged)),
-        },
+        settings=DecoderSettings(
+            graph=staged.stored.place,
+            in_place=staged.stored.graph.shares_buffer,
+            onnxruntime=staged.stored.first_onnxruntime,
+            context=checkpoint.max_length,
+            max_bytes=MAX_TEXT_BYTES,
+            clean_up=checkpoint.tokenizer.clean_up,
+            generation=dict(checkpoint.generation),
+            parameters=list(_parameters(staged)),
+        ),
         more={TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(), **staged.more},
     )
 

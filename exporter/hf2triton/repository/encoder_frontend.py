@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ..checkpoint.preprocessing import preprocessor_settings
+from ..core.frontend_settings import EncoderSettings, GraphFile, GraphModel, Limits
 from ..core.layout import graph_model
 from ..engines import ENGINES
 from ..engines.base import Served
@@ -57,19 +57,19 @@ def _graph_config(staged: StagedEntry) -> tuple[pb.ModelConfig, dict[str, bytes]
     )
 
 
-def _settings(staged: StagedEntry, version: int) -> dict[str, Any]:
-    """What the front reads at its start, see `triton_models/frontend.py`."""
+def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
+    """What the frontend reads at its start."""
     options = staged.options
-    bls = {"model": graph_model(staged.name), "model_version": version}
+    calls = GraphModel(model=graph_model(staged.name), model_version=version)
     engine = ENGINES[options.device]
-    return {
-        "outputs": {output.name: output.per for output in staged.stored.graph.outputs},
-        "reader": preprocessor_settings(staged.checkpoint, staged.endpoint, engine.round_to),
-        "limits": {
-            "call_price": staged.call_price,
-            "max_rows": staged.max_batch_size,
-            "max_tokens": engine.max_tokens,
-            "round_to": engine.round_to,
-        },
-        "runner": bls if options.runner == "bls" else {"graph": staged.stored.place},
-    }
+    return EncoderSettings(
+        outputs={output.name: output.per for output in staged.stored.graph.outputs},
+        reader=preprocessor_settings(staged.checkpoint, staged.endpoint, engine.round_to),
+        limits=Limits(
+            call_price=staged.call_price,
+            max_rows=staged.max_batch_size,
+            max_tokens=engine.max_tokens,
+            round_to=engine.round_to,
+        ),
+        runner=calls if options.runner == "bls" else GraphFile(graph=staged.stored.place),
+    )

@@ -7,14 +7,13 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from ..checkpoint.preprocessing import preprocessing_digest
 from ..core.digests import digest_of_content
-from ..core.json_files import json_bytes
+from ..core.frontend_settings import settings_bytes
 from ..core.layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, MANIFEST, TOKENIZER, graph_model
+from ..core.manifest import AdapterAbout, GpuMemory, GraphAbout, Manifest, ParityAbout, ServingAbout, SourceAbout
 from ..core.packages import installed_versions
-from ..core.precision_plan import KEY
 from ..engines.common.resolve import recorded_options
 from .config import to_text
 from .decoder_frontend import decoder_frontend
@@ -28,7 +27,7 @@ _FRONTENDS: Mapping[str, Callable[[StagedEntry, int, str], FrontendFiles]] = {
 }
 
 
-def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[list[ModelFiles], dict[str, Any]]:
+def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[list[ModelFiles], Manifest]:
     """The model folders of a frontend, itself last, and its manifest. `workspace` holds what must be a file first."""
     preprocessing = preprocessing_digest(staged.checkpoint, staged.endpoint)
     frontend = _FRONTENDS[staged.endpoint.kind](staged, version, preprocessing)
@@ -41,7 +40,7 @@ def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[
     versioned: dict[str, bytes | Path] = {
         **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in frontend.code.items()},
         **frontend.more,
-        FRONT: json_bytes(frontend.settings),
+        FRONT: settings_bytes(frontend.settings),
         CONFIG: config.encode(),
         BASELINE: baseline,
         BASELINE_JSON: baseline.with_suffix(".json"),
@@ -59,50 +58,45 @@ def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[
     files = {**versioned, **staged.stored.files}
     digest = None if graph_config is None else digest_of_content(graph_config.encode())
     manifest = _manifest(staged, version, preprocessing, files, digest)
-    versioned[MANIFEST] = json_bytes(manifest)
+    versioned[MANIFEST] = manifest.to_bytes()
     return [*models, ModelFiles(staged.name, config, frontend.warmup, versioned)], manifest
 
 
 def _manifest(
     staged: StagedEntry, version: int, preprocessing: str, files: Mapping[str, bytes | Path], graph_config: str | None
-) -> dict[str, Any]:
+) -> Manifest:
     """`graph_config`: the digest of the config of the model that holds the graph, where that is another one."""
     options, checkpoint, graph = staged.options, staged.checkpoint, staged.stored.graph
-    model = graph.model
-    return {
-        "format": 1,
-        "name": staged.name,
-        "entry": options.name,
-        "version": version,
-        "exported_at": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "task": checkpoint.task.name,
-        "family": checkpoint.family.name,
-        "source": {
-            "given": checkpoint.source.given,
-            "revision": checkpoint.source.revision,
-            "digests": dict(checkpoint.source.digests),
-        },
-        "adapter": checkpoint.adapter,
-        "options": recorded_options(options),
-        "graph": {
-            "precision": graph.precision,
-            "attention": graph.attention,
-            "opset": dict(model.opset_imports),
-            "ir_version": model.ir_version,
-            "release": options.release,
-            "first_release": staged.stored.first_release,
-        },
-        "serving": {
-            "device": options.device,
-            "runner": options.runner,
-            "max_batch_size": staged.max_batch_size,
-            "memory": None if staged.memory is None else staged.memory.to_json(),
-            "call_price_tokens": staged.call_price,
-            "graph_config": graph_config,
-        },
-        "preprocessing": preprocessing,
-        KEY: staged.stored.plan.to_json(),
-        "parity": staged.parity.to_json(),
-        "packages": installed_versions(),
-        "files": {name: digest_of_content(content) for name, content in sorted(files.items())},
-    }
+    source, model = checkpoint.source, graph.model
+    return Manifest(
+        name=staged.name,
+        entry=options.name,
+        version=version,
+        exported_at=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        task=checkpoint.task.name,
+        family=checkpoint.family.name,
+        source=SourceAbout(given=source.given, revision=source.revision, digests=dict(source.digests)),
+        adapter=None if checkpoint.adapter is None else AdapterAbout.from_json(checkpoint.adapter),
+        options=recorded_options(options),
+        graph=GraphAbout(
+            precision=graph.precision,
+            attention=graph.attention,
+            opset=dict(model.opset_imports),
+            ir_version=model.ir_version,
+            release=options.release,
+            first_release=staged.stored.first_release,
+        ),
+        serving=ServingAbout(
+            device=options.device,
+            runner=options.runner,
+            max_batch_size=staged.max_batch_size,
+            memory=None if staged.memory is None else GpuMemory.from_json(staged.memory.to_json()),
+            call_price_tokens=staged.call_price,
+            graph_config=graph_config,
+        ),
+        preprocessing=preprocessing,
+        precision_plan=staged.stored.plan.to_json(),
+        parity=ParityAbout.from_json(staged.parity.to_json()),
+        packages=installed_versions(),
+        files={name: digest_of_content(content) for name, content in sorted(files.items())},
+    )

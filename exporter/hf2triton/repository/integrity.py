@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from ..core.digests import digest_of
 from ..core.layout import CONFIG, GRAPH, LINKED, WARMUP, graph_model, is_warmup_as_written
+from ..core.manifest import Manifest
 from .folder import Folder
 from .store import Store
 
 
-def damages(repository: Path, frontend: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+def damages(repository: Path, frontend: str, manifest: Manifest) -> Iterator[str]:
     """What of a frontend's files, and of its config's that is served, is not as it was written."""
-    folder, version = repository / frontend, str(manifest["version"])
-    behind = repository / graph_model(frontend)
-    in_frontend = manifest["serving"]["runner"] == "inprocess"
+    folder, version = repository / frontend, str(manifest.version)
     store = Folder(repository)
     yield from version_damages(store, frontend, manifest)
-    yield from _damage(store, f"{frontend}/{CONFIG}", manifest["files"][CONFIG])
-    if not in_frontend:
-        yield from _damage(store, f"{behind.name}/{CONFIG}", manifest["serving"]["graph_config"])
+    yield from _damage(store, f"{frontend}/{CONFIG}", manifest.files[CONFIG])
+    if (graph_config := manifest.serving.graph_config) is not None:
+        yield from _damage(store, f"{graph_model(frontend)}/{CONFIG}", graph_config)
     for name in LINKED:  # of the manifest nobody keeps a digest
         path, own = folder / name, folder / version / name
         if not (path.is_file() and own.is_file()) or not (path.samefile(own) or digest_of(path) == digest_of(own)):
@@ -42,16 +40,17 @@ def warmup_damages(repository: Path, frontend: str) -> Iterator[str]:
                 yield f"{model.name}/{WARMUP}/{name} was changed"
 
 
-def version_damages(store: Store, frontend: str, manifest: Mapping[str, Any]) -> Iterator[str]:
+def version_damages(store: Store, frontend: str, manifest: Manifest) -> Iterator[str]:
     """What of the files of a frontend's version, served or not, is not as it was written."""
-    version, behind = manifest["version"], graph_model(frontend)
-    in_frontend = manifest["serving"]["runner"] == "inprocess"
-    for name, digest in manifest["files"].items():
-        model = frontend if in_frontend or Path(name).parts[0] != GRAPH else behind
+    version, behind = manifest.version, graph_model(frontend)
+    for name, digest in manifest.files.items():
+        model = behind if manifest.has_graph_model and Path(name).parts[0] == GRAPH else frontend
         yield from _damage(store, f"{model}/{version}/{name}", digest)
     kept = f"{behind}/{version}/{CONFIG}"
-    if not in_frontend and store.digest(kept) is not None:  # where there is none, the served one is the version's too
-        yield from _damage(store, kept, manifest["serving"]["graph_config"])
+    graph_config = manifest.serving.graph_config
+    # where the version keeps no config, the served one is the version's too
+    if graph_config is not None and store.digest(kept) is not None:
+        yield from _damage(store, kept, graph_config)
 
 
 def _damage(store: Store, path: str, digest: str) -> Iterator[str]:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.evaluation.baseline import Baseline
 
+from ..core.frontend_settings import FrontendSettings
 from ..core.layout import frontend_name
 from ..core.options import ResolvedOptions
 from ..core.types import Checkpoint, MemoryEstimate, ParityReport, StoredGraph
@@ -52,7 +52,7 @@ class FrontendFiles:
 
     config: pb.ModelConfig
     code: Mapping[str, str]
-    settings: Mapping[str, Any]
+    settings: FrontendSettings
     warmup: Mapping[str, bytes] = field(default_factory=dict)
     more: Mapping[str, bytes] = field(default_factory=dict)
     graph_config: pb.ModelConfig | None = None

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from itertools import chain
+from typing import Any
 
 from tokenizers import Encoding, Tokenizer
 

@@ -6,10 +6,9 @@ calling.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +19,13 @@ from tritonclient.utils import triton_to_np_dtype
 from hf2triton_client.errors import ClientError
 from hf2triton_client.transport.connection import Connection, Request
 
-from ..core.layout import FRONT, frontends_of, graph_model, served_manifest
+from ..core.frontend_settings import EncoderSettings, read_encoder_settings
+from ..core.layout import frontends_of, graph_model
+from ..core.manifest import Manifest, served_manifest
 from ..deploy.live import Live
-from ..errors import RepositoryError, ServingError, UsageError
+from ..errors import ServingError, UsageError
 from ..parity.call_overhead import fit_call_overhead
-from ..repository.add_entry import amend
+from ..repository.add_entry import change_settings
 
 #: Lengths and rows that are tried, beside the longest and the most.
 LENGTHS, ROWS = (8, 32, 128), (1, 4, 16)
@@ -84,43 +85,39 @@ def tune(
     return found
 
 
-def _read(repository: Path, frontend: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def _read(repository: Path, frontend: str) -> tuple[Manifest, EncoderSettings]:
     """The manifest of a frontend that can be tuned, and its settings."""
     manifest = served_manifest(repository, frontend)
-    if manifest["serving"]["runner"] != "bls":
+    if not manifest.has_graph_model:
         raise UsageError(
             f"{frontend} runs its graph itself: what a call costs was measured when it was exported. --runner bls and --device"
             " cuda"
             " or tensorrt make entries that can be tuned"
         )
-    path = repository / frontend / str(manifest["version"]) / FRONT
-    try:
-        return manifest, json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise RepositoryError(f"{path} cannot be read: {error}") from error
+    return manifest, read_encoder_settings(repository / frontend / str(manifest.version))
 
 
 def _tune(
     connection: Connection,
     repository: Path,
     frontend: str,
-    manifest: dict[str, Any],
-    settings: dict[str, Any],
+    manifest: Manifest,
+    settings: EncoderSettings,
     progress: Callable[[str], None],
 ) -> Tuned:
-    version = manifest["version"]
+    limits = settings.limits
     calls = tuple(_measure(connection, frontend, settings, progress))
     price = fit_call_overhead(
-        [call.rows * call.tokens for call in calls], [call.seconds for call in calls], settings["limits"]["max_tokens"]
+        [call.rows * call.tokens for call in calls], [call.seconds for call in calls], limits.max_tokens
     )
-    before = settings["limits"]["call_price"]
-    settings["limits"]["call_price"] = manifest["serving"]["call_price_tokens"] = price
-    amend(repository, frontend, version, FRONT, settings, manifest)
-    return Tuned(frontend, version, before, price, calls)
+    settings = replace(settings, limits=replace(limits, call_price=price))
+    manifest = replace(manifest, serving=replace(manifest.serving, call_price_tokens=price))
+    change_settings(repository, frontend, settings, manifest)
+    return Tuned(frontend, manifest.version, limits.call_price, price, calls)
 
 
 def _measure(
-    connection: Connection, frontend: str, settings: Mapping[str, Any], progress: Callable[[str], None]
+    connection: Connection, frontend: str, settings: EncoderSettings, progress: Callable[[str], None]
 ) -> Iterator[MeasuredOverhead]:
     model = graph_model(frontend)
     config = connection.model_config(model)
@@ -135,14 +132,14 @@ def _measure(
         yield MeasuredOverhead(rows, tokens, min(seconds[1:]))
 
 
-def sizes_of(settings: Mapping[str, Any]) -> list[tuple[int, int]]:
+def sizes_of(settings: EncoderSettings) -> list[tuple[int, int]]:
     """Rows and tokens of the calls that are tried: all that the front itself may make, from the smallest to the largest. An image
     always has as many tokens."""
-    limits, reader = settings["limits"], settings["reader"]
+    limits, reader = settings.limits, settings.reader
     longest = reader.get("max_length")
     lengths = [reader["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
-    rows = sorted({*(one for one in ROWS if one < limits["max_rows"]), limits["max_rows"]})
-    return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits["max_tokens"]]
+    rows = sorted({*(one for one in ROWS if one < limits.max_rows), limits.max_rows})
+    return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits.max_tokens]
 
 
 def _add_input(message: service_pb2.ModelInferRequest, described: Mapping[str, Any], rows: int, tokens: int) -> None:

@@ -15,7 +15,8 @@ from hf2triton_client.evaluation.results import Check, Validation
 from hf2triton_client.evaluation.validate import validate
 from hf2triton_client.transport.served_model import ServedModel
 
-from ..core.layout import baseline_path, entries, frontends_of, served_manifest
+from ..core.layout import baseline_path, entries, frontends_of
+from ..core.manifest import served_manifest
 from ..core.options import ExportOptions
 from ..core.stages import Progress
 from ..errors import UsageError
@@ -105,7 +106,7 @@ def _undamaged(repository: Path, frontend: str) -> Check:
     damages = (*version_damages(Folder(repository), frontend, manifest), *warmup_damages(repository, frontend))
     return Check(
         "files in the repository, as they were written",
-        (Difference("files", len(manifest["files"]), 0.0, 0.0, None, None, damages),),
+        (Difference("files", len(manifest.files), 0.0, 0.0, None, None, damages),),
     )
 
 

@@ -22,7 +22,9 @@ from hf2triton_client.evaluation.compare import compare, compare_greedy
 from hf2triton_client.evaluation.places import Axis, Places, describe_input
 
 from ..checkpoint.preprocessing import items_of
-from ..core.layout import BASELINE, FRONT, TOKENIZER, frontends_of, graph_file, served_manifest, served_version
+from ..core.frontend_settings import DecoderSettings, EncoderSettings, read_settings
+from ..core.layout import BASELINE, TOKENIZER, frontends_of, graph_file, served_version
+from ..core.manifest import GraphAbout, served_manifest
 from ..core.types import GraphOutput, ParityCheck
 from ..graph.passes.release import RELEASES, Release, find_release
 from ..parity.places import AskedItems
@@ -52,7 +54,7 @@ class Question:
     frontend: str
     version: int
     graph: Path
-    about: Mapping[str, Any]
+    about: GraphAbout
     job: Mapping[str, Any]
     calls: Sequence[Mapping[str, np.ndarray]]
     judge: Callable[[Answers], tuple[ParityCheck, ...]]
@@ -113,10 +115,12 @@ def question_of(repository: Path, frontend: str) -> Question:
     """What the served version of a frontend is asked. Raises RepositoryError and BaselineError."""
     version = served_version(repository, frontend)
     folder = repository / frontend / str(version)
-    settings = json.loads((folder / FRONT).read_text(encoding="utf-8"))
-    about = served_manifest(repository, frontend)["graph"]
-    ask = _ask_decoder if "generation" in settings else _ask_encoder
-    job, calls, judge = ask(folder, settings, Baseline.load(folder / BASELINE))
+    settings, baseline = read_settings(folder), Baseline.load(folder / BASELINE)
+    about = served_manifest(repository, frontend).graph
+    if isinstance(settings, DecoderSettings):
+        job, calls, judge = _ask_decoder(folder, settings, baseline)
+    else:
+        job, calls, judge = _ask_encoder(folder, settings, baseline)
     return Question(frontend, version, graph_file(repository, frontend, version), about, job, calls, judge)
 
 
@@ -144,11 +148,11 @@ def releases_of(given: Sequence[str], questions: Sequence[Question]) -> list[Rel
     Where none is: that of the release that the graphs were made for, or else the first that they run on, the last, and the
     one in the middle between them.
     """
-    wanted = given or [release for question in questions if (release := question.about["release"])]
+    wanted = given or [release for question in questions if (release := question.about.release)]
     if wanted:
         named = [find_release(name) for name in wanted if name != ALL]
         return [row for row in RELEASES if ALL in wanted or row in named]
-    least = max(question.about.get("first_release", "") for question in questions)  # older entries do not say
+    least = max(question.about.first_release for question in questions)
     able = [row for row in RELEASES if row.first >= least]
     return [row for row in able if row in (able[0], able[len(able) // 2], able[-1])]
 
@@ -182,12 +186,12 @@ def _run(interpreter: Path, job: Path) -> str | None:
     return json.loads(done.stdout.splitlines()[-1])["error"]
 
 
-def _ask_encoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) -> tuple[Any, ...]:
+def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) -> tuple[Any, ...]:
     """The baseline's inputs, as the frontend reads them, in each of the LAYOUTS."""
     tokenizer = folder / TOKENIZER
-    reader = make_preprocessor(settings["reader"], tokenizer.read_text("utf-8") if tokenizer.exists() else None)
+    reader = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
     items = [item for group in baseline.groups for item in items_of(reader, group.inputs)]
-    outputs, expected = settings["outputs"], baseline.all_answers
+    outputs, expected = settings.outputs, baseline.all_answers
     rows = [row for item in items for row in item.rows]
     asked = AskedItems(reader, baseline.describe, items)
     batches = [(name, rows[start : start + size]) for name, size in LAYOUTS for start in range(0, len(rows), size)]
@@ -214,7 +218,7 @@ def _by_item(items: Sequence[Item], arrays: Iterator[np.ndarray]) -> Iterator[np
     return (joined([next(arrays) for _ in item.rows]) for item in items)
 
 
-def _ask_decoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) -> tuple[Any, ...]:
+def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) -> tuple[Any, ...]:
     """Whole texts, one a call, from an empty past; and all of them in slots, as they are served."""
     from tokenizers import Tokenizer
 
@@ -223,10 +227,10 @@ def _ask_decoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
 
     baseline = baseline.joined()
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
-    defaults, bos_token_id = Settings.of_checkpoint(settings["generation"]), settings["generation"].get("bos_token_id")
+    defaults, bos_token_id = Settings.of_checkpoint(settings.generation), settings.generation.get("bos_token_id")
     asked = zip(baseline.inputs["text_input"], baseline.inputs["sampling_parameters"], strict=True)
     prompts = [
-        list(read_prompt(text, tokenizer, Settings.parse(own, defaults), settings["context"], bos_token_id).ids)
+        list(read_prompt(text, tokenizer, Settings.parse(own, defaults), settings.context, bos_token_id).ids)
         for text, own in asked
     ]
     expected = baseline.greedy()
@@ -255,7 +259,7 @@ def _ask_decoder(folder: Path, settings: Mapping[str, Any], baseline: Baseline) 
             checks += [ParityCheck(layout, difference) for difference in differences]
         return tuple(checks)
 
-    slots = {"code": str(folder.resolve()), "in_place": settings["in_place"], "piece": PIECE, "texts": texts}
+    slots = {"code": str(folder.resolve()), "in_place": settings.in_place, "piece": PIECE, "texts": texts}
     return {"outputs": ["logits"], "slots": slots}, [_whole_text(*text) for text in texts], judge
 
 

@@ -151,7 +151,7 @@ def test_generation_is_not_exported_for_a_release_that_is_too_old(tmp_path, prec
 def test_the_manifest_says_from_which_release_on_it_runs(tmp_path):
     """Without --release nothing is refused; the report has the first release."""
     report = export_asset(tmp_path / "r", "gpt2", "text-generation", "fp32", name="verses")
-    graph = report.entry.manifests["verses"]["graph"]
-    assert (graph["release"], graph["first_release"]) == (None, "24.12")
+    graph = report.entry.manifests["verses"].graph
+    assert (graph.release, graph.first_release) == (None, "24.12")
     frontend = json.loads((tmp_path / "r" / "verses" / "1" / "front.json").read_text())
     assert frontend["onnxruntime"] == "1.20"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from hf2triton.core.layout import entries, served_manifest, served_version, versions
+from hf2triton.core.layout import entries, served_version, versions
+from hf2triton.core.manifest import served_manifest
 from hf2triton.repository.add_entry import publish
 from hf2triton.repository.integrity import damages
 
@@ -38,12 +39,12 @@ def served_sizes(repository: Path, interrupted: bool = False) -> dict[str, tuple
             if not (interrupted and any(map(one.endswith, _OPEN)))
         ]
         assert seen == [], frontend
-        if manifest["serving"]["runner"] == "bls":
+        if manifest.has_graph_model:
             config = (repository / f"{frontend}_model" / "config.pbtxt").read_text()
             largest = int(re.search(r"max_batch_size: (\d+)", config)[1])
-            assert largest >= manifest["serving"]["max_batch_size"], "the frontend sends batches that the graph takes"
+            assert largest >= manifest.serving.max_batch_size, "the frontend sends batches that the graph takes"
             assert served_version(repository, frontend) in versions(repository / f"{frontend}_model")[-2:]
-        found[frontend] = (served_version(repository, frontend), manifest["serving"]["max_batch_size"])
+        found[frontend] = (served_version(repository, frontend), manifest.serving.max_batch_size)
     return found
 
 

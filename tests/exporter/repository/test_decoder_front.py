@@ -126,7 +126,7 @@ def test_the_checkpoints_settings_are_the_defaults(staged, generation, defaults)
     """Clients are told those that a generation config sets, under the names of requests; the frontend reads all of it."""
     frontend = frontend_of(staged, generation)
     assert told_to_clients(frontend.config)["generation"]["defaults"] == defaults
-    assert frontend.settings["generation"] == generation
+    assert frontend.settings.generation == generation
     assert Settings.parse(json.dumps(defaults), Settings()) == Settings.of_checkpoint(generation)
 
 
@@ -134,7 +134,7 @@ def test_operators_may_change_what_the_frontend_reads_from_the_config(staged, ve
     """Each parameter that the front asks for is there, as an integer, with what the options say."""
     settings = json.loads((version / "front.json").read_text())
     frontend = frontend_of(staged)
-    assert set(settings["parameters"]) == set(frontend.settings["parameters"]) == set(parameters_of(frontend.config))
+    assert set(settings["parameters"]) == set(frontend.settings.parameters) == set(parameters_of(frontend.config))
     expected = {"slots": 8, "max_length": 0, "max_queue": 256, "prefill_chunk": 64, "intra_op_thread_count": 0}
     assert {name: int(value) for name, value in parameters_of(frontend.config).items()} == expected
     other = frontend_of(staged, max_batch_size=3, threads=2, device="cuda")
@@ -151,11 +151,11 @@ def test_operators_may_change_what_the_frontend_reads_from_the_config(staged, ve
 def test_the_cache_is_shared_where_the_graph_allows_it(staged, attention, in_place):
     """The frontend and onnxruntime-genai are told the same of past and present."""
     frontend = frontend_of(staged, attention=attention)
-    assert frontend.settings["in_place"] is in_place
+    assert frontend.settings.in_place is in_place
     genai = json.loads(frontend.more["genai_config.json"])
     assert genai["search"]["past_present_share_buffer"] is in_place
-    assert genai["model"]["decoder"]["filename"] == frontend.settings["graph"] == "model.onnx"
-    assert tuple(map(int, frontend.settings["onnxruntime"].split("."))) >= (1, 18)
+    assert genai["model"]["decoder"]["filename"] == frontend.settings.graph == "model.onnx"
+    assert tuple(map(int, frontend.settings.onnxruntime.split("."))) >= (1, 18)
 
 
 def test_a_version_has_all_it_needs(version):

@@ -30,7 +30,7 @@ def test_versions_count_up(staged, repository, runner):
     """A second export of a name becomes version 2 and is served; version 1 stays for rolling back."""
     for expected in (1, 2, 3):
         entry = publish([staged(repository, runner)])
-        assert (entry.version, entry.manifests["model"]["version"]) == (expected, expected)
+        assert (entry.version, entry.manifests["model"].version) == (expected, expected)
         assert served_version(repository, "model") == expected
     assert versions(repository / "model") == [1, 2, 3]
     if runner == "bls":

@@ -1,0 +1,82 @@
+"""JSON objects as frozen dataclasses: checked when they are read, and written again as they were.
+
+A record keeps the object that it was read from. So keys that it does not know stay where they stood, and a key that the object
+lacked is written only if its value has changed since: what is read and written again is the same, byte for byte.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from types import NoneType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """Base of all records. A field with a default may be missing from the object."""
+
+    _read: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_json(cls, content: object) -> Self:
+        """The record of an object. Raises ValueError for anything else, which says what is wrong."""
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{content!r:.60} is not a JSON object")
+        values = {}
+        for name, (hint, required) in _keys(cls).items():
+            if name in content:
+                values[name] = _value(hint, content[name], name)
+            elif required:
+                raise ValueError(f"it has no {name!r}")
+        return cls(_read=content, **values)
+
+    def to_json(self) -> dict[str, Any]:
+        """The object, for `json_bytes`."""
+        before = self if self._read is None else self.from_json(self._read)
+        content = dict(self._read or {})
+        for name in _keys(type(self)):
+            value = getattr(self, name)
+            if self._read is None or name in self._read or value != getattr(before, name):
+                content[name] = value.to_json() if isinstance(value, Record) else value
+        return content
+
+
+@cache
+def _keys(cls: type[Record]) -> dict[str, tuple[Any, bool]]:
+    """Key of a record -> its type, and whether every object has it."""
+    hints = get_type_hints(cls)
+    return {
+        one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
+        for one in fields(cls)
+        if one.name != "_read"
+    }
+
+
+def _value(hint: Any, value: Any, name: str) -> Any:
+    """A value of the type that a key has. Raises ValueError."""
+    if get_origin(hint) in (Union, UnionType):
+        if value is None and NoneType in get_args(hint):
+            return None
+        *others, last = (option for option in get_args(hint) if option is not NoneType)
+        for option in others:
+            with suppress(ValueError):
+                return _value(option, value, name)
+        return _value(last, value, name)
+    if isinstance(hint, type) and issubclass(hint, Record):
+        try:
+            return hint.from_json(value)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
+    kind, within = get_origin(hint) or hint, get_args(hint)
+    if not isinstance(value, kind) or (isinstance(value, bool | str) and kind not in (bool, str)):
+        raise ValueError(f"{name} is {value!r:.60}")
+    if within and within[-1] is not Any:
+        for one in value.values() if isinstance(value, Mapping) else value:
+            _value(within[-1], one, name)
+    return value
