@@ -87,6 +87,7 @@ def test_the_report_holds_every_contender_under_every_load(result):
     assert result[1]["machine"]["cores"] == _cores()
 
 
+@pytest.mark.slow
 def test_models_that_generate_have_tokens_and_a_first_one(measured, monkeypatch):
     """Tokens a second and the time to the first token, PyTorch in fp32 beside the entry's fp16; shared memory does not apply, and
     the report says why."""
@@ -147,6 +148,7 @@ def test_torch_compile_is_measured_on_request(measured, monkeypatch):
         assert [one.name for one in benchmark.contenders] == ["PyTorch", "torch.compile"]
 
 
+@pytest.mark.slow
 def test_a_precision_is_exported_and_served_first(measured, monkeypatch):
     """--precision exports the entry's source with the entry's options and measures it on a server of its own."""
     monkeypatch.setattr(plan, "devices", lambda: ("cpu",))

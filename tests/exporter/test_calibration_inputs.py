@@ -236,6 +236,7 @@ def overflowing_token(tmp_path):
     return folder, saved(tmp_path / "token.npz", arrays)
 
 
+@pytest.mark.slow
 def test_own_inputs_that_overflow_fail_parity(overflowing_token, tmp_path):
     """Where nothing is kept in fp32 the user's own inputs give NaN on the rounded twin, though PyTorch was not asked for
     them: exit code 3, and the check is named. With what calibration keeps they pass."""

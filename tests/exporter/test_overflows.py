@@ -102,14 +102,34 @@ def broken(report):
 #: (checkpoint, edit, options, the largest share of nodes that may stay fp32)
 CASES = [
     pytest.param("bert-sentiment", scaled(1e5, "layer.0.output.dense.weight"), {}, 0.1, id="bert"),
-    pytest.param("bert-sentiment", scaled(1e6, "layer.0.output.dense.weight"), {}, 0.1, id="bert far beyond"),
-    pytest.param("bert-sentiment", scaled(1e6, "1.attention.output.dense.weight"), {}, 0.1, id="bert attention"),
+    pytest.param(
+        "bert-sentiment",
+        scaled(1e6, "layer.0.output.dense.weight"),
+        {},
+        0.1,
+        id="bert far beyond",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param(
+        "bert-sentiment",
+        scaled(1e6, "1.attention.output.dense.weight"),
+        {},
+        0.1,
+        id="bert attention",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("bert-ner", scaled(1e6, "layer.1.output.dense.weight"), {}, 0.1, id="bert tokens"),
-    pytest.param("distilbert-sentiment", scaled(1e6, "layer.0.ffn.lin2.weight"), {}, 0.1, id="distilbert"),
+    pytest.param(
+        "distilbert-sentiment", scaled(1e6, "layer.0.ffn.lin2.weight"), {}, 0.1, id="distilbert", marks=pytest.mark.slow
+    ),
     pytest.param("vit-fashion", scaled(1e5, "layer.1.output.dense.weight"), {}, 0.4, id="vit residuals"),
-    pytest.param("clip-fashion", scaled(1e6, "text_projection.weight"), {}, 0.2, id="clip text"),
-    pytest.param("clip-fashion", scaled(1e6, "visual_projection.weight"), {}, 0.2, id="clip image"),
-    pytest.param("bert-mlm", shifted_logits, {}, 0.1, id="fill-mask logits"),
+    pytest.param(
+        "clip-fashion", scaled(1e6, "text_projection.weight"), {}, 0.2, id="clip text", marks=pytest.mark.slow
+    ),
+    pytest.param(
+        "clip-fashion", scaled(1e6, "visual_projection.weight"), {}, 0.2, id="clip image", marks=pytest.mark.slow
+    ),
+    pytest.param("bert-mlm", shifted_logits, {}, 0.1, id="fill-mask logits", marks=pytest.mark.slow),
     pytest.param("bert-sentiment", far_below_zero, {"attention": "standard"}, 0.2, id="softmax of masked rows"),
     pytest.param(
         "gpt2-verses",
@@ -117,6 +137,7 @@ CASES = [
         {},
         0.25,
         id="gpt2 gelu",
+        marks=pytest.mark.slow,
     ),
 ]
 
@@ -146,7 +167,7 @@ def test_a_row_that_is_wholly_masked(tmp_path):
     assert [fp32_node.op_type for fp32_node in plan.fp32_nodes] == ["MatMul", "Add", "Softmax"]
 
 
-@pytest.mark.parametrize(("factor", "count"), [(2e2, 0), (2e3, 4)])
+@pytest.mark.parametrize(("factor", "count"), [pytest.param(2e2, 0, marks=pytest.mark.slow), (2e3, 4)])
 def test_normalisation_of_values_whose_squares_overflow(tmp_path, factor, count):
     """States of thousands, whose squares fp16 cannot hold, are normalised in one op that adds up in fp32 anywhere: nothing is
     kept for that. Only what comes near fp16's end is, since other inputs may reach beyond."""
@@ -169,7 +190,7 @@ def test_the_cube_in_gelu(tmp_path):
     assert plan.extra_bytes < 100
 
 
-@pytest.mark.parametrize("index", [0, 1], ids=["text", "image"])
+@pytest.mark.parametrize("index", [pytest.param(0, marks=pytest.mark.slow), 1], ids=["text", "image"])
 def test_squares_of_embeddings(tmp_path, index):
     """CLIP's embeddings are divided by the root of the sum of their squares, which overflows long before they do: without what
     is kept by design the twin gives zeros or NaN, with it plain fp16 is right."""
@@ -190,6 +211,7 @@ def test_squares_of_embeddings(tmp_path, index):
     assert any("values are 0 where PyTorch's are not" in one for check in broken for one in check.difference.breaches)
 
 
+@pytest.mark.slow
 def test_a_logit_scale_beyond_fp16(tmp_path):
     """CLIP's logit scale is no part of the graphs: one of 162,755 travels beside them, and logits are what PyTorch gives."""
 

@@ -128,6 +128,7 @@ def test_another_python_is_tried(cache, monkeypatch):
     assert fake.made == ["new", "old"]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_not_to_be_had(cache):
     """pip's own word is told, with the version, the Python and what to do."""
     with pytest.raises(RuntimeUnavailable) as caught:

@@ -9,7 +9,28 @@ from __future__ import annotations
 import click
 
 from .. import __version__
-from . import deploying, linting, looking, making, measuring, proving, publishing, reporting, scoring, serving
+from . import (
+    baseline,
+    bench,
+    build,
+    demo,
+    export,
+    infer,
+    inspect,
+    lint,
+    list_entries,
+    manifests,
+    prune,
+    publish,
+    report,
+    rollback,
+    schema,
+    score,
+    serve,
+    tune,
+    validate,
+    verify,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -19,25 +40,25 @@ def main() -> None:
 
 
 for _command in (
-    making.export,
-    making.build,
-    serving.serve,
-    proving.validate,
-    proving.baseline,
-    proving.verify,
-    measuring.bench,
-    measuring.tune,
-    reporting.report,
-    reporting.schema,
-    looking.infer,
-    scoring.score,
-    looking.list_entries,
-    looking.inspect,
-    linting.lint,
-    deploying.manifests,
-    publishing.publish,
-    publishing.rollback,
-    publishing.prune,
-    serving.demo,
+    export.export,
+    build.build,
+    serve.serve,
+    validate.validate,
+    baseline.baseline,
+    verify.verify,
+    bench.bench,
+    tune.tune,
+    report.report,
+    schema.schema,
+    infer.infer,
+    score.score,
+    list_entries.list_entries,
+    inspect.inspect,
+    lint.lint,
+    manifests.manifests,
+    publish.publish,
+    rollback.rollback,
+    prune.prune,
+    demo.demo,
 ):
     main.add_command(_command)

@@ -60,6 +60,7 @@ def test_one_that_fails_leaves_the_others(tmp_path, kind):
         assert_others_are_served(server, ["well"], [kind])
 
 
+@pytest.mark.slow
 def test_many_that_fail_leave_the_others(entry, tmp_path):
     """Several at once, which can crash Triton itself, keep nobody from the others' answers; nor are they started again."""
     kinds = [kind for kind in REASONS if kind not in ("hangs", "empty")]

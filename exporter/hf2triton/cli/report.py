@@ -1,4 +1,4 @@
-"""Commands that show, write and compare what validations and benchmarks found."""
+"""`hf2triton report`."""
 
 from __future__ import annotations
 
@@ -9,12 +9,6 @@ from typing import Any
 import click
 
 from .common import command, fail
-
-#: What `hf2triton schema` prints -> (package, file in it).
-SCHEMAS = {
-    "build": ("hf2triton", "data/build.schema.json"),
-    "report": ("hf2triton_client", "data/report.schema.json"),
-}
 
 
 class Percent(click.ParamType[float]):
@@ -94,14 +88,3 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
         fail(f"what is served is slower than in the earlier run by more than {(slower_by or 0) * 100:g}%", 1)
     if lacking:
         fail("there is nothing to compare some of it with", 1)
-
-
-@click.command()
-@click.argument("name", type=click.Choice(sorted(SCHEMAS)))
-@command
-def schema(name: str) -> None:
-    """Print the JSON schema of what hf2triton writes or reads."""
-    from importlib.resources import files
-
-    package, file = SCHEMAS[name]
-    click.echo(files(package).joinpath(file).read_text(encoding="utf-8"), nl=False)

@@ -1,4 +1,4 @@
-"""The commands that serve a repository, and that show everything at once."""
+"""`hf2triton serve`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import click
 from .common import command, fail, repository_option
 
 _FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
 _PORT = click.IntRange(0, 65535)
 
 
@@ -70,20 +72,3 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
         failed = ", ".join(server.failed)
     if failed:
         fail(f"these models were not served: {failed}", 1)
-
-
-@click.command()
-@click.option("--task", "tasks", multiple=True, help="Show this task alone; may be given several times.")
-@click.option("--repository", type=click.Path(path_type=Path), help="Keep the exported models here.")
-@command
-def demo(tasks: tuple[str, ...], repository: Path | None) -> None:
-    """Show the main job end to end on real weights: export, serve, call, prove, measure."""
-    from ..demo.demo import run
-    from .console import progress, table
-
-    with progress() as advance:
-        result = run(tasks, repository, advance)
-    for title, columns, rows in result.tables:
-        table(title, columns, rows)
-    if not result.passed:
-        fail("a served model does not give PyTorch's answers", 3)

@@ -1,4 +1,4 @@
-"""Commands that make entries of a repository."""
+"""`hf2triton build`."""
 
 from __future__ import annotations
 
@@ -9,47 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import click
 
-from .common import command, fail, one_line, peak_gigabytes, report_option, repository_option
-from .options import export_options
-
-
-@click.command()
-@click.argument("source")
-@click.option("--name", required=True, help="The name to serve the model under.")
-@repository_option
-@export_options
-@report_option
-@command
-def export(report: Path | None, **options: Any) -> None:
-    """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.
-
-    Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
-    """
-    from ..core.options import ExportOptions
-    from ..errors import ParityError
-    from ..export.pipeline import export as run
-    from .console import progress, table, write_report
-    from .tables import export_tables
-
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-    try:
-        with progress() as advance:
-            result = run(ExportOptions(**options), advance)
-    except ParityError as error:
-        write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
-        raise
-    write_report(report, result.to_json())
-    for title, columns, rows in export_tables(result):
-        table(title, columns, rows)
-    for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):
-        click.echo(f"warning: {warning}")
-    where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
-    seconds = sum(result.seconds.values())
-    click.echo(f"{options['name']}: {where}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+from .common import command, fail, one_line, peak_gigabytes, report_option
 
 
 @click.command()
