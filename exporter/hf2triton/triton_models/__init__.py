@@ -1,4 +1,4 @@
-"""Python models that run inside Triton, copied into entries as they are.
+"""Python models that run inside Triton, copied unchanged into entries.
 
-They import nothing of hf2triton: there, only numpy, tokenizers and onnxruntime exist. `model.py` is Triton's entry point.
+They import nothing of hf2triton: only numpy, tokenizers, pillow and onnxruntime exist there. `model.py` is Triton's entry point.
 """

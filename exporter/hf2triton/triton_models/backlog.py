@@ -1,6 +1,6 @@
-"""How many requests wait in Triton's queue for a model. Python models are not told: it stands in the metrics of the server.
+"""How many requests wait in Triton's queue for a model. Python models are not told, but the server's metrics show it.
 
-The server is the process that started this one. Its command line has the port; nothing but this machine is asked.
+The server is the process that started this one. Its command line names the port; only this machine is asked.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ import re
 import time
 from socket import create_connection
 
-#: Triton's port for metrics where its command line names none.
+#: Triton's metrics port if its command line names none.
 DEFAULT_PORT = 8002
-#: Seconds that the server may take to tell, seconds until it is asked again after it has not, and bytes of all its metrics.
+#: Seconds that the server may take to answer, seconds until it is asked again if it has not, and the most bytes of its metrics.
 _PATIENCE, _PAUSE, _MOST_BYTES = 0.5, 2.0, 1 << 24
 _COUNT = "nv_inference_pending_request_count"
 
 
 class Backlog:
-    """The queue of one version of a model. `port`: where the server has its metrics; None: nowhere on this machine."""
+    """The queue of one version of a model. `port`: of the server's metrics; None if there are none on this machine."""
 
     def __init__(self, model: str, version: str, port: int | None) -> None:
         labels = f'model="{re.escape(model)}",version="{re.escape(version)}"'
@@ -27,7 +27,7 @@ class Backlog:
         self._silent_until = 0.0
 
     def count(self) -> int | None:
-        """None where the server does not tell."""
+        """How many requests wait; None if the server does not say."""
         if self._port is None or time.monotonic() < self._silent_until:
             return None
         try:
@@ -40,8 +40,8 @@ class Backlog:
 
 
 def metrics_port(process: int | None = None) -> int | None:
-    """The port on which a tritonserver, by default the one that started this process, has its metrics. None where it has none, or
-    is something else."""
+    """The metrics port of a tritonserver, by default the one that started this process. None if it has none, or is another
+    program."""
     try:
         with open(f"/proc/{process or os.getppid()}/cmdline", "rb") as file:
             words = [word.decode("utf-8", "replace") for word in file.read().split(b"\0")]
@@ -56,7 +56,7 @@ def metrics_port(process: int | None = None) -> int | None:
 
 
 def _option(words: list[str], name: str) -> str | None:
-    """The last value of an option, which is the one that prevails."""
+    """The last value of an option, which is the one that counts."""
     found = None
     for index, word in enumerate(words):
         if word.startswith(f"{name}="):
@@ -67,7 +67,7 @@ def _option(words: list[str], name: str) -> str | None:
 
 
 def _metrics(port: int) -> bytes:
-    """Raises OSError."""
+    """The text of all metrics. Raises OSError."""
     with create_connection(("127.0.0.1", port), timeout=_PATIENCE) as connection:
         connection.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
         parts, size = [], 0

@@ -1,7 +1,7 @@
 """Cuts a batch of texts into calls of similar length.
 
-Padding costs as much as text, and each call has a price of its own; the plan with the least total is found by dynamic
-programming over the texts sorted by length.
+Padding costs as much as text, and each call has a fixed price. The cheapest plan is found by dynamic programming over the texts
+sorted by length.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Limits:
-    """`call_price`: what one more call costs, in padded tokens. `max_rows`, `max_tokens`: the most rows and padded tokens
-    of one call (a single row may exceed `max_tokens`). `round_to`: lengths are padded to multiples of it."""
+    """The limits of calls. `call_price`: the cost of one more call, in padded tokens. `max_rows`, `max_tokens`: the most rows and
+    padded tokens of one call (a single row may exceed `max_tokens`). `round_to`: lengths are padded to multiples of it."""
 
     call_price: float
     max_rows: int
@@ -46,7 +46,7 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
 
 
 def cost(groups: Sequence[Sequence[int]], lengths: Sequence[int], limits: Limits) -> float:
-    """What running these groups costs: for each its price and its rows times its longest row."""
+    """The cost of running these groups: for each the call's price, and its rows times its longest row."""
     return sum(
         limits.call_price + len(group) * _round_up(max(lengths[index] for index in group), limits.round_to)
         for group in groups
@@ -55,26 +55,25 @@ def cost(groups: Sequence[Sequence[int]], lengths: Sequence[int], limits: Limits
 
 @dataclass(frozen=True)
 class Schedule:
-    """Groups of rows, the dearest first. `side_by_side`: one thread to a call, and whichever thread is free takes the next
-    group; otherwise they run one after another, with all threads to a call."""
+    """Groups of rows, the most expensive first. `side_by_side`: each call has one thread, and a free thread takes the next group;
+    otherwise calls run one after another, each with all threads."""
 
     groups: list[list[int]]
     side_by_side: bool
 
 
-#: The most padded tokens of a call that one thread runs beside others; a single row may exceed them. What it works on then fits a
-#: core's cache: on a CPU calls of 256 to 1,024 tokens take the least time a token, those of 4,096 a fifth more, and memory that
-#: grows with them.
+#: The most padded tokens of a call that one thread runs beside others; a single row may exceed them. The data then fits a core's
+#: cache: on a CPU, calls of 256 to 1,024 tokens take the least time per token; calls of 4,096 take a fifth more, and more memory.
 THREAD_TOKENS = 512
-#: What all threads together make of one call, as a share of what they make of one call each: they wait for each other
-#: several times in every layer (measured: 0.86 on two idle cores, less where Triton and its clients use them too).
+#: The throughput of all threads on one call, as a share of their throughput on one call each: they wait for each other several
+#: times in every layer (measured: 0.86 on two idle cores, less if Triton and its clients use them too).
 TOGETHER = 0.8
 
 
 def schedule(lengths: Sequence[int], limits: Limits, workers: int) -> Schedule:
     """The quickest way to run these rows on `workers` threads, by estimate.
 
-    Tries plans with calls of different sizes; small ones cost more in sum and are easier to share out evenly.
+    Tries plans with calls of different sizes; small calls cost more in total but are easier to distribute evenly.
     """
     groups = plan(lengths, limits)
     best = Schedule(groups, False)
@@ -92,9 +91,9 @@ def schedule(lengths: Sequence[int], limits: Limits, workers: int) -> Schedule:
 
 
 def busiest(costs: Sequence[float], workers: int) -> float:
-    """The load of the busiest of `workers` that take these costs in their order, each as soon as it is free.
+    """The load of the busiest of `workers`, which take these costs in order, each as soon as it is free.
 
-    Sorted from the dearest, that is Graham's LPT rule.
+    If the highest cost comes first, this is Graham's LPT rule.
     """
     loads = [0.0] * workers
     for one in costs:

@@ -1,4 +1,4 @@
-"""Who of a batch's callers still waits: what nobody waits for is not computed."""
+"""Which callers of a batch still wait; requests that nobody waits for are not computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 #: Seconds of computing after which callers are asked again.
 PERIOD = 1.0
-#: How many are asked in the end, to see how long callers wait.
+#: How many are asked at the end, to see how long callers wait.
 SAMPLE = 8
 
 
@@ -20,8 +20,9 @@ class Gone(Exception):
 
 
 class Callers:
-    """The callers of a batch's `requests`. gRPC's are known to have left when they cancel, when their deadline passes, and when
-    their connection ends; HTTP's never are. Each question takes 0.1 to 0.2 ms, so that they are asked when it is of use."""
+    """The callers of a batch's `requests`. gRPC callers are known to have left when they cancel, when their deadline passes, and
+    when their connection ends; HTTP callers never are. Asking one takes 0.1 to 0.2 ms, so they are only asked when it is
+    useful."""
 
     def __init__(self, requests: Sequence[Any], clock: Callable[[], float] = time.monotonic) -> None:
         self._requests, self._clock = requests, clock
@@ -29,7 +30,7 @@ class Callers:
         self._asked_at = clock()
 
     def ask(self, most: int) -> tuple[int, int]:
-        """Asks up to `most`, evenly spread; gives how many were asked and how many of these have left."""
+        """Asks up to `most` callers, evenly spread. Returns how many were asked and how many of these have left."""
         if most <= 0 or not self._requests:
             return 0, 0
         self._asked_at = self._clock()
@@ -38,7 +39,7 @@ class Callers:
 
     @property
     def there(self) -> int:
-        """How many are not known to have left."""
+        """How many callers are not known to have left."""
         return len(self._requests) - len(self._gone)
 
     def has_left(self, index: int) -> bool:
@@ -46,11 +47,11 @@ class Callers:
         return index in self._gone
 
     def wait(self, indices: Iterable[int]) -> bool:
-        """Whether anybody waits for one of these requests; asks again where the last time is a while ago."""
+        """Whether anybody waits for one of these requests. Asks again if the last time was a while ago."""
         indices = set(indices) - self._gone
         if self._clock() - self._asked_at < PERIOD:
             return bool(indices)
-        # from several threads at once, each for its own part of the batch
+        # called from several threads at once, each for its own part of the batch
         left = [index for index in indices if self._has_left(index)]
         return len(left) < len(indices)
 
@@ -58,6 +59,6 @@ class Callers:
         try:
             if self._requests[index].is_cancelled():
                 self._gone.add(index)
-        except Exception:  # a caller who cannot be asked is there
+        except Exception:  # a caller that cannot be asked counts as there
             return False
         return index in self._gone

@@ -1,11 +1,11 @@
-"""Decoded text without the spaces that tokenizers of words leave before punctuation, as transformers cleans it up.
+"""Removes the spaces that word tokenizers leave before punctuation from decoded text, as transformers does.
 
 Follows `clean_up_tokenization` of `PreTrainedTokenizerBase` in transformers 5 (src/transformers/tokenization_utils_base.py).
 """
 
 from __future__ import annotations
 
-#: What is replaced where a tokenizer's `clean_up_tokenization_spaces` is set, in this order.
+#: What is replaced, in this order, if a tokenizer's `clean_up_tokenization_spaces` is set.
 _REPLACED = (
     (" .", "."),
     (" ?", "?"),
@@ -18,26 +18,25 @@ _REPLACED = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
-#: The characters of what is replaced that others may follow there. No replacement spans a place after any other character.
+#: The characters after which a replaced string may go on. No replacement spans a place after any other character.
 _INSIDE = " 'nvr"
 
 
 def cleaned(text: str) -> str:
-    """A whole text."""
+    """A whole text, cleaned up."""
     for spaced, clean in _REPLACED:
         text = text.replace(spaced, clean)
     return text
 
 
 class CleanUp:
-    """A text that comes piece by piece: what is given joins to the cleaned whole. Its end is held back where what follows may
-    change it."""
+    """Cleans up a text piece by piece; the results join to the cleaned whole. An end that later text may change is held back."""
 
     def __init__(self) -> None:
         self._held = ""
 
     def push(self, piece: str) -> str:
-        """What is certain with this piece."""
+        """The text that is certain with this piece."""
         text = self._held + piece
         certain = len(text.rstrip(_INSIDE))
         self._held = text[certain:]

@@ -1,7 +1,7 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-A runner takes the inputs of several calls and gives for each row of each call what is kept of its outputs, or the error that it
-ended in. It asks before each call whether anybody waits for it.
+An executor takes the inputs of several calls. For each row of each call it gives what is kept of the outputs, or the row's error.
+Before each call it asks whether anybody waits for it.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from .sessions import session_options
 
 #: The graph's inputs, each `[rows, …]`.
 Feeds = Mapping[str, NDArray[Any]]
-#: For each row what is kept of it, or its error.
+#: What is kept of each row, or its error.
 Rows = list[Any | Exception]
 #: Whether anybody waits for the call with this index.
 Awaited = Callable[[int], bool]
-#: What is kept of a row, by the index of its call, its place there, and its part of the outputs that were asked for, in order.
-#: Several threads ask at the same time; what is not kept of a call's outputs is gone when it ends.
+#: Gives what is kept of a row, from the index of its call, its place there, and its part of the requested outputs, in order.
+#: Several threads call it at the same time; what it does not keep is gone when the call ends.
 Keep = Callable[[int, int, Sequence[NDArray[Any]]], Any]
 
 
@@ -40,9 +40,9 @@ def _all(call: int, row: int, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArra
 class InProcessExecutor:
     """onnxruntime in the frontend's own process. `threads` 0: one for each core this process may use.
 
-    Calls can run side by side, one thread each: that needs no waiting for each other within a call, which cores that are
-    shared with Triton and its clients make long. Or one after another, with all threads. Each way has its own session,
-    so the weights are in memory twice, unless there is only one thread.
+    Calls can run side by side, with one thread each: then threads need not wait for each other within a call, which takes long on
+    cores that are shared with Triton and its clients. Or they run one after another, with all threads. Each way has its own
+    session, so the weights are in memory twice, unless there is only one thread.
     """
 
     def __init__(self, path: str, threads: int) -> None:
@@ -65,12 +65,12 @@ class InProcessExecutor:
             rows = _by_row(lambda part: session.run(list(outputs), dict(part)), calls[index], awaited(index))
             return _kept(rows, index, keep)
 
-        # whoever is free takes the next call: cores are shared with Triton and its clients, so none can be sure of one
+        # a free thread takes the next call: cores are shared with Triton and its clients, so no thread is sure to have one
         return list((self._pool.map if side_by_side else map)(call, range(len(calls))))
 
 
 class BlsExecutor:
-    """The model `name`, version `version`, of the same server; its calls go one after another."""
+    """The model `name`, version `version`, of the same server. Calls run one after another."""
 
     workers = 1
 
@@ -108,21 +108,21 @@ class BlsExecutor:
 
 
 def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcessExecutor | BlsExecutor:
-    """The runner that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
+    """The executor that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
     if "model" in settings:
         return BlsExecutor(settings["model"], settings["model_version"])
     return InProcessExecutor(os.path.join(folder, settings["graph"]), threads)
 
 
 def open_session(path: str, threads: int) -> Any:
-    """A CPU session with `threads` threads to a call (0: one for each core)."""
+    """A CPU session with `threads` threads per call (0: one for each core)."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def _by_row(run: Callable[[Feeds], list[NDArray[Any]]], feeds: Feeds, awaited: bool) -> Rows:
-    """What `run` gives each row of a call; `run` takes any part of its rows."""
+    """The result of `run` for each row of a call; `run` accepts any part of the rows."""
     rows = len(next(iter(feeds.values())))
     if not awaited:
         return [Gone()] * rows

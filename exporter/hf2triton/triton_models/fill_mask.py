@@ -1,7 +1,7 @@
-"""Filling masks: the likeliest tokens in the place of each mask token of a text.
+"""Fills masks: the likeliest tokens for each mask token of a text.
 
-Follows the fill-mask pipeline of transformers 5 (src/transformers/pipelines/fill_mask.py), so that the answers are the
-same; decoding follows its `TokenizersBackend._decode`.
+Follows the fill-mask pipeline of transformers 5 (src/transformers/pipelines/fill_mask.py), so that the answers are the same;
+decoding follows its `TokenizersBackend._decode`.
 """
 
 from __future__ import annotations
@@ -12,29 +12,30 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from tokenizers import Encoding, Tokenizer
+from tokenizers import Tokenizer
 
 from .clean_up import cleaned
 from .parameters import Check, integer, parse_parameters
+from .text import Row
 
-#: The most answers of one text, all its masks together; decoding them takes a second. transformers has no such limit.
+#: The most answers for one text, over all its masks; decoding them takes a second. transformers has no such limit.
 MAX_ANSWERS = 4096
-#: The most targets of one text, and the characters of one; each is tokenised, and transformers has no such limit.
+#: The most targets of one text, and the most characters of one; each is tokenised. transformers has no such limits.
 MAX_TARGETS = 4096
 MAX_TARGET_LENGTH = 256
 
 
 @dataclass(frozen=True)
 class FillMaskParameters:
-    """What a request may ask for, with the names and defaults of transformers. `targets`: the words to choose among; of
-    one that is not in the vocabulary, the first token is taken, or the last where the tokenizer cuts on the left."""
+    """The parameters of a request, with the names and defaults of transformers. `targets`: the words to choose among; for a word
+    that is not in the vocabulary, its first token is taken, or its last one if the tokenizer cuts on the left."""
 
     top_k: int = 5
     targets: tuple[str, ...] | None = None
 
     @classmethod
     def parse(cls, text: str) -> FillMaskParameters:
-        """From a JSON object; `targets` may be a string or a list. Raises ValueError for unknown names and bad values."""
+        """Reads a JSON object; `targets` may be a string or a list. Raises ValueError for unknown names and bad values."""
         given = parse_parameters(text, _CHECKS)
         targets = given.pop("targets", None)
         if targets is not None:
@@ -63,10 +64,10 @@ _CHECKS: Mapping[str, Check] = {
 
 @dataclass(frozen=True)
 class MaskedRow:
-    """A row of the graph. `positions`: where its mask tokens stand. `top_k`: how many answers each gets. `targets`: the
-    token ids to choose among, if not all."""
+    """A row of the graph. `positions`: the places of its mask tokens. `top_k`: how many answers each gets. `targets`: the token
+    ids to choose among, if not all."""
 
-    encoding: Encoding
+    encoding: Row
     positions: tuple[int, ...]
     top_k: int
     targets: tuple[int, ...] | None
@@ -76,8 +77,8 @@ class MaskedRow:
 
 
 class FillMaskEncoder:
-    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: where targets
-    that are no token of the vocabulary are cut to one.
+    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: on which side
+    targets that are not in the vocabulary are cut to one token.
 
     Raises ValueError if the tokenizer does not know `mask_token`.
     """
@@ -100,8 +101,8 @@ class FillMaskEncoder:
         self._clean_up = clean_up
         self._kept = slice(-1, None) if truncation_side == "left" else slice(1)
 
-    def row(self, encoding: Encoding, parameters: FillMaskParameters) -> MaskedRow:
-        """A text's row. Raises ValueError where it has no mask token, or too many for `top_k`, or targets are no tokens."""
+    def row(self, encoding: Row, parameters: FillMaskParameters) -> MaskedRow:
+        """A text's row. Raises ValueError if it has no mask token, too many for `top_k`, or targets without any token."""
         positions = tuple(index for index, token in enumerate(encoding.ids) if token == self._mask_token_id)
         if not positions:
             cut = f" within its first {len(encoding)} tokens, to which it was cut" if encoding.overflowing else ""
@@ -116,7 +117,7 @@ class FillMaskEncoder:
         return MaskedRow(encoding, positions, top_k, targets)
 
     def _token_ids(self, targets: Sequence[str]) -> tuple[int, ...]:
-        """The tokens that targets stand for, each once. Raises ValueError if there are none."""
+        """The tokens of the targets, each once. Raises ValueError if there are none."""
         found = []
         for target in targets:
             token = self._tokenizer.token_to_id(target)
@@ -124,26 +125,28 @@ class FillMaskEncoder:
             found += pieces[self._kept]
         if not found:
             raise ValueError("none of the targets has a token in the vocabulary")
-        # in the order of a set, as transformers has them: it shows where probabilities are equal
+        # in the order of a set, as in transformers: it matters where probabilities are equal
         return tuple(set(found))
 
     def likeliest(self, row: MaskedRow, logits: NDArray[Any]) -> list[list[tuple[int, float]]]:
-        """For each of the row's `positions` the likeliest tokens with their probabilities, the best first.
+        """The likeliest tokens with their probabilities for each of the row's `positions`, best first.
 
-        `logits`: float32 [masks, vocabulary]. Uses no tokenizer, so that several threads may ask.
+        `logits`: float32 [masks, vocabulary]. Uses no tokenizer, so it is thread-safe.
         """
         results = []
         for index in range(len(row.positions)):
-            [scores] = _softmax(logits[index : index + 1])  # one by one: all would take three times the logits' memory
+            [scores] = _softmax(
+                logits[index : index + 1]
+            )  # one by one: all at once would take three times the logits' memory
             choices = np.arange(len(scores)) if row.targets is None else np.array(row.targets)
             best = choices[_best(scores[choices], row.top_k)]
             results.append([(int(token), float(scores[token])) for token in best])
         return results
 
     def answers(self, row: MaskedRow, likeliest: Sequence[Sequence[tuple[int, float]]]) -> list[Any]:
-        """What is answered for the likeliest tokens: `{"score", "token", "token_str", "sequence"}` each.
+        """The answers for the likeliest tokens: `{"score", "token", "token_str", "sequence"}` each.
 
-        A single mask gives a list of such answers, several give a list of these lists.
+        A single mask gives a list of such answers; several masks give a list of these lists.
         """
         lone = len(row.positions) == 1
         ids = row.encoding.ids
@@ -157,7 +160,7 @@ class FillMaskEncoder:
                         "score": score,
                         "token": token,
                         "token_str": self._decode([token], False),
-                        # the other masks of a text are special tokens; without them it would read oddly
+                        # other masks are special tokens too; the sequence would read oddly without them
                         "sequence": self._decode([one for one in filled if one != self._pad_token_id], lone),
                     }
                 )
@@ -173,7 +176,8 @@ def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
     """Softmax of `[masks, vocabulary]` over the vocabulary, float32."""
     logits = logits.astype(np.float32)
     shifted = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    shares: NDArray[Any] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return shares
 
 
 def _best(scores: NDArray[Any], count: int) -> NDArray[Any]:

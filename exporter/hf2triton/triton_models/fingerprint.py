@@ -1,7 +1,7 @@
-"""Which settings a frontend has: callers read its answers with those, and tell by a number whether they know them.
+"""Identifies a frontend's settings by a number. Callers need the settings to read its answers, and know by it if they have them.
 
-The number of a version is not enough. Repositories number their versions on their own, and an entry that was removed and exported
-again begins at 1 as well.
+The number of a version is not enough: each repository numbers its versions on its own, and an entry that was removed and exported
+again also begins at 1.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ _PARAMETER = "hf2triton"
 
 
 def fingerprint(model_config: str) -> int | None:
-    """The first 63 bits of the SHA-256 of the settings' text; None where the config has no settings, or no such output.
-    `model_config`: the JSON that Triton hands over at the start."""
+    """The first 63 bits of the SHA-256 of the settings' text; None if the config has no settings, or no such output.
+    `model_config`: the JSON that Triton passes at the start."""
     config: dict[str, Any] = json.loads(model_config)
     settings = config.get("parameters", {}).get(_PARAMETER, {}).get("string_value")
     if settings is None or all(output.get("name") != OUTPUT for output in config.get("output", ())):

@@ -1,8 +1,8 @@
 """The frontend of a model: texts or images in, the task's tensors out.
 
-Triton's dynamic batcher hands over what has queued up, whatever the texts' lengths (each is a STRING [1]). The requests
-are read together, cut into calls of similar length, run, and answered in the order of arrival. What is wrong with a
-request, or makes a call of the graph fail, fails that request alone.
+Triton's dynamic batcher hands over what has queued up, whatever the lengths of the texts (each is a STRING [1]). The requests are
+read together, cut into calls of similar length, run, and answered in the order of arrival. A request that is wrong, or that makes
+a call of the graph fail, fails alone.
 """
 
 from __future__ import annotations
@@ -24,30 +24,38 @@ from .executors import make_runner
 from .fingerprint import OUTPUT, fingerprint
 from .memory import reuse_blocks
 from .outgoing import message
-from .preprocessor import Item, joined
+from .preprocessor import Item, Outputs, joined
 from .preprocessors import make_preprocessor
 from .rows import Busy, each_row
 
-#: An item and, for each output of the graph, one array for each of its rows; or what it ended in.
-Result = tuple[Item, Mapping[str, list[Any]]] | Exception
+#: An item and, for each output of the graph, what was kept of each of its rows.
+Answered = tuple[Item, Mapping[str, list[Any]]]
+#: The same, or the error that it ended in.
+Result = Answered | Exception
+#: Makes an output of an item and its graph outputs.
+Answer = Callable[[Item, Outputs], NDArray[Any]]
 #: Whether anybody waits for one of these items.
 Awaited = Callable[[Iterable[int]], bool]
 
 
 class TritonPythonModel:
-    """Named and shaped as Triton's Python backend asks for. Its settings lie beside it in front.json."""
+    """Named and shaped as Triton's Python backend requires. Its settings are beside it in front.json."""
 
     def initialize(self, args: dict[str, str]) -> None:
         reuse_blocks()
         folder = os.path.join(args["model_repository"], args["model_version"])
-        settings = json.loads(_read(folder, "front.json"))
+        with open(os.path.join(folder, "front.json"), encoding="utf-8") as file:
+            settings = json.load(file)
         config = json.loads(args["model_config"])
         parameters = {name: value.get("string_value") for name, value in config.get("parameters", {}).items()}
         threads = int(parameters.get("intra_op_thread_count") or 0)
         self.outputs: Mapping[str, str] = settings["outputs"]
         self.limits = Limits(**settings["limits"])
         self.reader = make_preprocessor(settings["reader"], _read(folder, "tokenizer.json"))
-        self.answers = {**self.reader.answers(), OUTPUT: _constant(fingerprint(args["model_config"]))}
+        self.answers: Mapping[str, Answer] = {
+            **self.reader.answers(),
+            OUTPUT: _constant(fingerprint(args["model_config"])),
+        }
         self.runner = make_runner(settings["runner"], folder, threads)
         self.admission = Admission(
             Backlog(args["model_name"], args["model_version"], metrics_port()).count,
@@ -57,8 +65,8 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """A response for each request. What goes wrong with one is told in its own; nothing is raised, as Triton would tell
-        everyone of the batch, with the paths of the server's files."""
+        """A response for each request. Each gets only its own errors. Nothing is raised, because Triton would send that to all
+        callers of the batch, with the paths of the server's files."""
         computed = 0
         try:
             if overloaded := self.admission.begin(len(requests)):
@@ -76,14 +84,14 @@ class TritonPythonModel:
 
     def _responses(self, requests: Sequence[triton.InferenceRequest], callers: Callers) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
-        # those that want the same outputs together: nothing large is kept for a request that another one wants
+        # requests for the same outputs go together, so that nothing large is kept that only another request wants
         asked: dict[frozenset[str], list[tuple[int, Sequence[str], list[Any]]]] = {}
         for index, request in enumerate(requests):
             if callers.has_left(index):
                 responses[index] = _refusal(Gone())
                 continue
             try:
-                names = list(request.requested_output_names())
+                names: Sequence[str] = list(request.requested_output_names())
                 own = self.reader.values(self._inputs(request))
             except BaseException as error:
                 responses[index] = _refusal(error)
@@ -98,7 +106,7 @@ class TritonPythonModel:
     def _answer(
         self, wanted: Collection[str], requests: Sequence[tuple[int, Sequence[Any]]], callers: Callers
     ) -> list[Result]:
-        """Of all values of some requests, each with its index in the batch."""
+        """The results of all values of some requests, which come with their indices in the batch."""
         values = [value for _, own in requests for value in own]
         owners = [index for index, own in requests for _ in own]
 
@@ -107,11 +115,11 @@ class TritonPythonModel:
                 values[start:stop], wanted, lambda those: callers.wait(owners[start + one] for one in those)
             )
 
-        # what is known to fail is told apart within; this is for all else that may be raised
+        # known failures are handled within; this is for everything else that may be raised
         return each_row(results_of, len(values))
 
     def _inputs(self, request: triton.InferenceRequest) -> dict[str, NDArray[Any]]:
-        """What was sent, each as many rows. Raises ValueError; Triton only counts the inputs."""
+        """The inputs, all with the same number of rows. Raises ValueError: Triton itself only counts the inputs."""
         tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.reader.inputs}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
         missing = [name for name, required in self.reader.inputs.items() if required and name not in arrays]
@@ -129,14 +137,14 @@ class TritonPythonModel:
         return [own if isinstance(own, Exception) else (item, own) for item, own in zip(items, outputs, strict=True)]
 
     def _needed(self, wanted: Collection[str]) -> list[str]:
-        """The graph's outputs that the outputs asked for are, or are made of."""
+        """The graph outputs that the requested outputs are, or are made of."""
         sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
         return [name for name in self.outputs if name in sources]
 
     def _run(
         self, items: Sequence[Item | Exception], wanted: Collection[str], awaited: Awaited
     ) -> list[dict[str, list[Any]] | Exception]:
-        """For each item its rows' outputs, without padding, or the error that it ended in."""
+        """The outputs of each item's rows, without padding, or the item's error."""
         rows = [(index, row) for index, item in enumerate(items) if isinstance(item, Item) for row in item.rows]
         results: list[Any] = [{} if isinstance(item, Item) else item for item in items]
         needed = self._needed(wanted)
@@ -155,7 +163,7 @@ class TritonPythonModel:
         for group, given in zip(work.groups, runs, strict=True):
             for index, row_arrays in zip(group, given, strict=True):
                 arrays[index] = row_arrays
-        # in the order of the rows, so that an item's windows stay in theirs
+        # in the order of the rows, so that an item's windows stay in order
         for (index, _), own in zip(rows, arrays, strict=True):
             if isinstance(own, Exception):
                 results[index] = own if isinstance(own, Gone) else _of_graph(own)
@@ -167,7 +175,7 @@ class TritonPythonModel:
     def _kept(
         self, row: Any, needed: Sequence[str], arrays: Sequence[NDArray[Any]], wanted: Collection[str]
     ) -> Mapping[str, Any] | Exception:
-        """What is kept of a row: its outputs without padding, or what its answer needs of them."""
+        """What is kept of a row: its outputs without padding, or the parts its answer needs."""
         outputs = {
             name: array[: self.reader.extent(row, self.outputs[name])]
             for name, array in zip(needed, arrays, strict=True)
@@ -178,32 +186,34 @@ class TritonPythonModel:
             return error
 
     def _respond(self, names: Sequence[str], results: Sequence[Result]) -> triton.InferenceResponse:
-        """The outputs that a request asked for, or the first error of its items."""
+        """The requested outputs, or the first error of the request's items."""
+        answered: list[Answered] = []
         for position, result in enumerate(results):
             if isinstance(result, Exception):
                 return _refusal(result, f"input {position}: ")
+            answered.append(result)
         try:
             return triton.InferenceResponse(
-                [triton.Tensor(name, _stacked([self._tensor(name, *result) for result in results])) for name in names]
+                [triton.Tensor(name, _stacked([self._tensor(name, *own) for own in answered])) for name in names]
             )
         except BaseException as error:
             return _refusal(RuntimeError(f"the answer could not be made: {message(error)}"))
 
-    def _tensor(self, name: str, item: Item, outputs: Mapping[str, Sequence[NDArray[Any]]]) -> NDArray[Any]:
+    def _tensor(self, name: str, item: Item, outputs: Outputs) -> NDArray[Any]:
         """One output of one item, without the batch dimension."""
         if name in self.answers:
             return self.answers[name](item, outputs)
         return joined(outputs[name])
 
 
-def _constant(value: int | None) -> Any:
-    """What answers each item with the same number."""
+def _constant(value: int | None) -> Answer:
+    """Answers each item with the same number."""
     array = np.array([value or 0], np.int64)
     return lambda item, outputs: array
 
 
 def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Arrays `[n, …]` as one `[rows, longest n, …]`; the shorter are filled up with zeros or empty strings."""
+    """Arrays `[n, …]` as one `[rows, longest n, …]`; shorter ones are padded with zeros or empty strings."""
     if len({array.shape for array in arrays}) == 1:
         return np.stack(arrays)
     longest = max(len(array) for array in arrays)

@@ -1,9 +1,9 @@
-"""The frontend of a model that generates: prompts in, text out, whole or piece by piece.
+"""The frontend of a generative model: prompts in, text out, whole or piece by piece.
 
 Inputs and outputs follow Triton's generate extension
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md), so that HTTP `generate` and
-`generate_stream` work as well as gRPC streams. The graph runs here, in the slots of an engine whose thread does nothing
-else; requests join and leave between its steps.
+`generate_stream` work as well as gRPC streams. The graph runs here, in the slots of a scheduler with its own thread; requests
+join and leave between its steps.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ FINAL = triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class TritonPythonModel:
-    """Named and shaped as Triton's Python backend asks for. Its settings lie beside it in front.json, and what operators may
-    change in the parameters of config.pbtxt."""
+    """Named and shaped as Triton's Python backend requires. Its settings are beside it in front.json; those that operators may
+    change are parameters of config.pbtxt."""
 
     def initialize(self, args: dict[str, str]) -> None:
         reuse_blocks()
@@ -72,8 +72,8 @@ class TritonPythonModel:
         ).start()
 
     def execute(self, requests: list[Any]) -> None:
-        """Queues requests; those that cannot be are refused."""
-        # all of them first: where one has no sender nothing was queued, and Triton itself ends the requests
+        """Queues requests, or refuses those that cannot be queued."""
+        # make all callers first: if one has no sender, nothing has been queued, and Triton itself ends the requests
         callers = [Caller(request, self.stamp) for request in requests]
         for request, caller in zip(requests, callers, strict=True):
             try:
@@ -86,7 +86,8 @@ class TritonPythonModel:
         self.sender.stop()
 
     def _request_state(self, request: triton.InferenceRequest) -> RequestState:
-        """Raises ValueError for what cannot be served, and QueueFull before any work is done for what cannot be now."""
+        """Reads a request. Raises ValueError if it cannot be served, and QueueFull, before any work, if it cannot be served
+        now."""
         within = request.timeout() / 1e6 or None  # Triton's microseconds; 0: the caller does not say
         self.scheduler.require_room(within)
         given = {name: _value(request, name) for name in ("text_input", "stream", "exclude_input_in_output")}
@@ -107,7 +108,7 @@ class TritonPythonModel:
         )
 
     def _settings(self, request: triton.InferenceRequest, without_prompt: Any) -> Settings:
-        """Of the JSON in `sampling_parameters`, or of the parameters of the request, as HTTP clients may send them."""
+        """The settings in the JSON of `sampling_parameters`, or in the request's parameters, which HTTP clients may send."""
         text = _value(request, "sampling_parameters")
         text = None if text is None else decoded("sampling_parameters", text, self.max_bytes)
         own = {
@@ -126,7 +127,7 @@ class TritonPythonModel:
 
 
 class Caller:
-    """The sender of one request of Triton. Its methods are those of `sender.Caller`. `stamp`: outputs of every answer."""
+    """The sender of one of Triton's requests, a `response_sender.TextReceiver`. `stamp`: outputs of every answer."""
 
     def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, NDArray[Any]]) -> None:
         self._sender = request.get_response_sender()
@@ -150,7 +151,7 @@ class Caller:
 
     def fail(self, error: BaseException) -> None:
         code, what = next((row for kind, *row in _ERRORS if isinstance(error, kind)), _ANY_ERROR)
-        # within a gRPC stream the text is all that callers get: the code is in it too
+        # within a gRPC stream callers get only the text, so the code is in it too
         text = f"{code}: {what}{message(error)}"
         # Triton adds its own classes to the module after this file was imported
         failure = triton.TritonError(text, getattr(triton.TritonError, code))
@@ -158,19 +159,19 @@ class Caller:
         self._sender.send(response, flags=FINAL)
 
     def gone(self) -> bool:
-        return self._sender.is_cancelled()
+        return bool(self._sender.is_cancelled())
 
     def close(self) -> None:
         self._sender.send(flags=FINAL)
 
 
-#: Errors -> Triton's code, and what is said before.
+#: Errors -> Triton's code, and what the message begins with.
 _ERRORS = ((ValueError, "INVALID_ARG", ""), ((QueueFull, Stopped), "UNAVAILABLE", ""))
 _ANY_ERROR = ("INTERNAL", "the graph failed: ")
 
 
 class Metrics:
-    """What Triton's metrics endpoint tells of the engine."""
+    """The scheduler's metrics on Triton's metrics endpoint."""
 
     def __init__(self, labels: Mapping[str, str]) -> None:
         # a metric ends with its family
@@ -182,11 +183,11 @@ class Metrics:
         self._metrics = {name: family.Metric(labels=labels) for name, family in self._families.items()}
         self._values = dict.fromkeys(_FAMILIES, 0.0)
         for name, (_, kind) in _FAMILIES.items():
-            if kind == "GAUGE":  # Triton keeps what a process said last that was killed
+            if kind == "GAUGE":  # Triton keeps the last value of a process that was killed
                 self._metrics[name].set(0)
 
     def update(self, statistics: Statistics, first_token_seconds: Sequence[float]) -> None:
-        """Only what has changed is told to Triton, which takes a while."""
+        """Sends Triton only the values that have changed, because that takes a while."""
         now = {
             "generated_tokens_total": statistics.tokens,
             "live_slots": statistics.live + statistics.joining,
@@ -219,6 +220,6 @@ _FAMILIES = {
 
 
 def _value(request: triton.InferenceRequest, name: str) -> Any:
-    """The one element of an input; None where it was not sent."""
+    """The only element of an input; None if it was not sent."""
     tensor = triton.get_input_tensor_by_name(request, name)
     return None if tensor is None else tensor.as_numpy().ravel()[0]

@@ -1,6 +1,6 @@
-"""Encoded files become images within bounds: whatever a file says of itself, reading it takes a limited time and memory.
+"""Reads encoded images within bounds: whatever a file claims, reading it takes limited time and memory.
 
-What a header says is checked before anything is decoded. Pillow's readers are quick where they are written in C; what they do in
+Headers are checked before anything is decoded. The parts of Pillow's readers that are written in C are quick; what they do in
 Python, piece by piece, is bounded by the number of pieces.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import (
@@ -25,24 +25,27 @@ from PIL import (
     WebPImagePlugin,
 )
 
-#: Pixels of an edge: Pillow takes 16 bytes for each row, and as many for each pixel of an edge that is resized.
+T = TypeVar("T")
+
+#: The most pixels of an edge: Pillow takes 16 bytes for each row, and for each pixel of an edge that is resized.
 MAX_EDGE = 1 << 20
-#: How often a file may be read from: once for a chunk of PNG, a segment of JPEG, a block of GIF, a tile of TIFF, a run of BMP.
+#: How often a file may be read from: once for each PNG chunk, JPEG segment, GIF block, TIFF tile or BMP run.
 MAX_READS = 1 << 19
-#: Strips or tiles of a TIFF that is not compressed: Pillow makes a decoder for each.
+#: The most strips or tiles of an uncompressed TIFF: Pillow makes a decoder for each.
 MAX_TILES = 1 << 16
-#: Numbers in all tags of a TIFF, and bytes of EXIF: Pillow takes 50 bytes for each number.
+#: The most numbers in all tags of a TIFF, and bytes of EXIF: Pillow takes 50 bytes for each number.
 MAX_NUMBERS, MAX_EXIF = 1 << 22, 1 << 20
-#: Pixels of a bitmap in runs, which Pillow unpacks in Python, and pixels times scans of a JPEG: each scan goes over all pixels.
+#: The most pixels of a run-length encoded bitmap, which Pillow unpacks in Python, and pixels times scans of a JPEG: each scan
+#: goes over all pixels.
 MAX_RUN_PIXELS, MAX_SCANNED = 1 << 23, 1 << 30
 
 
 class Refused(ValueError):
-    """An image that is not taken; the message says which limit or format is at fault."""
+    """An image is not accepted; the message names the limit or the format."""
 
 
 class _WebP(WebPImagePlugin.WebPImageFile):
-    """Its decoder holds two more copies of the image; after the first frame they are not needed."""
+    """A WebP file. Its decoder holds two more copies of the image, which are not needed after the first frame."""
 
     def _get_next(self) -> tuple[bytes, int, int]:
         frame = super()._get_next()
@@ -51,9 +54,10 @@ class _WebP(WebPImagePlugin.WebPImageFile):
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
-    """Counts numbers, strips and tiles by the bytes of their lists, before Pillow makes more of each: 300 bytes of a tile."""
+    """Counts numbers, strips and tiles by the size of their lists, before Pillow expands them (to 300 bytes for each tile)."""
 
     def _open(self) -> None:
+        assert isinstance(self.fp, io.BytesIO)  # a _File
         numbers = _numbers(self.fp.getvalue())
         if numbers > MAX_NUMBERS:
             raise Refused(f"the image has {numbers:,} numbers in its tags; at most {MAX_NUMBERS:,} are taken")
@@ -62,20 +66,20 @@ class _Tiff(TiffImagePlugin.TiffImageFile):
     def _setup(self) -> None:
         tags = self.tag_v2
         for tag in (TiffImagePlugin.STRIPOFFSETS, TiffImagePlugin.TILEOFFSETS):
-            tiles = len(tags._tagdata.get(tag, b"")) // _SIZES.get(tags.tagtype.get(tag), 1)
+            tiles = len(tags._tagdata.get(tag, b"")) // _SIZES.get(tags.tagtype.get(tag, 0), 1)
             if tiles > MAX_TILES and tags.get(TiffImagePlugin.COMPRESSION, 1) == 1:
                 raise Refused(f"the image has {tiles:,} strips or tiles; at most {MAX_TILES:,} are taken")
         super()._setup()
 
 
-#: Types of TIFF that stay bytes, and those of whole numbers -> their bytes.
+#: TIFF types that stay bytes, and integer types -> their bytes.
 _TEXTS = [TiffTags.BYTE, TiffTags.ASCII, TiffTags.UNDEFINED]
 _SIZES = {TiffTags.SHORT: 2, TiffTags.LONG: 4, TiffTags.LONG8: 8}
 
 
 def _numbers(data: bytes, directory: int | None = None) -> int:
-    """The numbers in all tags of a TIFF's first directory, and of those within it; lists that are longer than the file, which
-    Pillow leaves out, are not counted. `directory`: where one within it begins."""
+    """How many numbers all tags of a TIFF's first directory have, including its nested directories. Lists that are longer than
+    the file are not counted, as Pillow leaves them out. `directory`: the place of a nested one."""
     order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
     long, few = (np.dtype(f"{order}u{size}") for size in ((8, 8) if big else (4, 2)))
     entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", long), ("value", long)])
@@ -92,8 +96,8 @@ def _numbers(data: bytes, directory: int | None = None) -> int:
     return numbers
 
 
-#: Format -> how its files begin, and Pillow's reader. Not Image.open: its own limit would come before ours, and it cannot
-#: be lifted for one call, as other threads would see that.
+#: Format -> how its files begin, and Pillow's reader. Image.open is not used: its own limit would come before ours, and lifting
+#: it for one call would affect other threads.
 FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
     "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
@@ -102,14 +106,14 @@ FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
     "BMP": (re.compile(rb"BM"), BmpImagePlugin.BmpImageFile),
     "TIFF": (re.compile(rb"II[*+]\0|MM\0[*+]"), _Tiff),
 }
-#: Modes with more than 8 bits a channel.
+#: Modes with more than 8 bits per channel.
 _DEEP = re.compile("I|F")
-#: Bytes that a pixel of a mode takes, where they are not four.
+#: Bytes per pixel of a mode, if not four.
 _STORED = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 
 def check_pixels(width: int, height: int, most: int, what: str = "the image is {} pixels") -> None:
-    """Raises Refused where there are more than `most`."""
+    """Raises Refused if there are more than `most` pixels."""
     if width * height > most:
         raise Refused(f"{what.format(by(width, height))}, {width * height:,} in all; at most {most:,} are taken")
 
@@ -119,8 +123,7 @@ def by(width: int, height: int) -> str:
 
 
 class EncodedImage:
-    """A file of which the header alone was read. Raises Refused for what is not taken: by the `max_pixels`, and as a reader
-    finds it."""
+    """A file whose header has been read. Raises Refused if it has more than `max_pixels`, or if a reader rejects it."""
 
     def __init__(self, data: bytes, max_pixels: int) -> None:
         name = next((name for name, (beginning, _) in FORMATS.items() if beginning.match(data)), None)
@@ -135,11 +138,11 @@ class EncodedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, which may be swapped when it is turned upright."""
+        """Width and height, which may be swapped when the image is turned upright."""
         return self._image.size
 
     def bytes_in(self, mode: str) -> int:
-        """About what the decoded image takes at most, until it is in Pillow's `mode`."""
+        """About the most bytes that the decoded image takes until it is in Pillow's `mode`."""
         image, pixels = self._image, self.size[0] * self.size[1]
         stored = _STORED.get(image.mode, 4)
         converted = stored + 4 if image.mode != mode or "exif" in image.info else stored
@@ -147,12 +150,13 @@ class EncodedImage:
         return max(pixels * max(converted, on_white), pixels * stored + self._beside)
 
     def decoded(self, mode: str) -> Image.Image:
-        """The upright image in RGB, the first frame of an animation: what `transformers.image_utils.load_image` gives. For the
-        mode L that made grey, unless it has more than 8 bits, which that would cut off. To be called once."""
-        image, self._image = self._image, None
+        """The upright image in RGB, or the first frame of an animation, like `transformers.image_utils.load_image`. For mode L
+        that image in grey; images with more than 8 bits are refused, because they would lose them. Call this once."""
+        image = self._image
+        del self._image  # only `decode` needs it from now on
 
         def decode() -> Image.Image:
-            image.load()  # which Pillow otherwise does when it must, beyond this try
+            image.load()  # Pillow would otherwise do so later, outside this `_try`
             if len(image.info.get("exif", b"")) > MAX_EXIF:
                 raise Refused(
                     f"the image has {len(image.info['exif']):,} bytes of EXIF; at most {MAX_EXIF:,} are taken"
@@ -167,14 +171,14 @@ class EncodedImage:
 
         return self._try(decode)
 
-    def _try(self, read: Callable[[], Any]) -> Any:
+    def _try(self, read: Callable[[], T]) -> T:
         try:
             return read()
         except Refused:
             raise
-        except Image.DecompressionBombError as error:  # what a reader checks itself: frames, tiles
+        except Image.DecompressionBombError as error:  # from readers' own checks of frames and tiles
             raise Refused(f"the image has too many pixels; at most {self._max_pixels:,} are taken ({error})") from error
-        except Exception as error:  # a reader raises whatever a broken file makes it stumble over
+        except Exception as error:  # on a broken file, a reader may raise anything
             raise Refused(f"the image cannot be read as {self._name}: {str(error) or type(error).__name__}") from error
 
 
@@ -196,14 +200,15 @@ class _File(io.BytesIO):
         return super().read(size)
 
 
-#: What ends a scan: not a byte 0xFF of the scan itself, which a zero follows, nor one of the markers without a length, 0x01 and
-#: restarts, which decoders pass over.
+#: The marker that ends a scan. Not a byte 0xFF of the scan itself, which is followed by a zero, nor one of the markers without a
+#: length (0x01 and restarts), which decoders skip.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _SCAN, _END = 0xDA, 0xD9
 
 
-def _jpeg(image: Any, data: bytes, max_pixels: int) -> int:
-    """With several scans all coefficients, of 16 bits, are kept until the last."""
+def _jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, max_pixels: int) -> int:
+    """With several scans, all coefficients (16 bits each) are kept until the last scan."""
+    assert image.fp is not None  # open until the image is decoded
     pixels = image.width * image.height
     most = max(MAX_SCANNED // max(pixels, 1), 16)
     scans = _scans(data, image.fp.tell(), most)
@@ -215,7 +220,7 @@ def _jpeg(image: Any, data: bytes, max_pixels: int) -> int:
 
 
 def _scans(data: bytes, position: int, most: int) -> int:
-    """The scans of a JPEG, from within its first one on. Counting stops beyond `most`."""
+    """How many scans a JPEG has; `position` is within the first one. Stops counting beyond `most`."""
     scans = 1
     if data.find(bytes([0xFF, _SCAN]), position) < 0:
         return scans
@@ -228,15 +233,15 @@ def _scans(data: bytes, position: int, most: int) -> int:
     raise _too_many_parts()
 
 
-def _bmp(image: Any, data: bytes, max_pixels: int) -> int:
+def _bmp(image: BmpImagePlugin.BmpImageFile, data: bytes, max_pixels: int) -> int:
     if any(tile[0] == "bmp_rle" for tile in image.tile):
         check_pixels(*image.size, MAX_RUN_PIXELS, "the image is a bitmap in runs of {} pixels")
         return 4 * image.width * image.height
     return 0
 
 
-def _tiff(image: Any, data: bytes, max_pixels: int) -> int:
-    """A compressed strip or tile is unpacked as a whole, and may be larger than the image; others are read one by one."""
+def _tiff(image: TiffImagePlugin.TiffImageFile, data: bytes, max_pixels: int) -> int:
+    """A compressed strip or tile is unpacked as a whole and may be larger than the image; others are read one by one."""
     width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
     if not (isinstance(width, int) and isinstance(height, int)):
         raise Refused(f"the image has tiles of {width} x {height} pixels")
@@ -244,7 +249,7 @@ def _tiff(image: Any, data: bytes, max_pixels: int) -> int:
     return _STORED.get(image.mode, 4) * max(width * height, image.width * image.height)
 
 
-#: Format -> the bytes that its reader takes beside the image. Raise Refused for what would take too long.
+#: Format -> a function that gives the bytes its reader takes beside the image, or raises Refused if reading would take too long.
 _BESIDE: Mapping[str, Callable[[Any, bytes, int], int]] = {
     "JPEG": _jpeg,
     "PNG": lambda image, data, max_pixels: 0,

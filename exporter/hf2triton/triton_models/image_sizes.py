@@ -1,15 +1,15 @@
-"""How large an image becomes, and what images may take. Without Pillow: exporters ask too."""
+"""How large an image becomes, and how much memory images may take. Without Pillow, because the exporter uses it too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: Bytes for each of the `max_pixels` that all images which are prepared at the same time may take.
+#: How many bytes all images that are prepared at the same time may take, for each of `max_pixels`.
 BYTES_A_PIXEL = 8
 
 
 def resized(size: Mapping[str, int], width: int, height: int) -> tuple[int, int]:
-    """Width and height of an image that is brought to a processor's `size`, rounded as transformers rounds them."""
+    """Width and height of an image after resizing to a processor's `size`, rounded as in transformers."""
     if "height" in size:
         return size["width"], size["height"]
     if "max_height" in size:

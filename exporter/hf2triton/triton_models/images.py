@@ -1,7 +1,7 @@
-"""Images become pixels, the same ones that the checkpoint's own image processor makes of them.
+"""Turns images into the same pixels that the checkpoint's own image processor makes of them.
 
-Up to the crop a pixel is three bytes. Rescaling and normalising are therefore a table of 256 floats for each channel, made
-once in the processor's own arithmetic: equal bit for bit, and no float is computed for an image.
+Up to the crop, a pixel is three bytes. So rescaling and normalising are a table of 256 floats for each channel, made once in the
+processor's own arithmetic: equal bit for bit, and no float is computed for an image.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["FORMATS", "ImageEncoder", "Refused", "resized"]
 
 #: Channels of a model -> Pillow's mode of its images.
 MODES = {1: "L", 3: "RGB"}
-#: Pixels above which only what the crop keeps of an enlarged image is computed; below, Pillow is as quick.
+#: Above this many pixels, only the cropped part of an enlarged image is computed; below, Pillow is as quick.
 _WHOLE = 1 << 22
 #: In the order of Pillow's sizes.
 _EDGES = ("width", "height")
-#: Rows of an image that are put on white at once.
+#: How many rows of an image are put on white at a time.
 _STRIP = 256
 
 
 class ImageEncoder:
-    """Prepares images as `spec` says, which `hf2triton.checkpoint.image_processor.read_image_spec` describes.
+    """Prepares images according to `spec`, which `hf2triton.checkpoint.image_processor.read_image_spec` describes.
 
-    An image of more than `max_bytes` as a file, or `max_pixels` as it is, on its way to another size, or resized, is refused.
-    `workers`: the images that are prepared at the same time, as long as they take no more than 8 bytes for each of `max_pixels`
-    together; one that takes more (up to 12 for each of its own pixels) is prepared alone.
+    Refuses an image whose file has more than `max_bytes`, or that has more than `max_pixels` before, during or after resizing.
+    `workers`: how many images are prepared at the same time, as long as together they take no more than 8 bytes for each of
+    `max_pixels`; an image that takes more (up to 12 bytes for each of its own pixels) is prepared alone.
     """
 
     def __init__(self, spec: Mapping[str, Any], max_bytes: int, max_pixels: int, workers: int) -> None:
@@ -51,7 +51,7 @@ class ImageEncoder:
         self._returns = Returns()
 
     def encode(self, images: Sequence[bytes]) -> list[NDArray[Any] | ValueError]:
-        """float32 `[channels, height, width]` of each encoded file; the reason in the place of one that is not taken."""
+        """float32 `[channels, height, width]` for each encoded file, or the reason why it is refused."""
         results = list(self._pool.map(self._encode, images))
         self._returns.after(sum(map(len, images)) + self._budget.most())
         return results
@@ -68,7 +68,7 @@ class ImageEncoder:
             with self._budget.held(file.bytes_in(self._mode) + self._bytes_of_resizing(*file.size)):
                 return self._pixels(file.decoded(self._mode))
         except Refused as reason:
-            # another one, without a traceback: its frames would keep the file in memory, in a cycle
+            # a new error without a traceback, whose frames would keep the file in memory, in a cycle
             return Refused(str(reason))
 
     def _pixels(self, image: Image.Image) -> NDArray[Any]:
@@ -85,13 +85,13 @@ class ImageEncoder:
         values = np.asarray(image).reshape(image.height, image.width, -1)
         pixels = np.empty((len(self._tables), *values.shape[:2]), dtype=np.float32)
         for channel, table in enumerate(self._tables):
-            # no byte is beyond the table: the mode only spares numpy the copy that it makes to raise an error
+            # no byte is beyond the table; "clip" only spares the copy that numpy makes to be able to raise an error
             np.take(table, values[:, :, channel], out=pixels[channel], mode="clip")
         return pixels
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after resizing. Raises Refused where an extreme shape becomes huge, or nothing, since one edge follows
-        the other, and where what is made of it in the end is not what the model takes."""
+        """Width and height after resizing. Raises Refused if an extreme shape would become huge or empty, because one edge
+        follows the other, and if the prepared image would not have the size that the model takes."""
         spec, size = self._spec, (width, height)
         if spec["size"]:
             size = resized(spec["size"], width, height)
@@ -110,7 +110,7 @@ class ImageEncoder:
         return size
 
     def _bytes_of_resizing(self, width: int, height: int) -> int:
-        """What that takes at most. Raises Refused for an image that is not taken, whether or not it will be turned upright."""
+        """The most bytes that resizing takes. Raises Refused if the image is refused both as it is and turned upright."""
         try:
             size = self._resized(width, height)
         except Refused:
@@ -121,17 +121,18 @@ class ImageEncoder:
         return 0 if self._is_part((width, height), size) else 4 * size[0] * (height + size[1])
 
     def _is_part(self, size: tuple[int, int], resized: tuple[int, int]) -> bool:
-        """Whether only what the crop keeps of a resized image is computed: it is far larger than the image was."""
+        """Whether only the cropped part of a resized image is computed, because the whole is far larger than the image was."""
         enlarged = resized[0] >= size[0] and resized[1] >= size[1] and resized[0] * resized[1] > _WHOLE
         return enlarged and bool(self._spec["crop_size"]) and self._spec["resample"] in FILTERS
 
 
 def _channels(spec: Mapping[str, Any]) -> int:
-    return spec.get("num_channels", 3)  # which older entries do not have
+    channels: int = spec.get("num_channels", 3)  # older entries do not have it
+    return channels
 
 
 def _tables(spec: Mapping[str, Any]) -> list[NDArray[Any]]:
-    """For each channel what its bytes 0 to 255 become, float32, in the order and precision of transformers' image_transforms:
+    """What the bytes 0 to 255 of each channel become, float32, in the order and precision of transformers' image_transforms:
     rescaled in float64, rounded to float32, normalised in float32."""
     values = np.arange(256, dtype=np.float32)
     if spec["rescale_factor"] is not None:
@@ -143,7 +144,7 @@ def _tables(spec: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """White where the image has its transparent colour, which converting to RGB keeps as a note."""
+    """The image with white in place of its transparent colour, which converting to RGB would only note."""
     white = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")
@@ -152,6 +153,6 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _middle(image_width: int, image_height: int, height: int, width: int) -> tuple[int, int, int, int]:
-    """The box of this size in the middle of an image, which may be smaller: then there is black around it."""
+    """The box of this size in the middle of an image; if the image is smaller, there is black around it."""
     left, top = (image_width - width) // 2, (image_height - height) // 2
     return left, top, left + width, top + height

@@ -1,4 +1,4 @@
-"""What callers send."""
+"""Checks what callers send."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-#: Bytes of all texts of one request, parameters included: a thread takes seconds to tokenize them.
+#: The most bytes of all texts and parameters of one request: a thread takes seconds to tokenize them.
 MAX_REQUEST_BYTES = 1 << 22
-#: An input, uint8 `[rows, 1]`, that clients send with large requests, and that frontends do not read. Triton merges only requests
-#: that have the same inputs: large ones with large ones alone. The Python backend copies all inputs of a batch into shared
-#: memory, and fails the whole batch where that is full, before a frontend sees any of it.
+#: An input, uint8 `[rows, 1]`, that clients send with large requests and frontends do not read. Triton merges only requests that
+#: have the same inputs, so large requests are only merged with large ones. The Python backend copies all inputs of a batch into
+#: shared memory, and fails the whole batch if that is full, before the frontend sees any of it.
 LARGE = "large"
 
 
 def check_size(arrays: Iterable[NDArray[Any]]) -> None:
-    """Raises ValueError where the texts of a request are too long together."""
+    """Raises ValueError if the texts of a request are too long together."""
     size = sum(len(value) for array in arrays for value in array.ravel())
     if size > MAX_REQUEST_BYTES:
         raise ValueError(
@@ -25,7 +25,7 @@ def check_size(arrays: Iterable[NDArray[Any]]) -> None:
 
 
 def decoded(what: str, value: bytes, max_bytes: int) -> str:
-    """A text of at most `max_bytes`, as UTF-8. Raises ValueError, which says `what` it is."""
+    """A text of at most `max_bytes` in UTF-8. Raises ValueError, which names `what` it is."""
     if len(value) > max_bytes:
         raise ValueError(f"{what} has {len(value):,} bytes; at most {max_bytes:,} are taken")
     try:

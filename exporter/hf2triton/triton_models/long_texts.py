@@ -1,4 +1,4 @@
-"""The tokens at one end of long texts, and how many there are in all, without the memory that all of them would take at once."""
+"""The tokens at one end of long texts, and how many there are in all, without holding all of them in memory at once."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tokenizers import Encoding, Tokenizer
 from .memory import trim
 from .pieces import PIECE, Pieces
 
-#: Characters that are tokenized at the same time, on up to four cores: each takes up to 500 bytes meanwhile.
+#: How many characters are tokenized at the same time, on up to four cores; each takes up to 500 bytes meanwhile.
 _AT_ONCE = 4 * PIECE
 
 
 class Tokens:
-    """`count` tokens of a text, without special ones, of which the `keep` first or last are kept."""
+    """The tokens of a text, without special ones: their `count`, and the first or last `keep` of them."""
 
     def __init__(self, keep: int, from_end: bool, with_offsets: bool) -> None:
         self.count = 0
         self._room, self._from_end, self._with_offsets = keep, from_end, with_offsets
-        #: of each piece the ids, tokens and offsets that are kept; of one that is the whole text, and is kept, all in their place
+        #: the ids, tokens and offsets that are kept of each piece; a piece that is the whole text is in `_whole` instead
         self._kept: list[tuple[list[Any], ...]] = []
         self._whole: Encoding | None = None
 
     def add(self, piece: Encoding, start: int, whole: bool) -> None:
-        """Those of the next piece, which begins at the character `start`; `whole`: it is the only one."""
+        """Adds the tokens of the next piece, which begins at the character `start`. `whole`: it is the only piece."""
         self.count += len(piece)
         if whole and len(piece) <= self._room:
             self._whole = piece
@@ -38,7 +38,7 @@ class Tokens:
             self._room -= len(self._kept[-1][0])
 
     def encoding(self, length: int) -> Encoding:
-        """The first or last `length` of those that are kept, as the tokenizer gives them before it adds special ones."""
+        """The first or last `length` kept tokens, as the tokenizer gives them before it adds special ones."""
         if self._whole is not None:
             return self._whole if length == self.count else _encoding(*self._end_of(self._whole, length, 0))
         pieces = self._kept[::-1] if self._from_end else self._kept
@@ -49,16 +49,17 @@ class Tokens:
         own = self._end(len(piece), length)
         if not self._with_offsets:
             return piece.ids[own], [""] * length, [(0, 0)] * length
-        # one by one, as `piece.offsets` would be a tuple for each token of the piece
-        offsets = [piece.token_to_chars(index) for index in range(own.start, own.stop)]
-        return piece.ids[own], piece.tokens[own], [(begin + start, end + start) for begin, end in offsets]
+        # one by one, because `piece.offsets` would make a tuple for each token of the piece
+        places = (piece.token_to_chars(index) for index in range(own.start, own.stop))
+        offsets = [(place[0] + start, place[1] + start) for place in places if place]  # each token of a piece has one
+        return piece.ids[own], piece.tokens[own], offsets
 
     def _end(self, whole: int, length: int) -> slice:
         return slice(whole - length, whole) if self._from_end else slice(0, length)
 
 
 def _encoding(ids: list[int], tokens: list[str], offsets: list[tuple[int, int]]) -> Encoding:
-    """As if it had been pickled: there is no other way to make one."""
+    """An Encoding, made like one that is unpickled: there is no other way."""
     encoding, length = Encoding(), len(ids)
     state = {
         "ids": ids,
@@ -76,8 +77,7 @@ def _encoding(ids: list[int], tokens: list[str], offsets: list[tuple[int, int]])
 
 
 class LongTexts:
-    """Reads texts with a tokenizer, whose normalizer and pre-tokenizer must not change after the first. Not to be used by two
-    threads at the same time."""
+    """Reads texts with a tokenizer, whose normalizer and pre-tokenizer must not change after the first text. Not thread-safe."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
@@ -85,12 +85,12 @@ class LongTexts:
     def read(
         self, texts: Sequence[str], keep: int, from_end: bool = False, with_offsets: bool = False
     ) -> list[Tokens | ValueError]:
-        """The tokens of each text, or why it is not read. Offsets count characters and cost extra."""
+        """The tokens of each text, or why it cannot be read. Offsets count characters and cost extra."""
         results: list[Tokens | ValueError] = [Tokens(keep, from_end, with_offsets) for _ in texts]
         with self._alone():
             self._add(texts, results, from_end, with_offsets)
         if sum(map(len, texts)) > _AT_ONCE:
-            trim()  # the graph takes memory next, and not always what the tokenizer has freed
+            trim()  # the graph needs memory next, and does not always reuse what the tokenizer has freed
         return results
 
     def _add(self, texts: Sequence[str], results: list[Any], from_end: bool, with_offsets: bool) -> None:
@@ -102,7 +102,7 @@ class LongTexts:
                 results[index].add(encoding, start, whole=stop - start == len(texts[index]))
 
     def _jobs(self, texts: Sequence[str], results: list[Any], from_end: bool) -> Iterator[tuple[int, int, int]]:
-        """Of each piece the number of its text, and where it begins and ends there."""
+        """The pieces: the number of the text, and where the piece begins and ends in it."""
         for index, text in enumerate(texts):
             try:
                 pieces = list(self._pieces(text))
@@ -117,7 +117,7 @@ class LongTexts:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """The tokenizer without what it does once it has all tokens of a row."""
+        """Turns off the tokenizer's post-processing and truncation within the block."""
         processor, truncation = self._tokenizer.post_processor, self._tokenizer.truncation
         self._tokenizer.post_processor = None
         self._tokenizer.no_truncation()
@@ -130,8 +130,9 @@ class LongTexts:
 
 
 def _groups(jobs: Iterator[tuple[int, int, int]]) -> Iterator[list[tuple[int, int, int]]]:
-    """Pieces that are tokenized at the same time."""
-    group, size = [], 0
+    """Groups of pieces that are tokenized at the same time."""
+    group: list[tuple[int, int, int]] = []
+    size = 0
     for job in jobs:
         length = job[2] - job[1]
         if group and size + length > _AT_ONCE:

@@ -1,4 +1,4 @@
-"""Memory of a model's process: how much is used at the same time, and when it goes back to the system."""
+"""The memory of a model's process: how much is used at the same time, and when it goes back to the system."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import CDLL
 
-#: What `mallopt` sets (glibc's malloc.h), and what glibc itself comes to in a process that uses large blocks.
+#: The parameters of `mallopt` (glibc's malloc.h), and the values that glibc itself reaches in a process with large blocks.
 _THRESHOLDS = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 64 << 20)}
-#: Bytes that a batch must have taken to be worth a clean-up, and the seconds that this waits for the next such batch.
+#: How many bytes a batch must have taken to be worth a clean-up, and for how many seconds this waits for the next such batch.
 LARGE, PAUSE = 16 << 20, 1.0
 
 
 def reuse_blocks() -> None:
-    """Blocks of memory that were freed are used again, as usual.
+    """Lets this process reuse freed blocks of memory, as usual.
 
-    tritonserver is started with $MALLOC_MMAP_THRESHOLD_, so that what requests took goes back to the system at once. Its Python
-    processes inherit that, and there it would cost a third of the throughput of images.
+    tritonserver is started with $MALLOC_MMAP_THRESHOLD_, so that the memory of requests goes back to the system at once. Its
+    Python processes inherit the variable, and it would cost them a third of the throughput of images.
     """
     mallopt = getattr(CDLL(None), "mallopt", None)  # glibc's
     if mallopt is not None:
@@ -28,7 +28,7 @@ def reuse_blocks() -> None:
 
 
 class Budget:
-    """So many bytes, which threads share."""
+    """A number of bytes that threads share."""
 
     def __init__(self, total: int) -> None:
         self._total = self._free = self._least = total
@@ -36,7 +36,7 @@ class Budget:
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Waits until so many bytes are free, or all of them for what needs more, and holds them."""
+        """Waits until that many bytes are free (all of them, for a larger size), and holds them within the block."""
         size = min(size, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= size)
@@ -50,14 +50,14 @@ class Budget:
                 self._changed.notify_all()
 
     def most(self) -> int:
-        """The most that was held at the same time since this was last asked."""
+        """The most bytes that were held at the same time since the last call."""
         with self._changed:
             most, self._least = self._total - self._least, self._free
         return most
 
 
 class Returns:
-    """Gives memory back to the system once the batches that took much of it are over: malloc keeps what was freed."""
+    """Returns memory to the system after batches that took much of it; malloc would keep it."""
 
     def __init__(self, pause: float = PAUSE) -> None:
         self._pause = pause
@@ -66,7 +66,7 @@ class Returns:
         self._waiting = False
 
     def after(self, size: int) -> None:
-        """To be called with the bytes that a batch has taken."""
+        """Call this with the bytes that a batch has taken."""
         if size < LARGE:
             return
         with self._lock:
@@ -87,13 +87,13 @@ class Returns:
 
 
 def give_back() -> None:
-    """Gives what was freed back to the system, and what only cycles hold."""
+    """Returns freed memory to the system, including what only cycles hold."""
     gc.collect()
     trim()
 
 
 def trim() -> None:
-    """Gives what was freed back to the system, within milliseconds."""
+    """Returns freed memory to the system, within milliseconds."""
     malloc_trim = getattr(CDLL(None), "malloc_trim", None)  # glibc's
     if malloc_trim is not None:
         malloc_trim(0)

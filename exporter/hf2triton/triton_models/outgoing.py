@@ -1,23 +1,23 @@
-"""Text that leaves for Triton: messages of errors, lines of logs, labels, and texts that are answers.
+"""Text for Triton: error messages, log lines, labels and answers.
 
-Triton takes text for valid UTF-8 without NUL. Other text raises where it is handed over, in the middle of a batch, and long text
-exceeds what gRPC takes as a status. What callers sent, and what libraries say of it, may be anything. Nothing here raises.
+Triton expects valid UTF-8 without NUL. Other text raises when it is handed over, in the middle of a batch, and long text exceeds
+what gRPC allows for a status. What callers send, and what libraries say about it, may be anything. Nothing here raises.
 """
 
 from __future__ import annotations
 
 import re
 
-#: Bytes of a message. gRPC sends it in a header, where each byte may become three, and clients take 8 KiB of headers.
+#: The most bytes of a message. gRPC sends it in a header, where each byte may become three, and clients accept 8 KiB of headers.
 MAX_MESSAGE_BYTES = 2000
-#: How much longer a message may be that was cut before and put into another.
+#: How much longer a message may be if it contains one that was cut before.
 _SLACK = 200
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def message(value: object) -> str:
-    """What an error, or anything else, says: never empty where an exception is given, in valid UTF-8, without NUL, and cut
-    with a note where it is longer than `MAX_MESSAGE_BYTES`."""
+    """The text of an error or another value, in valid UTF-8 without NUL. Never empty for an exception, and cut, with a note, if
+    it is longer than `MAX_MESSAGE_BYTES`."""
     try:
         text = _text_of(value)
         # cut first: there may be megabytes
@@ -30,7 +30,7 @@ def message(value: object) -> str:
 
 
 def encoded(text: str) -> bytes:
-    """A text as UTF-8, whole. Surrogates without their other half, which stand for no character, become U+FFFD."""
+    """A whole text in UTF-8. Lone surrogates, which stand for no character, become U+FFFD."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:

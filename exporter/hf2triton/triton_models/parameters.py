@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
-#: Characters of a request's parameters: what is longer is not read, as JSON can take a hundred times its length in memory.
+#: The most characters of a request's parameters: parsed JSON can take a hundred times its length in memory.
 MAX_PARAMETERS_LENGTH = 1 << 17
 
 #: What a parameter must be, in words and as a function.
@@ -14,7 +14,7 @@ Check = tuple[str, Callable[[Any], bool]]
 
 
 def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
-    """The parameters in a JSON object, without those that are null: these have their defaults. Raises ValueError."""
+    """The parameters in a JSON object, without those that are null, which keep their defaults. Raises ValueError."""
     if len(text) > MAX_PARAMETERS_LENGTH:
         raise ValueError(f"the parameters have {len(text):,} characters; at most {MAX_PARAMETERS_LENGTH:,} are taken")
     try:
@@ -35,7 +35,7 @@ def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
 
 
 def check_parameters(given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-    """Those that are not null. Raises ValueError for what does not hold."""
+    """The parameters that are not null. Raises ValueError for a bad value."""
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         expected, holds = checks[name]
@@ -52,14 +52,14 @@ def _shown(value: Any) -> str:
 
 
 def integer(least: int, most: int | None = None) -> Check:
-    """An integer from `least` on, up to `most` if that is given."""
+    """An integer of at least `least`, and at most `most` if that is given."""
     text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
-    # type(), since True is an int
+    # type(), because True is an int
     return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)
 
 
 def number(least: float, most: float) -> Check:
-    """An integer or a fraction; NaN, which JSON in Python may hold, is in no range."""
+    """An integer or a fraction; NaN, which Python's JSON allows, is in no range."""
     return f"a number from {least} to {most}", lambda value: type(value) in (int, float) and least <= value <= most
 
 

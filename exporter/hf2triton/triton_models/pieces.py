@@ -1,18 +1,18 @@
 """Where a text may be cut so that the tokens of its pieces, one after the other, are those of the whole.
 
-A tokenizer finds added tokens, normalizes what is between them, splits that into words and makes tokens of each word alone
-(tokenizers: `encode_single_sequence` in src/tokenizer/mod.rs). So a cut changes nothing where a word ends, if nothing that is
-done before words are made looks across it. That is certain, for the tokenizers in the tables below, in two places:
+A tokenizer finds added tokens, normalizes the text between them, splits that into words and tokenizes each word alone
+(tokenizers: `encode_single_sequence` in src/tokenizer/mod.rs). So a cut at the end of a word changes nothing, if no step before
+the words looks across it. For the tokenizers in the tables below, that is certain in two places:
 
-- before white space after something else. Normalizers in the table work on one character and the marks that follow it, or on a
-  run of white space, which stays whole. The word before ends there, whatever came before it; what is after begins with the white
-  space, so that nothing is put before it.
-- between two characters that the pre-tokenizer itself separates, where it decides by them alone: Bert's by punctuation, those of
-  GPT-2 and CLIP by letters, digits and others, except after an apostrophe ('s, 't …). Without a normalizer that is so for all
-  characters, else for those of ASCII, and for Chinese ones, where no mark follows that could change the second.
+- Before white space that follows something else. The normalizers in the table work on one character and the marks after it, or on
+  a run of white space, which stays whole. The word before ends there, whatever came before it; the text after begins with the
+  white space, so nothing is put before it.
+- Between two characters that the pre-tokenizer itself separates, if it decides by these two alone: Bert's by punctuation, those
+of   GPT-2 and CLIP by letters, digits and others, except after an apostrophe ('s, 't …). Without a normalizer this holds for all
+  characters; with one, for ASCII and Chinese ones, if no mark follows that could change the second.
 
-No added token may span a cut; lstrip and rstrip take white space in, which rstrip would from the next piece; single_word
-looks at both neighbours. Tokenizers, and added tokens, of which this is not certain have no cuts.
+No added token may span a cut. lstrip and rstrip absorb white space, which rstrip would take from the next piece; single_word
+looks at both neighbours. Tokenizers and added tokens for which this is not certain have no cuts.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-#: Characters of a piece, or up to twice as many where a place to cut must be looked for.
+#: Characters of a piece; up to twice as many if a place to cut has to be searched.
 PIECE = 1 << 14
-#: Characters that one piece may have after it was normalized, which can make 18 of one. No text of 1 MiB has more before.
+#: The most characters of a piece after normalizing, which can turn one into 18. No text of 1 MiB has more before it.
 MAX_NORMALIZED = 1 << 20
-#: Places that are tried, one after the other, before the search goes on a piece later.
+#: How many places are tried one after the other before the search continues a piece later.
 _TRIES = 64
 _ALL_SPACES = " \t\n\r"
 _APOSTROPHE = "'"
-#: CLIP's words, with or without tokens that its pre-tokenizer finds too, whether they are added tokens or not.
+#: CLIP's words, with or without the tokens that its pre-tokenizer also finds, whether or not they are added tokens.
 _CLIP_TOKENS = ("<|startoftext|>", "<|endoftext|>")
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_PATTERNS = (_CLIP_WORDS, "|".join([*map(re.escape, _CLIP_TOKENS), _CLIP_WORDS]))
@@ -47,6 +47,10 @@ def _is_clip(step: Step) -> bool:
     return step["pattern"].get("Regex") in _CLIP_PATTERNS and step["behavior"] == "Removed" and step["invert"]
 
 
+def _unknown(step: Step) -> bool:
+    return False
+
+
 #: Normalizers -> whether they leave a cut's two sides alone.
 _NORMALIZERS: Mapping[str, Callable[[Step], bool]] = {
     **dict.fromkeys(("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"), lambda step: True),
@@ -54,13 +58,18 @@ _NORMALIZERS: Mapping[str, Callable[[Step], bool]] = {
     "Strip": lambda step: not step["strip_left"],
     "Replace": lambda step: step["pattern"] in ({"Regex": r"\s+"}, {"Regex": " {2,}"}),
 }
-#: What a first pre-tokenizer says of cuts: the white space before which a word always ends, and whether two characters tell.
+#: What a first pre-tokenizer says about cuts: the white space before which a word always ends, and whether two characters alone
+#: can decide.
 _NONE, _BEFORE_SPACES, _EVERYWHERE = ("", False), (_ALL_SPACES, False), (_ALL_SPACES, True)
 _BEFORE_A_SPACE = (" ", False)
 
 
+def _no_cuts(step: Step) -> tuple[str, bool]:
+    return _NONE
+
+
 def _byte_level(step: Step) -> tuple[str, bool]:
-    # where a space is put before words, those after another kind of white space get one too
+    # if a space is put before words, words after another kind of white space get one too
     return (_BEFORE_A_SPACE if step["add_prefix_space"] else _EVERYWHERE) if step["use_regex"] else _NONE
 
 
@@ -75,36 +84,34 @@ _PRE_TOKENIZERS: Mapping[str, Callable[[Step], tuple[str, bool]]] = {
 
 
 class Pieces:
-    """The pieces of texts for one tokenizer, as it is when this is made."""
+    """The pieces of texts for one tokenizer, in its state at construction."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._normalizer, self._pre_tokenizer = tokenizer.normalizer, tokenizer.pre_tokenizer
         normalizers, pre_tokenizers = _steps(self._normalizer), _steps(self._pre_tokenizer)
         added = tokenizer.get_added_tokens_decoder().values()
         contents = [form for token in added for form in (token.content, self._normalized(token.content))]
-        # folded, since lower() looks at the neighbours of a sigma
+        # casefold, because lower() looks at the neighbours of a sigma
         self._contents = "\n".join([*_CLIP_TOKENS, *contents]).casefold()
         spaces, self._by_pairs = _NONE
         if (
             pre_tokenizers
-            and all(_NORMALIZERS.get(step["type"], lambda step: False)(step) for step in normalizers)
+            and all(_NORMALIZERS.get(step["type"], _unknown)(step) for step in normalizers)
             and not any(token.rstrip for token in added)
             and not any(character.isspace() for content in contents for character in content)
         ):
-            spaces, self._by_pairs = _PRE_TOKENIZERS.get(pre_tokenizers[0]["type"], lambda step: ("", False))(
-                pre_tokenizers[0]
-            )
-            # further steps see whole words; but two characters that they separate may be of one word
+            spaces, self._by_pairs = _PRE_TOKENIZERS.get(pre_tokenizers[0]["type"], _no_cuts)(pre_tokenizers[0])
+            # further steps see whole words, but two characters that they separate may belong to one word
             alone = len(pre_tokenizers) == 1 or [step["type"] for step in pre_tokenizers] == ["Split", "ByteLevel"]
             self._by_pairs = self._by_pairs and alone and not any(token.single_word for token in added)
-        # one alone and a run of them, which normalizers may make something else of
+        # a single one and a run of them, which normalizers may change
         kept = [space for space in spaces if all(self._words(f"x{space * count}x") > 1 for count in (1, 2))]
         self._spaces = re.compile(rf"(?<!\s)[{re.escape(''.join(kept))}]") if kept else None
         self._ends_a_word = lru_cache(4096)(self._is_solid)
         self._is_cut = lru_cache(4096)(self._separates)
 
     def __call__(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where the pieces begin and end. Raises ValueError for one that is too long when normalized."""
+        """Where the pieces begin and end. Raises ValueError for a piece that is too long when normalized."""
         start = 0
         while start < len(text):
             stop = self._place(text, start + PIECE) if len(text) - start > 2 * PIECE else len(text)
@@ -113,7 +120,7 @@ class Pieces:
             start = stop
 
     def _place(self, text: str, at: int) -> int:
-        """A place to cut from `at` on, or the end."""
+        """The first place to cut from `at` on, or the end."""
         while at < len(text) and (self._spaces or self._by_pairs):
             if self._spaces:
                 for found in islice(self._spaces.finditer(text, at, at + PIECE), _TRIES):
@@ -127,8 +134,8 @@ class Pieces:
         return len(text)
 
     def _is_solid(self, character: str) -> bool:
-        """Whether a character is still there when normalized, and no white space then, whatever comes before it. Marks are not:
-        they may go with what they stand on, as may letters that are marks in another form (ﾞ, ำ)."""
+        """Whether a character is still there after normalizing, and is not white space, whatever comes before it. Marks are not
+        solid: they may go with their base character, and so may letters that are marks in another form (ﾞ, ำ)."""
         if self._normalizer is None:
             return True
         if not ("!" <= character <= "~" or character.isalnum()):
@@ -172,7 +179,7 @@ class Pieces:
 
 
 def _steps(component: Any) -> list[Step]:
-    """What a normalizer or a pre-tokenizer consists of, as in a tokenizer.json."""
+    """The steps of a normalizer or a pre-tokenizer, as in tokenizer.json."""
     if component is None:
         return []
     step = json.loads(component.__getstate__())

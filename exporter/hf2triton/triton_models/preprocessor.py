@@ -1,4 +1,4 @@
-"""What all kinds of readers have in common: items, their rows, and how a reader is asked."""
+"""What all kinds of preprocessors have in common: items, their rows, and the interface."""
 
 from __future__ import annotations
 
@@ -10,41 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Graph output -> one array for each row of the item.
-Outputs = Mapping[str, Sequence[NDArray[Any]]]
+#: Graph output -> its array for each row of the item, or what `Preprocessor.reduced` has made of it.
+Outputs = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One thing that was asked: its rows, and what else its answer needs."""
+    """One question of a caller: its rows, and what else its answer needs."""
 
     rows: Sequence[Any]
     about: Any = None
 
 
 def joined(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The arrays of an item's rows as one: windows follow each other."""
+    """The arrays of an item's rows in one: windows follow each other."""
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 class Preprocessor(ABC):
-    """What all kinds have in common. `settings` are the "reader" of front.json; `definition` a tokenizer.json's text."""
+    """What all kinds of preprocessors have in common."""
 
-    #: Inputs that callers may send -> whether they must.
+    #: Inputs that callers may send -> whether they are required.
     inputs: Mapping[str, bool]
-    #: Answers that are made of graph outputs -> those that they are made of.
+    #: Answers that are made of graph outputs -> these outputs.
     made_of: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
+    def __init__(self, settings: Mapping[str, Any], definition: str | None) -> None:
+        """`settings`: the "reader" of front.json. `definition`: the text of tokenizer.json, where there is one."""
+
+    @abstractmethod
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
-        """The items of one request, as sent and checked. Raises ValueError."""
+        """The values of one request, checked, one for each item. Raises ValueError."""
 
     @abstractmethod
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        """Items of many requests, read together; one that cannot be read gives its error. `wanted`: outputs asked for."""
+        """Items of many requests, read together; a value that cannot be read gives its error. `wanted`: the requested outputs."""
 
     def length(self, row: Any) -> int:
-        """What a row costs, in tokens."""
+        """The cost of a row, in tokens."""
         return len(row)
 
     def extent(self, row: Any, per: str) -> int | None:
@@ -56,9 +60,9 @@ class Preprocessor(ABC):
         """The graph's inputs for some rows; `extra` adds columns of padding."""
 
     def reduced(self, row: Any, outputs: Mapping[str, NDArray[Any]], wanted: Collection[str]) -> Mapping[str, Any]:
-        """What is kept of a row's outputs until its item is answered. Must not use what is not safe for several threads."""
+        """What is kept of a row's outputs until its item is answered. Must be thread-safe."""
         return outputs
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
-        """Outputs beside the graph's -> what makes an item's of the item and the graph's outputs."""
+        """Outputs beside the graph's -> the function that makes them of an item and its graph outputs."""
         return {}

@@ -1,7 +1,7 @@
-"""How what callers send becomes rows of the graph, and the graph's outputs what they asked for: one class a kind of frontend.
+"""Turns what callers send into rows of the graph, and the graph's outputs into answers: one class for each kind of frontend.
 
-An item is one thing that was asked: a text, a pair, a question with its context, an image. It has one row of the graph, or
-several (the windows of a long context). Graph outputs are handed back by row, cut to the row's own tokens.
+An item is one question: a text, a pair, a question with its context, an image. It has one row of the graph, or several (the
+windows of a long context). Graph outputs come back by row, cut to the row's own tokens.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .preprocessor import Item, Outputs, Preprocessor
 
 
 class TextPreprocessor(Preprocessor):
-    """A text, or two where the caller sends a pair: one row."""
+    """A text, or two if the caller sends a pair: one row."""
 
     inputs = {"text": True, "text_pair": False}
 
@@ -49,7 +49,7 @@ class TextPreprocessor(Preprocessor):
         return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
 
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        # the quicker way leaves out both
+        # the quicker encoding leaves out both
         rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
         return [_item(row, value) for row, value in zip(rows, values, strict=True)]
 
@@ -67,8 +67,8 @@ class TextPreprocessor(Preprocessor):
 
     @cached_property
     def _vocabulary(self) -> NDArray[Any]:
-        """The token of each id. `Encoding.tokens` has what stood in the text: an added token with the spaces that it takes
-        in, or before it was normalised."""
+        """The token of each id. `Encoding.tokens` has the text's own spelling instead: an added token with the spaces that it
+        absorbs, or before it was normalised."""
         ids = range(max(self.tokenizer.get_vocab().values()) + 1)
         return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
 
@@ -79,7 +79,7 @@ class TextPreprocessor(Preprocessor):
 
 
 class _ParameterPreprocessor(TextPreprocessor):
-    """Items that are read one at a time, each with its own parameters (the text of a JSON object)."""
+    """Items that are read one by one, each with its own parameters (the text of a JSON object)."""
 
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         check_size(arrays.values())
@@ -88,11 +88,11 @@ class _ParameterPreprocessor(TextPreprocessor):
         return list(zip(*columns, parameters, strict=True))
 
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        return [_or_error(self.item, *value) for value in values]
+        return [_or_error(self.item, value) for value in values]
 
     @abstractmethod
-    def item(self, *value: Any) -> Item:
-        """One item. Raises ValueError."""
+    def item(self, value: Any) -> Item:
+        """The item of one of `values`. Raises ValueError."""
 
 
 class QuestionPreprocessor(_ParameterPreprocessor):
@@ -113,7 +113,8 @@ class QuestionPreprocessor(_ParameterPreprocessor):
             truncation_side=settings["truncation_side"],
         )
 
-    def item(self, question: str, context: str, parameters: str) -> Item:
+    def item(self, value: tuple[str, str, str]) -> Item:
+        question, context, parameters = value
         windows = self._logic.windows(question, context, self._parse(parameters))
         return Item(windows.rows, windows)
 
@@ -124,15 +125,15 @@ class QuestionPreprocessor(_ParameterPreprocessor):
         return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
 
 
-#: What a mask token counts as in planning, in tokens: its logits are as many numbers as the vocabulary has entries, and the
-#: tokens of one call are limited for the memory they take.
+#: How many tokens a mask token counts as in planning: its logits have one number for each entry of the vocabulary, and the tokens
+#: of a call are limited because of their memory.
 _MASK_TOKENS = 16
-#: Bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for, and the masks that are always few.
+#: The most bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for; this many masks are always allowed.
 MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
 
 
 class MaskedTextPreprocessor(_ParameterPreprocessor):
-    """A text with mask tokens: one row, whose logits are those of its mask tokens alone."""
+    """A text with mask tokens: one row, with logits only for its mask tokens."""
 
     inputs = {"text": True, "parameters": False}
     made_of = {"answers": ("logits",)}
@@ -155,7 +156,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
         return [self._checked(item) for item in items] if "logits" in wanted else items
 
     def _checked(self, item: Item | ValueError) -> Item | ValueError:
-        """An item whose logits are asked for, or why they are not given."""
+        """An item whose logits are requested, or why they are not given."""
         most = max(_FEW_MASKS, MAX_LOGITS_BYTES // (4 * self.tokenizer.get_vocab_size()))
         masks = 0 if isinstance(item, ValueError) else len(item.rows[0].positions)
         if masks <= most:
@@ -164,7 +165,8 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
             f"the logits of {masks:,} mask tokens are too many; at most those of {most:,} are given for a text"
         )
 
-    def item(self, text: str, parameters: str) -> Item:
+    def item(self, value: tuple[str, str]) -> Item:
+        text, parameters = value
         [encoding] = self.encoder.encode([text])
         if isinstance(encoding, ValueError):
             raise encoding
@@ -177,7 +179,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
 
     def reduced(self, row: Any, outputs: Mapping[str, NDArray[Any]], wanted: Collection[str]) -> Mapping[str, Any]:
-        """The logits of a full batch of masks would be gigabytes: unless they are asked for, only the likeliest tokens stay."""
+        """Keeps only the likeliest tokens, unless logits are requested: those of a full batch of masks would be gigabytes."""
         kept: dict[str, Any] = dict(outputs) if "logits" in wanted else {}
         if "answers" in wanted:
             kept["likeliest"] = self._logic.likeliest(row, outputs["logits"])
@@ -204,7 +206,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
 
 
 class SentencePreprocessor(TextPreprocessor):
-    """A text, or two, after the prompt that its parameters ask for, or else the default one: one row."""
+    """A text or two, after the prompt that the parameters ask for or the default one: one row."""
 
     inputs = {"text": True, "text_pair": False, "parameters": False}
 
@@ -235,7 +237,7 @@ class SentencePreprocessor(TextPreprocessor):
         if self._pools_prompt:
             return feeds
         columns = np.arange(feeds["attention_mask"].shape[1])[None]
-        # the graph takes no padding into account either way
+        # the graph ignores padding either way
         return {**feeds, "pooling_mask": (columns >= [[row.skipped] for row in rows]).astype(np.int64)}
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
@@ -256,7 +258,7 @@ class ImagePreprocessor(Preprocessor):
         self._encoder = ImageEncoder(
             settings["spec"], settings["max_bytes"], settings["max_pixels"], len(os.sched_getaffinity(0))
         )
-        self._tokens = settings["tokens"]
+        self._tokens: int = settings["tokens"]
 
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         return list(arrays["image"].ravel())
@@ -284,21 +286,22 @@ READERS: Mapping[str, type[Preprocessor]] = {
 }
 
 
-def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Any:
-    """The reader that an entry's settings ask for; `definition`: the text of its tokenizer.json, if it has one."""
+def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Preprocessor:
+    """The preprocessor that an entry's settings ask for. `definition`: the text of its tokenizer.json, if it has one."""
     return READERS[settings["kind"]](settings, definition)
 
 
 def _item(row: Any, value: Any) -> Item | ValueError:
-    """Tokenizers that add no special tokens may make nothing of a text, which no graph takes, nor do models in PyTorch."""
+    """An item with one row. Tokenizers without special tokens may give no token, which neither graphs nor PyTorch models
+    accept."""
     if isinstance(row, ValueError):
         return row
     return Item([row], value) if len(row) else ValueError("the text has no tokens")
 
 
-def _or_error(function: Callable[..., Item], *arguments: Any) -> Item | ValueError:
+def _or_error(function: Callable[[Any], Item], value: Any) -> Item | ValueError:
     try:
-        return function(*arguments)
+        return function(value)
     except ValueError as error:
         return error
 

@@ -1,8 +1,8 @@
-"""Extractive question answering: a context as windows, and the spans of it that answer.
+"""Extractive question answering: a context as windows, and the spans of it that answer a question.
 
-Follows the question-answering pipeline of transformers 4.57 with a fast tokenizer, step for step, so that the answers are
-the same (src/transformers/pipelines/question_answering.py there; transformers 5 has no such pipeline). What seems odd
-below is odd there too; only where it fails for lack of a check, a ValueError says what is wrong.
+Follows the question-answering pipeline of transformers 4.57 with a fast tokenizer step by step, so that the answers are the same
+(src/transformers/pipelines/question_answering.py there; transformers 5 has no such pipeline). What seems odd below is odd there
+too; only where the original fails for lack of a check, a ValueError says what is wrong.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from .pieces import PIECE
 #: The longest window unless a request asks for another, and the largest overlap that goes with it.
 MAX_SEQ_LEN = 384
 MAX_DOC_STRIDE = 128
-#: Limits that transformers does not have; they keep one request from holding up all others.
+#: Limits that transformers does not have; they prevent one request from holding up all others.
 MAX_WINDOWS = 64
 MAX_TOP_K = 1000
-#: The logit of what cannot be in an answer. transformers has this number, not -inf.
+#: The logit of tokens that cannot be in an answer. transformers uses this number, not -inf.
 _MASKED = np.float32(-10000.0)
 
 
 @dataclass(frozen=True)
 class QuestionParameters:
-    """What a request may ask for, with the names and defaults of transformers 4; lengths are in tokens.
+    """The parameters of a request, with the names and defaults of transformers 4; lengths are in tokens.
 
     `doc_stride`: how much of a window the next one repeats; by default half of `max_seq_len`, at most 128.
     `max_seq_len`: the length of a window with its question; by default the model's, at most 384.
-    `max_question_len`: taken and, as transformers does with fast tokenizers, not used: questions are never cut.
+    `max_question_len`: accepted but not used, as in transformers with fast tokenizers: questions are never cut.
     `align_to_words`: answers begin and end with whole words.
     """
 
@@ -49,7 +49,7 @@ class QuestionParameters:
 
     @classmethod
     def parse(cls, text: str) -> QuestionParameters:
-        """From a JSON object. Raises ValueError for unknown names and bad values."""
+        """Reads a JSON object. Raises ValueError for unknown names and bad values."""
         return cls(**parse_parameters(text, _CHECKS))
 
 
@@ -66,8 +66,8 @@ _CHECKS: Mapping[str, Check] = {
 
 @dataclass(frozen=True)
 class Windows:
-    """A question with one window of the context after another. `rows`: what the graph is to be asked, one row a window,
-    with special tokens and without padding."""
+    """A question with the windows of its context. `rows`: the graph's rows, one for each window, with special tokens and without
+    padding."""
 
     rows: tuple[Encoding, ...]
     context: str
@@ -78,11 +78,10 @@ class QuestionEncoder:
     """Windows and answers for one model.
 
     `max_length`: the most tokens of a row. `cls_token_id`: None if the tokenizer has no such token.
-    `padding_side`, `truncation_side`: as the tokenizer's configuration says, "right" or "left". What is padded on the
-    left has the context before the question; what is cut on the left has its windows from the context's end.
+    `padding_side`, `truncation_side`: "right" or "left", from the tokenizer's configuration. Padding on the left puts the context
+    before the question; cutting on the left makes windows from the context's end.
 
-    Keeps a tokenizer of its own, whose truncation it changes from request to request: not to be used by two threads at
-    the same time.
+    Not thread-safe: it keeps its own tokenizer and changes its truncation for each request.
     """
 
     def __init__(
@@ -105,7 +104,8 @@ class QuestionEncoder:
         self._direction = truncation_side
 
     def windows(self, question: str, context: str, parameters: QuestionParameters) -> Windows:
-        """The rows to ask. Raises ValueError where a text is empty, lengths do not fit or there would be too many."""
+        """The rows of a question. Raises ValueError if a text is empty, lengths do not fit, or there would be too many
+        windows."""
         for name, text in (("question", question), ("context", context)):
             if not text:
                 raise ValueError(f"the {name} cannot be empty")
@@ -128,8 +128,8 @@ class QuestionEncoder:
         return Windows(tuple(rows), context, parameters)
 
     def _read(self, texts: tuple[str, str]) -> tuple[Encoding | None, tuple[int, int]]:
-        """The row of both texts, unless they are long; how many tokens it has, and how many of them are the context's. Raises
-        ValueError."""
+        """The row of both texts, or None if they are long; how many tokens it has, and how many of these are the context's.
+        Raises ValueError."""
         if sum(map(len, texts)) <= PIECE:
             row = self._tokenizer.encode(*texts)
             return row, (len(row), row.sequence_ids.count(self._sequence))
@@ -143,10 +143,10 @@ class QuestionEncoder:
     def _cut(
         self, texts: tuple[str, str], length: int, tokens: int, max_seq_len: int, doc_stride: int
     ) -> list[Encoding]:
-        """The windows of a row of `length` tokens, `tokens` of them the context's, that is too long.
+        """The windows of a row that is too long, with `length` tokens, `tokens` of them the context's.
 
-        The lengths are checked first: tokenizers panics where the windows would not advance, and Python cannot catch that
-        as an ordinary exception.
+        Checks the lengths first: tokenizers panics if the windows would not advance, which Python cannot catch as an ordinary
+        exception.
         """
         others = length - tokens
         room = max_seq_len - others
@@ -175,15 +175,15 @@ class QuestionEncoder:
         return [first, *first.overflowing]
 
     def answers(self, windows: Windows, logits: Sequence[NDArray[Any]]) -> list[dict[str, Any]]:
-        """The best answers, the best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
+        """The best answers, best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
 
-        `logits`: float32 [tokens, 2] for each row, its start and end logits. `start` and `end` count characters of the
-        context. Scores are probabilities: spans with the same text, upper or lower case, share one answer with their sum.
-        Where transformers returns a list of one, it returns its item instead; here it is always a list. It can hold
-        answers with the score 0 where the context has fewer than `top_k` spans; which ones is up to numpy's sort.
+        `logits`: float32 [tokens, 2] for each row, its start and end logits. `start` and `end` count characters of the context.
+        Scores are probabilities; spans with the same text, ignoring case, share one answer with their sum. This is always a list,
+        while transformers returns the item of a list of one. If the context has fewer than `top_k` spans, there can be answers
+        with the score 0; which ones depends on numpy's sort.
         """
         parameters = windows.parameters
-        # aligning to words makes some spans the same
+        # aligning to words makes some spans equal
         count = parameters.top_k * 2 + 10 if parameters.align_to_words else parameters.top_k
         found: dict[str, dict[str, Any]] = {}
         null_score = 1000000.0
@@ -205,41 +205,42 @@ class QuestionEncoder:
         return sorted(answers, key=lambda answer: answer["score"], reverse=True)[: parameters.top_k]
 
     def _allowed(self, row: Encoding) -> NDArray[Any]:
-        """The tokens that take part in the softmax, bool [tokens]: the context's, and [CLS] for "no answer".
-
-        With the context first they are all.
-        """
+        """The tokens that take part in the softmax, bool [tokens]: the context's, and [CLS] for "no answer"; all tokens if the
+        context comes first."""
         if not self._question_first:
             return np.ones(len(row), dtype=bool)
         in_context = np.array([sequence == self._sequence for sequence in row.sequence_ids])
-        return in_context | (np.array(row.ids) == (-1 if self._cls_token_id is None else self._cls_token_id))
+        cls_token_id = -1 if self._cls_token_id is None else self._cls_token_id
+        allowed: NDArray[Any] = in_context | (np.array(row.ids) == cls_token_id)
+        return allowed
 
     def _whole_words(self, row: Encoding, first: int, last: int) -> tuple[int, int] | None:
-        """Where the words of a span's first and last tokens begin and end in the context; None where a token is of no
-        word, as [CLS] is."""
-        words = row.token_to_word(first), row.token_to_word(last)
-        if None in words:
+        """Where the word of a span's first token begins, and that of its last token ends; None if a token belongs to no word,
+        like [CLS]."""
+        first_word, last_word = row.token_to_word(first), row.token_to_word(last)
+        if first_word is None or last_word is None:
             return None
-        begin, end = (row.word_to_chars(word, self._sequence) for word in words)
+        begin, end = (row.word_to_chars(word, self._sequence) for word in (first_word, last_word))
         return (begin[0], end[1]) if begin and end else None
 
 
 def _probabilities(logits: NDArray[Any], allowed: NDArray[Any]) -> NDArray[Any]:
     """Softmax of logits `[tokens, 2]` over the allowed tokens, float32 `[2, tokens]`."""
-    # contiguous rows are summed in the order in which transformers sums them: the same floats, to the last bit
+    # contiguous rows are summed in the same order as in transformers, which gives the same floats to the last bit
     masked = np.where(allowed, np.ascontiguousarray(logits.T, dtype=np.float32), _MASKED)
     shifted = np.exp(masked - masked.max(axis=-1, keepdims=True))
-    return shifted / shifted.sum(axis=-1, keepdims=True)
+    probabilities: NDArray[Any] = shifted / shifted.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def _best_spans(
     start: NDArray[Any], end: NDArray[Any], allowed: NDArray[Any], count: int, max_answer_len: int
 ) -> list[tuple[int, int, float]]:
-    """The first and last tokens and the scores of the `count` best spans, the best first, less those not allowed."""
-    # a span does not end before it begins; the bound keeps numpy's integers from overflowing
+    """The first and last tokens and the scores of the `count` best spans, best first, without those not allowed."""
+    # a span cannot end before it begins; the bound prevents an overflow of numpy's integers
     scores = np.tril(np.triu(np.outer(start, end)), min(max_answer_len, len(start)) - 1)
     flat = -scores.ravel()
-    # the very calls of transformers, since they settle which of several spans with equal scores are taken
+    # exactly the calls of transformers, because they decide among spans with equal scores
     if count == 1:
         best = np.array([flat.argmin()])
     elif count >= len(flat):

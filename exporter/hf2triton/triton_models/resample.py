@@ -1,7 +1,7 @@
-"""A part of a resized image, without the rest.
+"""Computes a part of a resized image, without the rest.
 
-A thin image becomes huge where its shortest edge decides, and then all but its middle is cropped away. Here only that middle
-is computed, in the arithmetic of Pillow's `Image.resize` for 8 bits a channel, so that the pixels are the same bit for bit
+A thin image becomes huge if its shortest edge decides the size, and then everything but its middle is cropped away. This computes
+only that middle, in the arithmetic of Pillow's `Image.resize` for 8 bits per channel, so that the pixels are the same bit for bit
 (https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c): first along the rows, then along the columns, each
 time with weights of 22 bits and rounded to a byte.
 """
@@ -31,7 +31,7 @@ def _hamming(x: float) -> float:
     x = abs(x)
     if x == 0.0 or x >= 1.0:
         return float(x == 0.0)
-    # these two are of single precision there
+    # Pillow has these two in single precision
     return _sinc(x) * (float(np.float32(0.54)) + float(np.float32(0.46)) * math.cos(x * math.pi))
 
 
@@ -63,14 +63,15 @@ FILTERS: Mapping[int, tuple[Callable[[float], float], float]] = {
 def resized_part(
     image: Image.Image, size: tuple[int, int], resample: int, box: tuple[int, int, int, int]
 ) -> Image.Image:
-    """`image.resize(size, resample).crop(box)`, for an image in RGB or L that becomes no smaller, and a filter of FILTERS."""
+    """`image.resize(size, resample).crop(box)`, for an image in RGB or L that does not become smaller, and a filter of
+    FILTERS."""
     left, top, right, bottom = box
     columns = range(max(left, 0), min(right, size[0]))
     rows = range(max(top, 0), min(bottom, size[1]))
     first, across = _weights(image.width, size[0], columns, resample)
     highest, down = _weights(image.height, size[1], rows, resample)
     window = (min(first), min(highest), max(first) + across.shape[1], max(highest) + down.shape[1])
-    # what the window has beyond the image is black, and its weights are 0
+    # beyond the image the window is black, and its weights are 0
     values = np.asarray(image.crop(window)).astype(np.int32)
     if image.width != size[0]:
         values = _pass(values.swapaxes(0, 1), [start - window[0] for start in first], across).swapaxes(0, 1)
@@ -86,8 +87,8 @@ def resized_part(
 
 
 def _weights(length: int, resized: int, places: range, resample: int) -> tuple[list[int], NDArray[Any]]:
-    """For each of the places in an edge of `length` that becomes `resized` long: the first pixel that counts, and the weights
-    from there on, int32 `[places, weights]`, in units of 2 ** -22."""
+    """For each place in an edge of `length` pixels that becomes `resized` long: the first pixel that counts, and the weights from
+    there on, int32 `[places, weights]`, in units of 2 ** -22."""
     function, support = FILTERS[resample]
     scale = length / resized
     firsts, weights = [], np.zeros((len(places), 2 * math.ceil(support) + 1), np.int32)
@@ -95,7 +96,7 @@ def _weights(length: int, resized: int, places: range, resample: int) -> tuple[l
         center = (place + 0.5) * scale
         first, end = max(int(center - support + 0.5), 0), min(int(center + support + 0.5), length)
         own, total = [function(pixel - center + 0.5) for pixel in range(first, end)], 0.0
-        for weight in own:  # not sum, which from Python 3.12 on rounds otherwise
+        for weight in own:  # not sum(), which rounds differently from Python 3.12 on
             total += weight
         own = [weight / (total or 1.0) * (1 << _BITS) for weight in own]
         weights[row, : len(own)] = [int(weight + math.copysign(0.5, weight)) for weight in own]
@@ -104,7 +105,8 @@ def _weights(length: int, resized: int, places: range, resample: int) -> tuple[l
 
 
 def _pass(values: NDArray[Any], firsts: list[int], weights: NDArray[Any]) -> NDArray[Any]:
-    """Along the first axis: each result is the weighted sum of the values from its first on, rounded and cut to a byte; int32."""
+    """Resamples along the first axis: each result is the weighted sum of the values from its first on, rounded and clipped to a
+    byte; int32."""
     result = np.full((len(firsts), *values.shape[1:]), 1 << (_BITS - 1), np.int32)
     ones = (1,) * (values.ndim - 1)
     for index in range(weights.shape[1]):

@@ -1,26 +1,26 @@
-"""What a call over several rows gives each of them, where some of the rows cannot be run."""
+"""The result of each row of a call over several rows, even if some of the rows cannot be run."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .outgoing import message
 
 #: Seconds that the repetitions of a call may spend on failing, or as long as the call itself took to fail if that is longer. Rows
-#: that cannot be run fail within milliseconds; for a device that hangs nobody waits again and again.
+#: that cannot be run fail within milliseconds; nobody should wait again and again for a device that hangs.
 PATIENCE = 2.0
-#: What is no error of the work that raised it.
+#: Exceptions that are not errors of the work that raised them.
 EXITS = (KeyboardInterrupt, SystemExit)
 
 
 class Busy(RuntimeError):
-    """A call was not taken, whatever its rows: asking again at once would add to what is too much already."""
+    """A call was not accepted, whatever its rows: asking again at once would only add to the overload."""
 
 
 def as_exception(raised: BaseException) -> Exception:
-    """What was raised, for those who handle results. Rust's panics, such as those of tokenizers, are not even an Exception."""
+    """What was raised, as an Exception that can be a result. Rust's panics, such as those of tokenizers, are not Exceptions."""
     if isinstance(raised, Exception):
         return raised
     error = RuntimeError(f"{type(raised).__name__}: {message(raised)}")
@@ -28,11 +28,11 @@ def as_exception(raised: BaseException) -> Exception:
     return error
 
 
-def each_row(call: Callable[[int, int], Sequence[Any]], rows: int) -> list[Any]:
-    """What `call(start, stop)` gives the rows `start` to `stop - 1`, for all `rows`, each with its own result or its own error.
+def each_row(call: Callable[[int, int], Iterable[Any]], rows: int) -> list[Any]:
+    """The results of all `rows`, or their own errors, where `call(start, stop)` gives those of rows `start` to `stop - 1`.
 
-    A call that fails is repeated by halves, down to single rows, so that only those fail that fail alone. `g` rows that fail cost
-    at most `2 · g · log2(rows)` further calls, each over half the rows of the one before.
+    A failed call is repeated in halves, down to single rows, so that only rows fail that fail alone. `g` failing rows cost at
+    most `2 · g · log2(rows)` further calls, each over half the rows of the one before.
     """
     results: list[Any] = [None] * rows
     todo = [(0, rows)] if rows else []
@@ -42,7 +42,7 @@ def each_row(call: Callable[[int, int], Sequence[Any]], rows: int) -> list[Any]:
         began = time.monotonic()
         try:
             own = list(call(start, stop))
-            if len(own) != stop - start:  # the others' results would move
+            if len(own) != stop - start:  # results would end up in other rows
                 raise RuntimeError(f"{stop - start} rows gave {len(own)} results")
             results[start:stop] = own
             continue

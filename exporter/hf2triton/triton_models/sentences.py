@@ -1,4 +1,4 @@
-"""What is put before sentences: prompts, as sentence-transformers applies them."""
+"""The prompts before sentences, as sentence-transformers applies them."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tokenizers import Encoding, Tokenizer, normalizers
+from tokenizers import Tokenizer, normalizers
 
 from .parameters import Check, parse_parameters
-from .text import TextEncoder
+from .text import Row, TextEncoder
 
-#: The most characters of a prompt that a caller sends along.
+#: The most characters of a prompt that a caller sends.
 MAX_PROMPT_LENGTH = 1 << 15
-#: Prompts whose lengths are remembered.
+#: For how many prompts the lengths are remembered.
 _REMEMBERED = 256
 _CHECKS: Mapping[str, Check] = {
     "prompt_name": ("a string", lambda value: isinstance(value, str)),
@@ -28,7 +28,7 @@ _CHECKS: Mapping[str, Check] = {
 class SentenceRow:
     """A row of the graph. `skipped`: how many of its first tokens do not count in the embedding."""
 
-    encoding: Encoding
+    encoding: Row
     skipped: int
 
     def __len__(self) -> int:
@@ -36,7 +36,7 @@ class SentenceRow:
 
 
 class Prompts:
-    """The prompts of a model by name, and that of `default` where a caller asks for none."""
+    """The prompts of a model by name, and the one named `default` for callers that ask for none."""
 
     def __init__(
         self, encoder: TextEncoder, prompts: Mapping[str, str], default: str | None, special_ids: Collection[int]
@@ -51,7 +51,7 @@ class Prompts:
         """The prompt that the text of a JSON object asks for: by `prompt`, or else by `prompt_name`. Raises ValueError."""
         given = parse_parameters(parameters, _CHECKS)
         if "prompt" in given:
-            return given["prompt"]
+            return str(given["prompt"])
         name = given.get("prompt_name")
         if name is None:
             return self._default
@@ -60,14 +60,16 @@ class Prompts:
         return self._prompts[name]
 
     def _length(self, prompt: str) -> int:
-        """The tokens of a prompt, alone and with special tokens, but for a special one at its end."""
+        """How many tokens a prompt has, alone and with special tokens, except a special one at its end."""
         if not prompt:
             return 0
         [encoding] = self._encoder.encode([prompt])
+        if isinstance(encoding, ValueError):
+            raise encoding
         return len(encoding) - (encoding.ids[-1] in self._special_ids)
 
 
 def lower_cased(tokenizer: Tokenizer) -> None:
-    """Lets a tokenizer lower-case texts before it does anything else with them."""
+    """Makes a tokenizer lower-case texts before everything else."""
     own = tokenizer.normalizer
     tokenizer.normalizer = normalizers.Sequence([normalizers.Lowercase(), *([] if own is None else [own])])

@@ -1,4 +1,4 @@
-"""How sessions of onnxruntime are made, on a CPU and on a GPU."""
+"""Makes sessions of onnxruntime, on a CPU and on a GPU."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 #: device -> onnxruntime's provider for it
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
-#: device -> what its provider is told besides
+#: device -> further options of its provider
 #: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
 #: than it needs, as a decoder's cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 
 
 def session_options(threads: int) -> Any:
-    """Options with `threads` threads to a call; 0: as many as onnxruntime thinks right."""
+    """Options with `threads` threads per call; 0: as many as onnxruntime chooses."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -28,7 +28,7 @@ def session_options(threads: int) -> Any:
 
 
 def providers(device: str, device_id: int = 0) -> list[Any]:
-    """What onnxruntime is to run a graph on: the device, and the CPU for what it cannot run there. Raises RuntimeError where this
+    """The providers that run a graph: the device's, and the CPU for what the device cannot run. Raises RuntimeError if this
     onnxruntime lacks the device's provider."""
     import onnxruntime
 
@@ -45,8 +45,8 @@ def providers(device: str, device_id: int = 0) -> list[Any]:
 
 
 def open_session(path: str, device: str, device_id: int, threads: int, options: Any = None) -> Any:
-    """A session on the device, `threads` 0: one for each core this process may use. `options`: others than `session_options`.
-    Raises RuntimeError where it cannot run there."""
+    """A session on the device. `threads` 0: one for each core this process may use. `options`: in place of `session_options`.
+    Raises RuntimeError if it cannot run there."""
     import onnxruntime
 
     options = options or session_options(threads or len(os.sched_getaffinity(0)))

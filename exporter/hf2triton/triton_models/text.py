@@ -13,16 +13,16 @@ from tokenizers import Encoding, Tokenizer
 
 from .long_texts import LongTexts, Tokens
 
-#: Characters of a row that the tokenizer cuts to the limit by itself. It keeps what it cuts off, and of a pair each part of one
-#: text with each of the other: their characters are also at most so many times the limit's tokens.
+#: The most characters of a row that the tokenizer itself cuts to the limit. It keeps what it cuts off, and for a pair each part
+#: of one text with each part of the other; so a pair may also have only this many characters per token of the limit.
 _SHORT, _PER_TOKEN = 2048, 4
-#: Rows that it reads at the same time.
+#: How many rows it reads at the same time.
 _AT_ONCE = 64
 
 
 @dataclass(frozen=True)
 class CutRow:
-    """A row of a long text, or a pair, and how many tokens the limit cut off; else as an Encoding."""
+    """A row of a long text or pair, and how many tokens the limit cut off. Otherwise like an Encoding."""
 
     encoding: Encoding
     truncated: int
@@ -35,7 +35,7 @@ class CutRow:
 
     @property
     def overflowing(self) -> bool:
-        """Whether anything was cut off, where an Encoding holds it."""
+        """Whether anything was cut off; an Encoding holds it here."""
         return self.truncated > 0
 
 
@@ -43,9 +43,9 @@ Row = Encoding | CutRow
 
 
 class TextEncoder:
-    """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`,
-    and cuts on `truncation_side`. Without `type_ids` both texts of a pair have the type 0, as a model was trained that
-    never was given any."""
+    """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`, and
+    cuts on `truncation_side`. Without `type_ids` both texts of a pair have the type 0, as for a model that was trained without
+    types."""
 
     def __init__(
         self,
@@ -73,28 +73,30 @@ class TextEncoder:
 
     def encode(self, texts: Sequence[str | tuple[str, str]], with_offsets: bool = False) -> list[Row | ValueError]:
         """Rows of texts and pairs with special tokens, cut to the limit; offsets count characters and cost extra. A text that
-        takes too much gives its error."""
+        takes too much memory gives an error instead."""
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
         long = [index for index, text in enumerate(texts) if self._is_long(text)]
         if not long and len(texts) <= _AT_ONCE:
-            return encode(list(texts))
+            return [*encode(list(texts))]
         rows: list[Any] = [None] * len(texts)
         short = sorted(set(range(len(texts))).difference(long))
         for start in range(0, len(short), _AT_ONCE):
             own = short[start : start + _AT_ONCE]
             for index, row in zip(own, encode([texts[index] for index in own]), strict=True):
                 rows[index] = row
-        for index, row in zip(long, self._cut([texts[index] for index in long], with_offsets), strict=True):
-            rows[index] = row
+        for index, cut in zip(long, self._cut([texts[index] for index in long], with_offsets), strict=True):
+            rows[index] = cut
         return rows
 
     def truncated(self, row: Row, text: str | tuple[str, str]) -> int:
-        """The number of tokens that the limit cut off a row, which was made of `text`."""
+        """How many tokens the limit cut off from a row, which was made of `text`."""
         if isinstance(row, CutRow):
             return row.truncated
         if not row.overflowing:
             return 0
         [whole] = self._cut([text], False)
+        if isinstance(whole, ValueError):
+            raise whole
         return whole.truncated
 
     def _is_long(self, text: str | tuple[str, str]) -> bool:
@@ -103,7 +105,7 @@ class TextEncoder:
         return _size(text[0]) + _size(text[1]) > min(_SHORT, _PER_TOKEN * self.max_length)
 
     def _cut(self, rows: Sequence[str | tuple[str, str]], with_offsets: bool) -> list[CutRow | ValueError]:
-        """The same by hand: what is cut off is counted, and not kept."""
+        """Rows that are cut here instead of by the tokenizer: what is cut off is counted, not kept."""
         own = [(row,) if isinstance(row, str) else row for row in rows]
         read = iter(
             self._long.read([text for row in own for text in row], self.max_length, self._from_end, with_offsets)
@@ -111,14 +113,17 @@ class TextEncoder:
         return [self._row([next(read) for _ in row]) for row in own]
 
     def _row(self, texts: Sequence[Tokens | ValueError]) -> CutRow | ValueError:
+        read: list[Tokens] = []
         for text in texts:
             if isinstance(text, ValueError):
                 return text
+            read.append(text)
         room = self.max_length - self._tokenizer.num_special_tokens_to_add(len(texts) == 2)
-        counts = [text.count for text in texts]
+        counts = [tokens.count for tokens in read]
         kept = _longest_first(counts, room)
-        parts = [text.encoding(length) for text, length in zip(texts, kept, strict=True)]
-        return CutRow(self._tokenizer.post_process(*parts), sum(counts) - sum(kept))
+        first, *second = (tokens.encoding(length) for tokens, length in zip(read, kept, strict=True))
+        row = self._tokenizer.post_process(first, second[0] if second else None)
+        return CutRow(row, sum(counts) - sum(kept))
 
     def feeds(self, rows: Sequence[Row], extra: int = 0) -> dict[str, NDArray[Any]]:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
@@ -134,7 +139,7 @@ class TextEncoder:
 
 
 def _size(text: str) -> int:
-    """Characters, of which normalizers can make 18 of one."""
+    """The characters of a text; normalizers can turn one into 18."""
     return len(text) if text.isascii() or len(text) > _SHORT else len(unicodedata.normalize("NFKC", text))
 
 

@@ -1,4 +1,4 @@
-"""Text generation inside Triton, copied into entries as it is.
+"""Text generation inside Triton, copied unchanged into entries.
 
-Nothing here imports hf2triton: there, only numpy, tokenizers and onnxruntime exist.
+Nothing here imports hf2triton: only numpy, tokenizers and onnxruntime exist there.
 """

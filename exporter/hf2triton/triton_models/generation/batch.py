@@ -1,18 +1,18 @@
 """The requests that hold slots, and what a step does with them.
 
-A step is at most one piece of one prompt, so that a long prompt does not stall those who are generating, and then one
-token for every live request. The live ones hold the first slots, so that one view of the cache takes them all:
+A step is at most one piece of one prompt, so that a long prompt does not stall the requests that generate, and then one token for
+every live request. The live ones hold the first slots, so that one view of the cache covers them all:
 
     slots   | live, live, live | joining | free, free |
 
-A prompt is filled in, but for its last token, into the slot behind them; then the request is live, and that last token is
-the first it is advanced by. When requests end, the last of the live ones move into the gaps: one copy of the filled part of
-a slot for each gap, one for whoever joins after such a gap opened, and none in any other step. (The alternative, gaps that
-are computed along with the others until somebody takes them, needs no copies but makes whoever is left in the last slot
-pay for all slots before it, at every token.)
+A prompt, except its last token, is filled into the slot behind them. Then the request is live, and that last token is the first
+it is advanced by. When requests end, the last of the live ones move into the gaps: one copy of the filled part of a slot for each
+gap, one for a request that joins after such a gap opened, and none in any other step. (The alternative is to leave gaps and
+compute them along until somebody takes them. It needs no copies, but a request in the last slot pays for all slots before it, at
+every token.)
 
-What a request's own sampler or callback raises ends that request alone. A step of which the session fails is repeated for fewer
-of them, so that it ends those alone for which it fails.
+What a request's own sampler or callback raises ends only that request. If the session fails in a step, the step is repeated for
+fewer requests, so that only those end for which it fails.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from .request import GenerationRequest, Reason
 
 
 class Batch:
-    """Not thread-safe: only the thread that runs the steps is in here.
+    """The requests in slots. Not thread-safe: only the thread that runs the steps uses it.
 
-    `chunk`: the most tokens of a prompt that are filled in at once. `end`: called once for each request that has ended,
-    with the reason and, where that is "error", what was raised; it sets the request's `finish` and raises nothing.
+    `chunk`: the most tokens of a prompt that are filled in at once. `end`: called once for each request that has ended, with the
+    reason and, if that is "error", what was raised; it sets the request's `finish` and raises nothing.
     """
 
     def __init__(
@@ -55,25 +55,25 @@ class Batch:
     @property
     def joining(self) -> GenerationRequest | None:
         """The request whose prompt is being filled in."""
-        joining = self._joining  # read once, as statistics are asked from other threads
+        joining = self._joining  # read once, because other threads ask for statistics
         return joining and joining[1]
 
     @property
     def requests(self) -> list[GenerationRequest]:
-        """All that hold a slot."""
+        """All requests that hold a slot."""
         return [*self._live, *([self._joining[1]] if self._joining else [])]
 
     def drop_ended(self) -> None:
-        """Takes the slots of requests that have been ended from outside."""
+        """Frees the slots of requests that have been ended from outside."""
         if self._joining and self._joining[1].finish:
             self._joining = None
         self._close_gaps()
 
     def fill_in(self, next_waiting: Callable[[], GenerationRequest | None]) -> None:
-        """One piece of one prompt: of the request that is joining, or else of the one that `next_waiting` gives, where a
-        slot is free. Prompts of a single token need none and join at once."""
-        while self._joining or self._admit(next_waiting):
-            slot, request = self._joining
+        """Fills in one piece of one prompt: of the joining request, or else of the one that `next_waiting` gives if a slot is
+        free. Prompts of a single token need no piece and join at once."""
+        while joining := self._joining or self._admit(next_waiting):
+            slot, request = joining
             piece = request.prompt[request.cached : -1][: self._chunk]
             try:
                 if piece.size:
@@ -90,7 +90,7 @@ class Batch:
                 break
 
     def advance(self) -> None:
-        """One token for every live request."""
+        """Generates one token for every live request."""
         live = self._live
         if not live:
             return
@@ -108,26 +108,26 @@ class Batch:
         """The logits of requests in the slots from `slot` on."""
         return self._decoder.step([one.token for one in requests], [one.cached for one in requests], slot)
 
-    def _admit(self, next_waiting: Callable[[], GenerationRequest | None]) -> bool:
-        """Gives the slot behind the live ones to the first who waits."""
+    def _admit(self, next_waiting: Callable[[], GenerationRequest | None]) -> tuple[int, GenerationRequest] | None:
+        """Gives the slot behind the live ones to the first request that waits."""
         request = next_waiting() if len(self._live) < self._decoder.slots else None
         if request is not None:
             self._joining = (len(self._live), request)
-        return request is not None
+        return self._joining
 
     def _join(self, slot: int, request: GenerationRequest) -> None:
-        self._move(slot, len(self._live), request)  # others may have left since it was admitted
+        self._move(slot, len(self._live), request)  # others may have ended since it was admitted
         self._live.append(request)
         self._joining = None
 
     def _take(self, request: GenerationRequest, logits: NDArray[Any]) -> None:
         """Samples a request's next token and hands it over; ends the request if it was the last."""
-        if request.cancelled:  # during this step; whoever has cancelled does not expect a token any more
+        if request.cancelled:  # during this step; the caller no longer expects a token
             self._end(request, "cancelled", None)
             return
         try:
             token = int(request.sampler.next(logits))
-            self._decoder.check(token)  # fed to the graph, it would fail everyone
+            self._decoder.check(token)  # a wrong one would make the graph fail for everyone
             request.token = token
             request.tokens += 1
             self.tokens += 1

@@ -1,7 +1,7 @@
 """The keys and values of all slots: one allocation for each of a layer's two tensors, where the session runs.
 
-The decoder binds a range of slots as past and as present at once, so GroupQueryAttention writes each new position in
-place and nothing is copied from step to step. Moving one slot into another is the only copy there is.
+The decoder binds a range of slots as past and present at once, so GroupQueryAttention writes each new position in place and
+nothing is copied from step to step. The only copy is moving one slot into another.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Layout:
-    """`names`: the tensors, `0.key`, `0.value`, `1.key`, …; each is `[slots, heads, max_length, head_size]`."""
+    """The shape of a cache. `names`: the tensors `0.key`, `0.value`, `1.key`, …, each `[slots, heads, max_length, head_size]`."""
 
     names: tuple[str, ...]
     slots: int
     heads: int
     max_length: int
     head_size: int
-    dtype: np.dtype
+    dtype: np.dtype[Any]
 
     def __post_init__(self) -> None:
         for name in ("slots", "max_length"):
@@ -52,9 +52,9 @@ class Layout:
 
 
 class HostCache:
-    """In the memory of this process, for sessions on the CPU.
+    """A cache in the memory of this process, for sessions on the CPU.
 
-    Raises MemoryError when the machine, or the container's limit, lacks the memory.
+    Raises MemoryError if the machine, or the container's limit, lacks the memory.
     """
 
     device, device_id = "cpu", 0
@@ -65,7 +65,7 @@ class HostCache:
             raise _too_large(layout, f"{available / 2**20:,.0f} MiB are available")
         self.layout = layout
         self._arrays = {name: np.empty(layout.shape, layout.dtype) for name in layout.names}
-        for array in self._arrays.values():  # touched now, so that memory cannot run out in the middle of a text
+        for array in self._arrays.values():  # touch it now, so that memory cannot run out in the middle of a text
             array.fill(0)
 
     def address(self, name: str, slot: int) -> int:
@@ -83,10 +83,10 @@ class HostCache:
 
 
 class DeviceCache:
-    """In the memory of the device that onnxruntime calls `device`, such as `cuda`, with the same methods.
+    """A cache in the memory of the device that onnxruntime calls `device`, such as `cuda`.
 
-    onnxruntime has no call that copies a part of a device's memory. A graph of one Identity node does it, bound to the
-    two addresses: whole slots, since on a GPU that takes a fraction of a millisecond.
+    onnxruntime has no call that copies a part of a device's memory. A graph of one Identity node does it, bound to the two
+    addresses. It copies whole slots, which takes a fraction of a millisecond on a GPU.
     """
 
     def __init__(self, layout: Layout, device: str, device_id: int, provider: Any) -> None:
@@ -94,7 +94,7 @@ class DeviceCache:
 
         self.layout, self.device, self.device_id = layout, device, device_id
         try:
-            # from zeros, not uninitialised: NaNs beyond a row's length would survive a mask that multiplies by 0
+            # zeros, not uninitialised: NaNs beyond a row's length would survive a mask that multiplies by 0
             self._values = {
                 name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(layout.shape, layout.dtype), device, device_id)
                 for name in layout.names
@@ -104,7 +104,7 @@ class DeviceCache:
         self._copier = onnxruntime.InferenceSession(COPY, providers=[provider])
 
     def address(self, name: str, slot: int) -> int:
-        return self._values[name].data_ptr() + slot * self.layout.slot_bytes
+        return int(self._values[name].data_ptr()) + slot * self.layout.slot_bytes
 
     def move(self, source: int, target: int, length: int) -> None:
         shape = [self.layout.slot_bytes]
@@ -115,7 +115,7 @@ class DeviceCache:
             self._copier.run_with_iobinding(binding)
 
 
-#: An ONNX model, IR 8 and opset 13: `y = Identity(x)`, uint8 `[n]`. As bytes, because the package `onnx` is not there.
+#: An ONNX model, IR 8 and opset 13: `y = Identity(x)`, uint8 `[n]`. As bytes, because the package `onnx` is missing there.
 COPY = (
     b'\x08\x08:<\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x04copy'
     b"Z\x10\n\x01x\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01n"
@@ -127,8 +127,8 @@ CGROUP = "/sys/fs/cgroup"
 
 
 def available_memory() -> int:
-    """Bytes this process may still take: what Linux calls available, or less where the container's limit (cgroup v2, less
-    what is in use and not reclaimable) is closer."""
+    """How many bytes this process may still take: what Linux calls available, or what the container's limit leaves (cgroup v2,
+    minus what is in use and not reclaimable) if that is less."""
     available = int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
     try:
         with open(f"{CGROUP}/memory.max", encoding="ascii") as file:

@@ -3,14 +3,14 @@
     inputs   input_ids, attention_mask, position_ids, past_key_values.N.key and .value
     outputs  logits, present.N.key and .value
 
-A slot is one row of the cache. The decoder fills one slot with a piece of a prompt, or advances the first n slots by one
-token each, whatever their lengths: the op takes each row's length from the sum of its attention mask.
+A slot is one row of the cache. The decoder fills one slot with a piece of a prompt, or advances the first n slots by one token
+each, whatever their lengths: the op computes each row's length from the sum of its attention mask.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +21,11 @@ from .cache import DeviceCache, HostCache, Layout
 
 logger = logging.getLogger(__name__)
 
-DTYPES = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
+DTYPES: Mapping[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
 #: An input that graphs may have: the first position whose logits are computed.
 FROM = "logits_from"
-#: Its value where none are wanted.
+#: Its value if no logits are wanted.
 BEYOND = np.array([np.iinfo(np.int64).max])
 
 
@@ -41,36 +41,36 @@ class Decoder:
         self.max_length = cache.layout.max_length
         self.vocabulary = _size(logits, -1, "the size of the vocabulary")
         self._skips_logits = any(value.name == FROM for value in session.get_overridable_initializers())
-        # bound once and written by every step; on the CPU, where the samplers are, also when the session is not
+        # bound once and written by every step; always on the CPU, where the samplers are
         self._logits = np.empty((self.slots, 1, self.vocabulary), _dtype(logits))
 
     def __str__(self) -> str:
         return f"{self._cache.layout} on {self._cache.device}"
 
     def warm_up(self, chunk: int) -> None:
-        """Runs what every request needs once, so that the first one does not wait for it."""
+        """Runs once what every request needs, so that the first one does not wait for it."""
         chunk = min(chunk, self.max_length - 1)
         if chunk:
             self.prefill(0, [0] * chunk, 0)
         for rows in {1, self.slots}:
             self.step([0] * rows, [chunk] * rows)
 
-    def prefill(self, slot: int, tokens: Sequence[int], length: int) -> None:
-        """Appends a piece of a prompt to a slot that holds `length` positions. Logits are not asked for: a prompt's last
-        token is left to `step`."""
+    def prefill(self, slot: int, tokens: Sequence[int] | NDArray[Any], length: int) -> None:
+        """Appends a piece of a prompt to a slot that holds `length` positions. Gives no logits: a prompt's last token is left to
+        `step`."""
         self._run(slot, np.array([tokens]), np.array([length + len(tokens)]), logits=False)
 
     def step(self, tokens: Sequence[int], lengths: Sequence[int], slot: int = 0) -> NDArray[Any]:
         """Appends one token to each of the slots from `slot` on, which hold `lengths` positions.
 
-        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step of these slots writes over them. A step that
-        has failed can be repeated: it writes behind these positions alone.
+        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step of these slots overwrites them. A failed
+        step can be repeated: it only writes behind these positions.
         """
         self._run(slot, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
         return self._logits[slot : slot + len(tokens), 0].astype(np.float32, copy=False)
 
     def check(self, token: int) -> None:
-        """Raises ValueError for what is no token of the model."""
+        """Raises ValueError unless `token` is one of the model's."""
         if not 0 <= token < self.vocabulary:
             raise ValueError(f"token {token} is none of the model's {self.vocabulary}")
 
@@ -81,7 +81,7 @@ class Decoder:
     def _run(self, slot: int, input_ids: NDArray[Any], lengths: NDArray[Any], logits: bool) -> None:
         """`input_ids [rows, n]` go to `rows` slots from `slot` on, which then hold `lengths [rows]` positions.
 
-        GroupQueryAttention takes n > 1 only for a single row, and needs the mask exactly as wide as the longest row.
+        GroupQueryAttention allows n > 1 only for a single row, and needs a mask exactly as wide as the longest row.
         """
         feeds = {
             "input_ids": input_ids.astype(np.int64),
@@ -89,12 +89,15 @@ class Decoder:
             "position_ids": positions(input_ids, lengths),
         }
         binding = self._binding(slot, len(input_ids), logits)
-        for name, array in feeds.items():  # the binding only points to them: `feeds` keeps them until it has run
+        for (
+            name,
+            array,
+        ) in feeds.items():  # the binding only points to the arrays; `feeds` keeps them alive until it has run
             binding.bind_cpu_input(name, array)
         self._session.run_with_iobinding(binding)
 
     def _binding(self, slot: int, rows: int, logits: bool) -> Any:
-        """The cache of `rows` slots, as past and as present; made once for each range, as there are few."""
+        """The cache of `rows` slots, bound as past and present; made once for each range, because there are few."""
         key = (slot, rows, logits)
         if key not in self._bindings:
             binding, cache = self._session.io_binding(), self._cache
@@ -119,6 +122,10 @@ class CopyingDecoder(Decoder):
     """For graphs in standard ops, whose present is a new tensor: the cache is copied in and what is new copied out, so that
     a step takes longer the more it holds. The cache is in the memory of this process, wherever the session runs."""
 
+    def __init__(self, session: Any, cache: HostCache) -> None:
+        super().__init__(session, cache)
+        self._host = cache
+
     def _run(self, slot: int, input_ids: NDArray[Any], lengths: NDArray[Any], logits: bool) -> None:
         rows, count = input_ids.shape
         before = lengths - count
@@ -132,15 +139,15 @@ class CopyingDecoder(Decoder):
         }
         names = self._cache.layout.names
         for name in names:
-            kept = self._cache.rows(name, slot, rows)[:, :, :past].copy()
+            kept = self._host.rows(name, slot, rows)[:, :, :past].copy()
             for row, length in zip(kept, before, strict=True):
-                row[:, length:] = 0  # NaN that a broken request left there would come through the mask
+                row[:, length:] = 0  # a NaN that a broken request left there would pass through the mask
             feeds[PAST + name] = kept
         if not logits and self._skips_logits:
             feeds[FROM] = BEYOND
         *present, scores = self._session.run([*(f"present.{name}" for name in names), "logits"], feeds)
         for name, array in zip(names, present, strict=True):
-            kept = self._cache.rows(name, slot, rows)
+            kept = self._host.rows(name, slot, rows)
             for row, start in enumerate(before):
                 kept[row, :, start : start + count] = array[row, :, past:]
         if logits:
@@ -148,7 +155,7 @@ class CopyingDecoder(Decoder):
 
 
 def positions(input_ids: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """Where the tokens `[rows, n]` stand in rows that hold `lengths [rows]` tokens with them."""
+    """The positions of the tokens `[rows, n]` in rows that hold `lengths [rows]` tokens including them."""
     count = input_ids.shape[1]
     return (lengths[:, None] - count + np.arange(count)).astype(np.int64)
 
@@ -164,9 +171,9 @@ def open_decoder(
 ) -> Decoder:
     """Loads the graph at `path` and takes the memory for `slots` sequences of at most `max_length` tokens.
 
-    `in_place`: the graph takes one buffer as past and present, as one with GroupQueryAttention does. `threads` 0: one
-    for each core this process may use. Raises MemoryError when the device lacks the memory, ValueError when the graph is none
-    of these or a size is less than 1, RuntimeError when onnxruntime has no provider for the device.
+    `in_place`: the graph takes one buffer as past and present, as GroupQueryAttention does. `threads` 0: one for each core this
+    process may use. Raises MemoryError if the device lacks the memory, ValueError if it is not such a graph or a size is less
+    than 1, and RuntimeError if onnxruntime has no provider for the device.
     """
     session = open_session(path, device, device_id, threads)
     return make_decoder(session, slots, max_length, device, device_id, in_place)
@@ -175,7 +182,7 @@ def open_decoder(
 def make_decoder(
     session: Any, slots: int, max_length: int, device: str = "cpu", device_id: int = 0, in_place: bool = True
 ) -> Decoder:
-    """As `open_decoder`, of a session that is open already, on the same device."""
+    """Like `open_decoder`, for a session that is already open, on the same device."""
     layout = layout_of(session, slots, max_length)
     logger.info("taking %s on %s", layout, device if in_place else "cpu")
     if not in_place:
@@ -186,7 +193,7 @@ def make_decoder(
 
 
 def require_onnxruntime(least: str) -> None:
-    """Raises RuntimeError where this onnxruntime is older than the graph needs: older ones may answer wrongly."""
+    """Raises RuntimeError if this onnxruntime is older than the graph needs; older ones may give wrong answers."""
     import onnxruntime
 
     if _version(onnxruntime.__version__) < _version(least):
@@ -199,7 +206,7 @@ def _version(text: str) -> tuple[int, ...]:
 
 
 def layout_of(session: Any, slots: int, max_length: int) -> Layout:
-    """How large the cache of a graph is, read from its `past_key_values` inputs `[batch, heads, past, head_size]`."""
+    """The layout of a graph's cache, from its `past_key_values` inputs `[batch, heads, past, head_size]`."""
     pasts = [tensor for tensor in session.get_inputs() if tensor.name.startswith(PAST)]
     if not pasts:
         found = ", ".join(tensor.name for tensor in session.get_inputs())
@@ -217,14 +224,14 @@ def _named(tensors: Sequence[Any], name: str) -> Any:
 
 
 def _size(tensor: Any, axis: int, what: str) -> int:
-    """The size of an axis that must be fixed in the graph; onnxruntime gives the names of those that are not."""
+    """The size of an axis that must be fixed in the graph; onnxruntime gives names for axes that are not."""
     size = tensor.shape[axis]
     if not isinstance(size, int):
         raise ValueError(f"the graph's {tensor.name} has the shape {tensor.shape}; {what} must be fixed")
     return size
 
 
-def _dtype(tensor: Any) -> np.dtype:
+def _dtype(tensor: Any) -> np.dtype[Any]:
     if tensor.type not in DTYPES:
         known = ", ".join(dtype.name for dtype in DTYPES.values())
         raise ValueError(f"the graph's {tensor.name} is {tensor.type}; served are {known}")

@@ -1,4 +1,4 @@
-"""From tokens to text, piece by piece: whole characters only, and an end where a stop string is met."""
+"""From tokens to text, piece by piece: only whole characters, and an end at a stop string."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from tokenizers import Tokenizer
 
 from ..clean_up import CleanUp
 
-#: What decoders give for bytes that are no character, or not yet one.
+#: What decoders give for bytes that are not a character, or not yet.
 _REPLACEMENT = "\ufffd"
-#: A character has at most 4 bytes and a token at least 1: one that is not complete began at most 3 tokens ago.
+#: A character has at most 4 bytes and a token at least 1, so an incomplete character began at most 3 tokens ago.
 _LONGEST_CHARACTER = 4
 
 
 class Detokenizer:
     """The text of one sequence's new tokens.
 
-    The pieces that `push` and `finish` return join to `tokenizer.decode` of all tokens, or to the part of it before the
-    stop string. A character whose bytes are spread over several tokens (emoji, CJK) comes with the last of them; bytes
-    that never become a character come as U+FFFD, as the tokenizer decodes them. A token costs the same however many came
-    before: only the last few tokens are decoded again.
+    The pieces that `push` and `finish` return join to `tokenizer.decode` of all tokens, or to the part of it before the stop
+    string. A character whose bytes are spread over several tokens (emoji, CJK) comes with the last of them; bytes that never
+    become a character come as U+FFFD, as the tokenizer decodes them. Each token costs the same, however many came before: only
+    the last few tokens are decoded again.
 
     `prompt_ids`: a stop string may begin in the prompt, as in transformers; it must end in the new text.
-    `stop`: the texts that end the stream, none of them empty. Text that may be the beginning of one is held back until it
-    is certain that it is not. Where several are met, the one that is complete first counts, of these the longest.
-    `keep_stop`: the stop string is given too, and what the token has after it, as transformers does. Nothing is held back.
-    `clean_up`: the text is cleaned up as transformers does it for the tokenizer; stop strings are looked for before.
+    `stop`: the texts that end the stream, none of them empty. Text that may be the beginning of one is held back until that is
+    ruled out. If several are met, the first to be complete counts; among those the longest.
+    `keep_stop`: also give the stop string and the rest of its last token, as in transformers. Nothing is held back then.
+    `clean_up`: clean up the text as transformers does for the tokenizer, after looking for stop strings.
     `stopped`: the stop string that was met, or None.
 
-    Raises ValueError for tokenizers with byte fallback, whose text can change after it was given: a second character
-    that is not complete makes them spell the first one with U+FFFD.
+    Raises ValueError for tokenizers with byte fallback, whose text can change after it was given: a second incomplete character
+    makes them spell the first one with U+FFFD.
     """
 
     def __init__(
@@ -59,14 +59,14 @@ class Detokenizer:
         self._settled = 0
         self._stop = stop
         self._keep_stop = keep_stop
-        # the end of the text, prompt included, as far as a stop string may begin there; its last `_held` characters are new
-        # and not given yet
+        # the end of the text and the prompt, as far as a stop string may begin there; its last `_held` characters are new and
+        # not given yet
         self._reach = max(map(len, stop), default=1) - 1
         self._held = 0
         self._tail = self._end_of(prompt_ids) if self._reach else ""
 
     def push(self, token: int) -> str:
-        """The text that is certain with this token and was not given before; "" if there is none, or after the end."""
+        """The new text that is certain with this token; "" if there is none, or after the end."""
         text = self._push(token)
         return text if self._clean_up is None else self._clean_up.push(text)
 
@@ -81,12 +81,12 @@ class Detokenizer:
             return ""
         self._window.append(token)
         text = self._decode(self._window)
-        # only the last may still become a character: bytes that are the beginning of one are spelled with one U+FFFD
+        # only the last one may still become a character: decoders spell the beginning of a character with one U+FFFD
         pending = _REPLACEMENT if text.endswith(_REPLACEMENT) else ""
         new = text[self._settled : len(text) - len(pending)]
-        # one token stays even where all is settled, since decoders may treat the first token otherwise than others
+        # one token stays even if everything is settled, because decoders may treat the first token differently
         self._window = self._window[-(_LONGEST_CHARACTER if pending else 1) :]
-        # alone, they may spell the end of an earlier character with U+FFFD; it is settled and will not be given
+        # alone, these tokens may spell the end of an earlier character with U+FFFD; it is settled and will not be given
         self._settled = len(self._decode(self._window)) - len(pending)
         return self._give(new, pending)
 
@@ -105,11 +105,11 @@ class Detokenizer:
         return self._tokenizer.decode(list(ids), skip_special_tokens=self._skip_special_tokens)
 
     def _end_of(self, prompt_ids: Sequence[int]) -> str:
-        """The last `_reach` characters of the prompt. A token has a character or, with others, makes one of four."""
+        """The last `_reach` characters of the prompt. A token has at least a quarter of a character."""
         return self._decode(prompt_ids[-(_LONGEST_CHARACTER * self._reach) :])[-self._reach :]
 
     def _give(self, new: str, pending: str) -> str:
-        """What of the new text can be given; the rest is held back. `pending`: U+FFFD that may become a character."""
+        """The part of the new text that can be given; the rest is held back. `pending`: a U+FFFD that may become a character."""
         known = len(self._tail)
         text = self._tail + new
         found = self._first_stop(text, known) if new else None
@@ -122,7 +122,7 @@ class Detokenizer:
         return text[first : len(text) - self._held]
 
     def _first_stop(self, text: str, known: int) -> tuple[int, str] | None:
-        """Where the stop string begins that is complete first after `known` characters, and which one it is."""
+        """The stop string that is complete first after `known` characters: where it begins, and which one it is."""
         found = [(text.find(stop, max(known - len(stop) + 1, 0)), stop) for stop in self._stop]
         return min(
             ((begin, stop) for begin, stop in found if begin >= 0),

@@ -1,4 +1,4 @@
-"""What a checkpoint's generation_config.json asks for."""
+"""Reads a checkpoint's generation_config.json."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: What a generation config may set; `stop_strings` there is `stop` here.
+#: What a generation config may set; its `stop_strings` is `stop` here.
 _FROM_CONFIG = (
     "max_new_tokens",
     "max_length",
@@ -20,7 +20,7 @@ _FROM_CONFIG = (
     "no_repeat_ngram_size",
     "num_return_sequences",
 )
-#: What else in a generation config changes the text, with the value that turns it off; null and empty lists do as well.
+#: Other settings that change the text, with the values that turn them off; null and empty lists do so too.
 _UNSUPPORTED: Mapping[str, Any] = {
     "num_beams": 1,
     "num_beam_groups": 1,
@@ -51,9 +51,9 @@ _UNSUPPORTED: Mapping[str, Any] = {
 
 
 def settings_of(generation_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, under our names and unchecked; None for what is not there.
+    """The settings, under our names and unchecked; None for missing ones.
 
-    Raises ValueError for what would change the text and is not supported, such as beams.
+    Raises ValueError for unsupported settings that would change the text, such as beams.
     """
     unsupported = [
         f"{name}={json.dumps(generation_config[name])[:80]}"

@@ -1,4 +1,4 @@
-"""How fast texts come on, as measured: when a slot becomes free, and when those who are refused may try again."""
+"""Measures how fast texts progress: when a slot becomes free, and when refused callers may try again."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterable
 
 from .request import GenerationRequest
 
-#: How much of an average the newest value is.
+#: The weight of the newest value in an average.
 _NEWEST = 0.1
-#: Seconds that a caller is told at least and at most, and what is told before anything was measured.
+#: The shortest and longest pause that callers are asked to make, in seconds, and the one before anything was measured.
 _SHORTEST, _LONGEST, _UNKNOWN = 0.1, 60.0, 1.0
 
 
 class Pace:
-    """`step_seconds`: of a step, which gives each sequence that generates one token. `share`: what part of the tokens that it may
-    have a sequence comes to. Both are averages of the last ones, and None before the first."""
+    """`step_seconds`: the time of a step, in which each generating sequence gets one token. `share`: what share of its allowed
+    tokens a sequence reaches. Both are averages of recent values, and None before the first."""
 
     def __init__(self) -> None:
         self.step_seconds: float | None = None
         self.share: float | None = None
 
     def stepped(self, seconds: float) -> None:
-        """A step in which sequences generated has taken so long."""
+        """Notes the time of a step in which sequences generated."""
         self.step_seconds = _average(self.step_seconds, seconds)
 
     def ended(self, request: GenerationRequest) -> None:
-        """A sequence has come to its end."""
+        """Notes the end of a sequence."""
         self.share = _average(self.share, request.tokens / request.max_new_tokens)
 
     def wait(self, ahead: Iterable[GenerationRequest], slots: int) -> float | None:
-        """Seconds until whoever comes now gets a slot, with `ahead` generating or waiting; None where nothing was measured."""
+        """Seconds until a new request gets a slot, with `ahead` generating or waiting; None if nothing has been measured."""
         requests = list(ahead)
         if len(requests) < slots:
             return 0.0
@@ -40,8 +40,8 @@ class Pace:
         return left / slots * self.step_seconds
 
     def pause(self, generating: Iterable[GenerationRequest]) -> float:
-        """Seconds after which a caller who was refused may try again: when those that generate have ended and others have their
-        slots, and not all callers at the same time."""
+        """Seconds after which a refused caller may try again: when the generating sequences have ended and others have their
+        slots. Randomised, so that not all callers come back at the same time."""
         left = max((one.max_new_tokens - one.tokens for one in generating), default=0)
         seconds = _UNKNOWN if self.step_seconds is None else left * (self.share or 1.0) * self.step_seconds
         return min(max(seconds, _SHORTEST), _LONGEST) * random.uniform(0.8, 1.2)

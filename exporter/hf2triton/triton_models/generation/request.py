@@ -1,4 +1,4 @@
-"""One sequence to generate: what the engine is asked, what it keeps of it, and how it ended."""
+"""One sequence to generate: what is requested, its state, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ class Chooser(Protocol):
     """Chooses the next token of one sequence, as `sampling.Sampler` does."""
 
     def next(self, logits: NDArray[Any]) -> int:
-        """`logits` is float32 `[vocabulary]` and valid during the call."""
+        """The next token. `logits`: float32 `[vocabulary]`, valid only during the call."""
+        ...
 
 
 @dataclass(frozen=True)
 class Finish:
-    """How a request ended. `tokens`: how many were generated. `first_token_seconds`: from `submit` to the first of them.
-    `error`: what was raised, where the reason is "error"."""
+    """How a request ended. `tokens`: how many were generated. `first_token_seconds`: from `submit` to the first of them. `error`:
+    what was raised, if the reason is "error"."""
 
     reason: Reason
     prompt_tokens: int
@@ -34,10 +35,10 @@ class Finish:
 
 @dataclass(eq=False)
 class GenerationRequest:
-    """One sequence on its way; `Engine.submit` makes it and only the engine changes it: `cancelled` from any thread, all else
-    from the one that runs the steps.
+    """One sequence under way. `Scheduler.submit` makes it and only the scheduler changes it: `cancelled` from any thread,
+    everything else from the thread that runs the steps.
 
-    `max_new_tokens` is no more than the slot has room for. `token` is the next to be fed, `cached` the positions its slot
+    `max_new_tokens` is no more than the slot has room for. `token`: the next one to feed. `cached`: how many positions its slot
     holds. `finish` is None until it has ended.
     """
 

@@ -1,4 +1,4 @@
-"""One request on its way: the sequences it asks for, and what of them has not been sent yet."""
+"""One request under way: its sequences, and the parts of them that have not been sent yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """`text` as it was sent; `ids` are the tokens of it that are used, `new_tokens` the most that may follow, or be scored."""
+    """A prompt: its `text` as sent, the `ids` of its tokens that are used, and how many `new_tokens` may follow or be scored."""
 
     text: str
     ids: Sequence[int]
@@ -34,7 +34,7 @@ def read_prompt(
 ) -> TokenizedPrompt:
     """The tokens of a text and the room for those that follow. An empty text begins with `bos_token_id`, as in transformers.
 
-    Raises ValueError where the text does not fit into the `context`, or is empty and there is no such token.
+    Raises ValueError if the text does not fit into the `context`, or is empty and there is no such token.
     """
     ids, count = _tokens(text, tokenizer, context, from_end=not settings.prompt_logprobs)
     if not count and bos_token_id is not None:
@@ -47,9 +47,9 @@ def read_prompt(
 
 
 def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple[Sequence[int], int]:
-    """The first or last `keep` tokens of a text, or more, and how many it has. Raises ValueError."""
+    """At least the first or last `keep` tokens of a text, and how many it has. Raises ValueError."""
     if len(text) <= PIECE:
-        [encoding] = tokenizer.encode_batch_fast([text])  # unlike `encode` it lets other threads go on
+        [encoding] = tokenizer.encode_batch_fast([text])  # unlike `encode`, it lets other threads run
         return encoding.ids, len(encoding)
     [tokens] = LongTexts(tokenizer).read([text], keep, from_end)
     if isinstance(tokens, ValueError):
@@ -60,8 +60,8 @@ def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple
 
 @dataclass(frozen=True)
 class Answer:
-    """What is sent at once: of each sequence its text, why it ended ("": it goes on), the tokens generated in all, and
-    those since the last answer. After the `last` nothing follows. `logprobs`: of the prompt's tokens, where asked for."""
+    """What is sent at once, for each sequence: its text, why it ended ("": it goes on), how many tokens were generated in all,
+    and the tokens since the last answer. Nothing follows the `last` one. `logprobs`: of the prompt's tokens, if requested."""
 
     texts: list[str]
     reasons: list[str]
@@ -73,11 +73,10 @@ class Answer:
 
 
 class RequestState:
-    """The sequences of one request. `stream`: they are sent piece by piece. `changed`: called when `take` may have something
-    to give, from the engine's thread and at the end of `submit`. `clean_up`: of the new text, see Detokenizer. `within`: see
-    `Scheduler.submit`.
+    """The sequences of one request. `stream`: send them piece by piece. `changed`: called when `take` may have something to give,
+    from the scheduler's thread and at the end of `submit`. `clean_up`: see Detokenizer. `within`: see `Scheduler.submit`.
 
-    What is not taken is joined: whoever reads slowly gets longer pieces, and makes nobody wait.
+    Pieces that are not taken are joined: a slow reader gets longer pieces and makes nobody wait.
     """
 
     def __init__(
@@ -100,7 +99,7 @@ class RequestState:
         self._within = within
         self._lock = threading.Lock()
         self._requests: list[GenerationRequest] = []
-        # from when all are queued, so that either `submit` or `take` raises an error, to the last answer
+        # true from when all are queued, so that either `submit` or `take` raises an error, until the last answer
         self._open = False
         beginning = prompt.text if settings.return_full_text else ""
         self._parts = [_Piece(beginning) for _ in range(settings.num_return_sequences)]
@@ -111,7 +110,7 @@ class RequestState:
         self._scorer = PromptScorer(prompt.ids) if settings.prompt_logprobs else None
 
     def submit(self, scheduler: Scheduler) -> None:
-        """Queues all sequences, or none: those before one that is refused are cancelled. Raises as `Scheduler.submit` does."""
+        """Queues all sequences or none: if one is refused, those before it are cancelled. Raises like `Scheduler.submit`."""
         try:
             if self._scorer is not None:
                 beginning, scored = self.prompt.ids[:1], self.prompt.new_tokens
@@ -126,8 +125,8 @@ class RequestState:
                         sampler,
                         self.prompt.new_tokens,
                         self._eos_token_ids,
-                        lambda token, index=index: self._add(index, token),
-                        lambda finish, index=index: self._finish(index, finish),
+                        partial(self._add, index),
+                        partial(self._finish, index),
                         self._within,
                     )
                 )
@@ -136,7 +135,7 @@ class RequestState:
             raise
         with self._lock:
             self._open = True
-        self._changed(self)  # there may be something already
+        self._changed(self)  # there may already be something
 
     def cancel(self, scheduler: Scheduler) -> None:
         """Ends all sequences before the next step."""
@@ -144,9 +143,9 @@ class RequestState:
             scheduler.cancel(request)
 
     def take(self) -> Answer | None:
-        """What can be sent now: the new text, or all of it where nothing is streamed; None where there is nothing yet.
+        """What can be sent now: the new text, or all of it if it is not streamed; None if there is nothing yet.
 
-        Raises what a sequence failed with, once, without waiting for the others, which the caller should cancel; afterwards
+        Raises the error of a failed sequence once, without waiting for the others, which the caller should cancel; after that
         there is nothing to take any more.
         """
         with self._lock:
@@ -189,7 +188,7 @@ class RequestState:
         part = self._parts[index]
         try:
             rest = self._texts[index].finish()
-        except BaseException as error:  # here nobody else would tell
+        except BaseException as error:  # nothing else would report it
             rest, finish = "", replace(finish, reason="error", error=finish.error or as_exception(error))
         with self._lock:
             part.text += rest
@@ -200,7 +199,7 @@ class RequestState:
 
 
 class _Piece:
-    """What of one sequence has not been taken; `count`: tokens in all."""
+    """The part of a sequence that has not been taken. `count`: its tokens in all."""
 
     def __init__(self, text: str) -> None:
         self.text = text

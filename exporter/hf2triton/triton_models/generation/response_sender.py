@@ -1,4 +1,4 @@
-"""Sends what the engine has generated, in a thread of its own, and notices who has gone away."""
+"""Sends what the scheduler has generated, in its own thread, and notices callers that have gone away."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from .scheduler import Scheduler, Stopped
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at who has gone away, and at the statistics while nobody is there.
+#: Seconds between two checks for callers that have gone away, and between updates of the statistics while there are none.
 WATCHFUL, IDLE = 0.005, 0.25
-#: The most of its time that goes into looking: Triton takes 30 to 60 µs a caller, 16 ms for 264 of them.
+#: The largest share of its time for these checks: Triton takes 30 to 60 µs for each caller, 16 ms for 264 of them.
 LOOKING = 0.1
-#: How many are told that they are refused before answers are sent again.
+#: How many refusals are sent before answers are sent again.
 AT_A_TIME = 16
-#: What a caller is told where the error itself cannot be.
+#: What a caller is told if the error itself cannot be sent.
 _UNTOLD = "the request failed, and why cannot be told"
 
 
 class TextReceiver(Protocol):
-    """Whoever sent a request. Called from the outbox's thread alone."""
+    """The sender of a request. Called only from the response sender's thread."""
 
     def send(self, answer: Answer) -> None: ...
 
     def fail(self, error: BaseException) -> None:
-        """Sends an error, after which nothing follows."""
+        """Sends an error; nothing follows it."""
 
     def gone(self) -> bool:
         """Whether nobody waits for answers any more."""
+        ...
 
     def close(self) -> None:
-        """Says that nothing follows, to whom nothing was said yet."""
+        """Says that nothing follows, to a caller that was told nothing yet."""
 
 
 class ResponseSender:
-    """The callers of all requests under way. Each is told exactly once that nothing follows: with its last answer, with an
-    error, or with `close` where it has gone away; unless `submit` has raised, which tells it nothing.
+    """The callers of all requests under way. Each is told exactly once that nothing follows: with its last answer, with an error,
+    or with `close` if it has gone away. If `submit` raises, the caller is told nothing.
 
-    A step does not wait for answers to be sent: that takes a while for each, and meanwhile the next step runs. One thread
-    sends to all callers, so that one whose `send` blocks keeps the others from their answers, though not the engine from
-    generating them; Triton's takes about a millisecond and does not wait for the network.
+    Steps do not wait for answers to be sent, which takes a while for each; meanwhile the next step runs. One thread sends to all
+    callers: a caller whose `send` blocks delays the answers of the others, but not the steps. Triton's `send` takes about a
+    millisecond and does not wait for the network.
 
-    `tick`: called from that thread every so often, and with the seconds to the first token of each sequence of a request
-    that is over.
+    `tick`: called from that thread regularly, and at the end of a request with the seconds to the first token of each sequence.
     """
 
     def __init__(self, scheduler: Scheduler, tick: Callable[[Sequence[float]], None]) -> None:
@@ -67,9 +67,9 @@ class ResponseSender:
         return self
 
     def submit(self, request_state: RequestState, caller: TextReceiver) -> None:
-        """Queues an exchange whose answers go to a caller. Raises what `RequestState.submit` raises."""
+        """Queues a request whose answers go to a caller. Raises like `RequestState.submit`."""
         with self._changed:
-            self._callers[request_state] = caller  # before: an answer may be ready before this returns
+            self._callers[request_state] = caller  # first, because an answer may be ready before this returns
             self._changed.notify()
         try:
             request_state.submit(self._scheduler)
@@ -79,20 +79,20 @@ class ResponseSender:
             raise
 
     def refuse(self, caller: TextReceiver, error: BaseException) -> None:
-        """Tells a caller an error, from the outbox's thread: Triton 24.10 can crash where a request fails while it is handed
-        over and its stream was asked to end with a status (`triton_grpc_error`)."""
+        """Tells a caller an error from the sender's thread: Triton 24.10 can crash if a request fails while it is handed over and
+        its stream was asked to end with a status (`triton_grpc_error`)."""
         with self._changed:
             self._refused.append((caller, error))
             self._changed.notify()
 
     def put(self, request_state: RequestState) -> None:
-        """There may be something to send."""
+        """Notes that there may be something to send."""
         with self._changed:
             self._ready[request_state] = None
             self._changed.notify()
 
     def stop(self) -> None:
-        """Tells everyone their end and ends the thread; the engine must have stopped."""
+        """Tells all callers that nothing follows, and ends the thread. The scheduler must have stopped."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -102,10 +102,12 @@ class ResponseSender:
         due = 0.0
         while self._ready or self._refused or self._callers or not self._stopped:
             with self._changed:
-                if not (self._ready or self._refused):  # not wait_for: who has just come is to be watched from now on
+                if not (
+                    self._ready or self._refused
+                ):  # not wait_for: a caller that has just come must be watched at once
                     self._changed.wait(WATCHFUL if self._callers else IDLE)
                 ready, self._ready = self._ready, {}
-                # of many who are refused a few at a time: the others' answers do not wait for them
+                # a few refusals at a time, so that answers do not wait for many of them
                 refused = [self._refused.popleft() for _ in range(min(len(self._refused), AT_A_TIME))]
             for request_state in ready:
                 self._send(request_state)
@@ -119,7 +121,7 @@ class ResponseSender:
 
     def _send(self, request_state: RequestState) -> None:
         caller = self._callers.get(request_state)
-        if caller is None:  # it is over, or was not taken
+        if caller is None:  # it has ended, or was refused
             return
         try:
             answer = request_state.take()
@@ -133,7 +135,7 @@ class ResponseSender:
                 caller.close()
             else:
                 caller.fail(Stopped("the engine was stopped before the text was complete"))
-        except BaseException as error:  # what a sequence failed with, or sending did
+        except BaseException as error:  # of a sequence, or of sending
             logger.warning("a request failed: %s", message(error))
             self._forget(request_state)
             request_state.cancel(self._scheduler)
@@ -141,17 +143,22 @@ class ResponseSender:
 
     @staticmethod
     def _fail(caller: TextReceiver, error: BaseException) -> None:
-        """Ends a request with an error, or else with another one, or with nothing: a request that never ends makes its caller
-        wait, and keeps its model from being unloaded."""
-        for end in (lambda: caller.fail(error), lambda: caller.fail(RuntimeError(_UNTOLD)), caller.close):
+        """Ends a request with an error, or with another one, or with nothing: a request that never ends makes its caller wait,
+        and its model cannot be unloaded."""
+        ends: tuple[Callable[[], None], ...] = (
+            lambda: caller.fail(error),
+            lambda: caller.fail(RuntimeError(_UNTOLD)),
+            caller.close,
+        )
+        for end in ends:
             try:
                 end()
                 return
-            except BaseException:  # the others are to have their answers all the same
+            except BaseException:  # the others must still get their answers
                 logger.exception("the sender of a request could not be told that it failed")
 
     def _look(self) -> None:
-        """Cancels the requests of those who have gone away."""
+        """Cancels the requests of callers that have gone away."""
         with self._changed:
             callers = list(self._callers.items())
         for request_state, caller in callers:
@@ -175,5 +182,5 @@ class ResponseSender:
     def _count(self, seconds: Sequence[float]) -> None:
         try:
             self._tick(seconds)
-        except BaseException:  # numbers are not worth an answer
+        except BaseException:  # statistics must not cost an answer
             logger.exception("the statistics could not be told")

@@ -1,4 +1,4 @@
-"""From logits to the next token: the processors of transformers 5 in its order, then the best token or a drawn one.
+"""From logits to the next token: the processors of transformers 5 in its order, then the best token or a random one.
 
 A request's scores are those of transformers' `generate` on the same logits, in float32
 (src/transformers/generation/logits_process.py; the order is that of `_get_logits_processor` in generation/utils.py).
@@ -14,39 +14,39 @@ from numpy.typing import NDArray
 
 from .settings import Settings
 
-#: The score of what cannot be chosen.
+#: The score of a token that cannot be chosen.
 _NEVER = np.float32(-np.inf)
 
 
 class Sampler:
-    """Chooses the tokens of one sequence and keeps of them what the settings need.
+    """Chooses the tokens of one sequence, and remembers what the settings need of them.
 
-    `eos_token_ids`: what ends a text, for the settings' minimum. `sequence`: which one of a request's
-    `num_return_sequences` this is; each draws from random numbers of its own.
+    `eos_token_ids`: the tokens that end a text, for the settings' minimum. `sequence`: which of a request's
+    `num_return_sequences` this is; each has its own random numbers.
 
-    With the same seed, `sequence` and logits the tokens are the same, whoever else is in the batch:
-    - the random numbers come from a generator that only this sequence uses, one for each token, by the one method of
-      numpy whose stream never changes between versions (`BitGenerator.random_raw`, NEP 19);
-    - the number is looked up in the cumulative probabilities of the tokens in the order of their ids. In the order
-      of their scores, two nearly equal ones would swap places, and with them the token that is drawn, as soon as a
-      batch of another size rounds the logits otherwise. In the order of ids such a difference of 1e-6 moves
-      the limits between tokens by about that much, and the draw falls between the old and the new limit as rarely;
-    - exponentials and their running sum are float64, summed one after the other.
+    The same seed, `sequence` and logits give the same tokens, whatever else is in the batch:
+    - Random numbers come from a generator that only this sequence uses, one for each token, by the one method of numpy whose
+      stream never changes between versions (`BitGenerator.random_raw`, NEP 19).
+    - The number is looked up in the cumulative probabilities of the tokens in the order of their ids. In the order of their
+      scores, two nearly equal tokens would swap places, and with them the drawn token, as soon as a batch of another size rounds
+      the logits differently. In the order of ids, a difference of 1e-6 moves the limits between tokens by about that much, and
+      the draw falls between the old and the new limit equally rarely.
+    - Exponentials and their running sum are float64, summed one after the other.
     """
 
     def __init__(
         self, settings: Settings, prompt_ids: Sequence[int], eos_token_ids: Collection[int] = (), sequence: int = 0
     ) -> None:
         self._processors = _processors(settings, prompt_ids, eos_token_ids)
-        self._random = None
+        self._random: np.random.PCG64 | None = None
         if settings.do_sample:
             # not [seed, sequence], whose 32-bit words may be those of another seed and sequence
             self._random = np.random.PCG64(np.random.SeedSequence(settings.seed, spawn_key=(sequence,)))
 
     def scores(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """The logits `[vocabulary]` after all processors, float32; -inf for what cannot be chosen.
+        """The logits `[vocabulary]` after all processors, float32; -inf for tokens that cannot be chosen.
 
-        The logits themselves, not a copy, where the settings leave them as they are; they are never written to.
+        If no setting changes the logits, these are the logits themselves, not a copy. The logits are never written to.
         """
         scores = np.asarray(logits, dtype=np.float32)
         if self._processors:
@@ -58,8 +58,8 @@ class Sampler:
     def next(self, logits: NDArray[Any]) -> int:
         """The next token after the prompt and the tokens chosen so far. `logits`: `[vocabulary]`.
 
-        Raises ValueError where the logits hold NaN or infinity, as those of a model whose fp16 overflows, or the settings
-        leave no token to choose.
+        Raises ValueError if the logits hold NaN or infinity, as when a model overflows in fp16, or if the settings leave no token
+        to choose.
         """
         scores = self.scores(logits)
         best = int(scores.argmax())  # of NaN, if there is any
@@ -67,19 +67,20 @@ class Sampler:
             raise ValueError("no token is left to choose: the settings rule out all of them")
         if not np.isfinite(scores[best]):
             raise ValueError(f"the model's logits hold {scores[best]}; in fp16 they may have overflowed")
-        token = best if self._random is None else self._draw(scores, scores[best])
+        token = best if self._random is None else _drawn(self._random, scores, scores[best])
         for processor in self._processors:
             processor.add(token)
         return token
 
-    def _draw(self, scores: NDArray[Any], best: np.float32) -> int:
-        """A token at random, each with the probability that the softmax of the scores gives it."""
-        ids = np.flatnonzero(scores != _NEVER)
-        limits = np.cumsum(np.exp(scores[ids].astype(np.float64) - np.float64(best)))
-        # 53 bits, as many as a float64 holds: from 0 to 1 - 2**-53, so that the product is less than the last limit
-        uniform = (self._random.random_raw() >> 11) * 2.0**-53
-        # right: a token that has no probability left in float64 has no width and is not drawn
-        return int(ids[np.searchsorted(limits, uniform * limits[-1], side="right")])
+
+def _drawn(random: np.random.PCG64, scores: NDArray[Any], best: np.float32) -> int:
+    """A random token, drawn with the probabilities of the scores' softmax."""
+    ids = np.flatnonzero(scores != _NEVER)
+    limits = np.cumsum(np.exp(scores[ids].astype(np.float64) - np.float64(best)))
+    # 53 bits, as many as a float64 holds: from 0 to 1 - 2**-53, so that the product is less than the last limit
+    uniform = (random.random_raw() >> 11) * 2.0**-53
+    # right: a token without any probability left in float64 has no width and is not drawn
+    return int(ids[np.searchsorted(limits, uniform * limits[-1], side="right")])
 
 
 class _Processor(Protocol):
@@ -87,7 +88,7 @@ class _Processor(Protocol):
         """Changes the scores `[vocabulary]` in place."""
 
     def add(self, token: int) -> None:
-        """Takes note of a token that was chosen."""
+        """Notes a token that was chosen."""
 
 
 def _processors(settings: Settings, prompt_ids: Sequence[int], eos_token_ids: Collection[int]) -> list[_Processor]:
@@ -116,7 +117,7 @@ class _Stateless:
 
 
 class _RepetitionPenalty:
-    """Every token of the prompt and the text so far becomes less probable, once, however often it is there."""
+    """Makes each token of the prompt and the text so far less probable, once, however often it occurs."""
 
     def __init__(self, penalty: float, prompt_ids: Sequence[int]) -> None:
         self._penalty = np.float32(penalty)
@@ -136,7 +137,8 @@ class _RepetitionPenalty:
 
 
 class _NoRepeatNGram:
-    """No sequence of `size` tokens comes twice. Keeps what followed each `size - 1` tokens: a step looks up one entry."""
+    """Lets no sequence of `size` tokens occur twice. Keeps what followed each `size - 1` tokens, so that a step looks up one
+    entry."""
 
     def __init__(self, size: int, prompt_ids: Sequence[int]) -> None:
         self._size = size
@@ -157,7 +159,7 @@ class _NoRepeatNGram:
 
 
 class _MinNewTokens:
-    """The end of text is ruled out until there are `least` new tokens."""
+    """Rules out the end of text until there are `least` new tokens."""
 
     def __init__(self, least: int, eos_token_ids: Collection[int]) -> None:
         self._missing = least
@@ -180,7 +182,7 @@ class _Temperature(_Stateless):
 
 
 class _TopK(_Stateless):
-    """The `k` best tokens, and those that equal the last of them."""
+    """Keeps the `k` best tokens, and those that equal the last of them."""
 
     def __init__(self, k: int) -> None:
         self._k = k
@@ -192,11 +194,11 @@ class _TopK(_Stateless):
 
 
 class _TopP(_Stateless):
-    """The least probable tokens go as long as they have no more than `1 - p` of the probability together.
+    """Removes the least probable tokens that together have no more than `1 - p` of the probability.
 
-    Two things are not those of transformers, which leaves them to torch: of equal tokens those with the lower ids go first
-    (torch's sort is not stable), and the softmax is summed in float64, so that a token which reaches `1 - p` but for 1e-6
-    may go here and stay there.
+    Two things differ from transformers, which leaves them to torch: among equal tokens those with the lower ids are removed first
+    (torch's sort is not stable), and the softmax is summed in float64, so a token within 1e-6 of `1 - p` may be removed here and
+    stay there.
     """
 
     def __init__(self, p: float) -> None:
@@ -209,7 +211,7 @@ class _TopP(_Stateless):
         order = _ascending(scores[ids])
         ascending = scores[ids[order]].astype(np.float64)
         weights = np.exp(ascending - ascending[-1])
-        # float32 after a sum in float64, as torch's cumsum does, so that equal tokens come to the same limits
+        # summed in float64 and rounded to float32, like torch's cumsum, so that equal tokens get the same limits
         sums = np.cumsum((weights / weights.sum()).astype(np.float32), dtype=np.float64).astype(np.float32)
         removed = sums <= self._removed
         removed[-1] = False
@@ -217,10 +219,10 @@ class _TopP(_Stateless):
 
 
 def _ascending(scores: NDArray[Any]) -> NDArray[Any]:
-    """The indices that sort float32 scores, equal ones in the order of their indices.
+    """The indices that sort float32 scores; equal scores are in the order of their indices.
 
-    argsort(kind="stable") would do, in 5 ms for 50,257 scores. This takes 0.5: one sort of integers with the score, its
-    bits turned so that they compare as the numbers do, above the index.
+    argsort(kind="stable") would take 5 ms for 50,257 scores, this takes 0.5: it sorts integers that hold the score above the
+    index, with the score's bits changed so that they compare like the numbers.
     """
     bits = (scores + np.float32(0)).view(np.int32)  # + 0: -0.0 equals 0.0
     keys = (bits ^ ((bits >> 31) & 0x7FFFFFFF)).astype(np.int64) << 32

@@ -1,7 +1,7 @@
 """Continuous batching: requests join and leave a running batch between two steps.
 
-Requests are submitted and cancelled from any thread. One thread runs the steps; `batch.py` says what a step is. Callbacks are
-called from that thread, and everyone waits for them. What they raise ends their own request; the engine goes on.
+Requests can be submitted and cancelled from any thread. One thread runs the steps, which batch.py describes. Callbacks are called
+from that thread, and everyone waits for them. What they raise ends their own request; the scheduler goes on.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ logger = logging.getLogger(__name__)
 
 
 class QueueFull(RuntimeError):
-    """As many requests are waiting as may, or more than end in time. The message says when to try again."""
+    """As many requests wait as are allowed, or more than end in time. The message says when to try again."""
 
 
 class Stopped(RuntimeError):
-    """The engine serves no more: its model is being unloaded."""
+    """The scheduler has stopped, because its model is being unloaded."""
 
 
 @dataclass(frozen=True)
 class Statistics:
-    """`live`: requests that generate; `joining`: whose prompt is being filled in; `queued`: that wait for a slot. Since the
-    start: `tokens` generated, in how many `steps`, and slots `moved` into gaps."""
+    """`live`: requests that generate; `joining`: requests whose prompt is being filled in; `queued`: requests that wait for a
+    slot. Since the start: `tokens` generated, `steps` taken, and slots `moved` into gaps."""
 
     live: int
     joining: int
@@ -46,10 +46,10 @@ class Statistics:
 
 
 class Scheduler:
-    """Serves requests from a decoder's slots. `max_queue`: how many may wait beyond those that have a slot. `chunk`: the
-    most tokens of a prompt that are filled in at once.
+    """Serves requests from a decoder's slots. `max_queue`: how many may wait beyond those that have a slot. `chunk`: the most
+    tokens of a prompt that are filled in at once.
 
-    Either `start` and `stop` (or `with`) run it in a thread of its own, or `step` is called by hand.
+    Either `start` and `stop` (or `with`) run it in its own thread, or `step` is called by hand.
     """
 
     def __init__(self, decoder: Decoder, max_queue: int, chunk: int = 64) -> None:
@@ -75,12 +75,12 @@ class Scheduler:
         on_finish: Callable[[Finish], None],
         within: float | None = None,
     ) -> GenerationRequest:
-        """Queues a request, from any thread. `on_token` gets every token, the one that ends the text included, and may
-        return False to end it; `on_finish` is called once, after the last of them. Either may be called before this returns.
-        `within`: seconds after which nobody waits any more; what cannot have a slot by then, at the pace so far, is not taken.
+        """Queues a request, from any thread. `on_token` gets every token, including the one that ends the text, and may return
+        False to end it; `on_finish` is called once, after the last of them. Both may be called before this returns. `within`:
+        seconds after which nobody waits any more; a request that cannot get a slot by then, at the measured pace, is refused.
 
-        A text ends where its slot is full: `max_length - len(prompt_ids) + 1` tokens can follow a prompt. Raises ValueError
-        for prompts that do not fit or are none of the model's, QueueFull, and RuntimeError after `stop`.
+        A text ends when its slot is full: `max_length - len(prompt_ids) + 1` tokens can follow a prompt. Raises ValueError for
+        prompts that do not fit or have tokens that are not the model's, QueueFull, and Stopped.
         """
         prompt, longest = np.array(prompt_ids, np.int64), self._decoder.max_length
         if not 1 <= prompt.size <= longest:
@@ -101,7 +101,7 @@ class Scheduler:
         return request
 
     def require_room(self, within: float | None = None) -> None:
-        """Raises what `submit` raises where there is no place for a request, whatever it asks for."""
+        """Raises like `submit` if there is no place for any request."""
         with self._changed:
             if self._stopped:
                 raise Stopped("the engine has stopped")
@@ -120,19 +120,19 @@ class Scheduler:
         return self._decoder.slots + self._max_queue
 
     def cancel(self, request: GenerationRequest) -> None:
-        """Ends a request before the next step, from any thread; nothing happens if it has ended already. A token that is
-        being handed over at this moment is the last."""
+        """Ends a request before the next step, from any thread; does nothing if it has already ended. A token that is being
+        handed over at this moment is the last one."""
         request.cancelled = True
 
     def statistics(self) -> Statistics:
-        """From any thread; during a step, some of the numbers may be of before it and some of after it."""
+        """The current numbers, from any thread. During a step, some may be from before it and some from after it."""
         with self._changed:
             queued = len(self._queue)
         batch = self._batch
         return Statistics(batch.live, int(batch.joining is not None), queued, batch.tokens, batch.steps, batch.moved)
 
     def step(self) -> bool:
-        """At most one piece of a prompt and one token for every live request; False when no request is left."""
+        """Processes at most one piece of a prompt and one token for every live request. Returns False if no request is left."""
         self._drop_cancelled()
         began, tokens = time.perf_counter(), self._batch.tokens
         self._batch.fill_in(self._next_waiting)
@@ -147,12 +147,12 @@ class Scheduler:
         return self
 
     def stop(self) -> None:
-        """Cancels all requests and returns when the thread has ended, after the step it is in; a callback does not wait
-        for that, since it is in that thread."""
+        """Cancels all requests and returns when the thread has ended, after its current step. Called from a callback, which runs
+        in that thread, it returns at once."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        if self._thread.ident is None:  # never started: nobody else would tell those who wait
+        if self._thread.ident is None:  # never started, so no thread would end the waiting requests
             self._end_all("cancelled")
         elif self._thread is not threading.current_thread():
             self._thread.join()
@@ -164,18 +164,18 @@ class Scheduler:
         self.stop()
 
     def _run(self) -> None:
-        """Steps while there are requests and waits while there are none, until `stop`; then cancels what is left."""
+        """Runs steps while there are requests and waits while there are none, until `stop`; then cancels the rest."""
         try:
             while self._wait_for_requests():
                 self.step()
-        except BaseException as error:  # such as SystemExit from a callback; nobody may be left to wait for ever
+        except BaseException as error:  # such as SystemExit from a callback; no caller may be left waiting for ever
             logger.exception("the engine has failed and serves no more requests")
             self._end_all("error", error)
         else:
             self._end_all("cancelled")
 
     def _wait_for_requests(self) -> bool:
-        """False when the engine is to stop."""
+        """Waits until there are requests. Returns False if the scheduler is to stop."""
         with self._changed:
             self._changed.wait_for(lambda: self._stopped or self._unfinished)
             return not self._stopped
@@ -185,7 +185,7 @@ class Scheduler:
             return self._queue.popleft() if self._queue else None
 
     def _unended(self) -> list[GenerationRequest]:
-        """All requests without an end; where a step broke off, some of the batch have one."""
+        """All requests that have not ended; after an aborted step, some of the batch have."""
         with self._changed:
             return [request for request in (*self._batch.requests, *self._queue) if request.finish is None]
 
@@ -216,5 +216,5 @@ class Scheduler:
             request.on_finish(request.finish)
         except EXITS:
             raise
-        except BaseException:  # it has ended, so there is nobody left to tell
+        except BaseException:  # the request has ended, so nobody is left to tell
             logger.exception("on_finish of a request failed")

@@ -1,6 +1,6 @@
-"""How likely a given text is: its tokens are fed like generated ones, and each one's log probability is kept.
+"""How likely a given text is: its tokens are fed like generated ones, and the log probability of each is kept.
 
-A text that is scored takes part in the steps of those that are generated, and holds up nobody.
+A scored text takes part in the same steps as generated ones, and holds up nobody.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 
 class PromptScorer:
-    """Chooses the tokens of a text after its first, one after the other. `logprobs`: of those chosen so far."""
+    """Chooses the tokens of a text one after the other, after its first. `logprobs`: of those chosen so far."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = ids
         self.logprobs: list[float] = []
 
     def next(self, logits: NDArray[Any]) -> int:
-        """The text's next token; `logits` `[vocabulary]` are those that it had. Raises ValueError for NaN and infinity, and
-        for a token that has none: a tokenizer can have more tokens than the model."""
+        """The text's next token, and `logits` `[vocabulary]` give its probability. Raises ValueError for NaN and infinity, and
+        for a token without a logit: a tokenizer can have more tokens than the model."""
         token = self._ids[len(self.logprobs) + 1]
         if token >= len(logits):
             raise ValueError(f"token {token} of the prompt is none of the model's {len(logits)}")

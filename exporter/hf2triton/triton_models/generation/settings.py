@@ -9,7 +9,7 @@ from typing import Any
 from ..parameters import FLAG, Check, check_parameters, integer, number, parse_parameters, texts
 from .generation_config import settings_of
 
-#: Limits that transformers does not have; they bound what one request takes of the queue and of everyone's step.
+#: Limits that transformers does not have; they bound one request's share of the queue and of everyone's step.
 MAX_RETURN_SEQUENCES = 64
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
@@ -17,8 +17,8 @@ MAX_STOP_LENGTH = 256
 
 @dataclass(frozen=True)
 class Lengths:
-    """What a request comes to. `prompt`: how many tokens of the prompt are used, its last ones; `new_tokens`: the most
-    tokens to generate. Together they never exceed the context."""
+    """The lengths of a request. `prompt`: how many of the prompt's last tokens are used; `new_tokens`: the most tokens to
+    generate. Together they never exceed the context."""
 
     prompt: int
     new_tokens: int
@@ -28,16 +28,16 @@ class Lengths:
 class Settings:
     """How to generate; the names are those of transformers' GenerationConfig, lengths are in tokens.
 
-    `max_new_tokens` goes before `max_length`, which counts the prompt too and means the context where it is longer;
-    without both there are `default_new_tokens` new ones, fewer where the context ends. `min_new_tokens` goes before
-    `min_length`; the end of text is not chosen before, yet the maximum wins over the minimum.
+    `max_new_tokens` overrides `max_length`, which counts the prompt too and is limited to the context; without both there are
+    `default_new_tokens` new ones, fewer if the context ends before. `min_new_tokens` overrides `min_length`; the end of text is
+    not chosen before the minimum, but the maximum wins over the minimum.
     `temperature`, `top_k` (0: all tokens) and `top_p` count only with `do_sample`.
-    `seed`: the same seed gives the same tokens; None: others each time.
-    `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers
-    gives: to the end of the token with which the stop string was complete.
-    `return_full_text`: the prompt stands before the new text. transformers' pipeline has it on by default.
+    `seed`: the same seed gives the same tokens; None: different ones each time.
+    `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers gives: up
+    to the end of the token that completes the stop string.
+    `return_full_text`: put the prompt before the new text. transformers' pipeline does so by default.
     `ignore_eos`: generation goes on after the end of text.
-    `truncate_prompt`: where the prompt and the new tokens exceed the context, the prompt loses its beginning, as with
+    `truncate_prompt`: if the prompt and the new tokens exceed the context, the prompt loses its beginning, as with
     `handle_long_generation="hole"` in transformers' pipeline; otherwise such a request is refused.
     `prompt_logprobs`: nothing is generated; the answer holds the log probability of each token of the prompt but the first.
     """
@@ -73,10 +73,10 @@ class Settings:
 
     @classmethod
     def of_checkpoint(cls, generation_config: Mapping[str, Any]) -> Settings:
-        """The settings of requests that ask for nothing, from what generation_config.json holds.
+        """The default settings of requests, from generation_config.json.
 
-        What is missing there or null has transformers' defaults. Raises ValueError for bad values and for what would
-        change the text and is not supported, such as beams: to leave it out would give another text.
+        Missing and null values have transformers' defaults. Raises ValueError for bad values and for unsupported options that
+        would change the text, such as beams.
         """
         given = settings_of(generation_config)
         try:
@@ -86,7 +86,7 @@ class Settings:
 
     @classmethod
     def parse(cls, text: str, defaults: Settings | None = None) -> Settings:
-        """From a JSON object; what it lacks or has as null is as in `defaults`.
+        """Reads a JSON object; missing and null values are taken from `defaults`.
 
         Raises ValueError for unknown names and for bad values, with the values that are allowed.
         """
@@ -96,7 +96,7 @@ class Settings:
         """How much of a prompt of `prompt` tokens to use and how many new ones to generate at most, as transformers'
         `generate` counts them. `context`: the most tokens that the model takes.
 
-        Raises ValueError where the prompt is empty, leaves no room, or leaves less than `max_new_tokens`.
+        Raises ValueError if the prompt is empty, or leaves no room or less than `max_new_tokens`.
         """
         if prompt < 1:
             raise ValueError("the prompt has no tokens")
@@ -129,7 +129,7 @@ class Settings:
         )
 
     def scored(self, prompt: int, context: int) -> int:
-        """How many tokens of a prompt are scored: all, or with `truncate_prompt` its first ones. Raises ValueError."""
+        """How many tokens of a prompt are scored: all, or its first ones with `truncate_prompt`. Raises ValueError."""
         if prompt < 2:
             raise ValueError(f"prompt_logprobs needs a prompt of 2 tokens or more; this one has {prompt}")
         if prompt > context and not self.truncate_prompt:
@@ -140,7 +140,7 @@ class Settings:
         return min(prompt, context)
 
     def least_new_tokens(self, prompt: int) -> int:
-        """How many tokens come at least before the end of text, after a prompt of `prompt` tokens."""
+        """The least number of tokens before the end of text, after a prompt of `prompt` tokens."""
         return max(self.min_length - prompt, 0) if self.min_new_tokens is None else self.min_new_tokens
 
 
@@ -151,7 +151,7 @@ _CHECKS: Mapping[str, Check] = {
     "min_length": integer(0),
     "default_new_tokens": integer(1),
     "do_sample": FLAG,
-    # what is smaller or larger than these two would leave float32's range in a division of logits
+    # beyond these bounds, a division of logits would leave float32's range
     "temperature": number(0.0001, 10000),
     "repetition_penalty": number(0.0001, 10000),
     "top_k": integer(0),
@@ -171,7 +171,8 @@ _ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 
 
 def _from_text(value: Any) -> Any:
-    """The number where a text is one, as GenAI-Perf sends lengths. Of up to 9 digits: more are no length, and slow to read."""
+    """A number, if given as text, as GenAI-Perf sends lengths. At most 9 digits: more cannot be a length, and are slow to
+    read."""
     is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
     return int(value) if is_number else value
 
@@ -181,11 +182,14 @@ def _or_text(check: Check) -> Check:
     return expected, lambda value: holds(_from_text(value))
 
 
-_ACCEPTED: Mapping[str, Check] = _CHECKS | {alias: _or_text(_CHECKS[name]) for alias, name in _ALIASES.items()}
+_ACCEPTED: Mapping[str, Check] = {
+    **_CHECKS,
+    **{alias: _or_text(_CHECKS[name]) for alias, name in _ALIASES.items()},
+}
 
 
 def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
-    """With our own names and integers in the place of the others'."""
+    """Replaces aliases by our own names, with integers."""
     settings = {name: value for name, value in given.items() if name not in _ALIASES}
     for alias, name in _ALIASES.items():
         if alias not in given:
@@ -197,7 +201,7 @@ def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_types(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON may hold as integers, or as a single text, with the types of the fields."""
+    """Converts values that JSON may hold as integers, or as a single text, to the types of the fields."""
     settings = dict(given)
     for name in ("temperature", "top_p", "repetition_penalty"):
         if name in settings:
