@@ -10,13 +10,25 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
+UNIT := tests/client tests/chaos/test_promises.py tests/exporter/repository/generation \
+	$(addprefix tests/exporter/graph/test_,calibration.py passes.py planning.py search.py smooth.py) \
+	$(addprefix tests/exporter/repository/test_,admission.py bounds.py front_overload.py image_files.py long_texts.py outgoing.py \
+		planner.py readers.py resample.py) \
+	$(addprefix tests/exporter/scoring/test_,bad_rows.py inputs.py) \
+	$(addprefix tests/exporter/serving/test_,guard.py proc.py states.py) \
+	$(addprefix tests/exporter/test_,decoder_baseline.py families.py tokenizer.py)
+
+.PHONY: demo test test-unit test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+
+# what needs no server and no export: less than two minutes
+test-unit: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(JOBS) $(UNIT)
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 1800
