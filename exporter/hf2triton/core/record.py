@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import MISSING, dataclass, field, fields
-from functools import cache
 from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Any, Union, get_args, get_origin, get_type_hints
 
@@ -47,7 +46,6 @@ class Record:
         return content
 
 
-@cache
 def _keys(cls: type[Record]) -> dict[str, tuple[Any, bool]]:
     """Key of a record -> its type, and whether every object has it."""
     hints = get_type_hints(cls)

@@ -37,8 +37,8 @@ def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]
     """What makes a decoder's version folder one that onnxruntime-genai can run as well."""
     from transformers import AutoConfig, GenerationConfig
 
-    config = AutoConfig.for_model(**checkpoint.source.config)
-    generation = GenerationConfig(**checkpoint.generation)
+    config: Any = AutoConfig.for_model(**checkpoint.source.config)
+    generation: Any = GenerationConfig(**(checkpoint.generation or {}))  # type: ignore[no-untyped-call] # transformers has no types here
     about = genai_config(config, generation, stored.graph.shares_buffer, stored.place)
     return {GENAI_CONFIG: (json.dumps(about, indent=2) + "\n").encode()}
 

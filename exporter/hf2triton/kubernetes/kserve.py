@@ -11,7 +11,7 @@ from typing import Any
 from .autoscaling import MOST
 from .kubernetes import headless_service
 from .plan import DeploymentPlan
-from .pod import annotations, container, labels, volumes
+from .pod import container, labels, pod_annotations, volumes
 
 #: Where KServe mounts what it fetched.
 MOUNTED = "/mnt/models"
@@ -28,13 +28,17 @@ def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
     server = container(plan, "kserve-container", MOUNTED)
     own = {key: server.pop(key) for key in ("args", "resources")}
     runtime = {
-        "annotations": annotations(plan),
+        "annotations": pod_annotations(plan),
         "supportedModelFormats": [{**FORMAT, "autoSelect": False}],
         "protocolVersions": [_PROTOCOLS[name] for name in plan.ports if name in _PROTOCOLS],
         "multiModel": False,
         "containers": [server],
         "volumes": volumes(plan),
     }
+    storage = {"storageUri": plan.options.storage}
+    if "://" not in plan.options.storage:  # the image has the repository: there is nothing to fetch
+        storage, first = {}, own["args"][0].replace(MOUNTED, plan.place)
+        own["args"] = [first, *own["args"][1:]]
     predictor = {
         "automountServiceAccountToken": False,
         "minReplicas": plan.options.replicas,
@@ -45,13 +49,10 @@ def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
             "modelFormat": FORMAT,
             "runtime": plan.name,
             "protocolVersion": "grpc-v2",
-            "storageUri": plan.options.storage,
+            **storage,
             **own,
         },
     }
-    if "://" not in plan.options.storage:  # the image has the repository: there is nothing to fetch
-        del predictor["model"]["storageUri"]
-        predictor["model"]["args"] = [own["args"][0].replace(MOUNTED, plan.place), *own["args"][1:]]
     return [
         _object(plan, "serving.kserve.io/v1alpha1", "ServingRuntime", runtime),
         _object(plan, "serving.kserve.io/v1beta1", "InferenceService", {"predictor": predictor}, _MODE),

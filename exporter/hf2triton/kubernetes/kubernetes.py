@@ -6,7 +6,7 @@ from typing import Any
 
 from .autoscaling import autoscaler_spec
 from .plan import PORTS, DeploymentPlan
-from .pod import annotations, labels, pod
+from .pod import labels, pod, pod_annotations
 
 #: The label of pods that may call the server, and the namespace that scrapes it.
 CLIENT_LABEL = {"hf2triton/client": "true"}
@@ -46,7 +46,7 @@ def _deployment(plan: DeploymentPlan) -> dict[str, Any]:
         "selector": _selector(plan),
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
         "progressDeadlineSeconds": 1200,
-        "template": {"metadata": {"labels": labels(plan), "annotations": annotations(plan)}, "spec": pod(plan)},
+        "template": {"metadata": {"labels": labels(plan), "annotations": pod_annotations(plan)}, "spec": pod(plan)},
     }
 
 

@@ -28,7 +28,7 @@ def labels(plan: DeploymentPlan) -> dict[str, str]:
     }
 
 
-def annotations(plan: DeploymentPlan) -> dict[str, str]:
+def pod_annotations(plan: DeploymentPlan) -> dict[str, str]:
     """Of pods: who scrapes them, and what was estimated."""
     scraped = {
         "prometheus.io/scrape": "true",

@@ -133,7 +133,7 @@ def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> in
     decoder = model["decoder"]
     length = int(parameters["max_length"]) or model["context_length"]
     numbers = decoder["num_hidden_layers"] * decoder["num_key_value_heads"] * decoder["head_size"]
-    return 2 * numbers * length * int(parameters["slots"]) * itemsize
+    return int(2 * numbers * length * int(parameters["slots"]) * itemsize)
 
 
 def _parameters(repository: Path, name: str) -> dict[str, str]:

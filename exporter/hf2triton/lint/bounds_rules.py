@@ -21,14 +21,14 @@ def _limits(model: Model, version: int) -> tuple[tuple[str, ...], dict[str, Any]
         limits = {"max_bytes": settings.max_bytes, "max_length": settings.context}
     elif settings is not None:
         limits = dict(settings.reader)
-    return _LIMITS["image" if "image" in model.settings.get("inputs", ()) else "text"], limits
+    return _LIMITS["image" if "image" in (model.settings or {}).get("inputs", ()) else "text"], limits
 
 
 def undeclared(lint: Lint, model: Model) -> Iterator[Problem]:
     for version in model.loaded if model.settings is not None else ():
         needed, limits = _limits(model, version)
         for name in needed:
-            read, told = limits.get(name), model.settings.get(name)
+            read, told = limits.get(name), (model.settings or {}).get(name)
             where = f"{model.name}/{version}/{FRONT}"
             if not _is_limit(read):
                 yield Problem(where, f"the frontend has no {name}: nothing limits what callers send. Export it again")

@@ -98,7 +98,7 @@ def _ignored_by_backend(lint: Lint, model: Model) -> Iterator[Problem]:
                 lint.line(model, key),
                 f"{key!r} of the accelerator 'cuda' is overwritten: it counts only among the config's own parameters",
             )
-        elif place == PARAMETERS and release is not None and known.first > release:
+        elif place == PARAMETERS and known is not None and release is not None and known.first > release:
             yield Problem(
                 lint.line(model, key),
                 f"the onnxruntime backend reads {key!r} from {known.first} on, and {release} is to serve this: remove it",

@@ -39,7 +39,9 @@ class Cve:
         return self.since <= release < self.fixed
 
 
-_LIST: dict[str, Any] = json.loads(resources.files("hf2triton").joinpath("data", "cves.json").read_text("utf-8"))
+_LIST: dict[str, Any] = json.loads(
+    resources.files("hf2triton").joinpath("data").joinpath("cves.json").read_text("utf-8")
+)
 #: The day on which the list was last held against NVIDIA's bulletins.
 CHECKED = date.fromisoformat(_LIST["checked"])
 CVES = tuple(Cve(**row) for row in _LIST["vulnerabilities"])

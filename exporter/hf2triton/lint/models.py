@@ -59,7 +59,7 @@ class Model:
 
     @property
     def backend(self) -> str:
-        return self.config.backend or _PLATFORMS.get(self.config.platform, self.config.platform)
+        return str(self.config.backend or _PLATFORMS.get(self.config.platform, self.config.platform))
 
     @cached_property
     def versions(self) -> list[int]:
@@ -129,7 +129,7 @@ class Lint:
     def release(self, model: Model) -> str | None:
         """The release that serves a model: the server's, or the one it was exported for. None: any."""
         if self.server is not None and self.server.release is not None:
-            return self.server.release
+            return str(self.server.release)
         frontend = model if model.manifest else self.frontend_of(model)
         return None if frontend is None or frontend.manifest is None else frontend.manifest.graph.release
 

@@ -73,7 +73,8 @@ def audit(code: str) -> list[Misdeed]:
     names = _imported(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     harmless = {id(node.func) for node in calls if _stays_here(node, names)}
-    harmless |= {id(node.args[0].func) for node in calls if ast.unparse(node) in _FOUND}
+    inner = [node.args[0] for node in calls if ast.unparse(node) in _FOUND]
+    harmless |= {id(node.func) for node in inner if isinstance(node, ast.Call)}
     found: list[Misdeed] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -83,7 +84,7 @@ def audit(code: str) -> list[Misdeed]:
         elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
             # a function may be handed on, and called elsewhere
             name = _dotted(node, names)
-            if name in CALLS and name not in _OPENERS and id(node) not in harmless:
+            if name is not None and name in CALLS and name not in _OPENERS and id(node) not in harmless:
                 found.append(Misdeed(node.lineno, name, CALLS[name]))
     return sorted(set(found), key=lambda one: (one.line, one.name))
 

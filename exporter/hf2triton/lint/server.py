@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import grpc
@@ -72,7 +73,7 @@ def look_at(url: str, names: tuple[str, ...]) -> Seen:
             about = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
             ready = _ready(stub, names)
             configs = {name: found for name in ready if (found := _config(stub, name)) is not None}
-            endpoints = {name: _state(lambda call=call: call(stub)) for name, call in ENDPOINTS.items()}
+            endpoints = {name: _state(partial(call, stub)) for name, call in ENDPOINTS.items()}
         finally:
             channel.close()
     return Seen(
@@ -152,7 +153,7 @@ def _ready(stub: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 def _is_ready(stub: Any, name: str) -> bool:
     try:
-        return stub.ModelReady(service_pb2.ModelReadyRequest(name=name), timeout=_SECONDS).ready
+        return bool(stub.ModelReady(service_pb2.ModelReadyRequest(name=name), timeout=_SECONDS).ready)
     except grpc.RpcError:
         return False
 

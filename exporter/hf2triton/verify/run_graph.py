@@ -13,8 +13,10 @@ import importlib
 import json
 import os
 import sys
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime
 
 PAST = "past_key_values."
@@ -32,12 +34,12 @@ def main(path: str) -> None:
     print(json.dumps({"error": error}))
 
 
-def _answers(job: dict) -> dict[str, np.ndarray]:
+def _answers(job: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(job["graph"], options, providers=["CPUExecutionProvider"])
     empty = {value.name: _nothing(value) for value in session.get_inputs() if value.name.startswith(PAST)}
-    calls: dict[str, dict[str, np.ndarray]] = {}
+    calls: dict[str, dict[str, npt.NDArray[Any]]] = {}
     for key, array in np.load(job["calls"]).items():
         call, name = key.split("/", 1)
         calls.setdefault(call, {})[name] = array
@@ -48,13 +50,15 @@ def _answers(job: dict) -> dict[str, np.ndarray]:
     return {**answers, **(_steps(**job["slots"], graph=job["graph"]) if "slots" in job else {})}
 
 
-def _nothing(value: onnxruntime.NodeArg) -> np.ndarray:
+def _nothing(value: onnxruntime.NodeArg) -> npt.NDArray[Any]:
     """The past `[batch, heads, past, head size]` of one row that has none."""
     _, heads, _, head_size = value.shape
     return np.zeros((1, heads, 0, head_size), DTYPES[value.type])
 
 
-def _steps(graph: str, code: str, in_place: bool, piece: int, texts: list[list[list[int]]]) -> dict[str, np.ndarray]:
+def _steps(
+    graph: str, code: str, in_place: bool, piece: int, texts: list[list[list[int]]]
+) -> dict[str, npt.NDArray[Any]]:
     """Texts (prompt and what follows it) as the entry's own `code` serves them, side by side: prompts fill their slots in
     pieces, then each step appends a token to all. `slots/TEXT`: the logits of what follows, `[steps, vocabulary]`."""
     entry, version = os.path.split(code)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import compare, compare_greedy
@@ -43,7 +44,7 @@ TIMEOUT = 1800
 _SCRIPT = Path(__file__).with_name("run_graph.py")
 
 #: `CALL/OUTPUT` -> array.
-Answers = Mapping[str, np.ndarray]
+Answers = Mapping[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Question:
     graph: Path
     about: GraphAbout
     job: Mapping[str, Any]
-    calls: Sequence[Mapping[str, np.ndarray]]
+    calls: Sequence[Mapping[str, npt.NDArray[Any]]]
     judge: Callable[[Answers], tuple[ParityCheck, ...]]
 
 
@@ -183,7 +184,8 @@ def _run(interpreter: Path, job: Path) -> str | None:
     if done.returncode:
         said = done.stderr.strip().splitlines()
         return f"ended with {done.returncode}" + (f": {said[-1]}" if said else "")
-    return json.loads(done.stdout.splitlines()[-1])["error"]
+    error: str | None = json.loads(done.stdout.splitlines()[-1])["error"]
+    return error
 
 
 def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) -> tuple[Any, ...]:
@@ -214,7 +216,7 @@ def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) ->
     return {"outputs": list(outputs)}, [reader.feeds(batch) for _, batch in batches], judge
 
 
-def _by_item(items: Sequence[Item], arrays: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
+def _by_item(items: Sequence[Item], arrays: Iterator[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:
     return (joined([next(arrays) for _ in item.rows]) for item in items)
 
 
@@ -228,7 +230,8 @@ def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) ->
     baseline = baseline.joined()
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     defaults, bos_token_id = Settings.of_checkpoint(settings.generation), settings.generation.get("bos_token_id")
-    asked = zip(baseline.inputs["text_input"], baseline.inputs["sampling_parameters"], strict=True)
+    columns = (baseline.inputs["text_input"], baseline.inputs["sampling_parameters"])
+    asked = zip(*([str(value) for value in column] for column in columns), strict=True)
     prompts = [
         list(read_prompt(text, tokenizer, Settings.parse(own, defaults), settings.context, bos_token_id).ids)
         for text, own in asked
@@ -263,7 +266,7 @@ def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) ->
     return {"outputs": ["logits"], "slots": slots}, [_whole_text(*text) for text in texts], judge
 
 
-def _whole_text(prompt: list[int], tokens: list[int]) -> dict[str, np.ndarray]:
+def _whole_text(prompt: list[int], tokens: list[int]) -> dict[str, npt.NDArray[Any]]:
     """A prompt with all that follows it but the last token; logits are asked for from the prompt's last token on."""
     ids = np.array([[*prompt, *tokens[:-1]]])
     return {

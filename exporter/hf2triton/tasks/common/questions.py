@@ -58,7 +58,7 @@ def sentences(groups: Sequence[Inputs]) -> Questions:
 
 def single(groups: Sequence[Inputs]) -> tuple[str, ...]:
     """The texts that are not of a pair."""
-    return tuple(text for inputs in groups if "text_pair" not in inputs for text in inputs["text"])
+    return tuple(str(text) for inputs in groups if "text_pair" not in inputs for text in inputs["text"])
 
 
 def sent_texts(questions: Questions) -> dict[str, Inputs]:
