@@ -53,7 +53,7 @@ class GraphAbout(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GpuMemory(Record):
-    """The estimate of a GPU's memory, in bytes: what core/memory.py found, of which these are read again."""
+    """The estimate of a GPU's memory, in bytes: what engines/common/memory.py found, of which these are read again."""
 
     gpu: int
     context: int

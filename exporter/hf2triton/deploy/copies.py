@@ -58,12 +58,10 @@ class Original:
 
 @dataclass(frozen=True)
 class Copy:
-    """A version as it is to be written. `models`: the graphs, then the frontends. `digests`: model -> file of the version -> what
-    its manifest says."""
+    """A version as it is to be written. `models`: the graphs, then the frontends."""
 
     version: int
     models: tuple[ModelFiles, ...]
-    digests: Mapping[str, Mapping[str, str]]
 
     @property
     def frontends(self) -> list[str]:
@@ -86,15 +84,9 @@ def read_original(repository: Path, entry: str, frontends: Sequence[str]) -> Ori
 def copy_of(original: Original, version: int, names: Mapping[str, str] | None = None) -> Copy:
     """The version under another number, or the same. `names`: frontend -> what it is called there."""
     names = names or {frontend: frontend for frontend in original.manifests}
-    graphs, frontends, digests = [], [], {}
-    for frontend, manifest in original.manifests.items():
-        behind, own, known = _copy_frontend(original, frontend, manifest, version, names)
-        frontends.append(own)
-        digests[own.name] = known
-        if behind is not None:
-            graphs.append(behind)
-            digests[behind.name] = {path: known[path] for path in behind.versioned if path != CONFIG}
-    return Copy(version, (*graphs, *frontends), digests)
+    copied = [_copy_frontend(original, *item, version, names) for item in original.manifests.items()]
+    graphs = [graph for graph, _ in copied if graph is not None]
+    return Copy(version, (*graphs, *(frontend for _, frontend in copied)))
 
 
 def is_in(store: Store, copy: Copy) -> bool:
@@ -103,8 +95,7 @@ def is_in(store: Store, copy: Copy) -> bool:
     if any(store.read(f"{one.name}/{copy.version}/{MANIFEST}") != one.versioned[MANIFEST] for one in frontends):
         return False
     return all(
-        store.digest(f"{model.name}/{copy.version}/{path}")
-        == (copy.digests[model.name].get(path) or digest_of_content(content))
+        store.digest(f"{model.name}/{copy.version}/{path}") == (model.digests.get(path) or digest_of_content(content))
         for model in copy.models
         for path, content in model.versioned.items()
     )
@@ -139,8 +130,8 @@ def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
 
 def _copy_frontend(
     original: Original, frontend: str, manifest: Manifest, version: int, names: Mapping[str, str]
-) -> tuple[ModelFiles | None, ModelFiles, dict[str, str]]:
-    """The model behind a frontend where there is one, the frontend, and the digests of the version's files."""
+) -> tuple[ModelFiles | None, ModelFiles]:
+    """The model behind a frontend where there is one, and the frontend."""
     number, apart = str(manifest.version), manifest.has_graph_model
     folder, behind = original.repository / frontend / number, original.repository / graph_model(frontend)
     of_graph = {name for name in manifest.files if apart and Path(name).parts[0] == GRAPH}
@@ -156,9 +147,9 @@ def _copy_frontend(
     config = (changed.get(CONFIG) or (folder / CONFIG).read_bytes()).decode()
     warmups = re.findall(r'input_data_file: "([^"]+)"', config)
     shared = {f"{WARMUP}/{name}": (folder.parent / WARMUP / name).read_bytes() for name in dict.fromkeys(warmups)}
-    own = ModelFiles(names[frontend], config, shared, versioned)
+    own = ModelFiles(names[frontend], config, shared, versioned, files)
     if not apart:
-        return None, own, files
+        return None, own
     name = graph_model(names[frontend])
     config = (behind / CONFIG).read_text(encoding="utf-8")
     if names[frontend] != frontend:
@@ -166,7 +157,8 @@ def _copy_frontend(
         parsed.name = name
         config = to_text(parsed)
     graph = {path: behind / number / path for path in of_graph}
-    return ModelFiles(name, config, {}, {**graph, CONFIG: config.encode()}), own, files
+    digests = {path: files[path] for path in of_graph}
+    return ModelFiles(name, config, {}, {**graph, CONFIG: config.encode()}, digests), own
 
 
 def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], apart: bool) -> dict[str, bytes]:

@@ -14,7 +14,7 @@ from ..core.manifest import Manifest, parse_manifest
 from ..errors import RepositoryError, UsageError
 from ..repository.integrity import version_damages
 from ..repository.store import Store
-from ..repository.transaction import plan_switch, recover
+from ..repository.transaction import plan, recover, remove_versions
 from .install import Progress, install
 from .live import Live
 from .transfer import served_in
@@ -77,9 +77,9 @@ def rollback(
                 configs[graph] = kept.decode()
         configs |= {frontend: store.read(f"{frontend}/{number}/{CONFIG}").decode() for frontend in frontends}
         running = None if live is None else live.version_of(frontends[0])
-        switch = plan_switch(store, name, number, frontends, configs, added=False, running=running)
+        transaction = plan(store, name, number, frontends, configs, running=running)
         baselines = {frontend: _baseline(store, frontend, number) for frontend in frontends} if live is not None else {}
-        install(store, switch, None, live, baselines, progress)
+        install(store, transaction, (), live, baselines, progress)
     return served, number
 
 
@@ -91,20 +91,20 @@ def prune(
     if keep < 1:
         raise UsageError(f"--keep is {keep}: at least 1 version is kept")
     _require(store)
-    removed = {}
+    removed, paths = {}, []
     with store.locked(progress):
         recover(store)
         frontends = dict.fromkeys(frontend for name in names for frontend in _entry(store, name))
         for frontend in frontends or dict.fromkeys(version.frontend for version in versions_in(store)):
-            known = _versions(store, frontend)
+            known, graph = _versions(store, frontend), graph_model(frontend)
             gone = [one.number for index, one in enumerate(known) if index >= keep and not one.served]
+            graphs = store.versions(graph)
             for number in gone:
-                store.hold()
-                progress(f"remove version {number} of {frontend}")
                 # the frontend first: without it nobody calls the graph
-                store.remove(f"{frontend}/{number}")
-                store.remove(f"{graph_model(frontend)}/{number}")
+                paths += [f"{frontend}/{number}", *([f"{graph}/{number}"] if number in graphs else [])]
             removed[frontend] = tuple(sorted(gone))
+        if paths:
+            remove_versions(store, paths, progress)
     return removed
 
 

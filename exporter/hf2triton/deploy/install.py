@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from hf2triton_client.errors import ClientError
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ..core.layout import CONFIG, candidate
 from ..errors import ControlRefused, ServingError
+from ..repository.staged_entry import ModelFiles
 from ..repository.store import Store
-from ..repository.transaction import Transaction, begin, carry_out, end, keep_graphs, make_room, take_back
-from .copies import Copy, Original, copy_of
+from ..repository.transaction import Transaction, commit
+from .copies import Original, copy_of
 from .live import Live
 
 log = logging.getLogger(__name__)
@@ -22,46 +23,33 @@ Progress = Callable[[str], None]
 
 def install(
     store: Store,
-    switch: Transaction,
-    copy: Copy | None,
+    transaction: Transaction,
+    models: Sequence[ModelFiles],
     live: Live | None,
     baselines: Mapping[str, Baseline],
     progress: Progress,
 ) -> None:
-    """Carries a switch out, under the lock. `copy`: the version, where the store does not have it yet. With `live` the server
-    loads it and is asked for `baselines` (frontend -> PyTorch's answers). What was served before is served again after any error,
-    which is raised."""
-    if copy is not None:
-        make_room(store, switch.frontends)
-        for model in copy.models:
-            progress(f"copy {model.name}, version {copy.version}")
-            store.stage(model, copy.version, copy.digests[model.name])
-    begin(store, switch)
-    try:
-        for model in copy.models if copy is not None else ():
-            store.add(model.name, copy.version)
-        carry_out(store, switch)
-        if live is not None:
-            progress(f"load version {switch.version} and ask it")
-            load(live, switch)
-            for frontend in switch.frontends:
-                live.ask(frontend, baselines[frontend])
-    except BaseException:
-        progress("put back what was served before")
-        take_back(store, switch, lambda: None if live is None else _put_back(live, switch))
-        raise
-    end(store)
-    if (
-        switch.served_before != switch.version
-    ):  # where only a config was put back, the version before is still to be gone back to
-        keep_graphs(store, switch.frontends, (switch.version, switch.served_before))
+    """Carries a transaction out, under the lock. `models`: the files of the version, where the store does not have it yet. With
+    `live` the server loads it and is asked for `baselines` (frontend → PyTorch's answers). What was served before is served
+    again after any error, which is raised."""
+    if live is None:
+        commit(store, transaction, models, progress=progress)
+        return
+
+    def serve() -> None:
+        progress(f"load version {transaction.version} and ask it")
+        load(live, transaction)
+        for frontend in transaction.frontends:
+            live.ask(frontend, baselines[frontend])
+
+    commit(store, transaction, models, serve, lambda: _put_back(live, transaction), progress)
 
 
-def load(live: Live, switch: Transaction) -> None:
+def load(live: Live, transaction: Transaction) -> None:
     """Makes a server serve the version. The graph of the old one stays: it is called until the frontend is the new one."""
-    for graph in switch.graphs:
-        live.load(graph, switch.between(graph), {switch.version, switch.served_before})
-    for frontend in switch.frontends:
+    for graph in transaction.graphs:
+        live.load(graph, transaction.between(graph), {transaction.version, transaction.served_before})
+    for frontend in transaction.frontends:
         live.load(frontend)
 
 
@@ -75,7 +63,7 @@ def try_out(
     try:
         for model in copy.models:
             progress(f"copy {model.name}, version {version}, to be tried")
-            store.stage(model, version, copy.digests[model.name])
+            store.stage(model, version)
             store.add(model.name, version)
             store.put(f"{model.name}/{CONFIG}", model.config.encode())
         for model in models:
@@ -101,19 +89,19 @@ def give_up(live: Live, models: Iterable[str]) -> None:
             log.error("%s may still be loaded: %s", model, error)
 
 
-def _put_back(live: Live, switch: Transaction) -> None:
+def _put_back(live: Live, transaction: Transaction) -> None:
     """Makes a server serve what was served before, in so far as it answers at all."""
-    for model in reversed(switch.configs):
-        config = switch.before[model]
+    for model in reversed(transaction.configs):
+        config = transaction.before[model]
         if config is None:
             give_up(live, [model])
             continue
         try:
-            if model in switch.frontends:
+            if model in transaction.frontends:
                 live.load(model)
             else:
-                live.load(model, config, {switch.served_before})
+                live.load(model, config, {transaction.served_before})
         except ControlRefused:
             continue  # it did not let the new version be loaded either: it serves what it served
         except (ServingError, ClientError) as error:
-            log.error("the server may not serve version %s of %s: %s", switch.served_before, model, error)
+            log.error("the server may not serve version %s of %s: %s", transaction.served_before, model, error)

@@ -14,7 +14,7 @@ from ..errors import RepositoryError, UsageError
 from ..repository.folder import Folder
 from ..repository.store import Store
 from ..repository.stores import open_store
-from ..repository.transaction import plan_switch, recover
+from ..repository.transaction import plan, recover, taken_versions
 from .copies import Original, copy_of, is_in, is_shown, put_shared, read_original
 from .install import Progress, give_up, install, try_out
 from .live import Live
@@ -73,16 +73,15 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
     recover(store)
     frontends = tuple(original.manifests)
     _tidy(store, frontends)
-    taken = {
-        one for frontend in frontends for model in (frontend, graph_model(frontend)) for one in store.versions(model)
-    }
+    taken = taken_versions(store, frontends)
     copies = (copy_of(original, version) for version in sorted(taken, reverse=True))
     found = next((copy for copy in copies if is_in(store, copy)), None)
     copy = found or copy_of(original, max(original.version, 1 + max(taken, default=0)))
     configs = {model.name: model.config for model in copy.models}
     versions = set() if live is None else {live.version_of(frontend) for frontend in frontends}
     running = next((one for one in versions if one != copy.version), copy.version)
-    switch = plan_switch(store, original.entry, copy.version, frontends, configs, added=found is None, running=running)
+    models = copy.models if found is None else ()
+    transaction = plan(store, original.entry, copy.version, frontends, configs, models, running)
     baselines = (
         {} if live is None else {frontend: _baseline(original, frontend, copy.version) for frontend in frontends}
     )
@@ -96,9 +95,9 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
         return Published(original.entry, frontends, copy.version, copy.version, UNCHANGED)
     if found is not None:
         put_shared(store, copy)
-    install(store, switch, copy if found is None else None, live, baselines, progress)
+    install(store, transaction, models, live, baselines, progress)
     state = PUBLISHED if found is None else SWITCHED
-    return Published(original.entry, frontends, copy.version, switch.served_before, state)
+    return Published(original.entry, frontends, copy.version, transaction.served_before, state)
 
 
 def served_in(store: Store, frontend: str) -> int | None:

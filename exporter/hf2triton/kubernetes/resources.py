@@ -1,7 +1,7 @@
 """What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
 
     host = server + for each frontend (process + weights in all copies + what is read at once + activations + keys and values)
-    GPU  = what the manifests estimated at the export, see core/memory.py
+    GPU  = what the manifests estimated at the export, see engines/common/memory.py
 
 The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
 MiB in fp16, 993 in fp32 and 415 in int8, where 1,111, 1,068 and 1,063 are estimated.

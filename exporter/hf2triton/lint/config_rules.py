@@ -158,7 +158,7 @@ def optional_input(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def queue_stalls(lint: Lint, model: Model) -> Iterator[Problem]:
-    """See device_config.graph_batching."""
+    """See model_config.graph_batching."""
     batching = model.config.dynamic_batching
     policies = [batching.default_queue_policy, *batching.priority_queue_policy.values()]
     found = {

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..core.layout import is_candidate
 from ..repository.integrity import damages
-from ..repository.transaction import NOTE as SWITCH
+from ..repository.transaction import JOURNAL
 from .finding import ERROR, NOTE, WARNING, Problem, Rule
 from .models import Lint, Model
 from .python_audit import audit
@@ -128,14 +128,16 @@ def misbehaving(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def left_over(lint: Lint) -> Iterator[Problem]:
-    if (lint.repository / SWITCH).exists():
+    if (lint.repository / JOURNAL).exists():
         yield Problem(
-            SWITCH, "a publisher was killed while it switched versions: the next publish or rollback clears up"
+            JOURNAL,
+            "the journal of a transaction that was interrupted: the next export, publish, rollback or prune clears up",
         )
     for path in sorted(lint.repository.iterdir()):
         if path.is_dir() and is_candidate(path.name):
             yield Problem(
-                path.name, "a publisher was killed while it tried this version: the next publish or rollback clears up"
+                path.name,
+                "a publisher was killed while it tried this version: the next export, publish, rollback or prune clears up",
             )
 
 

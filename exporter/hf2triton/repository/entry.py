@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import resources
 from pathlib import Path
+
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ..checkpoint.preprocessing import preprocessing_digest
 from ..core.digests import digest_of_content
@@ -27,39 +30,47 @@ _FRONTENDS: Mapping[str, Callable[[StagedEntry, int, str], FrontendFiles]] = {
 }
 
 
-def frontend_files(staged: StagedEntry, version: int, workspace: Path) -> tuple[list[ModelFiles], Manifest]:
-    """The model folders of a frontend, itself last, and its manifest. `workspace` holds what must be a file first."""
+def frontend_files(staged: StagedEntry, version: int) -> tuple[list[ModelFiles], Manifest]:
+    """The model folders of a frontend, itself last, and its manifest."""
     preprocessing = preprocessing_digest(staged.checkpoint, staged.endpoint)
     frontend = _FRONTENDS[staged.endpoint.kind](staged, version, preprocessing)
     config = to_text(frontend.config)
-    baseline = workspace / staged.name / BASELINE
-    baseline.parent.mkdir()
     about = {**staged.baseline.about, "name": staged.name, "version": version, "preprocessing": preprocessing}
-    replace(staged.baseline, about=about).save(baseline)
+    baseline = replace(staged.baseline, about=about)
     code = resources.files("hf2triton.triton_models")
     versioned: dict[str, bytes | Path] = {
         **{name: code.joinpath(*file.split("/")).read_bytes() for name, file in frontend.code.items()},
         **frontend.more,
         FRONT: settings_bytes(frontend.settings),
         CONFIG: config.encode(),
-        BASELINE: baseline,
-        BASELINE_JSON: baseline.with_suffix(".json"),
+        **_baseline_files(baseline),
     }
     if staged.endpoint.modality == "text":
         versioned[TOKENIZER] = staged.checkpoint.tokenizer.definition.encode()
-    models, graph_config = [], None
+    graph_config, files_behind = None, {}
     if frontend.graph_config is not None:
         graph_config = to_text(frontend.graph_config)
         # its config once more, in the version's folder: for whoever goes back to the version
         files_behind = {**staged.stored.files, CONFIG: graph_config.encode()}
-        models.append(ModelFiles(graph_model(staged.name), graph_config, frontend.graph_warmup, files_behind))
     else:
         versioned |= staged.stored.files
     files = {**versioned, **staged.stored.files}
     digest = None if graph_config is None else digest_of_content(graph_config.encode())
     manifest = _manifest(staged, version, preprocessing, files, digest)
     versioned[MANIFEST] = manifest.to_bytes()
-    return [*models, ModelFiles(staged.name, config, frontend.warmup, versioned)], manifest
+    own = ModelFiles(staged.name, config, frontend.warmup, versioned, manifest.files)
+    if graph_config is None:
+        return [own], manifest
+    digests = {name: manifest.files[name] for name in staged.stored.files}
+    name = graph_model(staged.name)
+    return [ModelFiles(name, graph_config, frontend.graph_warmup, files_behind, digests), own], manifest
+
+
+def _baseline_files(baseline: Baseline) -> dict[str, bytes]:
+    """PyTorch's answers, as they are written."""
+    with tempfile.TemporaryDirectory(prefix="hf2triton-") as folder:
+        baseline.save(Path(folder) / BASELINE)
+        return {name: (Path(folder) / name).read_bytes() for name in (BASELINE, BASELINE_JSON)}
 
 
 def _manifest(

@@ -4,31 +4,35 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ..core.digests import digest_of
 from ..core.layout import WARMUP, versions
-from .disk import READY, errors_named, link_served, locked, replace_file, staging, write_model
+from .disk import READY, errors_named, link_served, locked, remove_if_empty, replace_file, staging, write_model
 from .staged_entry import ModelFiles
 from .store import check_copy, expected_digests
 
 
 class Folder:
-    """A repository on a disk. `area`: the folder for what is not yet, or no longer, in its place; one that `locked` makes."""
+    """A repository on a disk. What is not yet, or no longer, in its place lies in a folder that `locked` makes."""
 
-    def __init__(self, root: Path, area: Path | None = None) -> None:
+    _area: Path
+
+    def __init__(self, root: Path) -> None:
         self.root = root
         self.place = str(root)
-        self._area = area
 
     @contextmanager
     def locked(self, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
-        with errors_named(self.root):
-            self.root.mkdir(parents=True, exist_ok=True)
+        with errors_named(self.root), ExitStack() as undo:
+            if not self.root.exists():
+                self.root.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
+                undo.callback(remove_if_empty, self.root)
             with locked(self.root, waiting), staging(self.root) as self._area:
                 yield
+            undo.pop_all()
 
     def hold(self) -> None:
         """The lock of a file is kept by the system."""
@@ -51,11 +55,11 @@ class Folder:
         file = self.root / path
         return digest_of(file) if file.is_file() else None
 
-    def stage(self, model: ModelFiles, version: int, digests: Mapping[str, str]) -> None:
+    def stage(self, model: ModelFiles, version: int) -> None:
         folder = self._area / READY / model.name
         shutil.rmtree(folder, ignore_errors=True)
         write_model(model, folder, version)
-        for path, digest in expected_digests(model, version, digests).items():
+        for path, digest in expected_digests(model, version).items():
             check_copy(f"{model.name}/{path}", digest, digest_of(folder / path), self.place)
 
     def add(self, name: str, version: int) -> None:

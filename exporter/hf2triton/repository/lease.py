@@ -54,8 +54,8 @@ class Lease:
         """Raises RepositoryError unless the lock is certainly still held."""
         if time.monotonic() - self._written > self._seconds / 2 or self._own not in self._list():
             raise RepositoryError(
-                f"the lock {self._own} was lost, as the store did not take a write for {self._seconds / 2:.0f} s; nothing was"
-                " switched. Run it again"
+                f"the lock {self._own} was lost, as the store did not take a write for {self._seconds / 2:.0f} s; another"
+                " publisher may have it now. Run it again"
             )
 
     def _try(self) -> str | None:

@@ -7,7 +7,7 @@ A version's manifest is written last and removed first: a version without it is 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -68,13 +68,13 @@ class Objects:
                 return None
             return f"sha256:{found.hexdigest()}"
 
-    def stage(self, model: ModelFiles, version: int, digests: Mapping[str, str]) -> None:
+    def stage(self, model: ModelFiles, version: int) -> None:
         contents = {f"{version}/{path}": content for path, content in model.versioned.items()}
         for path, content in model.shared.items():
             if self.read(f"{model.name}/{path}") is None:
                 contents[path] = content
         manifest = f"{version}/{MANIFEST}"
-        expected = expected_digests(model, version, digests)
+        expected = expected_digests(model, version)
         with self._errors_named():
             for path in sorted(contents, key=lambda path: (path == manifest, path)):
                 self._write(f"{model.name}/{path}", contents[path])

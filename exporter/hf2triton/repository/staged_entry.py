@@ -69,10 +69,12 @@ def python_files(*folder: str) -> list[str]:
 class ModelFiles:
     """One model folder to be written: `shared` beside config.pbtxt, `versioned` in the version's folder.
 
-    Values are contents, or the path of a file to copy.
+    Values are contents, or the path of a file to copy. `digests`: what files of the version must have once they are written,
+    where the manifest says so.
     """
 
     name: str
     config: str
     shared: Mapping[str, bytes]
     versioned: Mapping[str, bytes | Path]
+    digests: Mapping[str, str] = field(default_factory=dict)

@@ -1,12 +1,13 @@
 """What a repository is kept in, whatever it is.
 
 What is written goes through four steps, on every kind of store: `stage` writes a model's files where no config names them yet
-and reads them back, `add` puts them into their place, `put` replaces a config, which is the switch, and `remove` takes away.
+and reads them back, `add` puts them into their place, `put` replaces a config, from which on the version is served, and
+`remove` takes away. `transaction.py` has their order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import Protocol
 
@@ -38,9 +39,9 @@ class Store(Protocol):
     def digest(self, path: str) -> str | None:
         """The digest of a file's content as it lies there."""
 
-    def stage(self, model: ModelFiles, version: int, digests: Mapping[str, str]) -> None:
-        """Writes a version where nobody looks, reads it back and compares it: with `digests`, or else with what was to be
-        written."""
+    def stage(self, model: ModelFiles, version: int) -> None:
+        """Writes a version where nobody looks, reads it back and compares it: with the model's digests, or else with what was to
+        be written."""
 
     def add(self, name: str, version: int) -> None:
         """Puts a staged version into its place; a model that is new there appears with its config."""
@@ -55,10 +56,10 @@ class Store(Protocol):
         """Takes away a file, a version or a model, where there is one."""
 
 
-def expected_digests(model: ModelFiles, version: int, digests: Mapping[str, str]) -> dict[str, str]:
-    """File of a model -> the digest it must have once it is copied."""
+def expected_digests(model: ModelFiles, version: int) -> dict[str, str]:
+    """File of a model → the digest that it must have once it is written."""
     contents = {**model.shared, **{f"{version}/{path}": content for path, content in model.versioned.items()}}
-    known = {f"{version}/{path}": digest for path, digest in digests.items()}
+    known = {f"{version}/{path}": digest for path, digest in model.digests.items()}
     return {path: known.get(path) or digest_of_content(content) for path, content in contents.items()}
 
 

@@ -1,41 +1,49 @@
-"""Makes a version the served one, in a way that whoever comes after a kill can complete or take back.
+"""The one way in which a repository changes: export, publish, rollback and prune are transactions.
 
-An entry may be several models, and no store changes several files at once. So what is about to be done is written down first
-(one file, in one step), then done, then the note goes. Under the lock, whoever finds a note completes it, if all models of the
-version are there, and takes it back otherwise. Each config is replaced as a whole, so that at any moment each model serves a
-version that is complete.
+An entry may be several models, and no store changes several files at once. So a transaction is written into a journal first (one
+file, in one step) and then carried out; at the end the journal goes. Under the lock, whoever finds a journal completes its
+transaction if all models of the version are there, and takes it back otherwise. Each config is replaced as a whole, so that
+at any moment each model serves a version that is complete. What is removed cannot be put back: it goes last.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from ..core.json_files import json_bytes
 from ..core.layout import CONFIG, MANIFEST, graph_model, is_candidate, version_in
+from ..core.record import Record
+from ..errors import RepositoryError
 from .config import to_text
+from .staged_entry import ModelFiles
 from .store import Store
 
-#: The note, in the repository's folder, where Triton looks at folders alone.
-NOTE = ".switch.json"
+#: The journal, in the repository's folder, where Triton looks at folders alone.
+JOURNAL = ".switch.json"
 
 
-@dataclass(frozen=True)
-class Transaction:
-    """What is to become of an entry. `configs`: model -> its config once switched, graphs first. `before`: the same as it was,
-    None where the model is new. `added`: the version is new in the repository, and goes if it is not to be. `back`: it is
-    being taken back."""
+@dataclass(frozen=True, kw_only=True)
+class Transaction(Record):
+    """What is to become of an entry, as the journal holds it. `configs`: model → its config afterwards, a graph before the
+    frontend that calls it. `before`: the same as it was, None where the model is new. `added`: the version is new in the
+    repository, and goes if the transaction is taken back, with the files of its warm-up that were not there (`shared`, as later
+    versions use them too). `removed`: the versions that go at the end, with all else empty where only versions are removed.
+    `back`: it is being taken back."""
 
-    entry: str
-    version: int
-    frontends: tuple[str, ...]
-    configs: Mapping[str, str]
-    before: Mapping[str, str | None]
-    added: bool
+    entry: str = ""
+    version: int = 0
+    frontends: Sequence[str] = ()
+    configs: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str | None] = field(default_factory=dict)
+    added: bool = False
     back: bool = False
+    shared: Sequence[str] = ()
+    removed: Sequence[str] = ()
 
     def between(self, model: str) -> str:
         """The config of a graph that suits both versions of its frontend: either may call it while they change. The old one may
@@ -56,21 +64,24 @@ class Transaction:
     @property
     def served_before(self) -> int | None:
         """The version that was served, if one was."""
-        return next((version_in(self.before[frontend]) for frontend in self.frontends if self.before[frontend]), None)
+        configs = (self.before[frontend] for frontend in self.frontends)
+        return next((version_in(config) for config in configs if config), None)
 
 
-def plan_switch(
+def plan(
     store: Store,
     entry: str,
     version: int,
-    frontends: tuple[str, ...],
+    frontends: Sequence[str],
     configs: Mapping[str, str],
-    *,
-    added: bool,
+    models: Sequence[ModelFiles] = (),
     running: int | None = None,
 ) -> Transaction:
-    """With what is served now: what the configs say, or the version that a server is `running`, where the store has that. A
-    config that is gone, or that Triton would refuse, counts as the one that the version keeps."""
+    """The transaction that serves a version. `models`: its files, where the store does not have it yet. `running`: the version
+    that a server runs, if that is another one than the configs say.
+
+    A config that is gone, or that Triton would refuse, counts as the one that the version keeps.
+    """
     served = list(_served(store, frontends))
     before = {}
     for model in configs:
@@ -80,75 +91,139 @@ def plan_switch(
             found = (store.read(f"{model}/{one}/{CONFIG}") for one in served)
             content = next((one for one in found if _is_config_of(model, one)), content)
         before[model] = None if content is None else content.decode(errors="replace")
-    return Transaction(entry, version, frontends, configs, before, added)
+    paths = [f"{model.name}/{path}" for model in models for path in model.shared]
+    transaction = Transaction(
+        entry=entry,
+        version=version,
+        frontends=list(frontends),
+        configs=configs,
+        before=before,
+        added=bool(models),
+        shared=[path for path in paths if store.digest(path) is None],
+    )
+    kept_graphs = (version, transaction.served_before)
+    if transaction.served_before == version:  # only a config is put back: the version before can still be gone back to
+        return transaction
+    graphs = [graph_model(frontend) for frontend in frontends]
+    superseded = [f"{graph}/{one}" for graph in graphs for one in store.versions(graph) if one not in kept_graphs]
+    return replace(transaction, removed=superseded)
 
 
-def begin(store: Store, switch: Transaction) -> None:
-    """From here on a kill leaves a note."""
+def commit(
+    store: Store,
+    transaction: Transaction,
+    models: Sequence[ModelFiles] = (),
+    serve: Callable[[], None] = lambda: None,
+    restore: Callable[[], None] = lambda: None,
+    progress: Callable[[str], None] = lambda stage: None,
+) -> None:
+    """Carries a transaction out, under the lock. `models`: the files of the version, where the store does not have it yet.
+    `serve`: makes a server serve the version, and asks it; `restore`: makes it serve what it served.
+
+    After any error, which is raised, all is as it was before; but for an error while old versions are removed at the end: then
+    the next transaction goes on with that.
+    """
+    if models:
+        _make_room(store, transaction.frontends)
+    for model in models:
+        progress(f"copy {model.name}, version {transaction.version}")
+        store.stage(model, transaction.version)
     store.hold()
-    _note(store, switch)
+    _write_journal(store, transaction)
+    try:
+        for model in models:
+            store.add(model.name, transaction.version)
+        carry_out(store, transaction)
+        serve()
+    except BaseException:
+        progress("put back what was served before")
+        take_back(store, transaction, restore)
+        raise
+    _finish(store, transaction)
 
 
-def carry_out(store: Store, switch: Transaction) -> None:
-    """Switches, once all models of the version are in their place. May be done again."""
+def carry_out(store: Store, transaction: Transaction) -> None:
+    """Serves the version, once all its models are in their place. May be done again."""
     store.hold()
-    for graph in switch.graphs:
-        store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
-    for model in (*switch.frontends, *switch.graphs):
-        store.put(f"{model}/{CONFIG}", switch.configs[model].encode())
-    for frontend in switch.frontends:
-        store.link(frontend, switch.version)
+    for graph in transaction.graphs:
+        store.put(f"{graph}/{CONFIG}", transaction.between(graph).encode())
+    for model in (*transaction.frontends, *transaction.graphs):
+        store.put(f"{model}/{CONFIG}", transaction.configs[model].encode())
+    for frontend in transaction.frontends:
+        store.link(frontend, transaction.version)
 
 
-def take_back(store: Store, switch: Transaction, reload: Callable[[], None] = lambda: None) -> None:
-    """Puts back what was served before. May be done again. `reload`: makes a server serve that before the version goes."""
+def take_back(store: Store, transaction: Transaction, restore: Callable[[], None] = lambda: None) -> None:
+    """Puts back what was served before. May be done again. `restore`: makes a server serve that before the version goes."""
     store.hold()
-    _note(store, replace(switch, back=True))
-    for graph in switch.graphs:
-        if switch.before[graph] is not None and store.read(f"{graph}/{CONFIG}") is not None:
-            store.put(f"{graph}/{CONFIG}", switch.between(graph).encode())
-    for model in (*switch.frontends, *switch.graphs):
-        config = switch.before[model]
+    _write_journal(store, replace(transaction, back=True))
+    for graph in transaction.graphs:
+        if transaction.before[graph] is not None and store.read(f"{graph}/{CONFIG}") is not None:
+            store.put(f"{graph}/{CONFIG}", transaction.between(graph).encode())
+    for model in (*transaction.frontends, *transaction.graphs):
+        config = transaction.before[model]
         if config is None:
-            store.remove(model)
+            # a model that had versions and no config keeps them
+            others = set(store.versions(model)) - {transaction.version}
+            store.remove(f"{model}/{CONFIG}" if others else model)
             continue
         store.put(f"{model}/{CONFIG}", config.encode())
-        if model in switch.frontends and (version := version_in(config)) is not None:
+        if model in transaction.frontends and (version := version_in(config)) is not None:
             store.link(model, version)
-    reload()
-    if switch.added:
-        for model in reversed(switch.configs):
-            store.remove(f"{model}/{switch.version}")
-    end(store)
+    restore()
+    if transaction.added:
+        for model in reversed(transaction.configs):
+            store.remove(f"{model}/{transaction.version}")
+        for path in transaction.shared:
+            store.remove(path)
+    store.remove(JOURNAL)
 
 
-def end(store: Store) -> None:
-    """The switch stands."""
-    store.remove(NOTE)
-
-
-def recover(store: Store) -> Transaction | None:
-    """Clears up after a publisher that was killed; gives the switch that was completed, if one was."""
+def recover(store: Store) -> None:
+    """Clears up after a process that was killed: completes its transaction, or takes it back."""
     for model in store.models():
         if is_candidate(model):
             store.remove(model)
-    content = store.read(NOTE)
-    if content is None:
-        return None
-    written = json.loads(content)
-    switch = Transaction(**{**written, "frontends": tuple(written["frontends"])})
-    complete = all(switch.version in store.versions(model) for model in switch.configs) and all(
-        store.read(f"{frontend}/{switch.version}/{MANIFEST}") is not None for frontend in switch.frontends
+    transaction = _read_journal(store)
+    if transaction is None:
+        return
+    complete = all(transaction.version in store.versions(model) for model in transaction.configs) and all(
+        store.read(f"{frontend}/{transaction.version}/{MANIFEST}") is not None for frontend in transaction.frontends
     )
-    if switch.back or not complete:
-        take_back(store, switch)
-        return None
-    carry_out(store, switch)
-    end(store)
-    return switch
+    if transaction.back or not complete:
+        take_back(store, transaction)
+    else:
+        carry_out(store, transaction)
+        _finish(store, transaction)
 
 
-def make_room(store: Store, frontends: Iterable[str]) -> None:
+def remove_versions(store: Store, versions: Sequence[str], progress: Callable[[str], None]) -> None:
+    """Removes versions that are not served, given as `MODEL/VERSION`, under the lock. After a kill or an error the next
+    transaction goes on with that."""
+    transaction = Transaction(removed=versions)
+    store.hold()
+    _write_journal(store, transaction)
+    _finish(store, transaction, progress)
+
+
+def taken_versions(store: Store, frontends: Iterable[str]) -> set[int]:
+    """The numbers that the frontends of an entry, or their graphs, have used."""
+    models = [model for frontend in frontends for model in (frontend, graph_model(frontend))]
+    return {version for model in models for version in store.versions(model)}
+
+
+def _finish(store: Store, transaction: Transaction, progress: Callable[[str], None] = lambda stage: None) -> None:
+    """The transaction stands: what it removes goes, and then the journal."""
+    store.hold()
+    for path in transaction.removed:
+        model, _, version = path.rpartition("/")
+        progress(f"remove version {version} of {model}")
+        store.remove(path)
+    store.hold()
+    store.remove(JOURNAL)
+
+
+def _make_room(store: Store, frontends: Iterable[str]) -> None:
     """Removes graphs that are newer than the served version, from which somebody went back. Models of graphs have their two
     newest versions loaded, which must be the served one and the one to come."""
     for frontend in frontends:
@@ -156,14 +231,6 @@ def make_room(store: Store, frontends: Iterable[str]) -> None:
         served = None if config is None else version_in(config.decode(errors="replace"))
         for version in store.versions(graph_model(frontend)) if served is not None else ():
             if version > served:
-                store.remove(f"{graph_model(frontend)}/{version}")
-
-
-def keep_graphs(store: Store, frontends: Iterable[str], kept: Collection[int | None]) -> None:
-    """Removes the graphs of all other versions."""
-    for frontend in frontends:
-        for version in store.versions(graph_model(frontend)):
-            if version not in kept:
                 store.remove(f"{graph_model(frontend)}/{version}")
 
 
@@ -194,5 +261,22 @@ def _parsed(text: str) -> pb.ModelConfig | None:
         return None
 
 
-def _note(store: Store, switch: Transaction) -> None:
-    store.put(NOTE, json.dumps(asdict(switch), indent=2, ensure_ascii=False).encode())
+def _write_journal(store: Store, transaction: Transaction) -> None:
+    store.put(JOURNAL, json_bytes(transaction.to_json()))
+
+
+def _read_journal(store: Store) -> Transaction | None:
+    """The transaction that a process left when it was killed. Raises RepositoryError."""
+    content = store.read(JOURNAL)
+    if content is None:
+        return None
+    try:
+        written = json.loads(content)
+        if "fronts" in written:  # as earlier versions called them
+            written["frontends"] = written.pop("fronts")
+        return Transaction.from_json(written)
+    except (ValueError, TypeError) as error:
+        raise RepositoryError(
+            f"{store.place}/{JOURNAL}, the journal of a transaction that was interrupted, cannot be read: {error}. See with"
+            " hf2triton lint whether what is served is whole, and remove the file"
+        ) from error

@@ -247,5 +247,5 @@ BREAKS = {
     "a version that was being tried": Break(
         "repository-leftover", "_candidate-x", lambda folder: (folder / "_candidate-x").mkdir()
     ),
-    "a switch that was not completed": Break("repository-leftover", ".switch.json", written(".switch.json", b"{}")),
+    "a transaction that was interrupted": Break("repository-leftover", ".switch.json", written(".switch.json", b"{}")),
 }

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 from hf2triton.core.layout import entries, served_version, versions
 from hf2triton.core.manifest import served_manifest
@@ -50,3 +54,14 @@ def served_sizes(repository: Path, interrupted: bool = False) -> dict[str, tuple
 
 def frontends(shape: str) -> list[str]:
     return [f"{shape}_text", f"{shape}_image"] if shape == "pair" else [shape]
+
+
+def run_killed(how: str, what: str, source: Path, dest: Path, workspace: Path) -> list[dict[str, Any]]:
+    """What `killed.py` saw, one dict a step: at the last nothing was stopped."""
+    script = Path(__file__).with_name("killed.py")
+    command = [sys.executable, str(script), how, what, *map(str, (source, dest, workspace))]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    seen = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [step["stopped"] for step in seen] == [True] * (len(seen) - 1) + [False]
+    return seen

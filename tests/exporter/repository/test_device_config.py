@@ -25,6 +25,7 @@ from hf2triton.engines.tensorrt import ENGINE_CACHE, TENSORRT
 from hf2triton.errors import UsageError
 from hf2triton.graph.passes.engine_name import name_by_content
 from hf2triton.repository import add_entry as publishing
+from hf2triton.repository import transaction
 from hf2triton.repository.encoder_frontend import encoder_frontend
 from hf2triton.serving import Server
 from hf2triton.tasks import TASKS, find_task
@@ -360,8 +361,7 @@ def test_a_second_version_may_be_warmed_up_otherwise(exported, tmp_path):
     before = {one.name for one in (folder / "warmup").iterdir()}
     wider = replace(staged, memory=replace(staged.memory, max_batch_size=1024))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(publishing, "link_served", None)
-        patch.setattr(publishing.os, "replace", lambda *_: 1 / 0)
+        patch.setattr(transaction, "carry_out", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             publishing.publish([wider])
     assert {one.name for one in (folder / "warmup").iterdir()} == before

@@ -1,5 +1,7 @@
 """Going back to versions, and removing old ones."""
 
+import json
+
 import pytest
 from click.testing import CliRunner
 
@@ -9,9 +11,10 @@ from hf2triton.deploy.history import prune, rollback, versions_in
 from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import RepositoryError, UsageError
 from hf2triton.repository.folder import Folder
+from hf2triton.repository.transaction import JOURNAL, recover
 
 from ...support import snapshot
-from .entries import SHAPES, export, frontends, served_sizes
+from .entries import SHAPES, export, frontends, run_killed, served_sizes
 
 
 @pytest.fixture
@@ -164,3 +167,85 @@ def test_the_commands_say_what_they_did(three, tmp_path):
     assert run("prune", "--keep", "1", "--repository", str(repository)) == (0, "behind: removed 1")
     assert run("rollback", "behind", "--repository", str(repository))[0] == 1
     assert [one.number for one in versions_in(Folder(repository))] == [3, 2]
+
+
+@pytest.mark.parametrize(
+    ("what", "shape", "how"),
+    [
+        ("rollback", "behind", "killed"),
+        ("prune", "behind", "killed"),
+        pytest.param("rollback", "pair", "killed", marks=pytest.mark.slow),
+        pytest.param("prune", "pair", "killed", marks=pytest.mark.slow),
+        pytest.param("rollback", "behind", "failed", marks=pytest.mark.slow),
+        pytest.param("prune", "behind", "failed", marks=pytest.mark.slow),
+    ],
+)
+def test_every_step_survives(sources, what, shape, how, tmp_path):
+    """Killed with SIGKILL, or failing for want of space, at each step in turn: each frontend serves a version that is whole, and
+    doing it again has the same end as if nothing had happened. An error leaves what is served as it was."""
+    one, other = sources[shape]
+    for source in (one, other):
+        list(publish_entries(source, tmp_path / "dest"))
+    before = snapshot(tmp_path / "dest")
+    seen = run_killed(how, what, other, tmp_path / "dest", tmp_path)
+    assert len(seen) > 5
+    old = dict.fromkeys(frontends(shape), [2, 16])
+    new = dict.fromkeys(frontends(shape), [1, 32]) if what == "rollback" else old
+    for step in seen[:-1]:
+        for frontend, served in step["served"].items():
+            assert served in (old[frontend], new[frontend])
+        if how == "failed" and what == "rollback":
+            assert step["served"] == new or step["files"] == before, "an error leaves all as it was"
+        assert step["again"] == new
+        assert step["left"] == []
+        assert step["files_again"] == seen[-1]["files"]
+    assert seen[0]["served"] == old
+    assert seen[-1]["served"] == new
+    assert (tmp_path / "dest").exists()
+
+
+def test_a_journal_of_an_earlier_version_is_understood(sources, tmp_path):
+    """It called frontends fronts, and knew neither shared files nor versions that are removed: its transaction is completed."""
+    for source in sources["plain"]:
+        list(publish_entries(source, tmp_path))
+    configs = {number: (tmp_path / "plain" / str(number) / "config.pbtxt").read_text() for number in (1, 2)}
+    written = {
+        "entry": "plain",
+        "version": 1,
+        "fronts": ["plain"],
+        "configs": {"plain": configs[1]},
+        "before": {"plain": configs[2]},
+        "added": False,
+        "back": False,
+    }
+    (tmp_path / JOURNAL).write_text(json.dumps(written))
+    with Folder(tmp_path).locked():
+        recover(Folder(tmp_path))
+    assert served_sizes(tmp_path) == {"plain": (1, 32)}
+    assert not (tmp_path / JOURNAL).exists()
+    (tmp_path / JOURNAL).write_text(json.dumps({**written, "back": True}))
+    assert prune(Folder(tmp_path), [], 2) == {"plain": ()}
+    assert served_sizes(tmp_path) == {"plain": (2, 16)}
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"entry": 3}'])
+def test_a_journal_that_cannot_be_read_is_named(sources, content, tmp_path):
+    """Nothing is changed; the error says what to do."""
+    list(publish_entries(sources["plain"][0], tmp_path))
+    (tmp_path / JOURNAL).write_text(content)
+    before = snapshot(tmp_path)
+    with pytest.raises(
+        RepositoryError, match=f"{tmp_path / JOURNAL}, the journal .* cannot be read: .* remove the file"
+    ):
+        prune(Folder(tmp_path), [], 1)
+    assert snapshot(tmp_path) == before
+
+
+def test_a_manifest_that_is_damaged_is_named(three):
+    """Neither the list nor a rollback goes on without knowing what a version is."""
+    repository = three("plain")
+    path = repository / "plain" / "2" / "manifest.json"
+    path.write_text("{")
+    for what in (lambda: versions_in(Folder(repository)), lambda: rollback(Folder(repository), "plain")):
+        with pytest.raises(RepositoryError, match=f"{path} cannot be read"):
+            what()

@@ -17,7 +17,7 @@ from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import MissingPackage, RepositoryError, UsageError
 from hf2triton.repository.lease import SECONDS, Lease
 from hf2triton.repository.stores import open_store
-from hf2triton.repository.transaction import NOTE
+from hf2triton.repository.transaction import JOURNAL
 
 from .entries import SHAPES, frontends, served_sizes
 
@@ -59,7 +59,7 @@ def whole_life(sources, shape, url, folder):
     assert prune(store, [], 1) == dict.fromkeys(sorted(names), (1,))
     assert {(one.frontend, one.number, one.served) for one in versions_in(store)} == {(name, 2, True) for name in names}
     assert sizes_at(url, folder) == dict.fromkeys(names, (2, 16))
-    assert not [path.name for path in folder.iterdir() if path.name[0] in "._"], "neither locks nor notes are left"
+    assert not [path.name for path in folder.iterdir() if path.name[0] in "._"], "neither locks nor journals are left"
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -131,6 +131,41 @@ def test_every_step_survives(sources, shape, existing, memory, tmp_path):
     assert step > 20
 
 
+@pytest.mark.parametrize("what", ["rollback", "prune"])
+def test_every_step_of_going_back_and_removing_survives(sources, what, memory, tmp_path):
+    """Ended at each write in turn: what is served is whole, and doing it again has the same end as if nothing had happened."""
+    files = fsspec.filesystem("memory").store
+    for source in sources["behind"]:
+        list(publish_entries(source, memory))
+    before, end, step, finished = dict(files), None, 0, False
+
+    def change():
+        if what == "rollback":
+            rollback(open_store(memory), "behind", 1)
+        else:
+            prune(open_store(memory), ["behind"], 1)
+
+    change()
+    end = {path: file.getvalue() for path, file in files.items()}
+    while not finished:
+        step += 1
+        files.clear()
+        files.update(before)
+        with pytest.MonkeyPatch.context() as patch:
+            end_at(patch, step)
+            try:
+                change()
+                finished = True
+            except Gone:
+                pass
+        served = sizes_at(memory, tmp_path / "copy", interrupted=True)
+        assert served in ({"behind": (2, 16)}, {"behind": (1, 32)} if what == "rollback" else None)
+        age_locks(files)
+        change()
+        assert {path: file.getvalue() for path, file in files.items()} == end
+    assert step > 8
+
+
 def age_locks(files):
     """Makes the locks in memory as old as those of publishers that are long gone."""
     for path, file in files.items():
@@ -170,7 +205,7 @@ def test_a_lossy_store_is_noticed(sources, memory, tmp_path, monkeypatch):
     with pytest.raises(RepositoryError, match="is not what its manifest says"):
         list(publish_entries(other, memory))
     assert sizes_at(memory, tmp_path / "copy") == {"plain": (1, 32)}
-    assert open_store(memory).read(NOTE) is None
+    assert open_store(memory).read(JOURNAL) is None
 
 
 def test_a_lock_is_held_by_one(memory):

@@ -2,22 +2,19 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from hf2triton.core.layout import BASELINE, CONFIG, FRONT, MANIFEST, versions
-from hf2triton.deploy import install
 from hf2triton.deploy.transfer import publish_entries
 from hf2triton.errors import RepositoryError, UsageError
-from hf2triton.repository import disk
+from hf2triton.repository import disk, transaction
 from hf2triton_client.evaluation.baseline import Baseline
 
 from ...support import snapshot
-from .entries import SHAPES, export, frontends, served_sizes
+from .entries import SHAPES, export, frontends, run_killed, served_sizes
 
 
 def publish(source, target, *names):
@@ -113,14 +110,14 @@ def test_a_failure_over_a_broken_config_leaves_the_old_version(sources, shape, m
     one, other = sources[shape]
     publish(one, tmp_path)
     break_config(tmp_path / model / CONFIG, how)
-    carry_out = install.carry_out
+    carry_out = transaction.carry_out
 
-    def failing(store, switch):
-        carry_out(store, switch)
+    def failing(store, given):
+        carry_out(store, given)
         raise RepositoryError("the disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(install, "carry_out", failing)
+        patched.setattr(transaction, "carry_out", failing)
         with pytest.raises(RepositoryError, match="the disk is full"):
             publish(other, tmp_path)
     found = snapshot(tmp_path)
@@ -181,14 +178,6 @@ def test_publishers_exclude_each_other(staged, tmp_path):
     assert done[[4, 8, 16, 32].index(size)] == ("published", 4)
 
 
-def run_killed(*arguments):
-    """What `killed.py` saw, one dict a step."""
-    script = Path(__file__).with_name("killed.py")
-    result = subprocess.run([sys.executable, str(script), *map(str, arguments)], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    return [json.loads(line) for line in result.stdout.splitlines()]
-
-
 @pytest.mark.parametrize(
     ("shape", "existing", "how"),
     [
@@ -205,17 +194,16 @@ def test_every_step_survives(sources, shape, existing, how, tmp_path):
     if existing:
         publish(one, tmp_path / "dest")
     before = snapshot(tmp_path / "dest")
-    seen = run_killed(how, other, tmp_path / "dest", tmp_path)
+    seen = run_killed(how, "publish", other, tmp_path / "dest", tmp_path)
     assert len(seen) > 15
-    assert not seen[-1]["stopped"]
     new = dict.fromkeys(frontends(shape), [2, 16] if existing else [1, 16])
     old = dict.fromkeys(frontends(shape), [1, 32]) if existing else {}
     for step in seen[:-1]:
-        assert step["stopped"]
         for frontend, served in step["served"].items():
             assert served in (old.get(frontend), new[frontend])
         assert how == "killed" or step["served"] == new or step["files"] == before, "an error leaves all as it was"
         assert step["again"] == new
         assert step["left"] == []
+        assert step["files_again"] == seen[-1]["files"]
     assert any(step["served"] == old for step in seen)
     assert any(step["served"] == new for step in seen)
