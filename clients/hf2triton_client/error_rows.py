@@ -25,7 +25,7 @@ class Origin(Enum):
 
 
 class Reason(Enum):
-    """What a server means by an error, where the class of the error alone does not say what to do about it."""
+    """What a server means by an error, if the error's class alone does not say what to do about it."""
 
     #: The version that is served now takes other requests: another batch size, other inputs or outputs.
     DOES_NOT_FIT = "does not fit"

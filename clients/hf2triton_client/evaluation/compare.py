@@ -15,7 +15,7 @@ from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, index_of,
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far a served tensor may lie from PyTorch's.
+    """How far a served tensor may be from PyTorch's.
 
     `max_abs`, `mean_abs`: largest and mean absolute difference. `cosine`: smallest cosine similarity of a row (of a
     token's vector for outputs per token). `argmax`: smallest share of rows whose largest entry is the same; a row whose

@@ -14,7 +14,7 @@ class FeatureExtraction(TaskPipeline):
     """Hidden states of texts: nested lists of shape `[1, tokens, hidden_size]` for a string, a list of those for a list.
 
     Option `return_tensors`: numpy arrays (float32, same shapes) instead of lists, much faster for long texts.
-    Texts longer than the model are cut, where `transformers.pipeline` fails unless told to cut.
+    Texts that are too long for the model are cut; `transformers.pipeline` fails on them unless it is told to cut.
     """
 
     task = "feature-extraction"

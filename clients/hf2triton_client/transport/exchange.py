@@ -1,7 +1,7 @@
-"""A prompt under way: sent, tried again, and its answers read; blocking and with asyncio.
+"""A prompt under way: sends it, retries it and reads its answers, blocking or with asyncio.
 
-Each prompt has a gRPC stream of its own (`ModelStreamInfer`): Triton takes requests for decoupled models on nothing else,
-and only a stream of its own can be cancelled alone.
+Each prompt has its own gRPC stream (`ModelStreamInfer`): Triton accepts requests for decoupled models only on streams, and a
+request can be cancelled alone only if it has a stream to itself.
 """
 
 from __future__ import annotations

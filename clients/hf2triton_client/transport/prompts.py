@@ -32,7 +32,7 @@ def results(connection: Connection, generation: Generation) -> Iterator[Any]:
     waiting = iter(generation.prompts)
     under_way: deque[tuple[Exchange, futures.Future[GenerationResponse]]] = deque()
     running: set[futures.Future[GenerationResponse]] = set()
-    # as many threads as there are prompts under way, and no more
+    # never more threads than prompts under way
     with futures.ThreadPoolExecutor(_MOST_THREADS, thread_name_prefix="hf2triton-client") as pool:
         try:
             while True:

@@ -1,4 +1,4 @@
-"""Decides whether a batch is computed or refused, so that no more waits than can be answered while callers still wait.
+"""Decides whether a batch is computed or refused, so that requests are answered while their callers still wait.
 
 Triton's queue is first come, first served and unlimited: `max_queue_size` would make it miss wake-ups (see `make bench-stalls`).
 When more arrives than is answered, everyone waits longer and longer, until each request is computed just when its caller has

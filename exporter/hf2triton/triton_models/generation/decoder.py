@@ -119,8 +119,8 @@ class Decoder:
 
 
 class CopyingDecoder(Decoder):
-    """For graphs in standard ops, whose present is a new tensor: the cache is copied in and what is new copied out, so that
-    a step takes longer the more it holds. The cache is in the memory of this process, wherever the session runs."""
+    """For graphs in standard ops, whose present is a new tensor. The cache is copied in and new positions are copied out, so a
+    step takes longer the more the cache holds. The cache is in the memory of this process, wherever the session runs."""
 
     def __init__(self, session: Any, cache: HostCache) -> None:
         super().__init__(session, cache)
