@@ -44,7 +44,7 @@ def rollback(
     number: int | None = None,
     live: Live | None = None,
     progress: Progress = lambda stage: None,
-) -> tuple[int, int]:
+) -> tuple[int | None, int]:
     """Serves another version of an entry, by default the one before; its frontends go together. Gives the version that was
     served, and the one that is. Raises RepositoryError, also for a version that is not what was written, and UsageError; with
     `live`, what `install` raises."""
@@ -56,7 +56,7 @@ def rollback(
         usable = set.intersection(*({one.number for one in own if not one.lacking} for own in known.values()))
         served = served_in(store, frontends[0])
         if number is None:
-            older = [one for one in usable if one < served]
+            older = [one for one in usable if served is not None and one < served]
             if not older:
                 raise RepositoryError(f"{store.place} has no version of {name!r} before {served}, which is served")
             number = max(older)
@@ -73,14 +73,21 @@ def rollback(
         for frontend in frontends:
             graph = graph_model(frontend)
             if number in store.versions(graph):
-                kept = store.read(f"{graph}/{number}/{CONFIG}") or store.read(f"{graph}/{CONFIG}")
-                configs[graph] = kept.decode()
-        configs |= {frontend: store.read(f"{frontend}/{number}/{CONFIG}").decode() for frontend in frontends}
+                configs[graph] = _config(store, f"{graph}/{number}/{CONFIG}", f"{graph}/{CONFIG}")
+        configs |= {frontend: _config(store, f"{frontend}/{number}/{CONFIG}") for frontend in frontends}
         running = None if live is None else live.version_of(frontends[0])
         transaction = plan(store, name, number, frontends, configs, running=running)
         baselines = {frontend: _baseline(store, frontend, number) for frontend in frontends} if live is not None else {}
         install(store, transaction, (), live, baselines, progress)
     return served, number
+
+
+def _config(store: Store, *places: str) -> str:
+    """The first config that there is. Raises RepositoryError."""
+    for place in places:
+        if (content := store.read(place)) is not None:
+            return content.decode()
+    raise RepositoryError(f"{store.place} has no {places[0]}")
 
 
 def prune(

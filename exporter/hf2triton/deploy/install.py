@@ -61,11 +61,11 @@ def try_out(
     copy = copy_of(original, version, {frontend: candidate(frontend) for frontend in original.manifests})
     models = [model.name for model in copy.models]
     try:
-        for model in copy.models:
-            progress(f"copy {model.name}, version {version}, to be tried")
-            store.stage(model, version)
-            store.add(model.name, version)
-            store.put(f"{model.name}/{CONFIG}", model.config.encode())
+        for own in copy.models:
+            progress(f"copy {own.name}, version {version}, to be tried")
+            store.stage(own, version)
+            store.add(own.name, version)
+            store.put(f"{own.name}/{CONFIG}", own.config.encode())
         for model in models:
             progress(f"load {model}")
             live.load(model)
@@ -91,7 +91,7 @@ def give_up(live: Live, models: Iterable[str]) -> None:
 
 def _put_back(live: Live, transaction: Transaction) -> None:
     """Makes a server serve what was served before, in so far as it answers at all."""
-    for model in reversed(transaction.configs):
+    for model in reversed(list(transaction.configs)):
         config = transaction.before[model]
         if config is None:
             give_up(live, [model])

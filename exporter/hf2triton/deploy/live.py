@@ -110,4 +110,4 @@ class Live:
 
 
 def _advice(error: ClientError) -> str:
-    return _ADVICE.get(error.reason, "")
+    return "" if error.reason is None else _ADVICE.get(error.reason, "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from hf2triton_client.evaluation.baseline import Baseline
@@ -55,7 +56,7 @@ def publish_entries(
         progress(f"{entry}: compare with the manifests of {repository}")
         original = read_original(repository, entry, frontends)
         with store.locked(progress):
-            done = _publish(store, original, live, lambda stage, entry=entry: progress(f"{entry}: {stage}"))
+            done = _publish(store, original, live, partial(_of_entry, progress, entry))
         yield done
 
 
@@ -91,7 +92,8 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
     if running == copy.version and found is not None and is_shown(store, copy):
         for frontend, baseline in baselines.items():
             progress(f"ask {frontend}, version {copy.version}, which is served")
-            live.ask(frontend, baseline)
+            if live is not None:
+                live.ask(frontend, baseline)
         return Published(original.entry, frontends, copy.version, copy.version, UNCHANGED)
     if found is not None:
         put_shared(store, copy)
@@ -120,3 +122,7 @@ def _baseline(original: Original, frontend: str, version: int) -> Baseline:
     """PyTorch's recorded answers, as those of a version."""
     baseline = Baseline.load(original.baseline(frontend))
     return replace(baseline, about={**baseline.about, "version": version})
+
+
+def _of_entry(progress: Progress, entry: str, stage: str) -> None:
+    progress(f"{entry}: {stage}")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
+from ..checkpoint.parts import max_length_of, tokenizer_of
 from ..checkpoint.preprocessing import MAX_TEXT_BYTES
 from ..core.frontend_settings import DecoderSettings
 from ..engines.common.model_config import graph_instances
@@ -57,7 +58,7 @@ _OUTPUTS = {
 
 def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> FrontendFiles:
     """The files of a model that holds graph, tokenizer and scheduler."""
-    checkpoint = staged.checkpoint
+    checkpoint, tokenizer = staged.checkpoint, tokenizer_of(staged.checkpoint)
     return FrontendFiles(
         config=_config(staged, version, preprocessing),
         code=_CODE,
@@ -65,13 +66,13 @@ def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> F
             graph=staged.stored.place,
             in_place=staged.stored.graph.shares_buffer,
             onnxruntime=staged.stored.first_onnxruntime,
-            context=checkpoint.max_length,
+            context=max_length_of(checkpoint),
             max_bytes=MAX_TEXT_BYTES,
-            clean_up=checkpoint.tokenizer.clean_up,
-            generation=dict(checkpoint.generation),
+            clean_up=tokenizer.clean_up,
+            generation=dict(checkpoint.generation or {}),
             parameters=list(_parameters(staged)),
         ),
-        more={TOKENIZER_CONFIG: checkpoint.tokenizer.config.encode(), **staged.more},
+        more={TOKENIZER_CONFIG: (tokenizer.config or "{}").encode(), **staged.more},
     )
 
 
@@ -102,7 +103,7 @@ def _config(staged: StagedEntry, version: int, preprocessing: str) -> pb.ModelCo
 def _client_settings(staged: StagedEntry, preprocessing: str) -> dict[str, Any]:
     """What clients read from the frontend's config: the JSON of the parameter `hf2triton`."""
     checkpoint = staged.checkpoint
-    defaults = {name: value for name, value in settings_of(checkpoint.generation).items() if value is not None}
+    defaults = {name: value for name, value in settings_of(checkpoint.generation or {}).items() if value is not None}
     return {
         **common_settings(checkpoint, staged.stored.graph, preprocessing),
         "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},

@@ -28,7 +28,7 @@ READY = "ready"
 
 def write_model(model: ModelFiles, folder: Path, version: int) -> None:
     """A model folder in full, flushed to the disk."""
-    contents = {CONFIG: model.config.encode(), **model.shared}
+    contents: dict[str, bytes | Path] = {CONFIG: model.config.encode(), **model.shared}
     contents |= {f"{version}/{path}": content for path, content in model.versioned.items()}
     for path, content in contents.items():
         target = folder / path
@@ -132,5 +132,5 @@ def errors_named(repository: Path) -> Iterator[None]:
     except ClientError:  # some of the client's errors are the system's as well, and say more
         raise
     except OSError as error:
-        what = _FULL.get(error.errno, error.strerror or str(error))
+        what = _FULL.get(error.errno or 0, error.strerror or str(error))
         raise RepositoryError(f"the repository {repository} cannot be written: {what} ({error.filename})") from error

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from hf2triton_client.evaluation.baseline import Baseline
 
+from ..checkpoint.parts import tokenizer_of
 from ..checkpoint.preprocessing import preprocessing_digest
 from ..core.digests import digest_of_content
 from ..core.frontend_settings import settings_bytes
@@ -46,8 +47,9 @@ def frontend_files(staged: StagedEntry, version: int) -> tuple[list[ModelFiles],
         **_baseline_files(baseline),
     }
     if staged.endpoint.modality == "text":
-        versioned[TOKENIZER] = staged.checkpoint.tokenizer.definition.encode()
-    graph_config, files_behind = None, {}
+        versioned[TOKENIZER] = tokenizer_of(staged.checkpoint).definition.encode()
+    graph_config: str | None = None
+    files_behind: dict[str, bytes | Path] = {}
     if frontend.graph_config is not None:
         graph_config = to_text(frontend.graph_config)
         # its config once more, in the version's folder: for whoever goes back to the version

@@ -115,7 +115,7 @@ class Lease:
 
     def _owner(self, path: str) -> str:
         try:
-            return json.loads(self._fs.cat_file(path))["owner"]
+            return str(json.loads(self._fs.cat_file(path))["owner"])
         except (OSError, ValueError, KeyError):
             return path
 

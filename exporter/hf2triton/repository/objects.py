@@ -52,7 +52,7 @@ class Objects:
         with self._errors_named():
             self._fs.invalidate_cache()
             try:
-                return self._fs.cat_file(self._path(path))
+                return bytes(self._fs.cat_file(self._path(path)))
             except FileNotFoundError:
                 return None
 
@@ -89,7 +89,10 @@ class Objects:
 
     def link(self, frontend: str, version: int) -> None:
         for name in LINKED:
-            self.put(f"{frontend}/{name}", self.read(f"{frontend}/{version}/{name}"))
+            content = self.read(f"{frontend}/{version}/{name}")
+            if content is None:
+                raise RepositoryError(f"{self.place}/{frontend}/{version} has no {name}")
+            self.put(f"{frontend}/{name}", content)
 
     def remove(self, path: str) -> None:
         with self._errors_named():
@@ -132,6 +135,7 @@ def _open(url: str, package: str | None) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(url)
+        opened: tuple[Any, str] = fsspec.core.url_to_fs(url)
     except ImportError as error:
         raise MissingPackage(f"a repository at {url}", package or error.name or "fsspec") from error
+    return opened

@@ -53,5 +53,6 @@ def _of(path: Path) -> int:
         settings = json.loads(config.parameters[PARAMETER].string_value or "{}")
     except (OSError, ValueError, text_format.ParseError):  # it is not served; lint says why
         return 0
-    largest = settings.get("max_bytes", 0) if "image" in settings.get("inputs", ()) else MAX_REQUEST_BYTES
-    return POOL_BYTES + max(config.max_batch_size, 1) * LARGE_BYTES + largest
+    largest: int = settings.get("max_bytes", 0) if "image" in settings.get("inputs", ()) else MAX_REQUEST_BYTES
+    batch: int = max(config.max_batch_size, 1)
+    return POOL_BYTES + batch * LARGE_BYTES + largest

@@ -172,7 +172,7 @@ def take_back(store: Store, transaction: Transaction, restore: Callable[[], None
             store.link(model, version)
     restore()
     if transaction.added:
-        for model in reversed(transaction.configs):
+        for model in reversed(list(transaction.configs)):
             store.remove(f"{model}/{transaction.version}")
         for path in transaction.shared:
             store.remove(path)
@@ -229,8 +229,8 @@ def _make_room(store: Store, frontends: Iterable[str]) -> None:
     for frontend in frontends:
         config = store.read(f"{frontend}/{CONFIG}")
         served = None if config is None else version_in(config.decode(errors="replace"))
-        for version in store.versions(graph_model(frontend)) if served is not None else ():
-            if version > served:
+        for version in store.versions(graph_model(frontend)):
+            if served is not None and version > served:
                 store.remove(f"{graph_model(frontend)}/{version}")
 
 

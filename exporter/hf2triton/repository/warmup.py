@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.evaluation.baseline import Baseline
@@ -51,7 +52,8 @@ def add_frontend_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, by
     for index in range(len(next(iter(warmups.values())))):
         warmup = config.model_warmup.add(name=f"sample-{index}", batch_size=1)
         for name, values in warmups.items():
-            data = values[index].encode() if isinstance(values[index], str) else values[index]
+            value = values[index]
+            data = value.encode() if isinstance(value, str) else value
             content = len(data).to_bytes(4, "little") + data
             file = warmup_file(f"{index}_{name}", content)
             files[f"{WARMUP}/{file}"] = content
@@ -73,7 +75,7 @@ def run_graph_warmup(stored: StoredGraph, config: pb.ModelConfig, files: Mapping
         _require_finite(sample.name, arrays)
 
 
-def _require_finite(name: str, arrays: Sequence[np.ndarray]) -> None:
+def _require_finite(name: str, arrays: Sequence[NDArray[Any]]) -> None:
     for breach in (breach for array in arrays for breach in finite(name, [array]).breaches):
         raise ParityError(f"the graph gives NaN or infinity in the warm-up sample {name}: {breach}")
 

@@ -1,0 +1,34 @@
+"""Parts of a checkpoint that are None for some tasks, for code that runs only where they exist. All raise SourceError."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from ..core.embedding import SentenceFolder
+from ..core.types import Checkpoint, Tokenizer
+from ..errors import SourceError
+
+_Part = TypeVar("_Part")
+
+
+def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
+    return _required(checkpoint, checkpoint.tokenizer, "tokenizer")
+
+
+def max_length_of(checkpoint: Checkpoint) -> int:
+    return _required(checkpoint, checkpoint.max_length, "longest text")
+
+
+def image_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return _required(checkpoint, checkpoint.image, "image processor")
+
+
+def sentences_of(checkpoint: Checkpoint) -> SentenceFolder:
+    return _required(checkpoint, checkpoint.sentences, "way of making embeddings")
+
+
+def _required(checkpoint: Checkpoint, part: _Part | None, what: str) -> _Part:
+    if part is None:
+        raise SourceError(f"{checkpoint.source.given} has no {what}, which {checkpoint.task.name} needs")
+    return part
