@@ -28,16 +28,13 @@ def joined(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 class Preprocessor(ABC):
-    """What all kinds of preprocessors have in common."""
+    """What all kinds have in common. Those of READERS are made of `settings`, the "reader" of front.json, and `definition`, the
+    text of tokenizer.json."""
 
     #: Inputs that callers may send -> whether they are required.
     inputs: Mapping[str, bool]
     #: Answers that are made of graph outputs -> these outputs.
     made_of: Mapping[str, tuple[str, ...]] = {}
-
-    @abstractmethod
-    def __init__(self, settings: Mapping[str, Any], definition: str | None) -> None:
-        """`settings`: the "reader" of front.json. `definition`: the text of tokenizer.json, where there is one."""
 
     @abstractmethod
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:

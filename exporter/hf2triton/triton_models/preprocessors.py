@@ -288,7 +288,8 @@ READERS: Mapping[str, type[Preprocessor]] = {
 
 def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Preprocessor:
     """The preprocessor that an entry's settings ask for. `definition`: the text of its tokenizer.json, if it has one."""
-    return READERS[settings["kind"]](settings, definition)
+    make: Callable[..., Preprocessor] = READERS[settings["kind"]]
+    return make(settings, definition)
 
 
 def _item(row: Any, value: Any) -> Item | ValueError:
