@@ -27,12 +27,11 @@ class Record:
         """The record of an object. Raises ValueError for anything else, which says what is wrong."""
         if not isinstance(content, Mapping):
             raise ValueError(f"{content!r:.60} is not a JSON object")
-        values = {}
-        for name, (hint, required) in _keys(cls).items():
-            if name in content:
-                values[name] = _value(hint, content[name], name)
-            elif required:
-                raise ValueError(f"it has no {name!r}")
+        keys = _keys(cls)
+        missing = [repr(name) for name, (_, required) in keys.items() if required and name not in content]
+        if missing:
+            raise ValueError(f"it has no {', '.join(missing)}")
+        values = {name: _value(hint, content[name], name) for name, (hint, _) in keys.items() if name in content}
         return cls(_read=content, **values)
 
     def to_json(self) -> dict[str, Any]:
