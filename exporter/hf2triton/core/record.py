@@ -46,13 +46,19 @@ class Record:
 
 
 def _keys(cls: type[Record]) -> dict[str, tuple[Any, bool]]:
-    """Key of a record -> its type, and whether every object has it."""
-    hints = get_type_hints(cls)
-    return {
-        one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
-        for one in fields(cls)
-        if one.name != "_read"
-    }
+    """Key of a record → its type, and whether every object has it."""
+    if cls not in _KEYS:
+        hints = get_type_hints(cls)
+        _KEYS[cls] = {
+            one.name: (hints[one.name], one.default is MISSING and one.default_factory is MISSING)
+            for one in fields(cls)
+            if one.name != "_read"
+        }
+    return _KEYS[cls]
+
+
+#: What `_keys` has found: resolving types takes longer than reading a record.
+_KEYS: dict[type[Record], dict[str, tuple[Any, bool]]] = {}
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
