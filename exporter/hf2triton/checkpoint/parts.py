@@ -16,6 +16,10 @@ def tokenizer_of(checkpoint: Checkpoint) -> Tokenizer:
     return _required(checkpoint, checkpoint.tokenizer, "tokenizer")
 
 
+def mask_token_of(checkpoint: Checkpoint) -> str:
+    return _required(checkpoint, tokenizer_of(checkpoint).mask_token, "mask token")
+
+
 def max_length_of(checkpoint: Checkpoint) -> int:
     return _required(checkpoint, checkpoint.max_length, "longest text")
 

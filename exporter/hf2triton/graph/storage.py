@@ -1,4 +1,4 @@
-"""Graphs on disk, written one weight at a time, so that weights are in memory once at most."""
+"""Graphs on disk, written one weight at a time, so that memory never holds two copies of the weights."""
 
 from __future__ import annotations
 
@@ -15,39 +15,40 @@ from ..core.types import Graph, StoredGraph
 from ..errors import ExportError
 from .passes.initializers import values_of
 from .passes.release import first_onnxruntime, first_release
+from .passes.values import bytes_of, constant_of
 from .precision.conversion import rounded_twin, weight_bytes, with_precision
 
-#: What one protobuf message can hold.
+#: The most bytes in one protobuf message.
 LIMIT = (1 << 31) - 1
 #: The weights beside a graph. Triton wants the two in a folder that has the graph's name
 #: (https://github.com/triton-inference-server/onnxruntime_backend/blob/main/README.md).
 WEIGHTS = "weights.data"
-#: How weights lie in a file beside their graph: large ones where they can be mapped into memory; what is smaller than this
-#: stays in the graph, where onnxruntime reads shapes and axes.
-_LAYOUT = {"alignment": 4096, "size_threshold_bytes": 1024}
+#: How weights lie in a file beside their graph: large ones start where they can be mapped into memory; smaller ones stay in the
+#: graph, where onnxruntime reads shapes and axes.
+_ALIGNMENT, _SMALLEST = 4096, 1024
 #: Protobuf field numbers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.graph,
 #: GraphProto.initializer and TensorProto.raw_data.
 _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
 def unload(graph: Graph, folder: Path, name: str = WEIGHTS) -> Graph:
-    """Moves a graph's weights into a new file, from where they are read when they are needed, and out of memory.
+    """Moves a graph's weights from memory into a new file, from which they are read when needed.
 
-    The file must stay as long as the graph is used.
+    The file must outlive the graph.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    ir.external_data.unload_from_model(graph.model, folder, name, **_LAYOUT)
+    ir.external_data.unload_from_model(graph.model, folder, name, alignment=_ALIGNMENT, size_threshold_bytes=_SMALLEST)
     for value in graph.model.graph.initializers.values():
         if not isinstance(value.const_value, ir.ExternalTensor):  # small ones, whose memory is still PyTorch's
-            value.const_value = ir.Tensor(value.const_value.numpy().copy(), name=value.name)
+            value.const_value = ir.Tensor(constant_of(value).numpy().copy(), name=value.name)
     return graph
 
 
 def store(graph: Graph, plan: PrecisionPlan, folder: Path, largest_file: int = LIMIT) -> StoredGraph:
-    """Writes a graph in the precision that is planned, and for fp16 its rounded twin, into a folder.
+    """Writes a graph in the precision of its plan, and for fp16 its rounded twin, into a folder.
 
-    Weights of more than `largest_file` bytes go into a file of their own, beside the graph and in a folder with it. What an
-    earlier call has written there is replaced.
+    Weights of more than `largest_file` bytes go into a file of their own, in a folder with the graph. Files of an earlier call
+    are replaced.
     """
     fp32_weight_bytes = weight_bytes(graph.model)
     converted = with_precision(graph, plan.precision, plan.names)
@@ -74,14 +75,14 @@ def store(graph: Graph, plan: PrecisionPlan, folder: Path, largest_file: int = L
     else:
         save_graph(converted.model, stored.path)
     if stored.has_twin:
-        # with its weights beside it, which onnxruntime maps into memory instead of copying them
+        # onnxruntime maps weights beside the graph into memory instead of copying them
         ir.save(rounded_twin(converted.model), stored.twin, external_data="twin.data")
     return stored
 
 
 def save_beside(model: ir.Model, path: Path) -> None:
     """Writes a model with its weights in a file beside it."""
-    ir.save(model, path, external_data=WEIGHTS, **_LAYOUT)
+    ir.save(model, path, external_data=WEIGHTS, alignment=_ALIGNMENT, size_threshold_bytes=_SMALLEST)
     for value in model.graph.initializers.values():
         if isinstance(value.const_value, ir.ExternalTensor):
             value.const_value.release()
@@ -95,14 +96,14 @@ def save_graph(model: ir.Model, path: Path) -> None:
     """
     skeleton = model.clone()
     weights = list(skeleton.graph.initializers.values())
-    size = sum(value.const_value.nbytes for value in weights)
+    size = bytes_of(weights)
     if size > LIMIT:
         raise ExportError(f"the graph's weights take {size / 1e9:.1f} GB, an ONNX file holds at most 2 GB")
     skeleton.graph.initializers.clear()
     with path.open("wb") as file:
         file.write(ir.serde.serialize_model(skeleton).SerializeToString(deterministic=True))
         for value in weights:
-            tensor = value.const_value
+            tensor = constant_of(value)
             data = values_of(tensor).tobytes()
             about = onnx.TensorProto(name=value.name, data_type=tensor.dtype.value, dims=tensor.shape.numpy())
             prefix = about.SerializeToString(deterministic=True) + _length_prefix(_RAW_DATA, len(data))

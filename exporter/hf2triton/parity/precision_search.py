@@ -43,10 +43,11 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
     precision, nodes = options.precision, len(CHANGED[options.precision](graph))
     if precision == "fp32":
         return PrecisionPlan(precision, nodes=nodes)
-    about = {"calibration": calibration.about, "warnings": calibration.warnings}
     if precision == "fp16":
-        return plan_fp16(graph, ranges, **about)
-    return PrecisionPlan(precision, islands_of(graph, reasons_by_design(graph), precision), nodes, **about)
+        plan = plan_fp16(graph, ranges)
+    else:
+        plan = PrecisionPlan(precision, islands_of(graph, reasons_by_design(graph), precision), nodes)
+    return replace(plan, calibration=calibration.about, warnings=calibration.warnings)
 
 
 def can_search(plan: PrecisionPlan) -> bool:

@@ -20,13 +20,14 @@ from onnx_ir.passes.common import (
 
 from ...core.types import Graph
 from ...errors import ExportError
+from .values import input_of
 
 
 class RemoveNeedlessReshapes(InPlacePass):
-    """Drops chains of Reshape that end in the shape they began with.
+    """Drops chains of Reshape that end in the shape they start from.
 
     Models split the heads off and the emitted attention joins them again: `[batch, sequence, hidden]` becomes
-    `[batch, sequence, heads, head_size]` and comes back. Only shapes that are wholly known (by number or by name) count.
+    `[batch, sequence, heads, head_size]` and comes back. Only shapes whose dimensions all have a number or a name count.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -57,9 +58,9 @@ class RemoveNeedlessReshapes(InPlacePass):
 
 
 class UnfuseResiduals(InPlacePass):
-    """Writes an Add before a LayerNormalization as Sum, its twin of any number of inputs.
+    """Replaces an Add before a LayerNormalization by Sum, which computes the same.
 
-    onnxruntime joins the former into SkipLayerNormalization when it loads the graph, and the latter not.
+    When it loads the graph, onnxruntime fuses Add into SkipLayerNormalization, but not Sum.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -67,7 +68,7 @@ class UnfuseResiduals(InPlacePass):
         for node in model.graph:
             if (node.domain, node.op_type) != ("", "LayerNormalization"):
                 continue
-            residual = node.inputs[0].producer()
+            residual = input_of(node, 0).producer()
             if residual is not None and (residual.domain, residual.op_type) == ("", "Add"):
                 residual.op_type = "Sum"
                 modified = True
@@ -75,11 +76,12 @@ class UnfuseResiduals(InPlacePass):
 
 
 def _known_shape(value: ir.Value) -> tuple[int | str, ...] | None:
-    """A value's dimensions as numbers and names; None if one of them is neither."""
+    """A value's dimensions as numbers and names; None if any has neither."""
     if value.shape is None:
         return None
-    dims = tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
-    return None if any(dim is None for dim in dims) else dims
+    dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
+    known = tuple(dim for dim in dims if dim is not None)
+    return known if len(known) == len(dims) else None
 
 
 #: Run in this order. Metadata goes because it holds stack traces of the machine that exported.
@@ -96,7 +98,7 @@ PASSES = (
     NameFixPass(),
 )
 
-# it remarks on every input that has a default, that it was left alone
+# this pass logs that it left each input with a default alone
 logging.getLogger("onnx_ir.passes.common.initializer_deduplication").addFilter(
     lambda record: "graph input" not in record.getMessage()
 )

@@ -1,8 +1,8 @@
-"""A name for a graph by which TensorRT's engines of it can be told from those of any other.
+"""A name that tells TensorRT's engines of one graph from those of any other.
 
 onnxruntime's TensorRT provider looks for an engine under the graph's name, the model's file name and the names of its inputs and
 nodes' outputs; it does not look at weights or shapes (https://github.com/microsoft/onnxruntime/issues/6455 and /32254). Two
-versions of a fine-tuned model have all of these in common, and the second would be answered with the engine of the first.
+versions of a fine-tuned model share all of these, so the second would run on the engine of the first.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import hashlib
 
 from ...core.types import Graph
 from .initializers import values_of
+from .values import constant_of
 
 
 def name_by_content(graph: Graph) -> Graph:
@@ -20,7 +21,7 @@ def name_by_content(graph: Graph) -> Graph:
     for value in (*model.inputs, *model.outputs):
         digest.update(f"{value.name} {value.dtype} {value.shape}\n".encode())
     for name, value in sorted(model.initializers.items()):
-        array = values_of(value.const_value)
+        array = values_of(constant_of(value))
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.tobytes())
     model.name = f"hf2triton_{digest.hexdigest()[:32]}"

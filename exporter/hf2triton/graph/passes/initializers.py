@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 
 def add_initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
-    """A new initializer under the tensor's name."""
-    value = ir.Value(name=tensor.name, shape=tensor.shape, type=ir.TensorType(tensor.dtype), const_value=tensor)
+    """Registers a tensor as a new initializer under its own name."""
+    value = ir.Value(
+        name=tensor.name, shape=ir.Shape(tensor.shape.numpy()), type=ir.TensorType(tensor.dtype), const_value=tensor
+    )
     graph.register_initializer(value)
     return value
 
 
-def values_of(tensor: ir.TensorProtocol) -> np.ndarray:
-    """A tensor's values. Of one in a file they are a copy, so that the file is no longer mapped: that counts as memory."""
+def values_of(tensor: ir.TensorProtocol) -> NDArray[Any]:
+    """A tensor's values. Those of a file are copied, so that the file need not stay mapped, which counts as memory."""
     if not isinstance(tensor, ir.ExternalTensor):
         return tensor.numpy()
-    array = tensor.numpy().copy()
+    array: NDArray[Any] = tensor.numpy().copy()
     tensor.release()
     return array

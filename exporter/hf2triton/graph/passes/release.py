@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...core.types import Graph
 from ...errors import ExportError, UnknownName
+from .values import input_of, name_of
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -48,20 +49,20 @@ RELEASES = (
     Release("26.08", "26.08", "1.28.0", 13, 26),
 )
 
-#: The opset and IR of graphs without a release: they load on all releases from 24.05 on.
+#: The opset and IR version of a graph for no particular release, which loads on 24.05 and later.
 OPSET, IR_VERSION = 20, 10
 #: The opset that PyTorch's exporter starts from; a graph for an older release would have to be converted down.
 LOWEST_OPSET = 18
 
 
-#: The first onnxruntime whose SkipLayerNormalization adds up fp16 in fp32 on CUDA. Older ones may not join it from its parts.
+#: The first onnxruntime whose SkipLayerNormalization sums fp16 in fp32 on CUDA. Older ones must not fuse it.
 EXACT_SKIP_NORM = "1.28"
 
 
 @dataclass(frozen=True)
 class ReleaseNeed:
     """What a graph can contain that is newer than the oldest release: nodes of `op`, with its domain, for which `when` holds.
-    `onnxruntime`: the first version that computes it rightly on a CPU. `instead`: how to export without it."""
+    `onnxruntime`: the first version that computes it correctly on a CPU. `instead`: how to export without it."""
 
     what: str
     op: tuple[str, str]
@@ -71,16 +72,17 @@ class ReleaseNeed:
 
 
 def _is_half(node: ir.Node) -> bool:
-    return node.inputs[0].dtype.name == "FLOAT16"
+    dtype = input_of(node, 0).dtype
+    return dtype is not None and dtype.name == "FLOAT16"
 
 
-#: Ops that stay in fp32 where the release is older: 1.16 has no kernel for them and falls back on the ops' definitions, which it
-#: then refuses.
+#: Ops that stay in fp32 on older releases: 1.16 has no fp16 kernel for them, falls back on the ops' definitions, and refuses
+#: those.
 _IN_HALF = (
     ReleaseNeed("LayerNormalization in fp16", ("", "LayerNormalization"), "1.17", "--precision fp32", _is_half),
     ReleaseNeed("Softmax in fp16", ("", "Softmax"), "1.17", "--precision fp32", _is_half),
 )
-#: One for an op. MultiHeadAttention that is not causal is right on the oldest release already, whatever its mask.
+#: At most one per op. Even the oldest release computes MultiHeadAttention correctly, with any mask, unless it is causal.
 NEEDS = (
     *_IN_HALF,
     ReleaseNeed(
@@ -90,14 +92,14 @@ NEEDS = (
         "--attention standard",
         lambda node: node.attributes.get_int("unidirectional", 0) == 1,
     ),
-    # 1.17 has it not for fp32; 1.18 and 1.19 take the second piece of a prompt and answer wrongly
+    # 1.17 lacks it in fp32; 1.18 and 1.19 answer wrongly from a prompt's second piece on
     ReleaseNeed(
         "GroupQueryAttention with a prompt in pieces",
         ("com.microsoft", "GroupQueryAttention"),
         "1.20",
         "--attention standard",
     ),
-    # 1.22 is right on x86, and refuses it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
+    # 1.22 computes it on x86 but refuses it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
     ReleaseNeed(
         "MatMulNBits with 8 bits on every CPU",
         ("com.microsoft", "MatMulNBits"),
@@ -124,7 +126,7 @@ def opset_for(release: Release | None) -> int:
 
 
 def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph:
-    """Sets the IR version, checks the opset against the release, and sees to what it computes worse in a precision.
+    """Sets the IR version, checks the opset against the release, and avoids what that computes less exactly in a precision.
 
     Raises ExportError.
     """
@@ -139,13 +141,15 @@ def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph
     if opset > release.opset:
         raise ExportError(f"the graph has opset {opset}; {release.span} loads at most {release.opset}")
     kept = {need.op for need in _IN_HALF if not _has(release, need)}
-    names = {node.name for node in graph.model.graph if _op(node) in kept}
+    names = {name_of(node) for node in graph.model.graph if _op(node) in kept}
     return replace(graph, full_precision=graph.full_precision | names)
 
 
 def require_release(graph: Graph, release: Release | None) -> Graph:
-    """The graph, if the release has all that it needs; None: any will do. Raises ExportError, which names what it lacks."""
-    lacking = [need for need in needs_of(graph) if release is not None and not _has(release, need)]
+    """The graph, if the release (None: any) has all that it needs. Raises ExportError, which names what is missing."""
+    if release is None:
+        return graph
+    lacking = [need for need in needs_of(graph) if not _has(release, need)]
     if lacking:
         named = ", and ".join(
             f"{need.what}: the first release that has it is {_first([need]).first}; use {need.instead}"
@@ -156,18 +160,18 @@ def require_release(graph: Graph, release: Release | None) -> Graph:
 
 
 def needs_of(graph: Graph) -> list[ReleaseNeed]:
-    """What a graph contains of NEEDS."""
+    """The rows of NEEDS that apply to a graph."""
     nodes = list(graph.model.graph)
     return [need for need in NEEDS if any(_op(node) == need.op and need.when(node) for node in nodes)]
 
 
 def first_release(graph: Graph) -> Release:
-    """The row of the first release that a graph runs on, as it does on all later ones."""
+    """The row of the first release that runs a graph; all later ones do too."""
     return _first(needs_of(graph), graph.model.ir_version, graph.model.opset_imports[""])
 
 
 def first_onnxruntime(graph: Graph) -> str:
-    """The first version of onnxruntime that a graph runs on."""
+    """The first version of onnxruntime that runs a graph."""
     loading = _first([], graph.model.ir_version, graph.model.opset_imports[""]).onnxruntime
     return max([loading, *(need.onnxruntime for need in needs_of(graph))], key=_numbers)
 

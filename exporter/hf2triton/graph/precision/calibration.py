@@ -1,8 +1,7 @@
-"""What the values inside a graph are like: their range, and what computing in fp16 would do to each.
+"""The values inside a graph: their range, and what computing each in fp16 would do to it.
 
-The fp32 graph runs over real inputs with every node computed twice: as it is, and alone in fp16, that is from inputs that
-are rounded and with its output rounded. Only a few numbers of each node leave the graph, so that this takes little more
-memory than any other run.
+The fp32 graph runs over real inputs with every node computed twice: as it is, and alone in fp16, that is with its inputs and its
+output rounded. Only a few numbers per node leave the graph, so a measurement takes little more memory than any other run.
 """
 
 from __future__ import annotations
@@ -10,24 +9,27 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
 import onnxruntime
+from numpy.typing import ArrayLike, NDArray
 
 from ...core.types import Graph, NodeRange
 from ..passes.initializers import add_initializer
+from ..passes.values import input_of, name_of
 from .conversion import FLOAT, FLOAT16
 
 #: The inputs of one call of a graph.
-Feeds = Mapping[str, np.ndarray]
+Feeds = Mapping[str, NDArray[Any]]
 #: Attention ops -> the attributes that say how many heads their queries and keys have.
 _HEADS = {
     "MultiHeadAttention": ("num_heads", "num_heads"),
     "GroupQueryAttention": ("num_heads", "kv_num_heads"),
 }
-#: What is taken of each node -> how that of two calls is joined.
-_TAPS: Mapping[str, Callable[..., np.ndarray]] = {
+#: What is measured of each node -> how the measurements of two calls are combined.
+_TAPS: Mapping[str, Callable[..., NDArray[Any]]] = {
     "peak": np.maximum,
     "scores": np.maximum,
     "square": np.add,
@@ -37,30 +39,29 @@ _TAPS: Mapping[str, Callable[..., np.ndarray]] = {
 
 
 def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict[str, NodeRange]:
-    """The range of each node of an fp32 graph that gives floats, by its name. `folder`: where `unload` put its weights."""
+    """The range of each node of an fp32 graph that computes floats, by name. `folder`: where `unload` put its weights."""
     probe = _Probe(graph.model.clone())
     session = open_probe(probe.model, folder)
-    totals = None
+    totals: NDArray[np.float64] | None = None
     for feeds in batches:
         numbers = np.array(session.run(None, dict(feeds)), np.float64).reshape(-1, len(_TAPS)).T
-        totals = (
-            numbers
-            if totals is None
-            else [join(*pair) for join, *pair in zip(_TAPS.values(), totals, numbers, strict=True)]
-        )
+        if totals is None:
+            totals = numbers
+        else:
+            totals = np.array([join(*pair) for join, *pair in zip(_TAPS.values(), totals, numbers, strict=True)])
     columns = np.array(totals).T.tolist()
     return {name: _range(*numbers) for name, numbers in zip(probe.nodes, columns, strict=True)}
 
 
 def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
-    """A session on a changed copy of a graph whose weights are in `folder`; it computes node by node, as it is written."""
+    """A session on a changed copy of a graph whose weights are in `folder`; it computes node by node, unoptimized."""
     path = folder / "probe.onnx"
     ir.save(model, path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
-    options.add_session_config_entry("session.disable_prepacking", "1")  # which would copy the weights
-    # in the order of the graph, as far as it goes: what is taken of a node lets it go at once
+    options.add_session_config_entry("session.disable_prepacking", "1")  # prepacking would copy the weights
+    # follow the order of the graph where possible, so that a node's memory is free once it is measured
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # optimizations would drop the casts, or fold them into copies of the weights
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -75,7 +76,7 @@ def _range(peak: float, scores: float, square: float, error: float, count: float
 
 
 class _Probe:
-    """A model whose outputs are what `_TAPS` takes of each of `nodes`, in this order."""
+    """A model whose outputs are what `_TAPS` measures of each of `nodes`, in this order."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -93,7 +94,7 @@ class _Probe:
                 self._graph.insert_after(node, self._tape.nodes)
 
     def _tap(self, node: ir.Node) -> None:
-        # further outputs of attention are its state: the keys and values that came in, which have taps of their own
+        # attention's further outputs are its state: the keys and values that it reads, which have taps of their own
         value = node.outputs[0]
         difference = self._op("Sub", [self._round(self._alone(node)), value])
         taps = {
@@ -103,13 +104,13 @@ class _Probe:
             "error": self._op("ReduceSumSquare", [difference], keepdims=0),
             "count": self._op("Cast", [self._op("Size", [value])], to=FLOAT.value),
         }
-        self.nodes.append(node.name)
-        # an output of its own for each, though several may be the same value
+        self.nodes.append(name_of(node))
+        # one output for each tap, even where several are the same value
         self._graph.outputs.extend(self._op("Identity", [taps[name]]) for name in _TAPS)
 
     def _alone(self, node: ir.Node) -> ir.Value:
-        """The first output of a node that reads what fp16 holds of its inputs. A lookup's is what it is, if that is rounded:
-        a whole table need not be."""
+        """The first output of a node that reads its inputs rounded to fp16. A lookup's output is
+        rounded instead, which saves rounding the whole table."""
         if node.op_type == "Gather":
             return node.outputs[0]
         inputs = [self._round(value) if value is not None and value.dtype == FLOAT else value for value in node.inputs]
@@ -120,7 +121,7 @@ class _Probe:
         return outputs[0]
 
     def _round(self, value: ir.Value) -> ir.Value:
-        """What fp16 holds of a value, in fp32."""
+        """A value rounded to fp16, in fp32."""
         if value not in self._rounded:
             half = self._op("Cast", [value], to=FLOAT16.value)
             self._rounded[value] = self._op("Cast", [half], to=FLOAT.value)
@@ -130,9 +131,9 @@ class _Probe:
         """The longest query of any head times its longest key, scaled; no score exceeds it (Cauchy-Schwarz)."""
         bound = self._constant(np.float32(attention.attributes.get_float("scale")))
         last = self._constant(np.array([-1]))
-        for value, heads in zip(attention.inputs[:2], _HEADS[attention.op_type], strict=True):
+        for index, heads in enumerate(_HEADS[attention.op_type]):
             shape = self._constant(np.array([0, 0, attention.attributes.get_int(heads), -1]))
-            split = self._op("Reshape", [value, shape])
+            split = self._op("Reshape", [input_of(attention, index), shape])
             squares = self._op("ReduceSumSquare", [split, last], keepdims=0)
             bound = self._op("Mul", [bound, self._op("Sqrt", [self._op("ReduceMax", [squares], keepdims=0)])])
         return bound
@@ -140,7 +141,7 @@ class _Probe:
     def _op(self, kind: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
         return self._tape.op(kind, inputs, attributes, name=self._name(), output=ir.Value(name=self._name()))
 
-    def _constant(self, array: np.ndarray) -> ir.Value:
+    def _constant(self, array: ArrayLike) -> ir.Value:
         return add_initializer(self._graph, ir.Tensor(np.asarray(array), name=self._name()))
 
     def _name(self) -> str:

@@ -1,13 +1,14 @@
-"""fp32 graph → graph of another precision; and for fp16 the twin that shows on a CPU what fp16 does to it.
+"""fp32 graph → graph in another precision; for fp16 also the twin that shows on a CPU what fp16 does to it.
 
-Inputs and outputs of the graph keep their types, ids are integers, answers are fp32, but for a decoder's state (past and
-present keys and values), which becomes fp16 with the rest.
+The graph's inputs and outputs keep their types: ids are integers and answers fp32. Only a decoder's state (past and present keys
+and values) becomes fp16 with the rest.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
@@ -15,6 +16,7 @@ import onnx_ir as ir
 from ...core.types import Graph
 from ...errors import ExportError, UnknownName
 from ..passes.initializers import values_of
+from ..passes.values import bytes_of, constant_of, input_of, name_of
 from .dynamic_quantize import OPS, quantize_products
 from .quantize import matrix_of, quantize_weights
 
@@ -23,16 +25,16 @@ PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def with_precision(graph: Graph, precision: str, fp32_nodes: Iterable[str] = ()) -> Graph:
-    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `fp32_nodes` stay fp32 as well.
+    """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `fp32_nodes` stay fp32 too.
 
-    Weights are converted when they are written, not before. Raises UnknownName and ExportError.
+    Weights are converted only when they are written. Raises UnknownName and ExportError.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     keep = graph.full_precision | frozenset(fp32_nodes)
     graph = replace(graph, model=graph.model.clone(), full_precision=keep)
     if precision == "int8":
-        # a decoder's steps have one row each: there int8 is about reading fewer bytes, elsewhere about multiplying faster
+        # a decoder's steps have one row each, so int8 pays by reading fewer bytes; elsewhere by multiplying faster
         return quantize_weights(graph) if graph.state else quantize_products(graph)
     if precision == "fp16":
         _Halver(graph.model, keep, graph.state).run()
@@ -49,15 +51,15 @@ def quantizable(graph: Graph) -> list[ir.Node]:
     return [
         node
         for node in graph.model.graph
-        if node.op_type in ops and not node.domain and matrix_of(node.inputs[1]) is not None
+        if node.op_type in ops and not node.domain and matrix_of(input_of(node, 1)) is not None
     ]
 
 
 class _Halver:
-    """Turns a model's weights, arithmetic and `state` into fp16 in place, but for the nodes named in `keep`.
+    """Turns a model's weights, arithmetic and `state` into fp16 in place, except for the nodes named in `keep`.
 
-    Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes a
-    Cast, once for all of its readers.
+    Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes one Cast that
+    all of its readers share.
     """
 
     def __init__(self, model: ir.Model, keep: frozenset[str], state: Mapping[str, str]) -> None:
@@ -83,7 +85,7 @@ class _Halver:
                 self._cast_output(index, output)
         for value in self._initializers:
             if not value.uses():
-                del self.graph.initializers[value.name]
+                del self.graph.initializers[name_of(value)]
 
     def _convert(self, node: ir.Node, dtype: ir.DataType) -> None:
         for index, value in enumerate(node.inputs):
@@ -111,17 +113,13 @@ class _Halver:
             return None
         name = f"{value.name}_{dtype.name.lower()}"
         stored = ir.Value(name=name, shape=value.shape, type=ir.TensorType(dtype))
-        stored.const_value = _lazily(value.const_value, dtype, name)
+        stored.const_value = _lazily(constant_of(value), dtype, name)
         self.graph.register_initializer(stored)
         return stored
 
     def _cast(self, value: ir.Value, dtype: ir.DataType) -> ir.Value:
-        producer = value.producer()
         cast = _cast_node(value, dtype)
-        if producer is None:
-            self.graph.insert_before(self.graph[0], cast)
-        else:
-            self.graph.insert_after(producer, cast)
+        _insert_behind(self.graph, value, cast)
         return cast.outputs[0]
 
     def _cast_output(self, index: int, output: ir.Value) -> None:
@@ -135,20 +133,19 @@ class _Halver:
 def rounded_twin(model: ir.Model) -> ir.Model:
     """A copy of an fp16 model that computes in fp32 and rounds to fp16 after each node that would run in fp16.
 
-    onnxruntime's CPU provider runs fp16 nodes in fp32 and drops the casts between neighbours, so an overflow that a GPU
-    would meet does not show. Here each value that is fp16 in the model goes through explicit casts to fp16 and back,
-    which stay.
+    onnxruntime's CPU provider runs fp16 nodes in fp32 and drops the casts between neighbours, which hides overflows that a GPU
+    would have. Here each value that is fp16 in the model goes through explicit casts to fp16 and back, which stay.
     """
     twin = model.clone()
     graph = twin.graph
-    # by the node itself: names are for people, and need not be there
+    # nodes rather than names, which may be missing
     computed_in_half = {
         node for node in graph if any(value is not None and value.dtype == FLOAT16 for value in node.inputs)
     }
     half_values = [value for value in graph.inputs if value.dtype == FLOAT16]
     for value in graph.initializers.values():
         if value.dtype == FLOAT16:
-            value.type, value.const_value = ir.TensorType(FLOAT), _lazily(value.const_value, FLOAT)
+            value.type, value.const_value = ir.TensorType(FLOAT), _lazily(constant_of(value), FLOAT)
     for node in list(graph):
         outputs = [value for value in node.outputs if value.dtype == FLOAT16]
         if node.op_type != "Cast" and node in computed_in_half:
@@ -159,10 +156,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
         if not readers:
             continue
         back = _cast_node(value, FLOAT)
-        if value.producer() is None:
-            graph.insert_before(graph[0], back)
-        else:
-            graph.insert_after(value.producer(), back)
+        _insert_behind(graph, value, back)
         for reader in readers:
             for index, read in enumerate(reader.inputs):
                 if read is value:
@@ -171,10 +165,10 @@ def rounded_twin(model: ir.Model) -> ir.Model:
 
 
 def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
-    """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; gives the cast's value."""
+    """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; returns the cast's value."""
     name = f"{value.name}_rounded"
     if value.is_graph_output():
-        name, value.name = value.name, f"{value.name}_full"
+        name, value.name = name_of(value), f"{value.name}_full"
     cast = _cast_node(value, FLOAT16, name)
     graph.insert_after(node, cast)
     if value.is_graph_output():
@@ -188,7 +182,16 @@ def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
 
 def weight_bytes(model: ir.Model) -> int:
     """The size of all initializers in bytes."""
-    return sum(value.const_value.nbytes for value in model.graph.initializers.values())
+    return bytes_of(model.graph.initializers.values())
+
+
+def _insert_behind(graph: ir.Graph, value: ir.Value, node: ir.Node) -> None:
+    """Puts a node behind the one that computes a value; before all others where none does."""
+    producer = value.producer()
+    if producer is None:
+        graph.insert_before(graph[0], node)
+    else:
+        graph.insert_after(producer, node)
 
 
 def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> ir.Node:
@@ -200,10 +203,12 @@ def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> 
 def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.LazyTensor:
     """A tensor's values in another type, made only when they are written."""
     name = name or tensor.name
-    return ir.LazyTensor(lambda: _as_type(tensor, dtype, name), dtype=dtype, shape=tensor.shape, name=name, cache=False)
+    return ir.LazyTensor(
+        lambda: _as_type(tensor, dtype, name), dtype=dtype, shape=ir.Shape(tensor.shape.numpy()), name=name, cache=False
+    )
 
 
-def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor:
+def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor[Any]:
     """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
     with np.errstate(over="ignore"):
         return ir.Tensor(values_of(tensor).astype(dtype.numpy()), name=name or tensor.name)

@@ -1,9 +1,9 @@
 """fp32 graph → graph whose MatMuls and Gemms multiply in int8, by onnxruntime's own quantizer.
 
-Weights are int8 with a scale for each column; states become uint8 as they come, with one scale for the whole tensor
-(`DynamicQuantizeLinear` and `MatMulInteger`, ops of ONNX itself, which onnxruntime joins when it loads the graph). So an answer
-depends a little on the rest of its batch, which parity measures. Products of states with states, attention among them, and
-embeddings stay fp32.
+Weights are int8 with a scale for each column. States become uint8 in each call, with one scale for the whole tensor
+(`DynamicQuantizeLinear` and `MatMulInteger`, standard ONNX ops that onnxruntime fuses when it loads the graph), so an answer
+depends slightly on the rest of its batch, which parity measures. Embeddings and products of states with states, such as
+attention, stay fp32.
 
 On x86 without VNNI, sums of uint8 times int8 saturate unless the session is told `session.x64quantprecision`
 (https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), as the frontend's is.
@@ -26,7 +26,7 @@ OPS = ("MatMul", "Gemm")
 
 
 def quantize_products(graph: Graph) -> Graph:
-    """Quantizes all products with constants but those named in `graph.full_precision`."""
+    """Quantizes all products with constants except those named in `graph.full_precision`."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as folder:
@@ -37,7 +37,7 @@ def quantize_products(graph: Graph) -> Graph:
                 full,
                 quantized,
                 op_types_to_quantize=list(OPS),
-                # it makes MatMuls of Gemms first, under this name
+                # it first turns Gemms into MatMuls, with this suffix
                 nodes_to_exclude=sorted(name + more for name in graph.full_precision for more in ("", "_MatMul")),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
@@ -50,12 +50,14 @@ def quantize_products(graph: Graph) -> Graph:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the quantizer's advice, to run a step first that is not needed here, out of users' logs."""
+    """Keeps the quantizer's advice to run a step that is not needed here out of users' logs."""
     root = logging.getLogger()
-    advice = logging.Filter()
-    advice.filter = lambda record: "pre-processing before quantization" not in record.getMessage()
-    root.addFilter(advice)
+
+    def other(record: logging.LogRecord) -> bool:
+        return "pre-processing before quantization" not in record.getMessage()
+
+    root.addFilter(other)
     try:
         yield
     finally:
-        root.removeFilter(advice)
+        root.removeFilter(other)

@@ -1,4 +1,4 @@
-"""fp32 graph → graph with int8 weights, which onnxruntime multiplies with int8 states.
+"""fp32 graph → graph with int8 weights, which onnxruntime multiplies by int8 states.
 
 A MatMul of states `x [..., K]` with a constant matrix `[K, N]` becomes one MatMulNBits
 (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits), its bias included,
@@ -8,26 +8,29 @@ with the matrix transposed and cut along K into blocks, the last of which is fil
 
 The op rounds `x` to int8 as it goes, with a scale for each block of each row, so a row's answer does not depend on its
 company; llama.cpp's Q8_0 computes the same way. On x86 it needs onnxruntime 1.22 and AVX2; on ARM 1.22 refuses it
-(https://github.com/microsoft/onnxruntime/issues/24769). Without AVX2, and in sessions that are told
-`session.disable_prepacking`, it makes fp32 weights in each call: that takes fifty times as long, and `x` is not rounded,
-so it shows less of an error than there is.
+(https://github.com/microsoft/onnxruntime/issues/24769). Without AVX2, and in sessions with `session.disable_prepacking`, it
+converts the weights to fp32 in each call: that takes fifty times as long and does not round `x`, so measured errors are too
+small.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ...core.types import Graph
 from ...errors import ExportError
 from ..passes.initializers import add_initializer
+from ..passes.values import constant_of, input_of, name_of, shape_of
 
-#: Values that share a scale. With 128 a step of GPT-2 takes a quarter less and its logits are a quarter less exact, more so
-#: where a few states are far larger than the rest. Up to 32 the op adds up in the same order for one row and for many, so
-#: that a row's product has the same bits in any batch.
+#: Values that share a scale. With 128 a step of GPT-2 takes a quarter less time and its logits are a quarter less exact, or worse
+#: where a few states are far larger than the rest. Up to 32 the op sums in the same order for one row and for many, so a row's
+#: product has the same bits in any batch.
 BLOCK = 32
 #: What is stored for zero.
 _ZERO = 128
@@ -37,20 +40,22 @@ _INT8_STATES = 4
 
 @dataclass(frozen=True)
 class _Stored:
-    """A quantized matrix: uint8 `values [N, blocks, BLOCK]` and fp32 `scales [N, blocks]`, for K columns."""
+    """A quantized matrix: uint8 `values [N, blocks, BLOCK]` and fp32 `scales [N, blocks]`. `count` is N, `size` is K."""
 
     values: ir.Value
     scales: ir.Value
+    count: int
     size: int
+    blocks: int
 
 
 def quantize_weights(graph: Graph) -> Graph:
-    """Stores the matrices of MatMuls as int8; the model is changed in place, one weight after another.
+    """Stores the matrices of MatMuls as int8; changes the model in place, one weight after another.
 
-    A table that is multiplied with as it is looked up in (a head that is tied to the embedding) is stored once: rows are
-    looked up in int8 and made fp32. Other tables stay fp32, since a lookup reads few rows of them and would only lose
-    accuracy, as do biases, normalisation, products of states with states, the decoder's state, and the nodes named in
-    `graph.full_precision`. Raises ExportError for weights that are not finite.
+    A table that serves both lookups and products (a head that is tied to the embedding) is stored once: rows are looked up in
+    int8 and made fp32. Other tables stay fp32, since a lookup reads few of their rows and would only lose accuracy. So do biases,
+    normalisation, products of states with states, the decoder's state, and the nodes named in `graph.full_precision`. Raises
+    ExportError for weights that are not finite.
     """
     onnx_graph = graph.model.graph
     products = _products(onnx_graph, graph.full_precision)
@@ -66,7 +71,7 @@ def quantize_weights(graph: Graph) -> Graph:
     return replace(graph, precision="int8")
 
 
-def quantize_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def quantize_rows(rows: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """fp32 `[N, K]` → uint8 `[N, blocks, BLOCK]` and fp32 scales `[N, blocks]`; each value is within half its scale.
 
     The largest value of a block becomes 1 or 255. A block of zeros has the scale 0.
@@ -82,11 +87,11 @@ def quantize_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _products(graph: ir.Graph, keep: frozenset[str]) -> dict[tuple[ir.Value, bool], list[ir.Node]]:
-    """The MatMuls with a constant matrix, but for those named in `keep`, by what `matrix_of` says of it."""
+    """The MatMuls with a constant matrix, except those named in `keep`, by the result of `matrix_of`."""
     products: dict[tuple[ir.Value, bool], list[ir.Node]] = {}
     for node in graph:
         if _is(node, "MatMul") and node.name not in keep:
-            matrix = matrix_of(node.inputs[1])
+            matrix = matrix_of(input_of(node, 1))
             if matrix is not None:
                 products.setdefault(matrix, []).append(node)
     return products
@@ -94,29 +99,29 @@ def _products(graph: ir.Graph, keep: frozenset[str]) -> dict[tuple[ir.Value, boo
 
 def matrix_of(factor: ir.Value) -> tuple[ir.Value, bool] | None:
     """The constant fp32 matrix that is a factor `[K, N]`, and whether it is stored transposed, as `[N, K]`."""
-    reader = factor.producer()
-    transposed = reader is not None and _is(reader, "Transpose")
-    stored = reader.inputs[0] if transposed else factor
-    if not _is_constant(stored) or stored.dtype != ir.DataType.FLOAT or len(stored.shape) != 2:
+    producer = factor.producer()
+    transpose = producer if producer is not None and _is(producer, "Transpose") else None
+    stored = factor if transpose is None else input_of(transpose, 0)
+    if not _is_constant(stored) or stored.dtype != ir.DataType.FLOAT or len(shape_of(stored)) != 2:
         return None
-    if transposed and list(reader.attributes.get_ints("perm", [1, 0])) != [1, 0]:
+    if transpose is not None and list(transpose.attributes.get_ints("perm", [1, 0])) != [1, 0]:
         return None
-    return stored, transposed
+    return stored, transpose is not None
 
 
 def _is(node: ir.Node, op_type: str) -> bool:
-    """Whether it is that op of ONNX itself."""
+    """Whether it is that standard ONNX op."""
     return (node.domain, node.op_type) == ("", op_type)
 
 
-def _is_constant(value: ir.Value | None) -> bool:
-    """Whether nobody can change it: an initializer that is an input as well is but a default."""
-    return value is not None and value.is_initializer() and not value.is_graph_input()
+def _is_constant(value: ir.Value) -> bool:
+    """Whether callers cannot change it: an initializer that is also an input is only a default."""
+    return value.is_initializer() and not value.is_graph_input()
 
 
 def _store(graph: ir.Graph, weight: ir.Value, transposed: bool) -> _Stored:
-    """Adds the quantized matrix to the graph; the fp32 one stays until nobody reads it."""
-    matrix = weight.const_value.numpy()
+    """Adds the quantized matrix to the graph; the fp32 one stays until no node reads it."""
+    matrix = constant_of(weight).numpy()
     rows = matrix if transposed else matrix.T
     with np.errstate(invalid="ignore"):
         values, scales = quantize_rows(rows)
@@ -125,17 +130,20 @@ def _store(graph: ir.Graph, weight: ir.Value, transposed: bool) -> _Stored:
     return _Stored(
         _constant(graph, f"{weight.name}_int8", values),
         _constant(graph, f"{weight.name}_scales", scales),
+        rows.shape[0],
         rows.shape[1],
+        values.shape[1],
     )
 
 
 def _multiply(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
-    """Puts a MatMulNBits in the place of a MatMul and of the Add of its bias."""
-    count = stored.values.shape[0]
-    biased = _add_of_bias(node, count)
-    bias = () if biased is None else (None, None, biased[1])  # between them: zero points, 128 anyway, and an old input
+    """Replaces a MatMul, and the Add of its bias, by a MatMulNBits."""
+    biased = _add_of_bias(node, stored.count)
+    bias = (
+        () if biased is None else (None, None, biased[1])
+    )  # in front of the bias: zero points, by default 128, and a deprecated input
     last = node if biased is None else biased[0]
-    attributes = {"K": stored.size, "N": count, "bits": 8, "block_size": BLOCK, "accuracy_level": _INT8_STATES}
+    attributes = {"K": stored.size, "N": stored.count, "bits": 8, "block_size": BLOCK, "accuracy_level": _INT8_STATES}
     product = ir.node(
         "MatMulNBits",
         [node.inputs[0], stored.values, stored.scales, *bias],
@@ -156,7 +164,7 @@ def _add_of_bias(node: ir.Node, count: int) -> tuple[ir.Node, ir.Value] | None:
     [(add, index)] = product.uses()
     if not _is(add, "Add"):
         return None
-    bias = add.inputs[1 - index]
+    bias = input_of(add, 1 - index)
     return (add, bias) if _is_constant(bias) and bias.shape == (count,) else None
 
 
@@ -168,17 +176,17 @@ def _lookups(table: ir.Value) -> list[ir.Node]:
         if _is(node, "Gather")
         and index == 0
         and node.attributes.get_int("axis", 0) == 0
-        and node.inputs[1].shape is not None
+        and input_of(node, 1).shape is not None
     ]
 
 
 def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
-    """Puts a lookup in int8 in the place of a Gather of rows; they become fp32 block by block."""
-    name, ids = node.outputs[0].name, node.inputs[1]
+    """Replaces a Gather of rows by a lookup in int8; the rows become fp32 block by block."""
+    name, ids = node.outputs[0].name, input_of(node, 1)
     tape = ir.tape.Tape()
 
     def op(kind: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
-        label = f"{name}_{kind.lower()}_{len(tape.nodes)}"  # initializers may have the names that onnx_ir would give
+        label = f"{name}_{kind.lower()}_{len(tape.nodes)}"  # the names that onnx_ir would choose may be taken by initializers
         return tape.op(kind, inputs, attributes, name=label, output=ir.Value(name=label))
 
     def integers(what: str, *values: int) -> ir.Value:
@@ -189,8 +197,8 @@ def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
     scales = op("Unsqueeze", [op("Gather", [stored.scales, ids]), last_axis])
     zero = _constant(graph, f"{name}_zero", np.array(_ZERO, np.float32))
     blocks = op("Mul", [op("Sub", [values, zero]), scales])
-    filled_up = stored.values.shape[1] * BLOCK
-    kept = [0] * len(ids.shape)  # what Reshape calls a dimension that stays
+    filled_up = stored.blocks * BLOCK
+    kept = [0] * len(shape_of(ids))  # Reshape keeps a dimension that is given as 0
     rows = op("Reshape", [blocks, integers("shape", *kept, filled_up)])
     if filled_up != stored.size:
         op("Slice", [rows, integers("start", 0), integers("end", stored.size), last_axis])
@@ -198,20 +206,20 @@ def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
 
 
 def _drop_unread(graph: ir.Graph, weight: ir.Value) -> None:
-    """Removes an fp32 weight, and Transposes of it, unless somebody still reads them."""
+    """Removes an fp32 weight, and Transposes of it, that no node reads any more."""
     for node in [usage.node for usage in weight.uses() if _is(usage.node, "Transpose")]:
         if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
             graph.remove(node, safe=True)
     if not weight.uses() and not weight.is_graph_output():
-        del graph.initializers[weight.name]
+        del graph.initializers[name_of(weight)]
         weight.const_value = None  # onnx_ir keeps a removed value alive, but its numbers can go
 
 
 def _replace(graph: ir.Graph, node: ir.Node, new: Sequence[ir.Node]) -> None:
-    """Puts nodes in the place of one; the last of them gives what it gave."""
+    """Replaces a node by several; the last of them has its outputs."""
     ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, new[-1].outputs)
 
 
-def _constant(graph: ir.Graph, name: str, array: np.ndarray) -> ir.Value:
+def _constant(graph: ir.Graph, name: str, array: NDArray[Any]) -> ir.Value:
     """A new initializer."""
     return add_initializer(graph, ir.Tensor(array, name=name))

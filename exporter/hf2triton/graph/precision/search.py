@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 
@@ -11,12 +11,12 @@ Item = TypeVar("Item")
 def smallest_set(
     candidates: Sequence[Item], passes: Callable[[list[Item]], bool], tries: int = 200
 ) -> list[Item] | None:
-    """A subset of `candidates` that passes, of which no item can be spared, in their order; None where all do not pass.
+    """A subset of `candidates`, in their order, that passes and has no item to spare; None if even all of them fail.
 
-    First the shortest beginning of `candidates` that passes, by bisection, so that the likeliest should come first. Of that
-    everything is dropped that can be, in pieces that get smaller (Zeller and Hildebrandt, "Simplifying and Isolating
-    Failure-Inducing Input", 2002). Assumes that more items do not make a passing set fail. After `tries` calls of `passes` what
-    was found until then is given, which passes, but may have items to spare.
+    Bisection finds the shortest prefix that passes, so put the likeliest candidates first. Then items are dropped in ever smaller
+    pieces (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002). The search assumes that further
+    items do not make a passing set fail. After `tries` calls of `passes` it returns the best set so far, which passes but may
+    have items to spare.
     """
     budget = _Budget(passes, tries)
     if not budget.passes(list(candidates)):
@@ -44,8 +44,8 @@ def smallest_set(
     return chosen
 
 
-class _Budget:
-    """Asks at most `tries` times; what it does not ask any more does not pass."""
+class _Budget(Generic[Item]):
+    """Calls `passes` at most `tries` times; every later set counts as failing."""
 
     def __init__(self, passes: Callable[[list[Item]], bool], tries: int) -> None:
         self._passes = passes

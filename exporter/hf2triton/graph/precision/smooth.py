@@ -1,8 +1,8 @@
-"""Evens out the channels that a product reads before it is made int8, which has one scale for all of them.
+"""Evens out the channels that a product reads before it becomes int8, which has one scale for all of them.
 
-A few channels of a transformer's states are far larger than the rest, which one scale then leaves few steps for. Dividing
-each channel and multiplying its row of the matrix by the same number changes no product
-(SmoothQuant, https://arxiv.org/abs/2211.10438); powers of two change no bit of it either.
+A few channels of a transformer's states are far larger than the rest, for which a common scale leaves few steps. Dividing each
+channel and multiplying its row of the matrix by the same number changes no product (SmoothQuant,
+https://arxiv.org/abs/2211.10438); with powers of two, no bit of it changes.
 """
 
 from __future__ import annotations
@@ -11,12 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from ...core.types import Graph
 from ..passes.initializers import add_initializer, values_of
+from ..passes.values import constant_of, input_of, name_of, shape_of
 from .calibration import Feeds, open_probe
 from .conversion import FLOAT, quantizable
 
@@ -28,25 +31,25 @@ _EMPTY = 1e-5
 
 
 def smooth(graph: Graph, batches: Iterable[Feeds], folder: Path) -> Graph:
-    """A copy of an fp32 graph whose products with constants read channels of even size, as far as calibration inputs tell.
+    """A copy of an fp32 graph whose products with constants read channels of similar size, judged by calibration inputs.
     `folder`: where `unload` put its weights."""
     model = graph.model.clone()
     readers: dict[ir.Value, list[ir.Node]] = {}
     smoothed = replace(graph, model=model)
     for node in quantizable(smoothed):
-        if node.inputs[1].is_initializer() and not node.attributes.get_int("transA", 0):
-            readers.setdefault(node.inputs[0], []).append(node)
+        if input_of(node, 1).is_initializer() and not node.attributes.get_int("transA", 0):
+            readers.setdefault(input_of(node, 0), []).append(node)
     if not readers:
         return graph
-    peaks = _channel_peaks(graph, [value.name for value in readers], batches, folder)
+    peaks = _channel_peaks(graph, [name_of(value) for value in readers], batches, folder)
     for value, nodes in readers.items():
-        _divide(model.graph, value, nodes, _scales(peaks[value.name], nodes))
+        _divide(model.graph, value, nodes, _scales(peaks[name_of(value)], nodes))
     return smoothed
 
 
 def _channel_peaks(
     graph: Graph, names: Sequence[str], batches: Iterable[Feeds], folder: Path
-) -> Mapping[str, np.ndarray]:
+) -> Mapping[str, NDArray[Any]]:
     """The largest magnitude of each channel (the last axis) of some values, `[channels]` each."""
     model = graph.model.clone()
     tape = ir.tape.Tape(model.graph)
@@ -54,7 +57,7 @@ def _channel_peaks(
     values |= {value.name: value for node in model.graph for value in node.outputs}
     model.graph.outputs.clear()
     for name in names:
-        axes = tape.initializer(ir.Tensor(np.arange(len(values[name].shape) - 1), name=f"probe:{name}:axes"))
+        axes = tape.initializer(ir.Tensor(np.arange(len(shape_of(values[name])) - 1), name=f"probe:{name}:axes"))
         size = tape.op("Abs", [values[name]], output=ir.Value(name=f"probe:{name}:size"))
         peak = tape.op("ReduceMax", [size, axes], {"keepdims": 0}, output=ir.Value(name=f"probe:{name}"))
         model.graph.outputs.append(peak)
@@ -63,37 +66,42 @@ def _channel_peaks(
     return {name: np.max(own, axis=0) for name, *own in zip(names, *peaks, strict=True)}
 
 
-def _scales(peaks: np.ndarray, nodes: Sequence[ir.Node]) -> np.ndarray:
+def _scales(peaks: NDArray[Any], nodes: Sequence[ir.Node]) -> NDArray[np.float32]:
     """What each channel is divided by, `[channels]`: a power of two."""
-    rows = np.max([np.abs(values_of(node.inputs[1].const_value)).max(axis=1 - _axis(node)) for node in nodes], axis=0)
+    rows = np.max([np.abs(_matrix(node)).max(axis=1 - _axis(node)) for node in nodes], axis=0)
     known = (peaks > _EMPTY) & (rows > _EMPTY)
     exponents = SHARE * np.log2(np.where(known, peaks, 1)) - (1 - SHARE) * np.log2(np.where(known, rows, 1))
-    return np.exp2(np.rint(np.where(known, exponents, 0))).astype(np.float32)
+    scales: NDArray[np.float32] = np.exp2(np.rint(np.where(known, exponents, 0))).astype(np.float32)
+    return scales
 
 
-def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: np.ndarray) -> None:
+def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: NDArray[np.float32]) -> None:
     """Lets nodes read a value with its channels divided, and their matrices with their rows multiplied."""
     factors = add_initializer(graph, ir.Tensor(1 / scales, name=f"{value.name}:channels"))
     even = ir.Value(name=f"{value.name}:even", shape=value.shape, type=value.type)
     graph.insert_before(nodes[0], ir.Node("", "Mul", [value, factors], outputs=[even], name=f"{nodes[0].name}:even"))
     for node in nodes:
-        matrix = node.inputs[1].const_value
+        matrix = constant_of(input_of(node, 1))
         name = f"{node.name}:matrix"
         product = ir.LazyTensor(
             partial(_product, matrix, scales, _axis(node), name),
             dtype=FLOAT,
-            shape=matrix.shape,
+            shape=ir.Shape(matrix.shape.numpy()),
             name=name,
             cache=False,
         )
         node.replace_input_with(0, even)
         node.replace_input_with(1, add_initializer(graph, product))
-    for old in [value for value in graph.initializers.values() if not value.uses()]:
-        del graph.initializers[old.name]
+    for name in [name for name, value in graph.initializers.items() if not value.uses()]:
+        del graph.initializers[name]
 
 
-def _product(matrix: ir.TensorProtocol, scales: np.ndarray, axis: int, name: str) -> ir.Tensor:
+def _product(matrix: ir.TensorProtocol, scales: NDArray[np.float32], axis: int, name: str) -> ir.Tensor[Any]:
     return ir.Tensor(values_of(matrix) * np.expand_dims(scales, 1 - axis), name=name)
+
+
+def _matrix(node: ir.Node) -> NDArray[Any]:
+    return values_of(constant_of(input_of(node, 1)))
 
 
 def _axis(node: ir.Node) -> int:

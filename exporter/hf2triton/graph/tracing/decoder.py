@@ -2,19 +2,19 @@
 
 | input                            | dims                              | |
 |----------------------------------|-----------------------------------|-|
-| `input_ids`, `position_ids`      | batch, sequence                   | the new tokens and where they stand |
-| `attention_mask`                 | batch, total                      | 1 for what a row has, the new tokens included |
+| `input_ids`, `position_ids`      | batch, sequence                   | the new tokens and their positions |
+| `attention_mask`                 | batch, total                      | 1 for the positions that a row has, including new ones |
 | `past_key_values.N.key`/`.value` | batch, heads, past, head size     | of layer N |
-| `logits_from`                    | 1                                 | may be left out, see `LOGITS_FROM` |
+| `logits_from`                    | 1                                 | optional, see `LOGITS_FROM` |
 
 | output                           | dims                              | |
 |----------------------------------|-----------------------------------|-|
 | `logits`                         | batch, kept, vocabulary           | fp32; kept = sequence unless `logits_from` is given |
 | `present.N.key`/`.value`         | batch, heads, total, head size    | past and new |
 
-Past and present are the graph's state and have its own precision. With "fused" attention rows are padded on the right,
-each row's new keys go right behind its own past, and past and present may be bound to one buffer that is longer than
-`total`; several new tokens with a past (a chunk of a prompt) go one row a call. With "standard" attention `total` is
+Past and present are the graph's state and have its precision. With "fused" attention rows are padded on the right, each row's
+new keys follow its own past directly, and past and present may be bound to one buffer that is longer than `total`; several new
+tokens with a past (a chunk of a prompt) need a call of their own for each row. With "standard" attention `total` is
 `past + sequence`, present is a new tensor, and any position of a row may be masked.
 """
 
@@ -33,6 +33,7 @@ from transformers.pytorch_utils import Conv1D
 from ...core.types import Graph, GraphInput, GraphOutput
 from ...errors import ExportError, SourceError, UnknownName
 from ..passes.initializers import add_initializer
+from ..passes.values import input_of, name_of, producer_of, shape_of
 from .attention import attention_of
 from .decoder_attention import DECODER_ATTENTIONS, DecoderStates
 from .encoder import MOST_ROWS, example_of, free_axes, traced
@@ -40,12 +41,12 @@ from .encoder import MOST_ROWS, example_of, free_axes, traced
 if TYPE_CHECKING:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-#: An input (int64 `[1]`) with a default, which callers may leave out: the first of the new positions that get logits, as
-#: in a Python slice. 0, the default, gives all, -1 the last; `sequence` or more gives none, and costs nothing, while an
-#: output that nobody fetches is computed all the same (https://github.com/microsoft/onnxruntime/issues/16013). IO binding
-#: knows it by `bind_ortvalue_input` alone, and onnxruntime remarks on it when it loads the graph.
+#: An optional input (int64 `[1]`): the first of the new positions that get logits, as in a Python slice. 0, the default, returns
+#: all, -1 the last; `sequence` or more returns none, at no cost, whereas an output that nobody fetches is computed all the same
+#: (https://github.com/microsoft/onnxruntime/issues/16013). Only `bind_ortvalue_input` of IO binding knows it, and onnxruntime
+#: logs a remark on it when it loads the graph.
 LOGITS_FROM = "logits_from"
-#: What onnxruntime's GroupQueryAttention wants of the size of a head; it says so only when it runs.
+#: onnxruntime's GroupQueryAttention needs a head size that is a multiple of this, and says so only when it runs.
 FUSED_MULTIPLE = 8
 #: The size of each free axis in the example. They differ from each other and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
@@ -63,7 +64,7 @@ class DecoderModule(torch.nn.Module):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         states = DecoderStates(past, attention_mask)
-        # `states` a second time: what the model does not know it hands on to the attention function
+        # `states` a second time: the model passes arguments that it does not know to the attention function
         hidden = self.model.transformer(
             input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
         ).last_hidden_state
@@ -95,7 +96,7 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
     graph = exported.graph
     dims = {value.name: value.dims for value in inputs} | outputs
     for value in (*graph.inputs, *graph.outputs):
-        value.shape = ir.Shape(dims[value.name])
+        value.shape = ir.Shape(dims[name_of(value)])
     if model.lm_head.weight is model.transformer.wte.weight:
         _tie_head(graph)
     _keep_some_logits(graph)
@@ -132,12 +133,12 @@ def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tu
 
 
 def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> tuple[Any, ...]:
-    """What `torch.export` wants to know of each input; the past keys and values are one argument."""
+    """The free axes of each input, in the form that `torch.export` takes; the past keys and values are one argument."""
     axes = {
         "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
         "sequence": torch.export.Dim("sequence", min=1, max=longest),
         "past": torch.export.Dim("past", min=0, max=longest),
-        # where past and new keys are joined, it is a sum of two others, which a name cannot say
+        # with standard attention it is the sum of two other axes, which a name cannot express
         "total": torch.export.Dim.AUTO if attention == "standard" else torch.export.Dim("total", min=1, max=longest),
     }
     shapes = free_axes(inputs, axes)
@@ -146,8 +147,9 @@ def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> 
 
 @contextmanager
 def _plain_products(model: torch.nn.Module) -> Iterator[None]:
-    """Lets GPT-2's Conv1D multiply and add as it stands, instead of flattening rows before and restoring them after."""
-    layers = [module for module in model.modules() if isinstance(module, Conv1D)]
+    """Makes GPT-2's Conv1D multiply and add directly, instead of flattening rows first and restoring them afterwards."""
+    # Any: mypy refuses assignments to methods
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, Conv1D)]
     for layer in layers:
         layer.forward = partial(_product, layer)
     try:
@@ -163,11 +165,12 @@ def _product(layer: Conv1D, states: torch.Tensor) -> torch.Tensor:
 
 def _tie_head(graph: ir.Graph) -> None:
     """Lets the head read the embedding's own table; in small models the exporter has made a transposed copy of it."""
-    # the exporter names a shared parameter after one of those who share it
+    # the exporter names a shared parameter after one of its owners
     names = ("model.lm_head.weight", "model.transformer.wte.weight")
     [table] = [graph.initializers[name] for name in names if name in graph.initializers]
-    head = graph.outputs[0].producer()
-    transposed = ir.Value(name="lm_head.weight_transposed", shape=ir.Shape(reversed(table.shape)), type=table.type)
+    head = producer_of(graph.outputs[0])
+    shape = ir.Shape(shape_of(table)[::-1])
+    transposed = ir.Value(name="lm_head.weight_transposed", shape=shape, type=table.type)
     graph.insert_before(
         head, ir.Node("", "Transpose", [table], [ir.AttrInt64s("perm", [1, 0])], outputs=[transposed], name="tied_head")
     )
@@ -177,18 +180,18 @@ def _tie_head(graph: ir.Graph) -> None:
 def _keep_some_logits(graph: ir.Graph) -> None:
     """Adds the input `LOGITS_FROM`, with its default, and a Slice before the head."""
     logits = graph.outputs[0]
-    head = logits.producer()
-    hidden = head.inputs[0]
+    head = producer_of(logits)
+    hidden = input_of(head, 0)
     start, end, axis = (
         _integers(graph, name, [value])
         for name, value in ((LOGITS_FROM, 0), ("logits_end", np.iinfo(np.int64).max), ("logits_axis", 1))
     )
     graph.inputs.append(start)
-    batch, _, size = hidden.shape
+    batch, _, size = shape_of(hidden)
     kept = ir.Value(name="kept_states", shape=ir.Shape((batch, "kept", size)), type=hidden.type)
     graph.insert_before(head, ir.Node("", "Slice", [hidden, start, end, axis], outputs=[kept], name="keep_some"))
     head.replace_input_with(0, kept)
-    logits.shape = ir.Shape((batch, "kept", logits.shape[2]))
+    logits.shape = ir.Shape((batch, "kept", shape_of(logits)[2]))
 
 
 def _integers(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
@@ -197,13 +200,13 @@ def _integers(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
 
 
 def _scores(graph: ir.Graph) -> frozenset[str]:
-    """The names of the nodes that make attention's weights, for reorder_and_upcast_attn, which wants them in fp32.
+    """The names of the nodes that compute attention's weights, which reorder_and_upcast_attn wants in fp32.
 
-    The fused op needs no telling: it adds up and takes the softmax in fp32 by itself.
+    The fused op sums and takes the softmax in fp32 in any case.
     """
-    names = set()
+    names: set[str] = set()
     for node in graph:
         if node.op_type == "Softmax":
-            masked = node.inputs[0].producer()
-            names |= {node.name, masked.name, masked.inputs[0].producer().name}
+            masked = producer_of(input_of(node, 0))
+            names |= {name_of(scores) for scores in (node, masked, producer_of(input_of(masked, 0)))}
     return frozenset(names)

@@ -1,8 +1,8 @@
-"""Attention of a decoder, which reads what it has seen before (past) and gives that with what is new (present).
+"""Attention of a decoder, which reads the keys and values of earlier calls (past) and returns them with the new ones (present).
 
 Each kind is an attention function for transformers' `AttentionInterface`. No mask function is registered beside it, so
-that transformers makes no mask (https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py,
-`_preprocess_mask_arguments`): the functions read the rows' own mask from the `states` that the decoder hands through.
+transformers makes no mask (https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py,
+`_preprocess_mask_arguments`): the functions read the rows' mask from the `states` that the decoder passes on.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from .attention import MASKED, standard
 class DecoderStates:
     """Stands in for transformers' cache: collects each layer's present instead of keeping anything itself.
 
-    `past`: keys and values by turns, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for the
-    positions that a row has, those of this call included.
+    `past`: keys and values in turn, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for the positions
+    that a row has, including those of this call.
     """
 
     def __init__(self, past: Sequence[torch.Tensor], attention_mask: torch.Tensor) -> None:
@@ -33,8 +33,8 @@ class DecoderStates:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """What a layer calls before its attention function, which wants the new keys and values alone. transformers 5.24
-        hands over further arguments."""
+        """A layer calls it before its attention function, which takes only the new keys and values. transformers 5.24
+        passes further arguments."""
         return keys, values
 
     def past_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,6 +60,12 @@ class DecoderStates:
         return (1.0 - self.attention_mask[:, None, None, :].to(torch.float32) * allowed) * MASKED
 
 
+def _layer_of(attention: Any) -> int:
+    """The index of the layer that an attention module belongs to."""
+    layer: int = attention.layer_idx
+    return layer
+
+
 def _grouped(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -73,7 +79,7 @@ def _grouped(
 ) -> tuple[torch.Tensor, None]:
     """Emits GroupQueryAttention
     (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention),
-    which appends a row's keys and values right behind its own past, in place where past and present are one buffer.
+    which appends a row's keys and values directly to its own past, in place where past and present are one buffer.
 
     `query`, `key`, `value`: `[batch, heads, sequence, head_size]`. It returns zeros in eager PyTorch.
     """
@@ -81,9 +87,9 @@ def _grouped(
     hidden = heads * head_size
     joined = [tensor.transpose(1, 2).reshape(batch, sequence, hidden) for tensor in (query, key, value)]
     kept = (batch, heads, states.attention_mask.shape[1], head_size)
-    output, *present = torch.onnx.ops.symbolic_multi_out(
+    output, present_key, present_value = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
-        [*joined, *states.past_of(module.layer_idx), states.last_positions, states.total],
+        [*joined, *states.past_of(_layer_of(module)), states.last_positions, states.total],
         attrs={
             "num_heads": heads,
             "kv_num_heads": heads,
@@ -93,7 +99,7 @@ def _grouped(
         shapes=((batch, sequence, hidden), kept, kept),
         version=1,
     )
-    states.present[module.layer_idx] = tuple(present)
+    states.present[_layer_of(module)] = present_key, present_value
     return output.reshape(batch, sequence, heads, head_size), None
 
 
@@ -109,9 +115,9 @@ def _concatenated(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over past and new keys, in standard ops."""
-    past_key, past_value = states.past_of(module.layer_idx)
+    past_key, past_value = states.past_of(_layer_of(module))
     key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
-    states.present[module.layer_idx] = key, value
+    states.present[_layer_of(module)] = key, value
     return standard(module, query, key, value, states.additive_mask, scaling)
 
 

@@ -13,15 +13,17 @@ from typing import Any
 import onnx_ir as ir
 import torch
 
+from ...checkpoint.parts import image_of
 from ...checkpoint.task_model import FULL_PRECISION, TaskModel
 from ...core.types import Checkpoint, Graph, GraphInput, GraphOutput
 from ...errors import ExportError, UnknownName
 from ...tasks.base import Endpoint
+from ..passes.values import name_of, sizes_of
 from .attention import ATTENTIONS, attention_of
 
 #: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
 MOST_ROWS = 1 << 16
-#: Free axis -> its size in the example. They must differ from each other, and from 0 and 1, which are specialised.
+#: Free axis -> its size in the example. The sizes differ from each other, and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
 _TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
 
@@ -41,12 +43,12 @@ def export_graph(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, ops
         shapes = (tuple(free_axes(inputs, axes)),)
         model = traced(module, example_of(inputs, _EXAMPLE), shapes, module.inputs, module.outputs, opset)
     full_precision = frozenset(
-        node.name
+        name_of(node)
         for node in model.graph
         if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
     )
     outputs = tuple(
-        GraphOutput(output.name, output.per, tuple(value.shape[1 if output.per == "row" else 2 :]))
+        GraphOutput(output.name, output.per, sizes_of(value, 1 if output.per == "row" else 2))
         for output, value in zip(checkpoint.outputs[endpoint.suffix], model.graph.outputs, strict=True)
     )
     return Graph(model, inputs, outputs, attention, full_precision=full_precision)
@@ -55,13 +57,14 @@ def export_graph(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, ops
 def example_of(inputs: Sequence[GraphInput], sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
     """A tensor for each input; `sizes`: of the free axes."""
     return tuple(
-        torch.ones([sizes.get(dim, dim) for dim in value.dims], dtype=_TORCH_TYPES[value.dtype]) for value in inputs
+        torch.ones([dim if isinstance(dim, int) else sizes[dim] for dim in value.dims], dtype=_TORCH_TYPES[value.dtype])
+        for value in inputs
     )
 
 
 def free_axes(inputs: Sequence[GraphInput], axes: Mapping[str, Any]) -> list[dict[int, Any]]:
-    """Which axes of each input are free, as `torch.export` wants to know it."""
-    return [{axis: axes[dim] for axis, dim in enumerate(value.dims) if dim in axes} for value in inputs]
+    """The free axes of each input, in the form that `torch.export` takes."""
+    return [{axis: axes[dim] for axis, dim in enumerate(value.dims) if isinstance(dim, str)} for value in inputs]
 
 
 def traced(
@@ -72,7 +75,7 @@ def traced(
     outputs: Sequence[str],
     opset: int,
 ) -> ir.Model:
-    """What PyTorch's exporter makes of a module, with the inputs and outputs named. Raises ExportError."""
+    """A module as PyTorch's exporter writes it, with the inputs and outputs named. Raises ExportError."""
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -87,6 +90,8 @@ def traced(
             )
     except Exception as error:  # the exporter raises whatever its passes raise
         raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
+    if program is None:  # only the exporter of TorchScript returns nothing
+        raise ExportError("PyTorch's exporter returned no model")
     model = program.model.clone()
     for value in program.model.graph.initializers.values():
         value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
@@ -98,7 +103,7 @@ def _name_by_module(graph: ir.Graph) -> None:
     """Names nodes after the modules that they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
     counts: Counter[str] = Counter()
     for node in graph:
-        # the last scope is PyTorch's own name of the operation; the module that wraps ours says nothing
+        # the last scope is PyTorch's own name of the operation; the wrapping module's name tells nothing
         scopes = literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))[:-1]
         module = scopes[-1].removeprefix("model").lstrip(".") if scopes else ""
         name = f"{module}/{node.op_type}" if module and not module.startswith("_") else node.op_type
@@ -109,13 +114,13 @@ def _name_by_module(graph: ir.Graph) -> None:
 def _input(name: str, checkpoint: Checkpoint) -> GraphInput:
     """An input's type and dimensions."""
     if name == "pixel_values":
-        return GraphInput(name, "FLOAT", ("batch", *checkpoint.image["shape"]))
+        return GraphInput(name, "FLOAT", ("batch", *image_of(checkpoint)["shape"]))
     return GraphInput(name, "INT64", ("batch", "masks" if name == "mask_positions" else "sequence"))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the exporter's remarks (a missing torchvision, axis names that are equal) out of users' logs."""
+    """Keeps the exporter's remarks (a missing torchvision, equal axis names) out of users' logs."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -1,0 +1,58 @@
+"""What every node and value of an exported graph has, though onnx_ir lets it be missing. All of these raise ExportError."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import onnx_ir as ir
+
+from ...errors import ExportError
+
+
+def name_of(item: ir.Node | ir.Value) -> str:
+    if item.name is None:
+        raise ExportError(f"the graph has a {type(item).__name__.lower()} without a name: {item}")
+    return item.name
+
+
+def shape_of(value: ir.Value) -> ir.Shape:
+    if value.shape is None:
+        raise ExportError(f"the value {value.name} has no shape")
+    return value.shape
+
+
+def sizes_of(value: ir.Value, first: int = 0) -> tuple[int, ...]:
+    """The dimensions from axis `first` on, all of which are numbers."""
+    dims = shape_of(value)[first:]
+    sizes = tuple(dim for dim in dims if isinstance(dim, int))
+    if len(sizes) < len(dims):
+        raise ExportError(f"the value {value.name} has a free axis where none may be: {value.shape}")
+    return sizes
+
+
+def constant_of(value: ir.Value) -> ir.TensorProtocol:
+    """The tensor of an initializer."""
+    if value.const_value is None:
+        raise ExportError(f"the value {value.name} is not a constant")
+    return value.const_value
+
+
+def input_of(node: ir.Node, index: int) -> ir.Value:
+    """An input that the node's op requires."""
+    value = node.inputs[index]
+    if value is None:
+        raise ExportError(f"node {node.name} ({node.op_type}) lacks its input {index}")
+    return value
+
+
+def producer_of(value: ir.Value) -> ir.Node:
+    """The node that computes a value."""
+    producer = value.producer()
+    if producer is None:
+        raise ExportError(f"no node computes the value {value.name}")
+    return producer
+
+
+def bytes_of(values: Iterable[ir.Value]) -> int:
+    """The size of initializers."""
+    return sum(int(constant_of(value).nbytes) for value in values)
