@@ -1,4 +1,4 @@
-"""The layers after a pooling as torch modules, with their weights."""
+"""The layers after pooling as torch modules, with their weights."""
 
 from __future__ import annotations
 
@@ -27,39 +27,43 @@ def normalized(embedding: torch.Tensor) -> torch.Tensor:
 
 
 class DenseLayer(torch.nn.Module):
-    """`[batch, in_features]` -> `[batch, out_features]`, as sentence-transformers' Dense; its parameters have the same names."""
+    """`[batch, in_features]` -> `[batch, out_features]`, as in sentence-transformers' Dense, with the same parameter names."""
 
     def __init__(self, spec: Dense) -> None:
         super().__init__()
         self.linear = torch.nn.Linear(spec.in_features, spec.out_features, bias=spec.bias)
         self.activation = getattr(torch.nn, spec.activation)()
         self.adds_input = bool(spec.residual)
+        self.residual: torch.nn.Module
         if spec.residual == "linear":
             self.residual = torch.nn.Linear(spec.in_features, spec.out_features, bias=False)
         else:
             self.residual = torch.nn.Identity()
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        result = self.activation(self.linear(embedding))
-        return result + self.residual(embedding) if self.adds_input else result
+        result: torch.Tensor = self.activation(self.linear(embedding))
+        if self.adds_input:
+            result = result + self.residual(embedding)
+        return result
 
 
 class NormLayer(torch.nn.Module):
-    """`[batch, dimension]` -> the same, as sentence-transformers' LayerNorm; its parameters have the same names."""
+    """`[batch, dimension]` -> the same, as in sentence-transformers' LayerNorm, with the same parameter names."""
 
     def __init__(self, spec: LayerNorm) -> None:
         super().__init__()
         self.norm = torch.nn.LayerNorm(spec.dimension)
 
     def forward(self, embedding: torch.Tensor) -> torch.Tensor:
-        return self.norm(embedding)
+        result: torch.Tensor = self.norm(embedding)
+        return result
 
 
 _MODULES: Mapping[type, Callable[[Any], torch.nn.Module]] = {Dense: DenseLayer, LayerNorm: NormLayer}
 
 
 def module_of(layer: Layer) -> torch.nn.Module:
-    """A layer in fp32, ready to be run. Raises WeightsError."""
+    """A layer in fp32, ready to run. Raises WeightsError."""
     if isinstance(layer, Normalize):
         return Normalized()
     module = _MODULES[type(layer)](layer)
@@ -76,6 +80,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
     if path.suffix == ".safetensors":
         return load_file(path)
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        tensors: dict[str, torch.Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, UnpicklingError) as error:
         raise WeightsError(f"{path} does not load: {str(error).strip().splitlines()[0]}") from error
+    return tensors

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from numpy.typing import NDArray
 
 from ..core.source import Source
 from ..errors import SourceError
@@ -60,7 +60,7 @@ def load_processor(folder: Path, channels: int, family_processor: str | None = N
 
 def reference_pixels(
     folder: Path, images: Sequence[bytes], channels: int = 3, family_processor: str | None = None
-) -> list[np.ndarray]:
+) -> list[NDArray[Any]]:
     """What the checkpoint's own processor makes of encoded images, decoded as `transformers.pipeline` decodes them.
 
     Arrays `[channels, height, width]`. Raises SourceError where the processor does not load.

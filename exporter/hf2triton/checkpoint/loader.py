@@ -1,4 +1,4 @@
-"""source → checkpoint: the model in fp32, its tokenizer, and what its files say of its use."""
+"""source → checkpoint: the model in fp32, its tokenizer, and what its files say about its use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .task_inference import family_of, task_of
 from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
 from .tokenizer_files import require_rows, require_types, tokens_of, types_of
 
-#: Keys of a config that say how a model is run or gives its outputs -> what an export needs, which changes no answer.
+#: Keys of a config that affect how a model runs or returns its outputs -> what an export needs, which changes no answer.
 _SAME_ANSWERS = {
     "chunk_size_feed_forward": 0,  # chunks would fix the length of every text
     "output_attentions": False,
@@ -40,9 +40,9 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Loads the model for a task (None: the one it was trained for), its tokenizer and its image processor.
 
-    With an adapter that is to be merged, the task is the one that it was trained for, and its head may be random until
-    then. `labels` take the place of the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName
-    for a task, and UsageError for labels that do not fit.
+    With an adapter to merge, the task is the one that the adapter was trained for, and the head may be random until the merge.
+    `labels` replace the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName for a task, and
+    UsageError for labels that do not fit.
     """
     family = family_of(source)
     if adapter is not None:
@@ -83,7 +83,7 @@ def load_checkpoint(
 
 
 def require_known_tokens(checkpoint: Checkpoint) -> None:
-    """Everything that the tokenizer can give must have its row in the model's tables. Raises SourceError."""
+    """Every id that the tokenizer can produce must have a row in the model's tables. Raises SourceError."""
     if checkpoint.tokenizer is None:
         return
     definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.tokenizer_folder
@@ -95,12 +95,12 @@ def require_known_tokens(checkpoint: Checkpoint) -> None:
 
 
 def without_weights(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint without its model, whose memory is given back, whoever still refers to its parameters."""
+    """The checkpoint with an empty model; frees the weights even where something still refers to the parameters."""
     import torch
 
     for parameter in checkpoint.model.parameters():
         parameter.data = torch.empty(0)
-    return replace(checkpoint, model=None)
+    return replace(checkpoint, model=torch.nn.Module())
 
 
 def _load_model(
@@ -133,10 +133,10 @@ def _load_model(
             use_safetensors=not source.pickled,
             weights_only=True,
             output_loading_info=True,
-            ignore_mismatched_sizes=True,  # which are named below
+            ignore_mismatched_sizes=True,  # reported below
             **arguments,
         )
-    except Exception as error:  # transformers lets through whatever its libraries raise
+    except Exception as error:  # transformers passes on whatever its libraries raise
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
     _require_shapes(folder, family, info["mismatched_keys"])
@@ -154,7 +154,7 @@ def _load_model(
 
 
 def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
-    """Raises WeightsError where weights have other shapes than the config asks for."""
+    """Raises WeightsError where weights do not have the shapes that the config asks for."""
     wrong = [
         f"{name} is {list(own)} in the file, and by config.json {list(wanted)}"
         for name, own, wanted in sorted(mismatched)
@@ -164,7 +164,7 @@ def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str
 
 
 def _leftover(family: Family, model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Weights of the files that the model does not have, but for those that no answer depends on."""
+    """Weights of the files that the model does not have, except those that no answer depends on."""
     prefix = f"{model.base_model_prefix}."
     names = ((name, name.removeprefix(prefix)) for name in sorted(unexpected))
     return [name for name, short in names if not any(re.fullmatch(pattern, short) for pattern in family.leftover)]
@@ -178,8 +178,8 @@ def _has_pooler(source: Source, family: Family) -> bool:
 
 
 def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None) -> dict[int, str]:
-    """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where the
-    task needs one that is not there."""
+    """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where a label
+    that the task needs is missing."""
     labels = dict(config.id2label) if task.has_labels else {}
     if given is not None:
         if len(given) != len(labels):
@@ -206,7 +206,7 @@ def _text_side(
     positions = getattr(_config_of(config, family, "text"), family.max_positions)
     if task.generates:
         require_streaming(tokenizer, folder)
-        return tokenizer, positions  # new tokens count as well, of which a tokenizer's limit says nothing
+        return tokenizer, positions  # a tokenizer's limit does not count new tokens
     limit = (sentences and sentences.max_length) or limit
     return tokenizer, min(limit, positions) if limit else positions
 
@@ -216,7 +216,7 @@ def _config_of(config: Any, family: Family, modality: str) -> Any:
 
 
 def _sentences(source: Source) -> SentenceFolder:
-    """How the checkpoint makes embeddings; pickles of its layers are among the weights where they were allowed."""
+    """How the checkpoint makes embeddings; where pickles were allowed, those of its layers are among the weights."""
     if source.sentence_folder is None:
         return SentenceFolder()
     allow_pickle = any(name.endswith(".bin") for name in source.weights)

@@ -1,4 +1,4 @@
-"""What parity asks that is made of what the checkpoint itself brings: its added tokens, its labels, pairs of texts."""
+"""Inputs of parity that are made from the checkpoint itself: its added tokens, its labels, pairs of texts."""
 
 from __future__ import annotations
 
@@ -9,23 +9,24 @@ from ..core.types import Checkpoint
 from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Preprocessor
 from ..triton_models.preprocessors import TextPreprocessor
+from .parts import mask_token_of, max_length_of, sentences_of, tokenizer_of
 from .sample_inputs import texts
 
-#: What the texts are called that are made of the checkpoint.
+#: The name of texts that are made from the checkpoint.
 OWN = "texts of its own"
 #: How callers type a token: first, beside words, within one, doubled, last.
 _FORMS = "{0} Maria {0} went{0}to {0}{0} Paris {0}"
 #: The same in short, for the tokens after the first of many.
 _SHORT, _IN_FULL = "a{0} {0}{0}", 64
-#: Tokens of a text that is made of forms.
+#: The most tokens of a text that is made of forms.
 _ROOM = 128
 
 
 def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor) -> dict[str, Inputs]:
-    """In words what they are -> inputs of one part of a task. Empty where the checkpoint brings nothing, as for images."""
+    """Description -> inputs for one part of a task. Empty where the checkpoint contributes none, as for images."""
     if not isinstance(reader, TextPreprocessor):
         return {}
-    own = own_texts(checkpoint, min(_ROOM, checkpoint.max_length))
+    own = own_texts(checkpoint, min(_ROOM, max_length_of(checkpoint)))
     return {
         about: inputs for about, inputs in _OF_READER[endpoint.reader](checkpoint, own).items() if any(inputs.values())
     }
@@ -33,11 +34,12 @@ def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor)
 
 def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:
     """Texts of at most `room` tokens, special ones included, with every added token in the forms that callers type; and the
-    checkpoint's labels. A token whose form does not fit has a text of its own, which is cut off."""
+    checkpoint's labels. A token whose form does not fit has a text of its own, which is truncated."""
     from tokenizers import Tokenizer
 
-    tokenizer = Tokenizer.from_str(checkpoint.tokenizer.definition)  # the reader's cuts texts off
-    added = json.loads(checkpoint.tokenizer.definition).get("added_tokens") or ()
+    definition = tokenizer_of(checkpoint).definition
+    tokenizer = Tokenizer.from_str(definition)  # the preprocessor's truncates texts
+    added = json.loads(definition).get("added_tokens") or ()
     forms = [(_FORMS if index < _IN_FULL else _SHORT).format(token["content"]) for index, token in enumerate(added)]
     labels = ", ".join(map(str, checkpoint.id2label.values()))
     return (*_packed(forms, lambda text: len(tokenizer.encode(text)) <= room), *filter(None, [labels]))
@@ -72,8 +74,8 @@ def _questions(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
 
 
 def _masked(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """Texts with a mask, at their beginning, where it is not cut off."""
-    mask = checkpoint.tokenizer.mask_token
+    """Texts with a mask, at the beginning unless they have one, so that it is not truncated."""
+    mask = mask_token_of(checkpoint)
     return {OWN: {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
 
 
@@ -83,11 +85,11 @@ def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
         about: {**inputs, "parameters": ("{}",) * len(inputs["text"])}
         for about, inputs in _texts_and_pairs(checkpoint, own).items()
     }
-    named = tuple(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in checkpoint.sentences.prompts)
+    named = tuple(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in sentences_of(checkpoint).prompts)
     return {**groups, "prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
 
 
-#: Kind of reader -> the inputs that are made of the checkpoint's own texts.
+#: Kind of preprocessor -> the inputs that are made from the checkpoint's own texts.
 _OF_READER: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
     "text": _texts_and_pairs,
     "sentence": _sentences,

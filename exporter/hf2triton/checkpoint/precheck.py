@@ -100,7 +100,7 @@ def _short(value: Any) -> str:
 
 
 def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter | None, options: ExportOptions) -> None:
-    """What the headers of the weights contradict. Pickles have none, and an adapter may bring what the base lacks."""
+    """Compares the headers of the weights with the other files. Pickles have none; an adapter may bring what the base lacks."""
     shapes = weight_shapes(source)
     if shapes:
         _check_tables(source, family, shapes)
@@ -111,20 +111,20 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
         check_labels(source, options.labels, rows)
     if task.name == "sentence-similarity" and source.sentence_folder is not None:
         read_sentence_folder(source.sentence_folder, source.config, options.allow_pickle)
-    told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened before its time
+    told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened yet
     if adapter is not None and told and task.has_head:
         head_settings(adapter)
     if any(endpoint.modality == "text" for endpoint in task.endpoints):
-        folder, rows = source.tokenizer_folder, table_rows(family, shapes)
-        tokens, embeddings = read_tokenizer_files(folder), rows.get("input_ids")
+        folder, tables = source.tokenizer_folder, table_rows(family, shapes)
+        tokens, embeddings = read_tokenizer_files(folder), tables.get("input_ids")
         if adapter is not None and told and embeddings is not None:
             embeddings = rows_of(adapter, family.embedding, embeddings, {token: at for at, token in tokens.items()})
         require_rows(tokens, embeddings if told else None, folder)
-        require_types(read_types(folder), rows.get("token_type_ids"), folder)
+        require_types(read_types(folder), tables.get("token_type_ids"), folder)
 
 
 def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The rows of the weight that tells a task's head. Raises HeadMissing where it is not there."""
+    """The rows of the weight that identifies a task's head. Raises HeadMissing where it is missing."""
     ending = family.heads[task.name]
     found = [shape for name, shape in shapes.items() if f".{name}".endswith(f".{ending}")]
     if not found:
@@ -136,7 +136,7 @@ def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, 
 
 
 def _check_tables(source: Source, family: Family, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises WeightsError where a table has other rows than the config says."""
+    """Raises WeightsError where a table's number of rows is not the config's."""
     config = source.config.get(family.configs.get("text", ""), source.config)
     rows = table_rows(family, shapes)
     for table, (ending, key) in family.tables.items():

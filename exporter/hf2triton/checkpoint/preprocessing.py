@@ -1,4 +1,4 @@
-"""How what callers send becomes what a graph reads: the preprocessor that the front will use, and its settings."""
+"""How callers' inputs become a graph's inputs: the preprocessor that the frontend will use, and its settings."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from ..core.types import Checkpoint
 from ..errors import ParityError
 from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
-from ..triton_models.preprocessors import make_preprocessor
+from ..triton_models.preprocessors import TextPreprocessor, make_preprocessor
+from .parts import image_of, sentences_of, tokenizer_of
 from .tokenizer import lower_cases
 
-#: Bytes of one text that a frontend takes; its tokenizer would otherwise be the way to keep it busy.
+#: Bytes of one text that a frontend takes; without a limit, one caller could keep its tokenizer busy.
 MAX_TEXT_BYTES = 1 << 20
-
-
 #: Bytes and pixels of one image that a frontend takes; a small file can hold a very large image, and each core decodes one at a
 #: time, at up to 8 bytes a pixel.
 MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 1 << 26
 
 
 def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: int = 1) -> dict[str, Any]:
-    """What the frontend's reader is made with, see `triton_models/preprocessors.py`. Lengths are padded to multiples of
+    """The settings of the frontend's preprocessor, see `triton_models/preprocessors.py`. Lengths are padded to multiples of
     `round_to`."""
     if endpoint.modality == "image":
+        image = image_of(checkpoint)
         return {
             "kind": endpoint.reader,
-            "spec": checkpoint.image["spec"],
-            "tokens": checkpoint.image["tokens"],
+            "spec": image["spec"],
+            "tokens": image["tokens"],
             "max_bytes": MAX_IMAGE_BYTES,
             "max_pixels": MAX_PIXELS,
         }
-    tokenizer = checkpoint.tokenizer
+    tokenizer = tokenizer_of(checkpoint)
     settings = {
         "kind": endpoint.reader,
         "inputs": list(checkpoint.family.inputs["text"]),
@@ -47,19 +47,21 @@ def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: 
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
-    return settings | _MORE.get(endpoint.reader, lambda _: {})(checkpoint)
+    more = _MORE.get(endpoint.reader)
+    return settings if more is None else settings | more(checkpoint)
 
 
 def _question(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"cls_token_id": checkpoint.tokenizer.cls_token_id}
+    return {"cls_token_id": tokenizer_of(checkpoint).cls_token_id}
 
 
 def _masked_text(checkpoint: Checkpoint) -> dict[str, Any]:
-    return {"mask_token": checkpoint.tokenizer.mask_token, "clean_up": checkpoint.tokenizer.clean_up}
+    tokenizer = tokenizer_of(checkpoint)
+    return {"mask_token": tokenizer.mask_token, "clean_up": tokenizer.clean_up}
 
 
 def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
-    sentences, tokenizer = checkpoint.sentences, checkpoint.tokenizer
+    sentences, tokenizer = sentences_of(checkpoint), tokenizer_of(checkpoint)
     return {
         "prompts": dict(sentences.prompts),
         "default_prompt_name": sentences.default_prompt_name,
@@ -69,7 +71,7 @@ def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-#: kind of reader -> what it needs besides.
+#: Kind of preprocessor -> its further settings.
 _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
     "question": _question,
     "masked-text": _masked_text,
@@ -78,27 +80,45 @@ _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
 
 
 def preprocessing_digest(checkpoint: Checkpoint, endpoint: Endpoint) -> str:
-    """Identifies how what callers send becomes the graph's inputs: the reader's settings and the tokenizer."""
+    """Identifies how callers' inputs become the graph's: by the preprocessor's settings and the tokenizer."""
     settings = json.dumps(preprocessor_settings(checkpoint, endpoint), sort_keys=True)
-    definition = checkpoint.tokenizer.definition if endpoint.modality == "text" else ""
+    definition = tokenizer_of(checkpoint).definition if endpoint.modality == "text" else ""
     digest = hashlib.sha256(f"{settings}\n{definition}".encode())
     return f"sha256:{digest.hexdigest()}"
 
 
 def preprocessor_of(checkpoint: Checkpoint, endpoint: Endpoint) -> Preprocessor:
-    """The reader that the front will use."""
-    definition = checkpoint.tokenizer.definition if endpoint.modality == "text" else None
+    """The preprocessor that the frontend will use."""
+    definition = tokenizer_of(checkpoint).definition if endpoint.modality == "text" else None
     return make_preprocessor(preprocessor_settings(checkpoint, endpoint), definition)
 
 
 def items_of(reader: Preprocessor, inputs: Inputs) -> list[Item]:
-    """Inputs as the frontend reads them. Raises ParityError where it cannot."""
-    arrays = {name: np.array([_encoded(value) for value in values], np.object_) for name, values in inputs.items()}
-    items = reader.items(reader.values(arrays), set())
-    for item in items:
+    """Inputs as the frontend reads them. Raises ParityError for those that it cannot read."""
+    arrays = {name: np.array(files_in(inputs, name), np.object_) for name in inputs}
+    items: list[Item] = []
+    for item in reader.items(reader.values(arrays), set()):
         if isinstance(item, ValueError):
             raise ParityError(f"the frontend cannot read what parity asks: {item}") from item
+        items.append(item)
     return items
+
+
+def reads_texts(reader: Preprocessor) -> TextPreprocessor:
+    """The same preprocessor, of which it is known that it reads texts. Raises ParityError."""
+    if not isinstance(reader, TextPreprocessor):
+        raise ParityError(f"a {type(reader).__name__} does not read texts")
+    return reader
+
+
+def texts_in(inputs: Inputs, name: str) -> tuple[str, ...]:
+    """The values of an input that is text."""
+    return tuple(value if isinstance(value, str) else value.decode() for value in inputs[name])
+
+
+def files_in(inputs: Inputs, name: str) -> tuple[bytes, ...]:
+    """The values of an input as the frontend is sent them."""
+    return tuple(map(_encoded, inputs[name]))
 
 
 def _encoded(value: str | bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""Proves that the front reads texts as the checkpoint's own tokenizer does in transformers."""
+"""Proves that the frontend reads texts as the checkpoint's own tokenizer does in transformers."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from ..core.types import Checkpoint
 from ..errors import ParityError
 from ..tasks.base import Inputs
 from ..triton_models.sentences import lower_cased
+from .parts import tokenizer_of
+from .preprocessing import texts_in
 from .tokenizer import lower_cases
 
 #: Columns of inputs that are texts, in the order in which they follow each other in a row.
@@ -26,27 +28,31 @@ class ReferenceTokenizer:
 
         folder = checkpoint.source.tokenizer_folder
         self._checkpoint = checkpoint
-        self._tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        # Any: its decode returns a list where it is given several rows
+        self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         sentences = checkpoint.sentences
-        if sentences is not None and sentences.lower_case and not lower_cases(checkpoint.tokenizer):
+        if sentences is not None and sentences.lower_case and not lower_cases(tokenizer_of(checkpoint)):
             lower_cased(self._tokenizer.backend_tokenizer)  # as sentence-transformers does
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of tokens, without special ones."""
-        return self._tokenizer.decode(ids, skip_special_tokens=True)
+        text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
+        return text
 
     def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
-        """`rows`: of each item, as the frontend's reader makes them. Items of several rows, the windows of a long context, are
-        passed over: transformers 5 cuts no windows. Raises ParityError."""
+        """`rows`: of each item, as the frontend's preprocessor makes them. Skips items of several rows, the windows of a long
+        context, which transformers 5 does not make. Raises ParityError."""
         checkpoint, tokenizer = self._checkpoint, self._tokenizer
+        columns = [texts_in(inputs, name) for name in _TEXTS if name in inputs]
+        type_ids = tokenizer_of(checkpoint).type_ids
         for index, (own, prompt) in enumerate(zip(rows, _prompts(checkpoint, inputs, len(rows)), strict=True)):
             if len(own) > 1:
                 continue
-            first, *others = (inputs[name][index] for name in _TEXTS if name in inputs)
+            first, *others = (column[index] for column in columns)
             texts = [f"{prompt}{first}", *others]
             expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
             _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
-            if checkpoint.tokenizer.type_ids and "token_type_ids" in expected:
+            if type_ids and "token_type_ids" in expected:
                 _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
 
 
@@ -54,7 +60,9 @@ def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
     """What sentence-transformers puts before each text."""
     if checkpoint.sentences is None:
         return [""] * count
-    default, known = checkpoint.sentences.default_prompt_name, {**checkpoint.sentences.prompts, None: ""}
+    default = checkpoint.sentences.default_prompt_name
+    known: dict[str | None, str] = {None: ""}
+    known.update(checkpoint.sentences.prompts)
     return [known[json.loads(own).get("prompt_name", default)] for own in inputs.get("parameters", ("{}",) * count)]
 
 

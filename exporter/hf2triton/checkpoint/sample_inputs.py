@@ -1,4 +1,4 @@
-"""What parity asks: real texts and images, in the form that each kind of frontend takes them."""
+"""The inputs of parity: real texts and images, in the form that each kind of frontend takes."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from ..core.types import Checkpoint
 from ..errors import UsageError
 from ..tasks.base import Endpoint, Inputs, Task
 from .image_settings import fits_all
+from .parts import image_of, mask_token_of, max_length_of, sentences_of
 
-#: Asked of each text, round and round. An answer that makes no sense has logits all the same.
+#: Questions about the texts, in turn. An answer that makes no sense still has logits.
 QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "Why?")
 
 
 def parity_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> Inputs:
     """Real inputs for one part of a task, see data/README.md."""
     if endpoint.modality == "image":
-        return {"image": images_for(checkpoint.image["spec"])}
+        return {"image": images_for(image_of(checkpoint)["spec"])}
     return inputs_from(endpoint.reader, checkpoint, texts())
 
 
@@ -32,7 +33,7 @@ def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> In
 
 
 def check_calibration(path: Path | None, task: Task) -> None:
-    """Whether a file or folder can calibrate a task, before minutes of work; None can. Raises UsageError."""
+    """Checks before minutes of work that a file or folder, if given, can calibrate a task. Raises UsageError."""
     if path is None:
         return
     if not path.exists():
@@ -51,14 +52,14 @@ def texts() -> tuple[str, ...]:
 
 
 def images() -> tuple[bytes, ...]:
-    """Real images of different size, mode and format, as files."""
+    """Real images of different sizes, modes and formats, as files."""
     folder = resources.files("hf2triton") / "data" / "images"
-    files = sorted((path for path in folder.iterdir() if path.suffix != ".md"), key=lambda path: path.name)
+    files = sorted((path for path in folder.iterdir() if not path.name.endswith(".md")), key=lambda path: path.name)
     return tuple(path.read_bytes() for path in files)
 
 
 def images_for(spec: Mapping[str, Any]) -> tuple[bytes, ...]:
-    """Real images that come out as the model takes them: where the processor does not see to that, in the model's size."""
+    """Real images in the size that the model takes, unless the processor resizes them."""
     if fits_all(spec):
         return images()
     size = spec["image_size"]
@@ -75,19 +76,19 @@ def _fitted(data: bytes, width: int, height: int) -> bytes:
 
 
 def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """A question to each text; the last context is as long as three windows of the model."""
+    """A question about each text; the last context is as long as three windows of the model."""
     contexts = [text for text in lines if len(text.split()) > 3] or list(lines)
-    long = " ".join(contexts)[: 12 * checkpoint.max_length]
+    long = " ".join(contexts)[: 12 * max_length_of(checkpoint)]
     asked = [QUESTIONS[index % len(QUESTIONS)] for index in range(len(contexts) + 1)]
     return {"text": tuple(asked), "text_pair": (*contexts, long)}
 
 
 def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """Each text with its middle word masked, long ones with a second mask near the beginning."""
-    mask, masked = checkpoint.tokenizer.mask_token, []
+    mask, masked = mask_token_of(checkpoint), []
     for text in lines:
-        # what is cut off cannot be masked: a word is at least one token
-        words = text.split()[: checkpoint.max_length // 3]
+        # a mask must not be truncated: a word is at least one token
+        words = text.split()[: max_length_of(checkpoint) // 3]
         words[len(words) // 2] = mask
         if len(words) > 8:
             words[2] = mask
@@ -97,7 +98,7 @@ def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
 
 def _prompted(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """The texts, in turn with the default prompt and with each that has a name."""
-    names = [name for name, prompt in checkpoint.sentences.prompts.items() if prompt]
+    names = [name for name, prompt in sentences_of(checkpoint).prompts.items() if prompt]
     parameters = ["{}", *(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in names)]
     return {"text": tuple(lines), "parameters": tuple(islice(cycle(parameters), len(lines)))}
 

@@ -60,7 +60,7 @@ def _dense(folder: Path, width: int | None, allow_pickle: bool) -> tuple[Layer, 
         )
     bias = bool(settings.get("bias", True))
     residual = ("identity" if rows == columns else "linear") if settings.get("use_residual") else ""
-    shapes = {"linear.weight": (rows, columns)}
+    shapes: dict[str, tuple[int, ...]] = {"linear.weight": (rows, columns)}
     shapes |= {"linear.bias": (rows,)} if bias else {}
     shapes |= {"residual.weight": (rows, columns)} if residual == "linear" else {}
     return Dense(_weights(folder, shapes, allow_pickle), columns, rows, bias, activation, residual), rows

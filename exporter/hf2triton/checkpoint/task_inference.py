@@ -75,7 +75,7 @@ def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | N
 
 
 def _check_adapter(family: Family, task: Task, adapter: Adapter) -> None:
-    trained = _ADAPTER_TASKS.get(adapter.task_type)
+    trained = _ADAPTER_TASKS.get(adapter.task_type or "")
     if trained is None:
         return
     if trained not in family.tasks:

@@ -96,7 +96,7 @@ POOLED: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
-#: Output -> what makes it of the model's outputs.
+#: Output -> the function that computes it from the model's outputs.
 TAKES: Mapping[str, Callable[[Any], torch.Tensor]] = {
     "logits": lambda outputs: outputs.logits,
     "span_logits": lambda outputs: torch.stack([outputs.start_logits, outputs.end_logits], dim=-1),
@@ -110,8 +110,8 @@ class TaskModel(torch.nn.Module):
     """A checkpoint's model with the outputs of one part of its task: inputs by position, a tuple of tensors out.
 
     An input `mask_positions` (`[batch, masks]`) limits a masked language model's head to these positions, so that
-    `logits` is `[batch, masks, vocabulary]`. An input `pooling_mask` (`[batch, sequence]`) leaves out of an embedding the tokens
-    where it is 0.
+    `logits` is `[batch, masks, vocabulary]`. An input `pooling_mask` (`[batch, sequence]`) excludes the tokens where it is 0
+    from an embedding.
     """
 
     def __init__(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:
@@ -120,6 +120,7 @@ class TaskModel(torch.nn.Module):
         self.outputs = tuple(output.name for output in checkpoint.outputs[endpoint.suffix])
         self.model = checkpoint.model
         self.projection = None
+        self.pooling: torch.nn.Module
         if checkpoint.family.towers:
             tower, projection = checkpoint.family.towers[endpoint.modality]
             self.model, self.projection = getattr(checkpoint.model, tower), getattr(checkpoint.model, projection)
@@ -151,10 +152,10 @@ def graph_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> tuple[str, ...]:
 
 
 @contextmanager
-def _head_limited_to(model: torch.nn.Module, positions: torch.Tensor | None) -> Iterator[None]:
-    """Lets a model's head see the states at some positions alone: `[batch, sequence, hidden]` -> `[batch, masks, hidden]`.
+def _head_limited_to(model: Any, positions: torch.Tensor | None) -> Iterator[None]:
+    """Limits a model's head to the states at some positions: `[batch, sequence, hidden]` -> `[batch, masks, hidden]`.
 
-    The head of a masked language model costs as much as several layers, for tokens that nobody asks about.
+    The head of a masked language model costs as much as several layers, mostly for tokens that are not masked.
     """
     if positions is None:
         yield
@@ -165,7 +166,8 @@ def _head_limited_to(model: torch.nn.Module, positions: torch.Tensor | None) -> 
         outputs["last_hidden_state"] = states.gather(1, positions.unsqueeze(-1).expand(-1, -1, states.shape[-1]))
         return outputs
 
-    handle = model.base_model.register_forward_hook(gather)
+    base_model: torch.nn.Module = model.base_model
+    handle = base_model.register_forward_hook(gather)
     try:
         yield
     finally:

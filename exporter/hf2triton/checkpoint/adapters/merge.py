@@ -1,8 +1,7 @@
 """Merges an adapter into its base in fp32, and proves the merge.
 
-peft does the merging, and is lenient where an export must not be: it drops weights that find no place in the model,
-leaves those that are absent at their random start, and warns. Here each of these is an error. The user's files are never
-changed.
+peft merges, but is lenient where an export must not be: it drops weights that have no place in the model, leaves missing ones at
+their random start, and only warns. Here each of these is an error. The user's files are never changed.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 #: How far the merged model may lie from the model with its adapter, relative to the outputs' largest value where that
-#: is above 1. Both compute the same sums in another order, and what fp32 rounds away grows with the values.
+#: is above 1. Both compute the same sums in different orders, and rounding errors of fp32 grow with the values.
 TOLERANCE = 1e-5
 #: Real inputs that the merge is proved on.
 _PROBES = 8
@@ -80,7 +79,7 @@ def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], S
     """Runs a model on a few real inputs of each part of the task, one of which begins with the adapter's own `tokens`."""
     import torch
 
-    from ..preprocessing import items_of, preprocessor_of
+    from ..preprocessing import items_of, preprocessor_of, texts_in
     from ..sample_inputs import parity_inputs
     from ..task_model import TaskModel
 
@@ -89,7 +88,8 @@ def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], S
         reader = preprocessor_of(checkpoint, endpoint)
         inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, endpoint).items()}
         if tokens and "text" in inputs:
-            inputs["text"] = (f"{tokens} {inputs['text'][0]}", *inputs["text"][1:])
+            first, *others = texts_in(inputs, "text")
+            inputs["text"] = (f"{tokens} {first}", *others)
         rows = [row for item in items_of(reader, inputs) for row in item.rows][:_PROBES]
         batches.append((endpoint, reader.feeds(rows)))
 
@@ -110,15 +110,17 @@ def merge_adapter(
     missing: frozenset[str],
     probe: Callable[[torch.nn.Module], Sequence[torch.Tensor]],
 ) -> tuple[torch.nn.Module, MergeReport]:
-    """Merges the adapter into its base, which is changed in place, and proves it on what `probe` makes of real inputs.
+    """Merges the adapter into its base, which is changed in place, and proves it by what `probe` computes from real inputs.
 
     `model`: the base in fp32 and evaluation mode, with the task's head. `renamed_modules`: the family's table.
     `missing`: the parameters that the base's checkpoint did not have, all of which the adapter must bring. `probe` runs a
     model and returns its outputs. Raises AdapterError, and HeadMissing for a head that would be random.
     """
     import torch
+    from peft import PeftType
 
     config, weights, renamed = fit_names(model, _peft_config(adapter), load_weights(adapter), renamed_modules)
+    peft_type = PeftType(config.peft_type).value
     modules = {path for path, _ in model.named_modules()}
     _require_places(
         sorted(name for name in weights if name.startswith(PREFIX) and not depth_of(name, modules)), adapter
@@ -142,12 +144,12 @@ def merge_adapter(
     with _peft_errors(adapter):
         merged = adapted.merge_and_unload(safe_merge=True)
     if set(merged.state_dict()) != names:
-        raise AdapterError(f"peft leaves parts of a {config.peft_type.value} adapter in the model that it merged")
+        raise AdapterError(f"peft leaves parts of a {peft_type} adapter in the model that it merged")
     merged.eval().requires_grad_(False)
     with torch.no_grad():
         outputs = probe(merged)
     report = MergeReport(
-        peft_type=config.peft_type.value,
+        peft_type=peft_type,
         modules=len(tuners),
         target_modules=tuple(sorted({name.rpartition(".")[2] for name in tuners})),
         ranks=tuple(sorted({rank for ranks in tuners.values() for rank in ranks})),
@@ -165,7 +167,7 @@ def merge_adapter(
 
 
 def _require_proof(report: MergeReport, adapter: Adapter) -> None:
-    if not report.adapter_difference <= report.allowed:  # so that NaN fails as well
+    if not report.adapter_difference <= report.allowed:  # NaN must fail too
         raise AdapterError(
             f"the adapter in {adapter.folder} cannot be merged: the merged model's outputs differ by"
             f" {report.adapter_difference:.2g} from those with the adapter, more than {report.allowed:.2g}. Weights that"
@@ -178,14 +180,14 @@ def _require_proof(report: MergeReport, adapter: Adapter) -> None:
 
 
 def _peft_config(adapter: Adapter) -> PeftConfig:
-    """peft's view of the config. A setting of a newer peft, which this one would ignore, is an error if it says a thing."""
+    """The config as peft reads it. A setting that only a newer peft knows is an error, unless it is empty."""
     from dataclasses import fields
 
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[adapter.config["peft_type"]]
-    # names that peft writes but takes away again before it makes the config
+    # names that peft writes but removes again before it makes the config
     known = {field.name for field in fields(kind)} | {"auto_mapping", "peft_version", "runtime_config"}
     unknown = sorted(name for name, value in adapter.config.items() if name not in known and value)
     if unknown:
@@ -194,7 +196,7 @@ def _peft_config(adapter: Adapter) -> PeftConfig:
             " upgrade it: pip install --upgrade peft"
         )
     with _peft_errors(adapter):
-        config = kind.from_pretrained(str(adapter.folder))
+        config: PeftConfig = kind.from_pretrained(str(adapter.folder))
         config.inference_mode = True
     return config
 
@@ -212,7 +214,7 @@ def _inject(
     if absent:
         raise AdapterError(lacks(adapter.folder, absent))
     try:
-        unexpected = set_peft_model_state_dict(adapted, weights).unexpected_keys
+        loaded: Any = set_peft_model_state_dict(adapted, weights)
     except RuntimeError as error:
         misfits = [
             f"{name.removeprefix(PREFIX)} is {list(weights[name].shape)}, and the base takes {list(expected[name].shape)}"
@@ -226,7 +228,7 @@ def _inject(
         ) from error
     # peft saves some of what is in modules_to_save twice, and loads it once
     twice = ".modules_to_save."
-    strays = [name for name in unexpected if twice not in name or name.replace(twice, ".") not in weights]
+    strays = [name for name in loaded.unexpected_keys if twice not in name or name.replace(twice, ".") not in weights]
     _require_places(sorted(strays), adapter)
     return adapted
 
