@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -104,8 +104,16 @@ def items_of(reader: Preprocessor, inputs: Inputs) -> list[Item]:
     return items
 
 
-def reads_texts(reader: Preprocessor) -> TextPreprocessor:
-    """The same preprocessor, of which it is known that it reads texts. Raises ParityError."""
+def item_of(reader: Preprocessor, value: Any, wanted: Collection[str] = ()) -> Item:
+    """The item of one of a preprocessor's values. Raises ValueError where it cannot be read."""
+    [item] = reader.items([value], wanted)
+    if isinstance(item, ValueError):
+        raise item
+    return item
+
+
+def as_text_preprocessor(reader: Preprocessor) -> TextPreprocessor:
+    """The preprocessor of an endpoint that reads texts. Raises ParityError for any other."""
     if not isinstance(reader, TextPreprocessor):
         raise ParityError(f"a {type(reader).__name__} does not read texts")
     return reader

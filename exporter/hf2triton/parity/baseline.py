@@ -1,4 +1,4 @@
-"""What PyTorch answers and how fast: real inputs through the checkpoint, one at a time and without padding."""
+"""PyTorch's answers and their latency: real inputs through the checkpoint, one at a time and without padding."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.baseline import Baseline, Items
 from hf2triton_client.evaluation.compare import Tolerance
@@ -15,7 +16,8 @@ from hf2triton_client.evaluation.places import describe_input
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
 
 from ..checkpoint.own_inputs import own_inputs
-from ..checkpoint.preprocessing import items_of, preprocessor_of
+from ..checkpoint.parts import image_of
+from ..checkpoint.preprocessing import files_in, items_of, preprocessor_of
 from ..checkpoint.same_tokens import ReferenceTokenizer
 from ..checkpoint.sample_inputs import parity_inputs
 from ..core.types import Checkpoint
@@ -32,8 +34,8 @@ def record_baseline(
     inputs: Inputs | None = None,
     asked: Questions | None = None,
 ) -> Baseline:
-    """Asks PyTorch (fp32) for each input; images are prepared by the checkpoint's own processor. And its pipeline what is
-    `asked`; by default real inputs that come with hf2triton.
+    """Runs PyTorch (fp32) on each input, and its pipeline on what is `asked`; by default on real inputs that come with
+    hf2triton. The checkpoint's own processor prepares images.
 
     Raises ParityError when PyTorch itself answers with NaN or infinity.
     """
@@ -50,8 +52,8 @@ def record_baseline(
     module = TaskModel(checkpoint, endpoint)
     outputs = checkpoint.outputs[endpoint.suffix]
 
-    def ask(item: Item) -> dict[str, np.ndarray]:
-        rows: dict[str, list[np.ndarray]] = {output.name: [] for output in outputs}
+    def ask(item: Item) -> dict[str, NDArray[Any]]:
+        rows: dict[str, list[NDArray[Any]]] = {output.name: [] for output in outputs}
         for row in item.rows:
             feeds = reader.feeds([row])
             for output, tensor in zip(
@@ -100,8 +102,8 @@ def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) ->
 def _in_scale(
     checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
 ) -> dict[str, Tolerance]:
-    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings are as large as these
-    are: there they are shares of PyTorch's largest."""
+    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings may be larger: there they are
+    shares of PyTorch's largest."""
     if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
         return tolerances
     largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
@@ -113,8 +115,8 @@ def _in_scale(
 def _reader_of_the_checkpoint(
     checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor
 ) -> Callable[[Inputs], list[Item]]:
-    """Makes items of inputs as transformers' own processors prepare them. That raises ParityError where the frontend reads a text
-    otherwise."""
+    """A function that prepares inputs as transformers' own processors do. It raises ParityError where the frontend reads a text
+    differently."""
     if endpoint.modality == "text":
         tokenizer = ReferenceTokenizer(checkpoint)
 
@@ -126,10 +128,10 @@ def _reader_of_the_checkpoint(
         return texts
     from ..checkpoint.image_processor import reference_pixels
 
-    folder, channels = checkpoint.source.processor_folder, checkpoint.image["spec"]["num_channels"]
+    folder, channels = checkpoint.source.processor_folder, image_of(checkpoint)["spec"]["num_channels"]
 
     def images(inputs: Inputs) -> list[Item]:
-        pixels = reference_pixels(folder, inputs["image"], channels, checkpoint.family.image_processor)
+        pixels = reference_pixels(folder, files_in(inputs, "image"), channels, checkpoint.family.image_processor)
         return [Item([one]) for one in pixels]
 
     return images

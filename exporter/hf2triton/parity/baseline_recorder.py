@@ -1,4 +1,4 @@
-"""Records what PyTorch answers to data of one's own, without an export: `hf2triton baseline`, and `validate --source`."""
+"""Records PyTorch's answers to the user's own data, without an export: `hf2triton baseline`, and `validate --source`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from ..checkpoint.loading import load
 from ..core.options import ExportOptions
 from ..core.stages import Progress, Stages
 from ..engines import ENGINES
+from ..errors import UsageError
 from ..tasks import find_task
+from ..tasks.base import Inputs
 
-#: The most texts of a file whose tensors are recorded; answers are recorded of all.
+#: The most texts of a file whose tensors are recorded; answers are recorded for all.
 MOST_ITEMS = 256
 
 
@@ -34,12 +36,16 @@ def record(
         read_questions(dataset, find_task(options.task).name, columns)  # before minutes of work
     stages = Stages(progress)
     checkpoint, _ = load(stages, options)
-    endpoints, asked, inputs = checkpoint.task.endpoints, None, {}
+    task, asked = checkpoint.task, None
+    endpoints = task.endpoints
+    inputs: Mapping[str, Inputs] = {}
     if dataset is not None:
-        asked = read_questions(dataset, checkpoint.task.name, columns)
+        if task.inputs is None:
+            raise UsageError(f"no labelled data are read for {task.name}")
+        asked = read_questions(dataset, task.name, columns)
         if endpoints[-1].modality == "image":
             asked = replace(asked, inputs=tuple(Path(one).read_bytes() for one in asked.inputs))
-        inputs = checkpoint.task.inputs(asked)
+        inputs = task.inputs(asked)
     recorded = {}
     for endpoint in endpoints:
         run, kind = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind]

@@ -1,4 +1,4 @@
-"""What ranges are measured on: real inputs that come with the package, the user's own, or as a last resort random ones."""
+"""The inputs that ranges are measured on: real ones that come with hf2triton, the user's own, or as a last resort random ones."""
 
 from __future__ import annotations
 
@@ -12,30 +12,34 @@ import numpy as np
 
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..checkpoint.preprocessing import items_of, preprocessor_of
+from ..checkpoint.parts import tokenizer_of
+from ..checkpoint.preprocessing import as_text_preprocessor, items_of, preprocessor_of, texts_in
 from ..checkpoint.sample_inputs import inputs_from, texts
-from ..core.types import Checkpoint, Graph
+from ..core.types import Checkpoint, Graph, GraphInput
 from ..errors import ParityError, UsageError
 from ..tasks.base import Endpoint, Inputs
+from ..triton_models.executors import Feeds
 from ..triton_models.preprocessor import Preprocessor
 from .decoder_baseline import prompt_ids
 
-#: The inputs of one call of a graph.
-Feeds = Mapping[str, np.ndarray]
 #: Rows of one call.
 ROWS = 4
 #: The most rows that are calibrated with; a file may hold any number.
 MOST_ROWS = 512
 #: Files that hold images in a folder.
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-#: Where more of the shipped texts' tokens than this are unknown to a tokenizer, they say nothing about the model.
+#: Where a tokenizer does not know more than this share of the shipped texts' tokens, they say nothing about the model.
 MOST_UNKNOWN = 0.5
-_TYPES = {"INT64": np.int64, "FLOAT": np.float32}
+_TYPES: Mapping[str, np.dtype[Any]] = {
+    "INT64": np.dtype(np.int64),
+    "FLOAT": np.dtype(np.float32),
+    "FLOAT16": np.dtype(np.float16),
+}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calls of a graph: `feeds` of each, and in words what they were made of. `own`: the user gave it."""
+    """Calls of a graph: the `feeds` of each, and a description of their origin. `own`: they are the user's."""
 
     feeds: tuple[Feeds, ...]
     about: str
@@ -46,7 +50,7 @@ class Calibration:
 def calibration_of(
     checkpoint: Checkpoint, endpoint: Endpoint, graph: Graph, baseline: Baseline, given: Path | None
 ) -> Calibration:
-    """The calibration of one part of a task: `given`, where it is of the part's kind. Raises UsageError."""
+    """The calibration of one part of a task: `given`, if that is what the part reads. Raises UsageError."""
     reader = preprocessor_of(checkpoint, endpoint)
     if given is not None and given.suffix == ".npz":
         return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
@@ -71,7 +75,7 @@ def calibration_of(
 
 
 def _calibration(graph: Graph, reader: Preprocessor, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
-    """Calls with several rows, padded; a decoder's have one row each and an empty past."""
+    """Calls with several padded rows; a decoder's have one row each and an empty past."""
     if len(rows) > MOST_ROWS:
         rows, about = rows[:MOST_ROWS], f"{about}, the first {MOST_ROWS} rows of them"
     if graph.state:
@@ -92,22 +96,26 @@ def _rows(reader: Preprocessor, inputs: Inputs, path: Path) -> list[Any]:
 
 
 def _generated(graph: Graph, reader: Preprocessor, baseline: Baseline) -> Iterator[Feeds]:
-    """The prompts of a baseline and what follows them."""
-    prompts = prompt_ids(reader, baseline.inputs["text_input"])
+    """The prompts of a baseline with the texts that PyTorch generated after them."""
+    prompts = prompt_ids(reader, texts_in(baseline.inputs, "text_input"))
     for prompt, tokens in zip(prompts, baseline.answers["token_ids"], strict=True):
         yield whole_text(graph, [*prompt, *tokens.tolist()])
 
 
 def whole_text(graph: Graph, ids: Sequence[int]) -> Feeds:
     """A text in one call of a decoder, from an empty past."""
-    types = {"FLOAT": np.float32, "FLOAT16": np.float16}
     empty = {
-        value.name: np.zeros([{"batch": 1, "past": 0}.get(dim, dim) for dim in value.dims], types[value.dtype])
+        value.name: np.zeros(_shape(value, {"batch": 1, "past": 0}), _TYPES[value.dtype])
         for value in graph.inputs
         if value.name in graph.state
     }
     row = np.array([ids], np.int64)
     return {"input_ids": row, "attention_mask": np.ones_like(row), "position_ids": np.arange(row.size)[None], **empty}
+
+
+def _shape(value: GraphInput, sizes: Mapping[str, int]) -> list[int]:
+    """An input's dimensions as numbers; `sizes`: of the free ones."""
+    return [dim if isinstance(dim, int) else sizes[dim] for dim in value.dims]
 
 
 def _lines(path: Path) -> tuple[str, ...]:
@@ -134,7 +142,8 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
             arrays = dict(file)
     except (OSError, ValueError, EOFError, TypeError, BadZipFile) as error:
         raise UsageError(f"the calibration file {path} cannot be read: {error}") from error
-    wanted, sizes = {value.name: value for value in graph.inputs}, {}
+    wanted = {value.name: value for value in graph.inputs}
+    sizes: dict[str, int] = {}
     if set(arrays) != set(wanted):
         raise UsageError(f"{path} holds {', '.join(sorted(arrays))}; the graph takes {', '.join(sorted(wanted))}")
     for name, array in arrays.items():
@@ -155,15 +164,17 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
 
 
 def _share_unknown(checkpoint: Checkpoint, reader: Preprocessor) -> float:
-    """How much of the shipped texts the tokenizer does not know."""
-    ids = [id for row in reader.encoder.encode(texts()) for id in row.ids]
-    unknown = checkpoint.tokenizer.unk_token
-    return ids.count(reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
+    """The share of the shipped texts' tokens that the tokenizer does not know."""
+    texts_reader = as_text_preprocessor(reader)
+    rows = texts_reader.encoder.encode(texts())
+    ids = [id for row in rows if not isinstance(row, ValueError) for id in row.ids]
+    unknown = tokenizer_of(checkpoint).unk_token
+    return ids.count(texts_reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
 
 
 def _random(reader: Preprocessor, graph: Graph) -> Iterator[Feeds]:
-    """The same random tokens each time, in rows of all lengths."""
-    rng = np.random.default_rng(0)
+    """Random tokens, the same each time, in rows of all lengths."""
+    rng, reader = np.random.default_rng(0), as_text_preprocessor(reader)
     lengths = np.unique(np.geomspace(1, reader.encoder.max_length, ROWS).astype(int))
     for length in lengths:
         ids = rng.integers(0, reader.tokenizer.get_vocab_size(), (1 if graph.state else ROWS, length))
@@ -172,5 +183,5 @@ def _random(reader: Preprocessor, graph: Graph) -> Iterator[Feeds]:
             continue
         known = {"input_ids": ids, "attention_mask": np.ones_like(ids), "pooling_mask": np.ones_like(ids)}
         sizes = {"batch": ROWS, "sequence": length, "masks": 1}
-        zeros = {value.name: np.zeros([sizes[dim] for dim in value.dims], np.int64) for value in graph.inputs}
+        zeros = {value.name: np.zeros(_shape(value, sizes), np.int64) for value in graph.inputs}
         yield {name: known.get(name, array) for name, array in zeros.items()}

@@ -1,4 +1,4 @@
-"""Proves a graph: the same inputs as PyTorch was asked, run alone, padded, permuted; and the price of a call, on the way."""
+"""Proves a graph: PyTorch's inputs again, run alone, padded and permuted. Also measures the overhead of a call."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import compare, finite
 from hf2triton_client.evaluation.places import Places
 
-from ..checkpoint.preprocessing import items_of
+from ..checkpoint.preprocessing import as_text_preprocessor, items_of
 from ..core.types import Graph, ParityCheck, ParityReport, StoredGraph
 from ..errors import ParityError
 from ..triton_models.executors import open_session
@@ -27,23 +28,25 @@ from .call_overhead import MOST_ON_CPU, MOST_ON_GPU, fit_call_overhead
 from .edge_cases import edge_checks
 from .places import AskedItems, places_of_calibration
 
-#: How rows are put together: (name, rows of a batch, in reverse order, extra columns of padding). The others are compared
-#: with the first as well as with PyTorch. 30 texts leave batches that are not full, of odd sizes and lengths.
+#: How rows are batched: (name, rows of a batch, in reverse order, extra columns of padding). All are compared with PyTorch, and
+#: the later ones with the first too. 30 texts leave some batches incomplete, with odd sizes and lengths.
 LAYOUTS = (
     ("one row, no padding", 1, False, 0),
     ("in pairs, padded", 2, False, 0),
     ("batches of 8, padded", 8, False, 0),
     ("batches of 5 in reverse, padded further", 5, True, 7),
 )
-#: Lengths and rows of the calls whose price is measured, and the highest price.
+#: Output -> its array for each item.
+Answers = Mapping[str, Sequence[NDArray[Any]]]
+#: Lengths and rows of the calls whose overhead is measured, and the highest overhead.
 _ON_CPU = (8, 16, 32, 64), (1, 2, 4, 8), MOST_ON_CPU
 _ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 
 
 @dataclass(frozen=True)
 class ParityInputs:
-    """What a graph is asked: the baseline's inputs, as the `reader` of the frontend reads them; and what it was calibrated with,
-    which PyTorch was not asked: where the user gave that, it must not give NaN or infinity. `gpu`: it is run on the GPU too.
+    """What a graph is asked: the baseline's inputs, as the frontend's `reader` reads them; and the calibration's, for which there
+    are no answers of PyTorch: if the user gave them, they must not give NaN or infinity. `gpu`: run it on the GPU too.
     `id2label`: the head's labels."""
 
     baseline: Baseline
@@ -59,11 +62,11 @@ def report_of(stored: StoredGraph, checks: Iterable[ParityCheck]) -> ParityRepor
 
 
 def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored graph and compares with PyTorch's answers, one check after the other: whoever looks for a
-    failure may stop at the first.
+    """Runs a stored graph and compares it with PyTorch's answers, one check after the other, so that a caller may stop at the
+    first failure.
 
     An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow),
-    and as it is. Where there is a GPU to be served on, it answers too.
+    and as it is. With a GPU to serve on, it is measured there too.
     """
     baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
     items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
@@ -71,11 +74,13 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
     places = {output.name: whole.places(output) for output in stored.graph.outputs}
     for prefix, file, device in runs_of(stored, asked.gpu):
         session = _small_session(file, device)
-        alone = None
+        alone: Answers | None = None
         for name, batch, reverse, extra in LAYOUTS:
             answers = _run(session, stored.graph, asked.reader, items, batch, reverse, extra)
-            for what, who, reference in ((name, "PyTorch", answers_of_all), (f"{name}, and alone", "alone", alone)):
-                for output in stored.graph.outputs if reference is not None else ():
+            references: list[tuple[str, str, Answers]] = [(name, "PyTorch", answers_of_all)]
+            references += [] if alone is None else [(f"{name}, and alone", "alone", alone)]
+            for what, who, reference in references:
+                for output in stored.graph.outputs:
                     pairs = zip(reference[output.name], answers[output.name], strict=True)
                     where = whole.in_batches(output, batch, reverse, who)
                     difference = compare(output.name, pairs, baseline.tolerances[output.name], where)
@@ -92,7 +97,7 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
 def calibration_checks(
     session: Any, graph: Graph, asked: ParityInputs, prefix: str, places: Mapping[str, Places]
 ) -> Iterator[ParityCheck]:
-    """That the user's own calibration inputs give no NaN and no infinity. `places`: of each output."""
+    """Checks that the user's own calibration inputs give no NaN or infinity. `places`: of each output."""
     if not asked.calibration.own:
         return
     names = [output.name for output in graph.outputs]
@@ -108,7 +113,7 @@ def calibration_checks(
 
 
 def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
-    """The files to measure and on which device, with what is said of each: of an fp16 graph the twin and itself."""
+    """The files to measure, each with a prefix for its checks and its device: of an fp16 graph the twin and itself."""
     on_gpu = [(ON_GPU, stored.path, "cuda")] if gpu else []
     if stored.has_twin:
         return [("rounded to fp16: ", stored.twin, "cpu"), ("as served: ", stored.path, "cpu"), *on_gpu]
@@ -116,8 +121,8 @@ def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
 
 
 def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> ParityReport:
-    """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value to blame, and what
-    to try that was not `asked` for."""
+    """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value at fault, and options
+    to try that were not `asked` for."""
     for check in report.checks:
         if not check.difference.passed:
             difference = check.difference
@@ -133,16 +138,19 @@ def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> 
 def measure_call_overhead(
     stored: StoredGraph, baseline: Baseline, reader: Preprocessor, threads: int, gpu: bool = False
 ) -> int:
-    """What one more call of the graph costs on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
+    """The cost of one more call of the graph on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
 
-    Times calls of different rows and tokens (an image always has as many), see `fit_call_overhead`.
+    Times calls with different numbers of rows and tokens (those of an image are fixed), see `fit_call_overhead`.
     """
-    lengths, batches, most = _ON_GPU if gpu else _ON_CPU
+    some_lengths, batches, most = _ON_GPU if gpu else _ON_CPU
     session = open_on(str(stored.path), "cuda", 0, 0) if gpu else open_session(str(stored.path), threads)
     row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
     free = {value.name: value.dims.index("sequence") for value in stored.graph.inputs if "sequence" in value.dims}
     example = {name: array * (name != "mask_positions") for name, array in reader.feeds([row]).items()}
-    lengths = sorted({min(length, reader.encoder.max_length) for length in lengths}) if free else [reader.length(row)]
+    lengths = [reader.length(row)]
+    if free:
+        longest = as_text_preprocessor(reader).encoder.max_length
+        lengths = sorted({min(length, longest) for length in some_lengths})
     sizes, seconds = [], []
     for tokens in lengths:
         for rows in batches:
@@ -177,10 +185,10 @@ def _run(
     batch: int,
     reverse: bool,
     extra: int,
-) -> dict[str, list[np.ndarray]]:
+) -> dict[str, list[NDArray[Any]]]:
     """Each output of each item, cut to its own tokens, in the order of `items`."""
     rows = [row for item in items for row in item.rows]
-    results: dict[str, list] = {output.name: [None] * len(rows) for output in graph.outputs}
+    results: dict[str, list[Any]] = {output.name: [None] * len(rows) for output in graph.outputs}
     for indices in _batches(len(rows), batch, reverse):
         arrays = session.run(list(results), reader.feeds([rows[index] for index in indices], extra))
         for output, array in zip(graph.outputs, arrays, strict=True):

@@ -1,14 +1,15 @@
-"""What PyTorch generates: greedy texts after real prompts, the logits on the way, and how long that took."""
+"""What PyTorch generates: greedy texts after real prompts, the logits of each step, and the time it takes."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.baseline import Baseline, Items, Latency
 from hf2triton_client.evaluation.compare import Tolerance
@@ -16,7 +17,8 @@ from hf2triton_client.evaluation.places import quoted
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
 
 from ..checkpoint.own_inputs import OWN, own_texts
-from ..checkpoint.preprocessing import items_of, preprocessor_of
+from ..checkpoint.parts import max_length_of
+from ..checkpoint.preprocessing import item_of, items_of, preprocessor_of, texts_in
 from ..checkpoint.same_tokens import ReferenceTokenizer
 from ..checkpoint.sample_inputs import texts
 from ..core.types import Checkpoint
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 #: The most tokens of a generated text.
 NEW_TOKENS = 64
-#: Real prompts, from one token to all that leaves room for the new ones.
+#: Real prompts, from one token to as many as leave room for the new ones.
 PROMPTS = 8
 #: The most positions of a prompt whose logits are compared; each is as long as the vocabulary.
 POSITIONS = 16
@@ -55,8 +57,8 @@ def record_texts(
     inputs: Inputs | None = None,
     asked: Questions | None = None,
 ) -> Baseline:
-    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, of `inputs` or of real texts that come with
-    hf2triton. What its pipeline is `asked`, if anything, is recorded in place of these texts, decoded.
+    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, taken from `inputs` or from real texts that come with
+    hf2triton. If its pipeline is `asked` anything, those answers are recorded in place of these texts, decoded.
 
     The answers: `token_ids` of the new tokens, `[new]`; `top_ids` and `top_logits` of each step, `[new, TOP]`; `logits` at
     `compared_positions`, `[positions, vocabulary]`. Raises ParityError when PyTorch itself gives NaN or infinity.
@@ -64,13 +66,15 @@ def record_texts(
     import torch
 
     reader = preprocessor_of(checkpoint, endpoint)
-    new = min(NEW_TOKENS, checkpoint.max_length // 2)
-    room = checkpoint.max_length - new
-    prompts = {"real inputs": _prompts(reader, texts() if inputs is None else inputs["text"], room)}
+    limit = max_length_of(checkpoint)
+    new = min(NEW_TOKENS, limit // 2)
+    room = limit - new
+    prompts = {"real inputs": _prompts(reader, texts() if inputs is None else texts_in(inputs, "text"), room)}
     if inputs is None:
         own = own_texts(checkpoint, room)
         prompts |= {OWN: [text for text in (_cut(reader, text, room) for text in own) if text]}
-    tokenizer, milliseconds = ReferenceTokenizer(checkpoint), []
+    tokenizer = ReferenceTokenizer(checkpoint)
+    milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (
             _group(checkpoint, reader, tokenizer, about, given, new, milliseconds)
@@ -105,17 +109,17 @@ def _group(
     new: int,
     milliseconds: list[float],
 ) -> Items:
-    """The texts that PyTorch generates after some prompts; what each took is added to `milliseconds`."""
+    """The texts that PyTorch generates after some prompts; the time of each is added to `milliseconds`."""
     import torch
 
-    answers: dict[str, list[np.ndarray]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
+    answers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
     rows = [item.rows for item in items_of(reader, {"text": tuple(prompts)})]
     tokenizer.require_same({"text": tuple(prompts)}, rows)
     for prompt, [row] in zip(prompts, rows, strict=True):
         ids = row.ids
         given = torch.tensor([ids])
         if not milliseconds:
-            _generate(checkpoint.model, given, 2)  # the first call prepares what the others find
+            _generate(checkpoint.model, given, 2)  # the first call sets up what later ones reuse
         began = time.perf_counter()
         sequence = _generate(checkpoint.model, given, new)
         milliseconds.append((time.perf_counter() - began) * 1e3)
@@ -163,8 +167,8 @@ def compared_positions(prompt: int, new: int) -> list[int]:
 
 
 def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]:
-    """Some of the texts given, of different lengths and at most `room` tokens; the shortest is among them and one that fills
-    it, but for what a character takes. Fewer than PROMPTS where the first character of one is too many tokens already."""
+    """Some of the texts given, of different lengths and at most `room` tokens: among them the shortest, and one that fills
+    `room` to the last whole character. Fewer than PROMPTS where even the first character of one has too many tokens."""
     candidates = sorted(given, key=len)
     chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
     long = " ".join(candidates)
@@ -172,14 +176,13 @@ def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]
 
 
 def _cut(reader: Preprocessor, text: str, room: int) -> str:
-    """A text's beginning that has at most `room` tokens; "" where there is none."""
+    """The longest beginning of a text that has at most `room` tokens; "" where there is none."""
     while text:
-        [item] = reader.items([text], {"offsets"})
-        [row] = item.rows
+        [row] = item_of(reader, text, {"offsets"}).rows
         excess = len(row) - room
         if excess <= 0:
             break
-        # whole characters, of which one may be several tokens; special tokens stand for none
+        # whole characters: one may be several tokens, and special tokens stand for none
         starts = [start for start, end in row.offsets if start < end]
         text = text[: starts[-excess]].rstrip() if excess <= len(starts) else ""
     return text
@@ -188,18 +191,20 @@ def _cut(reader: Preprocessor, text: str, room: int) -> str:
 def _generate(model: Any, ids: torch.Tensor, new: int) -> torch.Tensor:
     import torch
 
-    return model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new)
+    sequence: torch.Tensor = model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new)
+    return sequence
 
 
 def _logits(model: Any, sequence: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
-    """`[positions, vocabulary]`; the head sees no others, whose logits would take much memory."""
+    """`[positions, vocabulary]`; the head sees only these, since the logits of all would take much memory."""
     states = model.base_model(sequence).last_hidden_state
-    return model.get_output_embeddings()(states[0, list(positions)])
+    logits: torch.Tensor = model.get_output_embeddings()(states[0, list(positions)])
+    return logits
 
 
 @contextmanager
-def _greedy(model: Any):
-    """Lets `generate` choose the best token each time and never end a text, whatever the checkpoint asks for."""
+def _greedy(model: Any) -> Iterator[None]:
+    """Makes `generate` choose the likeliest token each time and never end a text, whatever the checkpoint asks for."""
     from transformers import GenerationConfig
 
     own = model.generation_config

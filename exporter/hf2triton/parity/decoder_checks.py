@@ -1,4 +1,4 @@
-"""Proves a decoder: the logits of prompts and of each later step, and whole greedy texts, in the slots that serve them."""
+"""Proves a decoder: the logits of prompts and of each later step, and whole greedy texts, in the slots that serve requests."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import Difference, compare, compare_greedy
 from hf2triton_client.evaluation.places import Places
 
+from ..checkpoint.preprocessing import as_text_preprocessor, texts_in
 from ..core.types import ParityCheck, StoredGraph
 from ..triton_models.generation.decoder import Decoder, make_decoder
 from ..triton_models.generation.scheduler import Scheduler
@@ -33,13 +35,13 @@ LAYOUTS = (
 
 
 def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored decoder and compares with PyTorch's logits and greedy texts, one check after the other.
+    """Runs a stored decoder and compares it with PyTorch's logits and greedy texts, one check after the other.
 
-    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. Where there is a GPU to be
-    served on, it answers too.
+    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. With a GPU to serve on,
+    it is measured there too.
     """
     baseline = asked.baseline.joined()
-    prompts = prompt_ids(asked.reader, baseline.inputs["text_input"])
+    prompts = prompt_ids(asked.reader, texts_in(baseline.inputs, "text_input"))
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
     text = partial(places_of_tokens, baseline.inputs, asked.reader)
@@ -59,7 +61,7 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
 
 
 def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline, places: Places) -> Difference:
-    """Each prompt with what follows it in one call, from an empty past."""
+    """Each prompt with its generated text in one call, from an empty past."""
     positions = [compared_positions(len(prompt), len(tokens)) for prompt, tokens in texts]
     pairs = []
     for (prompt, tokens), chosen, expected in zip(texts, positions, baseline.answers["logits"], strict=True):
@@ -82,7 +84,7 @@ def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, rever
         for start in range(0, len(before), piece):
             decoder.prefill(slot, before[start : start + piece], start)
         lengths.append(len(before))
-    rows: list[list[np.ndarray]] = [[] for _ in texts]
+    rows: list[list[NDArray[Any]]] = [[] for _ in texts]
     for step in range(len(texts[0][1])):
         fed = [[prompt[-1], *tokens][step] for prompt, tokens in (texts[index] for index in order)]
         for index, logits in zip(order, decoder.step(fed, lengths), strict=True):
@@ -98,22 +100,22 @@ def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, rever
 class _Best:
     """Chooses the likeliest token."""
 
-    def next(self, logits: np.ndarray) -> int:
+    def next(self, logits: NDArray[Any]) -> int:
         return int(logits.argmax())
 
 
 def _greedy_texts(
     decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Preprocessor
 ) -> Difference:
-    """All texts generated together by the engine that serves them."""
-    engine = Scheduler(decoder, max_queue=len(texts))
+    """All texts generated together by the scheduler that serves requests."""
+    scheduler = Scheduler(decoder, max_queue=len(texts))
     served: list[list[int]] = []
-    errors: list[BaseException] = []
+    errors: list[BaseException | None] = []
     for prompt, tokens in texts:
         served.append([])
         keep: Callable[[int], None] = served[-1].append
-        engine.submit(prompt, _Best(), len(tokens), (), keep, lambda finish: errors.append(finish.error))
-    while engine.step():
+        scheduler.submit(prompt, _Best(), len(tokens), (), keep, lambda finish: errors.append(finish.error))
+    while scheduler.step():
         pass
     for error in filter(None, errors):
         raise error
@@ -121,5 +123,6 @@ def _greedy_texts(
     difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
     if difference.worst is None:
         return difference
-    both = (reader.tokenizer.decode(ids) for ids in (texts[difference.worst.item][1], served[difference.worst.item]))
+    decode = as_text_preprocessor(reader).tokenizer.decode
+    both = (decode(ids) for ids in (texts[difference.worst.item][1], served[difference.worst.item]))
     return replace(difference, worst=difference.worst.with_texts(*both))

@@ -1,6 +1,6 @@
-"""Rows at the edge of what a graph takes: of one and two tokens, wholly masked, and beside rows of full length.
+"""Rows at the limits of a graph: of one and two tokens, wholly masked, and beside rows of full length.
 
-PyTorch is not asked for them: they must give what they give alone, and no NaN and no infinity.
+PyTorch is not asked about them: their outputs must be the same as alone, without NaN or infinity.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.compare import Tolerance, compare, finite
 from hf2triton_client.evaluation.places import Places, axes_of
 
 from ..core.types import Graph, GraphOutput, ParityCheck
+from ..triton_models.executors import Feeds
 
 #: Tokens of a short row.
 SHORT = (1, 2)
-Feeds = Mapping[str, np.ndarray]
 
 
 def edge_checks(
@@ -29,31 +30,30 @@ def edge_checks(
     prefix: str = "",
     places: Mapping[str, Places] | None = None,
 ) -> Iterator[ParityCheck]:
-    """The checks of a graph whose rows have a free length. `longest`: the inputs of one row, the longest there is. `places`: of
-    this row, of each output."""
+    """The checks of a graph whose rows have a free length. `longest`: the inputs of the longest row. `places`: what the values of
+    each of its outputs stand for."""
     axes = {value.name: value.dims.index("sequence") for value in graph.inputs if "sequence" in value.dims}
     if not axes:
         return
     names = [output.name for output in graph.outputs]
 
-    def run(feeds: Feeds) -> dict[str, np.ndarray]:
+    def run(feeds: Feeds) -> dict[str, NDArray[Any]]:
         return dict(zip(names, session.run(names, dict(feeds)), strict=True))
 
     for tokens in SHORT:
         short = {name: _cut(array, axes.get(name), tokens) for name, array in longest.items()}
         alone, together = run(short), run(_stacked(longest, short))
-        # once more, after the others
-        again = run(short)
+        again = run(short)  # after the others
         for output in graph.outputs:
             own = _own(output, alone[output.name][0], tokens)
             others = [_own(output, array, tokens) for array in (together[output.name][1], again[output.name][0])]
             count = f"{tokens} {'token' if tokens == 1 else 'tokens'}"
-            # beside the longest it is the second row
+            # beside the longest row it is the second
             where = _placed(places, output, f"the first {count} of {{}}", rows=(1, 0))
             pairs = [(own, other) for other in others]
             difference = compare(output.name, pairs, tolerances[output.name], where)
             yield ParityCheck(f"{prefix}a row of {count}, alone, beside the longest, and again", difference)
-    masked = longest | {"attention_mask": np.zeros_like(longest["attention_mask"])}
+    masked = {**longest, "attention_mask": np.zeros_like(longest["attention_mask"])}
     alone, together = run(longest), run(_stacked(masked, longest))
     for output in graph.outputs:
         where = _placed(places, output, "{}, wholly masked", rows=(0,))
@@ -66,7 +66,7 @@ def edge_checks(
 
 
 def _placed(places: Mapping[str, Places] | None, output: GraphOutput, made: str, rows: Sequence[int]) -> Places:
-    """What pairs of a row stand for that was `made` of the longest one; `rows`: of their batches."""
+    """What pairs of a row that was `made` from the longest one stand for. `rows`: the row of each pair in its batch."""
     own = (places or {}).get(output.name) or Places(
         describe=lambda item: "the longest input", axes=axes_of(output.name, output.per, {})
     )
@@ -78,12 +78,12 @@ def _placed(places: Mapping[str, Places] | None, output: GraphOutput, made: str,
     )
 
 
-def _cut(array: np.ndarray, axis: int | None, tokens: int) -> np.ndarray:
-    """A row's first tokens; of `mask_positions`, which have no such axis, the first position."""
+def _cut(array: NDArray[Any], axis: int | None, tokens: int) -> NDArray[Any]:
+    """A row's first tokens; of `mask_positions`, which has no such axis, the first position."""
     return np.zeros_like(array[:, :1]) if axis is None else array[:, :tokens]
 
 
-def _stacked(one: Feeds, other: Feeds) -> dict[str, np.ndarray]:
+def _stacked(one: Feeds, other: Feeds) -> dict[str, NDArray[Any]]:
     """Two rows in one call, the shorter padded on the right."""
     stacked = {}
     for name in one:
@@ -93,6 +93,6 @@ def _stacked(one: Feeds, other: Feeds) -> dict[str, np.ndarray]:
     return stacked
 
 
-def _own(output: GraphOutput, array: np.ndarray, tokens: int) -> np.ndarray:
-    """What of a row's output is its own: its tokens, or its one mask."""
+def _own(output: GraphOutput, array: NDArray[Any], tokens: int) -> NDArray[Any]:
+    """A row's output without padding: its tokens, or its one mask."""
     return array if output.per == "row" else array[: tokens if output.per == "token" else 1]

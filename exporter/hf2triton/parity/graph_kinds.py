@@ -1,6 +1,6 @@
-"""What differs between graphs that answer at once and those that generate token by token: a row for each kind.
+"""The differences between graphs that answer at once and those that generate token by token: a row for each kind.
 
-The stages of an export that are the same for all are called by `export/pipeline.py` itself.
+`export/pipeline.py` itself calls the stages that all graphs share.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import Tolerance
 
 from ..core.types import Checkpoint, Graph, ParityCheck, StoredGraph
+from ..errors import ExportError
 from ..graph.tracing.decoder import export_decoder
 from ..graph.tracing.encoder import export_graph
 from ..tasks.base import Endpoint
@@ -35,6 +36,10 @@ class GraphKind:
 
 
 def _export_decoder(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, opset: int) -> Graph:
+    from transformers import GPT2LMHeadModel
+
+    if not isinstance(checkpoint.model, GPT2LMHeadModel):
+        raise ExportError(f"only GPT-2 models can generate, and this is a {type(checkpoint.model).__name__}")
     return export_decoder(checkpoint.model, attention, opset)
 
 

@@ -1,7 +1,7 @@
 """An entry's graph without a server: onnxruntime and the frontend's own code in this process, one item a call.
 
-What the served model is compared with. As a script it prints its latency over an entry's own inputs, so that it can be
-measured in a process of its own: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
+The served model is compared with it. As a script it prints the latency over an entry's own inputs, to be measured in a process
+of its own: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime
+from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from hf2triton_client.evaluation.baseline import Baseline
@@ -25,6 +25,7 @@ from hf2triton_client.evaluation.latency import measure_latency
 from ..checkpoint.preprocessing import items_of
 from ..core.frontend_settings import DecoderSettings, read_decoder_settings, read_encoder_settings, read_settings
 from ..core.layout import BASELINE, TOKENIZER, graph_in
+from ..errors import ParityError
 from ..triton_models.generation.decoder import open_decoder
 from ..triton_models.generation.generation_config import eos_token_ids
 from ..triton_models.generation.request_state import Answer, RequestState, read_prompt
@@ -45,14 +46,14 @@ class LocalModel:
         self._reader = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
         self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
-    def __call__(self, item: Item) -> list[list[np.ndarray]]:
+    def __call__(self, item: Item) -> list[list[NDArray[Any]]]:
         """The graph's outputs for each row of an item."""
         [read] = items_of(self._reader, {name: (value,) for name, value in item.items()})
         return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
 
 
 class LocalTexts:
-    """The version in `folder` of a model that generates. One text at a time in the thread that asks, in a single slot."""
+    """The version in `folder` of a generative model: one text at a time, in the caller's thread and a single slot."""
 
     def __init__(self, folder: Path, slots: int = 1, threads: int = 0, device: str = "cpu", max_queue: int = 0) -> None:
         about = read_decoder_settings(folder)
@@ -66,12 +67,15 @@ class LocalTexts:
         self._scheduler = Scheduler(decoder, max_queue)
 
     def __call__(self, item: Item) -> Answer:
-        """What follows a prompt."""
+        """The text after a prompt."""
         request_state = self._request_state(item, lambda request_state: None)
         request_state.submit(self._scheduler)
         while self._scheduler.step():
             pass
-        return request_state.take()
+        answer = request_state.take()
+        if answer is None:
+            raise ParityError("the scheduler stopped before the text was finished")
+        return answer
 
     def _request_state(self, item: Item, changed: Callable[[RequestState], None]) -> RequestState:
         settings = Settings.parse(item["sampling_parameters"], self._defaults)
@@ -91,7 +95,7 @@ class ConcurrentLocalTexts(LocalTexts):
         return self.timed(item)[0]
 
     def timed(self, item: Item) -> tuple[Answer, float]:
-        """What follows a prompt, and the seconds until its first token."""
+        """The text after a prompt, and the seconds until its first token."""
         began, changed = time.perf_counter(), threading.Event()
         with self._reading:
             request_state = self._request_state(item, lambda request_state: changed.set())
@@ -104,7 +108,7 @@ class ConcurrentLocalTexts(LocalTexts):
 
 
 def open_version(folder: Path) -> Callable[[Item], Any]:
-    """The version in `folder`, to be called with an item."""
+    """The version in `folder`; call it with an item."""
     return LocalTexts(folder) if isinstance(read_settings(folder), DecoderSettings) else LocalModel(folder)
 
 

@@ -1,4 +1,4 @@
-"""What the rows and places of parity's checks stand for: inputs, rows of a batch, tokens and labels."""
+"""What rows and places in the checks of parity stand for: inputs, rows of a batch, tokens and labels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from hf2triton_client.evaluation.places import Axis, Places, axes_of, describe_input, described, quoted
 
+from ..checkpoint.preprocessing import as_text_preprocessor
 from ..core.types import GraphOutput
 from ..tasks.base import Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
@@ -49,7 +50,7 @@ class AskedItems:
         return replace(self.places(output), row=row, told=told, reference=reference)
 
     def longest(self) -> tuple[int, object]:
-        """The item with the row of most tokens, and this row."""
+        """The item whose row has the most tokens, and this row."""
         rows = [(number, row) for number, item in enumerate(self.items) for row in item.rows]
         return max(rows, key=lambda pair: self.reader.length(pair[1]))
 
@@ -64,7 +65,7 @@ class AskedItems:
 
 
 def places_of_calibration(calibration: Calibration, places: Places, reader: Preprocessor) -> Places:
-    """The same axes, where each row of the calls of a calibration is a pair: its text, as far as tokens tell it."""
+    """The same axes, where each row of a calibration's calls is a pair, described by the text of its tokens."""
     rows = [(feeds, row) for feeds in calibration.feeds for row in range(len(next(iter(feeds.values()))))]
 
     def describe(number: int) -> str:
@@ -72,7 +73,7 @@ def places_of_calibration(calibration: Calibration, places: Places, reader: Prep
         if "input_ids" not in feeds:
             return described("calibration row", number, ())
         ids = feeds["input_ids"][row][feeds["attention_mask"][row] != 0]
-        return described("calibration row", number, reader.tokenizer.decode(ids.tolist()))
+        return described("calibration row", number, as_text_preprocessor(reader).tokenizer.decode(ids.tolist()))
 
     return replace(places, describe=describe, row=lambda number, index: rows[number][1])
 

@@ -1,4 +1,4 @@
-"""Decides what of a graph keeps fp32: by calibration, as the user says, or where parity still fails, by trying."""
+"""Decides which nodes keep fp32: by calibration, by the user's plan, or where parity still fails, by search."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from ..core.options import ExportOptions
 from ..core.precision_plan import PrecisionPlan, read_plan
 from ..core.types import Graph, NodeRange, ParityCheck, StoredGraph
+from ..graph.passes.values import name_of
 from ..graph.precision.calibration import measure_ranges
 from ..graph.precision.planning import CHANGED, check_plan, input_crest, islands_of, plan_fp16, reasons_by_design
 from ..graph.precision.search import smallest_set
@@ -17,13 +18,13 @@ from ..graph.storage import store, unload
 from .calibration_inputs import Calibration
 
 Ranges = Mapping[str, NodeRange]
-#: What is said of fp32 nodes that were found by trying.
+#: The reason given for fp32 nodes that the search found.
 FOUND = "found by search: without it parity fails"
 
 
 def prepare(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Graph:
-    """The fp32 graph as the precision wants it; it computes the same. `folder`: where `unload` put its weights."""
-    # a decoder's int8 has a scale for each few values, which large channels do not disturb
+    """The fp32 graph, prepared for its precision; it computes the same. `folder`: where `unload` put its weights."""
+    # a decoder's int8 has a scale for every few values, so large channels do no harm
     if options.precision != "int8" or graph.state:
         return graph
     return unload(smooth(graph, calibration.feeds, folder), folder, "even.data")
@@ -51,7 +52,7 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
 
 
 def can_search(plan: PrecisionPlan) -> bool:
-    """Whether another plan may help: a given one stays, and fp32 has none."""
+    """Whether another plan may help: the user's own stays, and fp32 has none."""
     return plan.origin != "given" and plan.precision != "fp32"
 
 
@@ -64,7 +65,7 @@ def search_plan(
 ) -> PrecisionPlan:
     """The plan with the fewest further fp32 nodes that passes parity; the plan itself where none does.
 
-    Those that the plan has already stay, since they answer to what other inputs may bring.
+    Those that the plan already has stay: they guard against what other inputs may bring.
     """
     by_design = {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
     candidates = [name for name in _suspects(graph, plan.precision, ranges) if name not in by_design]
@@ -81,8 +82,10 @@ def search_plan(
 
 
 def _suspects(graph: Graph, precision: str, ranges: Ranges) -> list[str]:
-    """The nodes that may be kept, those that suffer most first."""
+    """The candidates for fp32, those that suffer most from the precision first."""
     if precision == "int8":
-        return [node.name for node in sorted(CHANGED[precision](graph), key=lambda node: -input_crest(node, ranges))]
-    names = [node.name for node in CHANGED[precision](graph)]
+        return [
+            name_of(node) for node in sorted(CHANGED[precision](graph), key=lambda node: -input_crest(node, ranges))
+        ]
+    names = [name_of(node) for node in CHANGED[precision](graph)]
     return sorted(names, key=lambda name: -ranges[name].error if name in ranges else 0.0)

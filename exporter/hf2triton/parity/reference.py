@@ -1,7 +1,7 @@
-"""What PyTorch's own pipelines answer: those of `transformers.pipeline`, and for the tasks that it lacks the same by hand.
+"""The answers of PyTorch's own pipelines: those of `transformers.pipeline`, or our own for tasks that it lacks.
 
-question-answering: transformers 5 dropped it, so that windows and spans are those of the frontend's code, which follows
-transformers 4. sentence-similarity: cosines of the checkpoint's embeddings.
+question-answering: transformers 5 dropped it, so windows and spans are those of the frontend's code, which follows transformers
+4. sentence-similarity: cosines of the checkpoint's embeddings.
 """
 
 from __future__ import annotations
@@ -11,19 +11,21 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hf2triton_client.errors import InputError
 from hf2triton_client.evaluation.questions import Questions
 
 from ..checkpoint.image_processor import load_processor
-from ..checkpoint.preprocessing import preprocessor_of
+from ..checkpoint.parts import sentences_of
+from ..checkpoint.preprocessing import item_of, preprocessor_of
 from ..core.types import Checkpoint
 from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Item, Preprocessor
 
 
 def open_reference(checkpoint: Checkpoint) -> Any:
-    """A pipeline of PyTorch in fp32, to be called with one input at a time, as `transformers.pipeline` is."""
+    """A pipeline of PyTorch in fp32; call it with one input at a time, like `transformers.pipeline`."""
     return REFERENCES[checkpoint.task.reference](checkpoint)
 
 
@@ -48,7 +50,9 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
     """transformers' pipeline around the checkpoint's model, which an adapter may have been merged into."""
     import transformers
 
-    source, model = checkpoint.source, checkpoint.model
+    source = checkpoint.source
+    model: Any = checkpoint.model
+    make_pipeline: Callable[..., Any] = transformers.pipeline  # its overloads want the task's name as a literal
     if checkpoint.id2label:
         model.config.id2label = dict(checkpoint.id2label)
         model.config.label2id = {label: index for index, label in checkpoint.id2label.items()}
@@ -62,7 +66,7 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
     if checkpoint.image is not None:
         channels = checkpoint.image["spec"]["num_channels"]
         given["image_processor"] = load_processor(source.processor_folder, channels, checkpoint.family.image_processor)
-    pipeline = transformers.pipeline(checkpoint.task.name, model=model, device="cpu", **given)
+    pipeline = make_pipeline(checkpoint.task.name, model=model, device="cpu", **given)
     options = checkpoint.task.reference_options
     return lambda one, **own: pipeline(_readable(one), **options, **own)
 
@@ -79,7 +83,7 @@ def _readable(one: Any) -> Any:
 
 
 class _Rows:
-    """The model's outputs for what the frontend's reader makes of inputs."""
+    """The model's outputs for inputs that the frontend's preprocessor reads."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         from ..checkpoint.task_model import TaskModel
@@ -90,12 +94,10 @@ class _Rows:
 
     def item(self, **columns: str) -> Item:
         arrays = {name: np.array([value.encode()], np.object_) for name, value in columns.items()}
-        [item] = self._reader.items(self._reader.values(arrays), set())
-        if isinstance(item, ValueError):
-            raise item
-        return item
+        [value] = self._reader.values(arrays)
+        return item_of(self._reader, value)
 
-    def outputs(self, item: Item) -> list[np.ndarray]:
+    def outputs(self, item: Item) -> list[NDArray[Any]]:
         """The first output of each row."""
         import torch
 
@@ -121,20 +123,22 @@ class _Similarities(_Rows):
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         super().__init__(checkpoint)
-        self._similarity = _SIMILARITIES[checkpoint.sentences.similarity]
+        self._similarity = _SIMILARITIES[sentences_of(checkpoint).similarity]
 
     def __call__(self, one: Mapping[str, Any]) -> list[float]:
         texts = [one["source_sentence"], *one["sentences"]]
         embeddings = np.stack([self.outputs(self.item(text=text))[0] for text in texts]).astype(np.float64)
-        return self._similarity(embeddings[1:], embeddings[0]).tolist()
+        scores: list[float] = self._similarity(embeddings[1:], embeddings[0]).tolist()
+        return scores
 
 
-def _cosine(ours: np.ndarray, other: np.ndarray) -> np.ndarray:
-    return ours @ other / np.linalg.norm(ours, axis=1) / np.linalg.norm(other)
+def _cosine(ours: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+    cosines: NDArray[Any] = ours @ other / np.linalg.norm(ours, axis=1) / np.linalg.norm(other)
+    return cosines
 
 
-#: How a checkpoint compares embeddings `[n, dim]` with one `[dim]`; of distances the negative.
-_SIMILARITIES: Mapping[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+#: How a checkpoint compares embeddings `[n, dim]` with one `[dim]`; distances are negated.
+_SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
     "cosine": _cosine,
     "dot": np.matmul,
     "euclidean": lambda ours, other: -np.sqrt(np.square(ours - other).sum(axis=1)),
@@ -150,21 +154,22 @@ class _Logprobs:
         self._reader = preprocessor_of(checkpoint, checkpoint.task.endpoints[0])
 
     def logprobs(self, text: str) -> list[float]:
-        """The log probability of each token but the first, given those before it."""
+        """The log probability of each token except the first, given those before it."""
         import torch
 
-        [item] = self._reader.items([text], set())
-        if len(item.rows[0]) < 2:
+        [row] = item_of(self._reader, text).rows
+        if len(row) < 2:
             raise InputError(
                 f"{text!r} has a single token, before which there is nothing that it could be likely after"
             )
-        ids = torch.tensor([item.rows[0].ids[: self._limit]])
+        ids = torch.tensor([row.ids[: self._limit]])
         logits = self._model(ids).logits[0, :-1].log_softmax(dim=-1)
-        return logits.gather(1, ids[0, 1:, None])[:, 0].tolist()
+        logprobs: list[float] = logits.gather(1, ids[0, 1:, None])[:, 0].tolist()
+        return logprobs
 
 
 def _plain(answer: Any) -> Any:
-    """As JSON has it: numpy's and torch's numbers as Python's."""
+    """An answer as JSON has it: the numbers of numpy and torch become Python's."""
     if isinstance(answer, Mapping):
         return {name: _plain(value) for name, value in answer.items()}
     if isinstance(answer, Sequence) and not isinstance(answer, str):
@@ -172,7 +177,7 @@ def _plain(answer: Any) -> Any:
     return answer.item() if hasattr(answer, "item") else answer
 
 
-#: What tasks call it -> what opens it.
+#: A task's `reference` -> the function that opens it.
 REFERENCES: Mapping[str, Callable[[Checkpoint], Any]] = {
     "transformers": _transformers,
     "spans": _Spans,

@@ -17,12 +17,11 @@ import onnxruntime
 from numpy.typing import ArrayLike, NDArray
 
 from ...core.types import Graph, NodeRange
+from ...triton_models.executors import Feeds
 from ..passes.initializers import add_initializer
 from ..passes.values import input_of, name_of
 from .conversion import FLOAT, FLOAT16
 
-#: The inputs of one call of a graph.
-Feeds = Mapping[str, NDArray[Any]]
 #: Attention ops -> the attributes that say how many heads their queries and keys have.
 _HEADS = {
     "MultiHeadAttention": ("num_heads", "num_heads"),

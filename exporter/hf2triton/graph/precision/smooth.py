@@ -18,9 +18,10 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from ...core.types import Graph
+from ...triton_models.executors import Feeds
 from ..passes.initializers import add_initializer, values_of
 from ..passes.values import constant_of, input_of, name_of, shape_of
-from .calibration import Feeds, open_probe
+from .calibration import open_probe
 from .conversion import FLOAT, quantizable
 
 #: How much of a channel's size goes to the matrix. With 0.7, all-MiniLM-L6-v2's embeddings in int8 have a cosine of at least
