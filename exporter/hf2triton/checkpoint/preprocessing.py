@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ..core.types import Checkpoint
 from ..errors import ParityError
-from ..tasks.base import Endpoint, Inputs
+from ..tasks.base import Endpoint
 from ..triton_models.preprocessor import Item, Preprocessor
 from ..triton_models.preprocessors import TextPreprocessor, make_preprocessor
 from .parts import image_of, sentences_of, tokenizer_of
 from .tokenizer import lower_cases
 
+#: Input of a frontend -> its value for each item, as a string or as bytes.
+Values = Mapping[str, Sequence[str | bytes]]
 #: Bytes of one text that a frontend takes; without a limit, one caller could keep its tokenizer busy.
 MAX_TEXT_BYTES = 1 << 20
 #: Bytes and pixels of one image that a frontend takes; a small file can hold a very large image, and each core decodes one at a
@@ -93,7 +95,7 @@ def preprocessor_of(checkpoint: Checkpoint, endpoint: Endpoint) -> Preprocessor:
     return make_preprocessor(preprocessor_settings(checkpoint, endpoint), definition)
 
 
-def items_of(reader: Preprocessor, inputs: Inputs) -> list[Item]:
+def items_of(reader: Preprocessor, inputs: Values) -> list[Item]:
     """Inputs as the frontend reads them. Raises ParityError for those that it cannot read."""
     arrays = {name: np.array(files_in(inputs, name), np.object_) for name in inputs}
     items: list[Item] = []
@@ -119,12 +121,12 @@ def as_text_preprocessor(reader: Preprocessor) -> TextPreprocessor:
     return reader
 
 
-def texts_in(inputs: Inputs, name: str) -> tuple[str, ...]:
+def texts_in(inputs: Values, name: str) -> tuple[str, ...]:
     """The values of an input that is text."""
     return tuple(value if isinstance(value, str) else value.decode() for value in inputs[name])
 
 
-def files_in(inputs: Inputs, name: str) -> tuple[bytes, ...]:
+def files_in(inputs: Values, name: str) -> tuple[bytes, ...]:
     """The values of an input as the frontend is sent them."""
     return tuple(map(_encoded, inputs[name]))
 

@@ -102,8 +102,8 @@ def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) ->
 def _in_scale(
     checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
 ) -> dict[str, Tolerance]:
-    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings may be larger: there they are
-    shares of PyTorch's largest."""
+    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings may be larger: there they
+    are shares of PyTorch's largest."""
     if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
         return tolerances
     largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
