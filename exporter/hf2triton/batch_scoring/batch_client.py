@@ -6,7 +6,7 @@ import inspect
 import re
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
@@ -158,8 +158,10 @@ def _of_the_row(error: ClientError) -> str:
     return text.removesuffix(said) + re.sub(r"^(text|text_pair|image|input) 0\b", r"the \1", said)
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item], threads: int) -> Iterator[tuple[Item, Result]]:
-    """What a function makes of items, in their order. Of twice as many as there are threads more is neither read nor kept."""
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int
+) -> Generator[tuple[Item, Result], None, None]:
+    """Items and the results of a function, in order. At most twice as many items as threads are read ahead."""
     pending: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="hf2triton-score")
     try:

@@ -1,7 +1,7 @@
 """Shards scored by Ray Data, on this machine or on a cluster whose machines see the same files.
 
-Each actor has a connection of its own and writes its shards itself, as a run without Ray does. Where an actor or a machine is
-lost Ray scores the shard again; the file of a shard appears once.
+Each actor has its own connection and writes its shards itself, like a run without Ray. If an actor or a machine is lost, Ray
+scores the shard again; a shard's file appears once.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from ..errors import Hf2TritonError, ScoringError
 from .inputs import Shard
 from .scorer import Scorer, ScoringJob
 
-#: The address that means: a Ray of its own on this machine, which ends with the run.
+#: The address of a private Ray on this machine, which ends with the run.
 LOCAL = "local"
-#: What it may keep in shared memory: numbers of shards alone travel, and this is the least that Ray takes.
+#: The bytes of its shared memory: the least that Ray accepts, since only numbers of shards travel.
 _OBJECTS = 80 << 20
 
 
 class _Actor:
-    """Scores shards; connects when the first one comes. What goes wrong is told as a result: Ray keeps no error's own words."""
+    """Scores shards; connects when the first one comes. Errors are returned as results, since Ray loses their messages."""
 
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._scorer: Scorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Scores the shards of a batch, their fields as columns; gives their rows, and what went wrong."""
+        """Scores the shards of a batch, whose fields are columns; returns their rows, and the error if one occurred."""
         shards = [Shard(*map(int, fields)) for fields in zip(*(batch[name] for name in _FIELDS), strict=True)]
         try:
             if self._scorer is None:
@@ -49,7 +49,7 @@ _FIELDS = ("number", "file", "first", "at", "rows")
 
 
 def score_on_ray(job: ScoringJob, shards: Sequence[Shard], progress: Callable[[int], None]) -> None:
-    """Writes the shards. `progress`: called with how many more rows are answered. Raises ScoringError."""
+    """Writes the shards. `progress`: called with the number of further rows that are answered. Raises ScoringError."""
     import ray.data
     import ray.exceptions
 
@@ -70,25 +70,26 @@ def score_on_ray(job: ScoringJob, shards: Sequence[Shard], progress: Callable[[i
                 progress(int(row["rows"]))
         except ray.exceptions.RayError as error:
             said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            # a traceback as text: what was raised stands at its left edge
+            # a traceback as text: the exception itself is not indented
             raised = [line for line in said if "Error: " in line and not line.startswith(" ")]
             raise ScoringError(f"Ray could not score the shards: {(raised or said)[-1]}") from error
 
 
 @contextmanager
 def _ray(address: str) -> Iterator[None]:
-    """A connection to a cluster; one of our own leaves nothing behind. A Ray that the program has started already is used."""
+    """A connection to a cluster; a private one leaves nothing behind. A Ray that the program has already started is used."""
     import ray
 
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would call home
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR}
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send usage statistics
     with tempfile.TemporaryDirectory(prefix="hf2triton-ray-", ignore_cleanup_errors=True) as folder:
-        own = {"include_dashboard": False, "object_store_memory": _OBJECTS, "_temp_dir": folder}
+        own: dict[str, Any] = {}
+        if address == LOCAL:
+            own = {"include_dashboard": False, "object_store_memory": _OBJECTS, "_temp_dir": folder}
         try:
-            ray.init(address=address, **quiet, **(own if address == LOCAL else {}))
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, **own)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise ScoringError(f"Ray cannot be reached at {address}: {error}") from error
         try:

@@ -22,11 +22,12 @@ def schema_of(path: str) -> Any:
 
 
 def rows_of(path: str) -> int:
-    """How many rows a file has. Reads its end alone. Raises UsageError where it cannot be read."""
+    """How many rows a file has. Reads only its end. Raises UsageError where it cannot be read."""
     import pyarrow.parquet as parquet
 
     with _readable(path):
-        return parquet.read_metadata(path).num_rows
+        rows: int = parquet.read_metadata(path).num_rows
+    return rows
 
 
 class ParquetRows:
@@ -37,7 +38,7 @@ class ParquetRows:
 
         self._path = path
         with _readable(path):
-            # a buffer: without it the whole of a row group's columns are read at once
+            # without a buffer, whole columns of a row group are read at once
             self._file = parquet.ParquetFile(path, buffer_size=_READ, pre_buffer=False)
             self._columns = sorted(columns & set(self._file.schema_arrow.names))
         self._at, self._rows = 0, self._from(0)

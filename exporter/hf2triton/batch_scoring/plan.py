@@ -1,4 +1,4 @@
-"""What a run is of, kept beside its shards: a later run goes on only if it is of the same."""
+"""What a run scores, kept beside its shards: a later run continues only if it scores the same."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """`about`: what a run must have in common with the one before, under the words it is told by. `errors`: of all rows, once
-    the output is in its place, None before."""
+    """`about`: what a run must have in common with the one that it continues, under the words used in messages. `errors`: the
+    number of failed rows, once the output is in its place; None before."""
 
     about: Mapping[str, Any]
     shards: tuple[Shard, ...]
@@ -45,7 +45,7 @@ class ScoringPlan:
 
 
 def read_plan(parts: Path) -> ScoringPlan | None:
-    """The plan of a run that was stopped, None where there is none. Raises ScoringError for one of another version."""
+    """The plan of an interrupted run; None where there is none. Raises ScoringError for a plan of another version."""
     path = parts / PLAN
     if not path.exists():
         return None
@@ -56,9 +56,10 @@ def read_plan(parts: Path) -> ScoringPlan | None:
 
 
 def about(options: ScoreOptions, source: Input, model: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run is of, in words that JSON gives back as they are."""
+    """What a run scores, in values that survive JSON unchanged."""
     said = {"the input": source.fingerprint, "the model": model, **options.matters}
-    return json.loads(json.dumps(said))
+    plain: dict[str, Any] = json.loads(json.dumps(said))
+    return plain
 
 
 def require_same(before: Mapping[str, Any], now: Mapping[str, Any], options: ScoreOptions) -> None:
@@ -78,7 +79,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], options: Sco
 
 
 def identity(connection: Connection, pipeline: TaskPipeline) -> dict[str, Any]:
-    """Which model answers: each of its frontends, with the versions that are served and the digest of what it says of itself."""
+    """Which model answers: each of its frontends, with its served versions and the digest of its settings."""
     return {
         frontend.name: {
             "task": frontend.task,
@@ -90,7 +91,7 @@ def identity(connection: Connection, pipeline: TaskPipeline) -> dict[str, Any]:
 
 
 def require_model(expected: Mapping[str, Any], connection: Connection, pipeline: TaskPipeline) -> None:
-    """Raises ScoringError if another version is served by now."""
+    """Raises ScoringError if another version is served now."""
     if (now := identity(connection, pipeline)) != expected:
         raise ScoringError(f"the model was replaced while it was asked: it was {dict(expected)}, and is {now}")
 
@@ -108,20 +109,20 @@ def alone(parts: Path) -> Iterator[None]:
             try:
                 stack.enter_context(locked(parts, refuse))
                 break
-            except FileNotFoundError:  # a run that has just ended took the folder away
+            except FileNotFoundError:  # a run that has just ended removed the folder
                 continue
         yield
 
 
 def clear(parts: Path, keep: Callable[[Path], bool] = lambda path: False) -> None:
-    """Removes what is in the folder, but for the lock."""
+    """Removes everything in the folder except the lock."""
     for path in sorted(parts.iterdir()):
         if path.name != LOCK and not keep(path):
             path.unlink()
 
 
 def remove(parts: Path) -> None:
-    """Removes the folder. The plan goes last of what is in it: it says whether the output is in its place."""
+    """Removes the folder. The plan goes last, since it says whether the output is in its place."""
     clear(parts, lambda path: path.name == PLAN)
     clear(parts)
     (parts / LOCK).unlink()

@@ -1,4 +1,4 @@
-"""Scores shards: what a run does itself, or has workers do on other machines."""
+"""Scores shards, in the process of a run or in workers on other machines."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .task_schemas import ScoringOptions, form_of
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """All that is needed to score any shard. `task`: of the pipeline; `model`: who must be answering; `columns`: of the input;
-    `id`: the one that names a row, None for its number."""
+    """All that is needed to score any shard. `task`: of the pipeline; `model`: the identity of the model that must answer;
+    `columns`: of the input; `id`: the column that names a row, None for its number."""
 
     options: ScoreOptions
     url: str
@@ -79,7 +79,7 @@ class Scorer:
             raise
 
     def score(self, shards: Iterable[Shard], progress: Callable[[int], None] = lambda rows: None) -> Iterator[Shard]:
-        """Writes each shard, and gives it then. `progress`: called with how many more rows are answered."""
+        """Writes each shard, then yields it. `progress`: called with the number of further rows that are answered."""
         with InputReader(self._job.source, self._job.needed) as reader:
             answered = in_order(self._answer, self._batches(reader, shards), self._job.options.concurrency)
             try:

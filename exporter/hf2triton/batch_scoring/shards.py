@@ -1,7 +1,7 @@
-"""Rows of the output in files: one a shard, which is there in full or not at all, and then all of them as one.
+"""Rows of the output in files: one per shard, complete or absent, and in the end one for all.
 
-Shards of JSON lines end in a line of their own that counts them; those of Parquet are streams of Arrow's, so that
-Parquet's row groups may be larger or smaller than a shard.
+Shards of JSON lines end with a line that counts them; those of Parquet are Arrow streams, so Parquet's row groups may be larger
+or smaller than a shard.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .options import SHARD_ENDINGS
 
 #: Rows and bytes after which a row group of Parquet ends, and bytes copied at a time.
 _GROUP_ROWS, _GROUP_BYTES = 65_536, 16 << 20
-#: The most that the last line of a shard takes.
+#: The most bytes of a shard's last line.
 _LAST = 100
 
 
@@ -42,7 +42,7 @@ class Format(Protocol):
     def sink(self, file: BinaryIO) -> Sink: ...
 
     def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
-        """Writes the shards as one, each with as many rows as are told; gives how many of all are errors. Raises ScoringError."""
+        """Joins shards, given with their numbers of rows, into one file; returns the number of errors. Raises ScoringError."""
 
 
 def shard_path(parts: Path, number: int, ending: str) -> Path:
@@ -50,14 +50,14 @@ def shard_path(parts: Path, number: int, ending: str) -> Path:
 
 
 def done_in(parts: Path, ending: str) -> set[int]:
-    """The numbers of the shards that are there."""
+    """The numbers of the shards that exist."""
     return {int(path.stem.removeprefix("shard-")) for path in parts.glob(f"shard-*{ending}")}
 
 
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears when it is whole and on the disk."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")  # several may write the same: Ray tries again
+    """A file that appears only once it is complete and on disk."""
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")  # several may write the same shard, as Ray retries
     try:
         with new.open("wb") as file:
             yield file
@@ -71,7 +71,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes what was renamed in a folder outlive a power cut."""
+    """Makes renames in a folder survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -81,7 +81,7 @@ def sync_folder(folder: Path) -> None:
 
 @contextmanager
 def shard_written(parts: Path, shard: Shard, format: Format) -> Iterator[Sink]:
-    """Where the rows of a shard go; it appears at the end."""
+    """A sink for the rows of a shard, whose file appears at the end."""
     with written(shard_path(parts, shard.number, format.ending)) as file:
         sink = format.sink(file)
         yield sink
@@ -89,7 +89,7 @@ def shard_written(parts: Path, shard: Shard, format: Format) -> Iterator[Sink]:
 
 
 class JsonLines:
-    """One object a line: `{"id", "answer", …}`, and `{"id", "answer": null, "error", …}` for what failed."""
+    """One object per line: `{"id", "answer", …}`, and `{"id", "answer": null, "error", …}` for failed rows."""
 
     ending = SHARD_ENDINGS[".jsonl"]
 
@@ -113,11 +113,11 @@ class JsonLines:
 
 
 def _counted(path: Path, last: bytes, rows: int) -> int:
-    """The errors that a shard's last line tells of. Raises ScoringError if there is none, or the rows are not those."""
+    """The number of errors in a shard's last line. Raises ScoringError if the line is missing or counts other rows."""
     try:
         counts = json.loads(last)
         if counts["rows"] == rows:
-            return counts["errors"]
+            return int(counts["errors"])
     except (ValueError, KeyError, TypeError):
         pass
     raise _damaged(path)
@@ -141,8 +141,8 @@ class _ResultLines:
 
 
 class Parquet:
-    """Columns `id`, `answer`, `error` and those that are kept. `answer`: the type of an answer; `uniform`: makes one fit it;
-    `others`: of the id and the kept columns."""
+    """Columns `id`, `answer`, `error` and the kept ones. `answer`: the type of an answer; `uniform`: makes an answer fit it;
+    `others`: the types of the id and the kept columns."""
 
     ending = SHARD_ENDINGS[".parquet"]
 
@@ -208,7 +208,7 @@ class Parquet:
 
 
 def _batches(path: Path, rows: int) -> Iterator[Any]:
-    """The batches of a shard. Raises ScoringError if it cannot be read, or its rows are not as many."""
+    """The batches of a shard. Raises ScoringError if it cannot be read or has another number of rows."""
     import pyarrow as pa
 
     with path.open("rb") as file:
@@ -243,12 +243,12 @@ class _Stream:
 def _json(row: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(row, ensure_ascii=False, default=_plain).encode()
-    except UnicodeEncodeError:  # a lone surrogate, as names of files and JSON can hold, is no UTF-8
+    except UnicodeEncodeError:  # file names and JSON can hold a lone surrogate, which UTF-8 cannot
         return json.dumps(row, default=_plain).encode()
 
 
 def _plain(value: Any) -> Any:
-    """What JSON has no word for: arrays and numbers of numpy, and the dates, bytes and decimals that Parquet holds."""
+    """JSON for values that it lacks: numpy's arrays and numbers, and Parquet's dates, bytes and decimals."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,6 +1,6 @@
-"""What a row of each task is asked, and what shape its answers have in Parquet, whose columns have one type.
+"""What each task asks about a row, and the shape of its answers in Parquet, whose columns have one type.
 
-Answers are those that the client's pipeline gives for the row's input among others in a list. Models that embed give embeddings,
+Answers are those that the client's pipeline gives for the row's input in a list of inputs. Embedding models return embeddings,
 unless a row says what to compare with.
 """
 
@@ -21,13 +21,13 @@ from ..tasks.common.schemas import CANDIDATES
 from .inputs import Row
 from .options import ScoreOptions
 
-#: Columns that may hold other things than strings.
+#: Columns that may hold values other than strings.
 _FREE = frozenset({"candidate_labels", "image"})
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How the rows of one input are asked: the form of their task, and our name -> their column. `options`: of all calls."""
+    """How the rows of one input are asked: the schema of their task, and our name -> their column. `options`: of all calls."""
 
     form: AnswerSchema
     names: Mapping[str, str]
@@ -45,8 +45,7 @@ class ScoringOptions:
         return {"candidate_labels": [label.strip() for label in labels]}
 
     def taken(self, row: Row, base: Path) -> Row:
-        """A row under our names, without what is null. An empty text is one: pipelines say what they think of it. Raises
-        InputError."""
+        """A row under our names, without null values. Empty texts stay, and pipelines judge them. Raises InputError."""
         taken = {name: row[column] for name, column in self.names.items() if row.get(column) is not None}
         for name, column in self.names.items():
             said = name if name == column else f"{column}, which is the {name}"
@@ -75,8 +74,8 @@ def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> Scoring
     if unknown := sorted(set(own) - set(form.columns)):
         raise UsageError(f"{task} has no column {', '.join(unknown)}; it has {', '.join(form.columns)}")
     names = {}
-    for name, known in form.columns.items():
-        tried = (own[name],) if name in own else known
+    for name, aliases in form.columns.items():
+        tried = (own[name],) if name in own else aliases
         found = next((column for column in tried if column in present), None)
         if found is not None:
             names[name] = found
@@ -88,7 +87,7 @@ def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> Scoring
 
 
 def _image(value: Any, base: Path) -> str | bytes:
-    """An encoded image, or where it lies: a path or URL, bytes, or a record of these as data sets have it. Raises InputError."""
+    """An encoded image or its location: bytes, a path, a URL, or a record of these as in data sets. Raises InputError."""
     if isinstance(value, Mapping):
         value = value.get("bytes") or value.get("path")
     if isinstance(value, bytes):
@@ -98,6 +97,6 @@ def _image(value: Any, base: Path) -> str | bytes:
     if value.startswith(("http://", "https://")):
         return value
     path = os.path.join(base, value)
-    if not os.path.isfile(path):  # a Path's own method fails for a name that is too long
+    if not os.path.isfile(path):  # Path.is_file fails for a name that is too long
         raise InputError(f"there is no file {path[:200]}")
     return path
