@@ -27,9 +27,10 @@ class ContenderKind:
     on_request: bool = False
 
     def opener(self, generates: bool) -> Callable[[BenchJob], ContenderRunner]:
-        """The class, imported only now: most need libraries that others do without."""
+        """The class, imported only now: most need libraries that the others do not."""
         module, _, name = ((self.decoder or "") if generates else self.encoder).partition(":")
-        return getattr(import_module(f"{__package__}.{module}"), name)
+        opener: Callable[[BenchJob], ContenderRunner] = getattr(import_module(f"{__package__}.{module}"), name)
+        return opener
 
 
 CONTENDERS = {

@@ -1,4 +1,4 @@
-"""Exports entries once more, in the precisions that are to be compared, with the options that their manifests tell of."""
+"""Exports entries again in the precisions to compare, with the options in their manifests."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..checkpoint.adapters.files import CONFIG
-from ..checkpoint.source import read_json
+from ..core.json_files import read_json
 from ..tasks import TASKS
 from .plan import BenchOptions, MeasuredFrontend
 
@@ -22,7 +22,7 @@ def export_precisions(
         for precision in options.precisions:
             progress(f"export {name} in {precision}")
             new = f"{name}-{precision}"
-            # in a process of its own: PyTorch's threads must not be here when others are measured
+            # in a process of its own: PyTorch's threads would disturb later measurements
             command = [sys.executable, "-m", "hf2triton", "export", *_arguments(options, frontend, new, precision)]
             done = subprocess.run([*command, "--repository", str(repository)], capture_output=True, text=True)
             if done.returncode:
@@ -45,7 +45,9 @@ def _entries(frontends: Sequence[MeasuredFrontend]) -> dict[str, MeasuredFronten
 def _base_name(adapter: str | None) -> str | None:
     """What an adapter calls its base, whatever that is called here: the export that is repeated compared the names."""
     path = None if adapter is None else Path(adapter, CONFIG)
-    return read_json(path, "").get("base_model_name_or_path") or None if path is not None and path.is_file() else None
+    if path is None or not path.is_file():
+        return None
+    return read_json(path, "").get("base_model_name_or_path") or None
 
 
 def _arguments(options: BenchOptions, frontend: MeasuredFrontend, name: str, precision: str) -> list[str]:

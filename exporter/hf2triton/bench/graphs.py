@@ -1,4 +1,4 @@
-"""onnxruntime in process: an entry's own graph and its frontend's reader, without a server."""
+"""onnxruntime in process: an entry's own graph and its frontend's preprocessor, without a server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .contender import Direct
 from .inputs import Batch
 from .job import BenchJob, Unavailable
 
-#: Texts that are generated together at most.
+#: The most texts that are generated together.
 SLOTS = 8
 
 
@@ -34,7 +34,7 @@ class OnnxRuntime(Direct):
         super().__init__(job)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
-        # as the served model has it: int8 products would saturate on x86 without VNNI
+        # as for the served model: int8 products would saturate on x86 without VNNI
         options.add_session_config_entry("session.x64quantprecision", "1")
         options.log_severity_level = 3
         with _unavailable():
@@ -46,11 +46,12 @@ class OnnxRuntime(Direct):
 
     def ask(self, batch: Batch) -> list[Any]:
         rows = [row for item in items_of(self._reader, batch) for row in item.rows]
-        return self._session.run(None, self._reader.feeds(rows))
+        outputs: list[Any] = self._session.run(None, self._reader.feeds(rows))
+        return outputs
 
 
 class GeneratingOnnxRuntime(Direct):
-    """The frontend's engine with as many slots as the loads have callers, at most as many as the served model's default."""
+    """The frontend's scheduler with a slot for each caller of the loads, at most the served model's default."""
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)

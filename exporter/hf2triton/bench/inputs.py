@@ -1,4 +1,4 @@
-"""What contenders are asked: real inputs of an entry's baseline as they are, or texts of an exact length made from them."""
+"""The inputs of contenders: real ones of an entry's baseline, or texts of an exact length made from them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,22 @@ from typing import Any
 
 from hf2triton_client.evaluation.baseline import Baseline
 
+from ..checkpoint.preprocessing import Values, texts_in
 from ..core.frontend_settings import EncoderSettings, FrontendSettings, read_settings
 from ..core.layout import BASELINE, TOKENIZER
 from ..errors import UsageError
 
-#: Input of a frontend -> its value for each item of a call.
-Batch = Mapping[str, Sequence[str | bytes]]
-#: Texts that are made of each length.
+#: The values of a call.
+Batch = Values
+#: The number of texts of each length.
 TEXTS = 8
-#: Characters around a cut that are tried for one that gives the right number of tokens.
+#: How many characters around a cut are tried to find the right number of tokens.
 _AROUND = 12
 
 
-def batches_of(inputs: Mapping[str, Sequence[str | bytes]], batch_size: int) -> list[Batch]:
-    """Calls with `batch_size` items each, in an order that is always the same shuffled one; each item is in `batch_size` of
-    them, so that every batch size asks for the same work."""
+def batches_of(inputs: Values, batch_size: int) -> list[Batch]:
+    """Calls with `batch_size` items each, in a shuffled order that is always the same. Each item is in `batch_size` calls, so
+    that all batch sizes ask for the same work."""
     count = len(next(iter(inputs.values())))
     order = list(range(count))
     random.Random(0).shuffle(order)
@@ -33,15 +34,16 @@ def batches_of(inputs: Mapping[str, Sequence[str | bytes]], batch_size: int) -> 
 
 
 def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
-    """TEXTS items that the front in `folder` reads as exactly `tokens` tokens each, special ones included: beginnings of its
-    baseline's own texts, joined. Of a model that generates, prompts.
+    """TEXTS items, or prompts for a generative model, that the frontend in `folder` reads as exactly `tokens` tokens each,
+    special ones included: beginnings of its baseline's joined texts.
 
-    Raises UsageError where the model takes fewer, or where no text has so few.
+    Raises UsageError where the model takes fewer tokens, or where no text has so few.
     """
     from tokenizers import Tokenizer
 
     settings = read_settings(folder)
-    given = Baseline.load(folder / BASELINE).inputs
+    inputs = Baseline.load(folder / BASELINE).inputs
+    given = {name: texts_in(inputs, name) for name in inputs}
     tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
     most = _most_tokens(settings, given)
     if tokens > most:
@@ -60,13 +62,14 @@ def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
 def _most_tokens(settings: FrontendSettings, given: Mapping[str, Sequence[str]]) -> int:
     if isinstance(settings, EncoderSettings):
         return int(settings.reader["max_length"])
-    return settings.context - json.loads(given["sampling_parameters"][0])["max_new_tokens"]
+    new: int = json.loads(given["sampling_parameters"][0])["max_new_tokens"]
+    return settings.context - new
 
 
 def _maker(
     settings: FrontendSettings, given: Mapping[str, Sequence[str]], tokenizer: Any
 ) -> tuple[Callable[[str], dict[str, str]], Callable[[dict[str, str]], int]]:
-    """What makes an item of a text, and what counts its tokens."""
+    """The function that makes an item of a text, and the one that counts its tokens."""
     if "text_input" in given:
         parameters = given["sampling_parameters"][0]
         return (
@@ -84,7 +87,7 @@ def _maker(
 
 
 def _beginnings(given: Mapping[str, Sequence[str]], tokens: int) -> Iterator[str]:
-    """Long texts that begin at different places of the baseline's."""
+    """Long texts that begin at different places in the baseline's."""
     column = next(given[name] for name in ("text_pair", "text_input", "text") if name in given)
     words = " ".join(column).split()
     words *= -(-tokens // len(words)) + 1  # a word is at least one token
@@ -96,7 +99,7 @@ def _beginnings(given: Mapping[str, Sequence[str]], tokens: int) -> Iterator[str
 def _cut(text: str, tokens: int, count: Callable[[str], int]) -> str | None:
     """A beginning of a text with exactly so many tokens; None where none was found."""
     low, high = 0, len(text)
-    while low < high:  # the longest beginning that has no more, as if each character added to the tokens or left them
+    while low < high:  # the longest beginning with no more tokens, assuming that a further character never removes any
         middle = (low + high + 1) // 2
         low, high = (middle, high) if count(text[:middle]) <= tokens else (low, middle - 1)
     for end in sorted(range(max(low - _AROUND, 1), low + _AROUND + 1), key=lambda end: abs(end - low)):

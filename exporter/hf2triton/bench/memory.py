@@ -16,19 +16,19 @@ _STUB = "triton_python_backend_stub"
 
 
 def is_here(url: str) -> bool:
-    """Whether the host of an url is this machine."""
+    """Whether the host of a URL is this machine."""
     host = url.rpartition(":")[0].strip("[]")
     own = {address.address for addresses in psutil.net_if_addrs().values() for address in addresses}
     try:
-        found = {information[4][0] for information in socket.getaddrinfo(host, None)}
+        found = {str(information[4][0]) for information in socket.getaddrinfo(host, None)}
     except OSError:
         return False
     return bool(found & own) or any(ipaddress.ip_address(one.partition("%")[0]).is_loopback for one in found)
 
 
 def served_bytes(grpc_port: int, model: str, has_graph_model: bool) -> int | None:
-    """The most that the processes which serve a model have taken since they began: those of Triton's Python backend, which name
-    it in their command lines. None where they cannot be found, or where its graph runs inside the server itself."""
+    """The peak memory of the processes that serve a model: those of Triton's Python backend, whose command lines name it. None
+    where they cannot be found, or where the graph runs inside the server itself."""
     stubs = dict(_stubs(grpc_port))
     wanted = [model, graph_model(model)] if has_graph_model else [model]
     if not all(name in stubs for name in wanted):
@@ -59,7 +59,7 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 
 def _peak(process: psutil.Process) -> int:
-    """Linux keeps it in KiB; psutil does not show it."""
+    """A process's peak memory in bytes. Linux counts it in KiB; psutil does not show it."""
     status = Path(f"/proc/{process.pid}/status")
     match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(match[1]) * 1024 if match else process.memory_info().rss

@@ -1,5 +1,4 @@
-"""What is measured: the frontends that were named, in groups that answer the same question, each with its contenders and
-loads."""
+"""What is measured: the named frontends, in groups that answer the same question, each with its contenders and loads."""
 
 from __future__ import annotations
 
@@ -13,14 +12,14 @@ from typing import Any
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.loadgen.results import Load
 
-from ..checkpoint.adapters.source import is_adapter
+from ..checkpoint.adapters.files import is_adapter
 from ..core.layout import BASELINE, frontends_of, graph_file
 from ..core.manifest import Manifest, served_manifest
 from ..engines.common.devices import devices
 from ..errors import UsageError
 from ..tasks import TASKS
 from .contenders import CONTENDERS, ContenderKind, contenders_of
-from .inputs import TEXTS, inputs_of_length
+from .inputs import TEXTS, Batch, inputs_of_length
 from .job import BenchJob, Inputs, JobSource
 
 #: A length of the inputs: as they are.
@@ -79,7 +78,7 @@ class MeasuredFrontend:
 
 @dataclass(frozen=True)
 class Group:
-    """Fronts that give the same answers, and those who give them. `missing`: contender -> why it does not apply."""
+    """Frontends that give the same answers, and their contenders. `missing`: contender -> why it does not apply."""
 
     task: str
     inputs: str
@@ -94,7 +93,7 @@ def frontends_named(options: BenchOptions, names: Sequence[str]) -> list[Measure
 
 
 def groups_of(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> list[Group]:
-    """Fronts of the same task and source are measured beside each other. Raises UsageError and UnknownName."""
+    """Groups frontends of the same task and source, which are measured side by side. Raises UsageError and UnknownName."""
     kinds = contenders_of(options.contenders, options.compile)
     together: dict[Any, list[MeasuredFrontend]] = {}
     for frontend in frontends:
@@ -107,7 +106,7 @@ def groups_of(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> l
 
 
 def label(job: BenchJob, several: bool) -> str:
-    """How a contender is called where it could not take part. `several`: there is more than one model."""
+    """The name of a contender that could not take part. `several`: there is more than one model."""
     kind, more = CONTENDERS[job.contender], []
     if several and kind.needs != "source":
         more.append(job.model)
@@ -130,7 +129,7 @@ def _frontend(options: BenchOptions, name: str) -> MeasuredFrontend:
 
 
 def _source(options: BenchOptions, name: str, manifest: Manifest) -> JobSource:
-    """The one that was asked for, or the one that the entry was exported from."""
+    """The source that the user named, or the one that the entry was exported from."""
     endpoints = TASKS[manifest.task].endpoints
     suffix = next(endpoint.suffix for endpoint in endpoints if name.endswith(endpoint.suffix))
     given, merged = manifest.source, manifest.adapter
@@ -168,7 +167,7 @@ def _group(options: BenchOptions, kinds: Sequence[ContenderKind], frontends: Seq
     return Group(task.name, _in_words(given, lengths), tuple(frontends), tuple(jobs), missing)
 
 
-def loads_of(options: BenchOptions, given: Inputs) -> tuple[Load, ...]:
+def loads_of(options: BenchOptions, given: Batch) -> tuple[Load, ...]:
     """Closed loops first. Images have no length."""
     lengths = (MIXED,) if "image" in given else options.lengths
     ways = [(concurrency, None) for concurrency in options.concurrencies] + [(None, rate) for rate in options.rates]
@@ -216,7 +215,7 @@ def _job(
     )
 
 
-def _in_words(given: Inputs, lengths: Sequence[int]) -> str:
+def _in_words(given: Batch, lengths: Sequence[int]) -> str:
     count = len(next(iter(given.values())))
     what = "images" if "image" in given else "prompts" if "text_input" in given else "texts"
     made = f"; for fixed lengths {TEXTS} made of them" if lengths else ""

@@ -20,7 +20,7 @@ from hf2triton_client.loadgen.results import Load
 from ..checkpoint.adapters.merge import merge
 from ..checkpoint.adapters.source import find_adapter, with_files_of
 from ..checkpoint.loader import load_checkpoint
-from ..checkpoint.preprocessing import items_of, preprocessor_of
+from ..checkpoint.preprocessing import items_of, preprocessor_of, texts_in
 from ..checkpoint.source import find_source
 from ..core.types import Checkpoint
 from ..parity.decoder_baseline import prompt_ids
@@ -31,7 +31,7 @@ from .job import BenchJob, JobSource, Unavailable
 
 
 class PyTorch(Direct):
-    """fp32 on a CPU, fp16 on a GPU. Several calls of an open loop share the threads, so that few are let in at a time."""
+    """fp32 on a CPU, fp16 on a GPU. Calls of an open loop share the threads, so only a few run at a time."""
 
     most_callers = 4
     compiled = False
@@ -57,11 +57,11 @@ class PyTorch(Direct):
 
         module = TaskModel(checkpoint, endpoint)
         self._inputs = module.inputs
-        # a head that is limited to some positions is so for all threads: see checkpoint/task_model.py
+        # limiting a head to some positions affects all threads, see checkpoint/task_model.py
         self._turn = threading.Lock() if "mask_positions" in module.inputs else nullcontext()
         self._module = self._torch.compile(module, dynamic=True) if self.compiled else module
 
-    def ask(self, batch: Batch) -> list[Any]:
+    def ask(self, batch: Batch) -> object:
         torch = self._torch
         rows = [row for item in items_of(self._reader, batch) for row in item.rows]
         feeds = self._reader.feeds(rows)
@@ -86,7 +86,7 @@ class CompiledPyTorch(PyTorch):
     compiled = True
 
     def prepare(self, batches: Sequence[Batch], load: Load) -> AbstractContextManager[Call]:
-        for batch in batches:  # one after another: what has to be compiled is compiled now
+        for batch in batches:  # one after another, so that everything is compiled now
             self.ask(batch)
         return super().prepare(batches, load)
 
@@ -97,16 +97,17 @@ class GeneratingPyTorch(PyTorch):
     def _open(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:
         from transformers import GenerationConfig
 
-        self._model = checkpoint.model
-        # whatever the checkpoint asks for, and without an end of text
-        self._model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
+        model: Any = checkpoint.model
+        # overrides the checkpoint's settings, and never ends a text
+        model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
         if self.compiled:
-            self._model.forward = self._torch.compile(self._model.forward, dynamic=True)
+            model.forward = self._torch.compile(model.forward, dynamic=True)
+        self._model = model
 
     def ask(self, batch: Batch) -> Generated:
         torch = self._torch
         began = time.perf_counter()
-        [ids] = prompt_ids(self._reader, batch["text_input"])
+        [ids] = prompt_ids(self._reader, texts_in(batch, "text_input"))
         new = json.loads(batch["sampling_parameters"][0])["max_new_tokens"]
         given = torch.tensor([ids], device=self._device)
         watch = _Watch()
@@ -122,7 +123,7 @@ class CompiledGeneratingPyTorch(GeneratingPyTorch, CompiledPyTorch):
 
 
 class _Watch:
-    """A streamer, as `generate` takes it: it is handed the prompt and then each token."""
+    """A streamer for `generate`, which hands it the prompt and then each token."""
 
     def __init__(self) -> None:
         self._puts, self.first = 0, 0.0
@@ -148,7 +149,7 @@ def load(source: JobSource) -> tuple[Checkpoint, Endpoint]:
     adapter = None
     if source.adapter is not None:
         adapter = find_adapter(Path(source.adapter), allow_pickle=pickled)
-        adapter = replace(adapter, base_name=adapter.base)  # that they belong together was settled by the export
+        adapter = replace(adapter, base_name=adapter.base)  # the export has checked that they belong together
         if source.adapter_digests is not None and dict(adapter.digests) != dict(source.adapter_digests):
             raise Unavailable(f"{source.adapter} has changed since it was merged: give one that has not with --adapter")
         found = with_files_of(adapter, found)

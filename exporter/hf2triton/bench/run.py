@@ -105,7 +105,8 @@ def _measure(options: BenchOptions, group: Group, progress: Progress) -> Benchma
             if result.missing:
                 missing[name] = result.missing
             results.append(result)
-    contenders, measurements = [], []
+    contenders: list[Contender] = []
+    measurements: list[Measurement] = []
     for job, results in zip(group.jobs, found, strict=True):
         name = label(job, several)
         if name in missing:

@@ -18,6 +18,7 @@ from hf2triton_client.transport.generation import Prompt
 from hf2triton_client.transport.served_model import ServedModel
 from hf2triton_client.transport.shared_memory import SharedMemoryCaller
 
+from ..checkpoint.preprocessing import texts_in
 from ..core.layout import BASELINE, graph_model
 from .contender import Call, ContenderRunner, Direct
 from .inputs import Batch
@@ -25,7 +26,7 @@ from .job import BenchJob, Unavailable
 
 
 class Grpc(ContenderRunner):
-    """Requests that were made beforehand, with tensors in the messages. No retries: a refusal is an error."""
+    """Requests prepared in advance, with tensors in the messages. No retries: a refusal is an error."""
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
@@ -73,7 +74,8 @@ class Streams(Direct):
 
     def ask(self, batch: Batch) -> Generated:
         began, first, tokens = time.perf_counter(), 0.0, 0
-        prompt = Prompt(self._name, batch["text_input"][0], batch["sampling_parameters"][0], stream=True)
+        text, settings = (texts_in(batch, name)[0] for name in ("text_input", "sampling_parameters"))
+        prompt = Prompt(self._name, text, settings, stream=True)
         for answer in Exchange.open(self._connection, prompt):
             first = first or time.perf_counter() - began
             tokens = answer.metadata[0].num_output_tokens
@@ -81,8 +83,8 @@ class Streams(Direct):
 
 
 def _threads(connection: Connection, config: dict[str, Any]) -> int:
-    """Of one call of the model, or of the graph behind it; one for each core where the config leaves it open, which is known of
-    this machine alone."""
+    """The threads of one call of the model, or of the graph behind it; where the config leaves it open, one for each core of this
+    machine."""
     behind = connection.find_config(graph_model(config["name"])) or config
     setting = behind.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value")
     return int(setting or 0) or len(os.sched_getaffinity(0))
