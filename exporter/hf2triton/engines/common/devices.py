@@ -1,4 +1,4 @@
-"""What this machine has beside its CPU."""
+"""The devices of this machine."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from functools import lru_cache
 from pathlib import Path
 
 from ...triton_models.generation.cache import COPY
-from ...triton_models.sessions import open_session
+from ...triton_models.sessions import PROVIDERS, providers, session_options
 
-#: Any of them is there where a GPU is, whether or not this Python can use it.
+#: A machine with a GPU has at least one of these, whether or not this Python can use it.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 
 
 def devices() -> tuple[str, ...]:
-    """Where graphs and PyTorch may run. What a GPU's driver leaves on the system tells that there is one; whether libraries can
-    use it is another matter."""
+    """Where graphs and PyTorch may run. Files of a GPU's driver show that there is one, but not whether libraries can use it."""
     gpu = shutil.which("nvidia-smi") is not None or any(Path(path).exists() for path in _GPU_FILES)
     return ("cpu", "cuda") if gpu else ("cpu",)
 
 
 @lru_cache
 def runs_on_gpu() -> bool:
-    """Whether this onnxruntime runs a graph on a GPU of this machine: the least graph is tried."""
+    """Whether this onnxruntime runs a graph on a GPU of this machine; tries a tiny graph."""
     if "cuda" not in devices():
         return False
+    import onnxruntime
+
     try:
-        open_session(COPY, "cuda", 0, 1)
+        session = onnxruntime.InferenceSession(COPY, session_options(1), providers=providers("cuda"))
     except Exception:  # onnxruntime's errors have no common base but Exception
         return False
-    return True
+    return bool(session.get_providers()[0] == PROVIDERS["cuda"])

@@ -1,9 +1,9 @@
-"""What serving a graph takes of a GPU's memory, estimated from the graph itself, and the largest batch that fits.
+"""The GPU memory that serving a graph takes, estimated from the graph itself, and the largest batch that fits.
 
     context + instances · (weights + arena · activations of the largest call + what is kept between calls)
 
-Activations are the buffers that a call needs when the graph's nodes run in their order, from the shapes that the graph carries.
-onnxruntime joins nodes and so needs less; its arena keeps what calls of other shapes left, and so needs more: ARENA.
+Activations are the buffers that a call needs when the graph's nodes run in order, computed from the shapes in the graph.
+onnxruntime needs less, since it fuses nodes, and more, since its arena keeps memory from calls of other shapes: ARENA.
 tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
 """
 
@@ -26,19 +26,23 @@ if TYPE_CHECKING:
 #: What Triton takes before a model is loaded: CUDA's context and its own pool. This and what follows was measured on an H100 with
 #: driver 580, Triton 2.51 and onnxruntime 1.31; it depends on all of them.
 SERVER_BYTES = 584 * 10**6
-#: What onnxruntime's provider adds for the libraries and their workspaces: in the server's process, once, or in that of each
-#: Python model, which has a context of its own.
+#: What onnxruntime's provider adds for libraries and their workspaces: once in the server's process, or in that of each Python
+#: model, which has a context of its own.
 LIBRARY_BYTES, PROCESS_BYTES = 290 * 10**6, 740 * 10**6
-#: How much more than the largest call needs an arena comes to hold that grows as requested: onnxruntime lays out the memory of
-#: each shape of call apart. 2.5 to 3.5 were seen for a BERT-base, 1.3 without that (`enable_mem_pattern`).
+#: An arena that grows as requested comes to hold this many times what the largest call needs, since onnxruntime plans memory for
+#: each shape of call separately. We saw 2.5 to 3.5 for a BERT-base, and 1.3 without such plans (`enable_mem_pattern`).
 ARENA = 3.5
 
 
 def estimate_memory(
     stored: StoredGraph, options: ResolvedOptions, max_length: int | None, explicit: bool
 ) -> MemoryEstimate:
-    """With the largest batch of at most the one asked for that fits the GPU. `options`: settled. `explicit`: the batch was asked
-    for, so that a smaller one will not do. Raises UsageError, which says what would fit."""
+    """The estimate for the largest batch that fits the GPU, up to the one asked for. `explicit`: the user asked for that batch,
+    so a smaller one will not do. Raises UsageError, which says what would fit."""
+
+    gpu = options.gpu_memory
+    if gpu is None:
+        raise UsageError(f"the device {options.device} has no GPU memory to estimate for")
 
     def of(rows: int) -> MemoryEstimate:
         activations = max(
@@ -48,7 +52,7 @@ def estimate_memory(
         kept += ENGINES[options.device].workspace_bytes
         arena = ceil(activations * (ARENA - 1))
         about = (options.instances, stored.weight_bytes, activations, arena, kept)
-        return MemoryEstimate(options.gpu_memory, context_bytes(stored.graph, options), *about, rows)
+        return MemoryEstimate(gpu, context_bytes(stored.graph, options), *about, rows)
 
     asked, fitting = of(options.max_batch_size), options.max_batch_size
     if asked.total <= asked.gpu:
@@ -67,21 +71,21 @@ def estimate_memory(
 
 
 def context_bytes(graph: Graph, options: ResolvedOptions) -> int:
-    """What is taken beside the instances. A graph with a state runs in a Python model, each instance of which is a process."""
+    """What is taken besides the instances. A graph with a state runs in a Python model, whose instances are processes."""
     return SERVER_BYTES + (options.instances * PROCESS_BYTES if graph.state else LIBRARY_BYTES)
 
 
 def bytes_together(models: Collection[tuple[int, int, bool]]) -> int:
-    """What models take of a GPU that they share: `(context, all else, whether it runs in a Python model)` of each. The server is
-    there once, and the libraries once for all graphs in its process."""
+    """What models that share a GPU take together: `(context, the rest, whether it runs in a Python model)` of each. The server
+    counts once, and so do the libraries of all graphs in its process."""
     inside = [context - SERVER_BYTES for context, _, apart in models if not apart]
     processes = sum(context - SERVER_BYTES for context, _, apart in models if apart)
     return SERVER_BYTES + max(inside, default=0) + processes + sum(own for _, own, _ in models)
 
 
 def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:
-    """The sizes of the free axes in the calls that need most. The planner keeps calls of the runner within the engine's
-    `max_tokens`, and one row may be longer; TensorRT plans for the corner of its profile, whatever is called."""
+    """The sizes of the free axes in the calls that need most memory. The batch planner keeps calls within the engine's
+    `max_tokens`, except for a single longer row; TensorRT plans for the corner of its profile, whatever is called."""
     if max_length is None:
         return [{"batch": rows}]
     if graph.state:  # a step of all slots, and a piece of a prompt in one
@@ -92,7 +96,7 @@ def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length:
         return [{"batch": rows, "sequence": max_length, "masks": max_length}]
     wide = max(1, min(rows, engine.max_tokens // max_length))
     narrow = max(1, min(max_length, engine.max_tokens // rows))
-    # a row has at most as many masks as tokens; most have a few
+    # a row has at most as many masks as tokens, though most have only a few
     return [
         {"batch": batch, "sequence": length, "masks": length} for batch, length in ((wide, max_length), (rows, narrow))
     ]
@@ -101,8 +105,8 @@ def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length:
 def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
     """Bytes of the buffers for all values of a call, inputs included and weights not, with the free axes of these sizes.
 
-    onnxruntime gives a value the buffer of an earlier one of the same size that nobody reads any more, and keeps it for the next
-    (FindReusableTensor in core/framework/allocation_planner.cc): so as many buffers of each size as are needed at once.
+    onnxruntime reuses the buffer of an earlier value of the same size that no node reads any more (FindReusableTensor in
+    core/framework/allocation_planner.cc), so it needs as many buffers of each size as are in use at once.
     """
     model = graph.model.graph
     last = {value: index for index, node in enumerate(model) for value in node.inputs if value is not None}
@@ -118,8 +122,9 @@ def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
         alive |= own
         now.update(own.values())
         most |= now
-        extra = max(extra, _WORKSPACE.get(node.op_type, lambda node, sizes: 0)(node, sizes))
-        read = [value for value in dict.fromkeys(node.inputs) if last.get(value) == index]
+        if (workspace := _WORKSPACE.get(node.op_type)) is not None:
+            extra = max(extra, workspace(node, sizes))
+        read = [value for value in dict.fromkeys(node.inputs) if value is not None and last.get(value) == index]
         for value in (*read, *(value for value in own if value not in last)):
             if value in alive and value not in apart:
                 now[alive.pop(value)] -= 1
@@ -127,8 +132,8 @@ def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
 
 
 def kept_bytes(graph: Graph, rows: int, max_length: int | None) -> int:
-    """Of what lives from call to call: the keys and values of `rows` slots."""
-    if not graph.state:
+    """Bytes of what is kept between calls: the keys and values of `rows` slots."""
+    if not graph.state or max_length is None:
         return 0
     sizes = _decoder_sizes(rows, 1, max_length)
     return sum(_bytes(value, sizes) for value in graph.model.graph.inputs if value.name in graph.state)
@@ -139,28 +144,30 @@ def _decoder_sizes(rows: int, length: int, context: int) -> dict[str, int]:
 
 
 def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
-    """`[batch, heads, sequence, sequence]`, where no fused kernel does without: that is so for a mask in two dimensions."""
-    mask = node.inputs[4] if len(node.inputs) > 4 else None
-    if mask is None or len(mask.shape) != 2:
+    """The bytes of `[batch, heads, sequence, sequence]`, which fused kernels do without, unless the mask has two dimensions."""
+    query, mask = node.inputs[0], node.inputs[4] if len(node.inputs) > 4 else None
+    if mask is None or mask.shape is None or len(mask.shape) != 2:
         return 0
-    batch, length = (_size(dim, sizes) for dim in node.inputs[0].shape[:2])
-    return batch * node.attributes.get_int("num_heads") * length * length * node.inputs[0].dtype.itemsize
+    if query is None or query.shape is None or query.dtype is None:
+        return 0
+    batch, length = (_size(dim, sizes) for dim in query.shape[:2])
+    return ceil(batch * node.attributes.get_int("num_heads") * length * length * query.dtype.itemsize)
 
 
-#: op -> what it takes for the time it runs.
+#: op -> the bytes that it takes while it runs.
 _WORKSPACE: Mapping[str, Callable[[Any, Mapping[str, int]], int]] = {"MultiHeadAttention": _scores}
 
 
 def _bytes(value: ir.Value, sizes: Mapping[str, int]) -> int:
-    """Of a tensor. One whose type or shape is unknown counts nothing: such are the shapes that graphs compute with."""
+    """Bytes of a tensor; 0 if its type or shape is unknown, as for the shapes that graphs compute with."""
     if value.shape is None or value.dtype is None:
         return 0
     return ceil(prod(_size(dim, sizes) for dim in value.shape) * value.dtype.itemsize)
 
 
 def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
-    """Of an axis: a number, a free axis, or what PyTorch's exporter wrote of free axes, such as `3*batch + 2`. One that it
-    could not name counts as the largest."""
+    """The size of an axis: a number, a free axis, or a term of free axes that PyTorch's exporter wrote, such as `3*batch + 2`.
+    One that it could not name counts as the largest."""
     if isinstance(dim, int):
         return dim
     largest = max(sizes.values())
