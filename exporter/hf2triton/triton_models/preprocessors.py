@@ -288,8 +288,11 @@ READERS: Mapping[str, type[Preprocessor]] = {
 
 def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Preprocessor:
     """The preprocessor that an entry's settings ask for. `definition`: the text of its tokenizer.json, if it has one."""
-    make: Callable[..., Preprocessor] = READERS[settings["kind"]]
-    return make(settings, definition)
+    return _constructor(settings["kind"])(settings, definition)
+
+
+def _constructor(kind: str) -> Callable[..., Preprocessor]:
+    return READERS[kind]
 
 
 def _item(row: Any, value: Any) -> Item | ValueError:
