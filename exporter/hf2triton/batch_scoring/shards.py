@@ -43,6 +43,7 @@ class Format(Protocol):
 
     def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
         """Joins shards, given with their numbers of rows, into one file; returns the number of errors. Raises ScoringError."""
+        ...
 
 
 def shard_path(parts: Path, number: int, ending: str) -> Path:

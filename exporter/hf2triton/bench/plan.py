@@ -152,7 +152,7 @@ def _group(options: BenchOptions, kinds: Sequence[ContenderKind], frontends: Seq
     loads = loads_of(options, given)
     for frontend in frontends:
         _check(options, frontend)
-    lengths = sorted({load.length for load in loads if load.length is not MIXED})
+    lengths = sorted({load.length for load in loads if load.length is not None})
     of_length = {str(length): inputs_of_length(first.folder, length) for length in lengths}
     jobs, missing = [], {}
     for kind in kinds:

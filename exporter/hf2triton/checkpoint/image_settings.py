@@ -219,7 +219,7 @@ def _size(path: Path, key: str, value: Any, channels: int) -> dict[str, int]:
     if isinstance(size, (list, tuple)) and len(size) == 2:
         size = dict(zip(("height", "width"), size, strict=True))
     known = _SIZES if key == "size" else _SIZES[:1]
-    if isinstance(size, Mapping) and set(size) in map(set, known) and all(map(_is_pixels, size.values())):
+    if isinstance(size, Mapping) and set(size) in [set(keys) for keys in known] and all(map(_is_pixels, size.values())):
         return dict(size)
     forms = ", or ".join(" and ".join(keys) for keys in known)
     raise SourceError(f"{path} has the {key} {value!r}; it must be {forms}, in pixels")

@@ -59,7 +59,7 @@ class AskedItems:
         rows = self.items[number].rows
         if len(rows) == 1 or not index or per == "row":
             return 0, 0
-        starts = np.cumsum([0, *(self.reader.extent(row, per) for row in rows)])
+        starts = np.cumsum([0, *(self.reader.extent(row, per) or 0 for row in rows)])
         window = int(np.searchsorted(starts, index[0], side="right")) - 1
         return window, int(starts[window])
 

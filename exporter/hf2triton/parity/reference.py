@@ -172,7 +172,9 @@ def _plain(answer: Any) -> Any:
     """An answer as JSON has it: the numbers of numpy and torch become Python's."""
     if isinstance(answer, Mapping):
         return {name: _plain(value) for name, value in answer.items()}
-    if isinstance(answer, Sequence) and not isinstance(answer, str):
+    if isinstance(answer, str):
+        return answer
+    if isinstance(answer, Sequence):
         return [_plain(value) for value in answer]
     return answer.item() if hasattr(answer, "item") else answer
 
