@@ -1,4 +1,4 @@
-"""The table of contenders: who can be measured, on what, and the class that is opened for it in a child process."""
+"""The table of contenders: what each is called, what it needs, and the class that a child process opens for it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Runs a benchmark: each contender in a process of its own, all of them in each round, so that what disturbs the machine
-disturbs all alike."""
+"""Runs a benchmark: each contender in a process of its own, and all of them in each round, so that disturbances of the machine
+affect all alike."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .exporting import export_precisions
 from .job import BenchJob, JobResult
 from .plan import BenchOptions, Group, MeasuredFrontend, frontends_named, groups_of, label, needs_server
 
-#: Seconds that a child may take beside its loads: to start, load, compile and warm up.
+#: Seconds that a child may take besides its loads: to start, load, compile and warm up.
 PATIENCE = 900
 
 Progress = Callable[[str], None]
@@ -56,7 +56,7 @@ def bench(options: BenchOptions, progress: Progress = lambda stage: None) -> Rep
 
 @contextmanager
 def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple[BenchOptions, dict[str, str]]]:
-    """The options as they stand once the precisions asked for are served, and those that could not be exported."""
+    """The options once the requested precisions are served, and the precisions that could not be exported."""
     if not options.precisions:
         yield options, {}
         return
@@ -73,7 +73,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 
 
 def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> str:
-    """What the server says of itself. Raises RepositoryError where it serves other versions than the repository holds."""
+    """The server's description of itself. Raises RepositoryError where its versions are not those of the repository."""
     with connect(options.url, retries=0) as connection:
         about = connection.server_name()
         for frontend in frontends:
@@ -91,7 +91,7 @@ def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) 
 
 
 def _measure(options: BenchOptions, group: Group, progress: Progress) -> Benchmark:
-    """One group, in rounds. Who fails once is out."""
+    """Measures one group, in rounds. A contender that fails once is left out."""
     several = len(group.frontends) > 1
     missing = dict(group.missing)
     found: list[list[JobResult]] = [[] for _ in group.jobs]
@@ -127,7 +127,7 @@ def _measure(options: BenchOptions, group: Group, progress: Progress) -> Benchma
 
 
 def run_child(job: BenchJob) -> JobResult:
-    """Measures a job in a new process, and waits for it."""
+    """Measures a job in a new process and waits for it."""
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "true"}
     if CONTENDERS[job.contender].needs != "server":
         pools = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS")
@@ -154,7 +154,7 @@ def _measurement(contender: int, load: Load, rounds: int, sample: Sample) -> Mea
 def _contender(
     options: BenchOptions, group: Group, job: BenchJob, results: Sequence[JobResult], samples: Sequence[Sample]
 ) -> Contender:
-    """Who was measured. The memory of a served model is that of the server's processes, known only where it is here."""
+    """A contender for the report. The memory of a served model is that of the server's processes, known only on this machine."""
     kind, last = CONTENDERS[job.contender], results[-1]
     [frontend] = [frontend for frontend in group.frontends if frontend.name == job.model]
     taken: int | None = max(result.memory_bytes or 0 for result in results)

@@ -1,4 +1,4 @@
-"""A checkpoint's image processor: what it does to an image, as plain data for the frontend, and what it makes of images."""
+"""A checkpoint's image processor: its steps as plain data for the frontend, and the pixels that it makes of images."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def load_processor(folder: Path, channels: int, family_processor: str | None = N
 def reference_pixels(
     folder: Path, images: Sequence[bytes], channels: int = 3, family_processor: str | None = None
 ) -> list[NDArray[Any]]:
-    """What the checkpoint's own processor makes of encoded images, decoded as `transformers.pipeline` decodes them.
+    """The pixels that the checkpoint's own processor makes of encoded images, decoded like `transformers.pipeline` does.
 
     Arrays `[channels, height, width]`. Raises SourceError where the processor does not load.
     """
