@@ -38,7 +38,7 @@ def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]
     from transformers import AutoConfig, GenerationConfig
 
     config: Any = AutoConfig.for_model(**checkpoint.source.config)
-    generation: Any = GenerationConfig(**(checkpoint.generation or {}))  # type: ignore[no-untyped-call] # transformers has no types here
+    generation: Any = GenerationConfig(**(checkpoint.generation or {}))
     about = genai_config(config, generation, stored.graph.shares_buffer, stored.place)
     return {GENAI_CONFIG: (json.dumps(about, indent=2) + "\n").encode()}
 
