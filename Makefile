@@ -67,7 +67,8 @@ soak: $(VENV)/.installed
 	$(BIN)/python -m tests.chaos.soak $(SOAK)
 
 lint: $(VENV)/.installed
-	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports \
+		&& $(BIN)/mypy && $(BIN)/pyright
 
 $(VENV)/.installed: pyproject.toml
 	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found; name one with PYTHON=…"; exit 1; }

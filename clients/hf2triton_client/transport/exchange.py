@@ -24,6 +24,9 @@ from .steps import drive, drive_async
 from .target import Target
 from .versions import Steps
 
+#: What a stream gives at its end.
+_EOF: object = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue] # the stubs lack it
+
 
 class _Exchange:
     """A prompt under way. It is cancelled when nothing refers to it any more.
@@ -204,10 +207,10 @@ class AsyncExchange(_Exchange):
                         again = False
                         self._send()
                     response = await self._call.read()
-                    if response is not grpc.aio.EOF and is_last(response):
-                        while await self._call.read() is not grpc.aio.EOF:
+                    if response is not _EOF and is_last(response):
+                        while await self._call.read() is not _EOF:
                             pass
-                    answer = self._answer(None if response is grpc.aio.EOF else response)
+                    answer = self._answer(None if response is _EOF else response)
                 if await drive_async(self._connection, self._settle(answer)):
                     return answer
             except asyncio.CancelledError:

@@ -51,8 +51,8 @@ def _line(node: yaml.Node | None, location: Sequence[Any]) -> int:
             key, node = found[0]
             line = key.start_mark.line + 1
         elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
+            item: yaml.Node = node.value[step]
+            node, line = item, item.start_mark.line + 1
         else:
             break
     return line

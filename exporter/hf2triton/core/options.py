@@ -199,12 +199,14 @@ class ExportOptions:
 class ResolvedOptions(ExportOptions):
     """The options of an export with nothing left open. `gpu_memory` is None on a CPU."""
 
-    runner: str
-    attention: str
-    max_batch_size: int
-    queue_delay: int
-    max_queue: int
-    response_cache: bool
+    # pyright wants defaults where the base has some, also for fields that are given by name alone
+
+    runner: str  # pyright: ignore[reportGeneralTypeIssues]
+    attention: str  # pyright: ignore[reportGeneralTypeIssues]
+    max_batch_size: int  # pyright: ignore[reportGeneralTypeIssues]
+    queue_delay: int  # pyright: ignore[reportGeneralTypeIssues]
+    max_queue: int  # pyright: ignore[reportGeneralTypeIssues]
+    response_cache: bool  # pyright: ignore[reportGeneralTypeIssues]
 
 
 def options_at(place: Place) -> dict[str, tuple[Option, Any]]:

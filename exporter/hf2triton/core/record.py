@@ -76,10 +76,12 @@ def _value(hint: Any, value: Any, name: str) -> Any:
             return hint.from_json(value)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
-    kind, within = get_origin(hint) or hint, get_args(hint)
+    kind: Any = get_origin(hint) or hint
+    within = get_args(hint)
     if not isinstance(value, kind) or (isinstance(value, bool | str) and kind not in (bool, str)):
         raise ValueError(f"{name} is {value!r:.60}")
     if within and within[-1] is not Any:
-        for one in value.values() if isinstance(value, Mapping) else value:
+        contents: Any = value.values() if isinstance(value, Mapping) else value
+        for one in contents:
             _value(within[-1], one, name)
     return value

@@ -56,10 +56,9 @@ def rollback(
         usable = set.intersection(*({one.number for one in own if not one.lacking} for own in known.values()))
         served = served_in(store, frontends[0])
         if number is None:
-            older = [one for one in usable if served is not None and one < served]
-            if not older:
+            number = max((one for one in usable if served is not None and one < served), default=None)
+            if number is None:
                 raise RepositoryError(f"{store.place} has no version of {name!r} before {served}, which is served")
-            number = max(older)
         if number not in usable:
             reasons = [f" ({one.lacking})" for own in known.values() for one in own if one.number == number]
             others = ", ".join(map(str, sorted(usable)))

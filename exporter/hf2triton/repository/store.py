@@ -23,37 +23,48 @@ class Store(Protocol):
 
     def locked(self, waiting: Callable[[str], None] = ...) -> AbstractContextManager[None]:
         """Excludes other publishers; `waiting` is called with what there is to wait for. All changes happen within."""
+        ...
 
     def hold(self) -> None:
         """Raises RepositoryError if another publisher may have taken the lock meanwhile."""
+        ...
 
     def models(self) -> list[str]:
         """The names of all folders of models."""
+        ...
 
     def versions(self, model: str) -> list[int]:
         """The versions of a model, oldest first."""
+        ...
 
     def read(self, path: str) -> bytes | None:
         """A file, None where there is none."""
+        ...
 
     def digest(self, path: str) -> str | None:
         """The digest of a file's content as it lies there."""
+        ...
 
     def stage(self, model: ModelFiles, version: int) -> None:
         """Writes a version where nobody looks, reads it back and compares it: with the model's digests, or else with what was to
         be written."""
+        ...
 
     def add(self, name: str, version: int) -> None:
         """Puts a staged version into its place; a model that is new there appears with its config."""
+        ...
 
     def put(self, path: str, content: bytes) -> None:
         """Replaces a file: readers find the old content or the new one."""
+        ...
 
     def link(self, frontend: str, version: int) -> None:
         """Shows a version's manifest and baseline beside the config."""
+        ...
 
     def remove(self, path: str) -> None:
         """Takes away a file, a version or a model, where there is one."""
+        ...
 
 
 def expected_digests(model: ModelFiles, version: int) -> dict[str, str]:

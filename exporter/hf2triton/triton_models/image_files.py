@@ -235,7 +235,7 @@ def _scans(data: bytes, position: int, most: int) -> int:
 
 def _bmp(image: BmpImagePlugin.BmpImageFile, data: bytes, max_pixels: int) -> int:
     if any(tile[0] == "bmp_rle" for tile in image.tile):
-        check_pixels(*image.size, MAX_RUN_PIXELS, "the image is a bitmap in runs of {} pixels")
+        check_pixels(image.width, image.height, MAX_RUN_PIXELS, "the image is a bitmap in runs of {} pixels")
         return 4 * image.width * image.height
     return 0
 

@@ -28,7 +28,7 @@ def main(path: str) -> None:
         job = json.load(file)
     error = None
     try:
-        np.savez(job["answers"], **_answers(job))
+        np.savez(job["answers"], **_answers(job))  # pyright: ignore[reportArgumentType] # none is called allow_pickle
     except Exception as caught:  # onnxruntime's errors have no common base but Exception
         error = f"{type(caught).__name__}: {str(caught).strip()}".splitlines()[0]
     print(json.dumps({"error": error}))

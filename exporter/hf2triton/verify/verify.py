@@ -163,7 +163,7 @@ def run_in(runtime: Runtime, release: Release, question: Question) -> Verificati
     with tempfile.TemporaryDirectory(prefix="hf2triton-verify-") as workspace:
         job, calls, answers = (Path(workspace, name) for name in ("job.json", "calls.npz", "answers.npz"))
         feeds = {f"{call}/{name}": array for call, feeds in enumerate(question.calls) for name, array in feeds.items()}
-        np.savez(calls, **feeds)
+        np.savez(calls, **feeds)  # pyright: ignore[reportArgumentType] # names of arrays, none is allow_pickle
         files = {"graph": str(question.graph.resolve()), "calls": str(calls), "answers": str(answers)}
         job.write_text(json.dumps({**question.job, **files}), encoding="utf-8")
         error = _run(runtime.interpreter, job)
