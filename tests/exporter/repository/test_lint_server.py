@@ -63,7 +63,7 @@ def served(assorted, tmp_path_factory):
 def running(request, served):
     """The mode, and a server in it."""
     kind, options = MODES[request.param]
-    with patch.object(serving, "Plan", kind):
+    with patch.object(serving, "ServerPlan", kind):
         server = Server(served, **options).start()
     try:
         yield request.param, server
