@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import hf2triton.parity.checks as parity
 from hf2triton.cli import main
-from hf2triton.core.frontend_settings import EncoderSettings, GraphFile, Limits, read_encoder_settings
+from hf2triton.core.frontend_settings import CallLimits, EncoderSettings, GraphFile, read_encoder_settings
 from hf2triton.core.manifest import served_manifest
 from hf2triton.deploy.live import Live
 from hf2triton.engines.cuda import ENGINE as CUDA
@@ -184,7 +184,7 @@ def test_sizes_are_those_that_frontends_call():
     """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
 
     def settings(rows, reader):
-        limits = Limits(call_price=0, max_rows=rows, max_tokens=1 << 14)
+        limits = CallLimits(call_price=0, max_rows=rows, max_tokens=1 << 14)
         return EncoderSettings(outputs={}, reader=reader, limits=limits, runner=GraphFile(graph="model.onnx"))
 
     sizes = sizes_of(settings(64, {"max_length": 512}))

@@ -7,6 +7,7 @@ the nearest known one. The models' docstrings are the descriptions that editors 
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -263,3 +264,6 @@ _READ: Mapping[Kind, Callable[[Path, Any], Any]] = {
     **dict.fromkeys((Kind.LABELS, Kind.NUMBERS), lambda folder, given: tuple(given)),
     Kind.SIZE: lambda folder, given: read_bytes(given),
 }
+
+if __name__ == "__main__":  # writes data/build.schema.json anew
+    print(json.dumps(build_schema(), indent=2, ensure_ascii=False))

@@ -19,7 +19,7 @@ from .record import Record
 
 
 @dataclass(frozen=True, kw_only=True)
-class Limits(Record):
+class CallLimits(Record):
     """How calls are planned. `call_price`: what one more call costs, in tokens. `max_rows`, `max_tokens`: of one call.
     `round_to`: lengths are padded to multiples of it."""
 
@@ -51,7 +51,7 @@ class EncoderSettings(Record):
 
     outputs: Mapping[str, str]
     reader: Mapping[str, Any]
-    limits: Limits
+    limits: CallLimits
     runner: GraphModel | GraphFile
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 from tritonclient.grpc import model_config_pb2 as pb
 
 from ..checkpoint.preprocessing import preprocessor_settings
-from ..core.frontend_settings import EncoderSettings, GraphFile, GraphModel, Limits
+from ..core.frontend_settings import CallLimits, EncoderSettings, GraphFile, GraphModel
 from ..core.layout import graph_model
 from ..engines import ENGINES
 from ..engines.base import Served
@@ -65,7 +65,7 @@ def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
     return EncoderSettings(
         outputs={output.name: output.per for output in staged.stored.graph.outputs},
         reader=preprocessor_settings(staged.checkpoint, staged.endpoint, engine.round_to),
-        limits=Limits(
+        limits=CallLimits(
             call_price=staged.call_price or 0,
             max_rows=staged.max_batch_size,
             max_tokens=engine.max_tokens,

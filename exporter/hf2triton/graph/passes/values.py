@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING
 
 from ...errors import ExportError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 def name_of(item: ir.Node | ir.Value) -> str:
