@@ -1,1 +1,1 @@
-"""Versions on the move: publishing, rolling back, history, and the server that is told."""
+"""Moves versions: publishing, rollback, history, and control of the server."""

@@ -1,7 +1,7 @@
-"""A version of an entry, ready to be written elsewhere: as it is, under another number, or under another name.
+"""A version of an entry, ready to be written elsewhere: unchanged, with another number, or with another name.
 
-A few small files say the number and the names of the frontends. They are written anew, and the manifest with their digests; of
-all others the manifest's digests stay what they were at the export.
+A few small files contain the version's number and the names of the frontends. These files are rewritten, and their digests in the
+manifest updated; the digests of all other files stay as they were at the export.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ..repository.store import Store
 
 @dataclass(frozen=True)
 class Original:
-    """The served version of an entry in a folder. `manifests`: of each frontend, by its name."""
+    """The served version of an entry in a folder. `manifests`: frontend → its manifest."""
 
     repository: Path
     entry: str
@@ -58,7 +58,7 @@ class Original:
 
 @dataclass(frozen=True)
 class Copy:
-    """A version as it is to be written. `models`: the graphs, then the frontends."""
+    """A version to be written. `models`: the graphs, then the frontends."""
 
     version: int
     models: tuple[ModelFiles, ...]
@@ -69,7 +69,7 @@ class Copy:
 
 
 def read_original(repository: Path, entry: str, frontends: Sequence[str]) -> Original:
-    """What an entry serves. Raises RepositoryError if it is not what was exported."""
+    """The version that an entry serves. Raises RepositoryError if it is not what was exported."""
     manifests = {frontend: served_manifest(repository, frontend) for frontend in frontends}
     found = [
         f"{frontend}: {one}" for frontend in frontends for one in damages(repository, frontend, manifests[frontend])
@@ -82,7 +82,7 @@ def read_original(repository: Path, entry: str, frontends: Sequence[str]) -> Ori
 
 
 def copy_of(original: Original, version: int, names: Mapping[str, str] | None = None) -> Copy:
-    """The version under another number, or the same. `names`: frontend -> what it is called there."""
+    """The version with the number `version`, which may be the same. `names`: frontend -> its name in the copy."""
     names = names or {frontend: frontend for frontend in original.manifests}
     copied = [_copy_frontend(original, *item, version, names) for item in original.manifests.items()]
     graphs = [graph for graph, _ in copied if graph is not None]
@@ -90,7 +90,7 @@ def copy_of(original: Original, version: int, names: Mapping[str, str] | None = 
 
 
 def is_in(store: Store, copy: Copy) -> bool:
-    """Whether a store has just this version, undamaged."""
+    """Whether a store has exactly this version, undamaged."""
     frontends = [model for model in copy.models if MANIFEST in model.versioned]
     if any(store.read(f"{one.name}/{copy.version}/{MANIFEST}") != one.versioned[MANIFEST] for one in frontends):
         return False
@@ -102,7 +102,7 @@ def is_in(store: Store, copy: Copy) -> bool:
 
 
 def is_shown(store: Store, copy: Copy) -> bool:
-    """Whether a store that has this version serves it: the configs are its own, and so is what lies beside them."""
+    """Whether a store that has this version serves it: the configs and the files beside them belong to this version."""
     return (
         all(store.read(f"{model.name}/{CONFIG}") == model.config.encode() for model in copy.models)
         and all(
@@ -115,13 +115,13 @@ def is_shown(store: Store, copy: Copy) -> bool:
 
 
 def put_shared(store: Store, copy: Copy) -> None:
-    """Puts back what the configs of a version name, and is gone."""
+    """Restores missing files that the configs of a version name."""
     for path, content in _unshared(store, copy):
         store.put(path, content if isinstance(content, bytes) else content.read_bytes())
 
 
 def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
-    """Path in the store -> content of what a version shares with others, and is not there."""
+    """Path in the store -> content, for each missing file that a version shares with others."""
     for model in copy.models:
         for path, content in model.shared.items():
             if store.digest(f"{model.name}/{path}") is None:
@@ -131,7 +131,7 @@ def _unshared(store: Store, copy: Copy) -> Iterator[tuple[str, bytes | Path]]:
 def _copy_frontend(
     original: Original, frontend: str, manifest: Manifest, version: int, names: Mapping[str, str]
 ) -> tuple[ModelFiles | None, ModelFiles]:
-    """The model behind a frontend where there is one, and the frontend."""
+    """The model behind a frontend, if there is one, and the frontend."""
     number, apart = str(manifest.version), manifest.has_graph_model
     folder, behind = original.repository / frontend / number, original.repository / graph_model(frontend)
     of_graph = {name for name in manifest.files if apart and Path(name).parts[0] == GRAPH}
@@ -162,7 +162,7 @@ def _copy_frontend(
 
 
 def _changed(folder: Path, version: int, name: str, names: Mapping[str, str], apart: bool) -> dict[str, bytes]:
-    """The files of a frontend that say its number or its name, with those of the copy."""
+    """The files of a frontend that contain its number or name, changed to those of the copy."""
     config = text_format.Parse((folder / CONFIG).read_text(encoding="utf-8"), pb.ModelConfig())
     config.name = name
     config.version_policy.specific.versions[:] = [version]

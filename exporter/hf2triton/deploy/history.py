@@ -1,4 +1,4 @@
-"""The versions that a repository has of its entries: which there are, going back to one, and removing old ones."""
+"""The versions of a repository's entries: lists them, rolls back to one, and removes old ones."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Version:
 
 
 def versions_in(store: Store) -> list[Version]:
-    """All versions of all frontends, the newest first. Raises RepositoryError where there is no repository."""
+    """All versions of all frontends, newest first. Raises RepositoryError if there is no repository."""
     _require(store)
     frontends = [model for model in store.models() if not is_candidate(model) and served_in(store, model) is not None]
     return [version for frontend in frontends for version in _versions(store, frontend)]
@@ -45,9 +45,9 @@ def rollback(
     live: Live | None = None,
     progress: Progress = lambda stage: None,
 ) -> tuple[int | None, int]:
-    """Serves another version of an entry, by default the one before; its frontends go together. Gives the version that was
-    served, and the one that is. Raises RepositoryError, also for a version that is not what was written, and UsageError; with
-    `live`, what `install` raises."""
+    """Serves another version of an entry, by default the one before; all its frontends change together. Returns the version
+    served before, and the one served now. Raises RepositoryError, also for a version that differs from what was written, and
+    UsageError; with `live`, also the errors of `install`."""
     _require(store)
     with store.locked(progress):
         recover(store)
@@ -82,7 +82,7 @@ def rollback(
 
 
 def _config(store: Store, *places: str) -> str:
-    """The first config that there is. Raises RepositoryError."""
+    """The content of the first of `places` that exists. Raises RepositoryError."""
     for place in places:
         if (content := store.read(place)) is not None:
             return content.decode()
@@ -92,8 +92,8 @@ def _config(store: Store, *places: str) -> str:
 def prune(
     store: Store, names: Sequence[str], keep: int, progress: Progress = lambda stage: None
 ) -> dict[str, tuple[int, ...]]:
-    """Removes all but the newest `keep` versions of some entries, or of all, and never the served one. Gives what was removed, of
-    each frontend. Raises RepositoryError and UsageError."""
+    """Removes all but the newest `keep` versions of some entries, or of all, and never the served version. Returns what was
+    removed of each frontend. Raises RepositoryError and UsageError."""
     if keep < 1:
         raise UsageError(f"--keep is {keep}: at least 1 version is kept")
     _require(store)
@@ -106,7 +106,7 @@ def prune(
             gone = [one.number for index, one in enumerate(known) if index >= keep and not one.served]
             graphs = store.versions(graph)
             for number in gone:
-                # the frontend first: without it nobody calls the graph
+                # the frontend first: without it, nothing calls the graph
                 paths += [f"{frontend}/{number}", *([f"{graph}/{number}"] if number in graphs else [])]
             removed[frontend] = tuple(sorted(gone))
         if paths:
@@ -120,7 +120,7 @@ def _require(store: Store) -> None:
 
 
 def _check(store: Store, name: str, version: Version) -> None:
-    """Raises RepositoryError for a version that is not what was written."""
+    """Raises RepositoryError for a version that differs from what was written."""
     found = list(version_damages(store, version.frontend, version.manifest))
     if found:
         more = f" (and {len(found) - 1} more files)" if len(found) > 1 else ""
@@ -131,13 +131,13 @@ def _check(store: Store, name: str, version: Version) -> None:
 
 
 def _versions(store: Store, frontend: str) -> list[Version]:
-    """The versions of a frontend that are whole, the newest first."""
+    """The complete versions of a frontend, newest first."""
     served = served_in(store, frontend)
     found = []
     for number in reversed(store.versions(frontend)):
         content = store.read(f"{frontend}/{number}/{MANIFEST}")
         if content is None:
-            continue  # what a publisher that was killed had copied so far
+            continue  # an unfinished copy of a killed publisher
         manifest = parse_manifest(content, f"{store.place}/{frontend}/{number}/{MANIFEST}")
         lacking = ""
         if manifest.has_graph_model and number not in store.versions(graph_model(frontend)):
@@ -147,7 +147,7 @@ def _versions(store: Store, frontend: str) -> list[Version]:
 
 
 def _entry(store: Store, name: str) -> dict[str, list[Version]]:
-    """The frontends of an entry, which is named by itself or by one of them -> their versions. Raises RepositoryError."""
+    """Frontend of an entry -> its versions. `name`: of the entry or of one of its frontends. Raises RepositoryError."""
     known: dict[str, list[Version]] = {}
     for version in versions_in(store):
         known.setdefault(version.frontend, []).append(version)
@@ -161,7 +161,7 @@ def _entry(store: Store, name: str) -> dict[str, list[Version]]:
 
 
 def _baseline(store: Store, frontend: str, number: int) -> Baseline:
-    """PyTorch's recorded answers, of a version in a store."""
+    """PyTorch's recorded answers for a version in a store."""
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as folder:
         for file in (BASELINE, BASELINE_JSON):
             (Path(folder) / file).write_bytes(store.read(f"{frontend}/{number}/{file}") or b"")

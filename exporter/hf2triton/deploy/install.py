@@ -1,4 +1,4 @@
-"""Makes a version of an entry the served one, on disk or in a store, and on a server that serves it; or leaves all as it was."""
+"""Makes a version of an entry the served one, in a folder or store and on its server, or leaves everything unchanged."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def install(
     baselines: Mapping[str, Baseline],
     progress: Progress,
 ) -> None:
-    """Carries a transaction out, under the lock. `models`: the files of the version, where the store does not have it yet. With
-    `live` the server loads it and is asked for `baselines` (frontend → PyTorch's answers). What was served before is served
-    again after any error, which is raised."""
+    """Carries out a transaction under the lock. `models`: the files of the version, if the store does not have it yet. With
+    `live`, the server loads the version and is asked for `baselines` (frontend → PyTorch's answers). After any error, which is
+    raised, the version before is served again."""
     if live is None:
         commit(store, transaction, models, progress=progress)
         return
@@ -46,7 +46,7 @@ def install(
 
 
 def load(live: Live, transaction: Transaction) -> None:
-    """Makes a server serve the version. The graph of the old one stays: it is called until the frontend is the new one."""
+    """Makes a server serve the version. The old version's graph stays loaded: the old frontend calls it until it is replaced."""
     for graph in transaction.graphs:
         live.load(graph, transaction.between(graph), {transaction.version, transaction.served_before})
     for frontend in transaction.frontends:
@@ -56,8 +56,8 @@ def load(live: Live, transaction: Transaction) -> None:
 def try_out(
     store: Store, original: Original, version: int, live: Live, baselines: Mapping[str, Baseline], progress: Progress
 ) -> None:
-    """Serves a version under another name and asks it for PyTorch's answers; the old one is served meanwhile. Raises ParityError
-    if it gives others, and ServingError if it cannot be loaded."""
+    """Serves a version under another name, beside the old version, and asks it for PyTorch's answers. Raises ParityError if its
+    answers differ, and ServingError if it cannot be loaded."""
     copy = copy_of(original, version, {frontend: candidate(frontend) for frontend in original.manifests})
     models = [model.name for model in copy.models]
     try:
@@ -79,18 +79,18 @@ def try_out(
 
 
 def give_up(live: Live, models: Iterable[str]) -> None:
-    """Unloads models; a server that does not is told of, as it keeps their memory."""
+    """Unloads models; logs an error if the server fails to, because the models would keep their memory."""
     for model in models:
         try:
             live.unload(model)
         except ControlRefused:
-            continue  # who may not unload could not load it either, and is told of that
+            continue  # without the right to unload, loading failed too and was reported
         except (ServingError, ClientError) as error:
             log.error("%s may still be loaded: %s", model, error)
 
 
 def _put_back(live: Live, transaction: Transaction) -> None:
-    """Makes a server serve what was served before, in so far as it answers at all."""
+    """Makes a server serve what it served before, if it still answers."""
     for model in reversed(list(transaction.configs)):
         config = transaction.before[model]
         if config is None:
@@ -102,6 +102,6 @@ def _put_back(live: Live, transaction: Transaction) -> None:
             else:
                 live.load(model, config, {transaction.served_before})
         except ControlRefused:
-            continue  # it did not let the new version be loaded either: it serves what it served
+            continue  # it refused to load the new version too, so it still serves the old one
         except (ServingError, ClientError) as error:
             log.error("the server may not serve version %s of %s: %s", transaction.served_before, model, error)

@@ -1,6 +1,6 @@
-"""A Triton that serves a repository while it changes: it is told what to load, and asked for PyTorch's answers.
+"""Controls a Triton that serves a repository while the repository changes: tells it what to load and asks for PyTorch's answers.
 
-Its control API must be on (`--model-control-mode=explicit`, as the embedded Triton's is).
+Triton's control API must be on (`--model-control-mode=explicit`, as in the embedded Triton).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from hf2triton_client.evaluation.validate import validate
 from ..core.control import CONTROL_KEY, CONTROL_KEY_FILE, control_headers
 from ..errors import ControlRefused, ParityError, ServingError
 
-#: Seconds that a model may take to finish the requests it has.
+#: The seconds a model may take to finish its requests.
 UNLOAD_SECONDS = 60
 
 _SERVES_IT = ". The server must serve this repository and be told what to load (--model-control-mode=explicit)"
-#: What a server means -> what there is to do about it. All else is the model's own fault, which the server names.
+#: Reason of a server's error -> advice. All other errors are the model's fault, and the server's message explains them.
 _ADVICE = {
     Reason.NOT_EXPLICIT: _SERVES_IT,
     Reason.NOT_IN_REPOSITORY: _SERVES_IT,
@@ -36,13 +36,13 @@ _ADVICE = {
 
 @dataclass(frozen=True)
 class Live:
-    """Control over a server, through a connection that may send headers for it."""
+    """Control of a server over a connection, which may send headers that permit it."""
 
     connection: Connection
 
     def load(self, name: str, config: str | None = None, versions: Collection[int | None] = ()) -> None:
-        """Makes the server read a model again. `versions` of its `config` (the text of a config.pbtxt): those that are to be
-        loaded, whatever it says. Raises ServingError, for want of a key ControlRefused."""
+        """Makes the server read a model again. `versions`: those to load, whatever `config` (the text of a config.pbtxt) says.
+        Raises ServingError, or ControlRefused if a key is missing."""
         changed = None
         if config is not None:
             parsed = text_format.Parse(config, pb.ModelConfig())
@@ -52,7 +52,7 @@ class Live:
             self.connection.load_model(name, changed)
 
     def unload(self, name: str) -> None:
-        """Makes the server give a model up, and waits until it did. Raises ServingError."""
+        """Makes the server unload a model, and waits until it is gone. Raises ServingError."""
         with self._errors_named(name, "unloaded"):
             self.connection.unload_model(name)
         until = time.monotonic() + UNLOAD_SECONDS
@@ -66,7 +66,7 @@ class Live:
         return self.connection.find_config(name) is not None
 
     def version_of(self, frontend: str) -> int | None:
-        """The version that the server serves, None where it has no such model."""
+        """The version that the server serves; None if it does not have the model."""
         config = self.connection.find_config(frontend)
         if config is None:
             return None
@@ -74,8 +74,8 @@ class Live:
         return int(versions[0]) if versions else None
 
     def ask(self, frontend: str, baseline: Baseline) -> None:
-        """Asks for PyTorch's recorded answers, each in several ways. Raises ParityError if the model gives others, and the
-        errors of the client."""
+        """Asks for PyTorch's recorded answers, each in several ways. Raises ParityError if the model's answers differ, and the
+        client's errors."""
         found = validate(self.connection, frontend, baseline)
         if found.passed:
             return

@@ -1,4 +1,4 @@
-"""Publishes entries of one repository in another, a folder or an object store, each as the version that is served there."""
+"""Publishes entries of one repository in another, a folder or an object store. The published version becomes the served one."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .copies import Original, copy_of, is_in, is_shown, put_shared, read_origina
 from .install import Progress, give_up, install, try_out
 from .live import Live
 
-#: What became of an entry.
+#: The possible results for an entry.
 PUBLISHED, SWITCHED, UNCHANGED = "published", "switched", "unchanged"
 
 
 @dataclass(frozen=True)
 class Published:
-    """An entry after it was published. `before`: the version that was served, None where the entry is new. `state`: PUBLISHED,
-    SWITCHED to a version that was there already (`before` is the same where only its config was not), or UNCHANGED."""
+    """An entry after it was published. `before`: the version served before, None if the entry is new. `state`: PUBLISHED,
+    SWITCHED to a version that was already there (`before` is the same version if only its config was missing), or UNCHANGED."""
 
     entry: str
     frontends: tuple[str, ...]
@@ -43,11 +43,11 @@ def publish_entries(
     live: Live | None = None,
     progress: Progress = lambda stage: None,
 ) -> Iterator[Published]:
-    """Publishes the served version of some entries, or of all. With `live`, a server that serves `place`, each is tried there
-    before it is switched to.
+    """Publishes the served version of some entries, or of all. With `live`, a server that serves `place`, each version is tried
+    there before the switch to it.
 
-    An entry keeps its version's number where that is higher than all that are there. Raises RepositoryError, ParityError,
-    ServingError and the client's errors; what was served before is served then.
+    A version keeps its number if that is higher than all existing ones. Raises RepositoryError, ParityError, ServingError and the
+    client's errors; the version before is then still served.
     """
     store = open_store(place)
     if isinstance(store, Folder) and store.root.resolve() == repository.resolve():
@@ -61,7 +61,7 @@ def publish_entries(
 
 
 def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
-    """Entry -> its frontends. Raises RepositoryError for a name that is not there."""
+    """Entry -> its frontends. Raises RepositoryError for an unknown name."""
     frontends = [frontend for name in names for frontend in frontends_of(repository, name)] or entries(repository)
     if not frontends:
         raise RepositoryError(f"{repository} holds no entries; hf2triton export puts one there")
@@ -70,7 +70,7 @@ def _chosen(repository: Path, names: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _publish(store: Store, original: Original, live: Live | None, progress: Progress) -> Published:
-    """Publishes one entry, under the lock."""
+    """Publishes one entry under the lock."""
     recover(store)
     frontends = tuple(original.manifests)
     _tidy(store, frontends)
@@ -103,13 +103,13 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
 
 
 def served_in(store: Store, frontend: str) -> int | None:
-    """The version of a frontend that a store's config names, None where it has no such frontend."""
+    """The version of a frontend that a store's config names; None if the store does not have the frontend."""
     config = store.read(f"{frontend}/{CONFIG}")
     return None if config is None else version_in(config.decode(errors="replace"))
 
 
 def _tidy(store: Store, frontends: Sequence[str]) -> None:
-    """Removes versions that not all frontends have whole: what a publisher that was killed had copied so far."""
+    """Removes versions that are not complete in all frontends: the unfinished copies of a killed publisher."""
     served = {served_in(store, frontend) for frontend in frontends}
     models = [model for frontend in frontends for model in (graph_model(frontend), frontend)]
     for version in {one for model in models for one in store.versions(model)} - served:
@@ -119,7 +119,7 @@ def _tidy(store: Store, frontends: Sequence[str]) -> None:
 
 
 def _baseline(original: Original, frontend: str, version: int) -> Baseline:
-    """PyTorch's recorded answers, as those of a version."""
+    """PyTorch's recorded answers, assigned to a version."""
     baseline = Baseline.load(original.baseline(frontend))
     return replace(baseline, about={**baseline.about, "version": version})
 

@@ -1,7 +1,7 @@
-"""The `genai_config.json` with which onnxruntime-genai runs an exported decoder: an independent reader of our graph.
+"""The `genai_config.json` that lets onnxruntime-genai run an exported decoder, as an independent reader of our graph.
 
-Format: https://onnxruntime.ai/docs/genai/reference/config.html, whose `search` has the names of transformers' generation
-config for most settings.
+Format: https://onnxruntime.ai/docs/genai/reference/config.html. Most settings in its `search` have the same names as in
+transformers' generation config.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: The file that onnxruntime-genai looks for beside the graph.
 GENAI_CONFIG = "genai_config.json"
-#: Settings with the same name and meaning in both, and what a generation config means where it says nothing.
+#: Settings with the same name and meaning in both, with the default that applies when a generation config omits them.
 _SEARCH: Mapping[str, Any] = {
     "do_sample": False,
     "num_beams": 1,
@@ -34,7 +34,7 @@ _SEARCH: Mapping[str, Any] = {
 
 
 def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]:
-    """What makes a decoder's version folder one that onnxruntime-genai can run as well."""
+    """The files that let onnxruntime-genai run a decoder's version folder as well."""
     from transformers import AutoConfig, GenerationConfig
 
     config: Any = AutoConfig.for_model(**checkpoint.source.config)
@@ -46,10 +46,10 @@ def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]
 def genai_config(
     config: GPT2Config, generation: GenerationConfig, shares_buffer: bool = True, filename: str = "model.onnx"
 ) -> dict[str, Any]:
-    """What onnxruntime-genai has to know of the graph that `export_decoder` makes. `shares_buffer`: as its Graph says.
+    """What onnxruntime-genai must know about the graph that `export_decoder` makes. `shares_buffer`: as in its Graph.
 
-    The length is bounded by the context alone: callers set `max_length` as they need it. Only settings that both know are
-    taken over; whatever else the generation config holds (stop strings, bad words …) has no place in the file.
+    Only the context bounds the length: callers set `max_length` as they need it. Only settings that both formats know are copied;
+    the file has no place for the rest of the generation config (stop strings, bad words …).
     """
     ends = _first_known(generation.eos_token_id, config.eos_token_id)
     search = {name: _first_known(getattr(generation, name, None), default) for name, default in _SEARCH.items()}
@@ -60,7 +60,7 @@ def genai_config(
             "vocab_size": config.vocab_size,
             **_token("bos_token_id", _first_known(generation.bos_token_id, config.bos_token_id)),
             **_token("eos_token_id", ends),
-            # what fills the short rows of a batch, and is masked: any token will do
+            # fills up the short rows of a batch and is masked, so any token will do
             "pad_token_id": _first_known(
                 generation.pad_token_id, config.pad_token_id, ends[0] if isinstance(ends, list) else ends, 0
             ),
@@ -101,5 +101,5 @@ def _first_known(*values: Any) -> Any:
 
 
 def _token(name: str, value: int | list[int] | None) -> dict[str, int | list[int]]:
-    """A token's entry, which is left out where the checkpoint has no such token."""
+    """A token's entry; empty if the checkpoint has no such token."""
     return {} if value is None else {name: value}

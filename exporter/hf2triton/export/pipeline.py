@@ -3,12 +3,12 @@
     source ─look→ files ─load→ checkpoint (─merge an adapter→ checkpoint)
     for each frontend of its task (most have one):
         checkpoint ─baseline→ PyTorch's answers
-        checkpoint ─export→ graph ─clean, fit→ graph, whose weights go to the disk
-        graph ─calibrate→ ranges ─plan→ precision plan ─store→ file ─parity→ report (─search→ plan, and once more)
+        checkpoint ─export→ graph ─clean, fit→ graph, with its weights on disk
+        graph ─calibrate→ ranges ─plan→ precision plan ─store→ file ─parity→ report (─search→ plan, then again)
     reports, files ─publish→ entry
 
 Each stage is one function in one module; it takes frozen dataclasses and returns one (see core/types.py). Nothing is
-written into the repository before parity has passed, and a failure leaves it as it was.
+written into the repository until parity has passed, and a failure leaves the repository unchanged.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
 def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
     """Turns a checkpoint into an entry of a model repository.
 
-    Raises the errors of errors.py, each with the stage that failed and those that were done; ParityError when the
-    exported model is not the model that was trained.
+    Raises the errors of errors.py, each with the failed stage and the completed ones; ParityError if the exported model does not
+    match the trained one.
     """
     stages = Stages(progress)
     release = stages.run("check the options", _check, options)
@@ -79,7 +79,7 @@ def export(options: ExportOptions, progress: Progress = lambda stage: None) -> E
                 graph = run("name it for its engines", name_by_content, graph)
             graph = run("put its weights aside", unload, graph, folder)
             asked.append((endpoint, baseline, graph, folder))
-        checkpoint = without_weights(checkpoint)  # PyTorch is needed no more
+        checkpoint = without_weights(checkpoint)  # PyTorch is no longer needed
         proved = [_prove(stages, options, explicit, release, checkpoint, *one) for one in asked]
         staged_entries = [staged for staged, _ in proved]
         entry = None if options.dry_run else stages.run("publish", publish, staged_entries)
@@ -107,8 +107,8 @@ def _prove(
     graph: Graph,
     folder: Path,
 ) -> tuple[StagedEntry, Ranges]:
-    """One frontend: its graph in the precision asked for, proved to give PyTorch's answers; and its nodes' ranges. `explicit`:
-    the largest batch was asked for.
+    """Converts one frontend's graph to the requested precision and proves that it gives PyTorch's answers. Returns the staged
+    entry and the ranges of the graph's nodes. `explicit`: the user set the largest batch.
 
     Raises ParityError.
     """
@@ -132,7 +132,7 @@ def _prove(
     calibration = run(
         "read the calibration inputs", calibration_of, checkpoint, endpoint, graph, baseline, options.calibration
     )
-    gpu = engine.gpu and runs_on_gpu()  # which need not be here
+    gpu = engine.gpu and runs_on_gpu()  # the machine may have no GPU
     inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
@@ -164,7 +164,7 @@ def _prove(
     if kind.measure_call_overhead is not None:
         price = None if gpu and engine.proved_on == engine.name else engine.call_overhead
     if kind.measure_call_overhead is not None and price is None:
-        threads = 1 if options.runner == "inprocess" else 0  # as the runner mostly calls it
+        threads = 1 if options.runner == "inprocess" else 0  # as the runner usually calls it
         price = run("measure the price of a call", kind.measure_call_overhead, stored, baseline, reader, threads, gpu)
     more = genai_files(checkpoint, stored) if endpoint.kind == "decoder" else {}
     staged = StagedEntry(options, checkpoint, endpoint, stored, parity, baseline, price, memory, more)
@@ -173,7 +173,7 @@ def _prove(
 
 
 def _check(options: ExportOptions) -> Release | None:
-    """Finds cheap mistakes first; gives the release's row."""
+    """Makes the cheap checks first; returns the release's row."""
     from ..graph.passes.release import find_release
     from ..repository.add_entry import check_repository
 

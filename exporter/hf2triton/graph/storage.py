@@ -1,4 +1,4 @@
-"""Graphs on disk, written one weight at a time, so that memory never holds two copies of the weights."""
+"""Writes graphs to disk one weight at a time: memory never holds two copies of the weights."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from .precision.conversion import rounded_twin, weight_bytes, with_precision
 
 #: The most bytes in one protobuf message.
 LIMIT = (1 << 31) - 1
-#: The weights beside a graph. Triton wants the two in a folder that has the graph's name
+#: The weights beside a graph. Triton expects both in a folder that has the graph's name
 #: (https://github.com/triton-inference-server/onnxruntime_backend/blob/main/README.md).
 WEIGHTS = "weights.data"
-#: How weights lie in a file beside their graph: large ones start where they can be mapped into memory; smaller ones stay in the
-#: graph, where onnxruntime reads shapes and axes.
+#: Layout of the weights in a file beside their graph. Large weights start at an offset that can be mapped into memory; smaller
+#: ones stay in the graph, where onnxruntime reads shapes and axes.
 _ALIGNMENT, _SMALLEST = 4096, 1024
 #: Protobuf field numbers (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto): ModelProto.graph,
 #: GraphProto.initializer and TensorProto.raw_data.
@@ -32,23 +32,23 @@ _GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
 
 
 def unload(graph: Graph, folder: Path, name: str = WEIGHTS) -> Graph:
-    """Moves a graph's weights from memory into a new file, from which they are read when needed.
+    """Moves a graph's weights from memory into a new file; they are read from it when needed.
 
     The file must outlive the graph.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ir.external_data.unload_from_model(graph.model, folder, name, alignment=_ALIGNMENT, size_threshold_bytes=_SMALLEST)
     for value in graph.model.graph.initializers.values():
-        if not isinstance(value.const_value, ir.ExternalTensor):  # small ones, whose memory is still PyTorch's
+        if not isinstance(value.const_value, ir.ExternalTensor):  # small ones still share PyTorch's memory
             value.const_value = ir.Tensor(constant_of(value).numpy().copy(), name=value.name)
     return graph
 
 
 def store(graph: Graph, plan: PrecisionPlan, folder: Path, largest_file: int = LIMIT) -> StoredGraph:
-    """Writes a graph in the precision of its plan, and for fp16 its rounded twin, into a folder.
+    """Writes a graph into a folder in the precision of its plan, and for fp16 its rounded twin too.
 
-    Weights of more than `largest_file` bytes go into a file of their own, in a folder with the graph. Files of an earlier call
-    are replaced.
+    Weights of more than `largest_file` bytes go into a separate file, in a folder with the graph. Files of an earlier call are
+    replaced.
     """
     fp32_weight_bytes = weight_bytes(graph.model)
     converted = with_precision(graph, plan.precision, plan.names)
@@ -91,8 +91,8 @@ def save_beside(model: ir.Model, path: Path) -> None:
 def save_graph(model: ir.Model, path: Path) -> None:
     """Writes a model into one .onnx file, without a second copy of its weights in memory.
 
-    Concatenated protobuf messages read as one, merged (https://protobuf.dev/programming-guides/encoding/#last-one-wins):
-    the model without weights comes first, then one message for each weight. Raises ExportError above 2 GB.
+    Protobuf merges concatenated messages into one (https://protobuf.dev/programming-guides/encoding/#last-one-wins):
+    the model without weights comes first, then one message per weight. Raises ExportError above 2 GB.
     """
     skeleton = model.clone()
     weights = list(skeleton.graph.initializers.values())

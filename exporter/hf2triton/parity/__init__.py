@@ -1,1 +1,1 @@
-"""Whether what is served is the model that was trained: PyTorch's answers, and checks against them."""
+"""Checks that the served model is the trained one, by comparison with PyTorch's answers."""

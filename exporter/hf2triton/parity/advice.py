@@ -1,4 +1,4 @@
-"""What to try after parity failed: the first remedy of a table that fits what failed and was not asked for already."""
+"""What to try after parity failed: the first remedy in a table that fits the failure and that the user has not tried yet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hf2triton_client.evaluation.compare import Tolerance
 from ..core.options import ExportOptions
 from ..core.types import ParityCheck
 
-#: The beginning of the names of checks that ran on the GPU, and the end of those of the user's own inputs.
+#: How names of checks on the GPU begin, and how names of checks of the user's inputs end.
 ON_GPU, CALIBRATION = "on the GPU: ", "calibration inputs"
 #: Kind of input -> what `--calibration` takes.
 _OWN = {"text": "a file of your own texts, one a line", "image": "a folder of your own images"}
@@ -18,8 +18,8 @@ _OWN = {"text": "a file of your own texts, one a line", "image": "a folder of yo
 
 @dataclass(frozen=True)
 class ParityRequest:
-    """What was asked for: settled options, the modality of the frontend, and the tolerances of its task: output -> those of the
-    precision."""
+    """What the user asked for: the resolved options, the frontend's modality, and its task's tolerances for the precision
+    (output -> tolerance)."""
 
     options: ExportOptions
     modality: str
@@ -28,14 +28,14 @@ class ParityRequest:
 
 @dataclass(frozen=True)
 class _Remedy:
-    """`fits`: whether it may help and was not asked for."""
+    """`fits`: whether the remedy may help and the user has not tried it."""
 
     fits: Callable[[ParityRequest, ParityCheck], bool]
     text: str
 
 
 def _within_task(asked: ParityRequest, check: ParityCheck) -> bool:
-    """Whether tolerances that the user gave failed, and the task's own would have passed."""
+    """Whether the user's tolerances failed but the task's would have passed."""
     one, own = check.difference, asked.tolerances.get(check.difference.output)
     if not asked.options.tolerances or own is None or not one.rows:
         return False
@@ -46,7 +46,7 @@ def _within_task(asked: ParityRequest, check: ParityCheck) -> bool:
         and (own.argmax is None or one.argmax is None or one.argmax >= own.argmax)
         and all(
             " is above " in breach or " is below " in breach for breach in one.breaches
-        )  # no NaN, no zeros, no shape
+        )  # not a NaN, zeros or a wrong shape
     )
 
 
@@ -81,7 +81,7 @@ _REMEDIES = (
         "Try the source without --adapter, which tells whether the adapter is the cause",
     ),
 )
-#: Where nothing is left to choose.
+#: The advice if no remedy fits.
 _REPORT = (
     "No other option is left to try. Either the checkpoint gives other answers each time it is asked, or this is a bug of"
     " hf2triton: report it, with the file that --report FILE.json writes"
@@ -89,6 +89,6 @@ _REPORT = (
 
 
 def advice_of(asked: ParityRequest, check: ParityCheck) -> str:
-    """What to try next, in one sentence without its full stop."""
+    """What to try next, in one sentence without a full stop."""
     text = next((remedy.text for remedy in _REMEDIES if remedy.fits(asked, check)), _REPORT)
     return text.format(own=_OWN[asked.modality])

@@ -1,4 +1,4 @@
-"""PyTorch's answers and their latency: real inputs through the checkpoint, one at a time and without padding."""
+"""PyTorch's answers and their latency: runs real inputs through the checkpoint, one at a time and without padding."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ def record_baseline(
     inputs: Inputs | None = None,
     asked: Questions | None = None,
 ) -> Baseline:
-    """Runs PyTorch (fp32) on each input, and its pipeline on what is `asked`; by default on real inputs that come with
-    hf2triton. The checkpoint's own processor prepares images.
+    """Runs PyTorch (fp32) on each input, by default on real inputs that come with hf2triton, and its pipeline on what is `asked`.
+    The checkpoint's own processor prepares images.
 
-    Raises ParityError when PyTorch itself answers with NaN or infinity.
+    Raises ParityError if PyTorch itself answers with NaN or infinity.
     """
     import torch
 
@@ -94,7 +94,7 @@ def record_baseline(
 
 
 def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) -> dict[str, Tolerance]:
-    """How far each output and the decoded answers may lie from PyTorch's."""
+    """How far each output and the decoded answers may be from PyTorch's."""
     outputs = checkpoint.outputs[endpoint.suffix]
     return {**{output.name: output.tolerances[precision] for output in outputs}, ANSWERS: DECODED[precision]}
 
@@ -102,8 +102,8 @@ def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) ->
 def _in_scale(
     checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
 ) -> dict[str, Tolerance]:
-    """Tolerances of decoded answers hold for scores of up to 1. Products and distances of embeddings may be larger: there they
-    are shares of PyTorch's largest."""
+    """Scales the tolerances of decoded answers, which apply to scores of up to 1. Products and distances of embeddings may be
+    larger: for these, the tolerances are shares of PyTorch's largest score."""
     if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
         return tolerances
     largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
@@ -115,7 +115,7 @@ def _in_scale(
 def _reader_of_the_checkpoint(
     checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor
 ) -> Callable[[Inputs], list[Item]]:
-    """A function that prepares inputs as transformers' own processors do. It raises ParityError where the frontend reads a text
+    """A function that prepares inputs as transformers' processors do. It raises ParityError if the frontend reads a text
     differently."""
     if endpoint.modality == "text":
         tokenizer = ReferenceTokenizer(checkpoint)

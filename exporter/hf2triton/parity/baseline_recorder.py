@@ -1,4 +1,4 @@
-"""Records PyTorch's answers to the user's own data, without an export: `hf2triton baseline`, and `validate --source`."""
+"""Records PyTorch's answers to the user's data without an export, for `hf2triton baseline` and `validate --source`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ from ..errors import UsageError
 from ..tasks import find_task
 from ..tasks.base import Inputs
 
-#: The most texts of a file whose tensors are recorded; answers are recorded for all.
+#: The maximum number of a file's texts whose tensors are recorded; answers are recorded for all texts.
 MOST_ITEMS = 256
 
 
 def record(
     options: ExportOptions, dataset: Path | None, columns: Mapping[str, str], progress: Progress = lambda stage: None
 ) -> dict[str, Baseline]:
-    """Suffix of each frontend of the task -> its baseline: tensors, decoded answers and right answers of a labelled file, or of
-    real inputs that come with hf2triton. For a model that generates, texts are scored.
+    """Suffix of each frontend of the task -> its baseline: tensors, decoded answers and correct answers for a labelled file, or
+    for real inputs that come with hf2triton. For a generative model, texts are scored.
 
-    `options`: source, task, adapter, base_name, revision and allow_pickle count. Raises the errors of errors.py and InputError.
+    `options`: only source, task, adapter, base_name, revision and allow_pickle matter. Raises the errors of errors.py and
+    InputError.
     """
     from ..checkpoint.preprocessing import preprocessing_digest
     from .graph_kinds import GRAPH_KINDS
 
     if options.task is not None and dataset is not None:
-        read_questions(dataset, find_task(options.task).name, columns)  # before minutes of work
+        read_questions(dataset, find_task(options.task).name, columns)  # fail before minutes of work
     stages = Stages(progress)
     checkpoint, _ = load(stages, options)
     task, asked = checkpoint.task, None
@@ -50,7 +51,7 @@ def record(
     for endpoint in endpoints:
         run, kind = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind]
         precisions = ENGINES["cpu"].precisions[endpoint.kind]
-        most = MOST_ITEMS if endpoint.modality == "text" else None  # images are kept for the questions as well
+        most = MOST_ITEMS if endpoint.modality == "text" else None  # questions need the images too
         taken = None if asked is None else {name: values[:most] for name, values in inputs[endpoint.suffix].items()}
         questions = asked if endpoint is endpoints[-1] else None
         baseline = run("ask PyTorch", kind.record_baseline, checkpoint, endpoint, precisions[0], taken, questions)

@@ -1,4 +1,4 @@
-"""The inputs that ranges are measured on: real ones that come with hf2triton, the user's own, or as a last resort random ones."""
+"""The inputs for measuring ranges: real ones that come with hf2triton, the user's, or random ones as a last resort."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..triton_models.executors import Feeds
 from ..triton_models.preprocessor import Preprocessor
 from .decoder_baseline import prompt_ids
 
-#: Rows of one call.
+#: The number of rows in one call.
 ROWS = 4
-#: The most rows that are calibrated with; a file may hold any number.
+#: The maximum number of rows used for calibration; a file may hold more.
 MOST_ROWS = 512
-#: Files that hold images in a folder.
+#: Suffixes of image files in a folder.
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
-#: Where a tokenizer does not know more than this share of the shipped texts' tokens, they say nothing about the model.
+#: If a tokenizer does not know more than this share of the shipped texts' tokens, the texts say nothing about the model.
 MOST_UNKNOWN = 0.5
 _TYPES: Mapping[str, np.dtype[Any]] = {
     "INT64": np.dtype(np.int64),
@@ -39,7 +39,7 @@ _TYPES: Mapping[str, np.dtype[Any]] = {
 
 @dataclass(frozen=True)
 class Calibration:
-    """Calls of a graph: the `feeds` of each, and a description of their origin. `own`: they are the user's."""
+    """Calls of a graph: the `feeds` of each, and a description of their origin. `own`: whether they are the user's."""
 
     feeds: tuple[Feeds, ...]
     about: str
@@ -50,7 +50,7 @@ class Calibration:
 def calibration_of(
     checkpoint: Checkpoint, endpoint: Endpoint, graph: Graph, baseline: Baseline, given: Path | None
 ) -> Calibration:
-    """The calibration of one part of a task: `given`, if that is what the part reads. Raises UsageError."""
+    """The calibration of one part of a task, made from `given` if the part reads such inputs. Raises UsageError."""
     reader = preprocessor_of(checkpoint, endpoint)
     if given is not None and given.suffix == ".npz":
         return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
@@ -75,7 +75,7 @@ def calibration_of(
 
 
 def _calibration(graph: Graph, reader: Preprocessor, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
-    """Calls with several padded rows; a decoder's have one row each and an empty past."""
+    """Calls with several padded rows; a decoder's calls have one row each and an empty past."""
     if len(rows) > MOST_ROWS:
         rows, about = rows[:MOST_ROWS], f"{about}, the first {MOST_ROWS} rows of them"
     if graph.state:
@@ -96,7 +96,7 @@ def _rows(reader: Preprocessor, inputs: Inputs, path: Path) -> list[Any]:
 
 
 def _generated(graph: Graph, reader: Preprocessor, baseline: Baseline) -> Iterator[Feeds]:
-    """The prompts of a baseline with the texts that PyTorch generated after them."""
+    """The prompts of a baseline, each with the text that PyTorch generated after it."""
     prompts = prompt_ids(reader, texts_in(baseline.inputs, "text_input"))
     for prompt, tokens in zip(prompts, baseline.answers["token_ids"], strict=True):
         yield whole_text(graph, [*prompt, *tokens.tolist()])
@@ -114,7 +114,7 @@ def whole_text(graph: Graph, ids: Sequence[int]) -> Feeds:
 
 
 def _shape(value: GraphInput, sizes: Mapping[str, int]) -> list[int]:
-    """An input's dimensions as numbers; `sizes`: of the free ones."""
+    """An input's dimensions as numbers; `sizes`: of the free dimensions."""
     return [dim if isinstance(dim, int) else sizes[dim] for dim in value.dims]
 
 
@@ -136,7 +136,7 @@ def _images(folder: Path) -> list[Path]:
 
 
 def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
-    """The graph's own inputs, row by row: each tensor of the file `[rows, …]`."""
+    """The graph's inputs, row by row, from a file whose tensors are `[rows, …]`."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = dict(file)
@@ -148,7 +148,7 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
         raise UsageError(f"{path} holds {', '.join(sorted(arrays))}; the graph takes {', '.join(sorted(wanted))}")
     for name, array in arrays.items():
         dims = wanted[name].dims
-        # a dimension with a name has the same size in all of them
+        # a named dimension has the same size in all tensors
         fits = array.ndim == len(dims) and all(
             size == (sizes.setdefault(dim, size) if isinstance(dim, str) else dim)
             for dim, size in zip(dims, array.shape, strict=True)
@@ -173,7 +173,7 @@ def _share_unknown(checkpoint: Checkpoint, reader: Preprocessor) -> float:
 
 
 def _random(reader: Preprocessor, graph: Graph) -> Iterator[Feeds]:
-    """Random tokens, the same each time, in rows of all lengths."""
+    """Random tokens, the same in every run, in rows of all lengths."""
     rng, reader = np.random.default_rng(0), as_text_preprocessor(reader)
     lengths = np.unique(np.geomspace(1, reader.encoder.max_length, ROWS).astype(int))
     for length in lengths:

@@ -1,4 +1,4 @@
-"""Proves a graph: PyTorch's inputs again, run alone, padded and permuted. Also measures the overhead of a call."""
+"""Proves a graph: runs PyTorch's inputs again, alone, padded and permuted. Also measures call overhead."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from .call_overhead import MOST_ON_CPU, MOST_ON_GPU, fit_call_overhead
 from .edge_cases import edge_checks
 from .places import AskedItems, places_of_calibration
 
-#: How rows are batched: (name, rows of a batch, in reverse order, extra columns of padding). All are compared with PyTorch, and
-#: the later ones with the first too. 30 texts leave some batches incomplete, with odd sizes and lengths.
+#: How rows are batched: (name, rows of a batch, in reverse order, extra columns of padding). All layouts are compared with
+#: PyTorch, and the later ones also with the first. 30 texts leave some batches incomplete, with odd sizes and lengths.
 LAYOUTS = (
     ("one row, no padding", 1, False, 0),
     ("in pairs, padded", 2, False, 0),
@@ -38,16 +38,16 @@ LAYOUTS = (
 )
 #: Output -> its array for each item.
 Answers = Mapping[str, Sequence[NDArray[Any]]]
-#: Lengths and rows of the calls whose overhead is measured, and the highest overhead.
+#: Lengths and rows of the calls for measuring the overhead, and its upper limit.
 _ON_CPU = (8, 16, 32, 64), (1, 2, 4, 8), MOST_ON_CPU
 _ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 
 
 @dataclass(frozen=True)
 class ParityInputs:
-    """What a graph is asked: the baseline's inputs, as the frontend's `reader` reads them; and the calibration's, for which there
-    are no answers of PyTorch: if the user gave them, they must not give NaN or infinity. `gpu`: run it on the GPU too.
-    `id2label`: the head's labels."""
+    """The inputs of the checks: the baseline's, as the frontend's `reader` reads them, and the calibration's. PyTorch has no
+    answers for the latter; if the user gave them, the graph must not answer with NaN or infinity. `gpu`: run the graph on the
+    GPU too. `id2label`: the head's labels."""
 
     baseline: Baseline
     reader: Preprocessor
@@ -57,16 +57,16 @@ class ParityInputs:
 
 
 def report_of(stored: StoredGraph, checks: Iterable[ParityCheck]) -> ParityReport:
-    """All checks of a stored graph."""
+    """The report of all checks of a stored graph."""
     return ParityReport(tuple(checks), stored.weight_bytes, stored.fp32_weight_bytes)
 
 
 def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored graph and compares it with PyTorch's answers, one check after the other, so that a caller may stop at the
-    first failure.
+    """Runs a stored graph and compares it with PyTorch's answers. Yields one check at a time: a caller can stop at the first
+    failure.
 
-    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would (the CPU provider hides fp16 overflow),
-    and as it is. With a GPU to serve on, it is measured there too.
+    An fp16 graph is measured twice on the CPU: as a twin that rounds where a GPU would (the CPU provider hides fp16 overflow),
+    and unchanged. With `asked.gpu`, it is measured on the GPU too.
     """
     baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
     items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
@@ -97,7 +97,7 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
 def calibration_checks(
     session: Any, graph: Graph, asked: ParityInputs, prefix: str, places: Mapping[str, Places]
 ) -> Iterator[ParityCheck]:
-    """Checks that the user's own calibration inputs give no NaN or infinity. `places`: of each output."""
+    """Checks that the user's calibration inputs give no NaN or infinity. `places`: of each output."""
     if not asked.calibration.own:
         return
     names = [output.name for output in graph.outputs]
@@ -113,7 +113,7 @@ def calibration_checks(
 
 
 def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
-    """The files to measure, each with a prefix for its checks and its device: of an fp16 graph the twin and itself."""
+    """The files to measure, each with a prefix for its checks and its device; for an fp16 graph, the twin and the graph."""
     on_gpu = [(ON_GPU, stored.path, "cuda")] if gpu else []
     if stored.has_twin:
         return [("rounded to fp16: ", stored.twin, "cpu"), ("as served: ", stored.path, "cpu"), *on_gpu]
@@ -121,8 +121,8 @@ def runs_of(stored: StoredGraph, gpu: bool) -> list[tuple[str, Path, str]]:
 
 
 def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> ParityReport:
-    """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value at fault, and options
-    to try that were not `asked` for."""
+    """The report, if it passed. Raises ParityError, which names the first check out of tolerance, the value at fault, and an
+    option to try that is not in `asked`."""
     for check in report.checks:
         if not check.difference.passed:
             difference = check.difference
@@ -138,9 +138,9 @@ def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> 
 def measure_call_overhead(
     stored: StoredGraph, baseline: Baseline, reader: Preprocessor, threads: int, gpu: bool = False
 ) -> int:
-    """The cost of one more call of the graph on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
+    """The overhead of one more call of the graph on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
 
-    Times calls with different numbers of rows and tokens (those of an image are fixed), see `fit_call_overhead`.
+    Times calls with different numbers of rows and tokens (an image's tokens are fixed), see `fit_call_overhead`.
     """
     some_lengths, batches, most = _ON_GPU if gpu else _ON_CPU
     session = open_on(str(stored.path), "cuda", 0, 0) if gpu else open_session(str(stored.path), threads)
@@ -169,7 +169,7 @@ def measure_call_overhead(
 
 
 def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
-    """A session that takes little of this machine's memory, at the price of speed."""
+    """A session that takes little memory but is slower."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
@@ -186,7 +186,7 @@ def _run(
     reverse: bool,
     extra: int,
 ) -> dict[str, list[NDArray[Any]]]:
-    """Each output of each item, cut to its own tokens, in the order of `items`."""
+    """Output -> its array for each item, in the order of `items`, cut to the item's tokens."""
     rows = [row for item in items for row in item.rows]
     results: dict[str, list[Any]] = {output.name: [None] * len(rows) for output in graph.outputs}
     for indices in _batches(len(rows), batch, reverse):

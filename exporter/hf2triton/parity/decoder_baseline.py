@@ -1,4 +1,4 @@
-"""What PyTorch generates: greedy texts after real prompts, the logits of each step, and the time it takes."""
+"""Records what PyTorch generates: greedy texts after real prompts, the logits of each step, and the time it takes."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from .reference import answered
 if TYPE_CHECKING:
     import torch
 
-#: The most tokens of a generated text.
+#: The maximum number of tokens of a generated text.
 NEW_TOKENS = 64
-#: Real prompts, from one token to as many as leave room for the new ones.
+#: The number of real prompts. They have from one token to as many as leave room for the new ones.
 PROMPTS = 8
-#: The most positions of a prompt whose logits are compared; each is as long as the vocabulary.
+#: The maximum number of a prompt's positions whose logits are compared; each has as many logits as the vocabulary has tokens.
 POSITIONS = 16
-#: How many of the likeliest tokens of each step are recorded.
+#: The number of likeliest tokens recorded for each step.
 TOP = 16
-#: The settings of a greedy text, whatever a checkpoint's own are; the end of text does not end it.
+#: The settings of a greedy text, which override the checkpoint's; an end-of-text token does not end it.
 GREEDY = {
     "do_sample": False,
     "min_new_tokens": 0,
@@ -57,11 +57,11 @@ def record_texts(
     inputs: Inputs | None = None,
     asked: Questions | None = None,
 ) -> Baseline:
-    """Lets PyTorch (fp32) generate a text after each of `PROMPTS` prompts, taken from `inputs` or from real texts that come with
-    hf2triton. If its pipeline is `asked` anything, those answers are recorded in place of these texts, decoded.
+    """Makes PyTorch (fp32) generate a text after each of `PROMPTS` prompts, taken from `inputs` or from real texts that come with
+    hf2triton. If its pipeline is `asked` anything, its answers are recorded as decoded answers in place of these texts.
 
     The answers: `token_ids` of the new tokens, `[new]`; `top_ids` and `top_logits` of each step, `[new, TOP]`; `logits` at
-    `compared_positions`, `[positions, vocabulary]`. Raises ParityError when PyTorch itself gives NaN or infinity.
+    `compared_positions`, `[positions, vocabulary]`. Raises ParityError if PyTorch itself gives NaN or infinity.
     """
     import torch
 
@@ -109,7 +109,7 @@ def _group(
     new: int,
     milliseconds: list[float],
 ) -> Items:
-    """The texts that PyTorch generates after some prompts; the time of each is added to `milliseconds`."""
+    """The texts that PyTorch generates after some prompts; adds the time of each to `milliseconds`."""
     import torch
 
     answers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
@@ -119,7 +119,7 @@ def _group(
         ids = row.ids
         given = torch.tensor([ids])
         if not milliseconds:
-            _generate(checkpoint.model, given, 2)  # the first call sets up what later ones reuse
+            _generate(checkpoint.model, given, 2)  # the first call sets up what later calls reuse
         began = time.perf_counter()
         sequence = _generate(checkpoint.model, given, new)
         milliseconds.append((time.perf_counter() - began) * 1e3)
@@ -139,7 +139,7 @@ def _group(
 
 
 def _decoded(groups: Sequence[Items], tokenizer: ReferenceTokenizer) -> Questions:
-    """The prompts as questions, and their texts as transformers' own tokenizer and pipeline write them."""
+    """The prompts as questions, with their texts as transformers' tokenizer and pipeline write them."""
     prompts = [prompt for group in groups for prompt in group.inputs["text_input"]]
     token_ids = [ids for group in groups for ids in group.answers["token_ids"]]
     greedy = {name: value for name, value in GREEDY.items() if name != "stop"}
@@ -149,26 +149,26 @@ def _decoded(groups: Sequence[Items], tokenizer: ReferenceTokenizer) -> Question
 
 
 def token_tolerances(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) -> dict[str, Tolerance]:
-    """How far logits, the margins of other tokens, and the scores of decoded answers may lie from PyTorch's."""
+    """How far logits, the margins of other tokens, and the scores of decoded answers may be from PyTorch's."""
     tolerance = endpoint.outputs[0].tolerances[precision]
     return {"logits": tolerance, "token_ids": tolerance, ANSWERS: tolerance}
 
 
 def prompt_ids(reader: Preprocessor, prompts: Sequence[str]) -> list[list[int]]:
-    """The tokens of prompts, as the checkpoint's tokenizer makes them."""
+    """The token ids of prompts, from the checkpoint's tokenizer."""
     return [item.rows[0].ids for item in items_of(reader, {"text": tuple(prompts)})]
 
 
 def compared_positions(prompt: int, new: int) -> list[int]:
-    """Where logits are compared in a sequence of `prompt` and `new` tokens: at up to POSITIONS of the prompt, its last one
-    among them, and at each later step but the last, which nothing follows."""
+    """The positions where logits are compared in a sequence of `prompt` and `new` tokens: up to POSITIONS of the prompt,
+    including its last one, and each later step except the last, which nothing follows."""
     inside = np.unique(np.linspace(0, prompt - 1, min(prompt, POSITIONS)).astype(int))
     return [*inside.tolist(), *range(prompt, prompt + new - 1)]
 
 
 def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]:
-    """Some of the texts given, of different lengths and at most `room` tokens: among them the shortest, and one that fills
-    `room` to the last whole character. Fewer than PROMPTS where even the first character of one has too many tokens."""
+    """Some of the given texts, of different lengths and at most `room` tokens. They include the shortest text, and one that fills
+    `room` up to the last whole character. Fewer than PROMPTS if even the first character of a text has too many tokens."""
     candidates = sorted(given, key=len)
     chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
     long = " ".join(candidates)
@@ -176,13 +176,13 @@ def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]
 
 
 def _cut(reader: Preprocessor, text: str, room: int) -> str:
-    """The longest beginning of a text that has at most `room` tokens; "" where there is none."""
+    """The longest beginning of a text that has at most `room` tokens; "" if there is none."""
     while text:
         [row] = item_of(reader, text, {"offsets"}).rows
         excess = len(row) - room
         if excess <= 0:
             break
-        # whole characters: one may be several tokens, and special tokens stand for none
+        # whole characters: a character may be several tokens, and special tokens have no characters
         starts = [start for start, end in row.offsets if start < end]
         text = text[: starts[-excess]].rstrip() if excess <= len(starts) else ""
     return text
@@ -196,7 +196,7 @@ def _generate(model: Any, ids: torch.Tensor, new: int) -> torch.Tensor:
 
 
 def _logits(model: Any, sequence: torch.Tensor, positions: Sequence[int]) -> torch.Tensor:
-    """`[positions, vocabulary]`; the head sees only these, since the logits of all would take much memory."""
+    """`[positions, vocabulary]`; the head computes only these, because all logits would take much memory."""
     states = model.base_model(sequence).last_hidden_state
     logits: torch.Tensor = model.get_output_embeddings()(states[0, list(positions)])
     return logits
@@ -204,7 +204,7 @@ def _logits(model: Any, sequence: torch.Tensor, positions: Sequence[int]) -> tor
 
 @contextmanager
 def _greedy(model: Any) -> Iterator[None]:
-    """Makes `generate` choose the likeliest token each time and never end a text, whatever the checkpoint asks for."""
+    """Makes `generate` always choose the likeliest token and never end a text, whatever the checkpoint sets."""
     from transformers import GenerationConfig
 
     own = model.generation_config

@@ -1,4 +1,4 @@
-"""Proves a decoder: the logits of prompts and of each later step, and whole greedy texts, in the slots that serve requests."""
+"""Proves a decoder in the slots that serve requests: logits of prompts and of each later step, and whole greedy texts."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from .checks import ParityInputs, calibration_checks, runs_of
 from .decoder_baseline import compared_positions, prompt_ids
 from .places import places_of_tokens
 
-#: Prompts and the tokens that PyTorch generated after them.
+#: The tokens of each prompt, and those that PyTorch generated after it.
 Texts = Sequence[tuple[list[int], list[int]]]
-#: How logits of later steps are measured: (name, tokens of a prompt's pieces, slots in reverse order).
+#: How logits of later steps are measured: (name, tokens in each piece of a prompt, slots in reverse order).
 LAYOUTS = (
     ("steps, all texts side by side", 64, False),
     ("steps in reverse order, over slots that held other texts, prompts in pieces of 7", 7, True),
@@ -35,10 +35,10 @@ LAYOUTS = (
 
 
 def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]:
-    """Runs a stored decoder and compares it with PyTorch's logits and greedy texts, one check after the other.
+    """Runs a stored decoder and compares it with PyTorch's logits and greedy texts. Yields one check at a time.
 
-    An fp16 graph is measured twice on the CPU: on a twin that rounds where a GPU would, and as it is. With a GPU to serve on,
-    it is measured there too.
+    An fp16 graph is measured twice on the CPU: as a twin that rounds where a GPU would, and unchanged. With `asked.gpu`, it is
+    measured on the GPU too.
     """
     baseline = asked.baseline.joined()
     prompts = prompt_ids(asked.reader, texts_in(baseline.inputs, "text_input"))
@@ -61,7 +61,7 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
 
 
 def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Baseline, places: Places) -> Difference:
-    """Each prompt with its generated text in one call, from an empty past."""
+    """Runs each prompt with its generated text in one call, from an empty past."""
     positions = [compared_positions(len(prompt), len(tokens)) for prompt, tokens in texts]
     pairs = []
     for (prompt, tokens), chosen, expected in zip(texts, positions, baseline.answers["logits"], strict=True):
@@ -76,7 +76,7 @@ def _whole_texts(session: Any, stored: StoredGraph, texts: Texts, baseline: Base
 
 
 def _steps(decoder: Decoder, texts: Texts, baseline: Baseline, piece: int, reverse: bool, places: Places) -> Difference:
-    """Prompts fill their slots in pieces, then PyTorch's tokens are fed to all of them, one a step."""
+    """Fills the slots with the prompts in pieces, then feeds PyTorch's tokens to all slots, one per step."""
     order = list(range(len(texts)))[:: -1 if reverse else 1]
     lengths = []
     for slot, index in enumerate(order):
@@ -107,7 +107,7 @@ class _Best:
 def _greedy_texts(
     decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Preprocessor
 ) -> Difference:
-    """All texts generated together by the scheduler that serves requests."""
+    """Generates all texts together with the scheduler that serves requests."""
     scheduler = Scheduler(decoder, max_queue=len(texts))
     served: list[list[int]] = []
     errors: list[BaseException | None] = []

@@ -1,6 +1,6 @@
-"""Rows at the limits of a graph: of one and two tokens, wholly masked, and beside rows of full length.
+"""Rows at the limits of a graph: rows of one and two tokens, fully masked rows, and these beside rows of full length.
 
-PyTorch is not asked about them: their outputs must be the same as alone, without NaN or infinity.
+They are not compared with PyTorch: their outputs must be the same as when they run alone, without NaN or infinity.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from hf2triton_client.evaluation.places import Places, axes_of
 from ..core.types import Graph, GraphOutput, ParityCheck
 from ..triton_models.executors import Feeds
 
-#: Tokens of a short row.
+#: Numbers of tokens in a short row.
 SHORT = (1, 2)
 
 
@@ -31,7 +31,7 @@ def edge_checks(
     places: Mapping[str, Places] | None = None,
 ) -> Iterator[ParityCheck]:
     """The checks of a graph whose rows have a free length. `longest`: the inputs of the longest row. `places`: what the values of
-    each of its outputs stand for."""
+    each output stand for."""
     axes = {value.name: value.dims.index("sequence") for value in graph.inputs if "sequence" in value.dims}
     if not axes:
         return
@@ -43,12 +43,12 @@ def edge_checks(
     for tokens in SHORT:
         short = {name: _cut(array, axes.get(name), tokens) for name, array in longest.items()}
         alone, together = run(short), run(_stacked(longest, short))
-        again = run(short)  # after the others
+        again = run(short)  # after other calls
         for output in graph.outputs:
             own = _own(output, alone[output.name][0], tokens)
             others = [_own(output, array, tokens) for array in (together[output.name][1], again[output.name][0])]
             count = f"{tokens} {'token' if tokens == 1 else 'tokens'}"
-            # beside the longest row it is the second
+            # beside the longest row, the short row is the second
             where = _placed(places, output, f"the first {count} of {{}}", rows=(1, 0))
             pairs = [(own, other) for other in others]
             difference = compare(output.name, pairs, tolerances[output.name], where)
@@ -66,7 +66,7 @@ def edge_checks(
 
 
 def _placed(places: Mapping[str, Places] | None, output: GraphOutput, made: str, rows: Sequence[int]) -> Places:
-    """What pairs of a row that was `made` from the longest one stand for. `rows`: the row of each pair in its batch."""
+    """What the pairs stand for of a row that was `made` from the longest one. `rows`: the row of each pair in its batch."""
     own = (places or {}).get(output.name) or Places(
         describe=lambda item: "the longest input", axes=axes_of(output.name, output.per, {})
     )
@@ -79,7 +79,7 @@ def _placed(places: Mapping[str, Places] | None, output: GraphOutput, made: str,
 
 
 def _cut(array: NDArray[Any], axis: int | None, tokens: int) -> NDArray[Any]:
-    """A row's first tokens; of `mask_positions`, which has no such axis, the first position."""
+    """A row's first tokens; for `mask_positions`, which has no token axis, the first position."""
     return np.zeros_like(array[:, :1]) if axis is None else array[:, :tokens]
 
 
@@ -94,5 +94,5 @@ def _stacked(one: Feeds, other: Feeds) -> dict[str, NDArray[Any]]:
 
 
 def _own(output: GraphOutput, array: NDArray[Any], tokens: int) -> NDArray[Any]:
-    """A row's output without padding: its tokens, or its one mask."""
+    """A row's output without padding: its tokens, or its single mask."""
     return array if output.per == "row" else array[: tokens if output.per == "token" else 1]

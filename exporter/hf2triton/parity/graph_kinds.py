@@ -1,4 +1,4 @@
-"""The differences between graphs that answer at once and those that generate token by token: a row for each kind.
+"""The differences between graphs that answer in one call and those that generate token by token: a row for each kind.
 
 `export/pipeline.py` itself calls the stages that all graphs share.
 """
@@ -25,8 +25,8 @@ from .decoder_checks import checks_of_texts
 
 @dataclass(frozen=True)
 class GraphKind:
-    """The stages of one kind of graph. `record_baseline` takes what `baseline.record_baseline` takes; `tolerances` are those
-    of a precision. `measure_call_overhead` is None where nothing has to be measured for serving."""
+    """The stages of one kind of graph. `record_baseline` has the parameters of `baseline.record_baseline`; `tolerances` returns
+    the tolerances of a precision. `measure_call_overhead` is None if serving needs no such measurement."""
 
     record_baseline: Callable[..., Baseline]
     tolerances: Callable[[Checkpoint, Endpoint, str], Mapping[str, Tolerance]]

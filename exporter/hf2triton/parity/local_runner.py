@@ -1,7 +1,7 @@
-"""An entry's graph without a server: onnxruntime and the frontend's own code in this process, one item a call.
+"""Runs an entry's graph without a server: onnxruntime and the frontend's code in this process, one item per call.
 
-The served model is compared with it. As a script it prints the latency over an entry's own inputs, to be measured in a process
-of its own: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
+The served model is compared with it. Run as a script, it prints the latency over an entry's recorded inputs, measured in a
+separate process: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from ..triton_models.generation.scheduler import Scheduler
 from ..triton_models.generation.settings import Settings
 from ..triton_models.preprocessors import make_preprocessor
 
-#: An item, given as its value of each input of the frontend.
+#: An item: its value for each input of the frontend.
 Item = Mapping[str, Any]
 
 
 class LocalModel:
-    """The version in `folder`, loaded as onnxruntime loads it by default: all cores, the CPU provider."""
+    """The version in `folder`, loaded with onnxruntime's defaults: all cores, the CPU provider."""
 
     def __init__(self, folder: Path) -> None:
         settings = read_encoder_settings(folder)
@@ -53,7 +53,7 @@ class LocalModel:
 
 
 class LocalTexts:
-    """The version in `folder` of a generative model: one text at a time, in the caller's thread and a single slot."""
+    """A generative model's version in `folder`: one text at a time, in the caller's thread and a single slot."""
 
     def __init__(self, folder: Path, slots: int = 1, threads: int = 0, device: str = "cpu", max_queue: int = 0) -> None:
         about = read_decoder_settings(folder)
@@ -67,7 +67,7 @@ class LocalTexts:
         self._scheduler = Scheduler(decoder, max_queue)
 
     def __call__(self, item: Item) -> Answer:
-        """The text after a prompt."""
+        """The text generated after a prompt."""
         request_state = self._request_state(item, lambda request_state: None)
         request_state.submit(self._scheduler)
         while self._scheduler.step():
@@ -84,7 +84,7 @@ class LocalTexts:
 
 
 class ConcurrentLocalTexts(LocalTexts):
-    """The same for several threads: up to `slots` texts are generated together, by a thread that never ends."""
+    """LocalTexts for several threads: generates up to `slots` texts together, in a thread that never ends."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -95,7 +95,7 @@ class ConcurrentLocalTexts(LocalTexts):
         return self.timed(item)[0]
 
     def timed(self, item: Item) -> tuple[Answer, float]:
-        """The text after a prompt, and the seconds until its first token."""
+        """The text generated after a prompt, and the seconds until its first token."""
         began, changed = time.perf_counter(), threading.Event()
         with self._reading:
             request_state = self._request_state(item, lambda request_state: changed.set())

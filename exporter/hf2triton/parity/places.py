@@ -1,4 +1,4 @@
-"""What rows and places in the checks of parity stand for: inputs, rows of a batch, tokens and labels."""
+"""What rows and places in parity checks stand for: inputs, rows of a batch, tokens and labels."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedItems:
-    """What a graph is asked: the `items` that the `reader` made of inputs, which `describe` puts into words by their numbers; and
-    the head's labels."""
+    """What a graph is asked: the `items` that the `reader` made of inputs, and the head's labels. `describe` turns an item's
+    number into words."""
 
     reader: Preprocessor
     describe: Callable[[int], str]
@@ -31,12 +31,12 @@ class AskedItems:
     id2label: Mapping[int, str] = field(default_factory=dict)
 
     def places(self, output: GraphOutput) -> Places:
-        """Of an output, an item a pair."""
+        """The places of an output; each item is a pair."""
         axes = axes_of(output.name, output.per, self.id2label, token_names(self.reader))
         return Places(describe=self.describe, axes=axes)
 
     def in_batches(self, output: GraphOutput, batch: int, reverse: bool, reference: str) -> Places:
-        """The same, where the rows of all items were computed `batch` at a time; tokens are counted in their own row."""
+        """The same if the rows of all items were computed `batch` at a time; tokens are counted within their row."""
         counts = [len(item.rows) for item in self.items]
 
         def row(number: int, index: Sequence[int]) -> int:
@@ -50,12 +50,12 @@ class AskedItems:
         return replace(self.places(output), row=row, told=told, reference=reference)
 
     def longest(self) -> tuple[int, object]:
-        """The item whose row has the most tokens, and this row."""
+        """The number of the item with the longest row in tokens, and this row."""
         rows = [(number, row) for number, item in enumerate(self.items) for row in item.rows]
         return max(rows, key=lambda pair: self.reader.length(pair[1]))
 
     def _window(self, per: str, number: int, index: Sequence[int]) -> tuple[int, int]:
-        """Which row of an item, whose windows follow each other, holds a value; and what of the first axis is before it."""
+        """The index of the item's row (window) that holds a value, and where this row starts on the first axis."""
         rows = self.items[number].rows
         if len(rows) == 1 or not index or per == "row":
             return 0, 0
@@ -65,7 +65,7 @@ class AskedItems:
 
 
 def places_of_calibration(calibration: Calibration, places: Places, reader: Preprocessor) -> Places:
-    """The same axes, where each row of a calibration's calls is a pair, described by the text of its tokens."""
+    """The same axes; each row of the calibration's calls is a pair, described by the text of its tokens."""
     rows = [(feeds, row) for feeds in calibration.feeds for row in range(len(next(iter(feeds.values()))))]
 
     def describe(number: int) -> str:
@@ -79,13 +79,13 @@ def places_of_calibration(calibration: Calibration, places: Places, reader: Prep
 
 
 def places_of_tokens(inputs: Inputs, reader: Preprocessor, counts: str) -> Places:
-    """Of a decoder: a text a pair, in which something is counted, and the vocabulary."""
+    """The places of a decoder: each text is a pair; its axes are what `counts` names, and the vocabulary."""
     axes = (Axis(counts), Axis("token id", token_names(reader)))
     return Places(describe=partial(describe_input, inputs), axes=axes)
 
 
 def token_names(reader: Preprocessor) -> Callable[[int], str | None]:
-    """The text of a token, quoted; None where there is no tokenizer, or no such token."""
+    """A function that returns the text of a token, quoted; None if there is no tokenizer or no such token."""
     tokenizer = getattr(reader, "tokenizer", None)
     if tokenizer is None:
         return lambda index: None

@@ -1,4 +1,4 @@
-"""Decides which nodes keep fp32: by calibration, by the user's plan, or where parity still fails, by search."""
+"""Decides which nodes stay fp32: by calibration, by the user's plan or, if parity still fails, by search."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ FOUND = "found by search: without it parity fails"
 
 
 def prepare(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Graph:
-    """The fp32 graph, prepared for its precision; it computes the same. `folder`: where `unload` put its weights."""
-    # a decoder's int8 has a scale for every few values, so large channels do no harm
+    """The fp32 graph prepared for its precision; its results do not change. `folder`: where `unload` put its weights."""
+    # a decoder's int8 has a scale for every few values, so large channels are harmless
     if options.precision != "int8" or graph.state:
         return graph
     return unload(smooth(graph, calibration.feeds, folder), folder, "even.data")
 
 
 def calibrate(graph: Graph, options: ExportOptions, calibration: Calibration, folder: Path) -> Ranges:
-    """The ranges of the graph's nodes, where the precision depends on them. `folder`: where `unload` put the weights."""
+    """The ranges of the graph's nodes, if the precision depends on them. `folder`: where `unload` put the weights."""
     if options.precision == "fp32" or options.precision_plan is not None:
         return {}
     return measure_ranges(graph, calibration.feeds, folder)
 
 
 def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibration, ranges: Ranges) -> PrecisionPlan:
-    """The plan that the user gave, or the one that follows from the ranges. Raises UsageError for a plan that does not fit."""
+    """The user's plan, or else one based on the ranges. Raises UsageError for a plan that does not fit."""
     if options.precision_plan is not None:
         return check_plan(graph, read_plan(options.precision_plan, options.precision))
     precision, nodes = options.precision, len(CHANGED[options.precision](graph))
@@ -52,7 +52,7 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
 
 
 def can_search(plan: PrecisionPlan) -> bool:
-    """Whether another plan may help: the user's own stays, and fp32 has none."""
+    """Whether another plan may help: the user's plan is never changed, and fp32 has no other."""
     return plan.origin != "given" and plan.precision != "fp32"
 
 
@@ -63,9 +63,9 @@ def search_plan(
     checks_of: Callable[[StoredGraph], Iterable[ParityCheck]],
     folder: Path,
 ) -> PrecisionPlan:
-    """The plan with the fewest further fp32 nodes that passes parity; the plan itself where none does.
+    """The plan with the fewest additional fp32 nodes that passes parity; the given plan if none passes.
 
-    Those that the plan already has stay: they guard against what other inputs may bring.
+    The plan's existing fp32 nodes stay: they protect against larger values of other inputs.
     """
     by_design = {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
     candidates = [name for name in _suspects(graph, plan.precision, ranges) if name not in by_design]
@@ -82,7 +82,7 @@ def search_plan(
 
 
 def _suspects(graph: Graph, precision: str, ranges: Ranges) -> list[str]:
-    """The candidates for fp32, those that suffer most from the precision first."""
+    """The candidates for fp32; those that suffer most from the precision come first."""
     if precision == "int8":
         return [
             name_of(node) for node in sorted(CHANGED[precision](graph), key=lambda node: -input_crest(node, ranges))

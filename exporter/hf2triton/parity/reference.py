@@ -1,7 +1,7 @@
-"""The answers of PyTorch's own pipelines: those of `transformers.pipeline`, or our own for tasks that it lacks.
+"""The answers of PyTorch's pipelines: those of `transformers.pipeline`, or our own pipelines for tasks that it lacks.
 
-question-answering: transformers 5 dropped it, so windows and spans are those of the frontend's code, which follows transformers
-4. sentence-similarity: cosines of the checkpoint's embeddings.
+question-answering: transformers 5 dropped it, so windows and spans come from the frontend's code, which follows transformers 4.
+sentence-similarity: cosines of the checkpoint's embeddings.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def open_reference(checkpoint: Checkpoint) -> Any:
 
 
 def questions_of(checkpoint: Checkpoint, endpoint: Endpoint, groups: Sequence[Inputs]) -> Questions | None:
-    """What a pipeline of the task can be asked with the inputs of its last frontend; None where its tensors are its answers."""
+    """The questions that the inputs of a task's last frontend make for its pipeline; None if the tensors are the answers."""
     ask = checkpoint.task.questions
     return ask(groups) if ask is not None and endpoint is checkpoint.task.endpoints[-1] else None
 
@@ -47,12 +47,12 @@ def answered(checkpoint: Checkpoint, questions: Questions | None) -> Questions |
 
 
 def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
-    """transformers' pipeline around the checkpoint's model, which an adapter may have been merged into."""
+    """transformers' pipeline around the checkpoint's model, with any adapter already merged."""
     import transformers
 
     source = checkpoint.source
     model: Any = checkpoint.model
-    make_pipeline: Callable[..., Any] = transformers.pipeline  # its overloads want the task's name as a literal
+    make_pipeline: Callable[..., Any] = transformers.pipeline  # its overloads require a literal task name
     if checkpoint.id2label:
         model.config.id2label = dict(checkpoint.id2label)
         model.config.label2id = {label: index for index, label in checkpoint.id2label.items()}
@@ -72,7 +72,7 @@ def _transformers(checkpoint: Checkpoint) -> Callable[..., Any]:
 
 
 def _readable(one: Any) -> Any:
-    """Encoded images as transformers' pipelines take them."""
+    """Decodes an encoded image for transformers' pipelines; returns other inputs unchanged."""
     if not isinstance(one, bytes):
         return one
     import io
@@ -83,7 +83,7 @@ def _readable(one: Any) -> Any:
 
 
 class _Rows:
-    """The model's outputs for inputs that the frontend's preprocessor reads."""
+    """The model's outputs for inputs read by the frontend's preprocessor."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         from ..checkpoint.task_model import TaskModel
@@ -147,7 +147,7 @@ _SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]
 
 
 class _Logprobs:
-    """text-generation: how likely texts are."""
+    """text-generation: the log probabilities of texts."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model, self._limit = checkpoint.model, checkpoint.max_length
@@ -169,7 +169,7 @@ class _Logprobs:
 
 
 def _plain(answer: Any) -> Any:
-    """An answer as JSON has it: the numbers of numpy and torch become Python's."""
+    """An answer in JSON types: numbers of numpy and torch become Python's."""
     if isinstance(answer, Mapping):
         return {name: _plain(value) for name, value in answer.items()}
     if isinstance(answer, str):

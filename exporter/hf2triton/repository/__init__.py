@@ -1,1 +1,1 @@
-"""The model repository: what is written into it, and how."""
+"""The model repository: what it contains, and how it is written."""

@@ -21,7 +21,7 @@ from .transaction import commit, plan, recover, taken_versions
 
 
 def check_repository(repository: Path) -> None:
-    """Whether entries can be written, by writing: to be asked before minutes of work. Raises RepositoryError."""
+    """Checks that entries can be written, with a trial write, before minutes of work begin. Raises RepositoryError."""
     existing = repository
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent

@@ -1,4 +1,4 @@
-"""config.pbtxt, made through the protobuf that Triton itself reads, so that no key can be misspelt."""
+"""Makes config.pbtxt with Triton's own protobuf, which rules out misspelt keys."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS
 from .warmup import add_frontend_warmup
 
-#: What frontends answer beside the graph's outputs: name -> (type, dims, per).
+#: What frontends return in addition to the graph's outputs: name -> (type, dims, per).
 _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
     OUTPUT: (pb.TYPE_INT64, [1], "row"),
     "num_tokens": (pb.TYPE_INT32, [1], "row"),
@@ -45,7 +45,7 @@ _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
     "offsets": (pb.TYPE_INT32, [-1, 2], "token"),
     "special_tokens_mask": (pb.TYPE_INT32, [-1], "token"),
 }
-#: kind of reader -> those that it gives.
+#: kind of reader -> those that it returns.
 _OF_READER = {
     "text": ("num_tokens", "num_truncated_tokens"),
     "question": ("num_tokens", "answers"),
@@ -53,12 +53,12 @@ _OF_READER = {
     "masked-text": ("num_tokens", "num_truncated_tokens", "num_masks", "answers"),
     "image": (),
 }
-#: And what clients need besides to join word pieces.
+#: The ones that clients also need to join word pieces.
 _OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
 
 
 def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) -> dict[str, Any]:
-    """What clients read of every frontend."""
+    """The settings that clients read from every frontend."""
     return {
         "format": FORMAT,
         "task": checkpoint.task.name,
@@ -72,14 +72,14 @@ def common_settings(checkpoint: Checkpoint, graph: Graph, preprocessing: str) ->
 
 
 def _checkpoint_digest(checkpoint: Checkpoint) -> str:
-    """What tells the weights apart that an entry was made of, an adapter's included."""
+    """A digest that identifies the weights that an entry was made from, including an adapter's."""
     merged = checkpoint.adapter["digests"] if checkpoint.adapter else {}
     about = json.dumps([dict(checkpoint.source.digests), dict(merged)], sort_keys=True)
     return f"sha256:{hashlib.sha256(about.encode()).hexdigest()}"
 
 
 def common_config(name: str, max_batch_size: int, version: int, settings: Mapping[str, Any]) -> pb.ModelConfig:
-    """What the config of every frontend begins with; `settings` are the clients'."""
+    """The common beginning of every frontend's config; `settings` are the clients'."""
     config = _config(name, "python", max_batch_size)
     config.version_policy.specific.versions.append(version)
     config.parameters[PARAMETER].string_value = json.dumps(settings, ensure_ascii=False, sort_keys=True)
@@ -123,7 +123,7 @@ def client_settings(
 
 
 def _sentence_settings(sentences: SentenceFolder) -> dict[str, Any]:
-    """How embeddings are made and compared; of the usual ways nothing is said."""
+    """How embeddings are made and compared; omits what is usual."""
     pooling = sentences.pooling
     settings: dict[str, Any] = {"pooling": {"mode": "+".join(pooling.modes), "normalize": pooling.normalizes}}
     if sentences.similarity != SIMILARITIES[0]:
@@ -142,7 +142,7 @@ def frontend_config(
     version: int,
     warmups: Inputs,
 ) -> tuple[pb.ModelConfig, dict[str, bytes]]:
-    """The config of a frontend that serves `version`, and the files that it is warmed up with; `settings` are the clients'."""
+    """The config of a frontend that serves `version`, and its warm-up files; `settings` are the clients'."""
     config = common_config(frontend_name(options.name, endpoint), options.max_batch_size, version, settings)
     for name, required in READERS[endpoint.reader].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
@@ -155,15 +155,15 @@ def frontend_config(
     config.instance_group.add(count=frontend_instances(options), kind=pb.ModelInstanceGroup.KIND_CPU)
     if options.response_cache:
         config.response_cache.enable = True
-    if options.runner == "bls":  # NAME_model warms itself up, and may not be there yet when the frontend loads
+    if options.runner == "bls":  # NAME_model warms itself up, and may not be loaded before the frontend
         return config, {}
     config.parameters["intra_op_thread_count"].string_value = str(options.threads)
     return config, add_frontend_warmup(config, warmups)
 
 
 def graph_config(endpoint: Endpoint, served: Served) -> tuple[pb.ModelConfig, dict[str, bytes]]:
-    """The config of `NAME_model`, for the onnxruntime backend, and the files that it is warmed up with; the last two versions
-    stay loaded for frontends that are about to switch."""
+    """The config of `NAME_model`, for the onnxruntime backend, and its warm-up files. The last two versions stay loaded for
+    frontends that are about to switch."""
     options, graph = served.options, served.graph
     config = _config(graph_model(frontend_name(options.name, endpoint)), "onnxruntime", options.max_batch_size)
     config.version_policy.latest.num_versions = 2

@@ -15,11 +15,11 @@ from ..triton_models.generation.generation_config import settings_of
 from .config import common_config, common_settings
 from .staged_entry import FrontendFiles, StagedEntry, python_files
 
-#: Tokens of a prompt that are run at once, while those who are generating wait.
+#: The number of a prompt's tokens that run at once, while requests that are generating wait.
 PREFILL_CHUNK = 64
 TOKENIZER_CONFIG = "tokenizer_config.json"
 
-#: Files that the fronts of encoders have too.
+#: Files that encoder frontends contain too.
 _SHARED = (
     "clean_up.py",
     "fingerprint.py",
@@ -37,14 +37,14 @@ _CODE = {
     **{name: name for name in _SHARED},
     **{f"generation/{name}": f"generation/{name}" for name in python_files("generation")},
 }
-#: name -> (type, dims, whether callers must send it)
+#: name -> (type, dims, whether it is required)
 _INPUTS = {
     "text_input": (pb.TYPE_STRING, [1], True),
     "stream": (pb.TYPE_BOOL, [1], False),
     "sampling_parameters": (pb.TYPE_STRING, [1], False),
     "exclude_input_in_output": (pb.TYPE_BOOL, [1], False),
 }
-#: name -> (type, dims); the first dimension is the sequences of a request.
+#: name -> (type, dims); the first dimension counts the sequences of a request.
 _OUTPUTS = {
     "text_output": (pb.TYPE_STRING, [-1]),
     "finish_reason": (pb.TYPE_STRING, [-1]),
@@ -77,7 +77,7 @@ def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> F
 
 
 def _parameters(staged: StagedEntry) -> dict[str, int]:
-    """What operators may change in config.pbtxt. `max_length`: of a slot, 0 for the model's context."""
+    """The parameters that operators may change in config.pbtxt. `max_length`: of a slot; 0 means the model's context."""
     return {
         "slots": staged.max_batch_size,
         "max_length": 0,

@@ -1,4 +1,4 @@
-"""Writing to a repository on a disk: whole folders appear and disappear by one rename, files by one replacement."""
+"""Writes to a repository on disk: a folder appears or disappears with one rename, a file changes with one replacement."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FULL = {
     errno.EDQUOT: "the quota is used up",
     errno.EFBIG: "a file would be too large",
 }
-#: Where finished models wait in the staging folder.
+#: The place of finished models in the staging folder.
 READY = "ready"
 
 
 def write_model(model: ModelFiles, folder: Path, version: int) -> None:
-    """A model folder in full, flushed to the disk."""
+    """Writes a complete model folder and flushes it to disk."""
     contents: dict[str, bytes | Path] = {CONFIG: model.config.encode(), **model.shared}
     contents |= {f"{version}/{path}": content for path, content in model.versioned.items()}
     for path, content in contents.items():
@@ -42,12 +42,12 @@ def write_model(model: ModelFiles, folder: Path, version: int) -> None:
 
 
 def link_served(folder: Path, version: int) -> None:
-    """Shows the served version's manifest and baseline beside config.pbtxt."""
+    """Links the served version's manifest and baseline beside config.pbtxt."""
     for name in LINKED:
         own, shown, new = folder / str(version) / name, folder / name, folder / f".{name}.new"
         new.unlink(missing_ok=True)
         if shown.exists() and shown.samefile(own):
-            continue  # os.replace does nothing with two names of one file, and would leave the new one
+            continue  # os.replace ignores two names of one file, which would leave the new name
         with _removed_on_error(new):
             try:
                 os.link(own, new)
@@ -57,7 +57,7 @@ def link_served(folder: Path, version: int) -> None:
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Readers find the old content or the new one, also after the power failed."""
+    """Replaces a file: readers see the old content or the new one, even after a power failure."""
     new = path.with_name(f".{path.name}.new")
     with _removed_on_error(new):
         with new.open("wb") as file:
@@ -78,7 +78,7 @@ def _removed_on_error(path: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(repository: Path, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
-    """One publisher at a time; the lock goes with the process that holds it."""
+    """Admits one publisher at a time; the lock ends with the process that holds it."""
     path = repository / ".lock"
     while True:
         with path.open("w") as file:
@@ -87,7 +87,7 @@ def locked(repository: Path, waiting: Callable[[str], None] = lambda what: None)
             except BlockingIOError:
                 waiting(f"wait for another publisher to {repository}")
                 fcntl.flock(file, fcntl.LOCK_EX)
-            # whoever had it may have removed the file, and then others lock another one
+            # the previous holder may have removed the file; other publishers then lock a new one
             if path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno())):
                 yield
                 return
@@ -95,9 +95,10 @@ def locked(repository: Path, waiting: Callable[[str], None] = lambda what: None)
 
 @contextmanager
 def staging(repository: Path) -> Iterator[Path]:
-    """A folder on the repository's disk: beside it, or inside where that is another disk or not writable.
+    """A folder on the repository's disk: beside the repository, or inside it if the place beside it is on another disk or not
+    writable.
 
-    What publishers that were killed left there goes first (nobody else can be writing: the lock is held).
+    First removes what killed publishers left there (the lock is held, so no other publisher is writing).
     """
     prefix = f".{repository.resolve().name}.staging-"
     beside = repository.resolve().parent
@@ -118,7 +119,7 @@ def staging(repository: Path) -> Iterator[Path]:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Takes back the making of a repository."""
+    """Removes a repository folder that was just made, if it is still empty."""
     (folder / ".lock").unlink(missing_ok=True)
     with suppress(OSError):
         folder.rmdir()
@@ -126,10 +127,10 @@ def remove_if_empty(folder: Path) -> None:
 
 @contextmanager
 def errors_named(repository: Path) -> Iterator[None]:
-    """Turns the system's errors into ours."""
+    """Turns system errors into ours."""
     try:
         yield
-    except ClientError:  # some of the client's errors are the system's as well, and say more
+    except ClientError:  # some client errors are also system errors, and say more
         raise
     except OSError as error:
         what = _FULL.get(error.errno or 0, error.strerror or str(error))

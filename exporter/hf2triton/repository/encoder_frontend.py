@@ -1,4 +1,4 @@
-"""The frontend of a graph that answers at once."""
+"""The frontend of a graph that answers in one call."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import config as configs
 from .staged_entry import FrontendFiles, StagedEntry, python_files
 from .warmup import run_graph_warmup, warmup_inputs
 
-#: All files of triton_models but what generation needs. Triton looks for a model in model.py.
+#: All files of triton_models except those for generation. Triton looks for a model in model.py.
 _CODE = {
     "model.py" if name == "frontend.py" else name: name
     for name in python_files()
@@ -24,7 +24,7 @@ _CODE = {
 
 
 def encoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> FrontendFiles:
-    """The files of a frontend, or of a frontend and the model behind it."""
+    """The files of a frontend, and of the model behind it if there is one."""
     options = replace(staged.options, max_batch_size=staged.max_batch_size)
     checkpoint, endpoint, graph = staged.checkpoint, staged.endpoint, staged.stored.graph
     warmups = warmup_inputs(endpoint, staged.baseline)
@@ -42,14 +42,14 @@ def encoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> F
 
 
 def run_warmup(staged: StagedEntry, gpu: bool) -> None:
-    """Runs what the model behind the frontend, if there is one, will be warmed up with; the frontend's own is what PyTorch was
-    asked. Raises ParityError."""
+    """Runs the warm-up of the model behind the frontend, if there is one. The frontend's own warm-up needs no run: it consists of
+    inputs that PyTorch was asked. Raises ParityError."""
     if staged.options.runner == "bls":
         run_graph_warmup(staged.stored, *_graph_config(staged), gpu)
 
 
 def _graph_config(staged: StagedEntry) -> tuple[pb.ModelConfig, dict[str, bytes]]:
-    """The config of the model behind the frontend, and the files that it is warmed up with."""
+    """The config of the model behind the frontend, and its warm-up files."""
     options = replace(staged.options, max_batch_size=staged.max_batch_size)
     max_length = staged.checkpoint.max_length if staged.endpoint.modality == "text" else None
     return configs.graph_config(
@@ -58,7 +58,7 @@ def _graph_config(staged: StagedEntry) -> tuple[pb.ModelConfig, dict[str, bytes]
 
 
 def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
-    """What the frontend reads at its start."""
+    """The settings that the frontend reads when it starts."""
     options = staged.options
     calls = GraphModel(model=graph_model(staged.name), model_version=version)
     engine = ENGINES[options.device]

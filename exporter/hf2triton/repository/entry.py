@@ -1,4 +1,4 @@
-"""Puts together the files of an entry: what is written for each of its frontends, before any of it reaches a repository."""
+"""Assembles the files of each of an entry's frontends before anything reaches a repository."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from .decoder_frontend import decoder_frontend
 from .encoder_frontend import encoder_frontend
 from .staged_entry import FrontendFiles, ModelFiles, StagedEntry
 
-#: kind of graph -> what makes its frontend.
+#: kind of graph -> the function that makes its frontend.
 _FRONTENDS: Mapping[str, Callable[[StagedEntry, int, str], FrontendFiles]] = {
     "encoder": encoder_frontend,
     "decoder": decoder_frontend,
@@ -32,7 +32,7 @@ _FRONTENDS: Mapping[str, Callable[[StagedEntry, int, str], FrontendFiles]] = {
 
 
 def frontend_files(staged: StagedEntry, version: int) -> tuple[list[ModelFiles], Manifest]:
-    """The model folders of a frontend, itself last, and its manifest."""
+    """The model folders of a frontend, its own folder last, and its manifest."""
     preprocessing = preprocessing_digest(staged.checkpoint, staged.endpoint)
     frontend = _FRONTENDS[staged.endpoint.kind](staged, version, preprocessing)
     config = to_text(frontend.config)
@@ -52,7 +52,7 @@ def frontend_files(staged: StagedEntry, version: int) -> tuple[list[ModelFiles],
     files_behind: dict[str, bytes | Path] = {}
     if frontend.graph_config is not None:
         graph_config = to_text(frontend.graph_config)
-        # its config once more, in the version's folder: for whoever goes back to the version
+        # a second copy of its config, in the version's folder, for rollbacks to this version
         files_behind = {**staged.stored.files, CONFIG: graph_config.encode()}
     else:
         versioned |= staged.stored.files
@@ -69,7 +69,7 @@ def frontend_files(staged: StagedEntry, version: int) -> tuple[list[ModelFiles],
 
 
 def _baseline_files(baseline: Baseline) -> dict[str, bytes]:
-    """PyTorch's answers, as they are written."""
+    """The files of PyTorch's answers."""
     with tempfile.TemporaryDirectory(prefix="hf2triton-") as folder:
         baseline.save(Path(folder) / BASELINE)
         return {name: (Path(folder) / name).read_bytes() for name in (BASELINE, BASELINE_JSON)}
@@ -78,7 +78,7 @@ def _baseline_files(baseline: Baseline) -> dict[str, bytes]:
 def _manifest(
     staged: StagedEntry, version: int, preprocessing: str, files: Mapping[str, bytes | Path], graph_config: str | None
 ) -> Manifest:
-    """`graph_config`: the digest of the config of the model that holds the graph, where that is another one."""
+    """`graph_config`: the digest of the graph model's config, if a separate model holds the graph."""
     options, checkpoint, graph = staged.options, staged.checkpoint, staged.stored.graph
     source, model = checkpoint.source, graph.model
     return Manifest(

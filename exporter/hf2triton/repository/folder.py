@@ -16,7 +16,7 @@ from .store import check_copy, expected_digests
 
 
 class Folder:
-    """A repository on a disk. What is not yet, or no longer, in its place lies in a folder that `locked` makes."""
+    """A repository on a disk. Files that are not yet, or no longer, in place are in a folder that `locked` makes."""
 
     _area: Path
 
@@ -28,14 +28,14 @@ class Folder:
     def locked(self, waiting: Callable[[str], None] = lambda what: None) -> Iterator[None]:
         with errors_named(self.root), ExitStack() as undo:
             if not self.root.exists():
-                self.root.mkdir(parents=True, exist_ok=True)  # another publisher may be as quick
+                self.root.mkdir(parents=True, exist_ok=True)  # another publisher may make it first
                 undo.callback(remove_if_empty, self.root)
             with locked(self.root, waiting), staging(self.root) as self._area:
                 yield
             undo.pop_all()
 
     def hold(self) -> None:
-        """The lock of a file is kept by the system."""
+        """Does nothing: the system keeps a file lock."""
 
     def models(self) -> list[str]:
         if not self.root.is_dir():
@@ -75,7 +75,7 @@ class Folder:
         os.rename(staged / str(version), target / str(version))
 
     def put(self, path: str, content: bytes) -> None:
-        (self.root / path).parent.mkdir(exist_ok=True)  # of a model's warm-up it may be gone
+        (self.root / path).parent.mkdir(exist_ok=True)  # a model's warm-up folder may be gone
         replace_file(self.root / path, content)
 
     def link(self, frontend: str, version: int) -> None:
@@ -85,7 +85,7 @@ class Folder:
         target = self.root / path
         if target.is_dir():
             gone = self._area / f"gone-{len(list(self._area.iterdir()))}"
-            os.rename(target, gone)  # so that nobody sees it half removed
+            os.rename(target, gone)  # nobody sees it half removed
             shutil.rmtree(gone)
         else:
             target.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Whether what lies in a repository is what was written there: files on disk compared with the manifests' digests."""
+"""Compares the files in a repository with the digests in the manifests."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .store import Store
 
 
 def damages(repository: Path, frontend: str, manifest: Manifest) -> Iterator[str]:
-    """What of a frontend's files, and of its config's that is served, is not as it was written."""
+    """Describes each served file or config of a frontend that differs from what was written."""
     folder, version = repository / frontend, str(manifest.version)
     store = Folder(repository)
     yield from version_damages(store, frontend, manifest)
     yield from _damage(store, f"{frontend}/{CONFIG}", manifest.files[CONFIG])
     if (graph_config := manifest.serving.graph_config) is not None:
         yield from _damage(store, f"{graph_model(frontend)}/{CONFIG}", graph_config)
-    for name in LINKED:  # of the manifest nobody keeps a digest
+    for name in LINKED:  # there is no digest of the manifest
         path, own = folder / name, folder / version / name
         if not (path.is_file() and own.is_file()) or not (path.samefile(own) or digest_of(path) == digest_of(own)):
             yield f"{path.relative_to(repository)} is not the served version's"
@@ -29,7 +29,7 @@ def damages(repository: Path, frontend: str, manifest: Manifest) -> Iterator[str
 
 
 def warmup_damages(repository: Path, frontend: str) -> Iterator[str]:
-    """What of the files that a frontend, and the model behind it, are warmed up with is not as it was written."""
+    """Describes each warm-up file, of a frontend or the model behind it, that differs from what was written."""
     folders = (repository / frontend, repository / graph_model(frontend))
     for model in (folder for folder in folders if (folder / CONFIG).is_file()):
         for name in re.findall(r'input_data_file: "([^"]+)"', (model / CONFIG).read_text("utf-8", "replace")):
@@ -41,14 +41,14 @@ def warmup_damages(repository: Path, frontend: str) -> Iterator[str]:
 
 
 def version_damages(store: Store, frontend: str, manifest: Manifest) -> Iterator[str]:
-    """What of the files of a frontend's version, served or not, is not as it was written."""
+    """Describes each file of a frontend's version, served or not, that differs from what was written."""
     version, behind = manifest.version, graph_model(frontend)
     for name, digest in manifest.files.items():
         model = behind if manifest.has_graph_model and Path(name).parts[0] == GRAPH else frontend
         yield from _damage(store, f"{model}/{version}/{name}", digest)
     kept = f"{behind}/{version}/{CONFIG}"
     graph_config = manifest.serving.graph_config
-    # where the version keeps no config, the served one is the version's too
+    # if the version's folder has no config, the served config is also the version's
     if graph_config is not None and store.digest(kept) is not None:
         yield from _damage(store, kept, graph_config)
 

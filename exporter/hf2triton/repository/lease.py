@@ -1,9 +1,9 @@
-"""A lock made of objects, for stores without renames or locks: it needs nothing but listings that show what was written.
+"""A lock made of objects, for stores without renames or locks. It only needs listings that show what was written.
 
-Whoever wants the lock writes an object of its own and lists them. Alone there, it has the lock; with others it takes its own away
-and tries again after a random pause: of two that come at the same time, at least one sees the other. The holder writes its
-object again and again. One that was not written for `seconds` belongs to a publisher that was killed and is removed; ages
-are compared by the store's own clock.
+A publisher that wants the lock writes its own object and lists all of them. If its object is the only one, it has the lock;
+otherwise it removes its object and tries again after a random pause. If two publishers come at the same time, at least one sees
+the other. The holder keeps rewriting its object. An object that was not written for `seconds` belongs to a killed publisher and
+is removed; ages are measured with the store's clock.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 
 from ..errors import RepositoryError
 
-#: A holder that is silent for so long has lost the lock. It writes four times in it.
+#: A holder that does not write for this long loses the lock. It writes four times in this period.
 SECONDS = 60.0
 
 
@@ -37,7 +37,7 @@ class Lease:
 
     @contextmanager
     def held(self, waiting: Callable[[str], None]) -> Iterator[None]:
-        """Waits for the lock and keeps it meanwhile."""
+        """Waits for the lock and keeps it until the block ends."""
         told = False
         try:
             while holder := self._try():
@@ -59,7 +59,7 @@ class Lease:
             )
 
     def _try(self) -> str | None:
-        """Takes the lock, or tells who holds it."""
+        """Takes the lock and returns None, or returns its holder."""
         self._write()
         now = self._fs.modified(self._own)
         live = []
@@ -96,9 +96,9 @@ class Lease:
             while not done.wait(self._seconds / 4):
                 try:
                     if self._own not in self._list():
-                        return  # somebody took it for dead: never come back to life
+                        return  # another publisher removed it as dead: stay dead
                     self._write()
-                except Exception:  # the store's, of any kind: `check` tells whether it lasted too long
+                except Exception:  # any error of the store: `check` finds out if it lasted too long
                     continue
 
         thread = threading.Thread(target=keep, name="hf2triton-lease", daemon=True)
@@ -127,5 +127,5 @@ class Lease:
 def _user() -> str:
     try:
         return getpass.getuser()
-    except (KeyError, OSError):  # a container may run as a user whom it does not know
+    except (KeyError, OSError):  # a container may run as a user that it does not know
         return f"user {os.getuid()}"

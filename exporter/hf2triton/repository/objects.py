@@ -1,7 +1,7 @@
-"""A repository in an object store, through fsspec. There are no renames there: files lie in their place at once, but no config
-names them before all are there and were read back, and one object appears or is replaced as a whole.
+"""A repository in an object store, through fsspec. Object stores have no renames, so files are written directly in their final
+place. No config names them before all of them are written and read back. A single object appears or is replaced as a whole.
 
-A version's manifest is written last and removed first: a version without it is one that a publisher left unfinished.
+A version's manifest is written last and removed first: a version without a manifest was left unfinished by a publisher.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from .lease import SECONDS, Lease
 from .staged_entry import ModelFiles
 from .store import check_copy, expected_digests
 
-#: Packages whose errors, those that are not the system's as well, tell that a store refused.
+#: Packages whose errors mean that the store refused, apart from those that are also system errors.
 _FOREIGN = {"aiobotocore", "aiohttp", "azure", "botocore", "gcsfs", "google"}
 _CHUNK = 1 << 22
 
 
 class Objects:
-    """A repository at a URL. `package`: what fsspec needs for it."""
+    """A repository at a URL. `package`: the package that fsspec needs for it."""
 
     def __init__(self, url: str, package: str | None) -> None:
         self.place = url.rstrip("/")
@@ -81,7 +81,7 @@ class Objects:
                 check_copy(f"{model.name}/{path}", expected[path], self.digest(f"{model.name}/{path}"), self.place)
 
     def add(self, name: str, version: int) -> None:
-        """All lies in its place already."""
+        """Does nothing: all files are in place already."""
 
     def put(self, path: str, content: bytes) -> None:
         with self._errors_named():
@@ -98,7 +98,7 @@ class Objects:
         with self._errors_named():
             self._fs.invalidate_cache()
             files = self._fs.find(self._path(path))
-            # first what makes a model or a version one
+            # first the files that make it a model or a version
             for file in sorted(files, key=lambda file: (not file.endswith((MANIFEST, "config.pbtxt")), file)):
                 self._fs.rm_file(file)
 
@@ -120,7 +120,7 @@ class Objects:
 
     @contextmanager
     def _errors_named(self) -> Iterator[None]:
-        """Turns the store's errors into ours."""
+        """Turns store errors into ours."""
         try:
             yield
         except (Hf2TritonError, ClientError):

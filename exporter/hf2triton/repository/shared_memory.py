@@ -1,9 +1,9 @@
-"""The shared memory that Triton's Python backend takes for what it hands to the frontends of a repository.
+"""The shared memory that Triton's Python backend needs to pass inputs to the frontends of a repository.
 
-It copies all inputs of a batch there, and fails the whole batch where they do not fit; what it has taken it keeps. Clients keep
-large requests apart (`triton_models/inputs.py`), so that small ones always fit where this is there:
+The backend copies all inputs of a batch there, fails the whole batch if they do not fit, and never releases what it has taken.
+Clients keep large requests apart (`triton_models/inputs.py`), so small ones always fit if the machine has this much:
 
-    for each frontend: a full batch of requests that are not large + one that is as large as is taken
+    for each frontend: a full batch of requests that are not large + one of the largest accepted size
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from hf2triton_client.transport.served_model import LARGE_BYTES, MAX_REQUEST_BYT
 from ..core.layout import CONFIG
 from ..core.sizes import mebibytes
 
-#: Where it is, and what each Python model takes at its start, and grows by.
+#: Where the shared memory is, and how much each Python model takes when it starts and each time it grows.
 PLACE, POOL_BYTES = Path("/dev/shm"), 1 << 20
 
 
 def shared_memory_bytes(repository: Path, names: Collection[str]) -> int:
-    """What these frontends take at most of requests that keep to the bounds, without the answers. One whose config cannot be read
-    takes nothing."""
+    """The most bytes that these frontends take for requests within the bounds, without the answers. A frontend with an unreadable
+    config counts as 0."""
     return sum(_of(repository / name / CONFIG) for name in names)
 
 
 def too_little(needed: int) -> str | None:
-    """What to do where this machine has less; None where it has enough, or no such place."""
+    """What to do if this machine has less; None if it has enough, or no shared memory folder."""
     try:
         statistics = os.statvfs(PLACE)
     except OSError:
@@ -51,7 +51,7 @@ def _of(path: Path) -> int:
     try:
         config = text_format.Parse(path.read_text(encoding="utf-8"), pb.ModelConfig())
         settings = json.loads(config.parameters[PARAMETER].string_value or "{}")
-    except (OSError, ValueError, text_format.ParseError):  # it is not served; lint says why
+    except (OSError, ValueError, text_format.ParseError):  # not served; lint reports why
         return 0
     largest: int = settings.get("max_bytes", 0) if "image" in settings.get("inputs", ()) else MAX_REQUEST_BYTES
     batch: int = max(config.max_batch_size, 1)

@@ -1,4 +1,4 @@
-"""An entry before it is written: what each of its frontends is made of."""
+"""An entry before it is written: the parts of each of its frontends."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ..tasks.base import Endpoint
 
 @dataclass(frozen=True)
 class StagedEntry:
-    """One frontend of an entry before it has a version. `call_price`: what one more call costs, in tokens; None where the
-    frontend has no calls to plan. `memory`: what it takes of a GPU; None on a CPU. `more`: further files of its version."""
+    """One frontend of an entry before it has a version. `call_price`: the overhead of one more call, in tokens; None if the
+    frontend has no calls to plan. `memory`: its use of GPU memory; None on a CPU. `more`: additional files of its version."""
 
     options: ResolvedOptions
     checkpoint: Checkpoint
@@ -40,15 +40,15 @@ class StagedEntry:
 
     @property
     def max_batch_size(self) -> int:
-        """The largest batch that is served: the one asked for, or as much as fits the GPU."""
+        """The largest batch that is served: the requested one, or as many rows as fit on the GPU."""
         return self.options.max_batch_size if self.memory is None else self.memory.max_batch_size
 
 
 @dataclass(frozen=True)
 class FrontendFiles:
-    """What makes a frontend of one version. `config`: its config.pbtxt. `code`: file of the entry -> file among the frontends.
-    `settings`: what the code reads at its start. `warmup`: the files that Triton warms it up with. `more`: other files of the
-    version. `graph_config` and `graph_warmup`: of the model that holds the graph, where that is another one."""
+    """The parts of one version of a frontend. `config`: its config.pbtxt. `code`: file of the entry -> its file in triton_models.
+    `settings`: what the code reads when it starts. `warmup`: its warm-up files. `more`: other files of the version.
+    `graph_config` and `graph_warmup`: those of the model that holds the graph, if that is a separate model."""
 
     config: pb.ModelConfig
     code: Mapping[str, str]
@@ -60,7 +60,7 @@ class FrontendFiles:
 
 
 def python_files(*folder: str) -> list[str]:
-    """The names of the Python files among the frontends, or in a folder there."""
+    """The names of the Python files in triton_models, or in a folder there."""
     files = resources.files("hf2triton.triton_models").joinpath(*folder).iterdir()
     return sorted(path.name for path in files if path.name.endswith(".py"))
 
@@ -69,8 +69,8 @@ def python_files(*folder: str) -> list[str]:
 class ModelFiles:
     """One model folder to be written: `shared` beside config.pbtxt, `versioned` in the version's folder.
 
-    Values are contents, or the path of a file to copy. `digests`: what files of the version must have once they are written,
-    where the manifest says so.
+    Values are contents, or the path of a file to copy. `digests`: those that files of the version must have once they are
+    written, if the manifest has them.
     """
 
     name: str

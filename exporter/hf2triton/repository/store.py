@@ -1,8 +1,8 @@
-"""What a repository is kept in, whatever it is.
+"""The interface of every kind of store that holds a repository.
 
-What is written goes through four steps, on every kind of store: `stage` writes a model's files where no config names them yet
-and reads them back, `add` puts them into their place, `put` replaces a config, from which on the version is served, and
-`remove` takes away. `transaction.py` has their order.
+Every kind of store changes in four steps: `stage` writes a model's files where no config names them yet and reads them back,
+`add` puts them in place, `put` replaces a config, which makes the version the served one, and `remove` deletes.
+`transaction.py` defines their order.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from .staged_entry import ModelFiles
 
 
 class Store(Protocol):
-    """A repository to be changed. Paths are relative to it, with slashes. Raises RepositoryError."""
+    """A repository that can be changed. Paths are relative to it, with slashes. Raises RepositoryError."""
 
     place: str
 
     def locked(self, waiting: Callable[[str], None] = ...) -> AbstractContextManager[None]:
-        """Excludes other publishers; `waiting` is called with what there is to wait for. All changes happen within."""
+        """Excludes other publishers; all changes happen within it. Calls `waiting` with a description of what it waits for."""
         ...
 
     def hold(self) -> None:
-        """Raises RepositoryError if another publisher may have taken the lock meanwhile."""
+        """Raises RepositoryError if another publisher may have taken the lock in the meantime."""
         ...
 
     def models(self) -> list[str]:
-        """The names of all folders of models."""
+        """The names of all model folders."""
         ...
 
     def versions(self, model: str) -> list[int]:
@@ -38,37 +38,37 @@ class Store(Protocol):
         ...
 
     def read(self, path: str) -> bytes | None:
-        """A file, None where there is none."""
+        """A file's content; None if it does not exist."""
         ...
 
     def digest(self, path: str) -> str | None:
-        """The digest of a file's content as it lies there."""
+        """The digest of a file's stored content."""
         ...
 
     def stage(self, model: ModelFiles, version: int) -> None:
-        """Writes a version where nobody looks, reads it back and compares it: with the model's digests, or else with what was to
-        be written."""
+        """Writes a version where nobody looks, reads it back and compares it with the model's digests, or with the source where
+        there is no digest."""
         ...
 
     def add(self, name: str, version: int) -> None:
-        """Puts a staged version into its place; a model that is new there appears with its config."""
+        """Puts a staged version in place; a new model appears together with its config."""
         ...
 
     def put(self, path: str, content: bytes) -> None:
-        """Replaces a file: readers find the old content or the new one."""
+        """Replaces a file: readers see the old content or the new one."""
         ...
 
     def link(self, frontend: str, version: int) -> None:
-        """Shows a version's manifest and baseline beside the config."""
+        """Makes a version's manifest and baseline appear beside the config."""
         ...
 
     def remove(self, path: str) -> None:
-        """Takes away a file, a version or a model, where there is one."""
+        """Removes a file, a version or a model, if it exists."""
         ...
 
 
 def expected_digests(model: ModelFiles, version: int) -> dict[str, str]:
-    """File of a model → the digest that it must have once it is written."""
+    """File of a model → the digest that it must have after writing."""
     contents = {**model.shared, **{f"{version}/{path}": content for path, content in model.versioned.items()}}
     known = {f"{version}/{path}": digest for path, digest in model.digests.items()}
     return {path: known.get(path) or digest_of_content(content) for path, content in contents.items()}

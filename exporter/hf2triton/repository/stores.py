@@ -9,7 +9,7 @@ from ..errors import UsageError
 from .folder import Folder
 from .store import Store
 
-#: Schemes of URLs that fsspec opens -> the package that it needs for them, None where that is fsspec itself.
+#: URL scheme that fsspec opens -> the package that it needs for it; None if fsspec alone is enough.
 SCHEMES: Mapping[str, str | None] = {
     "s3": "s3fs",
     "s3a": "s3fs",

@@ -1,9 +1,9 @@
-"""The one way in which a repository changes: export, publish, rollback and prune are transactions.
+"""The only way a repository changes: export, publish, rollback and prune are transactions.
 
-An entry may be several models, and no store changes several files at once. So a transaction is written into a journal first (one
-file, in one step) and then carried out; at the end the journal goes. Under the lock, whoever finds a journal completes its
-transaction if all models of the version are there, and takes it back otherwise. Each config is replaced as a whole, so that
-at any moment each model serves a version that is complete. What is removed cannot be put back: it goes last.
+An entry may be several models, and no store changes several files at once. A transaction is therefore first written into a
+journal (one file, in one step) and then carried out; at the end the journal is removed. A process that finds a journal under the
+lock completes its transaction if all models of the version are in place, and otherwise reverts it. Each config is replaced as a
+whole: at any moment, each model serves a complete version. Removals cannot be reverted, so they come last.
 """
 
 from __future__ import annotations
@@ -23,17 +23,16 @@ from .config import to_text
 from .staged_entry import ModelFiles
 from .store import Store
 
-#: The journal, in the repository's folder, where Triton looks at folders alone.
+#: The journal, a file in the repository's folder; Triton only looks at the folders there.
 JOURNAL = ".switch.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Transaction(Record):
-    """What is to become of an entry, as the journal holds it. `configs`: model → its config afterwards, a graph before the
-    frontend that calls it. `before`: the same as it was, None where the model is new. `added`: the version is new in the
-    repository, and goes if the transaction is taken back, with the files of its warm-up that were not there (`shared`, as later
-    versions use them too). `removed`: the versions that go at the end, with all else empty where only versions are removed.
-    `back`: it is being taken back."""
+    """A change of an entry, as written in the journal. `configs`: model → its new config, a graph before the frontend that calls
+    it. `before`: model → its old config, None if the model is new. `added`: the version is new in the repository. A revert then
+    removes it, together with its new warm-up files (`shared`, because later versions use them too). `removed`: the versions that
+    are removed at the end; all other fields are empty if the transaction only removes versions. `back`: it is being reverted."""
 
     entry: str = ""
     version: int = 0
@@ -46,8 +45,8 @@ class Transaction(Record):
     removed: Sequence[str] = ()
 
     def between(self, model: str) -> str:
-        """The config of a graph that suits both versions of its frontend: either may call it while they change. The old one may
-        send larger batches than the new one does."""
+        """A graph's config that suits both versions of its frontend, since either may call it during the change. The old version
+        may send larger batches than the new one."""
         config, before = self.configs[model], self.before[model]
         old = None if before is None else _parsed(before)
         wide = text_format.Parse(config, pb.ModelConfig())
@@ -63,7 +62,7 @@ class Transaction(Record):
 
     @property
     def served_before(self) -> int | None:
-        """The version that was served, if one was."""
+        """The version that was served before, if any."""
         configs = (self.before[frontend] for frontend in self.frontends)
         return next((version_in(config) for config in configs if config), None)
 
@@ -77,10 +76,10 @@ def plan(
     models: Sequence[ModelFiles] = (),
     running: int | None = None,
 ) -> Transaction:
-    """The transaction that serves a version. `models`: its files, where the store does not have it yet. `running`: the version
-    that a server runs, if that is another one than the configs say.
+    """The transaction that makes a version the served one. `models`: its files, if the store does not have it yet. `running`: the
+    version that a server runs, if it differs from the one in the configs.
 
-    A config that is gone, or that Triton would refuse, counts as the one that the version keeps.
+    The copy in the version's folder stands in for a config that is missing or that Triton would refuse.
     """
     served = list(_served(store, frontends))
     before = {}
@@ -102,7 +101,7 @@ def plan(
         shared=[path for path in paths if store.digest(path) is None],
     )
     kept_graphs = (version, transaction.served_before)
-    if transaction.served_before == version:  # only a config is put back: the version before can still be gone back to
+    if transaction.served_before == version:  # only restores a config: a rollback to the version before stays possible
         return transaction
     graphs = [graph_model(frontend) for frontend in frontends]
     superseded = [f"{graph}/{one}" for graph in graphs for one in store.versions(graph) if one not in kept_graphs]
@@ -117,11 +116,11 @@ def commit(
     restore: Callable[[], None] = lambda: None,
     progress: Callable[[str], None] = lambda stage: None,
 ) -> None:
-    """Carries a transaction out, under the lock. `models`: the files of the version, where the store does not have it yet.
-    `serve`: makes a server serve the version, and asks it; `restore`: makes it serve what it served.
+    """Carries out a transaction under the lock. `models`: the files of the version, if the store does not have it yet. `serve`:
+    makes a server serve the version and asks it; `restore`: makes it serve the version before.
 
-    After any error, which is raised, all is as it was before; but for an error while old versions are removed at the end: then
-    the next transaction goes on with that.
+    Any error is raised after everything is restored, except an error during the removal of old versions at the end: then the next
+    transaction continues the removal.
     """
     if models:
         _make_room(store, transaction.frontends)
@@ -143,7 +142,7 @@ def commit(
 
 
 def carry_out(store: Store, transaction: Transaction) -> None:
-    """Serves the version, once all its models are in their place. May be done again."""
+    """Serves the version once all its models are in place. Can be repeated."""
     store.hold()
     for graph in transaction.graphs:
         store.put(f"{graph}/{CONFIG}", transaction.between(graph).encode())
@@ -154,7 +153,7 @@ def carry_out(store: Store, transaction: Transaction) -> None:
 
 
 def take_back(store: Store, transaction: Transaction, restore: Callable[[], None] = lambda: None) -> None:
-    """Puts back what was served before. May be done again. `restore`: makes a server serve that before the version goes."""
+    """Restores what was served before. Can be repeated. `restore`: makes a server serve it before the version is removed."""
     store.hold()
     _write_journal(store, replace(transaction, back=True))
     for graph in transaction.graphs:
@@ -163,7 +162,7 @@ def take_back(store: Store, transaction: Transaction, restore: Callable[[], None
     for model in (*transaction.frontends, *transaction.graphs):
         config = transaction.before[model]
         if config is None:
-            # a model that had versions and no config keeps them
+            # a model that had versions but no config keeps its versions
             others = set(store.versions(model)) - {transaction.version}
             store.remove(f"{model}/{CONFIG}" if others else model)
             continue
@@ -180,7 +179,7 @@ def take_back(store: Store, transaction: Transaction, restore: Callable[[], None
 
 
 def recover(store: Store) -> None:
-    """Clears up after a process that was killed: completes its transaction, or takes it back."""
+    """Cleans up after a killed process: completes or reverts its transaction."""
     for model in store.models():
         if is_candidate(model):
             store.remove(model)
@@ -198,8 +197,8 @@ def recover(store: Store) -> None:
 
 
 def remove_versions(store: Store, versions: Sequence[str], progress: Callable[[str], None]) -> None:
-    """Removes versions that are not served, given as `MODEL/VERSION`, under the lock. After a kill or an error the next
-    transaction goes on with that."""
+    """Removes versions that are not served, given as `MODEL/VERSION`, under the lock. After a kill or an error, the next
+    transaction continues the removal."""
     transaction = Transaction(removed=versions)
     store.hold()
     _write_journal(store, transaction)
@@ -207,13 +206,13 @@ def remove_versions(store: Store, versions: Sequence[str], progress: Callable[[s
 
 
 def taken_versions(store: Store, frontends: Iterable[str]) -> set[int]:
-    """The numbers that the frontends of an entry, or their graphs, have used."""
+    """The version numbers in use by the frontends of an entry or their graphs."""
     models = [model for frontend in frontends for model in (frontend, graph_model(frontend))]
     return {version for model in models for version in store.versions(model)}
 
 
 def _finish(store: Store, transaction: Transaction, progress: Callable[[str], None] = lambda stage: None) -> None:
-    """The transaction stands: what it removes goes, and then the journal."""
+    """Ends a transaction that will not be reverted: removes old versions, then the journal."""
     store.hold()
     for path in transaction.removed:
         model, _, version = path.rpartition("/")
@@ -224,8 +223,8 @@ def _finish(store: Store, transaction: Transaction, progress: Callable[[str], No
 
 
 def _make_room(store: Store, frontends: Iterable[str]) -> None:
-    """Removes graphs that are newer than the served version, from which somebody went back. Models of graphs have their two
-    newest versions loaded, which must be the served one and the one to come."""
+    """Removes graphs that are newer than the served version and were left by a rollback. Triton loads a graph model's two newest
+    versions; these must be the served one and the next one."""
     for frontend in frontends:
         config = store.read(f"{frontend}/{CONFIG}")
         served = None if config is None else version_in(config.decode(errors="replace"))
@@ -235,7 +234,7 @@ def _make_room(store: Store, frontends: Iterable[str]) -> None:
 
 
 def _served(store: Store, frontends: Iterable[str]) -> Iterator[int]:
-    """The version of an entry that is served: what its configs say, then what is shown beside them."""
+    """The served version of an entry, from its configs and then from the manifests beside them."""
     for frontend in frontends:
         content = store.read(f"{frontend}/{CONFIG}") or b""
         if (version := version_in(content.decode(errors="replace"))) is not None:
@@ -244,17 +243,17 @@ def _served(store: Store, frontends: Iterable[str]) -> Iterator[int]:
         try:
             yield int(json.loads(store.read(f"{frontend}/{MANIFEST}") or b"")["version"])
         except (ValueError, KeyError, TypeError):
-            continue  # it is damaged as well: another frontend's may not be
+            continue  # also damaged: another frontend's may be intact
 
 
 def _is_config_of(model: str, content: bytes | None) -> bool:
-    """Whether it is a config, and the model's."""
+    """Whether the content is a config of the model."""
     config = None if content is None else _parsed(content.decode(errors="replace"))
     return config is not None and config.name == model
 
 
 def _parsed(text: str) -> pb.ModelConfig | None:
-    """A config, None if it is none."""
+    """A parsed config; None if it is not valid."""
     try:
         return text_format.Parse(text, pb.ModelConfig())
     except text_format.ParseError:
@@ -266,13 +265,13 @@ def _write_journal(store: Store, transaction: Transaction) -> None:
 
 
 def _read_journal(store: Store) -> Transaction | None:
-    """The transaction that a process left when it was killed. Raises RepositoryError."""
+    """The transaction that a killed process left behind. Raises RepositoryError."""
     content = store.read(JOURNAL)
     if content is None:
         return None
     try:
         written = json.loads(content)
-        if "fronts" in written:  # as earlier versions called them
+        if "fronts" in written:  # the name in earlier versions
             written["frontends"] = written.pop("fronts")
         return Transaction.from_json(written)
     except (ValueError, TypeError) as error:

@@ -1,8 +1,8 @@
-"""What Triton sends a model when it loads it: items that PyTorch was asked, or calls of the graph's corners; each of them is
-run during the export.
+"""What Triton sends to a model when it loads it: items that PyTorch was asked, or calls with the graph's extreme shapes. The
+export runs each of them.
 
-A file of a warm-up has the digest of its content in its name: versions can have different ones side by side, and one that was
-changed is told from the one that was written.
+The name of a warm-up file contains the digest of its content: files of different versions can lie side by side, and a changed
+file is detected.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from ..triton_models.inputs import LARGE
 from ..triton_models.preprocessors import READERS
 from ..triton_models.sessions import open_session
 
-#: Inputs that are parameters -> what asks for nothing.
+#: Inputs for parameters -> the value that sets none.
 _NOTHING = {"parameters": "{}"}
 _TYPES = {pb.TYPE_INT64: np.int64, pb.TYPE_FP32: np.float32, pb.TYPE_FP16: np.float16}
-#: Rows of a call on the CPU in the place of a GPU's largest batch, which would take minutes.
+#: The rows of a call on the CPU, in place of a GPU's largest batch, which would take minutes.
 _ROWS_ON_CPU = 2
 
 
 def warmup_inputs(endpoint: Endpoint, baseline: Baseline) -> Inputs:
-    """A short and a long one of the items that PyTorch was asked, with a value for each input of the frontend, as Triton wants
-    it: pairs, where it takes them."""
+    """A short and a long item of those that PyTorch was asked. They have a value for each input of the frontend, as Triton
+    requires: pairs, if it takes pairs."""
     inputs = [name for name in READERS[endpoint.reader].inputs if name not in _NOTHING]
     [group, *_] = [group for group in baseline.groups if set(inputs) <= set(group.inputs)]
     order = sorted(range(len(group)), key=lambda index: sum(len(group.inputs[name][index]) for name in inputs))
@@ -46,8 +46,8 @@ def warmup_inputs(endpoint: Endpoint, baseline: Baseline) -> Inputs:
 
 
 def add_frontend_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, bytes]:
-    """A sample for each item; gives the files that they read. A STRING tensor is each string's length (4 bytes, little-endian)
-    and its bytes."""
+    """Adds a sample for each item; returns the files that the samples read. A STRING tensor contains each string's length (4
+    bytes, little-endian) and its bytes."""
     files = {}
     for index in range(len(next(iter(warmups.values())))):
         warmup = config.model_warmup.add(name=f"sample-{index}", batch_size=1)
@@ -58,13 +58,13 @@ def add_frontend_warmup(config: pb.ModelConfig, warmups: Inputs) -> dict[str, by
             file = warmup_file(f"{index}_{name}", content)
             files[f"{WARMUP}/{file}"] = content
             warmup.inputs[name].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_STRING, dims=[1], input_data_file=file))
-        # Triton refuses a sample that leaves an input out
+        # Triton rejects a sample that omits an input
         warmup.inputs[LARGE].CopyFrom(pb.ModelWarmup.Input(data_type=pb.TYPE_UINT8, dims=[1], zero_data=True))
     return files
 
 
 def run_graph_warmup(stored: StoredGraph, config: pb.ModelConfig, files: Mapping[str, bytes], gpu: bool) -> None:
-    """Runs each sample of the model that holds a graph, as Triton will, on the GPU where there is one. Raises ParityError."""
+    """Runs each warm-up sample of the graph's model as Triton will, with `gpu` on the GPU. Raises ParityError."""
     session = open_session(str(stored.path), "cuda" if gpu else "cpu", 0, 0)
     for sample in config.model_warmup:
         rows = sample.batch_size if gpu else min(sample.batch_size, _ROWS_ON_CPU)

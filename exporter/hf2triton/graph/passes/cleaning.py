@@ -1,4 +1,4 @@
-"""graph → graph: clean-ups that do not change what is computed, in the order of PASSES."""
+"""Graph → graph: clean-ups that do not change the result, in the order of PASSES."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ from .values import input_of
 class RemoveNeedlessReshapes(InPlacePass):
     """Drops chains of Reshape that end in the shape they start from.
 
-    Models split the heads off and the emitted attention joins them again: `[batch, sequence, hidden]` becomes
-    `[batch, sequence, heads, head_size]` and comes back. Only shapes whose dimensions all have a number or a name count.
+    Models split the heads and the emitted attention joins them again: `[batch, sequence, hidden]` becomes
+    `[batch, sequence, heads, head_size]` and then `[batch, sequence, hidden]` again. The pass considers only shapes whose
+    dimensions all have a number or a name.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -44,7 +45,7 @@ class RemoveNeedlessReshapes(InPlacePass):
 
     @staticmethod
     def _origin(node: ir.Node) -> ir.Value | None:
-        """The value that a chain of reshapes ending in `node` started from, if it has the same shape."""
+        """The value at the start of the chain of reshapes that ends in `node`, if it has the same shape."""
         wanted = _known_shape(node.outputs[0])
         value = node.inputs[0]
         while wanted is not None and value is not None:
@@ -58,9 +59,9 @@ class RemoveNeedlessReshapes(InPlacePass):
 
 
 class UnfuseResiduals(InPlacePass):
-    """Replaces an Add before a LayerNormalization by Sum, which computes the same.
+    """Replaces an Add before a LayerNormalization with a Sum, which computes the same.
 
-    When it loads the graph, onnxruntime fuses Add into SkipLayerNormalization, but not Sum.
+    When onnxruntime loads the graph, it fuses Add into SkipLayerNormalization, but not Sum.
     """
 
     def call(self, model: ir.Model) -> PassResult:
@@ -76,7 +77,7 @@ class UnfuseResiduals(InPlacePass):
 
 
 def _known_shape(value: ir.Value) -> tuple[int | str, ...] | None:
-    """A value's dimensions as numbers and names; None if any has neither."""
+    """A value's dimensions as numbers and names; None if any dimension has neither."""
     if value.shape is None:
         return None
     dims = [dim if isinstance(dim, int) else dim.value for dim in value.shape]
@@ -84,7 +85,7 @@ def _known_shape(value: ir.Value) -> tuple[int | str, ...] | None:
     return known if len(known) == len(dims) else None
 
 
-#: Run in this order. Metadata goes because it holds stack traces of the machine that exported.
+#: Run in this order. Metadata is removed because it holds stack traces of the exporting machine.
 PASSES = (
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
     IdentityEliminationPass(),
@@ -98,14 +99,14 @@ PASSES = (
     NameFixPass(),
 )
 
-# this pass logs that it left each input with a default alone
+# this pass logs a message for each input with a default, which it leaves alone
 logging.getLogger("onnx_ir.passes.common.initializer_deduplication").addFilter(
     lambda record: "graph input" not in record.getMessage()
 )
 
 
 def clean(graph: Graph) -> Graph:
-    """Runs PASSES over the graph. Raises ExportError, which names the pass and those before it."""
+    """Runs PASSES over the graph. Raises ExportError, which names the failed pass and those before it."""
     try:
         Sequential(*PASSES)(graph.model)
     except PassError as error:

@@ -1,8 +1,8 @@
-"""A name that tells TensorRT's engines of one graph from those of any other.
+"""A graph name that keeps TensorRT from using the engine of another graph.
 
-onnxruntime's TensorRT provider looks for an engine under the graph's name, the model's file name and the names of its inputs and
-nodes' outputs; it does not look at weights or shapes (https://github.com/microsoft/onnxruntime/issues/6455 and /32254). Two
-versions of a fine-tuned model share all of these, so the second would run on the engine of the first.
+onnxruntime's TensorRT provider looks up an engine by the graph's name, the model's file name and the names of its inputs and
+nodes' outputs; it ignores weights and shapes (https://github.com/microsoft/onnxruntime/issues/6455 and /32254). Two versions of
+a fine-tuned model share all of these names, so the second would run on the first one's engine.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ def add_initializer(graph: ir.Graph, tensor: ir.TensorProtocol) -> ir.Value:
 
 
 def values_of(tensor: ir.TensorProtocol) -> NDArray[Any]:
-    """A tensor's values. Those of a file are copied, so that the file need not stay mapped, which counts as memory."""
+    """A tensor's values. Values from a file are copied: a file that stays mapped counts as memory."""
     if not isinstance(tensor, ir.ExternalTensor):
         return tensor.numpy()
     array: NDArray[Any] = tensor.numpy().copy()

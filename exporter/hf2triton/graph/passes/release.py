@@ -1,7 +1,7 @@
-"""Triton releases and what their onnxruntime runs; fitting a graph to one.
+"""Triton releases, what their onnxruntime runs, and how a graph is fitted to a release.
 
-Sources: the release notes of NVIDIA Triton (the containers' onnxruntime), onnxruntime's own table of versions
-(https://github.com/microsoft/onnxruntime/blob/main/docs/Versioning.md), and for NEEDS each version itself, by
+Sources: the release notes of NVIDIA Triton (the containers' onnxruntime), onnxruntime's table of versions
+(https://github.com/microsoft/onnxruntime/blob/main/docs/Versioning.md), and for NEEDS each version itself, tested with
 `hf2triton verify` on a CPU.
 """
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Release:
-    """A range of Triton releases (`first` … `last`, as YY.MM) with one onnxruntime, its highest IR and opset. An onnxruntime
-    of two numbers stands for all its patch releases."""
+    """A range of Triton releases (`first` … `last`, as YY.MM) that share one onnxruntime, with the highest IR version and opset
+    that it loads. An onnxruntime version of two numbers stands for all its patch releases."""
 
     first: str
     last: str
@@ -49,9 +49,9 @@ RELEASES = (
     Release("26.08", "26.08", "1.28.0", 13, 26),
 )
 
-#: The opset and IR version of a graph for no particular release, which loads on 24.05 and later.
+#: The opset and IR version of a graph for no particular release; it loads on 24.05 and later.
 OPSET, IR_VERSION = 20, 10
-#: The opset that PyTorch's exporter starts from; a graph for an older release would have to be converted down.
+#: The lowest opset of PyTorch's exporter; a graph for an older release would have to be converted down.
 LOWEST_OPSET = 18
 
 
@@ -61,8 +61,8 @@ EXACT_SKIP_NORM = "1.28"
 
 @dataclass(frozen=True)
 class ReleaseNeed:
-    """What a graph can contain that is newer than the oldest release: nodes of `op`, with its domain, for which `when` holds.
-    `onnxruntime`: the first version that computes it correctly on a CPU. `instead`: how to export without it."""
+    """A feature of a graph that is newer than the oldest release: nodes of `op` (domain and name) for which `when` is true.
+    `onnxruntime`: the first version that computes them correctly on a CPU. `instead`: how to export without them."""
 
     what: str
     op: tuple[str, str]
@@ -76,13 +76,13 @@ def _is_half(node: ir.Node) -> bool:
     return dtype is not None and dtype.name == "FLOAT16"
 
 
-#: Ops that stay in fp32 on older releases: 1.16 has no fp16 kernel for them, falls back on the ops' definitions, and refuses
-#: those.
+#: Ops that stay in fp32 on older releases: 1.16 has no fp16 kernel for them, falls back on the ops' definitions, and rejects
+#: these.
 _IN_HALF = (
     ReleaseNeed("LayerNormalization in fp16", ("", "LayerNormalization"), "1.17", "--precision fp32", _is_half),
     ReleaseNeed("Softmax in fp16", ("", "Softmax"), "1.17", "--precision fp32", _is_half),
 )
-#: At most one per op. Even the oldest release computes MultiHeadAttention correctly, with any mask, unless it is causal.
+#: At most one per op. Even the oldest release computes MultiHeadAttention correctly with any mask, unless it is causal.
 NEEDS = (
     *_IN_HALF,
     ReleaseNeed(
@@ -92,14 +92,14 @@ NEEDS = (
         "--attention standard",
         lambda node: node.attributes.get_int("unidirectional", 0) == 1,
     ),
-    # 1.17 lacks it in fp32; 1.18 and 1.19 answer wrongly from a prompt's second piece on
+    # 1.17 lacks it in fp32; 1.18 and 1.19 give wrong answers from a prompt's second piece on
     ReleaseNeed(
         "GroupQueryAttention with a prompt in pieces",
         ("com.microsoft", "GroupQueryAttention"),
         "1.20",
         "--attention standard",
     ),
-    # 1.22 computes it on x86 but refuses it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
+    # 1.22 computes it on x86 but rejects it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
     ReleaseNeed(
         "MatMulNBits with 8 bits on every CPU",
         ("com.microsoft", "MatMulNBits"),
@@ -111,7 +111,7 @@ NEEDS = (
 
 
 def find_release(name: str | None) -> Release | None:
-    """The row of a release such as "25.03"; None for None. Raises UnknownName, which lists the ranges."""
+    """The row of a release such as "25.03"; None for None. Raises UnknownName, which lists the known ranges."""
     if name is None:
         return None
     for release in RELEASES:
@@ -121,12 +121,13 @@ def find_release(name: str | None) -> Release | None:
 
 
 def opset_for(release: Release | None) -> int:
-    """The opset to export with: the default where the release loads it, else the release's highest."""
+    """The opset to export with: the default if the release loads it, otherwise the release's highest."""
     return OPSET if release is None else min(OPSET, release.opset)
 
 
 def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph:
-    """Sets the IR version, checks the opset against the release, and avoids what that computes less exactly in a precision.
+    """Sets the IR version, checks the opset against the release, and avoids ops that the release computes less exactly in the
+    precision.
 
     Raises ExportError.
     """
@@ -146,7 +147,7 @@ def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph
 
 
 def require_release(graph: Graph, release: Release | None) -> Graph:
-    """The graph, if the release (None: any) has all that it needs. Raises ExportError, which names what is missing."""
+    """The graph, if the release (None: any) supports everything in it. Raises ExportError, which names what is missing."""
     if release is None:
         return graph
     lacking = [need for need in needs_of(graph) if not _has(release, need)]
@@ -166,7 +167,7 @@ def needs_of(graph: Graph) -> list[ReleaseNeed]:
 
 
 def first_release(graph: Graph) -> Release:
-    """The row of the first release that runs a graph; all later ones do too."""
+    """The row of the first release that runs a graph; all later ones run it too."""
     return _first(needs_of(graph), graph.model.ir_version, graph.model.opset_imports[""])
 
 
@@ -197,7 +198,7 @@ def _op(node: ir.Node) -> tuple[str, str]:
 
 
 def _in_range(name: str, release: Release) -> bool:
-    """YY.MM of equal length compare as text."""
+    """Whether the release is in the range; YY.MM compares as text."""
     year, dot, month = name.partition(".")
     well_formed = dot and len(year) == len(month) == 2 and year.isdigit() and month.isdigit() and 1 <= int(month) <= 12
     return bool(well_formed) and release.first <= name <= release.last

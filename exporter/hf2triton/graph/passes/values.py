@@ -1,4 +1,4 @@
-"""What every node and value of an exported graph has, though onnx_ir lets it be missing. All of these raise ExportError."""
+"""Reads what every node and value of an exported graph has, but onnx_ir types as optional. All functions raise ExportError."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def shape_of(value: ir.Value) -> ir.Shape:
 
 
 def sizes_of(value: ir.Value, first: int = 0) -> tuple[int, ...]:
-    """The dimensions from axis `first` on, all of which are numbers."""
+    """The dimensions from axis `first` on; all must be numbers."""
     dims = shape_of(value)[first:]
     sizes = tuple(dim for dim in dims if isinstance(dim, int))
     if len(sizes) < len(dims):
@@ -40,7 +40,7 @@ def constant_of(value: ir.Value) -> ir.TensorProtocol:
 
 
 def input_of(node: ir.Node, index: int) -> ir.Value:
-    """An input that the node's op requires."""
+    """A required input of a node."""
     value = node.inputs[index]
     if value is None:
         raise ExportError(f"node {node.name} ({node.op_type}) lacks its input {index}")

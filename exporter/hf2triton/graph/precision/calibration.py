@@ -1,7 +1,7 @@
-"""The values inside a graph: their range, and what computing each in fp16 would do to it.
+"""Measures the values inside a graph: their range, and how fp16 would change each of them.
 
-The fp32 graph runs over real inputs with every node computed twice: as it is, and alone in fp16, that is with its inputs and its
-output rounded. Only a few numbers per node leave the graph, so a measurement takes little more memory than any other run.
+The fp32 graph runs over real inputs and computes every node twice: unchanged, and alone in fp16, with its inputs and output
+rounded. Only a few numbers per node leave the graph, so a measurement takes little more memory than any other run.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ..passes.initializers import add_initializer
 from ..passes.values import input_of, name_of
 from .conversion import FLOAT, FLOAT16
 
-#: Attention ops -> the attributes that say how many heads their queries and keys have.
+#: Attention ops -> the attributes that hold the number of heads of their queries and keys.
 _HEADS = {
     "MultiHeadAttention": ("num_heads", "num_heads"),
     "GroupQueryAttention": ("num_heads", "kv_num_heads"),
 }
-#: What is measured of each node -> how the measurements of two calls are combined.
+#: Measurement of each node -> how those of two calls are combined.
 _TAPS: Mapping[str, Callable[..., NDArray[Any]]] = {
     "peak": np.maximum,
     "scores": np.maximum,
@@ -38,7 +38,7 @@ _TAPS: Mapping[str, Callable[..., NDArray[Any]]] = {
 
 
 def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict[str, NodeRange]:
-    """The range of each node of an fp32 graph that computes floats, by name. `folder`: where `unload` put its weights."""
+    """Name -> range, for each node of an fp32 graph that computes floats. `folder`: where `unload` put its weights."""
     probe = _Probe(graph.model.clone())
     session = open_probe(probe.model, folder)
     totals: NDArray[np.float64] | None = None
@@ -53,7 +53,7 @@ def measure_ranges(graph: Graph, batches: Iterable[Feeds], folder: Path) -> dict
 
 
 def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
-    """A session on a changed copy of a graph whose weights are in `folder`; it computes node by node, unoptimized."""
+    """A session that computes a changed copy of a graph node by node, unoptimized. The graph's weights are in `folder`."""
     path = folder / "probe.onnx"
     ir.save(model, path)
     options = onnxruntime.SessionOptions()
@@ -75,7 +75,7 @@ def _range(peak: float, scores: float, square: float, error: float, count: float
 
 
 class _Probe:
-    """A model whose outputs are what `_TAPS` measures of each of `nodes`, in this order."""
+    """A model whose outputs are the `_TAPS` of each of `nodes`, in this order."""
 
     def __init__(self, model: ir.Model) -> None:
         self.model = model
@@ -93,7 +93,7 @@ class _Probe:
                 self._graph.insert_after(node, self._tape.nodes)
 
     def _tap(self, node: ir.Node) -> None:
-        # attention's further outputs are its state: the keys and values that it reads, which have taps of their own
+        # attention's other outputs are its state: the keys and values that it reads, which have their own taps
         value = node.outputs[0]
         difference = self._op("Sub", [self._round(self._alone(node)), value])
         taps = {
@@ -104,12 +104,12 @@ class _Probe:
             "count": self._op("Cast", [self._op("Size", [value])], to=FLOAT.value),
         }
         self.nodes.append(name_of(node))
-        # one output for each tap, even where several are the same value
+        # one output for each tap, even if several are the same value
         self._graph.outputs.extend(self._op("Identity", [taps[name]]) for name in _TAPS)
 
     def _alone(self, node: ir.Node) -> ir.Value:
-        """The first output of a node that reads its inputs rounded to fp16. A lookup's output is
-        rounded instead, which saves rounding the whole table."""
+        """The first output of a node when its inputs are rounded to fp16. For a lookup the caller rounds only the output, which
+        saves rounding the whole table."""
         if node.op_type == "Gather":
             return node.outputs[0]
         inputs = [self._round(value) if value is not None and value.dtype == FLOAT else value for value in node.inputs]

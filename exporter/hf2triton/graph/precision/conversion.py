@@ -1,7 +1,7 @@
-"""fp32 graph → graph in another precision; for fp16 also the twin that shows on a CPU what fp16 does to it.
+"""fp32 graph → graph in another precision; for fp16 also a twin that shows the effects of fp16 on a CPU.
 
-The graph's inputs and outputs keep their types: ids are integers and answers fp32. Only a decoder's state (past and present keys
-and values) becomes fp16 with the rest.
+The graph's inputs and outputs keep their types: ids are integers and answers are fp32. Only a decoder's state (past and present
+keys and values) becomes fp16 with the rest.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ PRECISIONS = ("fp32", "fp16", "int8")
 def with_precision(graph: Graph, precision: str, fp32_nodes: Iterable[str] = ()) -> Graph:
     """A copy of the graph in "fp32", "fp16" or "int8"; the nodes named in `fp32_nodes` stay fp32 too.
 
-    Weights are converted only when they are written. Raises UnknownName and ExportError.
+    Weights are converted when they are written. Raises UnknownName and ExportError.
     """
     if precision not in PRECISIONS:
         raise UnknownName("precision", precision, PRECISIONS)
     keep = graph.full_precision | frozenset(fp32_nodes)
     graph = replace(graph, model=graph.model.clone(), full_precision=keep)
     if precision == "int8":
-        # a decoder's steps have one row each, so int8 pays by reading fewer bytes; elsewhere by multiplying faster
+        # a decoder's steps have one row each, so int8 saves time by reading fewer bytes; elsewhere by multiplying faster
         return quantize_weights(graph) if graph.state else quantize_products(graph)
     if precision == "fp16":
         _Halver(graph.model, keep, graph.state).run()
@@ -58,8 +58,8 @@ def quantizable(graph: Graph) -> list[ir.Node]:
 class _Halver:
     """Turns a model's weights, arithmetic and `state` into fp16 in place, except for the nodes named in `keep`.
 
-    Every float that a node reads gets the node's own type: an initializer is stored in it, any other value passes one Cast that
-    all of its readers share.
+    Every float that a node reads gets the node's type: an initializer is stored in it, and any other value goes through one Cast
+    that all its readers share.
     """
 
     def __init__(self, model: ir.Model, keep: frozenset[str], state: Mapping[str, str]) -> None:
@@ -123,7 +123,7 @@ class _Halver:
         return cast.outputs[0]
 
     def _cast_output(self, index: int, output: ir.Value) -> None:
-        """The graph's output in fp32, under its own name."""
+        """Makes an output of the graph fp32 and keeps its name."""
         name, output.name = output.name, f"{output.name}_float16"
         cast = _cast_node(output, FLOAT, name)
         self.graph.append(cast)
@@ -134,7 +134,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
     """A copy of an fp16 model that computes in fp32 and rounds to fp16 after each node that would run in fp16.
 
     onnxruntime's CPU provider runs fp16 nodes in fp32 and drops the casts between neighbours, which hides overflows that a GPU
-    would have. Here each value that is fp16 in the model goes through explicit casts to fp16 and back, which stay.
+    would have. In the twin, each fp16 value of the model goes through explicit casts to fp16 and back, which stay.
     """
     twin = model.clone()
     graph = twin.graph
@@ -165,7 +165,7 @@ def rounded_twin(model: ir.Model) -> ir.Model:
 
 
 def _rounded(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
-    """Makes an fp16 output of a node fp32 (as its inputs will be), followed by a cast to fp16; returns the cast's value."""
+    """Makes an fp16 output of a node fp32 (as its inputs will be) and adds a cast to fp16; returns the cast's value."""
     name = f"{value.name}_rounded"
     if value.is_graph_output():
         name, value.name = name_of(value), f"{value.name}_full"
@@ -186,7 +186,7 @@ def weight_bytes(model: ir.Model) -> int:
 
 
 def _insert_behind(graph: ir.Graph, value: ir.Value, node: ir.Node) -> None:
-    """Puts a node behind the one that computes a value; before all others where none does."""
+    """Inserts a node after the one that computes a value, or before all others if no node computes it."""
     producer = value.producer()
     if producer is None:
         graph.insert_before(graph[0], node)
@@ -201,7 +201,7 @@ def _cast_node(value: ir.Value, dtype: ir.DataType, name: str | None = None) -> 
 
 
 def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.LazyTensor:
-    """A tensor's values in another type, made only when they are written."""
+    """A tensor's values in another type, converted when they are written."""
     name = name or tensor.name
     return ir.LazyTensor(
         lambda: _as_type(tensor, dtype, name), dtype=dtype, shape=ir.Shape(tensor.shape.numpy()), name=name, cache=False
@@ -209,6 +209,6 @@ def _lazily(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = No
 
 
 def _as_type(tensor: ir.TensorProtocol, dtype: ir.DataType, name: str | None = None) -> ir.Tensor[Any]:
-    """A tensor's values in another type; what fp16 cannot hold becomes infinite, and parity then fails."""
+    """A tensor's values in another type; values that fp16 cannot hold become infinite, and parity then fails."""
     with np.errstate(over="ignore"):
         return ir.Tensor(values_of(tensor).astype(dtype.numpy()), name=name or tensor.name)

@@ -1,12 +1,12 @@
-"""fp32 graph → graph whose MatMuls and Gemms multiply in int8, by onnxruntime's own quantizer.
+"""fp32 graph → graph whose MatMuls and Gemms multiply in int8, converted by onnxruntime's quantizer.
 
 Weights are int8 with a scale for each column. States become uint8 in each call, with one scale for the whole tensor
-(`DynamicQuantizeLinear` and `MatMulInteger`, standard ONNX ops that onnxruntime fuses when it loads the graph), so an answer
-depends slightly on the rest of its batch, which parity measures. Embeddings and products of states with states, such as
-attention, stay fp32.
+(`DynamicQuantizeLinear` and `MatMulInteger`, standard ONNX ops that onnxruntime fuses when it loads the graph). An answer
+therefore depends slightly on the rest of its batch; parity measures by how much. Embeddings and products of states with states,
+such as attention, stay fp32.
 
-On x86 without VNNI, sums of uint8 times int8 saturate unless the session is told `session.x64quantprecision`
-(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), as the frontend's is.
+On x86 without VNNI, sums of uint8 times int8 saturate unless the session sets `session.x64quantprecision`
+(https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html), as the frontend's session does.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def quantize_products(graph: Graph) -> Graph:
                 full,
                 quantized,
                 op_types_to_quantize=list(OPS),
-                # it first turns Gemms into MatMuls, with this suffix
+                # the quantizer first turns Gemms into MatMuls, with this suffix
                 nodes_to_exclude=sorted(name + more for name in graph.full_precision for more in ("", "_MatMul")),
                 per_channel=True,
                 weight_type=QuantType.QInt8,
@@ -50,7 +50,7 @@ def quantize_products(graph: Graph) -> Graph:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps the quantizer's advice to run a step that is not needed here out of users' logs."""
+    """Keeps out of users' logs the quantizer's advice to run a step that is not needed here."""
     root = logging.getLogger()
 
     def other(record: logging.LogRecord) -> bool:

@@ -1,6 +1,6 @@
-"""Which nodes of a graph keep fp32 when the rest becomes fp16, judged by what calibration measured.
+"""Decides from calibration which nodes of a graph stay fp32 when the rest becomes fp16.
 
-Where fp16 cannot hold a value, the node that computes it and those that read it stay fp32.
+If fp16 cannot hold a value, the node that computes it and the nodes that read it stay fp32.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from ..passes.initializers import values_of
 from ..passes.values import bytes_of, constant_of, input_of, name_of
 from .conversion import FLOAT, quantizable
 
-#: The largest number of fp16, and its smallest normal one, below which digits go missing
+#: The largest number of fp16, and its smallest normal number; below the latter, digits are lost
 #: (https://en.wikipedia.org/wiki/Half-precision_floating-point_format).
 LARGEST, SMALLEST_NORMAL = 65504.0, 2.0**-14
-#: By how much the values of other inputs may exceed those of the calibration.
+#: The factor by which the values of other inputs may exceed those of the calibration.
 HEADROOM = 4
-#: How far a node, alone in fp16, may be off, as a share of its output. Nodes that fp16 suits are off by 0.02 to 0.15 %.
+#: The largest error of a node that runs alone in fp16, as a share of its output. Nodes that suit fp16 are off by 0.02 to 0.15 %.
 LOST = 1 / 64
 #: The reason given for nodes that the export itself keeps in fp32.
 BY_DESIGN = "by design: a sum over the input's length, upcast attention, or an op that the release has in fp32 alone"
 
 
 def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange]) -> PrecisionPlan:
-    """The plan for an fp32 graph, by the ranges of its nodes."""
+    """The plan for an fp32 graph, based on the ranges of its nodes."""
     reasons = reasons_by_design(graph)
     unfit = _unfit(graph, ranges)
     for unfit_node, reason in unfit.items():
@@ -42,7 +42,7 @@ def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange]) -> PrecisionPlan:
             if producer is not None and name_of(producer) in unfit:
                 reasons.setdefault(name, f"reads {producer.name}, which {unfit[name_of(producer)]}")
             elif value is not None and value.is_initializer() and value.dtype == FLOAT and constant_of(value).size:
-                # tiny weights are judged by what they do to the node: most biases could as well be 0
+                # tiny weights are judged by their effect on the node: most biases could just as well be 0
                 largest = float(np.abs(values_of(constant_of(value))).max())
                 if largest > LARGEST:
                     reasons.setdefault(name, f"has weights that overflow: up to {largest:.3g}")
@@ -52,7 +52,7 @@ def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange]) -> PrecisionPlan:
         if found.error > LOST and name not in reasons:
             off = f"is off by {found.error:.0%}" if np.isfinite(found.error) else "gives NaN or infinity"
             reasons[name] = f"loses its answer: alone in fp16 it {off}"
-            # the digits are lost in what it reads
+            # the digits are lost in the values that it reads
             for producer in (value.producer() for value in node.inputs if value is not None and value.dtype == FLOAT):
                 if producer is not None and np.isfinite(found.error):
                     reasons.setdefault(name_of(producer), f"is read by {name}, which needs all digits")
@@ -67,7 +67,7 @@ def reasons_by_design(graph: Graph) -> dict[str, str]:
 
 
 def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Fp32Node, ...]:
-    """The nodes with a reason that the precision would change, in the order of the graph."""
+    """The nodes that have a reason and that the precision would change, in the order of the graph."""
     return tuple(
         Fp32Node(name_of(node), node.op_type, reasons[name_of(node)], _EXTRA_BYTES[precision](node))
         for node in CHANGED[precision](graph)
@@ -93,14 +93,14 @@ CHANGED: Mapping[str, Callable[[Graph], list[ir.Node]]] = {
 
 
 def input_crest(node: ir.Node, ranges: Mapping[str, NodeRange]) -> float:
-    """The largest value that a node reads, relative to its usual values, for which it leaves int8 few steps."""
+    """The largest value that a node reads divided by their RMS: where it is large, int8 has few steps left for usual values."""
     producer = input_of(node, 0).producer()
     found = ranges.get(name_of(producer)) if producer is not None else None
     return found.peak / found.rms if found is not None and found.rms else 0.0
 
 
 def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
-    """The user's plan, with what its fp32 nodes cost in this graph. Raises UsageError for nodes that the graph does not have."""
+    """The user's plan, with the cost of its fp32 nodes in this graph. Raises UsageError for nodes that the graph lacks."""
     known = {node.name for node in CHANGED[plan.precision](graph)}
     unknown = sorted(plan.names - known)
     if unknown:
@@ -130,7 +130,7 @@ def _weights(node: ir.Node) -> list[ir.Value]:
     return [value for value in node.inputs if value is not None and value.is_initializer() and value.dtype == FLOAT]
 
 
-#: precision -> the bytes that fp32 adds to a node's weights: to all of them, or for int8 to the matrix alone, without scales.
+#: precision -> the bytes that fp32 adds to a node's weights: to all of them, or for int8 only to the matrix, without scales.
 _EXTRA_BYTES: Mapping[str, Callable[[ir.Node], int]] = {
     "fp32": lambda node: 0,
     "fp16": lambda node: bytes_of(_weights(node)) // 2,

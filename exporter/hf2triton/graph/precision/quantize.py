@@ -1,15 +1,15 @@
 """fp32 graph → graph with int8 weights, which onnxruntime multiplies by int8 states.
 
-A MatMul of states `x [..., K]` with a constant matrix `[K, N]` becomes one MatMulNBits
-(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits), its bias included,
-with the matrix transposed and cut along K into blocks, the last of which is filled up with 128:
+A MatMul of states `x [..., K]` with a constant matrix `[K, N]`, and its bias, become one MatMulNBits
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MatMulNBits). The matrix is transposed
+and cut along K into blocks; the last block is filled up with 128:
 
     weight[k, n] ≈ scales[n, k // BLOCK] · (stored[n, k // BLOCK, k % BLOCK] - 128)
 
-The op rounds `x` to int8 as it goes, with a scale for each block of each row, so a row's answer does not depend on its
-company; llama.cpp's Q8_0 computes the same way. On x86 it needs onnxruntime 1.22 and AVX2; on ARM 1.22 refuses it
+The op rounds `x` to int8 with a scale for each block of each row, so a row's answer does not depend on the other rows;
+llama.cpp's Q8_0 computes the same way. On x86 the op needs onnxruntime 1.22 and AVX2; on ARM, 1.22 rejects it
 (https://github.com/microsoft/onnxruntime/issues/24769). Without AVX2, and in sessions with `session.disable_prepacking`, it
-converts the weights to fp32 in each call: that takes fifty times as long and does not round `x`, so measured errors are too
+converts the weights to fp32 in each call: this takes fifty times as long and does not round `x`, so measured errors are too
 small.
 """
 
@@ -28,11 +28,11 @@ from ...errors import ExportError
 from ..passes.initializers import add_initializer
 from ..passes.values import constant_of, input_of, name_of, shape_of
 
-#: Values that share a scale. With 128 a step of GPT-2 takes a quarter less time and its logits are a quarter less exact, or worse
-#: where a few states are far larger than the rest. Up to 32 the op sums in the same order for one row and for many, so a row's
-#: product has the same bits in any batch.
+#: The number of values that share a scale. With 128, a step of GPT-2 takes a quarter less time and its logits are a quarter less
+#: exact, or worse if a few states are far larger than the rest. Up to 32, the op sums in the same order for one row and for many,
+#: so a row's product has the same bits in any batch.
 BLOCK = 32
-#: What is stored for zero.
+#: The stored value of zero.
 _ZERO = 128
 #: The op's name for int8 states; see "accuracy_level" in its documentation.
 _INT8_STATES = 4
@@ -52,10 +52,10 @@ class _Stored:
 def quantize_weights(graph: Graph) -> Graph:
     """Stores the matrices of MatMuls as int8; changes the model in place, one weight after another.
 
-    A table that serves both lookups and products (a head that is tied to the embedding) is stored once: rows are looked up in
-    int8 and made fp32. Other tables stay fp32, since a lookup reads few of their rows and would only lose accuracy. So do biases,
-    normalisation, products of states with states, the decoder's state, and the nodes named in `graph.full_precision`. Raises
-    ExportError for weights that are not finite.
+    A table that serves both lookups and products (a head tied to the embedding) is stored once: a lookup reads int8 rows and
+    converts them to fp32. Other tables stay fp32, since a lookup reads few of their rows and would only lose accuracy. Biases,
+    normalisation, products of states with states, the decoder's state and the nodes named in `graph.full_precision` also stay
+    fp32. Raises ExportError for weights that are not finite.
     """
     onnx_graph = graph.model.graph
     products = _products(onnx_graph, graph.full_precision)
@@ -74,7 +74,7 @@ def quantize_weights(graph: Graph) -> Graph:
 def quantize_rows(rows: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """fp32 `[N, K]` → uint8 `[N, blocks, BLOCK]` and fp32 scales `[N, blocks]`; each value is within half its scale.
 
-    The largest value of a block becomes 1 or 255. A block of zeros has the scale 0.
+    A block's value of largest magnitude becomes 1 or 255. A block of zeros has the scale 0.
     """
     count, size = rows.shape
     blocks = np.zeros((count, -(-size // BLOCK), BLOCK), np.float32)
@@ -87,7 +87,7 @@ def quantize_rows(rows: NDArray[Any]) -> tuple[NDArray[np.uint8], NDArray[np.flo
 
 
 def _products(graph: ir.Graph, keep: frozenset[str]) -> dict[tuple[ir.Value, bool], list[ir.Node]]:
-    """The MatMuls with a constant matrix, except those named in `keep`, by the result of `matrix_of`."""
+    """Result of `matrix_of` -> the MatMuls with that constant matrix, except those named in `keep`."""
     products: dict[tuple[ir.Value, bool], list[ir.Node]] = {}
     for node in graph:
         if _is(node, "MatMul") and node.name not in keep:
@@ -98,7 +98,7 @@ def _products(graph: ir.Graph, keep: frozenset[str]) -> dict[tuple[ir.Value, boo
 
 
 def matrix_of(factor: ir.Value) -> tuple[ir.Value, bool] | None:
-    """The constant fp32 matrix that is a factor `[K, N]`, and whether it is stored transposed, as `[N, K]`."""
+    """The constant fp32 matrix behind a factor `[K, N]`, and whether it is stored transposed, as `[N, K]`; None without one."""
     producer = factor.producer()
     transpose = producer if producer is not None and _is(producer, "Transpose") else None
     stored = factor if transpose is None else input_of(transpose, 0)
@@ -110,12 +110,12 @@ def matrix_of(factor: ir.Value) -> tuple[ir.Value, bool] | None:
 
 
 def _is(node: ir.Node, op_type: str) -> bool:
-    """Whether it is that standard ONNX op."""
+    """Whether a node is that standard ONNX op."""
     return (node.domain, node.op_type) == ("", op_type)
 
 
 def _is_constant(value: ir.Value) -> bool:
-    """Whether callers cannot change it: an initializer that is also an input is only a default."""
+    """Whether callers cannot change a value: an initializer that is also an input is only a default."""
     return value.is_initializer() and not value.is_graph_input()
 
 
@@ -137,11 +137,11 @@ def _store(graph: ir.Graph, weight: ir.Value, transposed: bool) -> _Stored:
 
 
 def _multiply(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
-    """Replaces a MatMul, and the Add of its bias, by a MatMulNBits."""
+    """Replaces a MatMul, and the Add of its bias, with a MatMulNBits."""
     biased = _add_of_bias(node, stored.count)
     bias = (
         () if biased is None else (None, None, biased[1])
-    )  # in front of the bias: zero points, by default 128, and a deprecated input
+    )  # the inputs before the bias: zero points, by default 128, and a deprecated one
     last = node if biased is None else biased[0]
     attributes = {"K": stored.size, "N": stored.count, "bits": 8, "block_size": BLOCK, "accuracy_level": _INT8_STATES}
     product = ir.node(
@@ -157,7 +157,7 @@ def _multiply(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
 
 
 def _add_of_bias(node: ir.Node, count: int) -> tuple[ir.Node, ir.Value] | None:
-    """The Add that alone reads a product, and the constant of `count` values that it adds."""
+    """The Add that is a product's only reader, and the constant of `count` values that it adds; None if there is none."""
     product = node.outputs[0]
     if product.is_graph_output() or len(product.uses()) != 1:
         return None
@@ -181,12 +181,12 @@ def _lookups(table: ir.Value) -> list[ir.Node]:
 
 
 def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
-    """Replaces a Gather of rows by a lookup in int8; the rows become fp32 block by block."""
+    """Replaces a Gather of rows with a lookup in int8; the rows become fp32 block by block."""
     name, ids = node.outputs[0].name, input_of(node, 1)
     tape = ir.tape.Tape()
 
     def op(kind: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:
-        label = f"{name}_{kind.lower()}_{len(tape.nodes)}"  # the names that onnx_ir would choose may be taken by initializers
+        label = f"{name}_{kind.lower()}_{len(tape.nodes)}"  # onnx_ir's choice may be an initializer's name
         return tape.op(kind, inputs, attributes, name=label, output=ir.Value(name=label))
 
     def integers(what: str, *values: int) -> ir.Value:
@@ -198,7 +198,7 @@ def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
     zero = _constant(graph, f"{name}_zero", np.array(_ZERO, np.float32))
     blocks = op("Mul", [op("Sub", [values, zero]), scales])
     filled_up = stored.blocks * BLOCK
-    kept = [0] * len(shape_of(ids))  # Reshape keeps a dimension that is given as 0
+    kept = [0] * len(shape_of(ids))  # Reshape keeps a dimension given as 0
     rows = op("Reshape", [blocks, integers("shape", *kept, filled_up)])
     if filled_up != stored.size:
         op("Slice", [rows, integers("start", 0), integers("end", stored.size), last_axis])
@@ -206,7 +206,7 @@ def _look_up(graph: ir.Graph, node: ir.Node, stored: _Stored) -> None:
 
 
 def _drop_unread(graph: ir.Graph, weight: ir.Value) -> None:
-    """Removes an fp32 weight, and Transposes of it, that no node reads any more."""
+    """Removes an fp32 weight, and its Transposes, if no node reads them any more."""
     for node in [usage.node for usage in weight.uses() if _is(usage.node, "Transpose")]:
         if not node.outputs[0].uses() and not node.outputs[0].is_graph_output():
             graph.remove(node, safe=True)
@@ -216,7 +216,7 @@ def _drop_unread(graph: ir.Graph, weight: ir.Value) -> None:
 
 
 def _replace(graph: ir.Graph, node: ir.Node, new: Sequence[ir.Node]) -> None:
-    """Replaces a node by several; the last of them has its outputs."""
+    """Replaces a node with several; the last one takes over its outputs."""
     ir.convenience.replace_nodes_and_values(graph, node, [node], new, node.outputs, new[-1].outputs)
 
 

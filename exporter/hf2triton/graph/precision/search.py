@@ -1,4 +1,4 @@
-"""The smallest set that makes a test pass."""
+"""Finds a smallest set that makes a test pass."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ Item = TypeVar("Item")
 def smallest_set(
     candidates: Sequence[Item], passes: Callable[[list[Item]], bool], tries: int = 200
 ) -> list[Item] | None:
-    """A subset of `candidates`, in their order, that passes and has no item to spare; None if even all of them fail.
+    """A subset of `candidates`, in their order, that passes and needs all its items; None if even all candidates fail.
 
-    Bisection finds the shortest prefix that passes, so put the likeliest candidates first. Then items are dropped in ever smaller
-    pieces (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002). The search assumes that further
-    items do not make a passing set fail. After `tries` calls of `passes` it returns the best set so far, which passes but may
-    have items to spare.
+    Bisection finds the shortest prefix that passes, so put the likeliest candidates first. Then the search drops items in ever
+    smaller pieces (Zeller and Hildebrandt, "Simplifying and Isolating Failure-Inducing Input", 2002). It assumes that more items
+    never make a passing set fail. After `tries` calls of `passes` it returns the best set so far, which passes but may contain
+    items that are not needed.
     """
     budget = _Budget(passes, tries)
     if not budget.passes(list(candidates)):
         return None
-    low, high = -1, len(candidates)  # `high` passes; `low` does not, if it is a length at all
+    low, high = -1, len(candidates)  # `high` passes; `low` fails, unless it is -1
     while high - low > 1:
         middle = (low + high) // 2
         if budget.passes(list(candidates[:middle])):
@@ -45,7 +45,7 @@ def smallest_set(
 
 
 class _Budget(Generic[Item]):
-    """Calls `passes` at most `tries` times; every later set counts as failing."""
+    """Calls `passes` at most `tries` times; any later set counts as failing."""
 
     def __init__(self, passes: Callable[[list[Item]], bool], tries: int) -> None:
         self._passes = passes

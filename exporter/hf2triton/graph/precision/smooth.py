@@ -1,8 +1,8 @@
-"""Evens out the channels that a product reads before it becomes int8, which has one scale for all of them.
+"""Evens out the channels that a product reads before it becomes int8, where all channels share one scale.
 
-A few channels of a transformer's states are far larger than the rest, for which a common scale leaves few steps. Dividing each
-channel and multiplying its row of the matrix by the same number changes no product (SmoothQuant,
-https://arxiv.org/abs/2211.10438); with powers of two, no bit of it changes.
+A few channels of a transformer's states are far larger than the rest, so a common scale leaves few steps for the rest. Dividing
+a channel and multiplying its row of the matrix by the same number changes no product (SmoothQuant,
+https://arxiv.org/abs/2211.10438); with powers of two, not a single bit changes.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from ..passes.values import constant_of, input_of, name_of, shape_of
 from .calibration import open_probe
 from .conversion import FLOAT, quantizable
 
-#: How much of a channel's size goes to the matrix. With 0.7, all-MiniLM-L6-v2's embeddings in int8 have a cosine of at least
-#: 0.989 with PyTorch's; with 0.5, and without, 0.96.
+#: The share of a channel's size that moves to the matrix. With 0.7, all-MiniLM-L6-v2's int8 embeddings have a cosine of at least
+#: 0.989 with PyTorch's; with 0.5, or without smoothing, 0.96.
 SHARE = 0.7
 #: Channels and rows below this count as empty.
 _EMPTY = 1e-5
 
 
 def smooth(graph: Graph, batches: Iterable[Feeds], folder: Path) -> Graph:
-    """A copy of an fp32 graph whose products with constants read channels of similar size, judged by calibration inputs.
+    """A copy of an fp32 graph whose products with constants read channels of similar size, based on calibration inputs.
     `folder`: where `unload` put its weights."""
     model = graph.model.clone()
     readers: dict[ir.Value, list[ir.Node]] = {}
@@ -68,7 +68,7 @@ def _channel_peaks(
 
 
 def _scales(peaks: NDArray[Any], nodes: Sequence[ir.Node]) -> NDArray[np.float32]:
-    """What each channel is divided by, `[channels]`: a power of two."""
+    """The divisor of each channel, `[channels]`: powers of two."""
     rows = np.max([np.abs(_matrix(node)).max(axis=1 - _axis(node)) for node in nodes], axis=0)
     known = (peaks > _EMPTY) & (rows > _EMPTY)
     exponents = SHARE * np.log2(np.where(known, peaks, 1)) - (1 - SHARE) * np.log2(np.where(known, rows, 1))
@@ -77,7 +77,7 @@ def _scales(peaks: NDArray[Any], nodes: Sequence[ir.Node]) -> NDArray[np.float32
 
 
 def _divide(graph: ir.Graph, value: ir.Value, nodes: Sequence[ir.Node], scales: NDArray[np.float32]) -> None:
-    """Lets nodes read a value with its channels divided, and their matrices with their rows multiplied."""
+    """Makes nodes read a value with divided channels, and their matrices with multiplied rows."""
     factors = add_initializer(graph, ir.Tensor(1 / scales, name=f"{value.name}:channels"))
     even = ir.Value(name=f"{value.name}:even", shape=value.shape, type=value.type)
     graph.insert_before(nodes[0], ir.Node("", "Mul", [value, factors], outputs=[even], name=f"{nodes[0].name}:even"))
@@ -106,5 +106,5 @@ def _matrix(node: ir.Node) -> NDArray[Any]:
 
 
 def _axis(node: ir.Node) -> int:
-    """The axis of a node's matrix that its states' channels run along."""
+    """The axis of a node's matrix that belongs to the channels of its states."""
     return node.attributes.get_int("transB", 0)

@@ -1,1 +1,1 @@
-"""From a checkpoint to a graph: PyTorch's exporter, with the attention written as we want it."""
+"""From a checkpoint to a graph: PyTorch's exporter, with attention written the way we want it."""

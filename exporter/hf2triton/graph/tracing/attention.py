@@ -1,10 +1,10 @@
-"""Attention, emitted as the op we want instead of being recognised afterwards.
+"""Attention, emitted directly as the op we want instead of being recognised afterwards.
 
-transformers lets attention functions be registered (`AttentionInterface`) together with the mask they are handed
+transformers can register attention functions (`AttentionInterface`) and functions that make their masks
 (`AttentionMaskInterface`); a model switched to such an implementation calls it in every layer. The fused kinds emit
 `com.microsoft::MultiHeadAttention`
-(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention), which
-returns zeros in eager PyTorch: they are for tracing alone.
+(https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.MultiHeadAttention). In eager
+PyTorch that op returns zeros, so the fused kinds are only for tracing.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import causal_mask_function
 
-#: What masked positions get added before softmax. It is far below any real score, fits fp16, and a row that is wholly
-#: masked stays finite.
+#: Added to the scores of masked positions before softmax. It is far below any real score, fits fp16, and keeps a fully masked
+#: row finite.
 MASKED = -1e4
 
 
 @dataclass(frozen=True)
 class Attention:
-    """One way of writing attention. `contrib`: needs ops of onnxruntime's own domain."""
+    """One way of writing attention. `contrib`: needs ops from onnxruntime's contrib domain."""
 
     name: str
     function: Callable[..., Any]
@@ -78,7 +78,7 @@ def standard(
 ) -> tuple[torch.Tensor, None]:
     """softmax(query · keyᵀ · scale + mask) · value, in standard ops."""
     scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
-    # the query is scaled, not the scores, which would overflow fp16 sooner
+    # scale the query: unscaled scores would overflow fp16 sooner
     scores = (query * scaling) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = scores + attention_mask.to(query.dtype)
@@ -88,8 +88,8 @@ def standard(
 def _row_lengths(*_: Any, attention_mask: torch.Tensor | None, **__: Any) -> torch.Tensor | None:
     """The key padding mask in its 1-D form `[3 · batch + 2]`: key lengths, then cumulative query and key lengths.
 
-    Rows must be padded on the right. On CUDA this is the form that reaches a fused kernel at any length. Of a row that is wholly
-    masked one key is kept: CUDA's kernels would divide by nothing.
+    Rows must be padded on the right. On CUDA, this form reaches a fused kernel at any length. A fully masked row keeps one key:
+    CUDA's kernels would otherwise divide by zero.
     """
     if attention_mask is None:  # images have no padding
         return None
@@ -108,7 +108,7 @@ def _any_mask(*_: Any, attention_mask: torch.Tensor | None, **__: Any) -> torch.
 def _additive(
     *_: Any, attention_mask: torch.Tensor | None, mask_function: Callable[..., Any] | None = None, **__: Any
 ) -> torch.Tensor | None:
-    """`[batch, 1, 1 or sequence, sequence]`: 0 where a query may look, MASKED at padding and, if causal, at what follows."""
+    """`[batch, 1, 1 or sequence, sequence]`: 0 where a query may look, MASKED at padding and, if causal, at later positions."""
     if attention_mask is None:
         return None
     allowed = attention_mask[:, None, None, :].to(torch.float32)
@@ -133,9 +133,9 @@ for _attention in ATTENTIONS.values():
 
 @contextmanager
 def attention_of(model: Any, registered_name: str) -> Iterator[None]:
-    """Switches a model to a registered attention, and back when the block is left."""
+    """Switches a model to a registered attention, and back when the block ends."""
     before = model.config._attn_implementation
-    # towers have configs of their own, which the model's own passes the name on to
+    # the model passes the name on to the configs of its towers
     model.set_attn_implementation(registered_name)
     try:
         yield

@@ -1,9 +1,9 @@
-"""A causal language model → one graph for prompts and for steps: past keys and values in, present ones out.
+"""Causal language model → one graph for both prompts and steps: past keys and values in, present ones out.
 
 | input                            | dims                              | |
 |----------------------------------|-----------------------------------|-|
 | `input_ids`, `position_ids`      | batch, sequence                   | the new tokens and their positions |
-| `attention_mask`                 | batch, total                      | 1 for the positions that a row has, including new ones |
+| `attention_mask`                 | batch, total                      | 1 for each position of a row, including new ones |
 | `past_key_values.N.key`/`.value` | batch, heads, past, head size     | of layer N |
 | `logits_from`                    | 1                                 | optional, see `LOGITS_FROM` |
 
@@ -12,9 +12,9 @@
 | `logits`                         | batch, kept, vocabulary           | fp32; kept = sequence unless `logits_from` is given |
 | `present.N.key`/`.value`         | batch, heads, total, head size    | past and new |
 
-Past and present are the graph's state and have its precision. With "fused" attention rows are padded on the right, each row's
-new keys follow its own past directly, and past and present may be bound to one buffer that is longer than `total`; several new
-tokens with a past (a chunk of a prompt) need a call of their own for each row. With "standard" attention `total` is
+Past and present are the graph's state and have its precision. With "fused" attention, rows are padded on the right, each row's
+new keys directly follow its past, and past and present may be bound to one buffer that is longer than `total`. Several new
+tokens with a past (a chunk of a prompt) need a separate call for each row. With "standard" attention, `total` is
 `past + sequence`, present is a new tensor, and any position of a row may be masked.
 """
 
@@ -41,14 +41,14 @@ from .encoder import MOST_ROWS, example_of, free_axes, traced
 if TYPE_CHECKING:
     from transformers import GPT2Config, GPT2LMHeadModel
 
-#: An optional input (int64 `[1]`): the first of the new positions that get logits, as in a Python slice. 0, the default, returns
-#: all, -1 the last; `sequence` or more returns none, at no cost, whereas an output that nobody fetches is computed all the same
-#: (https://github.com/microsoft/onnxruntime/issues/16013). Only `bind_ortvalue_input` of IO binding knows it, and onnxruntime
-#: logs a remark on it when it loads the graph.
+#: An optional input (int64 `[1]`): the first new position that gets logits, as in a Python slice. 0, the default, returns all and
+#: -1 the last; `sequence` or more returns none and costs nothing. Without it, onnxruntime computes an output even if nobody
+#: fetches it (https://github.com/microsoft/onnxruntime/issues/16013). Only `bind_ortvalue_input` of IO binding accepts it, and
+#: onnxruntime logs a remark about it when it loads the graph.
 LOGITS_FROM = "logits_from"
-#: onnxruntime's GroupQueryAttention needs a head size that is a multiple of this, and says so only when it runs.
+#: onnxruntime's GroupQueryAttention needs a head size that is a multiple of this, but reports it only when it runs.
 FUSED_MULTIPLE = 8
-#: The size of each free axis in the example. They differ from each other and from 0 and 1, which are specialised.
+#: The size of each free axis in the example. The sizes differ from each other, and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
 
 
@@ -64,7 +64,7 @@ class DecoderModule(torch.nn.Module):
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         states = DecoderStates(past, attention_mask)
-        # `states` a second time: the model passes arguments that it does not know to the attention function
+        # `states` a second time: the model passes unknown arguments on to the attention function
         hidden = self.model.transformer(
             input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
         ).last_hidden_state
@@ -114,7 +114,7 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
 
 
 def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tuple[int | str, ...]], dict[str, str]]:
-    """The graph's inputs, the dimensions of its outputs by name, and which output is which input's next value."""
+    """The graph's inputs, the dimensions of its outputs by name, and for each state input the output that is its next value."""
     heads, head_size = config.n_head, config.n_embd // config.n_head
     inputs = [
         GraphInput("input_ids", "INT64", ("batch", "sequence")),
@@ -133,12 +133,12 @@ def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tu
 
 
 def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> tuple[Any, ...]:
-    """The free axes of each input, in the form that `torch.export` takes; the past keys and values are one argument."""
+    """The free axes of each input, as `torch.export` takes them; the past keys and values are one argument."""
     axes = {
         "batch": torch.export.Dim("batch", min=1, max=MOST_ROWS),
         "sequence": torch.export.Dim("sequence", min=1, max=longest),
         "past": torch.export.Dim("past", min=0, max=longest),
-        # with standard attention it is the sum of two other axes, which a name cannot express
+        # with standard attention it is the sum of two other axes, and a name cannot express that
         "total": torch.export.Dim.AUTO if attention == "standard" else torch.export.Dim("total", min=1, max=longest),
     }
     shapes = free_axes(inputs, axes)
@@ -164,7 +164,7 @@ def _product(layer: Conv1D, states: torch.Tensor) -> torch.Tensor:
 
 
 def _tie_head(graph: ir.Graph) -> None:
-    """Lets the head read the embedding's own table; in small models the exporter has made a transposed copy of it."""
+    """Makes the head read the embedding's table; in small models the exporter makes a transposed copy of it."""
     # the exporter names a shared parameter after one of its owners
     names = ("model.lm_head.weight", "model.transformer.wte.weight")
     [table] = [graph.initializers[name] for name in names if name in graph.initializers]
@@ -200,9 +200,9 @@ def _integers(graph: ir.Graph, name: str, values: list[int]) -> ir.Value:
 
 
 def _scores(graph: ir.Graph) -> frozenset[str]:
-    """The names of the nodes that compute attention's weights, which reorder_and_upcast_attn wants in fp32.
+    """The names of the nodes that compute the attention weights: reorder_and_upcast_attn requires them in fp32.
 
-    The fused op sums and takes the softmax in fp32 in any case.
+    The fused op always computes sums and softmax in fp32.
     """
     names: set[str] = set()
     for node in graph:

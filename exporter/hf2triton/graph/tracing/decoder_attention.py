@@ -1,8 +1,8 @@
-"""Attention of a decoder, which reads the keys and values of earlier calls (past) and returns them with the new ones (present).
+"""Attention of a decoder: reads the keys and values of earlier calls (past) and returns them with the new ones (present).
 
-Each kind is an attention function for transformers' `AttentionInterface`. No mask function is registered beside it, so
-transformers makes no mask (https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py,
-`_preprocess_mask_arguments`): the functions read the rows' mask from the `states` that the decoder passes on.
+Each kind is an attention function for transformers' `AttentionInterface`. It has no mask function, so transformers makes no mask
+(https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py, `_preprocess_mask_arguments`).
+Instead, the functions read the rows' mask from the `states` that the decoder passes on.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .attention import MASKED, standard
 
 
 class DecoderStates:
-    """Stands in for transformers' cache: collects each layer's present instead of keeping anything itself.
+    """Stands in for transformers' cache: collects each layer's present and keeps nothing between calls.
 
-    `past`: keys and values in turn, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for the positions
-    that a row has, including those of this call.
+    `past`: keys and values in turn, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for each position of
+    a row, including those of this call.
     """
 
     def __init__(self, past: Sequence[torch.Tensor], attention_mask: torch.Tensor) -> None:
@@ -33,8 +33,8 @@ class DecoderStates:
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """A layer calls it before its attention function, which takes only the new keys and values. transformers 5.24
-        passes further arguments."""
+        """Returns the new keys and values unchanged; a layer calls it before its attention function, which takes only these.
+        transformers 5.24 passes further arguments."""
         return keys, values
 
     def past_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -42,7 +42,7 @@ class DecoderStates:
 
     @cached_property
     def last_positions(self) -> torch.Tensor:
-        """`[batch]`: each row's length, less one."""
+        """`[batch]`: each row's length minus one."""
         return (self.attention_mask.sum(dim=1) - 1).to(torch.int32)
 
     @cached_property
@@ -52,7 +52,7 @@ class DecoderStates:
 
     @cached_property
     def additive_mask(self) -> torch.Tensor:
-        """`[batch, 1, sequence, total]`: 0 where a query may look, MASKED at padding and at what follows."""
+        """`[batch, 1, sequence, total]`: 0 where a query may look, MASKED at padding and later positions."""
         total = self.attention_mask.shape[1]
         positions = torch.arange(total)
         queries = positions[self.past[0].shape[2] :]
@@ -79,9 +79,9 @@ def _grouped(
 ) -> tuple[torch.Tensor, None]:
     """Emits GroupQueryAttention
     (https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md#com.microsoft.GroupQueryAttention),
-    which appends a row's keys and values directly to its own past, in place where past and present are one buffer.
+    which appends a row's keys and values directly to its past, in place if past and present are one buffer.
 
-    `query`, `key`, `value`: `[batch, heads, sequence, head_size]`. It returns zeros in eager PyTorch.
+    `query`, `key`, `value`: `[batch, heads, sequence, head_size]`. The op returns zeros in eager PyTorch.
     """
     batch, heads, sequence, head_size = query.shape
     hidden = heads * head_size
@@ -123,7 +123,7 @@ def _concatenated(
 
 @dataclass(frozen=True)
 class DecoderAttention:
-    """One way of writing a decoder's attention. `shares_buffer`: past and present may be the same memory."""
+    """One way of writing a decoder's attention. `shares_buffer`: past and present may share memory."""
 
     name: str
     function: Callable[..., Any]

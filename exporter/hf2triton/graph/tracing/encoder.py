@@ -1,4 +1,4 @@
-"""checkpoint → graph: PyTorch's exporter, with attention emitted and the free axes named."""
+"""Checkpoint → graph: runs PyTorch's exporter with our own attention and named free axes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ...tasks.base import Endpoint
 from ..passes.values import name_of, sizes_of
 from .attention import ATTENTIONS, attention_of
 
-#: Batches larger than this are refused by the exported shapes' bounds check alone; the graph itself has no limit.
+#: The largest batch that the exported shapes' bounds check accepts; the graph itself has no limit.
 MOST_ROWS = 1 << 16
 #: Free axis -> its size in the example. The sizes differ from each other, and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
@@ -63,7 +63,7 @@ def example_of(inputs: Sequence[GraphInput], sizes: Mapping[str, int]) -> tuple[
 
 
 def free_axes(inputs: Sequence[GraphInput], axes: Mapping[str, Any]) -> list[dict[int, Any]]:
-    """The free axes of each input, in the form that `torch.export` takes."""
+    """The free axes of each input, as `torch.export` takes them."""
     return [{axis: axes[dim] for axis, dim in enumerate(value.dims) if isinstance(dim, str)} for value in inputs]
 
 
@@ -75,7 +75,7 @@ def traced(
     outputs: Sequence[str],
     opset: int,
 ) -> ir.Model:
-    """A module as PyTorch's exporter writes it, with the inputs and outputs named. Raises ExportError."""
+    """The graph that PyTorch's exporter makes of a module, with named inputs and outputs. Raises ExportError."""
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -88,9 +88,9 @@ def traced(
                 opset_version=opset,
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises whatever its passes raise
+    except Exception as error:  # the exporter lets any error of its passes through
         raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
-    if program is None:  # only the exporter of TorchScript returns nothing
+    if program is None:  # only the TorchScript exporter returns nothing
         raise ExportError("PyTorch's exporter returned no model")
     model = program.model.clone()
     for value in program.model.graph.initializers.values():
@@ -100,10 +100,10 @@ def traced(
 
 
 def _name_by_module(graph: ir.Graph) -> None:
-    """Names nodes after the modules that they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
+    """Names nodes after the modules they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
     counts: Counter[str] = Counter()
     for node in graph:
-        # the last scope is PyTorch's own name of the operation; the wrapping module's name tells nothing
+        # the last scope is PyTorch's name for the operation; the wrapping module's name carries no information
         scopes = literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))[:-1]
         module = scopes[-1].removeprefix("model").lstrip(".") if scopes else ""
         name = f"{module}/{node.op_type}" if module and not module.startswith("_") else node.op_type
