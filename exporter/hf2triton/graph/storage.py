@@ -18,7 +18,7 @@ from .passes.release import first_onnxruntime, first_release
 from .passes.values import bytes_of, constant_of
 from .precision.conversion import rounded_twin, weight_bytes, with_precision
 
-#: The most bytes in one protobuf message.
+#: The maximum size of a protobuf message in bytes.
 LIMIT = (1 << 31) - 1
 #: The weights beside a graph. Triton expects both in a folder that has the graph's name
 #: (https://github.com/triton-inference-server/onnxruntime_backend/blob/main/README.md).

@@ -48,7 +48,7 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
     steps, new = text("step"), text("new token")
     in_place = stored.graph.shares_buffer
     for prefix, path, device in runs_of(stored, asked.gpu):
-        session = open_session(str(path), device, 0, threads=0)  # as it is served
+        session = open_session(str(path), device, 0, threads=0)  # as in serving
         yield ParityCheck(
             f"{prefix}whole texts, one a call", _whole_texts(session, stored, texts, baseline, text("token"))
         )

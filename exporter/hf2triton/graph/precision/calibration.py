@@ -60,7 +60,7 @@ def open_probe(model: ir.Model, folder: Path) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")  # prepacking would copy the weights
-    # follow the order of the graph where possible, so that a node's memory is free once it is measured
+    # follow the graph's order where possible: a node's memory is then free once it is measured
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED
     # optimizations would drop the casts, or fold them into copies of the weights
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

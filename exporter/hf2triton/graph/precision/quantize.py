@@ -212,7 +212,7 @@ def _drop_unread(graph: ir.Graph, weight: ir.Value) -> None:
             graph.remove(node, safe=True)
     if not weight.uses() and not weight.is_graph_output():
         del graph.initializers[name_of(weight)]
-        weight.const_value = None  # onnx_ir keeps a removed value alive, but its numbers can go
+        weight.const_value = None  # onnx_ir keeps a removed value alive, but its data can be freed
 
 
 def _replace(graph: ir.Graph, node: ir.Node, new: Sequence[ir.Node]) -> None:
