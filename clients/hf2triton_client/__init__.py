@@ -6,7 +6,7 @@
         classify("What a fine day")             # [{"label": "POSITIVE", "score": 0.99}]
         classify(["one", "two"], top_k=None)    # lists are split, sent concurrently and answered in order
 
-`hf2triton_client.aio` is the asyncio twin. Nothing here needs torch, transformers or onnx.
+`hf2triton_client.aio` is the asyncio counterpart. The package does not need torch, transformers or onnx.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The asyncio twin: `async with pipeline("ner", model="NAME") as pipe: await pipe("…")`.
+"""The asyncio counterpart: `async with pipeline("ner", model="NAME") as pipe: await pipe("…")`.
 
 You can also write `pipe = await pipeline(...)`, and `await pipe.close()` when you no longer need it. Everything else works as
-in `hf2triton_client`: an iterator as input gives an asynchronous iterator of results.
+in `hf2triton_client`; an iterator as input returns an asynchronous iterator of results.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 class AsyncConnection:
     """`Connection` for asyncio. It belongs to the event loop and the process it was made in.
 
-    `max_in_flight`: how many requests may be under way at the same time, over all calls; `max_waiting`: how many may wait.
+    `max_in_flight`: how many requests may be under way at the same time, across all calls. `max_waiting`: how many requests may
+    wait.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -82,9 +83,9 @@ class AsyncConnection:
         return triton.InferResult(answer)
 
     async def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
-        """Sends requests, `max_in_flight` at a time; the first failure cancels those still under way.
+        """Sends requests, `max_in_flight` at a time. The first failure cancels the requests that are still under way.
 
-        The timeout of a request starts when fewer than `max_in_flight` requests of this call are under way.
+        A request's timeout starts when fewer than `max_in_flight` requests of this call are under way.
         """
         results: list[Any] = [None] * len(requests)
         left = iter(enumerate(requests))
@@ -102,12 +103,12 @@ class AsyncConnection:
         return results
 
     def stream_infer(self, message: ModelInferRequest, timeout: float) -> Any:
-        """Like `Connection.stream_infer`: gRPC's asyncio call, with `read` and `cancel`."""
+        """Like `Connection.stream_infer`. Returns gRPC's asyncio call, with `read` and `cancel`."""
         with forks.calling():
             send = self.link.stub().ModelStreamInfer
             call = send(message, metadata=[*self.target.headers.items()], timeout=timeout)
             forks.enter()
-        # a call can outlive its event loop; then its callback never runs
+        # a call can outlive its event loop; its callback then never runs
         leave = weakref.finalize(call, forks.leave)
         leave.atexit = False
         call.add_done_callback(lambda _: leave())
@@ -202,7 +203,7 @@ class _Opening:
 
     @staticmethod
     async def _models(connection: AsyncConnection, name: str) -> dict[str, ServedModel]:
-        """The frontends of an entry, by what they read."""
+        """Returns the frontends of an entry, by input kind."""
         config: dict[str, Any] | None
         try:
             config = await connection.model_config(name)
@@ -236,5 +237,5 @@ def pipeline(
     tls: Any = None,
     **options: Any,
 ) -> _Opening:
-    """Like `hf2triton_client.pipeline`; await it, or enter it with `async with`."""
+    """Like `hf2triton_client.pipeline`. Await the result, or enter it with `async with`."""
     return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

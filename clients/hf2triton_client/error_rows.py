@@ -1,8 +1,8 @@
-"""The rows of the table in `errors.py`: which message, with which status and of which origin, becomes which error.
+"""The rows of the table in `errors.py`: they map a message, with its status and origin, to an error.
 
-A message of Triton or gRPC is recognised as a whole, from beginning to end, and only with its status. hf2triton's models put
-their own words before what they say about an input ("input 3: …", "the parameters are …"), so an input's content cannot pass for
-such a message.
+A message of Triton or gRPC is recognised only as a whole and only with its status. hf2triton's models put their own words
+before what they say about an input ("input 3: …", "the parameters are …"), so an input's content cannot be mistaken for such a
+message.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ E = TypeVar("E", bound=Exception, covariant=True)
 
 
 class Origin(Enum):
-    """Who wrote a message. Those of gRPC and Triton contain nothing from an input but the name of a model or a tensor."""
+    """The program that wrote a message. gRPC's and Triton's messages contain nothing from an input but the name of a model
+    or a tensor."""
 
     GRPC = "gRPC"
     TRITON = "Triton"
@@ -25,11 +26,11 @@ class Origin(Enum):
 
 
 class Reason(Enum):
-    """What a server means by an error, if the error's class alone does not say what to do about it."""
+    """What a server means by an error, if the error's class alone does not say how to react."""
 
-    #: The version that is served now takes other requests: another batch size, other inputs or outputs.
+    #: The version served now expects other requests: another batch size, other inputs or outputs.
     DOES_NOT_FIT = "does not fit"
-    #: The server no longer has the model, or does not have it again yet.
+    #: The server no longer has the model, or has not reloaded it yet.
     GONE = "gone"
     #: The model's process has ended.
     MODEL_DIED = "model died"
@@ -37,7 +38,7 @@ class Reason(Enum):
     RESTRICTED = "restricted"
     #: The server does not run with explicit model control.
     NOT_EXPLICIT = "not explicit"
-    #: The repository of the server has no such model.
+    #: The server's repository has no such model.
     NOT_IN_REPOSITORY = "not in repository"
     #: A request still uses the shared memory.
     IN_USE = "in use"
@@ -47,8 +48,8 @@ class Reason(Enum):
 class Row(Generic[E]):
     """A message and the error it becomes.
 
-    `says`: matches the whole message; None for any other that comes with the status. `what`: the error's text, with `{message}`,
-    `{url}`, `{hint}` and the named groups of `says`. `hints`: whether the client uses TLS -> what may help.
+    `says`: matches the whole message; None matches any other message with the status. `what`: the error's text, with
+    `{message}`, `{url}`, `{hint}` and the named groups of `says`. `hints`: whether the client uses TLS -> what may help.
     """
 
     code: str
@@ -60,7 +61,7 @@ class Row(Generic[E]):
     hints: Mapping[bool, str] = field(default_factory=lambda: {False: "", True: ""})
 
     def match(self, message: str) -> Mapping[str, str] | None:
-        """The named groups of a message that this row is about; None if it is about another."""
+        """The named groups of a message that matches this row, or None if it does not match."""
         if self.says is None:
             return {}
         found = self.says.fullmatch(message)
@@ -71,7 +72,7 @@ class Row(Generic[E]):
 
 
 def row(code: str, origin: Origin, says: str, error: type[E], what: str, reason: Reason | None = None) -> Row[E]:
-    """A row for a sentence of gRPC's or Triton's; a dot in `says` also matches a line end."""
+    """A row for a sentence of gRPC or Triton. A dot in `says` also matches a line end."""
     return Row(code, origin, re.compile(says, re.DOTALL), error, what, reason)
 
 

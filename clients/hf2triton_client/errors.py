@@ -1,9 +1,9 @@
-"""What can go wrong when a served model is called.
+"""Errors of calls to a served model.
 
     ClientError
-    ├── InputError           an input the model cannot take; nothing was sent (also a ValueError)
-    ├── ConnectionFailed     no server answers at the url (also a ConnectionError)
-    │   └── GenerationInterrupted  the server went away in the middle of a text; holds what had arrived
+    ├── InputError           the model cannot take an input; nothing was sent (also a ValueError)
+    ├── ConnectionFailed     no server answers at the URL (also a ConnectionError)
+    │   └── GenerationInterrupted  the server went away in the middle of a text; holds the part that had arrived
     ├── ConnectionClosed     the connection or the pipeline was closed, before the call or during it
     ├── DeadlineExceeded     no answer within `timeout` (also a TimeoutError)
     ├── ModelNotFound        the server has no such model, or it is not ready
@@ -11,12 +11,12 @@
     ├── AccessDenied         TLS, credentials or keys are missing or refused
     ├── ServerBusy           the request was refused because there are too many (retry later, see `retry_after`)
     │   └── ServerStopping   the server is about to end
-    ├── ServerError          the model failed on this request, and other answers of the server
-    ├── BaselineError        a recorded baseline that cannot be read, or belongs to another version
-    └── ReportError          a report that cannot be read, written or compared
-        └── UnknownForm      a file's ending that names no form of a report (also a ValueError)
+    ├── ServerError          the model failed on this request, or the server failed otherwise
+    ├── BaselineError        a recorded baseline cannot be read, or belongs to another version
+    └── ReportError          a report cannot be read, written or compared
+        └── UnknownForm      a file's ending does not name a report format (also a ValueError)
 
-`TABLE` is the one place that says which error a gRPC status becomes; `from_rpc` and `from_stream` look there.
+`TABLE` alone defines which error a gRPC status becomes; `from_rpc` and `from_stream` use it.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from .error_rows import Origin, Reason, Row, otherwise, row
 
 
 class ClientError(Exception):
-    """Base of every error of this package.
+    """Base class of all errors of this package.
 
-    If it was made of a server's answer, `said` is the answer's own text, `reason` what it means where the class does not say so,
-    and `about` the names in it.
+    If the error was made from a server's answer, `said` is the text of that answer, `reason` is its meaning if the class alone
+    does not express it, and `about` holds the names in it.
     """
 
     said: str = ""
@@ -46,11 +46,11 @@ class InputError(ClientError, ValueError):
 
 
 class ConnectionFailed(ClientError, ConnectionError):
-    """No server answers at the url."""
+    """No server answers at the URL."""
 
 
 class ConnectionClosed(ClientError):
-    """The connection or the pipeline was closed, before the call or during it. Open another one."""
+    """The connection or the pipeline was closed, before the call or during it. Open a new one."""
 
 
 class GenerationInterrupted(ConnectionFailed):
@@ -71,7 +71,7 @@ class ModelNotFound(ClientError):
 
 
 class WrongTask(ClientError):
-    """The model serves another task than the one asked for."""
+    """The model serves another task than the requested one."""
 
 
 class AccessDenied(ClientError):
@@ -90,7 +90,7 @@ class ServerBusy(ClientError):
 
 
 class ServerStopping(ServerBusy):
-    """The server is about to end. Another one may answer, or the same once it is back."""
+    """The server is about to end. Another server may answer, or the same server once it is back."""
 
 
 class ServerError(ClientError):
@@ -98,15 +98,15 @@ class ServerError(ClientError):
 
 
 class BaselineError(ClientError):
-    """A recorded baseline that cannot be read, or belongs to another version."""
+    """A recorded baseline cannot be read, or belongs to another version."""
 
 
 class ReportError(ClientError):
-    """A report that cannot be read, written or compared."""
+    """A report cannot be read, written or compared."""
 
 
 class UnknownForm(ReportError, ValueError):
-    """A file's ending that names no form of a report."""
+    """A file's ending does not name a report format."""
 
     exit_code = 2  # of the command line: wrong usage
 
@@ -117,7 +117,7 @@ _REFUSED, _MODEL_FAILED, _SERVER_FAILED = "the server refused the request", "the
 _SAID = "{message} (at {url})"
 _NOBODY = "no Triton server answers at {url} ({message}): is it running, and is this its gRPC port?{hint}"
 _NO_TLS = "no TLS with the server at {{url}}: {} (gRPC says: {{message}})"
-#: How gRPC's message begins when no connection can be made, and when a connection ended under a request.
+#: The beginnings of gRPC's messages when no connection can be made, and when a connection ended during a request.
 _NOT_CONNECTED = r"(?:failed to connect to all addresses|connections to all backends failing|last error: )"
 _CUT_OFF = r"(?:Socket closed|(?:recvmsg:|sendmsg: ?)?(?:Connection reset by peer|Broken pipe))(?: \(\d+\))?"
 _ENDED = (
@@ -126,27 +126,27 @@ _ENDED = (
     r"|Connection (?:refused|aborted|closed|going away).*"
     r"|Received http2 header with status: \d+|Too many pings|Network is unreachable|No route to host"
 )
-#: How gRPC says that it cannot find the servers of a name, and how load balancers say that they have none.
+#: gRPC's messages when it cannot find the servers of a name, and load balancers' messages when they have no server.
 _NO_ADDRESS = (
     r"errors resolving .*|DNS resolution failed.*|[Nn]ame resolution fail.*|empty address list.*|no such host"
     r"|upstream connect error or disconnect/reset before headers.*|no healthy upstream"
 )
-#: How Triton's messages about a request's shape begin. The id is the caller's, and this client sends none.
+#: The beginning of Triton's messages about a request's shape. The caller can set the id; this client sends none.
 _OF_REQUEST = r"(?:\[request id: <id_unknown>\] )?"
-#: A server that cuts the connection off may want TLS, or a client certificate. If a server went away while it was working, gRPC
-#: says only "Socket closed".
+#: A server that cuts off the connection may require TLS, or a client certificate. If a server went away while it was working,
+#: gRPC says only "Socket closed".
 _WHY_CUT_OFF: Mapping[bool, str] = {
     False: " And if it wants TLS: is the url grpcs://… or tls= given?",
     True: " And if it wants a certificate of the client (mutual TLS): is one given that its authority has signed?",
 }
-#: What Triton says while it stops, from the first signal on; "has no available versions" follows as soon as a model is gone.
+#: Triton's messages while it stops, from the first signal on; "has no available versions" follows as soon as a model is gone.
 _STOPPING = (
     rf"{_OF_REQUEST}(?:Server is stopping, scheduler for model has stopped accepting new inference requests|Server not ready"
     r"|Server is stopping to serve requests\.|Server exiting)"
 )
 #: gRPC's server ends calls with the single word CANCELLED while it shuts down.
 _SAID_STOPPING = "the server is stopping (at {url}): {message}"
-#: How a server that refuses a request for now says when to retry, at the end of its message.
+#: The end of the message of a server that refuses a request for now: when to retry.
 _RETRY_AFTER = re.compile(r".*; retry after (\d+(?:\.\d+)?) s", re.DOTALL)
 _GONE = r"Request for unknown model: '.*' has no available versions"
 _UNKNOWN_MODEL = (
@@ -154,8 +154,9 @@ _UNKNOWN_MODEL = (
     r" (?:is not found|has no available versions|is not at ready state)"
 )
 
-#: The first row that a message matches counts. The last row of each status takes the rest. The sentences are those of Triton
-#: 24.10 and of grpcio 1.60 to 1.85, which says UNAVAILABLE both when nobody answers and when Triton refuses.
+#: The first row that matches a message applies. The last row of each status matches every other message. The sentences are
+#: those of Triton 24.10 and of grpcio 1.60 to 1.85. grpcio says UNAVAILABLE both when no server answers and when Triton
+#: refuses.
 TABLE: tuple[_Row, ...] = (
     row("CANCELLED", Origin.GRPC, "CANCELLED", ServerStopping, _SAID_STOPPING),
     otherwise("CANCELLED", ServerError, "the call was cancelled"),
@@ -267,20 +268,20 @@ TABLE: tuple[_Row, ...] = (
     otherwise("DATA_LOSS", ServerError, _SERVER_FAILED),
     otherwise("UNAUTHENTICATED", AccessDenied, "the server wants credentials"),
 )
-#: gRPC status -> its rows. The names are those of grpc.StatusCode, as tritonclient gives them.
+#: gRPC status -> its rows. The names are those of grpc.StatusCode, as tritonclient returns them.
 STATUS: Mapping[str, tuple[_Row, ...]] = {code: tuple(rows) for code, rows in groupby(TABLE, lambda one: one.code)}
-#: What Triton may have said if there is no status.
+#: Messages that Triton may have sent if there is no status.
 _TRITON = tuple(one for one in TABLE if one.origin is Origin.TRITON)
-#: How an error of one of our models begins within a stream, where Triton passes on only the text -> gRPC's status. (The header
-#: `triton_grpc_error` brings a status, but then Triton 24.10 crashes if a request fails at once: it still uses the stream that
-#: the error has closed. Seen after 5 to 140 such requests.)
+#: The beginning of an error of one of our models within a stream, where Triton passes on only the text -> gRPC's status. (The
+#: header `triton_grpc_error` adds a status, but then Triton 24.10 crashes if a request fails at once: it still uses the stream
+#: that the error has closed. Seen after 5 to 140 such requests.)
 _IN_STREAM = {"INVALID_ARG": "INVALID_ARGUMENT", "UNAVAILABLE": "UNAVAILABLE", "INTERNAL": "INTERNAL"}
 _OURS = re.compile(rf"({'|'.join(_IN_STREAM)}): (.*)", re.DOTALL)
 
 
 def from_rpc(status: str | None, message: str, url: str, tls: bool = False) -> ClientError:
-    """Our error for a gRPC answer. `status`: as tritonclient gives it (`StatusCode.UNAVAILABLE`), or None. `tls`: whether the
-    client uses TLS."""
+    """Our error for a gRPC answer. `status`: as tritonclient returns it (`StatusCode.UNAVAILABLE`), or None. `tls`: whether
+    the client uses TLS."""
     if status is None:
         return _made((*_TRITON, STATUS["UNKNOWN"][-1]), message, url, tls)
     code = status.rsplit(".", 1)[-1]
@@ -289,7 +290,7 @@ def from_rpc(status: str | None, message: str, url: str, tls: bool = False) -> C
 
 
 def from_stream(text: str, url: str) -> ClientError:
-    """Our error for a text within a stream: from one of our models, with a status before it, or from Triton without one."""
+    """Our error for a text within a stream: either from one of our models, after a status, or from Triton, without a status."""
     if ours := _OURS.fullmatch(text):
         return _made(STATUS[_IN_STREAM[ours[1]]][-1:], ours[2], url, False)
     return _made((*_TRITON, STATUS["INTERNAL"][-1]), text, url, False)

@@ -1,4 +1,4 @@
-"""Keeps modules that were directly in this package up to version 0.1 importable there, with a DeprecationWarning."""
+"""Keeps the modules that were directly in this package up to version 0.1 importable there, with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOVED: dict[str, tuple[str, ...]] = {
 
 
 class _Alias(Loader):
-    """Fills a module with the contents of those that replaced it."""
+    """Fills a module with the contents of the modules that replaced it."""
 
     def create_module(self, spec: ModuleSpec) -> None:
         return None
@@ -50,5 +50,5 @@ class _Finder(MetaPathFinder):
 
 
 def keep_old_names() -> None:
-    """Lets modules be imported by their old names, after all other ways of finding a module have failed."""
+    """Makes modules importable by their old names, after all other ways to find a module have failed."""
     sys.meta_path.append(_Finder())

@@ -1,4 +1,4 @@
-"""The task pipelines, one file a task."""
+"""The task pipelines, one file per task."""
 
 from __future__ import annotations
 

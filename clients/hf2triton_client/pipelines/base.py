@@ -17,7 +17,7 @@ from ..transport.versions import Versions
 
 log = logging.getLogger(__name__)
 
-#: Texts and images of one request.
+#: How many texts, or images, one request holds.
 BATCH_SIZE, IMAGES = 32, 8
 
 
@@ -54,7 +54,7 @@ class Results(list[Any]):
 
 
 class Runner(Protocol):
-    """Carries out calls, blocking or as coroutines."""
+    """Carries out calls, either blocking or as coroutines."""
 
     def run(self, call: Call) -> Any: ...
 
@@ -72,30 +72,30 @@ class Runner(Protocol):
 class TaskPipeline(ABC):
     """A served model, called as `transformers.pipeline` would be.
 
-    Options given to `pipeline(...)` are defaults for each call. An iterator as input gives an iterator of results;
-    its texts are read and sent a few hundred at a time.
+    Options passed to `pipeline(...)` are defaults for each call. An iterator as input returns an iterator of results; its texts
+    are read and sent a few hundred at a time.
     """
 
-    #: The task as the server names it.
+    #: The server's name for the task.
     task: ClassVar[str]
-    #: Other names that `transformers.pipeline` has for the task.
+    #: Other names for the task in `transformers.pipeline`.
     aliases: ClassVar[tuple[str, ...]] = ()
-    #: Other tasks whose models it can use.
+    #: Other tasks whose models the pipeline can use.
     also: ClassVar[tuple[str, ...]] = ()
-    #: Items per request, unless `batch_size` says otherwise; the server merges and splits requests anyway.
+    #: Items per request, unless `batch_size` says otherwise. The server merges and splits requests anyway.
     batch_size: ClassVar[int] = BATCH_SIZE
     #: The keyword arguments of a call.
     options: ClassVar[frozenset[str]] = frozenset()
 
     def __init__(self, models: Mapping[str, ServedModel], runner: Runner, defaults: Mapping[str, Any]) -> None:
-        """`models`: the entry's frontends, by what they read if there are several."""
+        """`models`: the entry's frontends, by input kind if there are several."""
         self.versions = {reads: Versions(model) for reads, model in models.items()}
         self._runner = runner
         self._defaults = self._checked(defaults)
 
     @property
     def models(self) -> dict[str, ServedModel]:
-        """The entry's frontends, by what they read if there are several, each in the version seen last."""
+        """The entry's frontends, by input kind if there are several, each in the version seen last."""
         return {reads: versions.newest for reads, versions in self.versions.items()}
 
     @property
@@ -117,7 +117,7 @@ class TaskPipeline(ABC):
         """
 
     def merged(self, options: Mapping[str, Any]) -> ChainMap[str, Any]:
-        """The options of a call, over the defaults. Raises InputError for those that do not exist."""
+        """The options of a call, over the defaults. Raises InputError for unknown options."""
         return ChainMap(self._checked(options), dict(self._defaults))
 
     def ask(
@@ -155,8 +155,8 @@ class TaskPipeline(ABC):
 
 
 def texts_of(inputs: Any, read: Callable[[Any, int], str] = as_text) -> list[str]:
-    """The texts of a call that takes a string or a list of strings. `read`: turns a value and its index into a text. Raises
-    InputError."""
+    """The texts of a call that accepts a string or a list of strings. `read`: turns a value and its index into a text.
+    Raises InputError."""
     if isinstance(inputs, (str, bytes)):
         return [read(inputs, 0)]
     if not isinstance(inputs, Sequence):

@@ -11,10 +11,10 @@ from .base import Results, TaskPipeline, texts_of
 
 
 class FeatureExtraction(TaskPipeline):
-    """Hidden states of texts: nested lists of shape `[1, tokens, hidden_size]` for a string, a list of those for a list.
+    """Hidden states of texts: nested lists of shape `[1, tokens, hidden_size]` for a string, a list of such lists for a list.
 
-    Option `return_tensors`: numpy arrays (float32, same shapes) instead of lists, much faster for long texts.
-    Texts that are too long for the model are cut; `transformers.pipeline` fails on them unless it is told to cut.
+    Option `return_tensors`: return numpy arrays (float32, same shapes) instead of lists, which is much faster for long texts.
+    Texts that are too long for the model are cut; `transformers.pipeline` fails on them unless truncation is requested.
     """
 
     task = "feature-extraction"

@@ -1,4 +1,4 @@
-"""fill-mask: the likeliest tokens for a mask."""
+"""fill-mask: the most likely tokens for a mask."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .base import Results, TaskPipeline, positive, texts_of
 
 
 class FillMask(TaskPipeline):
-    """The likeliest tokens for the mask of a text, best first: dicts with `score`, `token` (its id), `token_str` and
-    `sequence` (the text with it). A text with several masks gives a list for each.
+    """The most likely tokens for the mask of a text, best first: dicts with `score`, `token` (its id), `token_str` and
+    `sequence` (the text with the token). For a text with several masks: a list for each mask.
 
-    Options, as in transformers: `top_k` (default 5) and `targets` (a string or a list: the tokens to choose among).
+    Options, as in transformers: `top_k` (default 5) and `targets` (a string or a list: the tokens to choose from).
     """
 
     task = "fill-mask"

@@ -11,12 +11,12 @@ from .base import IMAGES, Results, TaskPipeline, positive
 from .images import images_of
 from .labels import ranking, score_function
 
-#: What transformers gives unless told otherwise.
+#: The default of transformers.
 TOP_K = 5
 
 
 class ImageClassification(TaskPipeline):
-    """Labels of images, best first: `pipe("cat.jpg") -> [{"label": "cat", "score": 0.9}, …]`, a list of those for a list.
+    """Labels of images, best first: `pipe("cat.jpg") -> [{"label": "cat", "score": 0.9}, …]`, a list of such lists for a list.
 
     An image is a path, a URL, bytes of an encoded file, a base64 string, a PIL image or a numpy array (`[height, width,
     channels]`, uint8). Options, as in transformers: `top_k` (default 5), `function_to_apply` and `timeout` (seconds to

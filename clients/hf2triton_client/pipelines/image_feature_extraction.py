@@ -16,10 +16,10 @@ from .images import images_of
 
 
 class ImageFeatureExtraction(TaskPipeline):
-    """Features of images: nested lists of shape `[1, 1 + patches, hidden_size]` for an image, a list of those for a list.
+    """Features of images: nested lists of shape `[1, 1 + patches, hidden_size]` for an image, a list of such lists for a list.
 
     Options, as in transformers: `pool` (the pooling layer's output, `[1, hidden_size]`), `return_tensors` (numpy arrays,
-    float32, in place of lists) and `timeout`. `encode` gives the embedding of the [CLS] token, which most searches want.
+    float32, instead of lists) and `timeout`. `encode` returns the embedding of the [CLS] token, which most searches need.
     """
 
     task = "image-feature-extraction"
@@ -42,8 +42,8 @@ class ImageFeatureExtraction(TaskPipeline):
         return Call([self.ask({"image": images}, [output], options)], finish)
 
     def encode(self, images: Any, *, pool: bool = False, batch_size: int | None = None) -> Any:
-        """Embeddings: float32 `[hidden_size]` for an image, `[n, hidden_size]` for a list. The state of the [CLS] token,
-        or with `pool` the pooling layer's output. A coroutine for asyncio pipelines. Raises InputError."""
+        """Embeddings: float32 `[hidden_size]` for an image, `[n, hidden_size]` for a list. The embedding is the state of the
+        [CLS] token, or with `pool` the pooling layer's output. A coroutine for asyncio pipelines. Raises InputError."""
         output = "pooler_output" if pool else "cls_embedding"
         self._require(output)
         options = self._checked({"batch_size": batch_size} if batch_size else {})

@@ -1,6 +1,6 @@
-"""Images as callers have them -> the encoded files that are sent.
+"""Turns images as callers have them into the encoded files that are sent.
 
-Takes what `transformers.pipeline` takes (transformers/image_utils.py, load_image), plus bytes and numpy arrays.
+Accepts what `transformers.pipeline` accepts (transformers/image_utils.py, load_image), plus bytes and numpy arrays.
 """
 
 from __future__ import annotations
@@ -54,10 +54,10 @@ def _encoded(value: Any, index: int, timeout: float) -> bytes:
 
 
 def _named(value: str, index: int, timeout: float) -> bytes:
-    """What a string means: a URL, a path, or base64 (with or without `data:image/…,` before it)."""
+    """The bytes that a string refers to: a URL, a path, or base64 (with or without a leading `data:image/…,`)."""
     if value.startswith(("http://", "https://")):
         return _fetched(value, index, timeout)
-    if len(value) < 4096 and os.path.isfile(value):  # a Path's own method fails for a name that is too long
+    if len(value) < 4096 and os.path.isfile(value):  # Path.is_file raises an error for a name that is too long
         return _file(Path(value), index)
     content = value.split(",", 1)[-1] if value.startswith("data:image/") else value
     try:
@@ -83,7 +83,8 @@ def _fetched(url: str, index: int, timeout: float) -> bytes:
 
 
 def _as_bytes(array: NDArray[Any], index: int) -> NDArray[Any]:
-    """An array `[height, width]` or `[height, width, 1, 3 or 4]` of uint8, without a single channel's axis. Raises InputError."""
+    """An array `[height, width]` or `[height, width, 1, 3 or 4]` of uint8, without the axis of a single channel. Raises
+    InputError."""
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     if array.dtype != np.uint8 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
@@ -94,7 +95,7 @@ def _as_bytes(array: NDArray[Any], index: int) -> NDArray[Any]:
 
 
 def _png(image: Any) -> bytes:
-    """A PIL image as PNG, turned according to its EXIF data, in RGB as the model sees it."""
+    """A PIL image as PNG, rotated according to its EXIF data, in RGB as the model sees it."""
     from PIL import ImageOps
 
     file = io.BytesIO()

@@ -1,4 +1,4 @@
-"""From logits to named scores, as transformers' classification pipelines do it."""
+"""Turns logits into named scores, like transformers' classification pipelines."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ FUNCTIONS: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
 
 
 def score_function(given: str | None) -> Callable[[Row], NDArray[Any]]:
-    """The function that turns a row's logits into scores: the named one, or the one that transformers applies to such a model.
-    Raises InputError."""
+    """The function that turns a row's logits into scores: the named function, or the function that transformers applies to
+    such a model. Raises InputError."""
     if given is None:
         return lambda row: FUNCTIONS[_default(row["model"].settings)](row["logits"])
     name = str(given).lower()

@@ -47,7 +47,7 @@ def pipeline(
 
 
 def _models(connection: Connection, name: str) -> dict[str, ServedModel]:
-    """The frontends of an entry, by what they read."""
+    """The frontends of an entry, by input kind."""
     config: dict[str, Any] | None
     try:
         config = connection.model_config(name)

@@ -1,7 +1,7 @@
-"""From a model's outputs to answers, with numpy alone.
+"""Turns a model's outputs into answers, with numpy alone.
 
 The token-classification part follows `TokenClassificationPipeline` of transformers 5
-(src/transformers/pipelines/token_classification.py), step for step, so that the results are the same.
+(src/transformers/pipelines/token_classification.py) step by step, so the results are the same.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def softmax(logits: NDArray[Any]) -> NDArray[Any]:
 
 
 def sigmoid(logits: NDArray[Any]) -> NDArray[Any]:
-    """1 / (1 + exp(-x)), without an overflow for large negative x."""
+    """1 / (1 + exp(-x)), without overflow for large negative x."""
     small = np.exp(-np.abs(logits))
     return np.where(logits >= 0, 1 / (1 + small), small / (1 + small))
 
@@ -35,8 +35,8 @@ def normalize(vectors: NDArray[Any]) -> NDArray[Any]:
     return scaled
 
 
-#: Name -> how embeddings `[n, dim]` are compared with one `[dim]`, as `SentenceTransformer.similarity` does. Distances are
-#: negated, so that a higher value always means more alike.
+#: Name -> function that compares embeddings `[n, dim]` with one embedding `[dim]`, as `SentenceTransformer.similarity` does.
+#: Distances are negated, so a higher value always means more similar.
 SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
     "cosine": lambda vectors, other: normalize(vectors) @ normalize(other),
     "dot": lambda vectors, other: vectors @ other,
@@ -81,7 +81,8 @@ class WordPieceDecoder:
 
 @dataclass(frozen=True)
 class Token:
-    """A token of a text: its string, its label scores `[labels]`, its place (in characters) and whether it continues a word."""
+    """A token of a text: its string, its label scores `[labels]`, its position (in characters) and whether it continues a
+    word."""
 
     word: str
     scores: NDArray[Any]
@@ -117,7 +118,7 @@ def words_of(
 
 
 def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder) -> dict[str, Any]:
-    """One word's label: its first token's, its surest token's, or the best of the mean scores."""
+    """One word's label: the label of its first token, the label of its most certain token, or the best of the mean scores."""
     scores_by: Mapping[str, Callable[[], NDArray[Any]]] = {
         "first": lambda: word[0].scores,
         "max": lambda: max(word, key=lambda token: token.scores.max()).scores,
@@ -135,7 +136,7 @@ def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder
 
 
 def group_entities(entities: Sequence[dict[str, Any]], decoder: WordPieceDecoder) -> list[dict[str, Any]]:
-    """Joins neighbours of the same entity, by the B- and I- of their labels."""
+    """Joins neighbouring tokens of the same entity, by the B- and I- of their labels."""
     groups: list[list[dict[str, Any]]] = []
     for entity in entities:
         begins, tag = _tag(entity["entity"])
@@ -156,5 +157,5 @@ def group_entities(entities: Sequence[dict[str, Any]], decoder: WordPieceDecoder
 
 
 def _tag(label: str) -> tuple[bool, str]:
-    """Whether a label begins an entity, and the entity's kind; a label without B- or I- continues."""
+    """Whether a label begins an entity, and the kind of entity. A label without B- or I- continues an entity."""
     return label.startswith("B-"), label[2:] if label[:2] in ("B-", "I-") else label

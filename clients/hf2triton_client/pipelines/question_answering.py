@@ -1,4 +1,4 @@
-"""question-answering: where a context answers a question."""
+"""question-answering: finds the answer to a question in a context."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..transport.calls import Call
 from ..transport.served_model import Row, as_filled_text
 from .base import Results, TaskPipeline, texts_of
 
-#: Options that the server uses to cut contexts into windows and to choose spans.
+#: Options that the server uses to split contexts into windows and to choose spans.
 _PARAMETERS = (
     "top_k",
     "doc_stride",
@@ -27,10 +27,10 @@ _PARAMETERS = (
 class QuestionAnswering(TaskPipeline):
     """The span of a context that answers a question: `{"score": 0.9, "start": 10, "end": 14, "answer": "Rome"}`.
 
-    As the pipeline of transformers 4, which 5 dropped: `pipe(question="…", context="…")`, lists of either, or a dict
-    `{"question": …, "context": …}` or a list of those. Options: `top_k` (then a list of answers), `doc_stride`,
-    `max_answer_len`, `max_seq_len`, `max_question_len`, `handle_impossible_answer`, `align_to_words`. Contexts of any
-    length are read in overlapping windows.
+    Works like the pipeline of transformers 4, which transformers 5 removed: `pipe(question="…", context="…")`, lists of either,
+    or a dict `{"question": …, "context": …}` or a list of those. Options: `top_k` (returns a list of answers), `doc_stride`,
+    `max_answer_len`, `max_seq_len`, `max_question_len`, `handle_impossible_answer`, `align_to_words`. Contexts of any length
+    are read in overlapping windows.
     """
 
     task = "question-answering"
@@ -72,12 +72,12 @@ class QuestionAnswering(TaskPipeline):
 
 
 def _unwrapped(answers: list[dict[str, Any]]) -> Any:
-    """A lone answer is not a list."""
+    """Returns a single answer without its list."""
     return answers[0] if len(answers) == 1 else answers
 
 
 def _paired(question: Any, context: Any) -> list[dict[str, Any]]:
-    """One context for all questions, or one for each. Raises InputError."""
+    """One context for all questions, or one for each question. Raises InputError."""
     if question is None or context is None:
         raise InputError("question-answering takes both question=… and context=…")
     questions = [question] if isinstance(question, (str, bytes)) else list(question)

@@ -1,4 +1,4 @@
-"""sentence-similarity: sentence embeddings and how alike they are."""
+"""sentence-similarity: sentence embeddings and their similarity."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from ..transport.served_model import Row, ServedModel
 from .base import BATCH_SIZE, Results, TaskPipeline, positive, texts_of
 from .postprocess import SIMILARITIES, normalize
 
-#: The prompts of models that declare none: nothing is put before their texts.
+#: The prompts of models that declare none: nothing precedes their texts.
 _PROMPTS = {"query": "", "document": ""}
 
 
 class SentenceSimilarity(TaskPipeline):
-    """Similarities of sentences to a source sentence, in the model hub's shape:
+    """Similarities of sentences to a source sentence, in the model hub's format:
 
     `pipe({"source_sentence": "…", "sentences": ["…", "…"]}) -> [0.83, 0.12]`
 
-    They are compared as the model says (`similarity_fn_name`), by default by their cosine. Options, which apply to all sentences:
-    `prompt_name` (one of the model's prompts) and `prompt` (any text to put before them). transformers has no pipeline for this
-    task. `encode` gives the embeddings, as sentence-transformers does.
+    The model's `similarity_fn_name` says how they are compared; the default is the cosine. Options, which apply to all
+    sentences: `prompt_name` (one of the model's prompts) and `prompt` (any text to put before them). transformers has no
+    pipeline for this task. `encode` returns the embeddings, as in sentence-transformers.
     """
 
     task = "sentence-similarity"
@@ -64,10 +64,10 @@ class SentenceSimilarity(TaskPipeline):
     ) -> Any:
         """The embeddings of sentences: float32 `[dim]` for a string, `[n, dim]` for a list (`[0, dim]` if empty).
 
-        `prompt` goes before each sentence; without it the model's prompt named `prompt_name`, or else its default prompt, if it
-        has one. `batch_size`: sentences per request. `truncate_dim`: keep only so many dimensions. With `normalize_embeddings`
-        each embedding has length 1, as it always has if the model normalises. A coroutine for asyncio pipelines. Raises
-        InputError.
+        `prompt` precedes each sentence. Without `prompt`, the model's prompt named `prompt_name` is used, or else its default
+        prompt, if it has one. `batch_size`: sentences per request. `truncate_dim`: keep only this many dimensions. With
+        `normalize_embeddings`, each embedding has length 1; if the model normalises, it always has. A coroutine for asyncio
+        pipelines. Raises InputError.
         """
         single = isinstance(sentences, (str, bytes))
         texts = [] if not single and len(sentences) == 0 else texts_of(sentences)
@@ -85,11 +85,11 @@ class SentenceSimilarity(TaskPipeline):
         return self._runner.run(self._call(texts, options, finish))
 
     def encode_query(self, sentences: str | Sequence[str], **options: Any) -> Any:
-        """`encode` for queries: the prompt is the model's `query`, never its default one."""
+        """`encode` for queries: uses the model's `query` prompt, never its default prompt."""
         return self.encode(sentences, **_named("query", options))
 
     def encode_document(self, sentences: str | Sequence[str], **options: Any) -> Any:
-        """`encode` for documents: the prompt is the model's `document`, never its default one."""
+        """`encode` for documents: uses the model's `document` prompt, never its default prompt."""
         return self.encode(sentences, **_named("document", options))
 
 
@@ -102,7 +102,7 @@ def _similarity_of(model: ServedModel) -> Callable[[NDArray[Any], NDArray[Any]],
 
 
 def _prompted(model: ServedModel, texts: Sequence[str], options: Mapping[str, Any]) -> Inputs:
-    """The inputs for texts and the prompt asked for. Raises InputError for a prompt that the model does not have."""
+    """The inputs for texts and the requested prompt. Raises InputError for a prompt that the model does not have."""
     name, prompt = options.get("prompt_name"), options.get("prompt")
     known = model.settings.get("prompts", _PROMPTS)
     for what, value in (("prompt_name", name), ("prompt", prompt)):
@@ -113,13 +113,13 @@ def _prompted(model: ServedModel, texts: Sequence[str], options: Mapping[str, An
     if name is None and prompt is None:
         return {"text": texts}
     if "parameters" not in model.settings["inputs"]:
-        # a model without prompts reads them as part of the text
+        # a model without prompts reads the prompt as part of the text
         return {"text": [(prompt or "") + text for text in texts]}
     asked = {"prompt_name": name} if prompt is None else {"prompt": prompt}
     return {"text": texts, "parameters": [json.dumps(asked, ensure_ascii=False)] * len(texts)}
 
 
 def _named(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with this prompt, unless they ask for another."""
+    """Options with this prompt, unless they already name another."""
     asked = options.get("prompt") is not None or options.get("prompt_name") is not None
     return dict(options) if asked else {**options, "prompt_name": name}

@@ -1,4 +1,4 @@
-"""text-classification, also named sentiment-analysis."""
+"""text-classification, also called sentiment-analysis."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from .labels import ranking, score_function
 class TextClassification(TaskPipeline):
     """Labels of texts: `pipe("good") -> [{"label": "POSITIVE", "score": 0.99}]`.
 
-    Inputs: a string, a dict `{"text": …}` or `{"text": …, "text_pair": …}` for models trained on pairs, or a list of
-    either. Options, as in transformers: `top_k` (int, or None for all labels) and `function_to_apply` ("softmax",
-    "sigmoid", "none"; by default what the checkpoint's config says). With `top_k` each text gives a list of labels,
-    best first.
+    Inputs: a string, a dict `{"text": …}` or `{"text": …, "text_pair": …}` for models trained on pairs, or a list of either.
+    Options, as in transformers: `top_k` (int, or None for all labels) and `function_to_apply` ("softmax", "sigmoid", "none"; by
+    default, the checkpoint's config decides). With `top_k`, the result for each text is a list of labels, best first.
     """
 
     task = "text-classification"
@@ -35,7 +34,7 @@ class TextClassification(TaskPipeline):
         function = score_function(options.get("function_to_apply"))
         ranked, top_k = "top_k" in options, positive(options, "top_k", "all labels")
 
-        # texts with and without a pair go into separate requests: a frontend's request has pairs or none
+        # texts with and without a pair go into separate requests: a frontend's request has either pairs or none
         groups = [
             group
             for paired in (False, True)
@@ -51,7 +50,7 @@ class TextClassification(TaskPipeline):
             rows = [found[index] for index in range(len(asked))]
             labels = [ranking(function(row), row["model"].id2label) for row in rows]
             values: list[Any] = [ranking[:top_k] if ranked else ranking[0] for ranking in labels]
-            # transformers wraps a lone string's answer in a list, unless the call itself asks for top_k
+            # transformers wraps the answer to a single string in a list, unless the call itself passes top_k
             if not single or (isinstance(inputs, (str, bytes)) and "top_k" not in options.maps[0]):
                 return Results(values, rows)
             return Results(values[0], rows) if ranked else values[0]

@@ -13,7 +13,7 @@ from ..transport.served_model import ServedModel, as_filled_text, as_text
 from ..transport.versions import Versions
 from .base import TaskPipeline, texts_of
 
-#: Settings that the server takes under the same names as callers.
+#: Settings whose names are the same for callers and the server.
 _SETTINGS = (
     "max_new_tokens",
     "default_new_tokens",
@@ -34,7 +34,7 @@ _SETTINGS = (
 )
 #: Names of the stop strings: in transformers' pipeline, in `generate`, and on the server.
 _STOPS = ("stop_sequence", "stop_strings", "stop")
-#: What None means to `generate`, if it does not mean that the option was not given.
+#: What None means to `generate`, where it does not mean that the option is missing.
 _OFF: Mapping[str, Any] = {
     "do_sample": False,
     "temperature": 1.0,
@@ -45,12 +45,12 @@ _OFF: Mapping[str, Any] = {
     "min_length": 0,
 }
 #: The defaults of transformers' pipeline if neither the call nor the checkpoint's generation config sets them: the
-#: `_default_generation_config` of its TextGenerationPipeline. Stop strings are part of its texts.
+#: `_default_generation_config` of its TextGenerationPipeline. Its texts include stop strings.
 _DEFAULTS: Mapping[str, Any] = {"default_new_tokens": 256, "do_sample": True, "temperature": 0.7, "keep_stop": True}
 
 
 class GeneratedTexts(list[Any]):
-    """A list as `transformers.pipeline` returns it. `metadata` has its shape: a GenerationMetadata for each text."""
+    """A list as `transformers.pipeline` returns it. `metadata` has the same shape, with a GenerationMetadata for each text."""
 
     def __init__(self, values: Sequence[Any], metadata: Sequence[Any]) -> None:
         super().__init__(values)
@@ -58,21 +58,20 @@ class GeneratedTexts(list[Any]):
 
 
 class TextGeneration(TaskPipeline):
-    """Texts that continue prompts: `pipe("Once") -> [{"generated_text": "Once upon…"}]`, a list of those for a list.
+    """Texts that continue prompts: `pipe("Once") -> [{"generated_text": "Once upon…"}]`, a list of such lists for a list.
 
-    Options, as in transformers: `max_new_tokens`, `max_length`, `min_new_tokens`, `min_length`, `do_sample`,
-    `temperature`, `top_k`, `top_p`, `repetition_penalty`, `no_repeat_ngram_size`, `num_return_sequences`,
-    `stop_sequence` or `stop_strings`, `return_full_text` (default True: the prompt stands before the new text),
-    `return_text`, `prefix` and `handle_long_generation` (None or "hole"). Unless the call or the checkpoint says otherwise,
-    256 tokens are sampled at temperature 0.7, fewer if the model's context ends before. `batch_size` changes nothing: the
-    server merges requests that arrive at the same time.
+    Options, as in transformers: `max_new_tokens`, `max_length`, `min_new_tokens`, `min_length`, `do_sample`, `temperature`,
+    `top_k`, `top_p`, `repetition_penalty`, `no_repeat_ngram_size`, `num_return_sequences`, `stop_sequence` or `stop_strings`,
+    `return_full_text` (default True: the prompt precedes the new text), `return_text`, `prefix` and `handle_long_generation`
+    (None or "hole"). Unless the call or the checkpoint says otherwise, 256 tokens are sampled at temperature 0.7, or fewer if
+    the model's context ends first. `batch_size` has no effect: the server merges requests that arrive at the same time.
 
-    Options of the server: `seed` (the same seed gives the same text), `ignore_eos`, `truncate_prompt` (what "hole" does),
+    Options of the server: `seed` (the same seed produces the same text), `ignore_eos`, `truncate_prompt` (what "hole" does),
     `stop` (another name of `stop_sequence`), `keep_stop` (default True, as in transformers: the stop string is part of the
-    text) and `default_new_tokens` (new tokens if nothing else sets their number; unlike `max_new_tokens` it yields to the end
-    of the context).
+    text) and `default_new_tokens` (the number of new tokens if nothing else sets it; unlike `max_new_tokens`, it is reduced to
+    what the context can hold).
 
-    `stream` gives a text while it is generated.
+    `stream` returns a text while it is generated.
     """
 
     task = "text-generation"
@@ -91,8 +90,8 @@ class TextGeneration(TaskPipeline):
                     print(piece, end="", flush=True)
             pieces.metadata.finish_reason
 
-        Options: those of a call, but for `num_return_sequences`; `return_full_text` (default False) gives the prompt as
-        the first piece. Raises InputError.
+        Options: those of a call, except `num_return_sequences`; `return_full_text` (default False) returns the prompt as the
+        first piece. Raises InputError.
         """
         merged = self.merged(options)
         if not isinstance(text_input, (str, bytes)):
@@ -107,9 +106,9 @@ class TextGeneration(TaskPipeline):
         return self._runner.generate_stream(prompt)
 
     def logprobs(self, texts: str | Sequence[str]) -> Any:
-        """How likely texts are: the log probability of each token but the first, given those before it. A list of floats for
-        a string, a list of those for a list. If a text is longer than the model takes, only its beginning counts. A coroutine for
-        asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
+        """How likely texts are: the log probability of each token but the first, given the tokens before it. A list of
+        floats for a string, a list of such lists for a list. If a text is longer than the model can take, only its beginning
+        counts. A coroutine for asyncio pipelines. The perplexity of a text is `exp(-mean(logprobs))`. Raises InputError."""
         settings = _json({"prompt_logprobs": True, "truncate_prompt": True, "num_return_sequences": 1})
         prompts = [
             Prompt(self.model.name, text, settings, logprobs=True, versions=self._versions)
@@ -125,7 +124,7 @@ class TextGeneration(TaskPipeline):
         return self._runner.generate(result)
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Generation:
-        """An iterator of inputs is read when its prompts are sent."""
+        """Like `TaskPipeline.prepare`. An iterator of inputs is read when its prompts are sent."""
         prompts = self._prompts(_texts(inputs), options, stream=False)
         single = isinstance(inputs, (str, bytes))
 
@@ -169,7 +168,7 @@ class TextGeneration(TaskPipeline):
             raise InputError(
                 "return_text and return_full_text exclude each other; return_full_text=False gives new text"
             )
-        checkpoint = model.settings["generation"]["defaults"]  # from its generation config
+        checkpoint = model.settings["generation"]["defaults"]  # from the checkpoint's generation config
         settings = settings_of(options, checkpoint)
         if options.get("prefix"):
             _check_lengths_with_prefix({**checkpoint, **settings})
@@ -177,9 +176,9 @@ class TextGeneration(TaskPipeline):
 
 
 def settings_of(options: ChainMap[str, Any], checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """The server's settings that do what transformers' pipeline does with the options of a call.
+    """The server settings that have the effect of a call's options in transformers' pipeline.
 
-    `checkpoint`: what its generation config sets. Raises InputError.
+    `checkpoint`: what the checkpoint's generation config sets. Raises InputError.
     """
     given = {name: options[name] for name in _SETTINGS if name in options}
     known = {**checkpoint, **given}
@@ -194,7 +193,7 @@ def settings_of(options: ChainMap[str, Any], checkpoint: Mapping[str, Any]) -> d
 
 
 def _stops(options: ChainMap[str, Any]) -> Any:
-    """The stop strings, under any of their names; those of the call win over the pipeline's."""
+    """The stop strings, under any of their names. Those of the call take precedence over the pipeline's."""
     for own in options.maps:
         given = [name for name in _STOPS if own.get(name) is not None]
         if len(given) > 1:
@@ -212,7 +211,8 @@ def _long_generation(options: Mapping[str, Any]) -> dict[str, bool]:
 
 
 def _check_lengths_with_prefix(settings: Mapping[str, Any]) -> None:
-    """transformers adds the prefix's length in tokens to total lengths; only the server could count these. Raises InputError."""
+    """Rejects total lengths together with a prefix: transformers adds the prefix's length in tokens, which only the server
+    could count. Raises InputError."""
     for total, of_new in (("max_length", "max_new_tokens"), ("min_length", "min_new_tokens")):
         if settings.get(total) and settings.get(of_new) is None:
             raise InputError(f"{total} counts the prompt's tokens, a prefix's too: with prefix give {of_new} instead")
@@ -226,7 +226,7 @@ def _json(settings: Mapping[str, Any]) -> str:
 
 
 def _texts(inputs: Any) -> Iterable[str]:
-    """The prompts of a call; those of an iterator are read one by one. Raises InputError."""
+    """The prompts of a call. The prompts of an iterator are read one by one. Raises InputError."""
     if isinstance(inputs, Iterator):
         return (_text(value, index) for index, value in enumerate(inputs))
     return texts_of([inputs] if isinstance(inputs, Mapping) else inputs, _text)

@@ -1,4 +1,4 @@
-"""token-classification, also named ner."""
+"""token-classification, also called ner."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OUTPUTS = ("logits", "tokens", "offsets", "special_tokens_mask")
 
 
 class TokenClassification(TaskPipeline):
-    """Entities of texts, as dicts: `entity`, `score`, `index`, `word`, `start`, `end`; with an aggregation strategy
-    `entity_group` in place of `entity`, and no `index`. `start` and `end` count characters of the text.
+    """Entities of texts, as dicts: `entity`, `score`, `index`, `word`, `start`, `end`. With an aggregation strategy, the dicts
+    have `entity_group` instead of `entity`, and no `index`. `start` and `end` count characters of the text.
 
     Options, as in transformers: `aggregation_strategy` ("none", "simple", "first", "average", "max") and
     `ignore_labels` (default `["O"]`).
@@ -58,7 +58,7 @@ class TokenClassification(TaskPipeline):
                 continue
             start, end = row["offsets"][index].tolist()
             word = row["tokens"][index].decode("utf-8")
-            # a word piece that continues a word has a prefix, so it is longer than the text it stands for
+            # a word piece that continues a word has a prefix, so it is longer than its part of the text
             continues = word != unknown and len(word) != end - start
             tokens.append(Token(text[start:end] if word == unknown else word, scores, start, end, index, continues))
         return tokens

@@ -1,4 +1,4 @@
-"""zero-shot-classification: labels chosen at call time, over a model trained on natural language inference."""
+"""zero-shot-classification: labels chosen at call time, with a model trained on natural language inference."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ZeroShotClassification(TaskPipeline):
     """How well labels fit a text: `{"sequence": …, "labels": [best first], "scores": […]}`, a list for a list.
 
     `pipe(texts, candidate_labels=["travel", "cooking"])`; the labels may also be one string with commas. Options, as in
-    transformers: `hypothesis_template` (default "This example is {}.") and `multi_label` (each label on its own, by
-    entailment against contradiction, in place of a softmax over the labels).
+    transformers: `hypothesis_template` (default "This example is {}.") and `multi_label` (scores each label separately, by
+    entailment against contradiction, instead of a softmax over the labels).
     """
 
     task = "zero-shot-classification"
@@ -81,7 +81,7 @@ def _ranked(text: str, labels: Sequence[str], scores: NDArray[Any]) -> dict[str,
 
 
 def labels_of(given: Any) -> list[str]:
-    """Labels as transformers takes them: a list, or one string with commas. Raises InputError."""
+    """Labels as transformers accepts them: a list, or one string with commas. Raises InputError."""
     if isinstance(given, str):
         given = [label.strip() for label in given.split(",") if label.strip()]
     if given is None or not isinstance(given, Sequence) or not given:
@@ -90,7 +90,7 @@ def labels_of(given: Any) -> list[str]:
 
 
 def filled(template: str, labels: Sequence[str]) -> list[str]:
-    """The template with each label. Raises InputError if it has no place for one."""
+    """The template, filled with each label. Raises InputError if it has no place for a label."""
     if template.format(labels[0]) == template:
         raise InputError(f"hypothesis_template {template!r} has no {{}} for the label")
     return [template.format(label) for label in labels]

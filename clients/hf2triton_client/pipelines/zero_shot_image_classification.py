@@ -21,13 +21,13 @@ CAPTION = "This is a photo of {}."
 
 
 class ZeroShotImageClassification(TaskPipeline):
-    """How well labels fit an image, best first: `[{"score": 0.9, "label": "cat"}, …]`, a list of those for a list.
+    """How well labels fit an image, best first: `[{"score": 0.9, "label": "cat"}, …]`, a list of such lists for a list.
 
     `pipe("cat.jpg", candidate_labels=["cat", "dog"])`; images as in image-classification. Options, as in transformers:
     `hypothesis_template` (default "This is a photo of {}.") and `timeout`. The labels' embeddings are computed once and
     kept for the life of the pipeline.
 
-    `encode_texts` and `encode_images` give the embeddings, of length 1.
+    `encode_texts` and `encode_images` return the embeddings, of length 1.
     """
 
     task = "zero-shot-image-classification"
@@ -69,8 +69,9 @@ class ZeroShotImageClassification(TaskPipeline):
         result: Callable[[list[Row], Mapping[str, Row]], Results],
         again: bool = False,
     ) -> Call:
-        """Embeds images, and the texts that are not known yet. Embeddings of different versions cannot be compared: if another
-        version answers the images than the one that embedded the known texts, everything is asked `again`."""
+        """Embeds the images, and the texts that are not known yet. Embeddings of different versions cannot be compared: if
+        the images are answered by another version than the version that embedded the known texts, everything is asked
+        `again`."""
         known: Mapping[str, Row] = {} if again else self._known.get(self._newest, {})
         new = [text for text in dict.fromkeys(texts) if text not in known]
         asks = [self._ask("image", images, batch_size), *([self._ask("text", new, BATCH_SIZE)] if new else [])]

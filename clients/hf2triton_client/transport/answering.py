@@ -1,4 +1,5 @@
-"""Carries out a pipeline's call, even while the model is replaced or two servers behind one name serve different versions."""
+"""Carries out a pipeline's call. Handles a model that is replaced meanwhile, and two servers behind one name with different
+versions."""
 
 from __future__ import annotations
 
@@ -18,15 +19,15 @@ from .versions import Steps
 
 #: Seconds before each further try. The two frontends of an entry are replaced one after the other, some seconds apart.
 _PAUSES = (0.0, 0.0, 0.0, 0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 2.4, 2.4)
-#: After this many tries without an answer of the chosen version, another version is chosen.
+#: After this many tries without an answer from the chosen version, another version is chosen.
 _FRUITLESS = 3
-#: How often requests may be refused for their shape although nothing has changed: two servers may want different shapes.
+#: How often requests may be refused for their shape although nothing has changed: two servers may expect different shapes.
 _REFUSALS = 8
 
 
 @dataclass(frozen=True)
 class _AskedPart:
-    """The items of one of a call's questions that go into one request."""
+    """The items of a question that go into one request."""
 
     ask: int
     start: int
@@ -43,7 +44,7 @@ class _Answered:
 
 
 def answer(call: Call) -> Steps[Any]:
-    """The result of a call and of the calls it leads to."""
+    """Returns the result of a call and of the calls it leads to."""
     result: Any = call
     while isinstance(result, Call):
         rows = yield from _rows(result)
@@ -52,7 +53,7 @@ def answer(call: Call) -> Steps[Any]:
 
 
 def _rows(call: Call) -> Steps[list[list[Row]]]:
-    """The rows of each question, read with the settings of the version that answered."""
+    """Returns the rows of each question, read with the settings of the version that answered."""
     rows: list[list[Row]] = [[{}] * len(ask) for ask in call.asks]
     todo = [_AskedPart(number, 0, len(ask)) for number, ask in enumerate(call.asks)]
     kept: list[_Answered] = []
@@ -94,8 +95,8 @@ def _rows(call: Call) -> Steps[list[list[Row]]]:
 
 
 def _results(requests: list[Request], apart: bool) -> Steps[list[Any]]:
-    """The answer to each request, or its error if it does not fit what is served. `apart`: send them one by one, so that a
-    refused request does not fail the others."""
+    """Returns the answer to each request, or its error if the request does not fit the served model. `apart`: send the
+    requests one by one, so a refused request does not fail the others."""
     results: list[Any] = []
     for group in [[one] for one in requests] if apart else [requests]:
         try:
@@ -130,7 +131,7 @@ def _may_fit(call: Call, refused: int) -> Steps[bool]:
 
 
 class _Choice:
-    """Chooses among versions that answer a call in turn: the one with the most items, as long as it keeps answering."""
+    """Chooses a version when several answer the same call: the version with the most items, as long as it keeps answering."""
 
     def __init__(self) -> None:
         self._alike: Hashable = None
@@ -148,7 +149,7 @@ class _Choice:
 
 
 def _most(answers: list[_Answered]) -> Hashable:
-    """The `alike` of most items; on a tie, the one with the highest version."""
+    """Returns the `alike` with the most items; on a tie, the one with the highest version."""
     items: Counter[Hashable] = Counter()
     versions: dict[Hashable, int] = {}
     for one in answers:
@@ -158,8 +159,8 @@ def _most(answers: list[_Answered]) -> Hashable:
 
 
 def fitting(prompt: Prompt, stamp: Stamp, misses: int) -> Steps[Prompt | None]:
-    """The prompt to send instead of one that was answered; None if the prompt was made for the version that answered. `misses`:
-    how many earlier answers came from another version. Raises ServerError after too many."""
+    """Returns the prompt to send in place of an answered one, or None if the prompt was made for the version that answered.
+    `misses`: how many earlier answers came from another version. Raises ServerError after too many."""
     if prompt.versions is None:
         return None
     model = yield from prompt.versions.of(stamp)
@@ -170,12 +171,12 @@ def fitting(prompt: Prompt, stamp: Stamp, misses: int) -> Steps[Prompt | None]:
             f"the servers answer with several versions of {prompt.model!r} in turn, which take other settings: are all servers of"
             " the same version?"
         )
-    # the same settings are tried twice: with two servers, the second try goes to the other one
+    # try the same settings twice: with two servers, the second try goes to the other one
     return prompt.made_for(model) if model is not None and misses % 2 == 0 else prompt
 
 
 def refitted(prompt: Prompt, error: ClientError, refusals: int) -> Steps[Prompt | None]:
-    """The prompt to send instead of one that was refused; None if no other version may accept it."""
+    """Returns the prompt to send in place of a refused one, or None if no other version may accept it."""
     versions = prompt.versions
     if versions is None or error.reason is not Reason.DOES_NOT_FIT:
         return None

@@ -40,10 +40,10 @@ class Ask:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a pipeline: the questions, all asked at the same time, and `finish`, which makes the result of their rows.
+    """One call of a pipeline: questions that are asked at the same time, and `finish`, which turns their rows into the result.
 
-    `finish` may return another call; then that one's result counts. Each row is read with the settings of the version that
-    gave it, `row["model"]`. With `one_version`, all rows come from versions whose scores and embeddings can be compared.
+    `finish` may return another call, whose result then counts. Each row is read with the settings of the version that answered,
+    `row["model"]`. With `one_version`, all rows come from versions whose scores and embeddings can be compared.
     """
 
     asks: Sequence[Ask]

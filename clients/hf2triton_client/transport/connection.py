@@ -1,4 +1,4 @@
-"""A connection to a Triton server, blocking: configs, statistics, control, inference and streams."""
+"""A blocking connection to a Triton server: configs, statistics, model control, inference and streams."""
 
 from __future__ import annotations
 
@@ -52,13 +52,16 @@ def unknown_model(name: str, ready: Sequence[str], error: ModelNotFound) -> Mode
 
 
 class Connection:
-    """A connection that opens on first use and belongs to the code that made it. Threads can share it. Processes that are forked
-    while none of its calls is under way can share it too: each opens its own channels.
+    """A connection that opens on first use. The code that creates it closes it.
 
-    `max_in_flight`: how many requests may be under way at the same time, over all calls that send several requests; calls of a
-    single request are not counted. `max_waiting`: how many calls may wait for that. Leaving the `with` block, or `close()`, ends
-    the channel; the connection holds no other resource. Calls on a closed connection, and calls that are cut off by closing it,
-    raise ConnectionClosed. A process that receives a pickled connection or pipeline opens its own connection to the same server.
+    Threads can share it. Forked processes can share it too, if none of its calls is under way at the fork: each process opens
+    its own channels.
+
+    `max_in_flight`: how many requests may be under way at the same time, across all calls that send several requests. Calls
+    that send a single request do not count. `max_waiting`: how many calls may wait for a slot. Leaving the `with` block, or
+    `close()`, ends the channel; the connection holds no other resource. Calls on a closed connection, and calls that closing
+    cuts off, raise ConnectionClosed. A process that receives a pickled connection or pipeline opens its own connection to the
+    same server.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -71,7 +74,7 @@ class Connection:
         forks.tell(self)
 
     def model_config(self, name: str) -> dict[str, Any]:
-        """The served config.pbtxt of a model, as the JSON form of the protobuf.
+        """Returns the served config.pbtxt of a model, as the JSON form of the protobuf.
 
         Raises ModelNotFound (with the names of the models that are ready) and the errors of the connection.
         """
@@ -88,17 +91,18 @@ class Connection:
             return None
 
     def served_versions(self, name: str) -> list[str]:
-        """The versions of a model that are served."""
+        """Returns the served versions of a model."""
         message = ModelMetadataRequest(name=name)
         return list(self._ask("ModelMetadata", message, name in self.known).versions)
 
     def server_name(self) -> str:
-        """The server's name, version and address."""
+        """Returns the server's name, version and address."""
         about = self._ask("ServerMetadata", ServerMetadataRequest())
         return f"{about.name} {about.version} at {self.target.url}"
 
     def ready_models(self) -> list[str]:
-        """The names of the models that are ready, from the statistics (listing a repository is often restricted)."""
+        """Returns the names of the models that are ready. They come from the statistics, because listing a repository is
+        often restricted."""
         try:
             statistics = self._ask("ModelStatistics", ModelStatisticsRequest(), known=False)
         except ConnectionClosed:
@@ -108,19 +112,21 @@ class Connection:
         return sorted({model.name for model in statistics.model_stats})
 
     def compute_time(self, name: str) -> tuple[int, float]:
-        """How many requests all versions of a model have answered, and the seconds spent computing them, copies included."""
+        """Returns how many requests all versions of a model have answered, and the seconds spent computing them, including
+        copies."""
         message = ModelStatisticsRequest(name=name)
         own = [model.inference_stats for model in self._ask("ModelStatistics", message, name in self.known).model_stats]
         took = sum(part.ns for one in own for part in (one.compute_input, one.compute_infer, one.compute_output))
         return sum(one.success.count for one in own), took / 1e9
 
     def load_model(self, name: str, config: str | None = None, timeout: float = 600.0) -> None:
-        """Makes the server load a model again (a new version or another config) and waits until it is ready. `config`: the config
-        to use instead of the repository's, as JSON. The server must run with explicit model control, and may require a header."""
+        """Makes the server load or reload a model (a new version or another config) and waits until it is ready. `config`: a
+        config, as JSON, to use instead of the repository's. The server must run with explicit model control, and may require
+        a header."""
         message = RepositoryModelLoadRequest(model_name=name)
         if config is not None:
             message.parameters["config"].string_param = config
-        # on a separate channel, whose keep-alive leaves a silent server alone for as long
+        # use a separate channel, whose keep-alive tolerates silence for that long
         with self.link.unless_closed(), Connection(replace(self.target, timeout=timeout)) as own:
             own._ask("RepositoryModelLoad", message, known=None)
 
@@ -136,8 +142,8 @@ class Connection:
     def infer_all(self, requests: Sequence[Request]) -> list[triton.InferResult]:
         """Sends requests, `max_in_flight` at a time, and returns the answers in the order of the requests.
 
-        The timeout of a request starts when fewer than `max_in_flight` requests of this call are under way, even if it then waits
-        for those of other calls. The first failure is raised, and requests that have not been sent yet are dropped.
+        A request's timeout starts when fewer than `max_in_flight` requests of this call are under way, even if it then waits
+        for requests of other calls. The first failure is raised, and unsent requests are dropped.
         """
         if len(requests) <= 1:
             return [self.infer(request) for request in requests]
@@ -167,7 +173,7 @@ class Connection:
                     future.cancel()
 
     def stream_infer(self, message: ModelInferRequest, timeout: float) -> Any:
-        """Sends one request, once, on its own stream: an iterator of `ModelStreamInferResponse` with a `cancel` method.
+        """Sends one request once, on its own stream. Returns an iterator of `ModelStreamInferResponse` with a `cancel` method.
 
         `timeout`: seconds until the stream is given up.
         """
@@ -188,7 +194,7 @@ class Connection:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def inherited(self) -> None:
-        """In a forked child, which does not have the parent's threads."""
+        """Called in a forked child, which does not have the parent's threads."""
         forks.keep(self._pool)
         self._make_pool()
 
@@ -214,7 +220,7 @@ class Connection:
         return config
 
     def _ask(self, method: str, message: Message, known: bool | None = True) -> Any:
-        """The answer of a method of the protocol. `known`: see `Tries.pause`."""
+        """Returns the answer to a method of the protocol. `known`: see `Tries.pause`."""
         return self._tried(method, message, Tries(self.target), known)
 
     def _tried(self, method: str, message: Message, tries: Tries, known: bool | None, first: int = 0) -> Any:
@@ -243,12 +249,13 @@ def connect(
     max_in_flight: int = 4,
     max_waiting: int = MOST_WAITING,
 ) -> Connection:
-    """A connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
+    """Returns a connection that several pipelines can share: `pipeline(task, model=NAME, connection=connection)`.
 
     `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with the files of the folder
     $HF2TRITON_CLIENT_TLS unless `tls` is given. `timeout`: seconds a request may take, including retries and waiting for its
-    turn. `retries`: further tries when the server is unreachable or busy; 0 for none, even if the model is moving to another
-    server. `headers`: sent with each call. `max_in_flight`: requests under way at the same time, over all calls that send
-    several. `max_waiting`: calls that may wait for that; further ones raise ServerBusy. Raises InputError and AccessDenied.
+    turn. `retries`: further tries when the server is unreachable or busy; 0 disables retries, even if the model is moving to
+    another server. `headers`: sent with each call. `max_in_flight`: requests under way at the same time, across all calls that
+    send several. `max_waiting`: calls that may wait for a slot; further calls raise ServerBusy. Raises InputError and
+    AccessDenied.
     """
     return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight, max_waiting)

@@ -1,7 +1,7 @@
 """A prompt under way: sends it, retries it and reads its answers, blocking or with asyncio.
 
 Each prompt has its own gRPC stream (`ModelStreamInfer`): Triton accepts requests for decoupled models only on streams, and a
-request can be cancelled alone only if it has a stream to itself.
+request can be cancelled individually only if it has its own stream.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from .steps import drive, drive_async
 from .target import Target
 from .versions import Steps
 
-#: What a stream gives at its end.
+#: What a stream returns at its end.
 _EOF: object = grpc.aio.EOF  # pyright: ignore[reportAttributeAccessIssue] # the stubs lack it
 
 
 class _Exchange:
     """A prompt under way. It is cancelled when nothing refers to it any more.
 
-    The last response is handed on only after its stream has been read to the end: if a stream is cancelled in between, Triton
+    The last response is passed on only after its stream has been read to the end. If a stream is cancelled in between, Triton
     keeps it (seen with 24.10) and cannot unload the model.
     """
 
@@ -41,7 +41,7 @@ class _Exchange:
         self._target: Target = connection.target
         self._tries = Tries(self._target)
         self._cancelled = threading.Event()
-        self._begun = self._inherited = False  # begun: the caller has an answer
+        self._begun = self._inherited = False  # begun: the caller has received an answer
         self._misses = self._refusals = 0
         self._call: Any = None
         forks.tell(self)
@@ -64,7 +64,7 @@ class _Exchange:
         self.cancel()
 
     def inherited(self) -> None:
-        """In a forked child: the stream is the parent's, which reads on."""
+        """Called in a forked child: the stream belongs to the parent, which continues to read it."""
         forks.keep(self._call)
         self._call, self._inherited, self._cancelled = None, True, threading.Event()
 
@@ -89,7 +89,7 @@ class _Exchange:
             call.cancel()
 
     def _answer(self, response: Any) -> GenerationResponse | None:
-        """The answer in a response. None, the end of the stream, stays None if the text is complete."""
+        """Returns the answer in a response, or None if the stream has ended and the text is complete."""
         if response is not None:
             answer = GenerationResponse.of(response, self._target.url)
             self._complete = answer.complete
@@ -102,8 +102,8 @@ class _Exchange:
         return None
 
     def _settle(self, answer: GenerationResponse | None) -> Steps[bool]:
-        """Whether an answer is for the caller: whether the prompt was made for the version that answered. If not, the prompt is
-        sent again; the caller has read nothing of it yet."""
+        """Returns whether an answer is for the caller, that is, whether the prompt was made for the version that answered.
+        If not, the prompt is sent again; the caller has not read any of it yet."""
         if not (answer is None or self._begun):
             prompt = yield from fitting(self.prompt, answer.stamp, self._misses)
             if prompt is not None:
@@ -125,8 +125,8 @@ class _Exchange:
         return True
 
     def _pause(self, error: ClientError) -> float:
-        """Seconds until the next try. Raises the error if there is none: after the first answer, when there have been enough
-        tries, or when another one would be too late or give the same result."""
+        """Returns the seconds until the next try. Raises the error if there is none: after the first answer, after enough
+        tries, or when another try would come too late or have the same result."""
         try:
             if not self._begun:
                 return self._tries.pause(error, self.prompt.model in self._connection.known)
@@ -137,7 +137,7 @@ class _Exchange:
         self._raise(error)
 
     def _raise(self, error: ClientError) -> NoReturn:
-        """If the text has begun, the error says how far it came."""
+        """Raises the error. If the text has begun, the error says how far it came."""
         if not (self._begun and isinstance(error, (ConnectionFailed, ServerStopping))):
             raise error
         arrived = f"the server went away amid a text, of which {self._tokens} tokens had arrived: {error}"
@@ -179,7 +179,7 @@ class Exchange(_Exchange):
         return None
 
     def whole(self) -> GenerationResponse:
-        """The only answer to a prompt that is not streamed."""
+        """Returns the only answer to a prompt that is not streamed."""
         *_, answer = self
         return answer
 

@@ -1,9 +1,9 @@
-"""What a forked process may do with gRPC. A fork copies none of gRPC's threads, but the state they left halfway.
+"""What a forked process may do with gRPC. A fork copies none of gRPC's threads, but copies the state they left unfinished.
 
 A child can use gRPC on its own channels if none of the parent's calls was under way at the fork (grpcio 1.85: 2,900 children
-without a failure; with calls under way, 6 % of the children crashed when they opened a channel). So a fork waits a moment for the
-calls under way, and no others begin meanwhile. If that is not enough, the child is refused at once. gRPC's asyncio has one thread
-for all channels, which a child does not have: a child can use it only if the parent did not.
+without a failure; with calls under way, 6 % of the children crashed when they opened a channel). So a fork waits briefly for
+the calls under way, and no new calls begin meanwhile. If calls are still under way after that, the child is refused gRPC at
+once. gRPC's asyncio has one thread for all channels, which a child lacks: a child can use asyncio only if the parent did not.
 
 https://github.com/grpc/grpc/blob/master/doc/fork_support.md
 """
@@ -31,13 +31,14 @@ _REMEDY = "start the process with multiprocessing's spawn or forkserver, or fork
 
 
 class _Heir(Protocol):
-    """An object that must know when it is in a forked child. Called while the child has a single thread, so it needs no lock."""
+    """An object that must know when it is in a forked child. `inherited` needs no lock: it is called while the child has a
+    single thread."""
 
     def inherited(self) -> None: ...
 
 
 class _Gate:
-    """Counts the calls under way in this process. `closed`: how many forks are about to happen and keep it closed."""
+    """Counts the calls under way in this process. `closed`: how many imminent forks keep the gate closed."""
 
     def __init__(self) -> None:
         self.changed = threading.Condition()
@@ -77,7 +78,7 @@ def tell(heir: _Heir) -> None:
 
 
 def keep(*objects: object) -> None:
-    """Keeps the gRPC objects that a child inherited alive for ever, even as Python exits: destroying them would wait for locks
+    """Keeps inherited gRPC objects alive in a child for ever, even as Python exits: destroying them would wait for locks
     that are never released."""
     for one in objects:
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(one))
@@ -85,7 +86,7 @@ def keep(*objects: object) -> None:
 
 @contextmanager
 def calling() -> Iterator[None]:
-    """A gRPC call, which forks wait for. It first waits for a fork that is about to happen, at most `PATIENCE` seconds."""
+    """Surrounds a gRPC call, which forks wait for. First waits for an imminent fork, at most `PATIENCE` seconds."""
     enter()
     try:
         yield
@@ -103,7 +104,7 @@ def leave(*_: object) -> None:
 
 
 async def passed() -> None:
-    """Waits until no fork is about to happen, so that `calling` does not block the event loop."""
+    """Waits until no fork is imminent, so that `calling` does not block the event loop."""
     while _gate.closed:
         await asyncio.sleep(_PAUSE)
 

@@ -25,10 +25,10 @@ _OUTPUTS = ("text_output", "finish_reason", "num_input_tokens", "num_output_toke
 class Prompt:
     """A text to continue.
 
-    `settings`: how to continue it, as a JSON object. `stream`: answer with each piece as soon as it is generated, instead of with
-    the whole text at its end. `head`: goes before the new text in the caller's result; it is not sent. `logprobs`: the settings
-    ask for those of the text itself. `versions`: the model's known versions, if the message depends on them; `settings_for`
-    gives the settings for each.
+    `settings`: how to continue it, as a JSON object. `stream`: answer with each piece as soon as it is generated, instead of
+    with the whole text at its end. `head`: text that precedes the new text in the caller's result; it is not sent. `logprobs`:
+    the settings ask for the log probabilities of the prompt itself. `versions`: the model's known versions, if the message
+    depends on them; `settings_for` returns the settings for each.
     """
 
     model: str
@@ -61,8 +61,9 @@ class Prompt:
 class GenerationMetadata:
     """How a text was generated.
 
-    `finish_reason`: what ended it: "length" (as many tokens as requested, or as the model can take), "eos" (the model's end of
-    text) or "stop" (a stop string); "" while it goes on. `num_input_tokens`: how many tokens of the prompt were used.
+    `finish_reason`: what ended the text: "length" (as many tokens as requested, or as the model can take), "eos" (the model's
+    end of text) or "stop" (a stop string); "" while the text continues. `num_input_tokens`: how many tokens of the prompt were
+    used.
     `num_output_tokens`: tokens generated so far, including the one that ended the text. `model_version`: the version that
     answered.
     """
@@ -75,10 +76,10 @@ class GenerationMetadata:
 
 @dataclass(frozen=True)
 class GenerationResponse:
-    """One response: the text of each sequence, or the next piece of the only one, and how far they have come.
+    """One response: the text of each sequence, or the next piece of the only sequence, and their progress.
 
-    `token_ids`: int32 `[sequences, longest]`, the tokens of this response, padded with zeros. `logprobs`: float32 `[tokens - 1]`,
-    for all tokens of the prompt but the first, if requested. `stamp`: which version answered.
+    `token_ids`: int32 `[sequences, longest]`, the tokens of this response, padded with zeros. `logprobs`: float32 `[tokens -
+    1]`, for all tokens of the prompt but the first, if requested. `stamp`: which version answered.
     """
 
     texts: tuple[str, ...]
@@ -89,7 +90,7 @@ class GenerationResponse:
 
     @classmethod
     def of(cls, response: ModelStreamInferResponse, url: str) -> GenerationResponse:
-        """Reads a response. Raises the error that it reports."""
+        """Reads a response. Raises the error it reports."""
         if response.error_message:
             raise from_stream(response.error_message, url)
         result = triton.InferResult(response.infer_response)
@@ -115,10 +116,10 @@ def is_last(response: ModelStreamInferResponse) -> bool:
 
 @dataclass(frozen=True)
 class Generation:
-    """One call of a pipeline: the prompts, and the functions that make its result of the answers.
+    """One call of a pipeline: the prompts, and the functions that turn the answers into its result.
 
-    `prompts`: can be endless. `versions`: of the model that answers. `result`: makes the result of one prompt. `finish`: makes
-    the call's result of those of all prompts, in order.
+    `prompts`: can be endless. `versions`: the known versions of the model that answers. `result`: makes the result of one
+    prompt. `finish`: makes the result of the call from the results of all prompts, in order.
     """
 
     prompts: Iterable[Prompt]
@@ -128,5 +129,5 @@ class Generation:
 
     @property
     def slots(self) -> int:
-        """How many prompts the server works on at the same time, as far as is known now."""
+        """Returns how many prompts the server works on at the same time, as far as is known now."""
         return int(self.versions.newest.settings["generation"]["slots"])

@@ -1,4 +1,4 @@
-"""The channel to a server: replaced when nobody answers on it, and in a forked process."""
+"""The channel to a server. It is replaced when the server does not answer on it, and in a forked process."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from . import forks
 from .protocol import ModelInferRequest, ModelStreamInferResponse
 from .target import Target
 
-#: How many seconds a channel on which nobody answers stays in use. gRPC looks up a name that it did not find after ever longer
+#: How many seconds a channel stays in use without an answer. gRPC looks up a name that it did not find after ever longer
 #: pauses, up to 2 minutes; a new channel looks it up at once.
 _RENEW_AFTER = 1.0
 
 
 def _stub(channel: Any) -> Any:
-    """Triton's stub on a channel, with a `ModelStreamInfer` that takes a single request.
+    """Returns Triton's stub on a channel, with a `ModelStreamInfer` that takes a single request.
 
-    Each of our streams has one request. Sent this way it needs no thread or task, and it cannot fail halfway: if the connection
-    ends just then, gRPC's asyncio would raise "Internal error from Core".
+    Each of our streams has one request. Sent this way, it needs no thread or task and cannot fail halfway: if the connection
+    ended at that moment, gRPC's asyncio would raise "Internal error from Core".
     """
     stub = GRPCInferenceServiceStub(channel)
     stub.ModelStreamInfer = channel.unary_stream(
@@ -55,7 +55,7 @@ class Link:
         forks.tell(self)
 
     def stub(self) -> Any:
-        """The stub for one try of a call, within `errors`."""
+        """Returns the stub for one try of a call, within `errors`."""
         self.require_open()
         if self._is_stale():
             with self._lock:
@@ -74,7 +74,7 @@ class Link:
             except asyncio.CancelledError as error:
                 if task_is_cancelled() is not False:
                     raise
-                # gRPC's asyncio also raises this if the server, or another task of this process, has cancelled the stream
+                # gRPC's asyncio also raises this if the server, or another task of this process, cancelled the stream
                 raise from_rpc("CANCELLED", "", self._target.url) from error
             except ConnectionFailed:
                 self._nobody = True
@@ -90,8 +90,8 @@ class Link:
 
     @contextmanager
     def unless_closed(self) -> Iterator[None]:
-        """Raises ConnectionClosed for calls on a closed link and for calls cut off by closing it, where gRPC and thread pools
-        raise other errors."""
+        """Raises ConnectionClosed for calls on a closed link and for calls that closing cuts off; gRPC and thread pools
+        would raise other errors."""
         self.require_open()
         try:
             yield
@@ -111,7 +111,7 @@ class Link:
             return None if self._channel is None else self._channel.close()
 
     def inherited(self) -> None:
-        """In a forked child: neither uses nor ends the parent's channel. The next call opens a new one."""
+        """Called in a forked child: neither uses nor ends the parent's channel. The next call opens a new channel."""
         forks.keep(self._channel, self._stub)
         self._channel = self._stub = None
         self._lock = threading.Lock()
@@ -136,6 +136,6 @@ class Link:
 
 
 def task_is_cancelled() -> bool | None:
-    """Whether the running task has been cancelled. None before Python 3.11, which cannot tell."""
+    """Returns whether the running task has been cancelled. None before Python 3.11, which cannot tell."""
     cancelling = getattr(asyncio.current_task(), "cancelling", None)
     return None if cancelling is None else bool(cancelling())

@@ -1,4 +1,4 @@
-"""The results of many prompts, several of which are under way at the same time; blocking and with asyncio."""
+"""The results of many prompts, several under way at the same time; blocking and with asyncio."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .connection import Connection
 from .exchange import AsyncExchange, Exchange
 from .generation import Generation, GenerationResponse, Prompt
 
-#: More than any server has slots. The pool starts a thread only if none is idle.
+#: More than the slots of any server. The pool starts a thread only if none is idle.
 _MOST_THREADS = 4096
 
 
 def _free(generation: Generation, max_in_flight: int, running: int) -> int:
-    """How many more prompts may be sent. The number of slots changes with the model."""
+    """Returns how many more prompts may be sent. The number of slots changes with the model."""
     return max(max(generation.slots, max_in_flight) - running, 0)
 
 
 def results(connection: Connection, generation: Generation) -> Iterator[Any]:
-    """The results of prompts, in order. Prompts are read when they are sent, as many at a time as the server has slots, or as the
-    connection allows if that is more.
+    """Yields the results of prompts, in order. Prompts are read when they are sent. As many are under way as the server has
+    slots, or as the connection allows if that is more.
 
-    The first failure of any prompt is raised at once. Then, and when the caller stops iterating, the prompts under way are
+    The first failure of any prompt is raised at once. Then, or when the caller stops iterating, the prompts under way are
     cancelled.
     """
     waiting = iter(generation.prompts)
@@ -77,5 +77,5 @@ async def async_results(connection: Any, generation: Generation) -> AsyncIterato
     finally:
         for _, task in under_way:
             task.cancel()
-        # waits for them to end and retrieves their errors, which asyncio would otherwise log
+        # waits for them to end and retrieves their errors; otherwise asyncio would log them
         await asyncio.gather(*(task for _, task in under_way), return_exceptions=True)

@@ -1,4 +1,4 @@
-"""The messages of Triton's gRPC protocol. protobuf builds their classes at import, where type checkers cannot see them.
+"""The messages of Triton's gRPC protocol. protobuf builds their classes at import, so type checkers cannot see them.
 
 https://github.com/triton-inference-server/common/blob/main/protobuf/grpc_service.proto
 """

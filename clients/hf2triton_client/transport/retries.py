@@ -1,6 +1,6 @@
-"""The tries of one request: how long each may take, which errors are followed by another one, and when.
+"""The tries of one request: how long each may take, which errors lead to another try, and when.
 
-This is the one policy for all calls: blocking, asyncio and streams. gRPC's own policy knows only a method and a status, and a
+All calls use this policy: blocking, asyncio and streams. gRPC's own policy considers only the method and the status, and a
 stream that it retries may wait past its deadline.
 """
 
@@ -17,43 +17,45 @@ from ..errors import ClientError, ConnectionFailed, DeadlineExceeded, ModelNotFo
 if TYPE_CHECKING:
     from .target import Target
 
-#: Seconds between two tries of a request that found no server or a busy one; they double from the first to the longest.
+#: Seconds between two tries of a request that found no server or a busy server; they double from the first to the longest.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0
-#: The same for a request whose model has gone: another server may have it. Requests of all callers go to the servers in turn, so
-#: many quick tries reach all of them.
+#: The same for a request whose model has gone: another server may have it. The requests of all callers go to the servers in
+#: turn, so it takes many quick tries to reach all of them.
 _FIRST_ELSEWHERE, _LONGEST_ELSEWHERE = 0.01, 0.1
-#: For how many seconds a model that was there is looked for, and how many tries it takes to give up one that was not. A stopping
-#: server says that a model is gone until it ends; a server that reloads a model needs a second or two.
+#: For how many seconds to look for a model that was there, and how many tries to make for a model that was not. A stopping
+#: server reports models as gone until it ends; a server that reloads a model needs a second or two.
 SEEKING, _TRIES_TO_FIND = 5.0, 4
 #: Errors that mean "not here any more", and those that mean "not now".
 _ELSEWHERE, _AGAIN = (ModelNotFound, ServerStopping), (ServerBusy, ConnectionFailed)
 
 
 class Tries:
-    """The tries of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`: nothing
-    is known about its model yet; then a stopping server at least says that it had the model."""
+    """The tries of a request that is about to begin. `until`: its deadline, on the clock of `time.monotonic`. `opening`:
+    nothing is known about its model yet; in that case, an answer from a stopping server still shows that it had the model."""
 
     def __init__(self, target: Target, opening: bool = False) -> None:
         self._target = target
         self.until = time.monotonic() + target.timeout
         self._left = target.retries
         self._opening = opening
-        self._moved: float | None = None  # when it was first said to be elsewhere
+        self._moved: float | None = None  # when it was first reported to be elsewhere
         self._again = _pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._elsewhere = _pauses(_FIRST_ELSEWHERE, _LONGEST_ELSEWHERE)
         self._sought = 0
 
     def seconds(self) -> float:
-        """The time left until the deadline. Raises DeadlineExceeded."""
+        """Returns the time left until the deadline. Raises DeadlineExceeded."""
         left = self.until - time.monotonic()
         if left <= 0:
             raise DeadlineExceeded(f"no answer within {self._target.timeout:g} s (at {self._target.url})")
         return left
 
     def pause(self, error: ClientError, known: bool | None) -> float:
-        """Seconds until the next try. `known`: whether the model was there before; None if it should not be looked for.
+        """Returns the seconds until the next try. `known`: whether the model was there before; None if it should not be looked
+        for.
 
-        Raises the error if there is no other try: it would give the same result, there were enough, or it would come too late.
+        Raises the error if there is no other try: it would have the same result, there were enough tries, or it would come too
+        late.
         """
         if isinstance(error, _ELSEWHERE):
             had = known or (self._opening and error.reason is Reason.GONE)
@@ -84,7 +86,7 @@ class Tries:
 
 
 def _pauses(first: float, longest: float) -> Iterator[float]:
-    """Random pauses, so that not all callers come back at once."""
+    """Yields random pauses, so that callers do not all come back at once."""
     pause = first
     while True:
         yield pause * random.uniform(0.8, 1.2)

@@ -16,12 +16,12 @@ from .prompts import results
 from .steps import drive
 from .streams import TextStream
 
-#: Inputs read from an iterator before they are sent.
+#: How many inputs are read from an iterator before they are sent.
 WINDOW = 256
 
 
 class Closing:
-    """What runners share: nothing runs after `close`. `owned`: the connection is closed with the pipeline."""
+    """The common part of runners: nothing runs after `close`. `owned`: the connection is closed with the pipeline."""
 
     def __init__(self, connection: Any, owned: bool) -> None:
         self._connection = connection
@@ -29,14 +29,14 @@ class Closing:
         self._closed = False
 
     def _open(self) -> Any:
-        """The connection. Raises ConnectionClosed."""
+        """Returns the connection. Raises ConnectionClosed."""
         if self._closed:
             raise ConnectionClosed("the pipeline was closed: open another one")
         return self._connection
 
 
 class BlockingRunner(Closing):
-    """Runs calls."""
+    """Runs calls, blocking."""
 
     _connection: Connection
 
@@ -44,21 +44,21 @@ class BlockingRunner(Closing):
         return drive(self._open(), answer(call))
 
     def stream(self, inputs: Iterator[Any], prepare: Callable[[list[Any]], Call]) -> Iterator[Any]:
-        """Results of an endless or a long input, a window at a time."""
+        """Yields the results of a long or endless input, a window at a time."""
         self._open()
         windows = iter(lambda: list(islice(inputs, WINDOW)), [])
         return (value for window in windows for value in self.run(prepare(window)))
 
     def generate(self, generation: Generation) -> Any:
-        """The result of all prompts."""
+        """Returns the result of all prompts."""
         return generation.finish(list(self.generate_each(generation)))
 
     def generate_each(self, generation: Generation) -> Iterator[Any]:
-        """The results of the prompts, one after the other."""
+        """Yields the results of the prompts, one after the other."""
         return results(self._open(), generation)
 
     def generate_stream(self, prompt: Prompt) -> TextStream:
-        """The text that follows a prompt, piece by piece."""
+        """Returns the text that follows a prompt, piece by piece."""
         return TextStream(Exchange.open(self._open(), prompt))
 
     def close(self) -> None:

@@ -20,24 +20,24 @@ from .protocol import ModelInferRequest
 
 #: The name of the parameter in config.pbtxt that holds what clients need to know, as JSON.
 PARAMETER = "hf2triton"
-#: The version of that JSON's shape. A frontend with a higher version was written by a newer exporter.
+#: The version of that JSON's format. A frontend with a higher version was written by a newer exporter.
 FORMAT = 1
 
-#: The most bytes that all texts and parameters of one request may have: the limit of frontends, see their inputs.py.
+#: The most bytes that all texts and parameters of one request may have. Frontends have the same limit, see their inputs.py.
 MAX_REQUEST_BYTES = 1 << 22
-#: The input by which Triton tells large requests from small ones, and the bytes from which a request is large.
+#: The input that tells Triton which requests are large, and the size in bytes from which a request is large.
 LARGE, LARGE_BYTES = "large", 1 << 20
-#: The output in which a frontend identifies its settings, see `fingerprint_of`.
+#: The output that identifies a frontend's settings, see `fingerprint_of`.
 FINGERPRINT = "fingerprint"
 
-#: The answer to one item: outputs by name, and `model`, the ServedModel that gave it.
+#: The answer to one item: outputs by name, and `model`, the ServedModel that answered.
 Row = dict[str, Any]
 
 
 class Stamp(NamedTuple):
-    """Identifies the version that gave an answer: its number, and the fingerprint of its settings. Numbers alone do not tell
-    versions apart: other repositories use the same ones, and so does an entry that was removed and exported again. Frontends of
-    older exports give no fingerprint."""
+    """Identifies the version that answered: its number, and the fingerprint of its settings. Numbers alone do not identify a
+    version: other repositories use the same numbers, and so does an entry that was removed and exported again. Frontends of
+    older exports return no fingerprint."""
 
     version: int
     fingerprint: int | None
@@ -45,8 +45,8 @@ class Stamp(NamedTuple):
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A frontend as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` is computed from
-    its text, and `versions` are the version numbers that the config covers."""
+    """A frontend as its config describes it. `settings` is the JSON of the parameter `hf2triton`, `fingerprint` is computed
+    from the text of that JSON, and `versions` are the version numbers that the config covers."""
 
     name: str
     settings: Mapping[str, Any]
@@ -58,7 +58,7 @@ class ServedModel:
     def from_config(cls, config: Mapping[str, Any]) -> ServedModel:
         """Reads a model's config (the protobuf's JSON form).
 
-        Raises WrongTask for a model that hf2triton did not write, or wrote in a newer format.
+        Raises WrongTask for a model that hf2triton did not write, or that it wrote in a newer format.
         """
         name = config["name"]
         try:
@@ -93,27 +93,27 @@ class ServedModel:
 
     @property
     def frontends(self) -> Mapping[str, str]:
-        """The names of the entry's frontends, by what they read; only this one if its task needs no other."""
+        """Returns the names of the entry's frontends, by input kind; only this one if its task needs no other."""
         names: Mapping[str, str] = self.settings.get("fronts", {"": self.name})
         return names
 
     def answers_as(self, stamp: Stamp) -> bool:
-        """Whether this version gave an answer."""
+        """Returns whether this version gave an answer."""
         if stamp.fingerprint is not None:
             return stamp.fingerprint == self.fingerprint
         return stamp.version in self.versions
 
     def embeds_as(self, version: int) -> Hashable:
-        """Equal for answers whose embeddings and scores can be compared, also across the frontends of an entry: they come from
-        the same weights in the same way."""
+        """Returns a value that is equal for answers whose embeddings and scores can be compared, also across the frontends
+        of an entry: they come from the same weights in the same way."""
         about = json.dumps([self.settings.get(name) for name in _EMBEDDING], sort_keys=True)
         return about, None if "checkpoint" in self.settings else version
 
     def requests(
         self, inputs: Mapping[str, Sequence[str | bytes]], outputs: Sequence[str], rows: int
     ) -> Iterator[Request]:
-        """Splits inputs (name -> a value for each item) into requests of at most `rows` items each, and no more than the server
-        takes. Raises InputError for a value that is too long."""
+        """Splits inputs (name -> a value for each item) into requests of at most `rows` items, and within the server's
+        limits. Raises InputError for a value that is too long."""
         columns = {name: self._encoded(name, values) for name, values in inputs.items()}
         sizes = [sum(map(len, item)) for item in zip(*columns.values(), strict=True)]
         wanted = [*outputs, *(name for name in (*_COUNTS, FINGERPRINT) if name in self.settings["outputs"])]
@@ -136,10 +136,10 @@ class ServedModel:
         return encoded
 
     def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
-        """The rows of an answer. Outputs per token or per mask are cut to the row's own number of these.
+        """Yields the rows of an answer. Outputs per token or per mask are cut to the number of tokens or masks in the row.
 
-        Yields a dict for each item: each output without its batch dimension, the scalar `version`, the counts that the frontend
-        gives (`num_tokens`, which the model read, `num_truncated_tokens` and `num_masks`), and `model`, this one.
+        Each row is a dict: each output without its batch dimension, the scalar `version`, the counts that the frontend returns
+        (`num_tokens`, the tokens that the model read, `num_truncated_tokens` and `num_masks`), and `model`, this one.
         """
         arrays = {name: output_of(result, name) for name in outputs}
         version = np.int64(result.get_response().model_version or 0)
@@ -154,12 +154,13 @@ class ServedModel:
 
 
 def fingerprint_of(settings: str) -> int:
-    """Identifies settings, given as the text in the config. Must equal what triton_models/fingerprint.py computes."""
+    """Returns a number that identifies settings, given as the text in the config. Must equal the result of
+    triton_models/fingerprint.py."""
     return int.from_bytes(hashlib.sha256(settings.encode()).digest()[:8], "big") >> 1
 
 
 def output_of(result: triton.InferResult, name: str) -> NDArray[Any]:
-    """An output of an answer. Raises ServerError if the server left it out."""
+    """Returns an output of an answer. Raises ServerError if the server left it out."""
     array: NDArray[Any] | None = result.as_numpy(name)
     if array is None:
         raise ServerError(f"the answer has no output {name!r}")
@@ -167,13 +168,13 @@ def output_of(result: triton.InferResult, name: str) -> NDArray[Any]:
 
 
 def stamp_of(result: Any) -> Stamp:
-    """The version that gave an answer, an InferResult."""
+    """Returns the version that gave an answer, an InferResult."""
     fingerprints = result.as_numpy(FINGERPRINT)
     version = int(result.get_response().model_version or 0)
     return Stamp(version, None if fingerprints is None else int(fingerprints.flat[0]))
 
 
-#: What frontends count for each row, and the count that outputs per token and per mask are cut to.
+#: What frontends count for each row. Outputs per token and per mask are cut to these counts.
 _COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
 _EXTENT = {"token": "num_tokens", "mask": "num_masks"}
 #: The settings that embeddings depend on.
@@ -181,7 +182,7 @@ _EMBEDDING = ("checkpoint", "precision", "pooling", "similarity", "embedding_dim
 
 
 def _spans(sizes: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:
-    """Where requests of at most `rows` items and `MAX_REQUEST_BYTES` begin and end; a larger item gets its own request."""
+    """Yields the bounds of requests of at most `rows` items and `MAX_REQUEST_BYTES`; a larger item gets its own request."""
     start = total = 0
     for index, size in enumerate(sizes):
         if index > start and (index - start == rows or total + size > MAX_REQUEST_BYTES):
@@ -199,18 +200,18 @@ def _add_strings(message: ModelInferRequest, name: str, values: Sequence[bytes])
 
 
 def _add_large(message: ModelInferRequest, rows: int) -> None:
-    """Adds a uint8 tensor `[rows, 1]`, which nobody reads."""
+    """Adds a uint8 tensor `[rows, 1]` that no model reads."""
     message.inputs.add(name=LARGE, datatype="UINT8", shape=[rows, 1])
     message.raw_input_contents.append(bytes(rows))
 
 
 def one_of_several(name: str) -> str:
-    """The name of one of the frontends of the entry `name`, if it has several."""
+    """Returns the name of one of the frontends of the entry `name`, if it has several."""
     return f"{name}_image"
 
 
 def as_text(value: object, index: int) -> str:
-    """One text to send: a string, or bytes in UTF-8. Raises InputError, which names the index."""
+    """Returns one text to send: a string, or bytes in UTF-8. Raises InputError, which names the index."""
     if isinstance(value, bytes):
         try:
             value = value.decode("utf-8")
@@ -226,7 +227,7 @@ def as_text(value: object, index: int) -> str:
 
 
 def as_filled_text(value: object, index: int) -> str:
-    """Like `as_text`, for tasks that take no empty text, as in transformers. Raises InputError."""
+    """Like `as_text`, for tasks that do not accept an empty text, as in transformers. Raises InputError."""
     text = as_text(value, index)
     if not text:
         raise InputError(f"text {index} is empty")

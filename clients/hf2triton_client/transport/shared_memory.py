@@ -1,7 +1,7 @@
-"""Calls a served model through system shared memory: tensors stay where they are, and only their places are sent.
+"""Calls a served model through system shared memory: tensors stay in place, and only their locations are sent.
 
-The server must run on this machine, see the same /dev/shm, and allow clients to register regions. Triton does so by default up to
-26.03; the embedded server does if it is started with `shared_memory`.
+The server must run on this machine, see the same /dev/shm, and allow clients to register regions. Triton allows it by default
+up to 26.03; the embedded server allows it if it is started with `shared_memory`.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from ..errors import ClientError
 from .connection import Connection
 from .served_model import ServedModel, output_of
 
-#: Where tensors may begin in a region.
+#: Tensors in a region begin at multiples of this many bytes.
 _ALIGNMENT = 64
 #: Seconds until Triton is asked again to release a region that it still uses.
 _PAUSE = 0.02
 
 
 class _Region(NamedTuple):
-    """A region of shared memory: its name, for the server and for the system, and tritonclient's handle of it."""
+    """A region of shared memory: its name, for the server and for the system, and tritonclient's handle for it."""
 
     name: str
     handle: Any
@@ -51,10 +51,10 @@ class SharedMemoryCaller:
         with SharedMemoryCaller(connection, model, [{"text": ["one"]}, {"text": ["two"]}], ["logits"], callers=8) as call:
             call(1)     # output name -> array, of the second batch
 
-    All inputs lie in one region, written once. Each of the `callers` calls at the same time has a region for its outputs, sized
-    for the largest answer to any of the batches; to find that size, each batch is sent once over plain gRPC. Outputs are numbers,
-    not strings. Leaving the block, or an error while entering it, unregisters and removes the regions. Raises the errors of a
-    connection, also if the server refuses regions or does not find them.
+    All inputs are in one region, which is written once. Each of the `callers` simultaneous calls has a region for its outputs.
+    It is sized for the largest answer to any of the batches; to find that size, each batch is sent once over plain gRPC.
+    Outputs are numbers, not strings. Leaving the block, or an error while entering it, unregisters and removes the regions.
+    Raises the errors of a connection, including those for regions that the server refuses or does not find.
     """
 
     _client: Any  # tritonclient's, which declares no types
@@ -135,7 +135,7 @@ class SharedMemoryCaller:
             self._places.put(_Place(region, outputs, offsets))
 
     def _region(self, stack: ExitStack, size: int) -> _Region:
-        """A new region that the server knows, until `stack` is closed."""
+        """Returns a new region that the server knows until `stack` is closed."""
         from tritonclient.utils import shared_memory
 
         name = f"hf2triton-client-{os.getpid()}-{secrets.token_hex(4)}"
@@ -148,7 +148,8 @@ class SharedMemoryCaller:
         return _Region(name, handle)
 
     def _unregister(self, name: str) -> None:
-        """Triton still uses a region for a moment after it has answered, and refuses to release it then."""
+        """Unregisters a region. Triton still uses it for a moment after the answer, and refuses to release it during that
+        time."""
         until = time.monotonic() + self._target.timeout
         while True:
             try:
@@ -165,7 +166,7 @@ class SharedMemoryCaller:
 
 
 def _read(place: _Place, output: Any) -> NDArray[Any]:
-    """A copy of an output: the region goes to another call at once, and cannot be removed while an array refers to it."""
+    """Returns a copy of an output: the region is reused at once, and cannot be removed while an array refers to it."""
     from tritonclient.utils import shared_memory
 
     dtype, shape = triton_to_np_dtype(output.datatype), list(output.shape)
@@ -173,7 +174,7 @@ def _read(place: _Place, output: Any) -> NDArray[Any]:
 
 
 def _serialized(values: Sequence[str | bytes]) -> bytes:
-    """A STRING tensor in the protocol's form: each string after its length."""
+    """Returns a STRING tensor in the protocol's form: each string after its length."""
     encoded = [value.encode() if isinstance(value, str) else value for value in values]
     return bytes(serialize_byte_tensor(np.array(encoded, np.object_)).item())
 

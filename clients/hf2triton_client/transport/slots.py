@@ -1,6 +1,5 @@
-"""Places for requests under way, blocking and for asyncio. The number of waiting requests is bounded. A request that cannot get a
-place before its deadline is refused as soon as that is known.
-"""
+"""Limits the requests under way, blocking and for asyncio. The number of waiting requests is limited too. A request that
+cannot get a place before its deadline is refused as soon as that is known."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ from ..errors import DeadlineExceeded, ServerBusy
 
 #: Requests that may wait for a place, unless a connection says otherwise.
 MOST_WAITING = 10_000
-#: From how many of the last requests the time that a place is taken is estimated.
+#: How many of the last requests are used to estimate how long a place is taken.
 _LAST = 16
 
 
@@ -32,8 +31,8 @@ class _Slots:
             raise self._hopeless()
 
     def _in_vain(self, before: int, until: float) -> bool:
-        """Whether a request that waits behind so many others cannot get a place by a moment, even if all of them are as quick as
-        the quickest of the last ones. False while too little is known."""
+        """Returns whether a request with `before` others ahead of it cannot get a place by `until`, even if all of them are
+        as quick as the quickest of the last requests. False while too little is known."""
         if len(self._took) < _LAST:
             return False
         return time.monotonic() + (before + 1) * min(self._took) / self._places > until
@@ -66,9 +65,9 @@ class Slots(_Slots):
         self._changed = threading.Condition()
 
     def take(self, until: float) -> Callable[[object], None]:
-        """Waits for a place, up to a moment on the clock of `time.monotonic`. Returns a function that gives the place back.
+        """Waits for a place until a moment on the clock of `time.monotonic`. Returns a function that gives the place back.
 
-        Raises ServerBusy if too many wait, in number or for the deadline, and DeadlineExceeded.
+        Raises ServerBusy if too many requests wait, in number or for the deadline, and DeadlineExceeded.
         """
         with self._changed:
             if self._free == 0:
@@ -144,7 +143,8 @@ class AsyncSlots(_Slots):
         self._free += 1
 
     def _refuse_the_last(self) -> None:
-        """Refuses those whose deadline is now known to come before their turn; when they came, the others seemed quicker."""
+        """Refuses waiting requests whose deadline is now known to come before their turn. When they came, the others seemed
+        quicker."""
         while self._queue:
             turn, until = self._queue[-1]
             if not turn.done():

@@ -1,6 +1,6 @@
-"""What a call needs from a connection, step by step: generators yield steps, and `drive` or `drive_async` carries them out.
+"""The steps of a call. Generators yield what they need from a connection; `drive` or `drive_async` carries it out.
 
-This way the logic of a call is written once, for both kinds of connections.
+This way, the logic of a call is written once for both kinds of connections.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Step(Protocol):
 
 @dataclass(frozen=True)
 class Infer:
-    """Gives the answers to requests, in order."""
+    """Returns the answers to requests, in order."""
 
     requests: Sequence[Request]
 
@@ -40,7 +40,7 @@ class Infer:
 
 @dataclass(frozen=True)
 class ReadConfig:
-    """Gives the config of a version of a model ("" for the newest), or None if the server has none."""
+    """Returns the config of a version of a model ("" for the newest), or None if the server has none."""
 
     name: str
     version: str = ""

@@ -10,7 +10,7 @@ from .generation import GenerationMetadata, GenerationResponse
 
 
 class _TextStream:
-    """What both kinds of streams share. `metadata`: how far the text has come; None before the first answer."""
+    """The common part of both kinds of streams. `metadata`: the progress of the text; None before the first answer."""
 
     def __init__(self, exchange: Any) -> None:
         self.metadata: GenerationMetadata | None = None
@@ -26,8 +26,8 @@ class TextStream(_TextStream):
     """A text while it is generated: an iterator of its pieces, none of them empty, which join to the whole.
 
     If you leave the loop early, the server stops generating: by `break`, by an exception, at the end of a `with` block, by
-    `close()`, or when nothing refers to the stream any more. `metadata` says how far the text has come (None before the first
-    answer), and after the loop what ended it. Iterating raises the errors of a connection; the timeout is for the whole text.
+    `close()`, or when nothing refers to the stream any more. `metadata` holds the progress of the text (None before the first
+    answer) and, after the loop, what ended it. Iterating raises the errors of a connection; the timeout is for the whole text.
     """
 
     _exchange: Exchange

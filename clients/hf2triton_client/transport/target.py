@@ -1,4 +1,4 @@
-"""Where a server is and how to speak to it: url, TLS, credentials, deadline, and gRPC's settings of a channel."""
+"""Where a server is and how to reach it: URL, TLS, credentials, deadline, and gRPC's channel settings."""
 
 from __future__ import annotations
 
@@ -15,33 +15,35 @@ from tritonclient.utils import InferenceServerException
 from ..errors import AccessDenied, InputError, from_rpc
 from .tls import Tls
 
-#: Milliseconds before a name may be looked up again after a connection has ended. gRPC's default of 30 s would leave an added
-#: server idle for as long.
+#: Milliseconds before a name may be looked up again after a connection has ended. With gRPC's default of 30 s, a new server
+#: would stay idle for that long.
 _LOOK_UP_PAUSE_MS = 5_000
-#: Milliseconds between two tries to connect, first and longest. With gRPC's default, a server that is back could go unnoticed for
-#: 120 s.
+#: Milliseconds between two attempts to connect, first and longest. With gRPC's default, a server that is back could go
+#: unnoticed for 120 s.
 _FIRST_CONNECT_PAUSE_MS, _LONGEST_CONNECT_PAUSE_MS = 100, 1_000
-#: Milliseconds that a try to connect may take. TCP asks again after 1, 3 and 7 s; a new try comes sooner than the last of these.
+#: Milliseconds that an attempt to connect may take. TCP asks again after 1, 3 and 7 s; a new attempt comes sooner than the last
+#: of these.
 _CONNECT_MS = 5_000
-#: Seconds of silence after which the server is pinged, at least; a third of the deadline if that is more. A Triton with gRPC's
-#: default settings ends a connection at the fourth ping in a row during which it has sent nothing
-#: (--grpc-http2-min-recv-ping-interval-without-data, --grpc-http2-max-ping-strikes): by then every call that was under way at the
-#: first ping is past its deadline. Pings at least 5 minutes apart are always accepted.
+#: Minimum seconds of silence before a ping to the server; a third of the deadline if that is more. A Triton with gRPC's default
+#: settings ends a connection at the fourth ping in a row during which it has sent nothing
+#: (--grpc-http2-min-recv-ping-interval-without-data, --grpc-http2-max-ping-strikes): by then, every call that was under way at
+#: the first ping is past its deadline. Pings at least 5 minutes apart are always accepted.
 _KEEP_ALIVE, _LONGEST_KEEP_ALIVE = 10.0, 300.0
-#: Milliseconds to answer a ping. Linux also uses it to end a connection on which nothing that was sent has arrived for as long.
+#: Milliseconds to answer a ping. Linux also uses this limit to end a connection on which sent data has not arrived for that
+#: long.
 _KEEP_ALIVE_TIMEOUT_MS = 5_000
 
 
 @dataclass(frozen=True)
 class Target:
-    """Where a server is and how to speak to it.
+    """Where a server is and how to reach it.
 
-    `url`: `host:port`, optionally with a scheme: `grpc://`, or `grpcs://` for TLS. If the host has several addresses, requests go
-    to all of them in turn. gRPC's own targets work too: `dns://[server]/host:port` asks a given DNS server,
+    `url`: `host:port`, optionally with a scheme: `grpc://`, or `grpcs://` for TLS. If the host has several addresses, requests
+    go to all of them in turn. gRPC's own targets work too: `dns://[server]/host:port` asks a given DNS server,
     `ipv4:address:port,address:port` lists addresses.
     `timeout`: seconds that one request may take, including retries and waiting for its turn.
-    `retries`: further tries when the server is unreachable or refuses for now, with growing pauses or those the server asks for.
-    A model that was there and has gone is looked for on all servers, for 5 s. 0: each request is sent once.
+    `retries`: further tries when the server is unreachable or refuses for now, with growing pauses or those the server asks
+    for. The client looks for a model that has gone on all servers, for 5 s. 0: each request is sent once.
     `headers`: sent with each call (credentials, restricted protocols).
     `tls`: none by default; with `grpcs://`, that of the environment, see `Tls.from_environment`.
     """
@@ -68,11 +70,11 @@ class Target:
             object.__setattr__(self, "tls", Tls.from_environment())
 
     def client_arguments(self) -> dict[str, Any]:
-        """The arguments of `tritonclient.grpc.InferenceServerClient` and of its asyncio twin."""
+        """Returns the arguments of `tritonclient.grpc.InferenceServerClient` and of its asyncio counterpart."""
         return {"url": self.url, "channel_args": self._channel_arguments(), "creds": self._credentials()}
 
     def channel(self, library: Any) -> Any:
-        """A channel of `library`, which is `grpc` or `grpc.aio`. Raises AccessDenied and OSError for TLS files."""
+        """Returns a channel of `library`, which is `grpc` or `grpc.aio`. Raises AccessDenied and OSError for TLS files."""
         if (credentials := self._credentials()) is None:
             return library.insecure_channel(self.url, self._channel_arguments())
         return library.secure_channel(self.url, credentials, self._channel_arguments())
@@ -94,15 +96,15 @@ class Target:
             ("grpc.dns_min_time_between_resolutions_ms", _LOOK_UP_PAUSE_MS),
             ("grpc.initial_reconnect_backoff_ms", _FIRST_CONNECT_PAUSE_MS),
             ("grpc.max_reconnect_backoff_ms", _LONGEST_CONNECT_PAUSE_MS),
-            ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name, it bounds a try
+            ("grpc.min_reconnect_backoff_ms", _CONNECT_MS),  # despite its name, it limits a connection attempt
             ("grpc.keepalive_time_ms", int(keep_alive * 1e3)),
             ("grpc.keepalive_timeout_ms", _KEEP_ALIVE_TIMEOUT_MS),
             # for the pings with which gRPC measures the bandwidth: only one ping at a time is under way
             ("grpc.http2.ping_timeout_ms", int(keep_alive * 1e3)),
             # a reopened channel makes its own connections, in a forked process too
             ("grpc.use_local_subchannel_pool", 1),
-            # `retries` decides what is sent again. With gRPC's own retries, a stream whose server was gone sometimes never ended,
-            # not even at its deadline (grpcio 1.85: 4 of 11,000; without them none of 14,000)
+            # `retries` decides what is sent again. With gRPC's own retries, a stream whose server was gone sometimes never
+            # ended, not even at its deadline (grpcio 1.85: 4 of 11,000; without them none of 14,000)
             ("grpc.enable_retries", 0),
         ]
 
@@ -124,8 +126,8 @@ class Target:
 
 
 def numbered(message: str, first: int) -> str:
-    """A server's message about an input, with the input's position in the call; the request began with the call's input
-    `first`."""
+    """Returns a server's message about an input, with the input's position in the call. `first`: the call's first input in
+    the request."""
     return re.sub(
         r"^(input|text|text_pair|image) (\d+)\b", lambda found: f"{found[1]} {int(found[2]) + first}", message
     )

@@ -1,4 +1,4 @@
-"""TLS for a connection: whose certificates are trusted, and the client's own."""
+"""TLS for a connection: the trusted certificates, and the client's own certificate."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Tls:
 
 
 def check_roots(path: str | Path) -> None:
-    """Raises AccessDenied unless a file holds certificates, and OSError if it cannot be read."""
+    """Raises AccessDenied if a file does not hold certificates, and OSError if it cannot be read."""
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
     except ssl.SSLError as error:
@@ -67,9 +67,9 @@ def check_roots(path: str | Path) -> None:
 
 
 def check_pair(certificate: str | Path, key: str | Path) -> None:
-    """Raises AccessDenied unless a key belongs to a certificate, and OSError if a file cannot be read."""
+    """Raises AccessDenied if a key does not belong to a certificate, and OSError if a file cannot be read."""
     try:
-        # gRPC takes no password, and OpenSSL would ask for one on the terminal
+        # gRPC does not accept a password, and OpenSSL would ask for one on the terminal
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         raise AccessDenied(

@@ -13,7 +13,7 @@ from .steps import ReadConfig, Step, Wait
 T = TypeVar("T")
 Steps = Generator[Step, Any, T]
 
-#: How many versions are remembered. Nobody serves more than two at the same time.
+#: How many versions are remembered. No server serves more than two at the same time.
 _KEPT = 8
 #: Seconds before each further look for a config. If several servers share a name, each look goes to the next one, which may be
 #: the one that answered.
@@ -32,7 +32,7 @@ class Versions:
         self._known: tuple[ServedModel, ...] = (model,)
 
     def find(self, stamp: Stamp) -> ServedModel | None:
-        """The version that gave an answer, if it is known."""
+        """Returns the version that gave an answer, if it is known."""
         newest = self.newest
         if newest.answers_as(stamp):  # nearly always
             return newest
@@ -60,15 +60,15 @@ class Versions:
 
     @property
     def common(self) -> ServedModel:
-        """A model that suits all known versions: the smallest batch, and the outputs that all of them have."""
+        """Returns a model that suits all known versions: the smallest batch, and the outputs that all of them have."""
         outputs = [model.settings.get("outputs", {}) for model in self._known]
         shared = {name: per for name, per in outputs[0].items() if all(name in own for own in outputs)}
         size = min(model.max_batch_size for model in self._known)
         return replace(self.newest, max_batch_size=size, settings={**self.newest.settings, "outputs": shared})
 
     def of(self, stamp: Stamp) -> Steps[ServedModel | None]:
-        """The version that gave an answer. Reads its config if it is not known; None if no server has the config because the
-        version is gone again. Raises WrongTask."""
+        """Returns the version that gave an answer. Reads its config if it is not known. Returns None if no server has the
+        config because the version is gone again. Raises WrongTask."""
         for pause in _LOOKS:
             if (found := self.find(stamp)) is not None:
                 return found
@@ -76,7 +76,7 @@ class Versions:
         return self.find(stamp)
 
     def changed(self) -> Steps[bool]:
-        """Whether a version is served that was unknown. Raises WrongTask."""
+        """Returns whether a previously unknown version is served. Raises WrongTask."""
         for pause in _LOOKS[:3]:
             if (yield from self._look(pause)):
                 return True
