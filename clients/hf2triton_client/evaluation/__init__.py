@@ -1,1 +1,1 @@
-"""Served answers against PyTorch's and against labelled data."""
+"""Compares served answers with PyTorch's and with labelled data."""

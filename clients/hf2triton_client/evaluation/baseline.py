@@ -1,6 +1,6 @@
 """A recorded baseline: real inputs with PyTorch's answers and latencies, in `baseline.safetensors` + `baseline.json`.
 
-Written at export, kept beside the served version, and read here on machines that have no torch.
+Written at export, kept with the served version, and read here on machines without torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from .places import describe_input
 from .questions import Questions
 
 FORMAT = 1
-#: The name of the items that come with hf2triton or from a user's data.
+#: The name of the items that come with hf2triton or from the user's data.
 _REAL = "real inputs"
 
 
@@ -42,7 +42,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class Items:
-    """Some items, what they are in words, and PyTorch's answers to them.
+    """Some items, their description, and PyTorch's answers to them.
 
     `inputs`: input of the frontend -> its value for each item, strings or files. `answers`: output name -> an array for each
     item, without the batch dimension (`[labels]`, `[tokens, labels]`, `[dim]` …).
@@ -60,11 +60,11 @@ class Items:
 class Baseline:
     """PyTorch's answer to each item (a text, a question with its context, an image), one at a time and without padding.
 
-    `inputs` and `answers`: of real inputs, as in `Items`. `own`: further items, made from the checkpoint itself, such as its own
-    tokens; they may have other inputs, such as the second text of a pair.
-    `tolerances`: output name -> how far the served model may be from the answers. `latency`: PyTorch's own, fp32, batch 1.
-    `unsaved`: large answers that only the export itself compares with. `questions`: what pipelines are asked, with PyTorch's
-    decoded answers. `others`: the tolerances of other precisions in which models may be compared.
+    `inputs` and `answers`: of the real inputs, as in `Items`. `own`: additional items made from the checkpoint itself, such as
+    its tokens; they may have other inputs, such as the second text of a pair.
+    `tolerances`: output name -> how far the served model may be from the answers. `latency`: PyTorch's latency, fp32, batch 1.
+    `unsaved`: large answers that only the export itself uses. `questions`: questions for pipelines, with PyTorch's decoded
+    answers. `others`: the tolerances of other precisions in which models may be compared.
     """
 
     task: str
@@ -80,7 +80,7 @@ class Baseline:
     own: tuple[Items, ...] = ()
 
     def __len__(self) -> int:
-        """How many real inputs there are."""
+        """The number of real inputs."""
         return len(self.groups[0])
 
     @property
@@ -94,7 +94,7 @@ class Baseline:
         return {output: tuple(one for group in self.groups for one in group.answers[output]) for output in self.answers}
 
     def describe(self, item: int) -> str:
-        """An item in words, by its number among those of all groups."""
+        """An item in words. `item`: its number among the items of all groups."""
         for group in self.groups:
             if item < len(group):
                 about = f"{group.about}: " if group.about != _REAL else ""
@@ -107,7 +107,7 @@ class Baseline:
         return [value for value in self.inputs[name] if isinstance(value, str)]
 
     def joined(self) -> Baseline:
-        """The same with the items of all groups in one, which must have the same inputs."""
+        """The same baseline with the items of all groups in one group. The groups must have the same inputs."""
         inputs = {name: tuple(one for group in self.groups for one in group.inputs[name]) for name in self.inputs}
         return replace(self, inputs=inputs, answers=self.all_answers, own=())
 
@@ -117,7 +117,7 @@ class Baseline:
         return [Greedy(*arrays) for arrays in zip(*columns, strict=True)]
 
     def within(self, precision: str) -> Baseline:
-        """The same with the tolerances of another precision. Raises BaselineError if it has none."""
+        """The same baseline with the tolerances of another precision. Raises BaselineError if it has none."""
         if precision == self.precision:
             return self
         if precision not in self.others:
@@ -126,7 +126,7 @@ class Baseline:
         return replace(self, precision=precision, tolerances=self.others[precision])
 
     def save(self, path: Path) -> None:
-        """Writes `path` (ending .safetensors) and the .json beside it."""
+        """Writes `path` (ending .safetensors) and the .json next to it."""
         tensors = {
             f"{prefix}{output}.{index}": np.ascontiguousarray(array)
             for prefix, group in zip(_prefixes(len(self.groups)), self.groups, strict=True)
@@ -206,7 +206,7 @@ class Baseline:
 
 
 def _prefixes(groups: int) -> list[str]:
-    """The prefixes of the names of each group's tensors."""
+    """The prefixes of the tensor names of each group."""
     return ["", *(f"own.{index}." for index in range(groups - 1))]
 
 
@@ -215,7 +215,7 @@ def _read_tolerances(written: Mapping[str, Mapping[str, Any]]) -> dict[str, Tole
 
 
 def _with_places(questions: Questions | None, files: Sequence[str | bytes]) -> dict[str, Any] | None:
-    """The JSON of questions: an image, which is among the tensors, becomes its number."""
+    """The JSON of questions. Images are among the tensors, so each becomes its number."""
     if questions is None:
         return None
     inputs = [{"file": files.index(one)} if isinstance(one, bytes) else one for one in questions.inputs]

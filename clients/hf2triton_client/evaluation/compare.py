@@ -1,4 +1,4 @@
-"""How far apart two sets of tensors are, and how far apart they may be. The exporter's parity checks use this too."""
+"""Measures how far apart two sets of tensors are, and checks it against tolerances. The exporter's parity checks use it too."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ from .suspects import Suspects, agree, as_vectors, cosine_of, gone_of, index_of,
 class Tolerance:
     """How far a served tensor may be from PyTorch's.
 
-    `max_abs`, `mean_abs`: largest and mean absolute difference. `cosine`: smallest cosine similarity of a row (of a
-    token's vector for outputs per token). `argmax`: smallest share of rows whose largest entry is the same; a row whose
-    two best reference entries lie within `max_abs` of each other agrees with either. The last two are None if they do not apply.
+    `max_abs`, `mean_abs`: largest and mean absolute difference. `cosine`: smallest cosine similarity of a row (of a token's
+    vector for outputs per token). `argmax`: smallest share of rows whose largest entry is the same. If the two best reference
+    entries of a row are within `max_abs` of each other, either one counts as the same. The last two are None if they do not
+    apply.
     """
 
     max_abs: float
@@ -54,13 +55,13 @@ class Difference:
         return not self.breaches
 
     def to_json(self) -> dict[str, Any]:
-        """JSON has no infinity and no NaN: they become null."""
+        """JSON has no infinity and no NaN, so they become null."""
         fields = asdict(self)
         broken = [name for name, value in fields.items() if isinstance(value, float) and not np.isfinite(value)]
         return fields | dict.fromkeys(broken) | {"passed": self.passed}
 
 
-#: The largest share of values that may become 0. Differences between numbers that fp16 cannot tell apart do.
+#: The largest allowed share of values that become 0. Differences become 0 if fp16 cannot tell the two numbers apart.
 MOST_ZEROS = 0.01
 
 
@@ -69,8 +70,9 @@ def compare(
 ) -> Difference:
     """Compares (reference, served) pairs of arrays `[…, n]`, taken together as vectors of length n.
 
-    A different shape or a value that is not finite is always a breach. So are zeros where the reference has none: a vector of
-    nothing else, or more of them than rounding explains. `places`: what the pairs and their axes stand for.
+    A different shape or a value that is not finite is always a breach. Zeros where the reference has none are a breach if a
+    whole vector is zero, or if there are more of them than rounding explains. `places`: what the pairs and their axes stand
+    for.
     """
     rows = total = broken = agreeing = lost = gone = 0
     max_abs, sum_abs, cosine, breaches = 0.0, 0.0, 1.0, []
@@ -83,7 +85,7 @@ def compare(
             breaches.append(("shape", f"row {places.item(pair)} {shapes}"))
             continue
         reference, candidate = as_vectors(reference, candidate)
-        with np.errstate(invalid="ignore"):  # of two infinities
+        with np.errstate(invalid="ignore"):  # infinity minus infinity
             gap = np.abs(reference - candidate)
         rows, total = rows + len(gap), total + gap.size
         unsound = int((~np.isfinite(candidate)).any(axis=-1).sum())
@@ -92,7 +94,7 @@ def compare(
         broken, lost, gone = broken + unsound, lost + zeros_here, gone + gone_here
         largest = gap.max(initial=0)
         max_abs, sum_abs = float(np.maximum(max_abs, largest)), sum_abs + float(gap.sum())
-        suspects.note("unsound", min(unsound, 1))  # the first
+        suspects.note("unsound", min(unsound, 1))  # locates the first such value
         suspects.note("zeros", zeros_here + gone_here * gap.size)
         suspects.note("largest", largest)
         if tolerance.cosine is not None:
@@ -121,7 +123,7 @@ def compare(
         limits.append(("cosine", "cosine", cosine, "below", limit, cosine >= limit))
     if (limit := tolerance.argmax) is not None:
         limits.append(("argmax", "argmax agreement", agreement, "below", limit, agreement >= limit))
-    # `ok` is false for NaN too
+    # `ok` is also false for NaN
     breaches += [
         (kind, f"{name} {value:.3g} is {side} {limit:.3g}") for kind, name, value, side, limit, ok in limits if not ok
     ]
@@ -142,7 +144,7 @@ def compare(
 
 @dataclass(frozen=True)
 class Greedy:
-    """A text that PyTorch generated greedily: its tokens `[n]`, and the likeliest tokens of each step with their logits,
+    """A text that PyTorch generated greedily: its tokens `[n]`, and the most likely tokens of each step with their logits,
     `[n, k]`, best first."""
 
     token_ids: NDArray[Any]
@@ -153,12 +155,12 @@ class Greedy:
 def compare_greedy(
     output: str, pairs: Iterable[tuple[Greedy, NDArray[Any]]], tolerance: Tolerance, places: Places = NUMBERED
 ) -> Difference:
-    """Compares greedy texts with the served ones, `[n]` tokens each, up to the first token that differs: after it the texts have
-    nothing to do with each other.
+    """Compares greedy texts with the served texts, `[n]` tokens each, up to the first token that differs. After that token, the
+    texts are unrelated.
 
-    `max_abs` and `mean_abs` are of the margins: by how much PyTorch preferred its own token to the served one, 0 for equal texts.
-    A margin above the tolerance's `max_abs` is a breach, and so is a text that ends early. `argmax`: the share of equal texts.
-    `places`: its axes count the tokens of a text and of the vocabulary.
+    `max_abs` and `mean_abs` refer to the margins: how much PyTorch preferred its own token to the served token; 0 for equal
+    texts. A margin above the tolerance's `max_abs` is a breach, and so is a text that ends early. `argmax`: the share of equal
+    texts. `places`: its axes count the tokens of a text and of the vocabulary.
     """
     margins, remarks, breaches = [], [], []
     worst, most = None, -1.0
@@ -189,8 +191,8 @@ def _token(ids: NDArray[Any], where: int, places: Places) -> str:
 
 
 def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERED) -> Difference:
-    """Checks that arrays `[rows, …]` hold no NaN and no infinity; there is nothing to compare them with. `places` has a pair for
-    each row of all arrays."""
+    """Checks that arrays `[rows, …]` hold no NaN and no infinity, where no reference exists. `places` has a pair for each
+    row of all arrays."""
     rows = broken = 0
     worst = None
     for array in arrays:
@@ -208,14 +210,14 @@ def finite(output: str, arrays: Iterable[NDArray[Any]], places: Places = NUMBERE
 
 
 def _first_difference(expected: Greedy, served: NDArray[Any]) -> tuple[float, int | None]:
-    """The margin at the first token that differs, and its place. The margin is infinite if the served token is missing or not
-    among the likeliest."""
+    """The margin at the first token that differs, and its position. The margin is infinite if the served token is missing or
+    not among the most likely tokens."""
     length = min(len(expected.token_ids), len(served))
     different = np.flatnonzero(expected.token_ids[:length] != served[:length])
     if not different.size:
         return (0.0, None) if len(served) == len(expected.token_ids) else (float("inf"), length)
     first = int(different[0])
     logits = dict(zip(expected.top_ids[first].tolist(), expected.top_logits[first].tolist(), strict=True))
-    # PyTorch's own token is the best one or equal to it; if more tokens are equal than were recorded, it may be missing here
+    # PyTorch's token is the best one or equal to it; it may be missing here if more tokens are equal than were recorded
     best = float(expected.top_logits[first, 0])
     return max(best - logits.get(int(served[first]), float("-inf")), 0.0), first

@@ -1,4 +1,4 @@
-"""Labelled data as questions to a pipeline, in the form that each task has."""
+"""Turns labelled data into questions for a pipeline, in the form of each task."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .rows import Row, read_rows
 
 @dataclass(frozen=True)
 class DatasetForm:
-    """How a task's rows look.
+    """The form of a task's rows.
 
-    `columns`: name -> the names that data sets use for it; the first one in the file is taken. `optional`: columns that files
-    need not have. `input`: what a pipeline is called with. `label`: the right answer, None if the row does not say. `empty`:
-    columns whose texts may be empty. `options`: of all calls; `each`: of one call, made of its row, its label and all labels.
-    `method`: of the pipeline. `input`, `label` and `each` raise InputError.
+    `columns`: name -> the names that data sets use for it; the first name that the file has is used. `optional`: columns that
+    files need not have. `input`: the input of the pipeline. `label`: the right answer, None if the row has none. `empty`:
+    columns whose texts may be empty. `options`: for all calls; `each`: for one call, made from its row, its label and all
+    labels. `method`: the pipeline's method. `input`, `label` and `each` raise InputError.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -47,13 +47,13 @@ def _class(row: Row) -> str | int | None:
 
 
 def _name(row: Row) -> str | None:
-    """One label or token by name, which may look like a number."""
+    """A label or token by name. The name may look like a number."""
     label = _class(row)
     return None if label is None else str(label).strip()
 
 
 def _candidates(row: Row, label: str | None, known: Sequence[str]) -> Mapping[str, Any]:
-    """The labels to choose among: those in the row, as a list or separated by commas, or else all labels that occur."""
+    """The labels to choose from: the row's labels, as a list or separated by commas, or else all labels that occur."""
     own = row.get("candidate_labels") or known
     own = own.split(",") if isinstance(own, str) else own
     own = [str(one).strip() for one in own]
@@ -88,8 +88,8 @@ def _tags(row: Row) -> list[Any] | None:
 
 
 def _right_answers(row: Row) -> list[str] | None:
-    """All right answers; an empty list if the question has no answer. Reads a text, a list of texts, and SQuAD's `{"text": […]}`
-    and `[{"text": …}]`."""
+    """All right answers; an empty list if the question has no answer. Accepts a text, a list of texts, and SQuAD's
+    `{"text": […]}` and `[{"text": …}]`."""
     answer = row.get("label")
     if answer is None:
         return None
@@ -185,9 +185,9 @@ _MAY_BE_JSON = _MAY_BE_EMPTY | {"words"}
 
 
 def read_questions(path: Path, task: str, columns: Mapping[str, str] | None = None) -> Questions:
-    """The rows of a file as questions to a model of a task. `columns`: our name -> the file's, for files with other names.
+    """The rows of a file as questions to a model of a task. `columns`: our name -> the file's name, for files with other names.
 
-    Paths of images are relative to the file. Raises InputError, which names the row; rows are counted from 0.
+    Image paths are relative to the file. Raises InputError, which names the row; rows are counted from 0.
     """
     if task not in _FORMS:
         raise InputError(f"no labelled data are read for {task}; known are {', '.join(sorted(_FORMS))}")
@@ -224,7 +224,7 @@ def _each_row(path: Path, make: Callable[..., Any], *columns: Sequence[Any]) -> 
 
 
 def _names(form: DatasetForm, own: Mapping[str, str], rows: Sequence[Row], path: Path) -> dict[str, str]:
-    """Our name -> the file's, for the columns that occur in any row. Raises InputError."""
+    """Our name -> the file's name, for the columns that occur in any row. Raises InputError."""
     present = dict.fromkeys(column for row in rows for column in row)
     names = {}
     for name, known in form.columns.items():
@@ -260,6 +260,6 @@ def _cell(value: str) -> Any:
     if value[:1] in ("[", "{"):
         try:
             return json.loads(value)
-        except ValueError:  # a text that happens to begin this way
+        except ValueError:  # a text that happens to begin like JSON
             return value
     return value

@@ -1,4 +1,4 @@
-"""How long calls take. Measure each contender of a comparison in its own process."""
+"""Measures how long calls take. Measure each contender of a comparison in its own process."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 def measure_latency(
     call: Callable[[Item], object], items: Sequence[Item], calls: int = 60, warm_up: int = 5, seconds: float = 10.0
 ) -> Latency:
-    """Times calls with one item each, cycling through the items, after `warm_up` calls that do not count: `calls` of them, or as
+    """Times calls with one item each, cycling through the items, after `warm_up` untimed calls. Makes `calls` calls, or as
     many as fit into `seconds` on a slow or busy machine, but at least one."""
     milliseconds = []
     stop = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""The metrics of labelled data, by their usual definitions."""
+"""The metrics for labelled data, by their usual definitions."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 
 def accuracy(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
-    """The share of rows that are right."""
+    """The share of right answers."""
     return float(np.mean([one == other for one, other in zip(expected, given, strict=True)]))
 
 
 def top_k_accuracy(expected: Sequence[Hashable], given: Sequence[Collection[Hashable]]) -> float:
-    """The share of rows whose right answer is among those given."""
+    """The share of rows whose right answer is among the given answers."""
     return float(np.mean([one in others for one, others in zip(expected, given, strict=True)]))
 
 
@@ -30,20 +30,21 @@ def macro_f1(expected: Sequence[Hashable], given: Sequence[Hashable]) -> float:
 
 
 def set_f1(expected: Sequence[Collection[Hashable]], given: Sequence[Collection[Hashable]]) -> float:
-    """F1 of everything found against everything there is, such as entities with their places (seqeval's micro average). It is 1
-    if there is nothing and nothing was found."""
+    """F1 of all given items against all expected items, such as entities with their positions (seqeval's micro average). It
+    is 1 if both are empty."""
     found = sum(len(set(one) & set(other)) for one, other in zip(expected, given, strict=True))
     total = sum(map(len, expected)) + sum(map(len, given))
     return 2 * found / total if total else 1.0
 
 
 def exact_match(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
-    """SQuAD's exact match: the share of answers that equal a right one, normalised. If there is none, "" is right."""
+    """SQuAD's exact match: the share of answers that equal a right answer, normalised. If there is no right answer, "" is
+    right."""
     return float(np.mean([_best(_equal, right, answer) for right, answer in zip(expected, given, strict=True)]))
 
 
 def span_f1(expected: Sequence[Sequence[str]], given: Sequence[str]) -> float:
-    """SQuAD's F1: the mean F1 of the words of an answer against those of the closest right one."""
+    """SQuAD's F1: the mean F1 of an answer's words against the words of the closest right answer."""
     return float(np.mean([_best(_overlap, right, answer) for right, answer in zip(expected, given, strict=True)]))
 
 
@@ -54,7 +55,7 @@ def perplexity(logprobs: Sequence[Sequence[float]]) -> float:
 
 
 def spearman(expected: Sequence[float], given: Sequence[float]) -> float:
-    """Spearman's rank correlation; equal values share their mean rank. NaN if all values on one side are equal."""
+    """Spearman's rank correlation. Equal values share their mean rank. NaN if all values on one side are equal."""
     with np.errstate(invalid="ignore"):
         return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
 
@@ -66,7 +67,7 @@ def normalised_answer(text: str) -> str:
 
 
 def _best(measure: Callable[[str, str], float], right: Sequence[str], answer: str) -> float:
-    # as in SQuAD 2.0's script, right answers that are empty after normalising do not count
+    # as in SQuAD 2.0's script, right answers that are empty after normalisation do not count
     texts = [text for text in map(normalised_answer, right) if text] or [""]
     return max(measure(text, normalised_answer(answer)) for text in texts)
 

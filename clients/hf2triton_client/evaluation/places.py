@@ -1,4 +1,5 @@
-"""Where a comparison found a breach, in words: the input, the row of its batch, the token and the label, and both values."""
+"""Describes in words where a comparison found a breach: the input, the row of its batch, the token and the label, and both
+values."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ from typing import Any
 
 #: How many characters of a text are quoted.
 QUOTED = 60
-#: How many of them are from before the place where two texts differ.
+#: How many of them precede the position where two texts differ.
 _BEFORE = 20
 
 
@@ -34,25 +35,25 @@ class Worst:
 
     @property
     def place(self) -> str:
-        """The input, the row of its batch and the place in its output."""
+        """The input, the row of its batch and the position in its output."""
         row = "" if self.row is None else f"row {self.row} of its batch"
         return ", ".join(part for part in (self.input, row, self.where) if part)
 
     def with_texts(self, expected: str, served: str) -> Worst:
-        """The same with whole texts beside the values, quoted from where they differ."""
+        """The same breach with whole texts next to the values, quoted from where they differ."""
         texts = zip((self.expected, self.served), texts_apart(expected, served), strict=True)
         said, got = (f"{value}: {text}" for value, text in texts)
         return replace(self, expected=said, served=got)
 
     def sentence(self, who: str = "served") -> str:
-        """The place and both values. `who`: who gave the second."""
+        """The place and both values. `who`: the source of the second value."""
         values = [f"{self.reference} {self.expected}"] if self.expected else []
         return f"{self.place}: {', '.join([*values, f'{who} {self.served}'])}"
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What an axis of an output counts. `names`: gives the name of a place on it, if it has one."""
+    """What an axis of an output counts. `names`: returns the name of a position on the axis, if it has one."""
 
     counts: str
     names: Callable[[int], str | None] = lambda index: None
@@ -70,7 +71,7 @@ _LAST = {
     "cls_embedding": Axis("dimension"),
     "pooler_output": Axis("dimension"),
 }
-#: What an output is given per -> what its first axis counts. Rows of images may have one that counts patches.
+#: Granularity of an output -> what its first axis counts. Rows of images may have an axis that counts patches.
 _FIRST = {"token": "token", "mask": "mask", "row": "position"}
 
 
@@ -80,19 +81,19 @@ def axes_of(
     id2label: Mapping[int, str],
     names: Callable[[int], str | None] = lambda index: None,
 ) -> tuple[Axis, Axis]:
-    """What the axes of an output count; an output with a single axis has the last of these. `names`: of the tokenizer's
-    tokens."""
+    """What the axes of an output count. An output with a single axis has the last of these. `names`: the names of the
+    tokenizer's tokens."""
     label = Axis("token id", names) if per == "mask" else Axis("label", id2label.get)
     return Axis(_FIRST[per]), _LAST.get(output, label)
 
 
 @dataclass(frozen=True)
 class Places:
-    """What the places in a comparison stand for. Pairs are numbered from 0, in the order in which they are compared.
+    """What the places in a comparison stand for. Pairs are numbered from 0, in the order of comparison.
 
-    `items`: the input of each pair; None if they have the same numbers. `describe`: puts an input into words. `row`: a pair's row
-    of its batch, given the index of a value in it; `told`: this index as it is reported, for arrays that were put together.
-    `axes`: the last axes of the compared arrays. `reference`: who gave the first array of a pair.
+    `items`: the input of each pair; None if the numbers are the same. `describe`: describes an input in words. `row`: a pair's
+    row of its batch, given the index of a value in it; `told`: this index as it is reported, for arrays that were put together.
+    `axes`: the last axes of the compared arrays. `reference`: the source of the first array of a pair.
     """
 
     items: Sequence[int] | None = None
@@ -106,18 +107,18 @@ class Places:
         return pair if self.items is None else self.items[pair]
 
     def entry(self, index: int) -> str:
-        """A place on the last axis, in words."""
+        """A position on the last axis, in words."""
         return self.axes[-1].word(index)
 
     def worst(self, pair: int, index: Sequence[int], dims: int, expected: str, served: str) -> Worst:
-        """A value of a pair of arrays with `dims` axes, or a vector if `index` ends before the last of them."""
+        """A value of a pair of arrays with `dims` axes, or a vector if `index` ends before the last axis."""
         axes = [Axis("position")] * (dims - len(self.axes)) + list(self.axes[max(0, len(self.axes) - dims) :])
         item, row, told = self.item(pair), self.row(pair, index), tuple(map(int, self.told(pair, index)))
         where = ", ".join(axis.word(at) for axis, at in zip(axes, told, strict=False))
         return Worst(item, self.describe(item), row, told, where, expected, served, self.reference)
 
 
-#: Only the numbers of pairs are known.
+#: For comparisons where only the numbers of pairs are known.
 NUMBERED = Places()
 
 
@@ -128,7 +129,7 @@ def describe_input(inputs: Mapping[str, Sequence[Any]], item: int) -> str:
 
 
 def described(noun: str, number: int, values: Any) -> str:
-    """A noun with its number and the beginnings of its texts: those in `values`, at any depth."""
+    """A noun with its number and the beginnings of the texts in `values`, at any depth."""
     said = ", ".join(quoted(text) for text in _texts_in(values))
     return f"{noun} {number}" + (f" ({said})" if said else "")
 
@@ -147,7 +148,7 @@ def texts_apart(expected: str, served: str) -> tuple[str, str]:
 
 
 def numbers_apart(expected: float, served: float) -> tuple[str, str]:
-    """Two numbers with as few digits as tell them apart, but at least four."""
+    """Two numbers with as few digits as are needed to tell them apart, but at least four."""
     written = [(f"{expected:.{digits}g}", f"{served:.{digits}g}") for digits in range(4, 18)]
     return next((pair for pair in written if pair[0] != pair[1]), written[-1])
 

@@ -1,7 +1,7 @@
-"""What a pipeline is asked, one call each, and how far its answers are from PyTorch's.
+"""Questions for a pipeline, one call each, and the comparison of its answers with PyTorch's.
 
-Answers are those of `transformers.pipeline`: labels and scores, entities, spans, tokens, texts. They are compared by what they
-say and by their scores.
+Answers are those of `transformers.pipeline`: labels and scores, entities, spans, tokens, texts. The comparison covers both
+their content and their scores.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from .compare import Difference, Tolerance
 from .places import QUOTED, Axis, Places, Worst, described, numbers_apart, texts_apart
 
-#: The name of the difference between answers, among those of outputs.
+#: The name of the difference between answers, next to the names of outputs.
 ANSWERS = "answers"
 #: Calls under way at the same time.
 IN_FLIGHT = 8
@@ -25,10 +25,10 @@ IN_FLIGHT = 8
 
 @dataclass(frozen=True)
 class Questions:
-    """Inputs of a pipeline, each for one call with `options`, and with the input's own options in `each`, if there are any.
+    """Inputs of a pipeline. Each is one call with `options`, plus the input's own options in `each`, if there are any.
 
-    `method`: of the pipeline, "" for the call itself. `answers`: PyTorch's, one per input. `labels`: the right answers, one per
-    input. Both are empty if unknown. JSON can hold everything except encoded images, which are bytes.
+    `method`: the pipeline's method, "" for the call itself. `answers`: PyTorch's answers, one per input. `labels`: the right
+    answers, one per input. Both are empty if unknown. JSON can hold everything except encoded images, which are bytes.
     """
 
     inputs: tuple[Any, ...]
@@ -42,7 +42,7 @@ class Questions:
         return len(self.inputs)
 
     def ask(self, pipeline: Any, in_flight: int = IN_FLIGHT) -> list[Any]:
-        """The answers of a pipeline, ours or transformers'."""
+        """The answers of a pipeline, either ours or transformers'."""
         call = getattr(pipeline, self.method) if self.method else pipeline
         with ThreadPoolExecutor(in_flight) as pool:
             return list(pool.map(lambda one, own: call(one, **{**self.options, **own}), self.inputs, self.options_each))
@@ -54,7 +54,7 @@ class Questions:
 
     @property
     def options_each(self) -> tuple[Mapping[str, Any], ...]:
-        """The options of each call beyond the common ones."""
+        """The options of each call in addition to the common options."""
         return self.each or ({},) * len(self.inputs)
 
 
@@ -67,10 +67,10 @@ def compare_answers(
 ) -> Difference:
     """Compares answers row by row.
 
-    `max_abs`, `mean_abs`: of the scores of what both sides say. `argmax`: the share of rows that say the same. An answer that
-    only one side gives is a breach, with three exceptions: in rows with `ties`, which PyTorch's own tensors leave open; at the
-    end of rankings that were cut off, where any entry may stand whose score is as good within the tolerance's `max_abs`; and
-    entries with a score no higher than that. `describe`: puts a row's question into words.
+    `max_abs`, `mean_abs`: of the scores of content that both sides have. `argmax`: the share of rows with the same content. An
+    answer that only one side has is a breach, with three exceptions: in rows with `ties`, which PyTorch's own tensors leave
+    open; at the end of rankings that were cut off, where any entry is accepted whose score is as good within the tolerance's
+    `max_abs`; and entries with a score no higher than that. `describe`: describes a row's question in words.
     """
     gaps: list[float] = []
     breaches, same = [], 0
@@ -112,13 +112,13 @@ def compare_answers(
 
 
 def _score_at(places: Places, index: int, at: Sequence[int], key: Any, scores: tuple[float, float]) -> Worst:
-    """An entry that both sides give, with their scores."""
+    """An entry that both sides have, with their scores."""
     told = f"{_short(key)} at " if key != "" else ""
     return places.worst(index, at, 1, *(f"{told}{score}" for score in numbers_apart(*scores)))
 
 
 def _apart(lost: Sequence[Any], extra: Sequence[Any], sides: tuple[str, str]) -> tuple[str, str]:
-    """What two sides say; for two long texts, the part where they differ."""
+    """The content of two sides; for two long texts, the part where they differ."""
     if len(lost) == len(extra) == 1 and isinstance(lost[0], str) and isinstance(extra[0], str):
         return texts_apart(lost[0], extra[0]) if max(len(lost[0]), len(extra[0])) > QUOTED else sides
     return sides
@@ -126,7 +126,7 @@ def _apart(lost: Sequence[Any], extra: Sequence[Any], sides: tuple[str, str]) ->
 
 @dataclass(frozen=True)
 class _Said:
-    """What is said in one place of an answer -> its score. `ranked`: it is the best part of a ranking, best first."""
+    """The content at one place of an answer -> its score. `ranked`: the content is the best part of a ranking, best first."""
 
     scores: Mapping[Any, float]
     ranked: bool = False
@@ -140,31 +140,31 @@ def _keys(said: Mapping[int, _Said]) -> set[tuple[int, Any]]:
 
 
 def _is_cut(one: _Said, other: _Said) -> bool:
-    """Whether both are rankings whose rest may have been cut off. A ranking of one is an answer: it does not say how good others
-    are."""
+    """Whether both are rankings whose rest may have been cut off. A ranking with one entry is an answer: it does not say how
+    good other entries are."""
     return one.ranked and other.ranked and len(one.scores) == len(other.scores) > 1
 
 
 def _alone(one: _Said, other: _Said, tolerance: float) -> list[Any]:
-    """What only the first of two says, except for what the other's ranking may have cut off and for negligible scores."""
+    """Content that only the first has, except for entries that the other ranking may have cut off and for negligible scores."""
     alone = [key for key, score in one.scores.items() if key not in other.scores and not score <= tolerance]
     if not alone or not _is_cut(one, other):
         return alone
     limit, left = min(other.scores.values()), 1 - sum(other.scores.values())
-    if abs(left) <= tolerance:  # these are probabilities, and nearly nothing is left
+    if abs(left) <= tolerance:  # these are probabilities, and almost nothing remains
         limit = min(limit, max(left, 0.0))
     return [key for key in alone if not one.scores[key] <= limit + tolerance]
 
 
 def _said(answer: Any) -> dict[int, _Said]:
-    """An answer as place -> what is said there. There are several places if there are several texts or masks."""
+    """An answer as place -> content. There are several places if there are several texts or masks."""
     if answer is None:
         return {}
     if isinstance(answer, str):
         return {0: _Said({answer: 1.0})}
     if isinstance(answer, (float, int)):
         return {0: _Said({"": float(answer)})}
-    if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification: all of them, always
+    if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification always returns all labels
         return {0: _Said(dict(zip(answer["labels"], map(float, answer["scores"]), strict=True)))}
     if isinstance(answer, Mapping):
         return {0: _Said(dict([_entry(answer)]))}
@@ -181,7 +181,7 @@ def _entry(entry: Mapping[str, Any]) -> tuple[Any, float]:
     return read(entry), float(entry.get("score", 1.0))
 
 
-#: Fields of an answer -> what they say.
+#: Fields of an answer -> its content.
 _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
     (frozenset({"label"}), lambda answer: answer["label"]),
     (frozenset({"token"}), lambda answer: (answer["token"], answer["token_str"], answer["sequence"])),
@@ -195,12 +195,12 @@ _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
 )
 
 
-#: Fields of entries that are everything that was found, not the best part of a ranking.
+#: Fields of entries that are complete results, not the best part of a ranking.
 _FOUND = (frozenset({"entity_group", "entity"}), frozenset({"generated_text"}))
 
 
 def _words(alone: Sequence[Any], said: _Said) -> str:
-    """What only one side says, or else the best of what it says, in a few words."""
+    """The content that only one side has, or else its best content, in a few words."""
     scores = said.scores
     if not scores:
         return "nothing"

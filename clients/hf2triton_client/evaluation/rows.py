@@ -1,4 +1,4 @@
-"""Rows with named columns: JSON lines, JSON, CSV, or a folder of images by label."""
+"""Reads rows with named columns: JSON lines, JSON, CSV, or a folder of images by label."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _rows(path: Path) -> list[Row]:
 
 def _json_lines(text: str) -> list[Any]:
     rows = []
-    # not splitlines, which would also cut at U+2028 and the like within strings
+    # not splitlines, which would also split at U+2028 and similar characters within strings
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             try:
@@ -81,7 +81,7 @@ def _json_type(value: Any) -> str:
 
 
 def _images_by_label(folder: Path) -> list[Row]:
-    """The images of a folder whose subfolders are named after their labels. Hidden files are left out."""
+    """The images of a folder whose subfolders are named after their labels. Hidden files are ignored."""
     rows: list[Row] = []
     for path in sorted(folder.rglob("*")):
         relative = path.relative_to(folder)

@@ -1,4 +1,4 @@
-"""How right answers are: the metrics of each task, for the served model beside PyTorch."""
+"""Scores answers against right answers: the metrics of each task, for the served model and for PyTorch."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .results import Score
 
 #: How much worse than PyTorch a served model may be: one row or a hundredth of the rows; for perplexity, a hundredth of it.
 ALLOWED = 0.01
-#: Room for rounding: 0.9 - 0.89 is more than 0.01.
+#: Margin for rounding: 0.9 - 0.89 is more than 0.01.
 _ROUNDING = 1e-9
 
-#: id -> name, of a head's labels.
+#: id -> name, for a head's labels.
 Labels = Mapping[int, str]
-#: Computes a metric from answers and the questions with their right answers.
+#: Computes a metric from answers and from questions with right answers.
 Metric = Callable[[Sequence[Any], Questions], float]
 
 
 def scores_of(
     task: str, questions: Questions, labels: Labels, served: Sequence[Any], expected: Sequence[Any] = ()
 ) -> tuple[Score, ...]:
-    """The task's metrics for the served answers and, if there are any, for the `expected` ones. Empty if the right answers are
-    not known.
+    """The task's metrics for the served answers and, if there are any, for the `expected` answers. Empty if the right answers
+    are unknown.
 
-    `labels`: the model's; the questions may name them by number. Raises InputError if none of the questions' labels is among
-    them.
+    `labels`: the model's labels; the questions may refer to them by number. Raises InputError if the model has none of the
+    questions' labels.
     """
     if not questions.labels and not questions.method:
         return ()
@@ -49,7 +49,7 @@ def scores_of(
 
 
 def _allowed(metric: str, questions: Questions, pytorch: float | None) -> float:
-    """By how much a metric may be worse than PyTorch's."""
+    """How much worse than PyTorch's a metric may be."""
     if metric in _LOWER_IS_BETTER:
         return ALLOWED * (pytorch or 0.0)
     row = 1 / len(questions)
@@ -61,7 +61,7 @@ def _allowed(metric: str, questions: Questions, pytorch: float | None) -> float:
 
 
 def _named(label: Any, labels: Labels) -> Any:
-    """A label or a list of labels by name; they may be given by number."""
+    """A label or a list of labels by name. They may be given by number."""
     if isinstance(label, list):
         return [_named(one, labels) for one in label]
     if isinstance(label, str) and (label in labels.values() or not label.isdecimal()):
@@ -70,7 +70,8 @@ def _named(label: Any, labels: Labels) -> Any:
 
 
 def _check_known(given: Sequence[Any], labels: Labels) -> None:
-    """Raises InputError if no label or kind of entity is one of the model's: rows that can never be right say nothing."""
+    """Raises InputError if no label or kind of entity is known to the model: a score of rows that can never be right is
+    meaningless."""
     every = {label for own in given for label in (own if isinstance(own, list) else [own])} - {"O"}
     if every and {_kind(str(label)) for label in every}.isdisjoint(map(_kind, labels.values())):
         raise InputError(
@@ -80,7 +81,7 @@ def _check_known(given: Sequence[Any], labels: Labels) -> None:
 
 
 def _kind(tag: str) -> str:
-    """The kind of entity that a tag names, as the pipeline names it; a label without a dash is its own kind."""
+    """The kind of entity that a tag names, in the pipeline's form. A label without a dash is its own kind."""
     return tag.split("-", 1)[-1]
 
 
@@ -91,15 +92,15 @@ def _best(answer: Any) -> Any:
 
 
 def _tokens(answer: Any) -> list[str]:
-    """The tokens for a text's only mask, best first. Raises InputError."""
+    """The tokens for the only mask of a text, best first. Raises InputError."""
     if isinstance(answer[0], list):
         raise InputError("labelled texts for fill-mask have one mask each, and one of these has several")
     return [entry["token_str"].strip() for entry in answer]
 
 
 def _groups(tags: Sequence[str]) -> set[tuple[str, int, int]]:
-    """Entities of tagged words (B-, I-, or the bare kind), as (kind, first word, last word), grouped as the pipeline does it:
-    a word continues its neighbour's entity if its tag is the same and does not begin with B-."""
+    """Entities of tagged words (B-, I-, or the bare kind), as (kind, first word, last word). They are grouped as in the
+    pipeline: a word continues its neighbour's entity if its tag is the same and does not begin with B-."""
     found: set[tuple[str, int, int]] = set()
     first = 0
     for index in range(1, len(tags) + 1):
@@ -118,7 +119,7 @@ def _bare(tag: str) -> str:
 
 
 def _entities(answers: Sequence[Any], questions: Questions) -> float:
-    """F1 of entities, by the words that they cover."""
+    """F1 of entities, by the words they cover."""
     found = []
     for answer, text in zip(answers, questions.inputs, strict=True):
         # words are separated by spaces: for each character, how many words have ended before it
@@ -152,7 +153,7 @@ _RANKED: Mapping[str, Metric] = {
     **_CLASSES,
     "top-5 accuracy": _of_five(lambda answer: [entry["label"] for entry in answer]),
 }
-#: Task -> name of the metric -> the metric.
+#: Task -> metric name -> metric.
 _METRICS: Mapping[str, Mapping[str, Metric]] = {
     "text-classification": _CLASSES,
     "zero-shot-classification": _CLASSES,
@@ -170,5 +171,5 @@ _METRICS: Mapping[str, Mapping[str, Metric]] = {
     "zero-shot-image-classification": _RANKED,
 }
 _LOWER_IS_BETTER = frozenset({"perplexity"})
-#: Tasks whose labels are those of the model's head; those of other tasks are texts, numbers, or chosen by callers.
+#: Tasks whose labels are those of the model's head. Labels of other tasks are texts, numbers, or chosen by callers.
 _OF_THE_MODEL = frozenset({"text-classification", "token-classification", "image-classification"})

@@ -1,4 +1,4 @@
-"""How alike two arrays of vectors are, and which value of many pairs is to blame for a breach."""
+"""Measures how similar two arrays of vectors are, and finds the value among many pairs that causes a breach."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from .places import Places, Worst, numbers_apart
 
-#: The smallest number that fp16 tells from 0. Smaller numbers may become 0 without counting as lost.
+#: The smallest number that fp16 distinguishes from 0. Smaller numbers may become 0 without counting as lost.
 _SMALLEST = 2.0**-24
 
 
 class Suspects:
-    """The worst pair for each kind of breach, the first of equals. Only after a breach is it looked at more closely."""
+    """The worst pair for each kind of breach; the first if several are equal. The pair is examined more closely only after a
+    breach."""
 
     def __init__(self) -> None:
         self._pair: tuple[int, NDArray[Any], NDArray[Any]] | None = None
@@ -25,13 +26,13 @@ class Suspects:
         self._pair = (pair, reference, candidate)
 
     def note(self, kind: str, amount: float) -> None:
-        """Notes how much of a kind of breach the pair has; NaN is more than anything."""
+        """Records how much the pair deviates for a kind of breach. NaN is larger than any amount."""
         amount = float("inf") if amount != amount else amount
         if amount > self._most.get(kind, (0.0, None))[0]:
             self._most[kind] = (amount, self._pair)
 
     def worst(self, kind: str, margin: float, places: Places) -> Worst | None:
-        """The value to blame for a kind of breach. `margin`: by how much a best entry may miss being the best."""
+        """The value that causes a kind of breach. `margin`: how far an entry may be below the best and still count as best."""
         if kind not in self._most:
             return None
         pair, reference, candidate = self._most[kind][1]
@@ -51,7 +52,7 @@ class Suspects:
 
 
 def index_of(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The index in an array of a value that has the number `flat` among all of them."""
+    """The index in an array of the value whose flat index is `flat`."""
     return tuple(int(place) for place in np.unravel_index(flat, shape))
 
 
@@ -66,12 +67,12 @@ def _farthest_of_least_cosine(reference: NDArray[Any], candidate: NDArray[Any]) 
 
 
 def _lost(reference: NDArray[Any], candidate: NDArray[Any]) -> int:
-    """The place of a zero; one in a vector of nothing but zeros, if there is one."""
+    """The position of a zero; preferably a zero in a vector of zeros only."""
     zeros = zeros_of(reference, candidate)
     return int((zeros * (1 + gone_of(candidate, zeros)[:, None])).argmax())
 
 
-#: Kind of breach -> its place in a pair's vectors, as an index into all their values in a row.
+#: Kind of breach -> its position in a pair's vectors, as a flat index into all their values.
 _LOCATE: dict[str, Callable[[NDArray[Any], NDArray[Any]], int]] = {
     "unsound": lambda reference, candidate: int((~np.isfinite(candidate)).argmax()),
     "zeros": _lost,
@@ -87,13 +88,13 @@ def as_vectors(reference: NDArray[Any], candidate: NDArray[Any]) -> tuple[NDArra
 
 
 def zeros_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
-    """Which values are 0 although they should not be."""
+    """Marks values that are 0 although they should not be."""
     lost: NDArray[Any] = (candidate == 0) & (np.abs(reference) > _SMALLEST)
     return lost
 
 
 def gone_of(candidate: NDArray[Any], zeros: NDArray[Any]) -> NDArray[Any]:
-    """Which vectors are nothing but zeros although they should not be. A vector of length 1 counts as a number."""
+    """Marks vectors that are all zeros although they should not be. A vector of length 1 counts as a number."""
     gone: NDArray[Any] = (candidate == 0).all(axis=-1) & zeros.any(axis=-1) & (candidate.shape[-1] > 1)
     return gone
 
@@ -107,8 +108,8 @@ def cosine_of(reference: NDArray[Any], candidate: NDArray[Any]) -> NDArray[Any]:
 
 
 def agree(reference: NDArray[Any], candidate: NDArray[Any], margin: float) -> NDArray[Any]:
-    """In which rows the candidate's best entry is the reference's, or equally good within `margin`."""
+    """Marks rows where the candidate's best entry is the reference's best, or equally good within `margin`."""
     chosen = np.take_along_axis(reference, candidate.argmax(axis=-1)[:, None], axis=-1)[:, 0]
-    with np.errstate(invalid="ignore"):  # of two infinities
+    with np.errstate(invalid="ignore"):  # infinity minus infinity
         agreeing: NDArray[Any] = reference.max(axis=-1) - chosen <= margin
         return agreeing

@@ -1,4 +1,4 @@
-"""Proves a served model: asks the live endpoint what PyTorch was asked, and compares the answers. Needs no torch."""
+"""Proves a served model: asks the live endpoint the same questions as PyTorch, and compares the answers. Needs no torch."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ _Asked = tuple[list[Check], set[int], tuple[Scatter, ...]]
 def validate(
     connection: Connection, name: str, baseline: Baseline, labelled: Questions | None = None, calls: int = 0
 ) -> Validation:
-    """Asks the served model for each item of the baseline, in several ways, and its pipeline the baseline's questions.
+    """Asks the served model for each item of the baseline, in several ways, and asks its pipeline the baseline's questions.
 
-    `labelled`: other questions, without PyTorch's answers, only for scores. `calls`: how many calls are timed afterwards. Raises
-    BaselineError if the baseline belongs to another model or version, and the errors of the client.
+    `labelled`: other questions, without PyTorch's answers, which are used only for scores. `calls`: how many calls are timed
+    afterwards. Raises BaselineError if the baseline belongs to another model or version, and the errors of the client.
     """
     model = ServedModel.from_config(connection.model_config(name))
     _check_same(model, baseline)
@@ -67,7 +67,7 @@ def validate(
 
 
 def served_latency(connection: Connection, model: ServedModel, baseline: Baseline, calls: int) -> Latency:
-    """The latency of a call over gRPC that asks for the outputs of one item, or for one greedy text."""
+    """The latency of a gRPC call that requests the outputs of one item, or one greedy text."""
     if baseline.task == "text-generation":
         prompts = prompts_of(model, baseline)
         return measure_latency(lambda prompt: Exchange.open(connection, prompt).whole(), prompts, calls, warm_up=1)
@@ -78,7 +78,7 @@ def served_latency(connection: Connection, model: ServedModel, baseline: Baselin
 def _ask_questions(
     connection: Connection, model: ServedModel, baseline: Baseline, labelled: Questions | None
 ) -> tuple[list[Check], tuple[Score, ...]]:
-    """Decoded answers, compared with PyTorch's if those are known, and their scores."""
+    """Checks of decoded answers, compared with PyTorch's if those are known, and their scores."""
     if baseline.questions is None and labelled is None:
         return [], ()
     checks: list[Check] = []
@@ -97,9 +97,9 @@ def _ask_questions(
 
 
 def near_ties(baseline: Baseline) -> list[bool] | None:
-    """Which questions have a near tie: in one of PyTorch's vectors the two best entries lie closer together than the tolerance,
-    so either may be the answer. Questions whose vectors were not recorded are open too. None if the questions are not about the
-    items."""
+    """Which questions have a near tie: in one of PyTorch's vectors, the two best entries are closer together than the
+    tolerance, so either may be the answer. Questions whose vectors were not recorded count as ties too. None if the
+    questions are not about the items."""
     found = next((name for name in _TIED if name in baseline.answers), None)
     if found is None or baseline.questions is None or baseline.questions.method:
         return None
@@ -117,7 +117,7 @@ def near_ties(baseline: Baseline) -> list[bool] | None:
 
 
 def _numbers(baseline: Baseline) -> dict[tuple[str | bytes, ...], int]:
-    """Item -> its number among those of all groups. For a generative model, only the prompt counts."""
+    """Item -> its number among the items of all groups. For a generative model, only the prompt counts."""
     items = [item for group in baseline.groups for item in zip(*group.inputs.values(), strict=True)]
     return {item[:1] if "text_input" in baseline.inputs else item: index for index, item in enumerate(items)}
 
@@ -127,9 +127,9 @@ _TIED = {"top_logits": -1, "span_logits": 0, "logits": -1}
 
 
 def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
-    """Asks for items alone, in all kinds of company, and alone once more.
+    """Asks for items alone, batched in various ways, and alone once more.
 
-    All answers are compared with PyTorch's, and the later ones also with those that the items got alone.
+    All answers are compared with PyTorch's. The later answers are also compared with those to the items alone.
     """
     outputs = list(baseline.answers)
     checks: list[Check] = []
@@ -162,7 +162,7 @@ def _ask_for_rows(connection: Connection, model: ServedModel, baseline: Baseline
 
 
 def _scatter(output: str, expected: Sequence[NDArray[Any]], served: Sequence[NDArray[Any]]) -> Scatter:
-    """Up to `DRAWN` values of all items, evenly chosen."""
+    """Up to `DRAWN` values of all items, evenly spaced."""
     alike = [pair for pair in zip(expected, served, strict=True) if pair[0].shape == pair[1].shape]
     sides = zip(*alike, strict=True) if alike else ([], [])
     columns = [np.concatenate([np.empty(0), *(array.ravel() for array in side)]) for side in sides]
@@ -172,7 +172,7 @@ def _scatter(output: str, expected: Sequence[NDArray[Any]], served: Sequence[NDA
 
 
 def _orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
-    """How items are asked for: (name, indices in order, items per request). A request of `most` items may repeat some."""
+    """The ways to ask for items: (name, indices in order, items per request). A request of `most` items may repeat some."""
     count = len(items)
     forward = list(range(count))
     longest = max(forward, key=lambda index: sum(len(values[index]) for values in items.inputs.values()))
@@ -189,13 +189,13 @@ def _orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
 
 
 def _few_orders(items: Items, most: int) -> list[tuple[str, list[int], int]]:
-    """The same for the checkpoint's own items: the real inputs have already shown the effect of company."""
+    """The same for the checkpoint's own items, but fewer: the real inputs have already shown the effect of batching."""
     alone, *_, reverse, _, _ = _orders(items, most)
     return [alone, reverse]
 
 
 def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baseline) -> _Asked:
-    """Asks for greedy texts: alone, in all kinds of company, and alone once more."""
+    """Asks for greedy texts: alone, batched in various ways, and alone once more."""
     baseline = baseline.joined()
     expected, most = baseline.greedy(), len(baseline)
     checks, versions = [], set()
@@ -222,7 +222,7 @@ def _ask_for_texts(connection: Connection, model: ServedModel, baseline: Baselin
 
 
 def _with_texts(difference: Difference, baseline: Baseline, served: Sequence[str]) -> Difference:
-    """Adds PyTorch's and the served text if a text is to blame and PyTorch's is among the decoded answers."""
+    """Adds PyTorch's text and the served text if a text causes the breach and PyTorch's is among the decoded answers."""
     worst, questions = difference.worst, baseline.questions
     if worst is None or questions is None or questions.inputs != baseline.inputs["text_input"]:
         return difference
@@ -237,7 +237,7 @@ def prompts_of(model: ServedModel, baseline: Baseline, stream: bool = False) -> 
 
 
 def _places(model: ServedModel, group: Items, order: list[int], rows_each: int, reference: str, output: str) -> Places:
-    """What the rows of an output stand for, if items were asked for in this order, `rows_each` per request."""
+    """What the rows of an output stand for, if items were requested in this order, `rows_each` per request."""
     return Places(
         items=order,
         describe=partial(describe_input, group.inputs),
@@ -254,7 +254,7 @@ def _compare(
     rows: list[Row],
     places: Callable[[str], Places],
 ) -> tuple[Difference, ...]:
-    """Compares the rows that items got, in this order, with the answers to them."""
+    """Compares the rows received for items, in this order, with the recorded answers."""
     return tuple(
         compare(
             output,

@@ -1,1 +1,1 @@
-"""Load on any function, and its results."""
+"""Generates load on any function, and measures the results."""

@@ -1,8 +1,8 @@
 """Generates load and measures latencies and throughput of any function, in a closed or an open loop.
 
 Closed: each of `concurrency` callers makes its next call when the last one has returned. Open: calls are due at moments drawn
-beforehand (a Poisson process with a fixed seed), whether or not earlier ones have returned. Their latency counts from the moment
-they were due, so that waiting behind a slow call is included.
+in advance (a Poisson process with a fixed seed), whether or not earlier calls have returned. Their latency counts from the
+moment they were due, so it includes waiting behind a slow call.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ import numpy as np
 
 from .results import Load
 
-#: Calls of an open loop that may be under way at the same time; later ones wait, and their latency counts that.
+#: Calls of an open loop that may be under way at the same time. Later calls wait, and their latency includes the wait.
 MOST_CALLERS = 64
-#: Seconds that a caller rests after an error, so that a server which refuses at once is not called in a tight loop.
+#: Seconds that a caller rests after an error, so it does not call a server that refuses at once in a tight loop.
 _REST = 0.02
 
 
 @dataclass(frozen=True)
 class Generated:
-    """The result of a generating call: how many tokens, and how many seconds until the first of them."""
+    """The result of a generating call: the number of tokens, and the seconds until the first token."""
 
     tokens: int
     first_token_seconds: float
@@ -39,8 +39,9 @@ class Generated:
 class Sample:
     """The result of one run of a load. Milliseconds are NaN if no call succeeded.
 
-    `calls`: how many succeeded. `first_error`: the message of the first that failed. Latencies are of the calls that began within
-    the measured time; throughput is of the work done within it, which includes only a share of the calls at its edges.
+    `calls`: how many calls succeeded. `first_error`: the message of the first failed call. Latencies are of the calls that
+    began within the measured time. Throughput is the work done within it, which includes only a share of the calls at its
+    edges.
     """
 
     calls: int
@@ -86,11 +87,11 @@ def run_load(
     seed: int = 0,
     most_callers: int = MOST_CALLERS,
 ) -> Sample:
-    """Calls with one input after the other, round and round, for `seconds`, after `warm_up` seconds that do not count (at least
-    one call alone, and one by each caller).
+    """Calls with one input after the other, cycling through the inputs, for `seconds`, after `warm_up` seconds that do not
+    count (at least one call alone, and one call by each caller).
 
-    `call` is called from several threads; if it returns a Generated, tokens are counted. Each caller makes at least one call, and
-    calls under way at the end are waited for. Calls of an open loop that have not begun `seconds` after its end are given up and
+    `call` is called from several threads; if it returns a Generated, tokens are counted. Each caller makes at least one call.
+    Calls under way at the end are completed. Calls of an open loop that have not begun `seconds` after its end are given up and
     count as errors. An error of the very first call is raised.
     """
     call(inputs[0])
@@ -158,7 +159,7 @@ def arrivals(rate: float, seconds: float, seed: int = 0) -> list[float]:
 
 
 def median_of(samples: Sequence[Sample]) -> Sample:
-    """One sample for several runs of a load: medians, the sum of the calls, the first error."""
+    """One sample that summarises several runs of a load: medians, the sum of the calls, the first error."""
 
     def middle(name: str) -> float | None:
         values = [value for sample in samples if (value := getattr(sample, name)) is not None and value == value]
@@ -183,7 +184,7 @@ def median_of(samples: Sequence[Sample]) -> Sample:
 
 
 def _in_threads(work: Callable[[], None], callers: int) -> None:
-    """Runs `work` in that many threads at the same time; returns when all have ended."""
+    """Runs `work` in `callers` threads at the same time. Returns when all have ended."""
     threads = [threading.Thread(target=work, name=f"load-{index}", daemon=True) for index in range(callers)]
     for thread in threads:
         thread.start()
@@ -195,7 +196,7 @@ def _sample(notes: _Notes, load: Load, begin: float, seconds: float) -> Sample:
     calls, end = notes.calls, begin + seconds
     milliseconds = [(call.ended - call.due) * 1e3 for call in calls]
     p50, p90, p99 = np.percentile(milliseconds, (50, 90, 99)) if calls else (float("nan"),) * 3
-    # an open loop that falls behind goes on after the end: only the work done by then counts as throughput
+    # an open loop that falls behind continues after the end: only the work done by then counts as throughput
     shares = [_share(call, begin, end) for call in calls]
     generated = [(call, texts, share) for call, share in zip(calls, shares, strict=True) if (texts := call.generated)]
     first = [(call.began - call.due + texts.first_token_seconds) * 1e3 for call, texts, _ in generated]
@@ -214,6 +215,6 @@ def _sample(notes: _Notes, load: Load, begin: float, seconds: float) -> Sample:
 
 
 def _share(call: _Call, begin: float, end: float) -> float:
-    """Which share of a call lies between two moments. Counting only whole calls would be too little if calls are long."""
+    """The share of a call that lies between two moments. Counting only whole calls would be too little if calls are long."""
     inside = min(call.ended, end) - max(call.began, begin)
     return max(0.0, min(1.0, inside / max(call.ended - call.began, 1e-9)))

@@ -1,4 +1,4 @@
-"""Reports of validations and benchmarks: reading, writing, and what they say."""
+"""Reports of validations and benchmarks: reading, writing, and verdicts."""
 
 from __future__ import annotations
 

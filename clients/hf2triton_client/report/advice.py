@@ -1,4 +1,4 @@
-"""What to try after a failed validation, depending on what failed."""
+"""Suggests what to try after a failed validation, depending on what failed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _is_of_answers(check: Check) -> bool:
     return any(one.output == ANSWERS for one in check.differences)
 
 
-#: What failed -> what that means and what to do; the first match counts. {better}: a better precision, if there is one.
+#: Condition -> what the failure means and what to do; the first match applies. {better}: a better precision, if there is one.
 _ADVICE: tuple[tuple[Callable[[_Failed], bool], str], ...] = (
     (
         lambda failed: failed.alone,

@@ -1,8 +1,8 @@
-"""Combines several reports into one. Findings that occur in several of them are compared, the later with the earlier.
+"""Combines several reports into one. Findings that occur in several reports are compared, the later with the earlier.
 
-Two validations are comparable if they are of the same model; two measurements, if they are of the same contender (name, model,
-precision, device, threads) under the same load. A measurement that only one of two runs has is *lost* if the earlier run has it,
-and *new* if the later one does.
+Two validations are comparable if they are of the same model. Two measurements are comparable if they are of the same contender
+(name, model, precision, device, threads) under the same load. A measurement that only one of two runs has is *lost* if the
+earlier run has it, and *new* if the later run has it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Who = tuple[str, str, str, str, int]
 #: What identifies a measurement: its contender and the load.
 Key = tuple[str, str, str, str, int, Load]
 
-#: A largest difference is worse if it grew by more than a quarter, and by more than a tenth of the tightest tolerance for exports
-#: in this precision: another build of a kernel may cause less than that.
+#: A largest difference is worse if it grew by more than a quarter, and by more than a tenth of the tightest tolerance for
+#: exports in this precision. Another build of a kernel may cause less than that.
 GROWTH = 1.25
 STEPS = {"fp32": 1e-5, "fp16": 5e-4, "int8": 1e-2}
-#: A score is worse if it lost more than this share of itself: the last digits of a perplexity are less.
+#: A score is worse if it lost more than this share of its value. A change in the last digits of a perplexity is smaller.
 LOSS = 1e-4
 
 
@@ -50,9 +50,9 @@ class Measured:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Findings of two runs, as (earlier, later); those of only one run; and notes, such as that the runs were made on different
-    machines. `alone`: findings without any counterpart in another run. `failures`: forbidden changes that happened.
-    """
+    """Findings of two runs, as (earlier, later), findings of only one run, and notes, for example that the runs were made on
+    different machines. `alone`: findings without any counterpart in another run. `failures`: forbidden changes that
+    happened."""
 
     measurements: tuple[tuple[Measured, Measured], ...] = ()
     validations: tuple[tuple[Validation, Validation], ...] = ()
@@ -67,9 +67,9 @@ class Comparison:
 
 
 def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
-    """One report of several, given in the order in which they were made, and what changed between them.
+    """One report made from several, which are given in chronological order, and the changes between them.
 
-    If a finding occurs more than once, the last one is kept, and compared with the one before.
+    If a finding occurs more than once, the last occurrence is kept and compared with the one before.
     """
     validations: dict[str, list[tuple[int, Validation]]] = {}
     measured: dict[Key, list[tuple[int, Measured]]] = {}
@@ -123,8 +123,8 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
 
 
 def slower(comparison: Comparison, allowed: float) -> list[str]:
-    """What became slower by more than the share `allowed` (0.1 is 10 %): the median of a call, or the throughput. Only contenders
-    that Triton serves count."""
+    """Lists what became slower by more than the share `allowed` (0.1 is 10 %): the median of a call, or the throughput. Only
+    contenders that Triton serves count."""
     found = []
     for before, after in comparison.measurements:
         if not words.is_served(after.contender):
@@ -145,13 +145,13 @@ def slower(comparison: Comparison, allowed: float) -> list[str]:
 
 
 def worse(comparison: Comparison) -> list[str]:
-    """Which answers became worse: a check that passed fails or is gone, a largest difference grew by more than GROWTH and STEPS
-    allow, fewer best answers are the same, or a score fell by more than LOSS or is gone."""
+    """Lists answers that became worse: a check that passed fails or is gone, a largest difference grew by more than GROWTH
+    and STEPS allow, fewer best answers are the same, or a score fell by more than LOSS or is gone."""
     return [sentence for pair in comparison.validations for sentence in _worse(*pair)]
 
 
 def missing(comparison: Comparison, *, measurements: bool = False, validations: bool = False) -> list[str]:
-    """Findings that should be compared but have no counterpart."""
+    """Lists findings that should be compared but have no counterpart."""
     found = []
     if measurements:
         found += [f"the later run did not measure {one}" for one in comparison.lost if words.is_served(one.contender)]
@@ -166,7 +166,7 @@ def missing(comparison: Comparison, *, measurements: bool = False, validations: 
 
 
 def machine_notes(earlier: Report, later: Report) -> list[str]:
-    """Differences between the machines of two runs that matter to the measurements."""
+    """Differences between the machines of two runs that affect the measurements."""
     ours, theirs = _machine(later.machine), _machine(earlier.machine)
     notes = [
         f"the runs differ in {name}: {theirs.get(name, 'none')} → {ours.get(name, 'none')}"
@@ -236,7 +236,7 @@ def _measured(report: Report) -> Iterator[Measured]:
 
 
 def _joined(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]) -> Iterator[Benchmark]:
-    """The benchmarks with their kept measurements; those made in the same way become one."""
+    """The benchmarks with their kept measurements. Benchmarks made in the same way are merged."""
     alike: dict[tuple[str, str, int, float], dict[Who, tuple[Contender, list[Measurement]]]] = {}
     gone: dict[tuple[str, str, int, float], dict[str, str]] = {}
     for index, report in enumerate(reports):

@@ -1,4 +1,4 @@
-"""How reports write numbers, sizes, loads and contenders."""
+"""Formats numbers, sizes, loads and contenders for reports."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from ..loadgen.results import Benchmark, Contender, Load, Measurement
 
 #: Stands for a missing value.
 NOTHING = "–"
-#: Larger numbers mean nothing, and their sums may overflow.
+#: Larger numbers are meaningless, and their sums may overflow.
 _HUGE = 1e100
 
 
 def is_ordinary(value: float) -> bool:
-    """Whether a value can be plotted and calculated with: not NaN, infinite or close to it."""
+    """Whether a value can be plotted and used in calculations: not NaN, infinite or close to infinity."""
     return abs(value) < _HUGE
 
 
 def significant(value: float | None, digits: int = 3) -> str:
-    """A number with that many significant digits, without an exponent: 1,234 · 56.7 · 8.90 · 0.0123."""
+    """A number with `digits` significant digits, without an exponent: 1,234 · 56.7 · 8.90 · 0.0123."""
     if value is None:
         return NOTHING
     if not math.isfinite(value):
@@ -28,7 +28,7 @@ def significant(value: float | None, digits: int = 3) -> str:
         return "0"
     if abs(value) >= _HUGE:
         return f"{value:.{digits - 1}e}"
-    value = float(f"{value:.{digits - 1}e}")  # rounded first: 99.96 becomes 100, with one decimal less than 99.9
+    value = float(f"{value:.{digits - 1}e}")  # rounded first: 99.96 becomes 100, with one decimal fewer than 99.9
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{min(decimals, 12)}f}"
 
@@ -45,14 +45,14 @@ def score(value: float | None) -> str:
 
 
 def share(value: float | None) -> str:
-    """A share in percent; 100 % only if it is everything."""
+    """A share in percent; 100 % only if it is complete."""
     if value is None or not math.isfinite(value):
         return significant(value)
     return f"{min(value, 0.999) if value < 1 else value:.1%}"
 
 
 def cosine(value: float | None) -> str:
-    """A cosine with six digits, rounded down: it reads 1 only if a float cannot tell it from 1."""
+    """A cosine with six digits, rounded down: it is shown as 1 only if a float cannot distinguish it from 1."""
     if value is None or not is_ordinary(value):
         return significant(value)
     return f"{math.floor((value + 1e-9) * 1e6) / 1e6:.6f}"
@@ -63,12 +63,12 @@ def megabytes(size: float | None) -> str:
 
 
 def times(value: float) -> str:
-    """How many times as much."""
+    """A ratio, as a number of times."""
     return f"{significant(value, 2)}×"
 
 
 def percent(before: float, after: float) -> str:
-    """A change in percent, with its sign; "" if there is none, or it cannot be given in percent."""
+    """A change in percent, with its sign; "" if there is no change, or if it cannot be expressed in percent."""
     if before == after or before == 0 or not (is_ordinary(before) and is_ordinary(after)):
         return ""
     change = (after - before) / abs(before) * 100
@@ -80,12 +80,12 @@ def moment(created_at: str) -> str:
     """An ISO 8601 time as a readable time in UTC."""
     try:
         return f"{datetime.fromisoformat(created_at).astimezone(timezone.utc):%Y-%m-%d %H:%M} UTC"
-    except ValueError:  # written by another program, or with an ending that Python 3.10 does not know
+    except ValueError:  # written by another program, or in a format that Python 3.10 does not know
         return created_at
 
 
 def items_of(task: str) -> str:
-    """What a task's items are: texts or images."""
+    """The kind of a task's items: texts or images."""
     return "images" if "image" in task else "texts"
 
 
@@ -116,7 +116,7 @@ def is_pytorch(contender: Contender) -> bool:
 
 
 def labels(benchmark: Benchmark) -> list[str]:
-    """Labels of the contenders: as short as it takes to tell them apart, always with the precision."""
+    """Labels of the contenders: as short as possible while still distinct, always with the precision."""
     contenders = benchmark.contenders
     parts = [[own.name] if own.precision in own.name.split() else [own.name, own.precision] for own in contenders]
     for more in ("model", "device", "threads"):
@@ -133,6 +133,6 @@ def weight(load: Load) -> tuple[int, int, float, float]:
 
 
 def of_contender(benchmark: Benchmark, index: int) -> list[Measurement]:
-    """The measurements of one contender, the lightest load first."""
+    """The measurements of one contender, lightest load first."""
     own = [one for one in benchmark.measurements if one.contender == index]
     return sorted(own, key=lambda one: weight(one.load))

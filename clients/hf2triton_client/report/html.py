@@ -1,6 +1,6 @@
 """A report as one self-contained HTML page without scripts, fonts or requests, for light and dark screens and for paper.
 
-Its look is in data/report.html.j2 and data/report.css. Needs jinja2.
+The layout is in data/report.html.j2 and data/report.css. Needs jinja2.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .tables import (
 from .verdict import STATES, best, figures, rate, unit, verdict
 
 _DATA = Path(__file__).parents[1] / "data"
-#: What a group of loads is plotted over: the field of Load, and the label of the axis.
+#: The x axis for a group of loads: the field of Load, and the label of the axis.
 _AXES = (("concurrency", "calls in flight"), ("rate", "calls begun a second"))
 
 
@@ -93,7 +93,7 @@ def _scatter_note(scatter: Scatter) -> str:
 
 
 def _short(table: Table) -> Table:
-    """A table with a shorter title, without what the section's heading already says."""
+    """A table with a shorter title that does not repeat the section's heading."""
     title = {"check": "Checks", "score": "Scores"}.get(table.columns[0], table.title.rpartition(": ")[2].capitalize())
     return replace(table, title=title)
 
@@ -109,7 +109,7 @@ def _benchmark(place: int, benchmark: Benchmark) -> dict[str, Any]:
 
 
 def _over_loads(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
-    """The plots over how many calls are made at a time, for each size of calls."""
+    """The plots against the number of simultaneous calls, for each size of calls."""
     for axis, x_label in _AXES:
         alike: dict[str, list[Measurement]] = {}
         for one in sorted(benchmark.measurements, key=lambda one: words.weight(one.load)):
@@ -150,7 +150,7 @@ def _over_load(
 
 
 def _by_contender(place: int, benchmark: Benchmark) -> Iterator[PlotFigure]:
-    """Bytes and speed, with a bar for each contender; its label holds the precision."""
+    """Bytes and speed, with a bar for each contender; its label includes the precision."""
     labels, measured = words.labels(benchmark), sorted({one.contender for one in benchmark.measurements})
     speeds: dict[int, float | None] = {index: rate(best(benchmark, index)) for index in measured}
     weights = {index: own.weight_bytes for index, own in enumerate(benchmark.contenders)}

@@ -22,20 +22,20 @@ from .model import FORMAT, Report
 if TYPE_CHECKING:
     from .comparison import Comparison
 
-#: The largest file that is read as a report. A report with everything in it has less than a megabyte.
+#: The largest file that is read as a report. A complete report is smaller than a megabyte.
 _MOST_BYTES = 256 << 20
 
 
 def new_report(
     server: str = "", validations: Sequence[Validation] = (), benchmarks: Sequence[Benchmark] = ()
 ) -> Report:
-    """A report of findings made just now, on this machine."""
+    """A report of findings that were made just now, on this machine."""
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
     return Report(now, metadata.version("hf2triton"), describe_machine(), server, tuple(validations), tuple(benchmarks))
 
 
 def write_report(report: Report, path: Path, comparison: Comparison | None = None) -> None:
-    """Writes a report in the form that the file's ending names, one of FORMS; pages and Markdown also show the comparison
+    """Writes a report in the format that the file's ending names, one of FORMS. Pages and Markdown also show the comparison
     with an earlier run. Raises UnknownForm."""
     require_form(path)
     text = FORMS[path.suffix.lower()][0](report, comparison)
@@ -44,9 +44,9 @@ def write_report(report: Report, path: Path, comparison: Comparison | None = Non
 
 
 def require_form(path: Path) -> None:
-    """Checks that a report can be written there, before hours are spent on its content.
+    """Checks that a report can be written to a path, before hours are spent on its content.
 
-    Raises UnknownForm for an ending that names no form, and ModuleNotFoundError for a package that the form needs.
+    Raises UnknownForm for an ending that does not name a format, and ModuleNotFoundError for a package that the format needs.
     """
     if path.suffix.lower() not in FORMS:
         raise UnknownForm(f"{str(path)!r} names no form of a report by its ending; known are {', '.join(FORMS)}")

@@ -1,4 +1,4 @@
-"""Reports as JSON: how the data of model.py is written and read, and the schema that describes it.
+"""Reports as JSON: reads and writes the data of model.py, and makes the schema that describes it.
 
 JSON has no NaN and no infinities: they are written as the strings "NaN", "Infinity" and "-Infinity".
 """
@@ -16,9 +16,9 @@ import numpy as np
 from ..errors import ReportError
 from .model import FORMAT, Report
 
-#: The place of the schema within this package.
+#: The path of the schema within this package.
 SCHEMA = "data/report.schema.json"
-#: How values that JSON has no numbers for are written.
+#: The strings for values that JSON numbers cannot express.
 _WORDS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 
 
@@ -29,7 +29,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def from_json(written: Mapping[str, Any]) -> Report:
-    """The report that `to_json` wrote. Raises ReportError, whose message begins with what is wrong."""
+    """The report that `to_json` wrote. Raises ReportError, whose message begins with the location of the error."""
     from pydantic import TypeAdapter, ValidationError
 
     try:
@@ -92,7 +92,7 @@ def _written(value: Any) -> Any:
 
 
 def _check(report: Report) -> None:
-    """Checks what a schema cannot: indices and lengths. Raises ReportError."""
+    """Checks what a schema cannot express: indices and lengths. Raises ReportError."""
     for benchmark in report.benchmarks:
         known = len(benchmark.contenders)
         for measurement in benchmark.measurements:

@@ -12,15 +12,15 @@ from pathlib import Path
 
 from .model import Machine
 
-#: Packages whose versions matter to measurements.
+#: Packages whose versions affect measurements.
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "tokenizers", "torch", "transformers", "tritonclient")
-#: Asks the driver; a GPU that hangs must not hang the report.
+#: Asks the driver. A GPU that hangs must not block the report.
 _GPUS = ("nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader")
 _GPU_SECONDS = 10
 
 
 def describe_machine() -> Machine:
-    """This machine, as far as the system knows it."""
+    """This machine, as described by the system."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,

@@ -1,4 +1,4 @@
-"""A report as GitHub's Markdown: the verdict first, key figures in sight, details folded; fits into a step's summary."""
+"""A report as GitHub's Markdown: the verdict first, key figures visible, details folded; fits into a step's summary."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def to_markdown(report: Report, comparison: Comparison | None = None) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows unchanged, in one line."""
+    """Text that Markdown shows unchanged, on one line."""
     return _SPECIAL.sub(r"\\\1", _html(text))
 
 

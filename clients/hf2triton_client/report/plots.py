@@ -1,7 +1,7 @@
 """The plots of the page, as inline SVG: parity scatters, lines over loads, bars of sizes and speeds.
 
-The page sets the colours: an element's class (`s0` to `s7`) names the series, so that light, dark and print can differ. Each
-series also has its own marker shape. A mark's <title> says what it stands for; browsers show it on hover.
+The page sets the colours: an element's class (`s0` to `s7`) names the series, so light, dark and print can differ. Each series
+also has its own marker shape. A mark's <title> explains it; browsers show it on hover.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from ..evaluation.results import Scatter
 from .formatting import difference, is_ordinary, significant
 from .scales import Scale, amounts, linear
 
-#: How many series have their own colour and marker; further ones start over.
+#: How many series have their own colour and marker; further series reuse them.
 SERIES = 8
-#: How many points of a scatter are drawn: more would hide each other and make the page heavy.
+#: How many points of a scatter are drawn. More points would hide each other and make the page heavy.
 MOST_POINTS = 1000
 _WIDTH, _HEIGHT, _SQUARE, _NARROW = 440, 290, 380, 330
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 26, 42
-#: How wide a letter is in wide fonts.
+#: The width of a letter in wide fonts.
 _LETTER = 7.6
-#: Paths of markers around (0, 0), about as large as each other.
+#: Paths of markers around (0, 0), of about the same size.
 _MARKERS = (
     "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0z",
     "M-3.6,-3.6h7.2v7.2h-7.2z",
@@ -39,7 +39,7 @@ _MARKERS = (
 
 @dataclass(frozen=True)
 class Mark:
-    """A value at a place on the x axis, and where the whisker above it ends, if there is one."""
+    """A value at a position on the x axis, and the end of the whisker above it, if there is one."""
 
     place: int
     value: float
@@ -65,8 +65,8 @@ class Bar:
 
 
 def parity_scatter(scatter: Scatter, name: str, about: str) -> str:
-    """PyTorch's values (x) and the served ones (y); equal pairs lie on the diagonal, and the pair farthest from it has a ring.
-    `name`: unique on the page."""
+    """PyTorch's values (x) and the served values (y). Equal pairs lie on the diagonal, and a ring marks the pair farthest
+    from it. `name`: unique on the page."""
     values = [value for pair in finite_pairs(scatter) for value in pair] or [0.0]
     range_ = min(values), max(values)
     title = f"{about}: served values against PyTorch's"
@@ -74,7 +74,8 @@ def parity_scatter(scatter: Scatter, name: str, about: str) -> str:
 
 
 def residual_scatter(scatter: Scatter, name: str, about: str) -> str:
-    """How far the served values are above PyTorch's (y), over PyTorch's (x): shows what the diagonal is too coarse for."""
+    """How far the served values are above PyTorch's (y), against PyTorch's (x). Shows differences too small to see on the
+    diagonal."""
     pairs = finite_pairs(scatter) or [(0.0, 0.0)]
     values, widest = [theirs for theirs, _ in pairs], max(map(_gap, pairs))
     title, label = f"{about}: differences over PyTorch's values", "served − PyTorch"
@@ -89,8 +90,8 @@ def finite_pairs(scatter: Scatter) -> list[tuple[float, float]]:
 
 
 def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x_label: str, y_label: str) -> str:
-    """Values over loads, at equal distances: 1, 8 and 32 are steps, not a length. Series with whiskers are shifted a little, so
-    that they can be told apart."""
+    """Values against loads, at equal distances: 1, 8 and 32 are steps, not lengths. Series with whiskers are shifted
+    slightly to keep them apart."""
     values = [value for line in drawn for mark in line.marks for value in (mark.value, mark.upper)]
     y = amounts([value for value in values if value is not None and is_ordinary(value)], _HEIGHT - _BOTTOM, _TOP)
     inset = (_WIDTH - _LEFT - _RIGHT) / (2 * len(places) + 1)
@@ -99,7 +100,7 @@ def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x
     said = "; ".join(f"{line.label}: {', '.join(significant(mark.value) for mark in line.marks)}" for line in drawn)
     svg = _svg(name, _WIDTH, _HEIGHT, about, f"{y_label} at {x_label} {', '.join(places)}. {said}.")
     _y_axis(svg, y, y_label + (", logarithmic" if y.logarithmic else ""), _HEIGHT)
-    each = math.ceil(len(places) / 8)  # labels that fit beside each other
+    each = math.ceil(len(places) / 8)  # labels that fit next to each other
     for place, label in enumerate(places):
         _line(svg, "tick", at[place], _HEIGHT - _BOTTOM, at[place], _HEIGHT - _BOTTOM + 4)
         if place % each == 0:
@@ -124,7 +125,7 @@ def lines(drawn: Sequence[Line], places: Sequence[str], name: str, about: str, x
 
 
 def bars(drawn: Sequence[Bar], name: str, about: str, unit: str) -> str:
-    """Bars from 0, each below its label and beside its value."""
+    """Bars from 0. Each has its label above it and its value beside it."""
     row, longest = 42, _NARROW - 96
     height = row * len(drawn) + 6
     most = max(bar.value for bar in drawn) or 1.0
@@ -140,7 +141,7 @@ def bars(drawn: Sequence[Bar], name: str, about: str, unit: str) -> str:
 
 
 def marker(series: int) -> str:
-    """The sample of a series in a legend."""
+    """A sample of the series for a legend."""
     attributes = {"class": "sample", "viewBox": "0 0 28 12", "width": "28", "height": "12", "aria-hidden": "true"}
     svg = Element("svg", attributes)
     group = SubElement(svg, "g", {"class": f"line s{series % SERIES}"})
@@ -159,7 +160,7 @@ def _cloud(
     height: Callable[[float, float], float],
     diagonal: bool,
 ) -> str:
-    """Points over PyTorch's values, and the line of no difference."""
+    """Points against PyTorch's values, and the line of no difference."""
     pairs = finite_pairs(scatter)
     drawn = pairs if len(pairs) <= MOST_POINTS else [pairs[i * len(pairs) // MOST_POINTS] for i in range(MOST_POINTS)]
     x = linear(*x_range, _LEFT, _SQUARE - _RIGHT, 8, around=True)

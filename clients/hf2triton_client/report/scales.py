@@ -1,4 +1,4 @@
-"""The axes of plots: they begin and end at round numbers, and are logarithmic for values far apart."""
+"""The axes of plots. They begin and end at round numbers, and are logarithmic for values far apart."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 
 from .formatting import significant
 
-#: From this ratio of the largest to the smallest value on, a linear axis hides the small ones.
+#: Above this ratio of the largest to the smallest value, a linear axis hides the small values.
 _FAR_APART = 30.0
 #: Smaller values count as 0.
 _NOTHING = 1e-100
-#: The most decades of a logarithmic axis, from the largest value down.
+#: The most decades on a logarithmic axis, from the largest value down.
 _MOST_DECADES = 7
-#: The most ticks of a logarithmic axis; more would crowd it.
+#: The most ticks on a logarithmic axis; more would be too crowded.
 _MOST_TICKS = 9
-#: The smallest span of an axis, relative to its values: below it, floats cannot tell ticks apart.
+#: The smallest span of an axis, relative to its values. Below it, floats cannot distinguish ticks.
 _SMALLEST_SPAN = 1e-9
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values to places: `low` is at `start`, `high` at `end`."""
+    """Maps values to positions: `low` is at `start`, `high` at `end`."""
 
     low: float
     high: float
@@ -55,8 +55,8 @@ class Scale:
 
 
 def linear(low: float, high: float, start: float, end: float, most: int = 6, around: bool = False) -> Scale:
-    """An axis whose ticks are multiples of 1, 2 or 5 times a power of ten, at most `most` of them. It begins and ends at a tick,
-    or close to its values if it lies `around` them."""
+    """An axis with at most `most` ticks, which are multiples of 1, 2 or 5 times a power of ten. It begins and ends at a
+    tick, or close to its values if it lies `around` them."""
     if high - low <= max(_SMALLEST_SPAN * max(abs(low), abs(high)), _NOTHING):
         half = abs(low) / 2 if abs(low) > _NOTHING else 0.5
         low, high = low - half, high + half
@@ -72,8 +72,8 @@ def linear(low: float, high: float, start: float, end: float, most: int = 6, aro
 
 
 def amounts(values: Sequence[float], start: float, end: float) -> Scale:
-    """An axis of amounts, none below 0: from 0, or logarithmic if they are far apart. Values below a logarithmic axis are put at
-    its end."""
+    """An axis of amounts, none below 0: from 0, or logarithmic if the amounts are far apart. Values below a logarithmic axis
+    are placed at its end."""
     smallest, largest = min((value for value in values if value > 0), default=1.0), max(values, default=1.0)
     if largest / smallest < _FAR_APART:
         return linear(0.0, largest if largest > _NOTHING else 1.0, start, end)

@@ -1,4 +1,4 @@
-"""A report as titled tables, for the terminal and Markdown, and for the page beside its plots."""
+"""A report as titled tables, for the terminal, for Markdown, and for the page with its plots."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .comparison import Comparison, Measured, lost
 from .model import Report
 from .verdict import figures
 
-#: What a numeric cell looks like: one number or several, signs, units, and the sign for nothing.
+#: The pattern of a numeric cell: one or more numbers, signs, units, and the sign for a missing value.
 _NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,]*(\.\d+)?(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table: `rows` with as many cells as there are `columns`. `bad`: places of rows that report something wrong."""
+    """A table: `rows` with as many cells as there are `columns`. `bad`: indices of rows that report a problem."""
 
     title: str
     columns: tuple[str, ...]
@@ -99,7 +99,7 @@ def validation_tables(validation: Validation) -> list[Table]:
 
 
 def failures_table(validation: Validation) -> Table:
-    """The value to blame for each check and output that failed. Reports of earlier versions do not have it."""
+    """The value that causes each failed check and output. Reports of earlier versions do not have it."""
     rows = tuple(
         (check.name, one.output, worst.place, worst.expected, worst.served)
         for check in validation.checks
@@ -147,7 +147,7 @@ def benchmark_tables(benchmark: Benchmark) -> list[Table]:
 
 
 def comparison_tables(comparison: Comparison) -> list[Table]:
-    """What changed between two runs: calls, closeness, scores and memory."""
+    """Changes between two runs: calls, closeness, scores and memory."""
     pairs = comparison.measurements
     calls = tuple(
         (
@@ -210,7 +210,7 @@ def machine_table(report: Report) -> Table:
 
 
 def _check_changes(before: Validation, after: Validation) -> Iterator[tuple[str, ...]]:
-    """A row for each check whose largest difference or result has changed, then one for all others."""
+    """A row for each check whose largest difference or result has changed, then one row for all other checks."""
     earlier = {(check.name, one.output): one for check in before.checks for one in check.differences}
     same: list[Difference] = []
     for check in after.checks:
@@ -253,7 +253,7 @@ def _change(before: float | None, after: float | None, say: Callable[[float | No
 
 
 def _limit(score: Score) -> str:
-    """What the served model must reach; nothing if PyTorch's score is not known."""
+    """What the served model must reach; empty if PyTorch's score is unknown."""
     if score.pytorch is None:
         return words.NOTHING
     allowed = -score.allowed if score.higher_is_better else score.allowed

@@ -16,14 +16,14 @@ from .model import Report
 
 #: state -> its word, and a sign that does not depend on colours.
 STATES = {"passed": ("Passed", "✓"), "failed": ("Failed", "✗"), "measured": ("Measured", "•")}
-#: How many reasons are shown, and how many scores have figures; the tables hold all of them.
+#: How many reasons are shown, and how many scores have figures. The tables hold all of them.
 _SHOWN, _SCORES = 4, 3
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, in order. `advice`: what to try next. `cautions`:
-    what else to know."""
+    """`state`: one of STATES. `summary`: one sentence. `reasons`: what failed, in order. `advice`: what to try next.
+    `cautions`: other points to know."""
 
     state: str
     summary: str
@@ -73,15 +73,16 @@ def _of_validations(report: Report) -> Verdict:
 
 
 def figures(report: Report) -> list[list[Figure]]:
-    """The key figures, in groups: closeness first, then speed and size in each benchmark, compared with PyTorch's."""
+    """The key figures, in groups: first closeness, then speed and size for each benchmark, compared with PyTorch's."""
     found = [[*_closeness(report.validations), *_scores(report.validations)]]
     found += [[*_speed(report, benchmark)] for benchmark in report.benchmarks]
     return [group for group in found if group]
 
 
 def fastest(report: Report, benchmark: Benchmark) -> int | None:
-    """The contender whose figures stand for the benchmark. Served contenders come first; among them those with proven answers,
-    then those with unchecked ones, then those with wrong ones; and among these the highest throughput wins."""
+    """The contender whose figures represent the benchmark. Served contenders come first. Among them, contenders with proven
+    answers come before those with unchecked answers, and those before contenders with wrong answers. The highest throughput
+    decides the rest."""
     proved = {(own.model, own.precision): own.passed for own in report.validations}
 
     def rank(index: int) -> tuple[bool, float, float]:
@@ -137,7 +138,7 @@ def _beside(score: Score) -> str:
 
 
 def _speed(report: Report, benchmark: Benchmark) -> Iterator[Figure]:
-    """Speed and size of the contender that stands for the benchmark, compared with PyTorch on the same machine."""
+    """Speed and size of the contender that represents the benchmark, compared with PyTorch on the same machine."""
     index = fastest(report, benchmark)
     if index is None:
         return
@@ -211,7 +212,7 @@ def _cautions(report: Report) -> Iterator[str]:
 
 
 def _some(sentences: Sequence[str]) -> tuple[str, ...]:
-    """The first sentences, and how many more there are."""
+    """The first sentences, and the number of further ones."""
     more = len(sentences) - _SHOWN
     return (*sentences[:_SHOWN], *([f"and {more} more"] if more > 0 else []))
 
