@@ -29,7 +29,7 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def from_json(written: Mapping[str, Any]) -> Report:
-    """The report that `to_json` wrote. Raises ReportError, whose message begins with the location of the error."""
+    """The report that `to_json` wrote. Raises ReportError, whose message begins with the problem."""
     from pydantic import TypeAdapter, ValidationError
 
     try:

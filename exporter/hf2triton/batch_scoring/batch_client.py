@@ -1,4 +1,5 @@
-"""Rows → answers, several calls at a time. A row that cannot be answered says why; it takes no other with it."""
+"""Turns rows into answers, several calls at a time. If a row cannot be answered, its result says why; other rows are not
+affected."""
 
 from __future__ import annotations
 
@@ -20,11 +21,11 @@ from ..errors import UsageError
 from .inputs import Row, Unreadable
 from .task_schemas import ScoringOptions
 
-#: What a row may be at fault for, if it alone meets with it.
+#: Errors that a row may have caused, if it is asked alone and still gets the error.
 _OF_ROWS = (DeadlineExceeded, InputError, ServerError)
-#: How often a row that is asked alone may coincide with the end of the model's process by chance.
+#: How often the model's process may end by chance while a single row is asked.
 _DEATHS = 2
-#: Seconds until a model whose process has ended must answer again, and between two looks.
+#: Seconds within which a model whose process has ended must answer again, and seconds between two attempts.
 _PATIENCE, _PAUSE = 60.0, 0.5
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,7 +33,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Scored:
-    """A row of the output. `error`: why there is no answer, None where there is one."""
+    """A row of the output. `error`: why there is no answer; None if there is one."""
 
     id: Any
     answer: Any
@@ -42,26 +43,27 @@ class Scored:
 
 @dataclass(frozen=True)
 class _Question:
-    """What a row is asked; `own`: the options of its call beyond those of all."""
+    """The question for a row. `own`: the options of its call in addition to the common options."""
 
     input: Any
     own: Mapping[str, Any]
 
     @property
     def kind(self) -> tuple[Any, ...]:
-        """Rows of one call have the same."""
+        """A key that is equal for rows of the same call."""
         keys = tuple(sorted(self.input)) if isinstance(self.input, dict) else ()
         return keys, tuple((name, tuple(value)) for name, value in self.own.items())
 
 
 class Asker:
-    """Asks a pipeline. Threads may share it. `id`: the column that names a row, None for its number; `keep`: those copied."""
+    """Asks a pipeline. Threads can share it. `id`: the column that names a row, None for its number. `keep`: the columns
+    that are copied."""
 
     def __init__(self, pipeline: Any, asked: ScoringOptions, id: str | None, keep: Sequence[str]) -> None:
-        """Raises UsageError and InputError for options that the pipeline does not take."""
+        """Raises UsageError and InputError for options that the pipeline does not accept."""
         self._pipeline, self._asked, self._id, self._keep = pipeline, asked, id, keep
         self._call = getattr(pipeline, asked.form.method) if asked.form.method else pipeline
-        #: A question that was answered, to tell a row that the model fails on from a model that fails.
+        #: A question that was answered. It distinguishes a row on which the model fails from a model that fails.
         self._answered: _Question | None = None
         labels = {"candidate_labels": ["a", "b"]} if "candidate_labels" in asked.names else {}
         self._example = _Question(asked.form.example, labels)
@@ -74,9 +76,9 @@ class Asker:
         pipeline.prepare(example, pipeline.merged({**labels, **asked.options}))  # nothing is sent
 
     def scored(self, rows: Sequence[Row | Unreadable], first: int, base: Path) -> list[Scored]:
-        """The output's rows. `first`: the number of the first row; `base`: what paths are relative to.
+        """The output's rows. `first`: the number of the first row. `base`: the folder that paths are relative to.
 
-        Raises what is not a row's own fault: the errors of the client.
+        Raises errors that the row did not cause: the errors of the client.
         """
         found: list[Any] = [self._question(row, base) for row in rows]
         asked = [(index, question) for index, question in enumerate(found) if isinstance(question, _Question)]
@@ -96,14 +98,14 @@ class Asker:
             return error
 
     def _answers(self, questions: Sequence[_Question], deaths: int = 0) -> list[Any]:
-        """An answer of each, or its own error. One that fails is found by asking each on its own. `deaths`: how often the model's
-        process has ended while it was asked these."""
+        """For each question, its answer or its own error. Failing questions are found by asking each question separately.
+        `deaths`: how often the model's process has ended while it was asked these questions."""
         try:
             answers = self._ask(questions)
         except _OF_ROWS as error:
             if error.reason is Reason.MODEL_DIED:
                 self._wait_for_the_model()
-                if len(questions) == 1 and deaths < _DEATHS:  # it may have been a row of another call
+                if len(questions) == 1 and deaths < _DEATHS:  # a row of another call may have been the cause
                     return self._answers(questions, deaths + 1)
             if len(questions) == 1:
                 return [self._own_error(error)]
@@ -112,12 +114,13 @@ class Asker:
         return answers
 
     def _wait_for_the_model(self) -> None:
-        """Until it answers again: whoever looks after the server starts its process anew. Raises the errors of the client."""
+        """Waits until the model answers again: the process that supervises the server restarts it. Raises the errors of the
+        client."""
         until = time.monotonic() + _PATIENCE
         while True:
             try:
                 self._ask([self._answered or self._example])
-            except InputError:  # which is an answer
+            except InputError:  # an InputError is an answer too
                 return
             except (ModelNotFound, ServerError):
                 if time.monotonic() > until:
@@ -135,7 +138,7 @@ class Asker:
         return [answers] if form.unwraps and len(questions) == 1 else list(answers)
 
     def _own_error(self, error: ClientError) -> ClientError:
-        """The error, if it is the row's own fault: the model answers others. Raises it otherwise."""
+        """Returns the error if the row caused it, that is, if the model answers other rows. Raises it otherwise."""
         if not isinstance(error, InputError) and error.reason is not Reason.MODEL_DIED:
             if self._answered is None:
                 raise error
@@ -152,7 +155,8 @@ class Asker:
 
 
 def _of_the_row(error: ClientError) -> str:
-    """What went wrong. The row was asked alone, so that its place in the call, which the message begins with, says nothing."""
+    """The error message. The row was asked alone, so its position in the call, with which the message begins, is
+    meaningless."""
     text = str(error)
     said = error.said or text
     return text.removesuffix(said) + re.sub(r"^(text|text_pair|image|input) 0\b", r"the \1", said)
@@ -161,7 +165,7 @@ def _of_the_row(error: ClientError) -> str:
 def in_order(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int
 ) -> Generator[tuple[Item, Result], None, None]:
-    """Items and the results of a function, in order. At most twice as many items as threads are read ahead."""
+    """Items with the results of a function, in order. At most twice as many items as threads are read ahead."""
     pending: deque[tuple[Item, Future[Result]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="hf2triton-score")
     try:

@@ -1,7 +1,7 @@
-"""Shards scored by Ray Data, on this machine or on a cluster whose machines see the same files.
+"""Has Ray Data score the shards, on this machine or on a cluster whose machines see the same files.
 
 Each actor has its own connection and writes its shards itself, like a run without Ray. If an actor or a machine is lost, Ray
-scores the shard again; a shard's file appears once.
+scores the shard again; a shard's file appears only once.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from .scorer import Scorer, ScoringJob
 
 #: The address of a private Ray on this machine, which ends with the run.
 LOCAL = "local"
-#: The bytes of its shared memory: the least that Ray accepts, since only numbers of shards travel.
+#: The bytes of its shared memory: the minimum that Ray accepts, since only shard numbers are transferred.
 _OBJECTS = 80 << 20
 
 
 class _Actor:
-    """Scores shards; connects when the first one comes. Errors are returned as results, since Ray loses their messages."""
+    """Scores shards. Connects when the first shard comes. Errors are returned as results, because Ray loses their messages."""
 
     def __init__(self, job: ScoringJob) -> None:
         self._job = job
         self._scorer: Scorer | None = None
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Scores the shards of a batch, whose fields are columns; returns their rows, and the error if one occurred."""
+        """Scores the shards of a batch, whose fields are columns. Returns their rows, and the error if one occurred."""
         shards = [Shard(*map(int, fields)) for fields in zip(*(batch[name] for name in _FIELDS), strict=True)]
         try:
             if self._scorer is None:
@@ -49,7 +49,7 @@ _FIELDS = ("number", "file", "first", "at", "rows")
 
 
 def score_on_ray(job: ScoringJob, shards: Sequence[Shard], progress: Callable[[int], None]) -> None:
-    """Writes the shards. `progress`: called with the number of further rows that are answered. Raises ScoringError."""
+    """Writes the shards. `progress`: called with the number of newly answered rows. Raises ScoringError."""
     import ray.data
     import ray.exceptions
 
@@ -70,20 +70,21 @@ def score_on_ray(job: ScoringJob, shards: Sequence[Shard], progress: Callable[[i
                 progress(int(row["rows"]))
         except ray.exceptions.RayError as error:
             said = [line for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            # a traceback as text: the exception itself is not indented
+            # a traceback as text; the exception itself is not indented
             raised = [line for line in said if "Error: " in line and not line.startswith(" ")]
             raise ScoringError(f"Ray could not score the shards: {(raised or said)[-1]}") from error
 
 
 @contextmanager
 def _ray(address: str) -> Iterator[None]:
-    """A connection to a cluster; a private one leaves nothing behind. A Ray that the program has already started is used."""
+    """A connection to a cluster. A private cluster is removed at the end. A Ray that the program has already started is
+    used."""
     import ray
 
     if ray.is_initialized():
         yield
         return
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would send usage statistics
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # otherwise Ray sends usage statistics
     with tempfile.TemporaryDirectory(prefix="hf2triton-ray-", ignore_cleanup_errors=True) as folder:
         own: dict[str, Any] = {}
         if address == LOCAL:

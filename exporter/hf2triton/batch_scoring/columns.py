@@ -1,4 +1,4 @@
-"""What columns an input has, and of which types they are in Parquet."""
+"""The columns of an input, and their types in Parquet."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ..errors import UsageError
 from .inputs import Input, first_rows
 from .parquet_input import schema_of
 
-#: Rows of JSON lines that are looked at to learn their columns and types.
+#: How many rows of JSON lines are read to learn their columns and types.
 _LOOKED_AT = 1000
 
 
 def columns_of(source: Input) -> tuple[str, ...]:
-    """The names of the columns. Raises UsageError where there are none."""
+    """The names of the columns. Raises UsageError if there are none."""
     if source.is_parquet:
         return tuple(schema_of(source.files[0]).names)
     found = tuple(dict.fromkeys(name for row in first_rows(source, _LOOKED_AT) for name in row))
@@ -24,15 +24,16 @@ def columns_of(source: Input) -> tuple[str, ...]:
 
 
 def require_columns(present: Sequence[str], asked: Iterable[str]) -> None:
-    """Raises UsageError where one is not there."""
+    """Raises UsageError if a requested column is missing."""
     if missing := [name for name in asked if name not in present]:
         raise UsageError(f"the input has no column {', '.join(missing)}; it has {', '.join(present)}")
 
 
 def types_of(source: Input, id: str | None, keep: Iterable[str]) -> dict[str, Any]:
-    """The Parquet types of the output's `id` and of the kept columns: Parquet's own, or those of the first rows of JSON lines.
+    """The Parquet types of the output's `id` and of the kept columns: from the Parquet file, or from the first rows of JSON
+    lines.
 
-    Columns of JSON lines without a value there are strings. Raises UsageError for values that have no type in common.
+    Columns of JSON lines without a value in those rows become strings. Raises UsageError for values without a common type.
     """
     import pyarrow as pa
 

@@ -1,7 +1,7 @@
-"""The rows of an input, read from anywhere in it without reading what comes before: JSON lines, Parquet, images, and folders
-of them.
+"""Reads the rows of an input from any position, without reading what precedes it: JSON lines, Parquet, images, and folders of
+these.
 
-A folder of images becomes a file of JSON lines in the run's own folder, so that reading knows files of two kinds alone.
+A folder of images becomes a file of JSON lines in the run's folder, so the reader handles only two kinds of files.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ from ..errors import UsageError
 from .parquet_input import ParquetRows, rows_of
 
 Row = Mapping[str, Any]
-#: Endings of files with rows.
+#: Endings of files that hold rows.
 TABLES = (".jsonl", ".parquet")
 #: The file that lists a folder's images.
 INDEX = "images.jsonl"
-#: Bytes at either end of a file that its fingerprint is made of, beside its size and its time.
+#: Bytes at each end of a file that its fingerprint is made from, in addition to its size and time.
 _ENDS = 1 << 20
-#: Bytes of JSON lines that are looked at to learn of their columns.
+#: Bytes of JSON lines that are read to learn their columns.
 _LOOKED_AT = 4 << 20
 
 
 @dataclass(frozen=True)
 class Unreadable:
-    """A row that is none, and why."""
+    """A row that cannot be read, and the reason."""
 
     why: str
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Consecutive rows of one file. `first`: the number of its first row in the whole input. `at`: where that is in its file,
-    in bytes (JSON lines) or rows (Parquet)."""
+    """Consecutive rows of one file. `first`: the number of its first row in the whole input. `at`: the position of that row
+    in its file, in bytes (JSON lines) or rows (Parquet)."""
 
     number: int
     file: int
@@ -52,8 +52,8 @@ class Shard:
 
 @dataclass(frozen=True)
 class Input:
-    """Files with rows, all of one ending. `base`: what paths in them are relative to, None for each file's own folder.
-    `fingerprint`: changes with what is in them."""
+    """Files with rows, all with the same ending. `base`: the folder that paths in them are relative to; None for each file's
+    own folder. `fingerprint`: changes with the content of the files."""
 
     files: tuple[str, ...]
     base: str | None
@@ -68,7 +68,7 @@ class Input:
 
 
 def open_input(path: Path, workspace: Path) -> Input:
-    """What lies at a path. Images are listed in a file in `workspace`. Raises UsageError where there is nothing to read."""
+    """Opens the input at a path. Images are listed in a file in `workspace`. Raises UsageError if there is nothing to read."""
     if not path.exists():
         raise UsageError(f"there is no file or folder {path}")
     path = path.resolve()
@@ -91,7 +91,7 @@ def open_input(path: Path, workspace: Path) -> Input:
 
 
 def cut(source: Input, size: int) -> Iterator[Shard]:
-    """An input as shards of at most `size` rows, in order. Reads JSON lines once, of Parquet the ends of files alone."""
+    """An input as shards of at most `size` rows, in order. Reads JSON lines once; of Parquet files, reads only the ends."""
     number = first = 0
     cut_file = _cut_parquet if source.is_parquet else _cut_lines
     for index, file in enumerate(source.files):
@@ -101,7 +101,7 @@ def cut(source: Input, size: int) -> Iterator[Shard]:
 
 
 class InputReader:
-    """Gives the rows of shards; fast where a shard follows the one before. `columns`: those that are needed."""
+    """Returns the rows of shards. Fast if each shard follows the previous one. `columns`: the columns that are needed."""
 
     def __init__(self, source: Input, columns: frozenset[str]) -> None:
         self._source, self._columns = source, columns
@@ -127,10 +127,10 @@ class InputReader:
 
 
 def first_rows(source: Input, count: int) -> list[Row]:
-    """The first rows of JSON lines that can be read, fewer where they are long."""
+    """The first readable rows of JSON lines; fewer if the rows are long."""
     with open(source.files[0], "rb") as file:
         lines = islice(takewhile(lambda _: file.tell() < _LOOKED_AT, iter(file.readline, b"")), count - 1)
-        first = file.readline()  # however long it is
+        first = file.readline()  # at any length
         rows = [_row(line) for line in chain([first], lines) if line.strip()]
     return [row for row in rows if not isinstance(row, Unreadable)]
 
@@ -148,12 +148,12 @@ class _Lines:
 def _row(line: bytes) -> Row | Unreadable:
     try:
         row = json.loads(line.rstrip(b"\r\n").decode("utf-8-sig"))
-    except json.JSONDecodeError as error:  # its own words count lines too, within this one
+    except json.JSONDecodeError as error:  # its message counts lines too, within this line
         what = error.msg.removesuffix(" at")
         return Unreadable(f"the line is no JSON: {what} at character {error.pos + 1} of it")
     except UnicodeDecodeError as error:
         return Unreadable(f"the line is no UTF-8: {error.reason} at byte {error.start + 1} of it")
-    except (ValueError, RecursionError) as error:  # numbers of too many digits, and what is nested too deeply
+    except (ValueError, RecursionError) as error:  # numbers with too many digits, and too deeply nested values
         return Unreadable(f"the line is no JSON that can be read: {error}")
     return row if isinstance(row, dict) else Unreadable(f"the line is no object, but a {type(row).__name__}")
 
@@ -177,7 +177,7 @@ def _cut_parquet(path: str, size: int) -> Iterator[tuple[int, int]]:
 
 
 def walk(folder: Path) -> Iterator[Path]:
-    """The files below a folder in the order of their paths, without what is hidden."""
+    """The files below a folder, in the order of their paths, without hidden files."""
     with os.scandir(folder) as found:
         entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
     for entry in entries:
@@ -188,7 +188,7 @@ def walk(folder: Path) -> Iterator[Path]:
 
 
 def _list_images(folder: Path, index: Path) -> str:
-    """Writes the index, if it is another than the one that is there, and gives the fingerprint of what it lists."""
+    """Writes the index if it differs from the existing one. Returns the fingerprint of the listed images."""
     together, new = hashlib.sha256(), index.with_suffix(".new")
     with new.open("w", encoding="ascii") as file:
         for path in walk(folder):
@@ -203,7 +203,7 @@ def _list_images(folder: Path, index: Path) -> str:
 
 
 def _fingerprint(path: Path) -> str:
-    """Size, time and both ends of a file: reading all of a large one would take as long as scoring a small one."""
+    """Made from size, time and both ends of a file: reading all of a large file would take as long as scoring a small one."""
     about = path.stat()
     digest = hashlib.sha256(f"{about.st_size}\0{about.st_mtime_ns}\0".encode())
     with path.open("rb") as file:

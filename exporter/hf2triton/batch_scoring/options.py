@@ -1,4 +1,4 @@
-"""What a run is asked to do."""
+"""The options of a run."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import Any
 from ..errors import UsageError
 from .inputs import TABLES, walk
 
-#: Ending of OUTPUT -> the ending of the files that hold its shards meanwhile.
+#: Ending of OUTPUT -> ending of the files that hold its shards until they are joined.
 SHARD_ENDINGS: Mapping[str, str] = {".jsonl": ".jsonl", ".parquet": ".arrow"}
-#: What a row of OUTPUT always has, besides the columns that are kept.
+#: The fields that every row of OUTPUT has, in addition to the kept columns.
 OWN = ("id", "answer", "error")
 
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """`columns`: our name (text, context, image …) -> the input's; "" stands for the task's first. `id`: the column that names
-    a row. `keep`: columns that are copied. `labels`: candidate labels of a zero-shot task, with commas between them. `options`:
-    of each call of the pipeline. `batch_size`: rows of one call (None: the pipeline's own). `concurrency`: calls under way at
-    the same time. `shard_size`: rows that are written at once, and lost at most when the run is stopped. `ray`: the address
-    of a Ray cluster, `local` for one on this machine, None for none. `workers`: its actors (None: one for each CPU)."""
+    """`columns`: our name (text, context, image …) -> the input's name; "" stands for the task's first column. `id`: the column
+    that names a row. `keep`: columns that are copied. `labels`: candidate labels of a zero-shot task, separated by commas.
+    `options`: for each call of the pipeline. `batch_size`: rows per call (None: the pipeline's default).
+    `concurrency`: calls under way at the same time. `shard_size`: rows that are written together, and the most that are lost
+    when the run is stopped. `ray`: the address of a Ray cluster, `local` for one on this machine, None for none. `workers`:
+    the number of its actors (None: one for each CPU)."""
 
     name: str
     input: Path
@@ -57,8 +58,8 @@ class ScoreOptions:
         self._require_apart()
 
     def _require_apart(self) -> None:
-        """Raises UsageError where the run would write over what it reads, or read what it writes. Links are followed."""
-        # the output takes the place of a link, and not of what a link leads to
+        """Raises UsageError if the run would overwrite what it reads, or read what it writes. Links are followed."""
+        # the output replaces a link, not the target of the link
         source, output = (
             Path(os.path.realpath(self.input)),
             Path(os.path.realpath(self.output.parent)) / self.output.name,
@@ -75,12 +76,12 @@ class ScoreOptions:
 
     @property
     def parts(self) -> Path:
-        """The folder beside OUTPUT that holds what is done."""
+        """The folder next to OUTPUT that holds finished shards."""
         return self.output.with_name(f"{self.output.name}.parts")
 
     @property
     def matters(self) -> dict[str, Any]:
-        """What decides about the answers and the shards: a run goes on only with the same."""
+        """Everything that affects the answers and the shards. A run continues only if these are the same."""
         return {
             "--task": self.task,
             "--column": dict(sorted(self.columns.items())),
@@ -93,5 +94,5 @@ class ScoreOptions:
 
 
 def _same(one: Path, other: Path) -> bool:
-    """Whether two paths are one file, under whatever names."""
+    """Whether two paths are the same file, under any names."""
     return one == other or (one.exists() and other.exists() and one.samefile(other))

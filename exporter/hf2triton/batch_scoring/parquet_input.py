@@ -1,4 +1,4 @@
-"""Parquet files as inputs: their columns, how many rows they have, and rows from anywhere in them."""
+"""Parquet files as inputs: their columns, their number of rows, and rows from any position."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _DECODED, _READ = 64, 1 << 20
 
 
 def schema_of(path: str) -> Any:
-    """The schema of a file, as Arrow's. Raises UsageError where it cannot be read."""
+    """The schema of a file, as an Arrow schema. Raises UsageError if it cannot be read."""
     import pyarrow.parquet as parquet
 
     with _readable(path):
@@ -22,7 +22,7 @@ def schema_of(path: str) -> Any:
 
 
 def rows_of(path: str) -> int:
-    """How many rows a file has. Reads only its end. Raises UsageError where it cannot be read."""
+    """The number of rows in a file. Reads only its end. Raises UsageError if it cannot be read."""
     import pyarrow.parquet as parquet
 
     with _readable(path):
@@ -31,14 +31,14 @@ def rows_of(path: str) -> int:
 
 
 class ParquetRows:
-    """Rows are decoded a few at a time. `_at`: the number of the next one. Raises UsageError for what cannot be read."""
+    """Decodes rows a few at a time. `_at`: the number of the next row. Raises UsageError for unreadable data."""
 
     def __init__(self, path: str, columns: frozenset[str]) -> None:
         import pyarrow.parquet as parquet
 
         self._path = path
         with _readable(path):
-            # without a buffer, whole columns of a row group are read at once
+            # without a buffer, entire columns of a row group are read at once
             self._file = parquet.ParquetFile(path, buffer_size=_READ, pre_buffer=False)
             self._columns = sorted(columns & set(self._file.schema_arrow.names))
         self._at, self._rows = 0, self._from(0)
@@ -67,13 +67,13 @@ class ParquetRows:
 
 @contextmanager
 def _readable(path: str) -> Iterator[None]:
-    """Turns Arrow's errors, which name no file, into ours."""
+    """Turns Arrow's errors, which do not name the file, into ours."""
     import pyarrow as pa
 
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError, OSError) as error:
-        if getattr(error, "errno", None) is not None:  # the system's own, which names the file
+        if getattr(error, "errno", None) is not None:  # an error of the system, which names the file
             raise
         raise UsageError(
             f"{path} is no Parquet file, or is not whole ({' '.join(str(error).split())}): write it again"

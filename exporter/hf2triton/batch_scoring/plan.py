@@ -1,4 +1,4 @@
-"""What a run scores, kept beside its shards: a later run continues only if it scores the same."""
+"""Records what a run scores, next to its shards. A later run continues only if it scores the same."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .options import ScoreOptions
 from .shards import written
 
 PLAN, LOCK = "plan.json", ".lock"
-#: The version of the plan's shape.
+#: The version of the plan's format.
 FORMAT = 1
 
 
 @dataclass(frozen=True)
 class ScoringPlan:
-    """`about`: what a run must have in common with the one that it continues, under the words used in messages. `errors`: the
-    number of failed rows, once the output is in its place; None before."""
+    """`about`: what a run must have in common with the run it continues, with the words used in messages as keys. `errors`:
+    the number of failed rows, once the output is in place; None before that."""
 
     about: Mapping[str, Any]
     shards: tuple[Shard, ...]
@@ -45,7 +45,7 @@ class ScoringPlan:
 
 
 def read_plan(parts: Path) -> ScoringPlan | None:
-    """The plan of an interrupted run; None where there is none. Raises ScoringError for a plan of another version."""
+    """The plan of an interrupted run, or None if there is none. Raises ScoringError for a plan of another version."""
     path = parts / PLAN
     if not path.exists():
         return None
@@ -56,7 +56,7 @@ def read_plan(parts: Path) -> ScoringPlan | None:
 
 
 def about(options: ScoreOptions, source: Input, model: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run scores, in values that survive JSON unchanged."""
+    """What a run scores, as values that JSON preserves."""
     said = {"the input": source.fingerprint, "the model": model, **options.matters}
     plain: dict[str, Any] = json.loads(json.dumps(said))
     return plain
@@ -79,7 +79,7 @@ def require_same(before: Mapping[str, Any], now: Mapping[str, Any], options: Sco
 
 
 def identity(connection: Connection, pipeline: TaskPipeline) -> dict[str, Any]:
-    """Which model answers: each of its frontends, with its served versions and the digest of its settings."""
+    """The model that answers: each of its frontends, with its served versions and the digest of its settings."""
     return {
         frontend.name: {
             "task": frontend.task,
@@ -98,7 +98,7 @@ def require_model(expected: Mapping[str, Any], connection: Connection, pipeline:
 
 @contextmanager
 def alone(parts: Path) -> Iterator[None]:
-    """Excludes other runs with the same OUTPUT; makes the folder. Raises ScoringError if there is one."""
+    """Excludes other runs with the same OUTPUT. Creates the folder. Raises ScoringError if another run is active."""
 
     def refuse(_: str) -> None:
         raise ScoringError(f"another run is writing to {parts}; wait for it, or give another OUTPUT")
@@ -109,7 +109,7 @@ def alone(parts: Path) -> Iterator[None]:
             try:
                 stack.enter_context(locked(parts, refuse))
                 break
-            except FileNotFoundError:  # a run that has just ended removed the folder
+            except FileNotFoundError:  # another run that has just ended removed the folder
                 continue
         yield
 
@@ -122,7 +122,7 @@ def clear(parts: Path, keep: Callable[[Path], bool] = lambda path: False) -> Non
 
 
 def remove(parts: Path) -> None:
-    """Removes the folder. The plan goes last, since it says whether the output is in its place."""
+    """Removes the folder. The plan is removed last, because it says whether the output is in place."""
     clear(parts, lambda path: path.name == PLAN)
     clear(parts)
     (parts / LOCK).unlink()

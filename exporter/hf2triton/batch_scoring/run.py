@@ -1,4 +1,4 @@
-"""A run: what is to be done, what is done already, the rest, and the output of it all."""
+"""A run: finds out what to do and what is already done, does the rest, and writes the output."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from .plan import PLAN, ScoringPlan, about, alone, clear, identity, read_plan, r
 from .scorer import Scorer, ScoringJob, format_of
 from .shards import Format, done_in, shard_path, sync_folder, written
 
-#: Called with how many rows are done, and how many there are.
+#: Called with the number of finished rows and the total number.
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Summary:
-    """What a run did. `rows`, `errors`: of the whole output; `rows_before`: those that earlier runs had done. `seconds`: of this
-    run, and `rows_per_second` of what it did."""
+    """What a run did. `rows`, `errors`: of the whole output. `rows_before`: rows finished by earlier runs. `seconds`: of
+    this run; `rows_per_second`: for the rows of this run."""
 
     model: str
     output: str
@@ -45,13 +45,13 @@ class Summary:
 
 
 def score(options: ScoreOptions, url: str, progress: Progress = lambda done, total: None) -> Summary:
-    """Scores an input with the model at `url`, or what a run that was stopped has left of it.
+    """Scores an input with the model at `url`, or the rest of it if an earlier run was stopped.
 
-    Raises UsageError, ScoringError and the client's errors. What is done is kept then.
+    Raises UsageError, ScoringError and the client's errors. Finished shards are then kept.
     """
     began, parts = time.perf_counter(), options.parts
     if options.ray is not None:
-        import ray.data  # noqa: F401 – whether it is installed shows before the input is read
+        import ray.data  # noqa: F401 – a missing Ray is noticed before the input is read
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with alone(parts), _disk_errors(options):
         try:
@@ -59,11 +59,11 @@ def score(options: ScoreOptions, url: str, progress: Progress = lambda done, tot
             job = _job(options, url)
             plan = _plan(job, before)
         except BaseException:
-            if not (parts / PLAN).exists():  # there was nothing to be kept
+            if not (parts / PLAN).exists():  # there was nothing to keep
                 remove(parts)
             raise
         format = format_of(job)
-        if plan.errors is not None:  # the output is in its place
+        if plan.errors is not None:  # the output is in place
             done = set(range(len(plan.shards)))
         else:
             done = done_in(parts, format.ending)
@@ -81,7 +81,7 @@ def _disk_errors(options: ScoreOptions) -> Iterator[None]:
     """Turns the system's errors into ours."""
     try:
         yield
-    except ClientError:  # some of the client's errors are the system's as well
+    except ClientError:  # some of the client's errors are also OSErrors
         raise
     except OSError as error:
         raise _kept(options, error) from error
@@ -92,14 +92,14 @@ def _kept(options: ScoreOptions, error: Exception) -> ScoringError:
 
 
 def _found(options: ScoreOptions) -> ScoringPlan | None:
-    """The plan of a run that was stopped, whose half-written files are cleared away. Raises UsageError if the output is there
-    without one."""
+    """The plan of a stopped run, whose half-written files are deleted. Raises UsageError if the output exists without a
+    plan."""
     parts = options.parts
     if options.restart:
         clear(parts)
     plan = read_plan(parts)
     if plan is not None and plan.errors is not None and not options.output.exists():
-        plan = None  # it was all done, and taken away since
+        plan = None  # the run was complete, and its output has been removed since
     if plan is None:
         clear(parts)
         if options.output.exists() and not options.restart:
@@ -111,7 +111,7 @@ def _found(options: ScoreOptions) -> ScoringPlan | None:
 
 
 def _job(options: ScoreOptions, url: str) -> ScoringJob:
-    """What is to be done. Raises UsageError and the client's errors."""
+    """The job to do. Raises UsageError and the client's errors."""
     source = open_input(options.input, options.parts)
     if next(cut(source, 1), None) is None:
         raise UsageError(f"{options.input} holds no rows")
@@ -124,19 +124,19 @@ def _job(options: ScoreOptions, url: str) -> ScoringJob:
 
 
 def _plan(job: ScoringJob, before: ScoringPlan | None) -> ScoringPlan:
-    """The plan of the run that was stopped, or a new one. Raises UsageError and the client's errors."""
+    """The plan of the stopped run, or a new one. Raises UsageError and the client's errors."""
     options, said = job.options, about(job.options, job.source, job.model)
     if before is not None:
         require_same(before.about, said, options)
         return before
-    with Scorer(job):  # whatever is wrong with the options shows before the input is read
+    with Scorer(job):  # errors in the options are noticed before the input is read
         plan = ScoringPlan(said, tuple(cut(job.source, options.shard_size)))
     plan.save(options.parts)
     return plan
 
 
 def _score(job: ScoringJob, plan: ScoringPlan, done: set[int], progress: Progress) -> None:
-    """Writes the shards that are not done. Raises ScoringError."""
+    """Writes the missing shards. Raises ScoringError."""
     options, left = job.options, [shard for shard in plan.shards if shard.number not in done]
     answered = plan.rows - sum(shard.rows for shard in left)
 
@@ -162,7 +162,7 @@ def _score(job: ScoringJob, plan: ScoringPlan, done: set[int], progress: Progres
 
 
 def _join(job: ScoringJob, plan: ScoringPlan, format: Format) -> int:
-    """Writes the output; gives how many rows of it are errors. Raises ScoringError."""
+    """Writes the output. Returns how many of its rows are errors. Raises ScoringError."""
     options = job.options
     if open_input(options.input, options.parts).fingerprint != job.source.fingerprint:
         raise ScoringError(f"{options.input} was changed while it was scored; --restart starts anew")
@@ -171,5 +171,5 @@ def _join(job: ScoringJob, plan: ScoringPlan, format: Format) -> int:
     with written(joined) as file:
         errors = format.join(shards, file)
     os.replace(joined, options.output)
-    sync_folder(options.output.parent)  # before the shards go
+    sync_folder(options.output.parent)  # before the shards are removed
     return errors

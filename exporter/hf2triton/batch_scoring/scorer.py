@@ -21,8 +21,8 @@ from .task_schemas import ScoringOptions, form_of
 
 @dataclass(frozen=True)
 class ScoringJob:
-    """All that is needed to score any shard. `task`: of the pipeline; `model`: the identity of the model that must answer;
-    `columns`: of the input; `id`: the column that names a row, None for its number."""
+    """Everything that is needed to score any shard. `task`: the pipeline's task. `model`: the identity of the model that
+    must answer. `columns`: the input's columns. `id`: the column that names a row, None for its number."""
 
     options: ScoreOptions
     url: str
@@ -39,13 +39,13 @@ class ScoringJob:
 
     @property
     def needed(self) -> frozenset[str]:
-        """Columns that are read."""
+        """The columns that are read."""
         return frozenset({*([] if self.id is None else [self.id]), *self.options.keep, *self.asked.names.values()})
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows of one call. `last`: its shard ends with it."""
+    """The rows of one call. `last`: its shard ends with this batch."""
 
     shard: Shard
     first: int
@@ -54,7 +54,7 @@ class _Batch:
 
 
 def format_of(job: ScoringJob) -> Format:
-    """How the output is written. Raises UsageError."""
+    """The format of the output. Raises UsageError."""
     options, asked = job.options, job.asked
     if SHARD_ENDINGS[options.output.suffix.lower()] == JsonLines.ending:
         return JsonLines()
@@ -79,7 +79,7 @@ class Scorer:
             raise
 
     def score(self, shards: Iterable[Shard], progress: Callable[[int], None] = lambda rows: None) -> Iterator[Shard]:
-        """Writes each shard, then yields it. `progress`: called with the number of further rows that are answered."""
+        """Writes each shard, then yields it. `progress`: called with the number of newly answered rows."""
         with InputReader(self._job.source, self._job.needed) as reader:
             answered = in_order(self._answer, self._batches(reader, shards), self._job.options.concurrency)
             try:

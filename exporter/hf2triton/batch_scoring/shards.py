@@ -1,7 +1,7 @@
-"""Rows of the output in files: one per shard, complete or absent, and in the end one for all.
+"""Stores the rows of the output in files: one per shard, complete or absent, and finally one file for all rows.
 
-Shards of JSON lines end with a line that counts them; those of Parquet are Arrow streams, so Parquet's row groups may be larger
-or smaller than a shard.
+Shards of JSON lines end with a line that counts them. Shards of Parquet are Arrow streams, so Parquet's row groups may be
+larger or smaller than a shard.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from .options import SHARD_ENDINGS
 
 #: Rows and bytes after which a row group of Parquet ends, and bytes copied at a time.
 _GROUP_ROWS, _GROUP_BYTES = 65_536, 16 << 20
-#: The most bytes of a shard's last line.
+#: The maximum size of a shard's last line in bytes.
 _LAST = 100
 
 
 class Sink(Protocol):
-    """Where the rows of a shard go."""
+    """Receives the rows of a shard."""
 
     def write(self, rows: Sequence[Scored]) -> None: ...
 
@@ -42,7 +42,7 @@ class Format(Protocol):
     def sink(self, file: BinaryIO) -> Sink: ...
 
     def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:
-        """Joins shards, given with their numbers of rows, into one file; returns the number of errors. Raises ScoringError."""
+        """Joins shards, given with their numbers of rows, into one file. Returns the number of errors. Raises ScoringError."""
         ...
 
 
@@ -58,7 +58,7 @@ def done_in(parts: Path, ending: str) -> set[int]:
 @contextmanager
 def written(path: Path) -> Iterator[BinaryIO]:
     """A file that appears only once it is complete and on disk."""
-    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")  # several may write the same shard, as Ray retries
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}.new")  # several writers are possible, as Ray retries
     try:
         with new.open("wb") as file:
             yield file
@@ -114,7 +114,8 @@ class JsonLines:
 
 
 def _counted(path: Path, last: bytes, rows: int) -> int:
-    """The number of errors in a shard's last line. Raises ScoringError if the line is missing or counts other rows."""
+    """The number of errors according to a shard's last line. Raises ScoringError if the line is missing or its row count
+    differs."""
     try:
         counts = json.loads(last)
         if counts["rows"] == rows:
@@ -142,8 +143,8 @@ class _ResultLines:
 
 
 class Parquet:
-    """Columns `id`, `answer`, `error` and the kept ones. `answer`: the type of an answer; `uniform`: makes an answer fit it;
-    `others`: the types of the id and the kept columns."""
+    """Columns `id`, `answer`, `error` and the kept columns. `answer`: the type of an answer; `uniform`: makes an answer fit
+    it; `others`: the types of the id and the kept columns."""
 
     ending = SHARD_ENDINGS[".parquet"]
 
@@ -244,12 +245,12 @@ class _Stream:
 def _json(row: Mapping[str, Any]) -> bytes:
     try:
         return json.dumps(row, ensure_ascii=False, default=_plain).encode()
-    except UnicodeEncodeError:  # file names and JSON can hold a lone surrogate, which UTF-8 cannot
+    except UnicodeEncodeError:  # file names and JSON can contain a lone surrogate, which UTF-8 cannot encode
         return json.dumps(row, default=_plain).encode()
 
 
 def _plain(value: Any) -> Any:
-    """JSON for values that it lacks: numpy's arrays and numbers, and Parquet's dates, bytes and decimals."""
+    """JSON for values that JSON lacks: numpy's arrays and numbers, and Parquet's dates, bytes and decimals."""
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value.tolist() if hasattr(value, "tolist") else str(value)

@@ -1,7 +1,7 @@
-"""What each task asks about a row, and the shape of its answers in Parquet, whose columns have one type.
+"""The question that each task asks about a row, and the form of its answers in Parquet, whose columns have one type.
 
-Answers are those that the client's pipeline gives for the row's input in a list of inputs. Embedding models return embeddings,
-unless a row says what to compare with.
+Answers are those that the client's pipeline returns for the row's input in a list of inputs. Embedding models return
+embeddings, unless a row says what to compare with.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ _FREE = frozenset({"candidate_labels", "image"})
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How the rows of one input are asked: the schema of their task, and our name -> their column. `options`: of all calls."""
+    """How to ask the rows of an input: the schema of the task, and our name -> the input's column. `options`: for all calls."""
 
     form: AnswerSchema
     names: Mapping[str, str]
     options: Mapping[str, Any]
 
     def options_of(self, row: Row) -> dict[str, Any]:
-        """The options of a row's own call, beyond those of all. Raises InputError."""
+        """The options of a row's own call, in addition to the common options. Raises InputError."""
         labels = row.get("candidate_labels")
         if labels is None:
             return {}
@@ -45,7 +45,7 @@ class ScoringOptions:
         return {"candidate_labels": [label.strip() for label in labels]}
 
     def taken(self, row: Row, base: Path) -> Row:
-        """A row under our names, without null values. Empty texts stay, and pipelines judge them. Raises InputError."""
+        """A row under our names, without null values. Empty texts are kept; the pipelines check them. Raises InputError."""
         taken = {name: row[column] for name, column in self.names.items() if row.get(column) is not None}
         for name, column in self.names.items():
             said = name if name == column else f"{column}, which is the {name}"
@@ -57,7 +57,7 @@ class ScoringOptions:
 
 
 def form_of(task: str, options: ScoreOptions, present: Sequence[str]) -> ScoringOptions:
-    """How rows with certain columns are asked. Raises UsageError."""
+    """How to ask rows with certain columns. Raises UsageError."""
     known = {name: own.schema for name, own in TASKS.items() if own.schema is not None}
     if task not in known:
         raise UnknownName("the task", task, known)

@@ -1,6 +1,6 @@
-"""`hf2triton bench`: contenders side by side, each in a process of its own, interleaved.
+"""`hf2triton bench`: compares contenders, each in its own process, interleaved.
 
     options ─plan→ groups of jobs ─a child process for each job and round→ samples ─medians→ Benchmark
 
-`run.py` reads like that; `contenders.py` is the table of who can take part.
+`run.py` follows these steps; `contenders.py` is the table of possible contenders.
 """

@@ -1,6 +1,7 @@
-"""One contender's share of a round, in a process of its own: `python -m hf2triton.bench.child`, its job on stdin.
+"""One contender's share of a round, in its own process: `python -m hf2triton.bench.child`, with its job on stdin.
 
-Two thread pools in one process disturb each other, and so do two models' memory: that is why.
+Contenders run in separate processes because two thread pools in one process disturb each other, and so does the memory of two
+models.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .job import BenchJob, JobResult, Unavailable
 
 
 def measure(job: BenchJob) -> JobResult:
-    """Opens the contender and puts it under each of its loads in turn."""
+    """Opens the contender and measures it under each of its loads in turn."""
     generates = job.source.task == "text-generation"
     contender = CONTENDERS[job.contender].opener(generates)(job)
     samples = []
@@ -60,7 +61,7 @@ def _batches(job: BenchJob, load: Load) -> list[Batch]:
 
 
 def main() -> None:
-    """Answers on what was stdout; whatever libraries print goes to stderr."""
+    """Answers on the original stdout. Everything that libraries print goes to stderr."""
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:

@@ -1,4 +1,4 @@
-"""What all contenders have in common."""
+"""The common part of all contenders."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hf2triton_client.loadgen.results import Load
 from .inputs import Batch
 from .job import BenchJob
 
-#: Makes the call with the batch of that index; from several threads.
+#: Makes the call with the batch of that index. Called from several threads.
 Call = Callable[[int], object]
 
 
 class ContenderRunner(ABC):
-    """Someone who can be asked, opened for a job in a process of its own. Opening raises Unavailable and the errors of the
-    project where that cannot be."""
+    """A contender that can be asked. It is opened for a job in its own process. Opening raises Unavailable and the errors of
+    the project if the contender cannot run."""
 
     #: Calls of an open loop that are under way at the same time.
     most_callers = MOST_CALLERS
@@ -30,19 +30,19 @@ class ContenderRunner(ABC):
 
     @abstractmethod
     def prepare(self, batches: Sequence[Batch], load: Load) -> AbstractContextManager[Call]:
-        """What one load needs, for as long as it is measured."""
+        """Prepares one load, for as long as it is measured."""
 
     def about(self) -> str:
-        """What else there is to say, once all has been measured."""
+        """Further remarks, once everything has been measured."""
         return ""
 
 
 class Direct(ContenderRunner):
-    """Those whose calls need nothing prepared."""
+    """Contenders whose calls need no preparation."""
 
     def prepare(self, batches: Sequence[Batch], load: Load) -> AbstractContextManager[Call]:
         return nullcontext(lambda index: self.ask(batches[index]))
 
     @abstractmethod
     def ask(self, batch: Batch) -> object:
-        """One call. A Generated is returned by those that generate."""
+        """One call. Generating contenders return a Generated."""

@@ -1,4 +1,4 @@
-"""The table of contenders: what each is called, what it needs, and the class that a child process opens for it."""
+"""The table of contenders: the name of each, what it needs, and the class that a child process opens for it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from .job import BenchJob
 
 @dataclass(frozen=True)
 class ContenderKind:
-    """A kind of contender. `name`: in reports. `needs`: "source" (the checkpoint; measured once, however many entries it was
-    exported to), "graph" (the entry's file) or "server". `encoder` and `decoder`: module and class for models that answer at once
-    and those that generate; None: it does not apply, for the reason `because`. `on_request`: measured only if it is asked for.
+    """A kind of contender. `name`: its name in reports. `needs`: "source" (the checkpoint; measured once, however many entries
+    it was exported to), "graph" (the entry's file) or "server". `encoder` and `decoder`: module and class for models that
+    answer at once and for models that generate; None if the contender does not apply, for the reason `because`. `on_request`:
+    measured only on request.
     """
 
     key: str
@@ -27,7 +28,7 @@ class ContenderKind:
     on_request: bool = False
 
     def opener(self, generates: bool) -> Callable[[BenchJob], ContenderRunner]:
-        """The class, imported only now: most need libraries that the others do not."""
+        """The class. It is imported only now, because most contenders need libraries that the others do not."""
         module, _, name = ((self.decoder or "") if generates else self.encoder).partition(":")
         opener: Callable[[BenchJob], ContenderRunner] = getattr(import_module(f"{__package__}.{module}"), name)
         return opener
@@ -60,7 +61,8 @@ CONTENDERS = {
 
 
 def contenders_of(keys: tuple[str, ...], compiled: bool) -> tuple[ContenderKind, ...]:
-    """Those with these keys, or all that need not be asked for; `compiled` adds torch.compile. Raises UnknownName."""
+    """The contenders with these keys, or all that are not only measured on request. `compiled` adds torch.compile. Raises
+    UnknownName."""
     for key in keys:
         if key not in CONTENDERS:
             raise UnknownName("contender", key, CONTENDERS)

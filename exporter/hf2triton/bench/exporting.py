@@ -1,4 +1,4 @@
-"""Exports entries again in the precisions to compare, with the options in their manifests."""
+"""Exports entries again in the precisions to compare, with the options from their manifests."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .plan import BenchOptions, MeasuredFrontend
 def export_precisions(
     options: BenchOptions, frontends: Sequence[MeasuredFrontend], repository: Path, progress: Callable[[str], None]
 ) -> tuple[list[str], dict[str, str]]:
-    """The names of the new entries, `NAME-PRECISION`, and why others could not be exported."""
+    """The names of the new entries, `NAME-PRECISION`, and the reasons why others could not be exported."""
     names, lost = [], {}
     for name, frontend in _entries(frontends).items():
         for precision in options.precisions:
             progress(f"export {name} in {precision}")
             new = f"{name}-{precision}"
-            # in a process of its own: PyTorch's threads would disturb later measurements
+            # in its own process: PyTorch's threads would disturb later measurements
             command = [sys.executable, "-m", "hf2triton", "export", *_arguments(options, frontend, new, precision)]
             done = subprocess.run([*command, "--repository", str(repository)], capture_output=True, text=True)
             if done.returncode:
@@ -43,7 +43,8 @@ def _entries(frontends: Sequence[MeasuredFrontend]) -> dict[str, MeasuredFronten
 
 
 def _base_name(adapter: str | None) -> str | None:
-    """What an adapter calls its base, whatever that is called here: the export that is repeated compared the names."""
+    """The name of an adapter's base in the adapter's config, whatever its name here: the first export has already compared
+    the names."""
     path = None if adapter is None else Path(adapter, CONFIG)
     if path is None or not path.is_file():
         return None

@@ -1,4 +1,4 @@
-"""onnxruntime in process: an entry's own graph and its frontend's preprocessor, without a server."""
+"""onnxruntime in process: runs an entry's graph and its frontend's preprocessor, without a server."""
 
 from __future__ import annotations
 
@@ -19,12 +19,13 @@ from .contender import Direct
 from .inputs import Batch
 from .job import BenchJob, Unavailable
 
-#: The most texts that are generated together.
+#: The maximum number of texts that are generated together.
 SLOTS = 8
 
 
 class OnnxRuntime(Direct):
-    """The graph with `threads` threads to a call, padded to the longest of a batch. Several calls share the threads."""
+    """Runs the graph with `threads` threads per call, padded to the longest item of a batch. Several calls share the
+    threads."""
 
     most_callers = 4
 
@@ -51,7 +52,7 @@ class OnnxRuntime(Direct):
 
 
 class GeneratingOnnxRuntime(Direct):
-    """The frontend's scheduler with a slot for each caller of the loads, at most the served model's default."""
+    """The frontend's scheduler, with a slot for each caller of the loads, up to the served model's default."""
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
@@ -67,7 +68,7 @@ class GeneratingOnnxRuntime(Direct):
 
 @contextmanager
 def _unavailable() -> Iterator[None]:
-    """Raises Unavailable where onnxruntime cannot run on the device."""
+    """Raises Unavailable if onnxruntime cannot run on the device."""
     try:
         yield
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""The inputs of contenders: real ones of an entry's baseline, or texts of an exact length made from them."""
+"""The inputs of contenders: real inputs from an entry's baseline, or texts of an exact length made from them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from ..errors import UsageError
 Batch = Values
 #: The number of texts of each length.
 TEXTS = 8
-#: How many characters around a cut are tried to find the right number of tokens.
+#: How many characters around a cut are tried to get the right number of tokens.
 _AROUND = 12
 
 
 def batches_of(inputs: Values, batch_size: int) -> list[Batch]:
-    """Calls with `batch_size` items each, in a shuffled order that is always the same. Each item is in `batch_size` calls, so
-    that all batch sizes ask for the same work."""
+    """Calls with `batch_size` items each, in a shuffled order that is always the same. Each item is in `batch_size` calls,
+    so all batch sizes require the same work."""
     count = len(next(iter(inputs.values())))
     order = list(range(count))
     random.Random(0).shuffle(order)
@@ -34,10 +34,10 @@ def batches_of(inputs: Values, batch_size: int) -> list[Batch]:
 
 
 def inputs_of_length(folder: Path, tokens: int) -> dict[str, tuple[str, ...]]:
-    """TEXTS items, or prompts for a generative model, that the frontend in `folder` reads as exactly `tokens` tokens each,
-    special ones included: beginnings of its baseline's joined texts.
+    """TEXTS items, or prompts for a generative model, each of exactly `tokens` tokens for the frontend in `folder`, including
+    special tokens. The items are beginnings of its baseline's joined texts.
 
-    Raises UsageError where the model takes fewer tokens, or where no text has so few.
+    Raises UsageError if the model accepts fewer tokens, or if no text has so few.
     """
     from tokenizers import Tokenizer
 
@@ -69,7 +69,7 @@ def _most_tokens(settings: FrontendSettings, given: Mapping[str, Sequence[str]])
 def _maker(
     settings: FrontendSettings, given: Mapping[str, Sequence[str]], tokenizer: Any
 ) -> tuple[Callable[[str], dict[str, str]], Callable[[dict[str, str]], int]]:
-    """The function that makes an item of a text, and the one that counts its tokens."""
+    """The function that makes an item from a text, and the function that counts its tokens."""
     if "text_input" in given:
         parameters = given["sampling_parameters"][0]
         return (
@@ -87,7 +87,7 @@ def _maker(
 
 
 def _beginnings(given: Mapping[str, Sequence[str]], tokens: int) -> Iterator[str]:
-    """Long texts that begin at different places in the baseline's."""
+    """Long texts that begin at different positions in the baseline's texts."""
     column = next(given[name] for name in ("text_pair", "text_input", "text") if name in given)
     words = " ".join(column).split()
     words *= -(-tokens // len(words)) + 1  # a word is at least one token
@@ -97,9 +97,9 @@ def _beginnings(given: Mapping[str, Sequence[str]], tokens: int) -> Iterator[str
 
 
 def _cut(text: str, tokens: int, count: Callable[[str], int]) -> str | None:
-    """A beginning of a text with exactly so many tokens; None where none was found."""
+    """A beginning of a text with exactly `tokens` tokens, or None if none was found."""
     low, high = 0, len(text)
-    while low < high:  # the longest beginning with no more tokens, assuming that a further character never removes any
+    while low < high:  # the longest beginning within the limit, assuming that a further character never removes a token
         middle = (low + high + 1) // 2
         low, high = (middle, high) if count(text[:middle]) <= tokens else (low, middle - 1)
     for end in sorted(range(max(low - _AROUND, 1), low + _AROUND + 1), key=lambda end: abs(end - low)):

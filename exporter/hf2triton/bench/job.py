@@ -1,4 +1,4 @@
-"""What a child process is told to measure, and what it answers: JSON through its stdin and stdout."""
+"""The job of a child process and its result: JSON through its stdin and stdout."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any
 from hf2triton_client.loadgen.load import Sample
 from hf2triton_client.loadgen.results import Load
 
-#: Input of a frontend -> its value for each item; what texts of each length are sent as.
+#: Input of a frontend -> its value for each item. Texts of each length are sent in this form.
 Inputs = Mapping[str, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class JobSource:
-    """The checkpoint behind an entry. `digests` and `adapter_digests`: of the files it was exported from; None where another
-    source was named, that need not be the same."""
+    """The checkpoint behind an entry. `digests` and `adapter_digests`: of the files it was exported from; None if the user
+    named another source, which need not be the same."""
 
     given: str
     revision: str | None
@@ -31,8 +31,10 @@ class JobSource:
 class BenchJob:
     """One contender's share of a round: all its loads in turn.
 
-    `contender`: a key of CONTENDERS. `folder`: of the frontend's version, `graph`: the file. `threads`: of one call, never 0.
-    `of_length`: tokens, as a string, -> inputs of exactly so many; the mixed ones are the baseline's in `folder`.
+    `contender`: a key of CONTENDERS. `folder`: the folder of the frontend's version. `graph`: the graph's file. `threads`: of
+    one call, never 0.
+    `of_length`: number of tokens, as a string -> inputs of exactly that length. Mixed inputs are those of the baseline in
+    `folder`.
     """
 
     contender: str
@@ -61,9 +63,9 @@ class BenchJob:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What a child found: of each load of its job, in order. `missing`: why it could not take part; "" if it did.
+    """The measurements of a child, for each load of its job, in order. `missing`: why it could not take part; "" if it did.
 
-    `process`: its id. `memory_bytes`: the most that it took, which says nothing of a server's.
+    `process`: its process id. `memory_bytes`: its peak memory, which does not include a server's memory.
     """
 
     process: int = 0
@@ -84,4 +86,4 @@ class JobResult:
 
 
 class Unavailable(Exception):
-    """A contender cannot take part here; says why."""
+    """A contender cannot take part here. The message says why."""

@@ -1,4 +1,4 @@
-"""The memory that a served model takes, where its server runs on this machine."""
+"""The memory that a served model takes, if its server runs on this machine."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def is_here(url: str) -> bool:
 
 
 def served_bytes(grpc_port: int, model: str, has_graph_model: bool) -> int | None:
-    """The peak memory of the processes that serve a model: those of Triton's Python backend, whose command lines name it. None
-    where they cannot be found, or where the graph runs inside the server itself."""
+    """The peak memory of the processes that serve a model: processes of Triton's Python backend whose command lines name it.
+    None if they cannot be found, or if the graph runs inside the server itself."""
     stubs = dict(_stubs(grpc_port))
     wanted = [model, graph_model(model)] if has_graph_model else [model]
     if not all(name in stubs for name in wanted):
@@ -59,7 +59,7 @@ def _listens(process: psutil.Process, port: int) -> bool:
 
 
 def _peak(process: psutil.Process) -> int:
-    """A process's peak memory in bytes. Linux counts it in KiB; psutil does not show it."""
+    """A process's peak memory in bytes. Linux counts in KiB; psutil does not provide it."""
     status = Path(f"/proc/{process.pid}/status")
     match = re.search(r"VmHWM:\s+(\d+) kB", status.read_text()) if status.exists() else None
     return int(match[1]) * 1024 if match else process.memory_info().rss

@@ -1,4 +1,4 @@
-"""What is measured: the named frontends, in groups that answer the same question, each with its contenders and loads."""
+"""Plans the measurements: the named frontends, in groups that answer the same question, each with its contenders and loads."""
 
 from __future__ import annotations
 
@@ -22,16 +22,15 @@ from .contenders import CONTENDERS, ContenderKind, contenders_of
 from .inputs import TEXTS, Batch, inputs_of_length
 from .job import BenchJob, Inputs, JobSource
 
-#: A length of the inputs: as they are.
+#: A length for inputs that are used unchanged.
 MIXED = None
 
 
 @dataclass(frozen=True)
 class BenchOptions:
-    """What the user asked for. `lengths`: tokens of each text, or MIXED. `rates`: calls a second of open loops. `threads` 0: one
-    for each core. `devices`: where those in process run; none: wherever this machine can. `precisions`: what the entries' sources
-    are exported to first; none: what is served is measured as it is.
-    """
+    """The user's options. `lengths`: tokens of each text, or MIXED. `rates`: calls per second of open loops. `threads`: 0
+    for one per core. `devices`: where in-process contenders run; empty for all devices of this machine. `precisions`:
+    precisions in which the entries' sources are exported first; empty to measure the served models unchanged."""
 
     names: tuple[str, ...]
     url: str = "localhost:8001"
@@ -53,13 +52,13 @@ class BenchOptions:
 
     @property
     def cores(self) -> int:
-        """The threads of one call, in process."""
+        """The threads of one call, for in-process contenders."""
         return self.threads or len(os.sched_getaffinity(0))
 
 
 @dataclass(frozen=True)
 class MeasuredFrontend:
-    """A frontend of an entry, and the checkpoint behind it. `graph_model`: its graph is a model of its own."""
+    """A frontend of an entry, and the checkpoint behind it. `graph_model`: its graph is a separate model."""
 
     name: str
     folder: Path
@@ -78,7 +77,7 @@ class MeasuredFrontend:
 
 @dataclass(frozen=True)
 class Group:
-    """Frontends that give the same answers, and their contenders. `missing`: contender -> why it does not apply."""
+    """Frontends that return the same answers, and their contenders. `missing`: contender -> why it does not apply."""
 
     task: str
     inputs: str
@@ -93,7 +92,7 @@ def frontends_named(options: BenchOptions, names: Sequence[str]) -> list[Measure
 
 
 def groups_of(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> list[Group]:
-    """Groups frontends of the same task and source, which are measured side by side. Raises UsageError and UnknownName."""
+    """Groups frontends of the same task and source, which are compared with each other. Raises UsageError and UnknownName."""
     kinds = contenders_of(options.contenders, options.compile)
     together: dict[Any, list[MeasuredFrontend]] = {}
     for frontend in frontends:
@@ -129,7 +128,7 @@ def _frontend(options: BenchOptions, name: str) -> MeasuredFrontend:
 
 
 def _source(options: BenchOptions, name: str, manifest: Manifest) -> JobSource:
-    """The source that the user named, or the one that the entry was exported from."""
+    """The source that the user named, or the source that the entry was exported from."""
     endpoints = TASKS[manifest.task].endpoints
     suffix = next(endpoint.suffix for endpoint in endpoints if name.endswith(endpoint.suffix))
     given, merged = manifest.source, manifest.adapter
@@ -168,7 +167,7 @@ def _group(options: BenchOptions, kinds: Sequence[ContenderKind], frontends: Seq
 
 
 def loads_of(options: BenchOptions, given: Batch) -> tuple[Load, ...]:
-    """Closed loops first. Images have no length."""
+    """The loads, closed loops first. Images have no length."""
     lengths = (MIXED,) if "image" in given else options.lengths
     ways = [(concurrency, None) for concurrency in options.concurrencies] + [(None, rate) for rate in options.rates]
     return tuple(
@@ -178,7 +177,7 @@ def loads_of(options: BenchOptions, given: Batch) -> tuple[Load, ...]:
 
 
 def _check(options: BenchOptions, frontend: MeasuredFrontend) -> None:
-    """Raises UsageError for batches that a model does not take."""
+    """Raises UsageError for batches that a model does not accept."""
     largest = max(options.batch_sizes)
     if TASKS[frontend.source.task].generates:
         if largest > 1:

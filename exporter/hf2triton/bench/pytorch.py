@@ -1,6 +1,6 @@
-"""PyTorch in process: the checkpoint as transformers runs it, attention through scaled_dot_product_attention.
+"""PyTorch in process: the checkpoint as transformers runs it, with attention through scaled_dot_product_attention.
 
-Inputs are read by the frontend's own tokenizer or image code and padded to the longest of the batch.
+The frontend's own tokenizer or image code reads the inputs. They are padded to the longest item of the batch.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class CompiledPyTorch(PyTorch):
     compiled = True
 
     def prepare(self, batches: Sequence[Batch], load: Load) -> AbstractContextManager[Call]:
-        for batch in batches:  # one after another, so that everything is compiled now
+        for batch in batches:  # one after another, so everything is compiled now
             self.ask(batch)
         return super().prepare(batches, load)
 
@@ -98,7 +98,7 @@ class GeneratingPyTorch(PyTorch):
         from transformers import GenerationConfig
 
         model: Any = checkpoint.model
-        # overrides the checkpoint's settings, and never ends a text
+        # overrides the checkpoint's settings, and never ends a text early
         model.generation_config = GenerationConfig(do_sample=False, pad_token_id=0)
         if self.compiled:
             model.forward = self._torch.compile(model.forward, dynamic=True)
@@ -123,7 +123,7 @@ class CompiledGeneratingPyTorch(GeneratingPyTorch, CompiledPyTorch):
 
 
 class _Watch:
-    """A streamer for `generate`, which hands it the prompt and then each token."""
+    """A streamer for `generate`, which passes it the prompt and then each token."""
 
     def __init__(self) -> None:
         self._puts, self.first = 0, 0.0
@@ -138,7 +138,7 @@ class _Watch:
 
 
 def load(source: JobSource) -> tuple[Checkpoint, Endpoint]:
-    """The checkpoint with its adapter merged. Raises Unavailable where it is no longer what the entry was exported from, and the
+    """The checkpoint with its adapter merged. Raises Unavailable if it has changed since the entry was exported, and the
     errors of an export."""
     pickled = any(name.endswith(".bin") for name in {**(source.digests or {}), **(source.adapter_digests or {})})
     found = find_source(source.given, source.revision, allow_pickle=pickled)
@@ -149,7 +149,7 @@ def load(source: JobSource) -> tuple[Checkpoint, Endpoint]:
     adapter = None
     if source.adapter is not None:
         adapter = find_adapter(Path(source.adapter), allow_pickle=pickled)
-        adapter = replace(adapter, base_name=adapter.base)  # the export has checked that they belong together
+        adapter = replace(adapter, base_name=adapter.base)  # the export has already checked that they belong together
         if source.adapter_digests is not None and dict(adapter.digests) != dict(source.adapter_digests):
             raise Unavailable(f"{source.adapter} has changed since it was merged: give one that has not with --adapter")
         found = with_files_of(adapter, found)

@@ -1,5 +1,5 @@
-"""Runs a benchmark: each contender in a process of its own, and all of them in each round, so that disturbances of the machine
-affect all alike."""
+"""Runs a benchmark: each contender in its own process, and all of them in each round, so disturbances of the machine affect
+all of them equally."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .exporting import export_precisions
 from .job import BenchJob, JobResult
 from .plan import BenchOptions, Group, MeasuredFrontend, frontends_named, groups_of, label, needs_server
 
-#: Seconds that a child may take besides its loads: to start, load, compile and warm up.
+#: Seconds that a child may take in addition to its loads: to start, load, compile and warm up.
 PATIENCE = 900
 
 Progress = Callable[[str], None]
@@ -38,10 +38,10 @@ class NothingMeasured(Hf2TritonError):
 
 
 def bench(options: BenchOptions, progress: Progress = lambda stage: None) -> Report:
-    """Measures the entries, those of each group beside each other.
+    """Measures the entries, comparing those of each group.
 
-    Raises UsageError for what cannot be asked, the errors of a connection where no server answers or it has no such model, and
-    NothingMeasured. What a single contender lacks is told in `Benchmark.missing`.
+    Raises UsageError for invalid requests, the errors of a connection if no server answers or the server does not have the
+    model, and NothingMeasured. `Benchmark.missing` says why a single contender could not take part.
     """
     with _what_is_served(options, progress) as (options, lost):
         frontends = frontends_named(options, options.names)
@@ -73,7 +73,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 
 
 def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> str:
-    """The server's description of itself. Raises RepositoryError where its versions are not those of the repository."""
+    """The server's description of itself. Raises RepositoryError if its versions are not those of the repository."""
     with connect(options.url, retries=0) as connection:
         about = connection.server_name()
         for frontend in frontends:
@@ -154,7 +154,8 @@ def _measurement(contender: int, load: Load, rounds: int, sample: Sample) -> Mea
 def _contender(
     options: BenchOptions, group: Group, job: BenchJob, results: Sequence[JobResult], samples: Sequence[Sample]
 ) -> Contender:
-    """A contender for the report. The memory of a served model is that of the server's processes, known only on this machine."""
+    """A contender for the report. The memory of a served model is that of the server's processes, which is known only on
+    this machine."""
     kind, last = CONTENDERS[job.contender], results[-1]
     [frontend] = [frontend for frontend in group.frontends if frontend.name == job.model]
     taken: int | None = max(result.memory_bytes or 0 for result in results)

@@ -1,4 +1,4 @@
-"""Triton: the served model over gRPC, through shared memory, and on streams where it generates."""
+"""Triton: the served model over gRPC, through shared memory, and on streams if it generates."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from .job import BenchJob, Unavailable
 
 
 class Grpc(ContenderRunner):
-    """Requests prepared in advance, with tensors in the messages. No retries: a refusal is an error."""
+    """Sends requests prepared in advance, with tensors in the messages. No retries: a refusal is an error."""
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
         self._connection = connect(job.url, retries=0)
         config = self._connection.model_config(job.model)
         self._model = ServedModel.from_config(config)
-        self._outputs = list(Baseline.load(Path(job.folder) / BASELINE).answers)  # the graph's, as the others give them
+        self._outputs = list(Baseline.load(Path(job.folder) / BASELINE).answers)  # of the graph, like the others
         self.threads = _threads(self._connection, config)
 
     @contextmanager
@@ -63,7 +63,7 @@ class SharedMemory(Grpc):
 
 
 class Streams(Direct):
-    """Prompts, each on a gRPC stream of its own; answers come token by token."""
+    """Sends prompts, each on its own gRPC stream; answers come token by token."""
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
@@ -83,7 +83,7 @@ class Streams(Direct):
 
 
 def _threads(connection: Connection, config: dict[str, Any]) -> int:
-    """The threads of one call of the model, or of the graph behind it; where the config leaves it open, one for each core of this
+    """The threads of one call of the model, or of the graph behind it. If the config does not say, one for each core of this
     machine."""
     behind = connection.find_config(graph_model(config["name"])) or config
     setting = behind.get("parameters", {}).get("intra_op_thread_count", {}).get("string_value")

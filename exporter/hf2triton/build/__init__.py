@@ -1,1 +1,1 @@
-"""`hf2triton build`: a whole repository from one file."""
+"""`hf2triton build`: builds a whole repository from one file."""

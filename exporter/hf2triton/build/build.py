@@ -1,5 +1,5 @@
-"""Builds what a plan says, entry by entry. Each appears in the repository as a whole or not at all, so that a build that
-was interrupted is resumed by planning and building again."""
+"""Builds a plan, entry by entry. Each entry appears in the repository as a whole or not at all, so an interrupted build can
+be resumed by planning and building again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from ..errors import Hf2TritonError
 from ..export.pipeline import export
 from .plan import UNCHANGED, BuildPlan, PlannedEntry
 
-#: Called when a stage begins, with its description and how many entries are done.
+#: Called when a stage begins, with its description and the number of finished entries.
 Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
 class Built:
-    """What became of one entry: its `report`, or the `error` that stopped it."""
+    """The result for one entry: its `report`, or the `error` that stopped it."""
 
     name: str
     report: ExportReport | None = None
@@ -32,8 +32,8 @@ class Built:
 
 
 def build(plan: BuildPlan, progress: Progress = lambda stage, done: None, fail_fast: bool = False) -> Iterator[Built]:
-    """Builds the plan's entries one after the other, in the order of the file. One that fails leaves its place in the
-    repository as it was and does not stop the others, unless with `fail_fast`."""
+    """Builds the plan's entries one after the other, in the order of the file. A failed entry leaves its place in the
+    repository unchanged. It does not stop the others, unless `fail_fast` is set."""
     pending = [entry for entry in plan.entries if entry.state != UNCHANGED]
     for done, entry in enumerate(pending):
         built = _build(entry, partial(_of_entry, progress, entry.name, done))

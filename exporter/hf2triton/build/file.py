@@ -1,7 +1,7 @@
 """The file that declares a whole repository: its entries, each with its source and options, and defaults for them.
 
-Read with PyYAML, checked with pydantic. What is wrong is said with the line, the entry and the key, and for an unknown key
-the nearest known one. The models' docstrings are the descriptions that editors show (data/build.schema.json).
+The file is read with PyYAML and checked with pydantic. Errors name the line, the entry and the key, and for an unknown key the
+nearest known key. Editors show the models' docstrings as descriptions (data/build.schema.json).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ..graph.passes.release import find_release
 from ..tasks import TASKS, find_task
 from .yaml import load
 
-#: Where the schema says it comes from.
+#: The JSON Schema dialect of the schema.
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
@@ -39,7 +39,7 @@ def _text(value: Any) -> Any:
 
 
 def _listed(value: Any) -> Any:
-    """Labels as a list, also of a mapping from each number."""
+    """Labels as a list, also if they are given as a mapping from each number."""
     if isinstance(value, dict):
         if sorted(value, key=str) != sorted(range(len(value)), key=str):
             raise ValueError(f"the labels' numbers must be 0 to {len(value) - 1}, not {', '.join(map(str, value))}")
@@ -48,7 +48,7 @@ def _listed(value: Any) -> Any:
 
 
 def _checked(check: Any) -> BeforeValidator:
-    """Asks one of our own checks, whose errors say what is known."""
+    """Runs one of our own checks, whose errors list the known values."""
 
     def validate(value: Any) -> Any:
         if value is not None:
@@ -99,7 +99,7 @@ class TaskTolerance(_Model):
     """Smallest share of rows whose largest entry is the same; null: not compared."""
 
 
-#: What an option's values are -> what a file may hold. Paths are texts that are relative to the file.
+#: Kind of an option's values -> what a file may contain. Paths are texts, relative to the file.
 _TYPES: Mapping[Kind, Callable[[Option], Any]] = {
     **dict.fromkeys((Kind.TEXT, Kind.SOURCE, Kind.FILE, Kind.FILE_OR_FOLDER), lambda option: Text),
     Kind.TASK: lambda option: TaskName,
@@ -116,7 +116,7 @@ _TYPES: Mapping[Kind, Callable[[Option], Any]] = {
 
 
 def _fields(place: Place, but: Collection[str] = ()) -> dict[str, Any]:
-    """A field for each option that can be given there. None is what `hf2triton export` does without the option."""
+    """A field for each option that is allowed at this place. None means the same as `hf2triton export` without the option."""
     made = {}
     for name, (option, default) in options_at(place).items():
         stated = option.default or (default if isinstance(default, str) else "")
@@ -157,7 +157,7 @@ BuildFile = create_model(
 
 @dataclass(frozen=True)
 class Declared:
-    """What a file declares: the repository, and the options of each entry's export, by its name."""
+    """What a file declares: the repository, and the export options of each entry, by its name."""
 
     path: Path
     repository: Path
@@ -165,7 +165,7 @@ class Declared:
 
 
 def read_build_file(path: Path, repository: Path | None = None) -> Declared:
-    """What the file declares, for its own repository or another. Raises UsageError, which names all that is wrong."""
+    """What the file declares, for its own repository or another. Raises UsageError, which lists all errors."""
     try:
         content, line_of = load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -207,21 +207,21 @@ def _as_it_is(folder: Path, value: Any) -> Any:
 
 
 def _source(folder: Path, given: str) -> str:
-    """A folder from the file's own, unless it is a hub id or in a package."""
+    """A folder relative to the file's folder, unless it is a hub id or in a package."""
     path = _from(folder, given)
     is_path = given.startswith((".", "/", "~")) or (not given.startswith(PACKAGE) and path.exists())
     return str(path) if is_path else given
 
 
 def _from(folder: Path, given: str) -> Path:
-    """A path relative to a folder, as short as it can be said here."""
+    """A path relative to `folder`, made relative to the working directory if possible."""
     path = Path(os.path.normpath(folder.absolute() / Path(given).expanduser()))
     here = Path.cwd()
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _problem(error: Mapping[str, Any]) -> str:
-    """One of pydantic's errors in our words: where, what, and what is known."""
+    """A pydantic error in our words: the place, the problem, and the known values."""
     *inside, key = error["loc"] or ("",)
     where = ".".join(map(str, error["loc"]))
     if error["type"] == "extra_forbidden":
@@ -257,7 +257,7 @@ _MODELS: tuple[tuple[tuple[str, ...], type[_Model]], ...] = (
     (("entries", "*"), Entry),
     (("entries", "*", "tolerances", "*"), TaskTolerance),
 )
-#: What an option's values are -> what makes one of what stands in a file in this folder.
+#: Kind of an option's values -> function that converts a value from a file in this folder.
 _READ: Mapping[Kind, Callable[[Path, Any], Any]] = {
     Kind.SOURCE: lambda folder, given: given if given.startswith(PACKAGE) else str(_from(folder, given)),
     **dict.fromkeys((Kind.FILE, Kind.FILE_OR_FOLDER), _from),
@@ -265,5 +265,5 @@ _READ: Mapping[Kind, Callable[[Path, Any], Any]] = {
     Kind.SIZE: lambda folder, given: read_bytes(given),
 }
 
-if __name__ == "__main__":  # writes data/build.schema.json anew
+if __name__ == "__main__":  # rewrites data/build.schema.json
     print(json.dumps(build_schema(), indent=2, ensure_ascii=False))

@@ -1,7 +1,7 @@
-"""What a build would do, and why: each entry of a file compared with what the repository holds.
+"""Determines what a build would do, and why: compares each entry of a file with the repository.
 
-Nothing heavy is loaded: sources, options and packages are compared with the manifests that say what an entry was made of,
-and the files on disk with the manifests' digests.
+Loads nothing heavy: sources, options and packages are compared with the manifests, which record what an entry was made from.
+The files on disk are compared with the manifests' digests.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ..repository.integrity import damages
 from .file import Declared
 
 NEW, CHANGED, DAMAGED, UNCHANGED = "new", "changed", "damaged", "unchanged"
-#: The file is right, but its source cannot be used.
+#: The file is valid, but its source cannot be used.
 IMPOSSIBLE = "cannot be built"
-#: In the repository, and not in the file.
+#: In the repository, but not in the file.
 UNLISTED = "not in the file"
 
 
 @dataclass(frozen=True)
 class PlannedEntry:
-    """One entry: its settled options, the `frontends` that serve it, and what is to be done. `reasons`: why, a phrase each.
+    """One entry: its resolved options, the `frontends` that serve it, and what to do. `reasons`: why, as short phrases.
 
-    `error`: what stands in the way, where it cannot be built; task and frontends are not known then.
+    `error`: why the entry cannot be built, if so; task and frontends may be unknown then.
     """
 
     name: str
@@ -52,7 +52,7 @@ class PlannedEntry:
 
 @dataclass(frozen=True)
 class BuildPlan:
-    """What a build would do. `unlisted`: frontends in the repository that the file does not name, which are left alone."""
+    """What a build would do. `unlisted`: frontends in the repository that the file does not name; they are left unchanged."""
 
     declared: Declared
     entries: tuple[PlannedEntry, ...]
@@ -60,17 +60,17 @@ class BuildPlan:
 
     @property
     def differs(self) -> bool:
-        """Whether the repository is not what the file would build."""
+        """Whether the repository differs from what the file would build."""
         return bool(self.unlisted) or any(entry.state != UNCHANGED for entry in self.entries)
 
     @property
     def counts(self) -> dict[str, int]:
-        """State -> how many."""
+        """State -> number of entries."""
         return dict(Counter([*(entry.state for entry in self.entries), *[UNLISTED] * len(self.unlisted)]))
 
     @property
     def pending(self) -> int:
-        """How many entries there is something to do for."""
+        """The number of entries to build."""
         return sum(entry.state != UNCHANGED for entry in self.entries)
 
     def to_json(self) -> dict[str, Any]:
@@ -86,8 +86,8 @@ class BuildPlan:
 
 
 def plan_build(declared: Declared, progress: Callable[[str], None] = lambda stage: None) -> BuildPlan:
-    """Compares each entry with the repository. Raises UsageError for what the file cannot mean, such as two entries with a
-    frontend of the same name; a source that cannot be used is told in its entry."""
+    """Compares each entry with the repository. Raises UsageError for contradictions in the file, such as two entries with a
+    frontend of the same name. If a source cannot be used, its entry holds the error."""
     planned, packages = [], installed_versions()
     for name, options in declared.entries.items():
         progress(f"{name}: compare with the repository")
@@ -107,12 +107,12 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
     try:
         base, adapter = read_base_and_adapter(options)
         source = find_base(base, adapter, options, peek_source)
-        if source.revision is None:  # what the hub has is told by its commit
+        if source.revision is None:  # sources from the hub are identified by their commit
             source = find_base(base, adapter, options)
         task = task_of(source, options.task, adapter)
         options = resolve(options, task)
         check_calibration(options.calibration, task)
-        asked = json.loads(json.dumps(recorded_options(options)))  # as a manifest gives it back
+        asked = json.loads(json.dumps(recorded_options(options)))  # in the form that a manifest returns
     except UsageError as error:
         raise UsageError(f"{name}: {error}") from error
     except Hf2TritonError as error:
@@ -145,7 +145,7 @@ def _plan(name: str, options: ExportOptions, packages: Mapping[str, str | None])
 
 
 def _changes(manifest: Manifest, task: str, asked: Mapping[str, Any]) -> Iterator[str]:
-    """What is asked otherwise than it was."""
+    """How the requested options differ from those of the existing entry."""
     before = manifest.options
     if before is None:
         yield "made before manifests said what was asked"
@@ -159,7 +159,7 @@ def _changes(manifest: Manifest, task: str, asked: Mapping[str, Any]) -> Iterato
 
 
 def _files(manifest: Manifest, source: Source, adapter: Adapter | None) -> Iterator[str]:
-    """Which files the source or the adapter has otherwise than when the entry was made."""
+    """Which files of the source or the adapter have changed since the entry was made."""
     before = manifest.source
     if source.revision is not None:
         if source.revision != before.revision:
@@ -182,7 +182,7 @@ def _packages(manifest: Manifest, packages: Mapping[str, str | None]) -> Iterato
 
 
 def _change(what: str, old: Any, new: Any) -> str:
-    """A change in words: of short values with both, of others without."""
+    """A change in words: with both values if they are short, otherwise without."""
     if any(isinstance(value, list | dict) or str(value).startswith("sha256:") for value in (old, new)):
         return f"{what} changed"
     return f"{what} " + " → ".join("none" if value is None else str(value) for value in (old, new))

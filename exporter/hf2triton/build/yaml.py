@@ -1,4 +1,4 @@
-"""YAML as a file that people review needs it: no key twice, numbers such as 1e-3 are numbers, and each place has its line."""
+"""Reads YAML for files that people review: no duplicate keys, numbers such as 1e-3 are numbers, and each place has its line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import yaml
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, which takes the last of two equal keys and reads 1e-3 as a text."""
+    """PyYAML's safe loader with two changes: a duplicate key is an error, and 1e-3 is a number."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         first: dict[str, yaml.Node] = {}
@@ -31,7 +31,8 @@ _Loader.add_implicit_resolver(
 
 
 def load(text: str) -> tuple[Any, Callable[[Sequence[Any]], int]]:
-    """The content, and what tells the line of a place in it, or of the nearest thing around. Raises yaml.YAMLError."""
+    """The content, and a function that returns the line of a place in it, or of the nearest enclosing element. Raises
+    yaml.YAMLError."""
     loader = _Loader(text)
     try:
         root = loader.get_single_node()

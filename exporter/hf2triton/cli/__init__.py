@@ -1,7 +1,7 @@
 """The command line: `hf2triton COMMAND`.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 parity out of tolerance. Imports of whatever a command needs wait until
-it runs, so that `--help` is fast and the base install suffices for the commands that call a server.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 parity out of tolerance. Each command's imports wait until it runs, so `--help`
+is fast and the base install suffices for commands that call a server.
 """
 
 from __future__ import annotations

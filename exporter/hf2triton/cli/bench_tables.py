@@ -1,4 +1,4 @@
-"""What the command line shows of a benchmark."""
+"""The tables of a benchmark on the command line."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MORE = ("memory MB", "of PyTorch")
 
 
 def bench_tables(report: Report) -> list[Table]:
-    """A table of each benchmark, and one of who was missing."""
+    """A table for each benchmark, and a table of contenders that were missing."""
     tables = [_table(benchmark) for benchmark in report.benchmarks]
     missing = [(name, why) for benchmark in report.benchmarks for name, why in benchmark.missing.items()]
     if missing:
@@ -24,14 +24,14 @@ def bench_tables(report: Report) -> list[Table]:
 
 
 def in_words(load: Load) -> str:
-    """A load on a few characters: `8 at a time, mixed`, `50/s, batches of 4, 128 tokens`."""
+    """A load in a few characters: `8 at a time, mixed`, `50/s, batches of 4, 128 tokens`."""
     how = f"{load.rate:g}/s" if load.concurrency is None else f"{load.concurrency} at a time"
     batch = [f"batches of {load.batch_size}"] if load.batch_size > 1 else []
     return ", ".join([how, *batch, "mixed" if load.length is None else f"{load.length} tokens"])
 
 
 def summary(report: Report) -> str:
-    """One line: how the fastest way through a server compares with PyTorch, and on what machine."""
+    """One line: how the fastest contender through a server compares with PyTorch, and on what machine."""
     machine = report.machine
     where = f"{machine.cpu}, {machine.cores} cores" + "".join(f", {gpu}" for gpu in machine.gpus)
     said = [line for benchmark in report.benchmarks if (line := _best(benchmark))]
@@ -39,8 +39,8 @@ def summary(report: Report) -> str:
 
 
 def relative(benchmark: Benchmark, measurement: Measurement) -> float | None:
-    """Items a second, relative to PyTorch's on the CPU under the same load. None without one, and of open loops, where
-    the rate is given."""
+    """Items per second, relative to PyTorch's on the CPU under the same load. None if there is no such measurement, and for
+    open loops, whose rate is fixed."""
     if measurement.load.rate is not None:
         return None
     for other in benchmark.measurements:
@@ -61,12 +61,12 @@ def _table(benchmark: Benchmark) -> Table:
     return f"{title}; medians of {benchmark.rounds} rounds of {benchmark.seconds:g} s", columns, rows
 
 
-#: Contenders that stand for a checkpoint, not for one of the entries made of it.
+#: Contenders that represent a checkpoint, not an entry made from it.
 _OF_SOURCE = ("PyTorch", "torch.compile")
 
 
 def _place(benchmark: Benchmark, measurement: Measurement) -> tuple[int, int]:
-    """Load by load, the contenders of each beside each other."""
+    """The sort key: load by load, with the contenders of each load together."""
     loads = list(dict.fromkeys(one.load for one in benchmark.measurements))
     return loads.index(measurement.load), measurement.contender
 

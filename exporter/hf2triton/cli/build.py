@@ -78,7 +78,7 @@ def build(
 
 @contextmanager
 def _terminated_as_interrupted() -> Iterator[None]:
-    """Lets SIGTERM do what Ctrl-C does: what is half done is taken back on the way out."""
+    """Makes SIGTERM act like Ctrl-C: half-finished work is undone on the way out."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

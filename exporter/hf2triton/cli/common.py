@@ -1,4 +1,4 @@
-"""What all commands share: options, and how their errors end them."""
+"""The common part of all commands: options, and how errors end a command."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import click
 
 from ..errors import Hf2TritonError, MissingExtra
 
-#: Top-level modules of optional dependencies -> the extra that brings them.
+#: Top-level modules of optional dependencies -> the extra that installs them.
 EXTRAS = {
     **dict.fromkeys(
         (
@@ -32,7 +32,7 @@ EXTRAS = {
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
     "pytriton": "serve",
-    "psutil": "bench",  # `serve` says itself what it lacks
+    "psutil": "bench",  # `serve` itself reports what it lacks
     **dict.fromkeys(("jinja2", "pydantic"), "report"),
     "PIL": "images",
     "fsspec": "publish",
@@ -85,7 +85,7 @@ header_option = click.option(
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns our errors into one line on stderr and their exit code; if HF2TRITON_DEBUG is set, the stages before and the
+    """Turns our errors into one line on stderr and their exit code. If HF2TRITON_DEBUG is set, the earlier stages and the
     traceback are shown as well."""
 
     @wraps(function)
@@ -111,7 +111,8 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def one_line(error: Exception) -> str:
-    """An error with the stage that failed and what that left behind; with the stages before it if HF2TRITON_DEBUG is set."""
+    """An error with the failed stage and its effect on the repository; also with the earlier stages if HF2TRITON_DEBUG is
+    set."""
     stage, done = getattr(error, "stage", None), getattr(error, "done", ())
     if not stage or not done:
         return str(error)
@@ -120,12 +121,12 @@ def one_line(error: Exception) -> str:
 
 
 def amount(count: int, what: str) -> str:
-    """A count with its noun, which has an s but for one."""
+    """A count with its noun, in the plural unless the count is 1."""
     return f"{count:,} {what}{'s' * (count != 1)}"
 
 
 def peak_gigabytes() -> float:
-    """The most memory that this process needed."""
+    """The peak memory of this process in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 

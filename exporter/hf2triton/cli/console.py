@@ -1,4 +1,4 @@
-"""How the command line speaks: a spinner or a bar on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
+"""Output of the command line: a spinner or a bar on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Gives a function to be called with each stage's name. Writes to stderr."""
+    """Yields a function to call with each stage's name. Writes to stderr."""
     if not sys.stderr.isatty():
         yield lambda stage: click.echo(f"{time.strftime('%H:%M:%S')} {stage}", err=True)
         return
@@ -28,7 +28,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 
 @contextmanager
 def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
-    """The same for several things: gives a function to be called with each stage's name and how many are done."""
+    """The same for several items: yields a function to call with each stage's name and the number of finished items."""
     if not sys.stderr.isatty():
         with progress() as advance:
             yield lambda stage, done: advance(f"[{done + 1}/{total}] {stage}")
@@ -44,9 +44,9 @@ def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
 
 @contextmanager
 def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
-    """The same for the rows of a large set: gives a function to be called with how many are done, and how many there are.
+    """The same for the rows of a large set: yields a function to call with the number of finished rows and the total number.
 
-    Where there is no terminal a line is written for each tenth of them.
+    Without a terminal, a line is written for each tenth of the rows.
     """
     if not sys.stderr.isatty():
         told = -1
@@ -77,7 +77,7 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task(what, total=None, rate="–")
 
         def move(done: int, total: int) -> None:
-            if bar.tasks[0].total is None:  # rows of an earlier run say nothing about the speed of this one
+            if bar.tasks[0].total is None:  # rows of an earlier run would distort the speed of this run
                 bar.reset(task, total=total, completed=done)
             speed = bar.tasks[0].speed
             bar.update(task, completed=done, rate="–" if speed is None else f"{speed:,.0f}")
@@ -86,7 +86,7 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table: drawn on terminals, aligned plain text elsewhere; columns of numbers are aligned right."""
+    """Prints a table: drawn on terminals, aligned plain text elsewhere. Numeric columns are right-aligned."""
     from hf2triton_client.report.tables import numeric_columns
 
     cells = [[str(cell) for cell in row] for row in rows]
@@ -97,7 +97,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
         from rich.table import Table
         from rich.text import Text
 
-        # Text: what stands between brackets, such as a shape, is no markup
+        # Text, so that brackets, for example around a shape, are not read as markup
         drawn = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
         for column, one in zip(columns, right, strict=True):
             drawn.add_column(Text(column), justify="right" if one else "left")
@@ -116,7 +116,7 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:
-    """Writes a report as JSON where one was asked for."""
+    """Writes a report as JSON if a path is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

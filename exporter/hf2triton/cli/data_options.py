@@ -1,4 +1,4 @@
-"""Options of commands that read labelled data and checkpoints to compare with."""
+"""Options of commands that read labelled data and reference checkpoints."""
 
 from __future__ import annotations
 

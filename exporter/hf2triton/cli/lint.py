@@ -1,4 +1,4 @@
-"""The command that looks for what is wrong with a repository, or a server."""
+"""The command that checks a repository, or a server, for problems."""
 
 from __future__ import annotations
 

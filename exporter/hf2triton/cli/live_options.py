@@ -1,4 +1,4 @@
-"""`--load` and what comes with it: a server that is told of changes."""
+"""`--load` and related options: notify a server of changes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def live_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """--load and what the server behind it wants."""
+    """Adds --load and the options for the server it refers to."""
     for option in (
         header_option,
         click.option(
@@ -40,6 +40,6 @@ def control_over(url: str | None, headers: dict[str, str]) -> Iterator[Live | No
     from ..core.control import connect_to_control
     from ..deploy.live import Live
 
-    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
+    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # no warnings about long texts
     with connect_to_control(url, headers) as connection:
         yield Live(connection)

@@ -1,4 +1,4 @@
-"""The command that writes what an engine needs to serve a repository."""
+"""The command that writes the files an engine needs to serve a repository."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options made of the fields of ExportOptions, and click types beyond click's own."""
+"""Options made from the fields of ExportOptions, and additional click types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Listed(click.ParamType[tuple[Any, ...]]):
-    """Values with commas between them. `read`: makes one of a word, or raises ValueError."""
+    """Values separated by commas. `read`: converts a word to a value, or raises ValueError."""
 
     def __init__(self, name: str, read: Callable[[str], Any]) -> None:
         self.name = name
@@ -33,7 +33,7 @@ class Listed(click.ParamType[tuple[Any, ...]]):
 
 
 class Size(click.ParamType[int]):
-    """Bytes, as people write them."""
+    """Bytes, in the form people write them."""
 
     name = "size"
 
@@ -47,7 +47,7 @@ class Size(click.ParamType[int]):
 
 
 class Devices(click.ParamType[str]):
-    """The names of the engines. They are imported where one is given or listed, so that other commands start without them."""
+    """The names of the engines. They are imported only when a name is given or listed, so other commands start without them."""
 
     name = "device"
 
@@ -76,7 +76,7 @@ def _number(option: Option) -> Any:
     return int if option.most is None else click.IntRange(option.least, option.most)
 
 
-#: What an option's values are -> what click reads them with. Numbers without an upper bound are checked by `resolve`, which knows
+#: Kind of an option's values -> click type that reads them. `resolve` checks numbers without an upper bound, because it knows
 #: the task.
 _TYPES: Mapping[Kind, Callable[[Option], Any]] = {
     Kind.TEXT: lambda option: str,
@@ -96,7 +96,7 @@ _TYPES: Mapping[Kind, Callable[[Option], Any]] = {
 
 
 def export_options(function: Function) -> Function:
-    """Adds an option for each field of ExportOptions that the command line knows, in their order."""
+    """Adds an option for each field of ExportOptions that the command line supports, in order."""
     for name, (option, default) in reversed(options_at(Place.COMMAND).items()):
         flag = f"--{name.replace('_', '-')}"
         both = f"{flag}/--no-{flag.removeprefix('--')}"

@@ -12,7 +12,7 @@ from .common import command, fail
 
 
 class Percent(click.ParamType[float]):
-    """A share given in percent: `10%`, or `10`."""
+    """A share given as a percentage: `10%`, or `10`."""
 
     name = "percent"
 

@@ -6,7 +6,7 @@ import click
 
 from .common import command
 
-#: What `hf2triton schema` prints -> (package, file in it).
+#: Argument of `hf2triton schema` -> (package, file in it).
 SCHEMAS = {
     "build": ("hf2triton", "data/build.schema.json"),
     "report": ("hf2triton_client", "data/report.schema.json"),

@@ -1,4 +1,4 @@
-"""The command that scores large sets."""
+"""The command that scores large data sets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .common import amount, command, fail, report_option, repository_option, url
 
 
 def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    """Our name -> the input's; "" for the task's first, where a column stands alone."""
+    """Our name -> the input's name; "" for the task's first column, if a column is given alone."""
     parted = (one.partition("=") if "=" in one else ("", "", one) for one in given)
     return {name: column for name, _, column in parted}
 
@@ -25,7 +25,7 @@ def _options(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 
 
 def _value(word: str) -> Any:
-    """JSON, or else a word."""
+    """A JSON value, or else a word."""
     try:
         return json.loads(word)
     except ValueError:
@@ -94,7 +94,7 @@ def score(url: str, serve: bool, repository: Path, allow_errors: bool, report: P
     from ..validate.validation import served_at
     from .console import progress_of_rows, write_report
 
-    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # it tells of each text that is cut
+    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # no warnings about texts that are cut
     asked = ScoreOptions(**options)
     with served_at(url, repository if serve else None) as place, progress_of_rows(asked.name) as advance:
         summary = run(asked, place, advance)

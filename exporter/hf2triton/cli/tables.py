@@ -1,4 +1,4 @@
-"""What the command line shows of exports, plans and validations, as tables of (title, columns, rows)."""
+"""Tables of exports, plans and validations for the command line, as (title, columns, rows)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from ..core.precision_plan import PrecisionPlan
 from ..core.types import ExportReport, ParityReport
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
-#: Nodes in fp32 that the report of an export shows; the others are a command away.
+#: How many fp32 nodes the report of an export shows; another command lists the rest.
 SHOWN = 8
-#: How a plan came about, in words.
+#: How a plan was made, in words.
 _ORIGINS = {
     "calibrated": "calibrated with {}",
     "searched": "calibrated with {}, then searched, since parity failed",
@@ -37,7 +37,7 @@ def export_tables(report: ExportReport) -> list[Table]:
 
 
 def _memory_table(report: ExportReport) -> Table:
-    """What each frontend's graph takes of a GPU, in GB, by estimate."""
+    """The estimated GPU memory of each frontend's graph, in MB."""
     parts = ("weights", "activations", "arena", "kept")
     columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
     rows = [
@@ -71,7 +71,7 @@ def build_table(plan: BuildPlan) -> Table:
 
 
 def counted(counts: Mapping[str, int]) -> str:
-    """Counts in words, but for those of nothing."""
+    """Counts in words, without zero counts."""
     return ", ".join(f"{count} {what}" for what, count in counts.items() if count) or "nothing to do"
 
 
@@ -89,7 +89,7 @@ def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table
 
 
 def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, ...]:
-    """Agreement is of the best answers, where an output has one, and of directions otherwise."""
+    """A row for one model. Agreement is that of the best answers, if an output has one, and otherwise that of directions."""
     differences = [check.difference for check in parity.checks]
     argmax = [one.argmax for one in differences if one.argmax is not None]
     cosine = [one.cosine for one in differences if one.cosine is not None]
@@ -100,7 +100,7 @@ def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, 
 
 
 def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:
-    """What PyTorch was asked, and how right it is on labelled data."""
+    """What PyTorch was asked, and its scores on labelled data."""
     rows: list[Sequence[object]] = []
     for suffix, own in recorded.items():
         labels = {int(index): label for index, label in own.about["id2label"].items()}

@@ -43,7 +43,7 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
     from ..validate.validation import Against, served_at, validate_entries
     from .console import progress, table
 
-    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # long texts are among those asked
+    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # no warnings about long texts
     whom = Against(**against)
     for path in reports:
         require_form(path)

@@ -1,1 +1,1 @@
-"""`hf2triton demo`: the whole way, with weights that Python packages ship."""
+"""`hf2triton demo`: the complete process, with weights from Python packages."""

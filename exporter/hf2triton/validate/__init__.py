@@ -1,1 +1,1 @@
-"""`hf2triton validate`: a served entry against PyTorch's answers."""
+"""`hf2triton validate`: compares a served entry with PyTorch's answers."""

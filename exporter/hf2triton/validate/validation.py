@@ -1,4 +1,4 @@
-"""A served entry compared with what it should be: the baseline of its export, one that was recorded, or PyTorch itself."""
+"""Compares a served entry with a reference: the baseline of its export, a recorded baseline, or PyTorch itself."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from ..repository.folder import Folder
 from ..repository.integrity import version_damages, warmup_damages
 from ..tasks import TASKS
 
-#: The endings of frontends' names, the first that of tasks with a single one.
+#: The endings of frontends' names; the first is the ending for tasks with a single frontend.
 SUFFIXES = tuple(dict.fromkeys(endpoint.suffix for task in TASKS.values() for endpoint in task.endpoints))
-#: Calls that are timed.
+#: How many calls are timed.
 CALLS = 30
 
 
 @dataclass(frozen=True)
 class Against:
-    """Whom an entry is compared with: PyTorch running `source` (with an `adapter`, which calls it `base_name`), or the
-    `baseline` in a file, or the one that lies in the entry in `repository`; and labelled data, whose `columns` may have names
-    of their own."""
+    """The reference for an entry: PyTorch running `source` (with an `adapter`, which calls it `base_name`), or the
+    `baseline` in a file, or the baseline in the entry in `repository`. Also labelled data; `columns` maps its column names,
+    if they differ."""
 
     repository: Path = Path("model_repository")
     baseline: Path | None = None
@@ -47,7 +47,7 @@ class Against:
 
 @contextmanager
 def served_at(url: str, repository: Path | None) -> Iterator[str]:
-    """The url of a server: the one given, or that of an embedded one that serves a repository meanwhile."""
+    """The URL of a server: either the given one, or that of an embedded server that serves a repository meanwhile."""
     if repository is None:
         yield url
         return
@@ -60,7 +60,8 @@ def served_at(url: str, repository: Path | None) -> Iterator[str]:
 def validate_entries(
     connection: Connection, names: Sequence[str], against: Against, progress: Progress = lambda stage: None
 ) -> list[Validation]:
-    """The frontends of some entries, or of all in the repository. Raises the errors of errors.py and of the client."""
+    """Validates the frontends of some entries, or of all in the repository. Raises the errors of errors.py and of the
+    client."""
     if against.baseline is not None and against.source is not None:
         raise UsageError("--baseline and --source exclude each other: either is whom the model is compared with")
     if against.adapter is not None and against.source is None:
@@ -77,7 +78,7 @@ def validate_entries(
 
 
 def _validate(connection: Connection, name: str, against: Against, progress: Progress) -> list[Validation]:
-    """The frontends of an entry, each compared."""
+    """Validates each frontend of an entry."""
     if against.source is not None:
         expected = _ask_pytorch(connection, name, against.source, against, progress)
     elif against.baseline is not None:
@@ -90,7 +91,7 @@ def _validate(connection: Connection, name: str, against: Against, progress: Pro
     found = []
     for index, (frontend, baseline) in enumerate(expected.items(), 1):
         progress(f"ask {frontend}")
-        # what PyTorch has answered of a file is among the baseline's own questions
+        # PyTorch's answers for a file are already among the baseline's own questions
         file = against.dataset if against.source is None and index == len(expected) else None
         labelled = None if file is None else read_questions(file, baseline.task, against.columns)
         one = validate(connection, frontend, baseline, labelled, CALLS)
@@ -101,7 +102,8 @@ def _validate(connection: Connection, name: str, against: Against, progress: Pro
 
 
 def _undamaged(repository: Path, frontend: str) -> Check:
-    """Whether what decides a frontend's answers is as the export wrote it: what is not asked for would not show otherwise."""
+    """Whether the files that decide a frontend's answers are as the export wrote them: inputs that are not tested would not
+    reveal a change."""
     manifest = served_manifest(repository, frontend)
     damages = (*version_damages(Folder(repository), frontend, manifest), *warmup_damages(repository, frontend))
     return Check(
@@ -111,12 +113,12 @@ def _undamaged(repository: Path, frontend: str) -> Check:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Where the baseline of a frontend with a suffix lies, given the path for the entry."""
+    """The path of the baseline of a frontend with a suffix, given the path for the entry."""
     return path.with_name(f"{path.stem}{suffix}{path.suffix}")
 
 
 def _recorded(name: str, path: Path) -> dict[str, Baseline]:
-    """Frontend -> its baseline, of a file for one frontend, or of those beside it for each."""
+    """Frontend -> its baseline: from the file for one frontend, or from the files next to it for each frontend."""
     files = {name: path} if path.exists() else {f"{name}{suffix}": beside(path, suffix) for suffix in SUFFIXES[1:]}
     present = {frontend: Baseline.load(file) for frontend, file in files.items() if file.exists()}
     return present or {name: Baseline.load(path)}
@@ -133,7 +135,7 @@ def _ask_pytorch(
 
 
 def _served_task(connection: Connection, name: str) -> str:
-    """The task of an entry, by whichever of its frontends there is."""
+    """The task of an entry, from the first of its frontends that is served."""
     configs = (connection.find_config(f"{name}{suffix}") for suffix in SUFFIXES)
     config = next((config for config in configs if config is not None), None)
     return ServedModel.from_config(config or connection.model_config(name)).task
