@@ -1,9 +1,9 @@
 """Decides whether a batch is computed or refused, so that requests are answered while their callers still wait.
 
-Triton's queue is first come, first served and unlimited: `max_queue_size` would make it miss wake-ups (see `make bench-stalls`).
-When more arrives than is answered, everyone waits longer and longer, until each request is computed just when its caller has
-given up. So batches are refused at the front of the queue, as long as more requests wait than the model can answer in the allowed
-time. The oldest are refused because waiting has used up their callers' patience; those behind them move up.
+Triton's queue is first come, first served, and unlimited, because `max_queue_size` would make it miss wake-ups (see `make
+bench-stalls`). If requests arrive faster than they are answered, waits grow until each request is computed only after its caller
+has given up. So batches are refused at the front of the queue while more requests wait than the model can answer in the allowed
+time. The oldest requests are refused because their callers' patience is used up; those behind them move up.
 
 Times come from a clock that only goes forward.
 """
@@ -23,19 +23,19 @@ MAX_WAIT = 8.0
 MIN_WAIT = 1.0
 #: Seconds between two looks at the queue.
 PERIOD = 0.25
-#: The model must have worked this share of the period; a queue only grows before a model that always works.
+#: The model must have worked for this share of the period: a queue only grows if the model is always busy.
 _BUSY = 0.5
-#: From how many batches the rate is computed.
+#: How many batches the rate is computed from.
 _BATCHES = 4
-#: Seconds to ask whether one caller is still there (measured: 0.1 to 0.2 ms), and the share of the time spent on asking.
+#: Seconds to ask whether a caller is still there (measured: 0.1 to 0.2 ms), and the share of the time to spend on asking.
 _QUESTION, _ASKING = 2e-4, 0.05
 #: If more than this share of a batch's callers have left, they do not tolerate the wait; a few always leave for other reasons.
 _MANY = 0.2
-#: Seconds of waiting or computing from which asking is worth it.
+#: Asking is worthwhile after this many seconds of waiting or computing.
 ASK_AFTER = 1.0
-#: Refusing ends when this share of the allowed requests waits.
+#: Refusing ends when the queue is down to this share of the allowed requests.
 _ENOUGH = 0.5
-#: For how many times the last computation batches are refused in a row, at most.
+#: The longest run of refused batches, as a multiple of the last computation's time.
 _LONGEST_TURN = 4.0
 #: The longest pause that callers are asked to make, in seconds.
 _LONGEST_PAUSE = 60.0
@@ -48,8 +48,9 @@ class Overloaded(Busy):
 class Admission:
     """Decides for each batch of one frontend.
 
-    `count`: gives how many requests wait for the model, None if unknown. `max_wait`: in seconds, 0 for unlimited. `largest`: the
-    requests of a full batch; two full batches may always wait. `frontends`: how many serve the same queue, about equally fast.
+    `count`: returns how many requests wait for the model, or None if unknown. `max_wait`: in seconds, 0 for unlimited. `largest`:
+    the number of requests in a full batch; two full batches may always wait. `frontends`: how many frontends serve the same
+    queue, at about the same speed.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class Admission:
         self._began = self._looked = self._ended = clock()
 
     def begin(self, requests: int) -> Overloaded | None:
-        """The error with which to refuse all `requests` of a batch, or None if they are to be computed. `end` must follow."""
+        """Returns the error to refuse all `requests` of a batch with, or None to compute them. `end` must follow."""
         self._began = now = self._clock()
         self._look(now, requests)
         rate = self._rate()
@@ -86,7 +87,7 @@ class Admission:
             return None
         if self._over_since is None:
             self._over_since = now
-        # do not refuse a momentary crowd; and keep answering in between, though less the more there is to refuse
+        # do not refuse a momentary crowd; between refusals, keep answering, but less when there is more to refuse
         longest = self._computed[-1][1] * min(self._waiting / most, _LONGEST_TURN)
         if now - self._over_since < PERIOD or now - self._ended > longest:
             return None
@@ -97,7 +98,7 @@ class Admission:
         )
 
     def end(self, computed: int) -> None:
-        """Notes that a batch is over. `computed`: how many of its requests were computed, 0 if it was refused."""
+        """Records that a batch is over. `computed`: how many of its requests were computed, 0 if it was refused."""
         now = self._clock()
         self._worked += now - self._began
         if computed:
@@ -105,8 +106,8 @@ class Admission:
             self._ended = now
 
     def questions(self, requests: int) -> int:
-        """How many of a batch's callers to ask whether they are still there. None while nobody waits long, because asking
-        costs."""
+        """How many of a batch's callers to ask whether they are still there. Asking takes time, so 0 unless batches or
+        waits are long."""
         rate = self._rate()
         if rate is None:
             return 0
@@ -116,7 +117,7 @@ class Admission:
         return min(requests, 1 + int(seconds * _ASKING / _QUESTION))
 
     def answered(self, asked: int, gone: int) -> None:
-        """Notes the answers. If many callers have left, they do not wait as long as allowed, so that is halved."""
+        """Records the answers. If many callers have left, they do not wait as long as allowed, so the allowed wait is halved."""
         if gone > _MANY * asked and self._clock() >= self._unmoved_until:
             self._allowed = max(min(MIN_WAIT, self._max_wait), self._allowed / 2)
             self._unmoved_until = (

@@ -1,4 +1,4 @@
-"""How many requests wait in Triton's queue for a model. Python models are not told, but the server's metrics show it.
+"""How many requests wait in Triton's queue for a model. Triton does not tell Python models, but its metrics show it.
 
 The server is the process that started this one. Its command line names the port; only this machine is asked.
 """
@@ -12,13 +12,13 @@ from socket import create_connection
 
 #: Triton's metrics port if its command line names none.
 DEFAULT_PORT = 8002
-#: Seconds that the server may take to answer, seconds until it is asked again if it has not, and the most bytes of its metrics.
+#: Seconds the server may take to answer, seconds until it is asked again if it did not, and the most bytes of its metrics.
 _PATIENCE, _PAUSE, _MOST_BYTES = 0.5, 2.0, 1 << 24
 _COUNT = "nv_inference_pending_request_count"
 
 
 class Backlog:
-    """The queue of one version of a model. `port`: of the server's metrics; None if there are none on this machine."""
+    """The queue of one version of a model. `port`: the server's metrics port; None if this machine has none."""
 
     def __init__(self, model: str, version: str, port: int | None) -> None:
         labels = f'model="{re.escape(model)}",version="{re.escape(version)}"'
@@ -40,7 +40,7 @@ class Backlog:
 
 
 def metrics_port(process: int | None = None) -> int | None:
-    """The metrics port of a tritonserver, by default the one that started this process. None if it has none, or is another
+    """The metrics port of a tritonserver, by default the one that started this process. None if it has none or is another
     program."""
     try:
         with open(f"/proc/{process or os.getppid()}/cmdline", "rb") as file:

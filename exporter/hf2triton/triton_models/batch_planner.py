@@ -1,7 +1,7 @@
 """Cuts a batch of texts into calls of similar length.
 
-Padding costs as much as text, and each call has a fixed price. The cheapest plan is found by dynamic programming over the texts
-sorted by length.
+Padding costs as much as text, and each call has a fixed overhead. The cheapest plan is found by dynamic programming over the
+texts sorted by length.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 @dataclass(frozen=True)
 class Limits:
-    """The limits of calls. `call_price`: the cost of one more call, in padded tokens. `max_rows`, `max_tokens`: the most rows and
+    """The limits of calls. `call_price`: the overhead of a call, in padded tokens. `max_rows`, `max_tokens`: the most rows and
     padded tokens of one call (a single row may exceed `max_tokens`). `round_to`: lengths are padded to multiples of it."""
 
     call_price: float
@@ -22,7 +22,7 @@ class Limits:
 
 
 def plan(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
-    """Groups of indices into `lengths`, each to be run as one call; every index is in exactly one group.
+    """Returns groups of indices into `lengths`. Each group is one call; every index is in exactly one group.
 
     Minimises `cost`, in O(rows · max_rows).
     """
@@ -46,7 +46,7 @@ def plan(lengths: Sequence[int], limits: Limits) -> list[list[int]]:
 
 
 def cost(groups: Sequence[Sequence[int]], lengths: Sequence[int], limits: Limits) -> float:
-    """The cost of running these groups: for each the call's price, and its rows times its longest row."""
+    """The cost of running these groups: for each, the call overhead plus its rows times its longest row."""
     return sum(
         limits.call_price + len(group) * _round_up(max(lengths[index] for index in group), limits.round_to)
         for group in groups
@@ -91,7 +91,7 @@ def schedule(lengths: Sequence[int], limits: Limits, workers: int) -> Schedule:
 
 
 def busiest(costs: Sequence[float], workers: int) -> float:
-    """The load of the busiest of `workers`, which take these costs in order, each as soon as it is free.
+    """The load of the busiest of `workers`, if each takes the next of these costs as soon as it is free.
 
     If the highest cost comes first, this is Graham's LPT rule.
     """

@@ -1,4 +1,4 @@
-"""Which callers of a batch still wait; requests that nobody waits for are not computed."""
+"""Tracks which callers of a batch still wait. Requests that nobody waits for are not computed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 #: Seconds of computing after which callers are asked again.
 PERIOD = 1.0
-#: How many are asked at the end, to see how long callers wait.
+#: How many callers are asked at the end, to see how long they wait.
 SAMPLE = 8
 
 
@@ -20,9 +20,8 @@ class Gone(Exception):
 
 
 class Callers:
-    """The callers of a batch's `requests`. gRPC callers are known to have left when they cancel, when their deadline passes, and
-    when their connection ends; HTTP callers never are. Asking one takes 0.1 to 0.2 ms, so they are only asked when it is
-    useful."""
+    """The callers of a batch's `requests`. A gRPC caller is known to have left when it cancels, its deadline passes or its
+    connection ends; an HTTP caller never is. Asking a caller takes 0.1 to 0.2 ms, so they are only asked when it is useful."""
 
     def __init__(self, requests: Sequence[Any], clock: Callable[[], float] = time.monotonic) -> None:
         self._requests, self._clock = requests, clock

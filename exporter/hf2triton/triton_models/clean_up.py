@@ -5,7 +5,7 @@ Follows `clean_up_tokenization` of `PreTrainedTokenizerBase` in transformers 5 (
 
 from __future__ import annotations
 
-#: What is replaced, in this order, if a tokenizer's `clean_up_tokenization_spaces` is set.
+#: The replacements, in this order, for tokenizers whose `clean_up_tokenization_spaces` is set.
 _REPLACED = (
     (" .", "."),
     (" ?", "?"),
@@ -18,12 +18,12 @@ _REPLACED = (
     (" 've", "'ve"),
     (" 're", "'re"),
 )
-#: The characters after which a replaced string may go on. No replacement spans a place after any other character.
+#: A replaced string may continue after these characters. No replacement spans the place after any other character.
 _INSIDE = " 'nvr"
 
 
 def cleaned(text: str) -> str:
-    """A whole text, cleaned up."""
+    """Returns a whole text, cleaned up."""
     for spaced, clean in _REPLACED:
         text = text.replace(spaced, clean)
     return text
@@ -36,13 +36,13 @@ class CleanUp:
         self._held = ""
 
     def push(self, piece: str) -> str:
-        """The text that is certain with this piece."""
+        """Returns the text that is certain after this piece."""
         text = self._held + piece
         certain = len(text.rstrip(_INSIDE))
         self._held = text[certain:]
         return cleaned(text[:certain])
 
     def finish(self) -> str:
-        """The rest, after the last piece."""
+        """Returns the rest, after the last piece."""
         rest, self._held = cleaned(self._held), ""
         return rest

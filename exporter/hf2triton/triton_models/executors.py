@@ -1,7 +1,7 @@
 """Where the graph runs: in this process, or in the onnxruntime backend through a call to another model (BLS).
 
-An executor takes the inputs of several calls. For each row of each call it gives what is kept of the outputs, or the row's error.
-Before each call it asks whether anybody waits for it.
+An executor takes the inputs of several calls. For each row of each call, it returns what is kept of the outputs, or the row's
+error. Before each call it asks whether anybody waits for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Feeds = Mapping[str, NDArray[Any]]
 Rows = list[Any | Exception]
 #: Whether anybody waits for the call with this index.
 Awaited = Callable[[int], bool]
-#: Gives what is kept of a row, from the index of its call, its place there, and its part of the requested outputs, in order.
-#: Several threads call it at the same time; what it does not keep is gone when the call ends.
+#: Returns what is kept of a row. Takes the index of the row's call, its place there, and its part of the requested outputs, in
+#: order. Several threads call it at the same time. Whatever it does not keep is gone when the call ends.
 Keep = Callable[[int, int, Sequence[NDArray[Any]]], Any]
 
 
@@ -38,11 +38,11 @@ def _all(call: int, row: int, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArra
 
 
 class InProcessExecutor:
-    """onnxruntime in the frontend's own process. `threads` 0: one for each core this process may use.
+    """Runs onnxruntime in the frontend's process. `threads` 0: one for each core this process may use.
 
-    Calls can run side by side, with one thread each: then threads need not wait for each other within a call, which takes long on
-    cores that are shared with Triton and its clients. Or they run one after another, with all threads. Each way has its own
-    session, so the weights are in memory twice, unless there is only one thread.
+    Calls can run side by side, with one thread each. Then threads need not wait for each other within a call, which takes long on
+    cores that are shared with Triton and its clients. Or calls run one after another, with all threads. Each way has its own
+    session, so the weights are in memory twice unless there is only one thread.
     """
 
     def __init__(self, path: str, threads: int) -> None:
@@ -70,7 +70,7 @@ class InProcessExecutor:
 
 
 class BlsExecutor:
-    """The model `name`, version `version`, of the same server. Calls run one after another."""
+    """Runs the model `name`, version `version`, on the same server. Calls run one after another."""
 
     workers = 1
 
@@ -108,21 +108,21 @@ class BlsExecutor:
 
 
 def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcessExecutor | BlsExecutor:
-    """The executor that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
+    """Makes the executor that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
     if "model" in settings:
         return BlsExecutor(settings["model"], settings["model_version"])
     return InProcessExecutor(os.path.join(folder, settings["graph"]), threads)
 
 
 def open_session(path: str, threads: int) -> Any:
-    """A CPU session with `threads` threads per call (0: one for each core)."""
+    """Opens a CPU session with `threads` threads per call (0: one for each core)."""
     import onnxruntime
 
     return onnxruntime.InferenceSession(path, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def _by_row(run: Callable[[Feeds], list[NDArray[Any]]], feeds: Feeds, awaited: bool) -> Rows:
-    """The result of `run` for each row of a call; `run` accepts any part of the rows."""
+    """Returns the result of `run` for each row of a call; `run` accepts any part of the rows."""
     rows = len(next(iter(feeds.values())))
     if not awaited:
         return [Gone()] * rows

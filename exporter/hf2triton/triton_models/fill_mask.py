@@ -18,17 +18,17 @@ from .clean_up import cleaned
 from .parameters import Check, integer, parse_parameters
 from .text import Row
 
-#: The most answers for one text, over all its masks; decoding them takes a second. transformers has no such limit.
+#: The most answers for a text, over all its masks; decoding that many takes a second. transformers has no such limit.
 MAX_ANSWERS = 4096
-#: The most targets of one text, and the most characters of one; each is tokenised. transformers has no such limits.
+#: The most targets of a text, and the most characters of a target; each is tokenised. transformers has no such limits.
 MAX_TARGETS = 4096
 MAX_TARGET_LENGTH = 256
 
 
 @dataclass(frozen=True)
 class FillMaskParameters:
-    """The parameters of a request, with the names and defaults of transformers. `targets`: the words to choose among; for a word
-    that is not in the vocabulary, its first token is taken, or its last one if the tokenizer cuts on the left."""
+    """The parameters of a request, with the names and defaults of transformers. `targets`: the words to choose among. A word
+    outside the vocabulary counts as its first token, or as its last if the tokenizer truncates on the left."""
 
     top_k: int = 5
     targets: tuple[str, ...] | None = None
@@ -77,8 +77,8 @@ class MaskedRow:
 
 
 class FillMaskEncoder:
-    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: on which side
-    targets that are not in the vocabulary are cut to one token.
+    """Rows and answers for one tokenizer. `clean_up`: its `clean_up_tokenization_spaces`. `truncation_side`: the side on which
+    targets outside the vocabulary are cut to one token.
 
     Raises ValueError if the tokenizer does not know `mask_token`.
     """
@@ -102,7 +102,8 @@ class FillMaskEncoder:
         self._kept = slice(-1, None) if truncation_side == "left" else slice(1)
 
     def row(self, encoding: Row, parameters: FillMaskParameters) -> MaskedRow:
-        """A text's row. Raises ValueError if it has no mask token, too many for `top_k`, or targets without any token."""
+        """Returns a text's row. Raises ValueError if the text has no mask token, too many for `top_k`, or only targets without
+        tokens."""
         positions = tuple(index for index, token in enumerate(encoding.ids) if token == self._mask_token_id)
         if not positions:
             cut = f" within its first {len(encoding)} tokens, to which it was cut" if encoding.overflowing else ""
@@ -125,7 +126,7 @@ class FillMaskEncoder:
             found += pieces[self._kept]
         if not found:
             raise ValueError("none of the targets has a token in the vocabulary")
-        # in the order of a set, as in transformers: it matters where probabilities are equal
+        # in the order of a set, as in transformers: it decides between equal probabilities
         return tuple(set(found))
 
     def likeliest(self, row: MaskedRow, logits: NDArray[Any]) -> list[list[tuple[int, float]]]:
@@ -160,7 +161,7 @@ class FillMaskEncoder:
                         "score": score,
                         "token": token,
                         "token_str": self._decode([token], False),
-                        # other masks are special tokens too; the sequence would read oddly without them
+                        # other masks are special tokens too; without them the sequence would read oddly
                         "sequence": self._decode([one for one in filled if one != self._pad_token_id], lone),
                     }
                 )

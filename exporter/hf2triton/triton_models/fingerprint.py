@@ -1,7 +1,8 @@
-"""Identifies a frontend's settings by a number. Callers need the settings to read its answers, and know by it if they have them.
+"""Identifies a frontend's settings by a number. Callers need the settings to read its answers; the number tells whether theirs
+are right.
 
-The number of a version is not enough: each repository numbers its versions on its own, and an entry that was removed and exported
-again also begins at 1.
+The version number is not enough: each repository numbers its versions itself, and an entry that is removed and exported again
+starts at 1 again.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ _PARAMETER = "hf2triton"
 
 
 def fingerprint(model_config: str) -> int | None:
-    """The first 63 bits of the SHA-256 of the settings' text; None if the config has no settings, or no such output.
-    `model_config`: the JSON that Triton passes at the start."""
+    """The first 63 bits of the SHA-256 of the settings' text. None if the config has no settings or no such output.
+    `model_config`: the JSON that Triton passes to `initialize`."""
     config: dict[str, Any] = json.loads(model_config)
     settings = config.get("parameters", {}).get(_PARAMETER, {}).get("string_value")
     if settings is None or all(output.get("name") != OUTPUT for output in config.get("output", ())):

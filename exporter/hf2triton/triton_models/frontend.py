@@ -1,8 +1,8 @@
 """The frontend of a model: texts or images in, the task's tensors out.
 
-Triton's dynamic batcher hands over what has queued up, whatever the lengths of the texts (each is a STRING [1]). The requests are
-read together, cut into calls of similar length, run, and answered in the order of arrival. A request that is wrong, or that makes
-a call of the graph fail, fails alone.
+Triton's dynamic batcher hands over what has queued up, whatever the lengths of the texts (each is a STRING [1]). The frontend
+reads the requests together, cuts them into calls of similar length, runs these, and answers in the order of arrival. A request
+that is invalid, or that makes a call of the graph fail, fails alone.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from .rows import Busy, each_row
 
 #: An item and, for each output of the graph, what was kept of each of its rows.
 Answered = tuple[Item, Mapping[str, list[Any]]]
-#: The same, or the error that it ended in.
+#: The same, or the error that the item ended in.
 Result = Answered | Exception
-#: Makes an output of an item and its graph outputs.
+#: Makes an output from an item and its graph outputs.
 Answer = Callable[[Item, Outputs], NDArray[Any]]
 #: Whether anybody waits for one of these items.
 Awaited = Callable[[Iterable[int]], bool]
@@ -65,8 +65,8 @@ class TritonPythonModel:
         )
 
     def execute(self, requests: list[Any]) -> list[Any]:
-        """A response for each request. Each gets only its own errors. Nothing is raised, because Triton would send that to all
-        callers of the batch, with the paths of the server's files."""
+        """Returns a response for each request, with only that request's errors. Raises nothing, because Triton would send the
+        exception to all callers of the batch, including the paths of the server's files."""
         computed = 0
         try:
             if overloaded := self.admission.begin(len(requests)):
@@ -84,7 +84,7 @@ class TritonPythonModel:
 
     def _responses(self, requests: Sequence[triton.InferenceRequest], callers: Callers) -> list[Any]:
         responses: list[Any] = [None] * len(requests)
-        # requests for the same outputs go together, so that nothing large is kept that only another request wants
+        # requests for the same outputs go together, so no request keeps large outputs that only another request wants
         asked: dict[frozenset[str], list[tuple[int, Sequence[str], list[Any]]]] = {}
         for index, request in enumerate(requests):
             if callers.has_left(index):
@@ -106,7 +106,7 @@ class TritonPythonModel:
     def _answer(
         self, wanted: Collection[str], requests: Sequence[tuple[int, Sequence[Any]]], callers: Callers
     ) -> list[Result]:
-        """The results of all values of some requests, which come with their indices in the batch."""
+        """The results of all values of some requests. The requests come with their indices in the batch."""
         values = [value for _, own in requests for value in own]
         owners = [index for index, own in requests for _ in own]
 
@@ -119,7 +119,7 @@ class TritonPythonModel:
         return each_row(results_of, len(values))
 
     def _inputs(self, request: triton.InferenceRequest) -> dict[str, NDArray[Any]]:
-        """The inputs, all with the same number of rows. Raises ValueError: Triton itself only counts the inputs."""
+        """The inputs, all with the same number of rows. Raises ValueError, because Triton itself only counts the inputs."""
         tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.reader.inputs}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
         missing = [name for name, required in self.reader.inputs.items() if required and name not in arrays]
@@ -137,7 +137,7 @@ class TritonPythonModel:
         return [own if isinstance(own, Exception) else (item, own) for item, own in zip(items, outputs, strict=True)]
 
     def _needed(self, wanted: Collection[str]) -> list[str]:
-        """The graph outputs that the requested outputs are, or are made of."""
+        """The graph outputs that the requested outputs consist of or are made from."""
         sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
         return [name for name in self.outputs if name in sources]
 
@@ -175,7 +175,7 @@ class TritonPythonModel:
     def _kept(
         self, row: Any, needed: Sequence[str], arrays: Sequence[NDArray[Any]], wanted: Collection[str]
     ) -> Mapping[str, Any] | Exception:
-        """What is kept of a row: its outputs without padding, or the parts its answer needs."""
+        """What is kept of a row: its outputs without padding, or the parts that its answer needs."""
         outputs = {
             name: array[: self.reader.extent(row, self.outputs[name])]
             for name, array in zip(needed, arrays, strict=True)

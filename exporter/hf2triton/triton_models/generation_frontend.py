@@ -2,8 +2,8 @@
 
 Inputs and outputs follow Triton's generate extension
 (https://github.com/triton-inference-server/server/blob/main/docs/protocol/extension_generate.md), so that HTTP `generate` and
-`generate_stream` work as well as gRPC streams. The graph runs here, in the slots of a scheduler with its own thread; requests
-join and leave between its steps.
+`generate_stream` work as well as gRPC streams. The graph runs in this process, in the slots of a scheduler with its own thread.
+Requests join and leave between its steps.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FINAL = triton.TRITONSERVER_RESPONSE_COMPLETE_FINAL
 
 
 class TritonPythonModel:
-    """Named and shaped as Triton's Python backend requires. Its settings are beside it in front.json; those that operators may
+    """Named and shaped as Triton's Python backend requires. Its settings are beside it in front.json; settings that operators may
     change are parameters of config.pbtxt."""
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -73,7 +73,7 @@ class TritonPythonModel:
 
     def execute(self, requests: list[Any]) -> None:
         """Queues requests, or refuses those that cannot be queued."""
-        # make all callers first: if one has no sender, nothing has been queued, and Triton itself ends the requests
+        # make all callers first: if a request has no sender, nothing is queued, and Triton itself ends the requests
         callers = [Caller(request, self.stamp) for request in requests]
         for request, caller in zip(requests, callers, strict=True):
             try:
@@ -88,7 +88,7 @@ class TritonPythonModel:
     def _request_state(self, request: triton.InferenceRequest) -> RequestState:
         """Reads a request. Raises ValueError if it cannot be served, and QueueFull, before any work, if it cannot be served
         now."""
-        within = request.timeout() / 1e6 or None  # Triton's microseconds; 0: the caller does not say
+        within = request.timeout() / 1e6 or None  # Triton's microseconds; 0: the caller set none
         self.scheduler.require_room(within)
         given = {name: _value(request, name) for name in ("text_input", "stream", "exclude_input_in_output")}
         if given["text_input"] is None:  # Triton only counts the inputs
@@ -127,7 +127,7 @@ class TritonPythonModel:
 
 
 class Caller:
-    """The sender of one of Triton's requests, a `response_sender.TextReceiver`. `stamp`: outputs of every answer."""
+    """The sender of a Triton request, a `response_sender.TextReceiver`. `stamp`: outputs that every answer has."""
 
     def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, NDArray[Any]]) -> None:
         self._sender = request.get_response_sender()
@@ -151,9 +151,9 @@ class Caller:
 
     def fail(self, error: BaseException) -> None:
         code, what = next((row for kind, *row in _ERRORS if isinstance(error, kind)), _ANY_ERROR)
-        # within a gRPC stream callers get only the text, so the code is in it too
+        # in a gRPC stream, callers only get the text, so it includes the code
         text = f"{code}: {what}{message(error)}"
-        # Triton adds its own classes to the module after this file was imported
+        # Triton adds its classes to the module after this file is imported
         failure = triton.TritonError(text, getattr(triton.TritonError, code))
         response = triton.InferenceResponse(error=failure)
         self._sender.send(response, flags=FINAL)
@@ -165,7 +165,7 @@ class Caller:
         self._sender.send(flags=FINAL)
 
 
-#: Errors -> Triton's code, and what the message begins with.
+#: Errors -> Triton's code, and the beginning of the message.
 _ERRORS = ((ValueError, "INVALID_ARG", ""), ((QueueFull, Stopped), "UNAVAILABLE", ""))
 _ANY_ERROR = ("INTERNAL", "the graph failed: ")
 
@@ -187,7 +187,7 @@ class Metrics:
                 self._metrics[name].set(0)
 
     def update(self, statistics: Statistics, first_token_seconds: Sequence[float]) -> None:
-        """Sends Triton only the values that have changed, because that takes a while."""
+        """Sends Triton only the values that have changed, because sending takes a while."""
         now = {
             "generated_tokens_total": statistics.tokens,
             "live_slots": statistics.live + statistics.joining,

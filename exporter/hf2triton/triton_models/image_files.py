@@ -1,6 +1,6 @@
 """Reads encoded images within bounds: whatever a file claims, reading it takes limited time and memory.
 
-Headers are checked before anything is decoded. The parts of Pillow's readers that are written in C are quick; what they do in
+Headers are checked before anything is decoded. The parts of Pillow's readers that are written in C are quick. What they do in
 Python, piece by piece, is bounded by the number of pieces.
 """
 
@@ -27,16 +27,16 @@ from PIL import (
 
 T = TypeVar("T")
 
-#: The most pixels of an edge: Pillow takes 16 bytes for each row, and for each pixel of an edge that is resized.
+#: The longest edge in pixels: Pillow takes 16 bytes for each row, and for each pixel of an edge that is resized.
 MAX_EDGE = 1 << 20
 #: How often a file may be read from: once for each PNG chunk, JPEG segment, GIF block, TIFF tile or BMP run.
 MAX_READS = 1 << 19
 #: The most strips or tiles of an uncompressed TIFF: Pillow makes a decoder for each.
 MAX_TILES = 1 << 16
-#: The most numbers in all tags of a TIFF, and bytes of EXIF: Pillow takes 50 bytes for each number.
+#: The most numbers in all tags of a TIFF (Pillow takes 50 bytes for each), and the most bytes of EXIF.
 MAX_NUMBERS, MAX_EXIF = 1 << 22, 1 << 20
-#: The most pixels of a run-length encoded bitmap, which Pillow unpacks in Python, and pixels times scans of a JPEG: each scan
-#: goes over all pixels.
+#: The most pixels of a run-length encoded bitmap, which Pillow unpacks in Python, and the most pixels times scans of a JPEG,
+#: because each scan goes over all pixels.
 MAX_RUN_PIXELS, MAX_SCANNED = 1 << 23, 1 << 30
 
 
@@ -78,8 +78,8 @@ _SIZES = {TiffTags.SHORT: 2, TiffTags.LONG: 4, TiffTags.LONG8: 8}
 
 
 def _numbers(data: bytes, directory: int | None = None) -> int:
-    """How many numbers all tags of a TIFF's first directory have, including its nested directories. Lists that are longer than
-    the file are not counted, as Pillow leaves them out. `directory`: the place of a nested one."""
+    """How many numbers all tags of a TIFF's first directory have, including its nested directories. Lists longer than the file
+    are not counted, because Pillow leaves them out. `directory`: the place of a nested directory."""
     order, big = "<" if data[:2] == b"II" else ">", 43 in data[2:4]
     long, few = (np.dtype(f"{order}u{size}") for size in ((8, 8) if big else (4, 2)))
     entry = np.dtype([("tag", f"{order}u2"), ("type", f"{order}u2"), ("count", long), ("value", long)])
@@ -96,8 +96,8 @@ def _numbers(data: bytes, directory: int | None = None) -> int:
     return numbers
 
 
-#: Format -> how its files begin, and Pillow's reader. Image.open is not used: its own limit would come before ours, and lifting
-#: it for one call would affect other threads.
+#: Format -> how its files begin, and Pillow's reader. Image.open is not used: its limit would apply before these, and lifting it
+#: for one call would affect other threads.
 FORMATS: Mapping[str, tuple[re.Pattern[bytes], type[ImageFile.ImageFile]]] = {
     "JPEG": (re.compile(rb"\xff\xd8\xff"), JpegImagePlugin.JpegImageFile),
     "PNG": (re.compile(rb"\x89PNG\r\n\x1a\n"), PngImagePlugin.PngImageFile),
@@ -138,11 +138,11 @@ class EncodedImage:
 
     @property
     def size(self) -> tuple[int, int]:
-        """Width and height, which may be swapped when the image is turned upright."""
+        """Width and height, which turning the image upright may swap."""
         return self._image.size
 
     def bytes_in(self, mode: str) -> int:
-        """About the most bytes that the decoded image takes until it is in Pillow's `mode`."""
+        """Roughly the most bytes that the decoded image takes until it is in Pillow's `mode`."""
         image, pixels = self._image, self.size[0] * self.size[1]
         stored = _STORED.get(image.mode, 4)
         converted = stored + 4 if image.mode != mode or "exif" in image.info else stored
@@ -150,10 +150,11 @@ class EncodedImage:
         return max(pixels * max(converted, on_white), pixels * stored + self._beside)
 
     def decoded(self, mode: str) -> Image.Image:
-        """The upright image in RGB, or the first frame of an animation, like `transformers.image_utils.load_image`. For mode L
-        that image in grey; images with more than 8 bits are refused, because they would lose them. Call this once."""
+        """Returns the upright image in RGB, or the first frame of an animation, like `transformers.image_utils.load_image`. For
+        mode L, returns that image in grey. Images with more than 8 bits are refused, because they would lose the rest. Call this
+        once."""
         image = self._image
-        del self._image  # only `decode` needs it from now on
+        del self._image  # from now on, only `decode` needs it
 
         def decode() -> Image.Image:
             image.load()  # Pillow would otherwise do so later, outside this `_try`
@@ -176,9 +177,9 @@ class EncodedImage:
             return read()
         except Refused:
             raise
-        except Image.DecompressionBombError as error:  # from readers' own checks of frames and tiles
+        except Image.DecompressionBombError as error:  # from the readers' checks of frames and tiles
             raise Refused(f"the image has too many pixels; at most {self._max_pixels:,} are taken ({error})") from error
-        except Exception as error:  # on a broken file, a reader may raise anything
+        except Exception as error:  # a reader may raise anything for a broken file
             raise Refused(f"the image cannot be read as {self._name}: {str(error) or type(error).__name__}") from error
 
 
@@ -200,7 +201,7 @@ class _File(io.BytesIO):
         return super().read(size)
 
 
-#: The marker that ends a scan. Not a byte 0xFF of the scan itself, which is followed by a zero, nor one of the markers without a
+#: The marker that ends a scan. It is not a byte 0xFF of the scan itself, which is followed by a zero, nor a marker without a
 #: length (0x01 and restarts), which decoders skip.
 _MARKER = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _SCAN, _END = 0xDA, 0xD9
@@ -220,7 +221,7 @@ def _jpeg(image: JpegImagePlugin.JpegImageFile, data: bytes, max_pixels: int) ->
 
 
 def _scans(data: bytes, position: int, most: int) -> int:
-    """How many scans a JPEG has; `position` is within the first one. Stops counting beyond `most`."""
+    """How many scans a JPEG has; `position` is within the first scan. Stops counting beyond `most`."""
     scans = 1
     if data.find(bytes([0xFF, _SCAN]), position) < 0:
         return scans
@@ -249,7 +250,8 @@ def _tiff(image: TiffImagePlugin.TiffImageFile, data: bytes, max_pixels: int) ->
     return _STORED.get(image.mode, 4) * max(width * height, image.width * image.height)
 
 
-#: Format -> a function that gives the bytes its reader takes beside the image, or raises Refused if reading would take too long.
+#: Format -> a function that returns the bytes its reader takes besides the image, or raises Refused if reading would take too
+#: long.
 _BESIDE: Mapping[str, Callable[[Any, bytes, int], int]] = {
     "JPEG": _jpeg,
     "PNG": lambda image, data, max_pixels: 0,

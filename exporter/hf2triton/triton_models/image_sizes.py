@@ -1,10 +1,10 @@
-"""How large an image becomes, and how much memory images may take. Without Pillow, because the exporter uses it too."""
+"""How large an image becomes, and how much memory images may take. Does without Pillow, because the exporter uses it too."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-#: How many bytes all images that are prepared at the same time may take, for each of `max_pixels`.
+#: How many bytes the images that are prepared at the same time may take together, for each of `max_pixels`.
 BYTES_A_PIXEL = 8
 
 

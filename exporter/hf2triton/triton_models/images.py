@@ -1,7 +1,7 @@
-"""Turns images into the same pixels that the checkpoint's own image processor makes of them.
+"""Turns images into the same pixels as the checkpoint's own image processor.
 
 Up to the crop, a pixel is three bytes. So rescaling and normalising are a table of 256 floats for each channel, made once in the
-processor's own arithmetic: equal bit for bit, and no float is computed for an image.
+processor's own arithmetic. The pixels are equal bit for bit, and no float is computed for an image.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ __all__ = ["FORMATS", "ImageEncoder", "Refused", "resized"]
 
 #: Channels of a model -> Pillow's mode of its images.
 MODES = {1: "L", 3: "RGB"}
-#: Above this many pixels, only the cropped part of an enlarged image is computed; below, Pillow is as quick.
+#: Above this many pixels, only the cropped part of an enlarged image is computed; below, Pillow is just as quick.
 _WHOLE = 1 << 22
 #: In the order of Pillow's sizes.
 _EDGES = ("width", "height")
-#: How many rows of an image are put on white at a time.
+#: How many rows of an image are put on a white background at a time.
 _STRIP = 256
 
 
@@ -68,7 +68,7 @@ class ImageEncoder:
             with self._budget.held(file.bytes_in(self._mode) + self._bytes_of_resizing(*file.size)):
                 return self._pixels(file.decoded(self._mode))
         except Refused as reason:
-            # a new error without a traceback, whose frames would keep the file in memory, in a cycle
+            # a new error without a traceback, whose frames would keep the file in memory through a cycle
             return Refused(str(reason))
 
     def _pixels(self, image: Image.Image) -> NDArray[Any]:
@@ -85,13 +85,13 @@ class ImageEncoder:
         values = np.asarray(image).reshape(image.height, image.width, -1)
         pixels = np.empty((len(self._tables), *values.shape[:2]), dtype=np.float32)
         for channel, table in enumerate(self._tables):
-            # no byte is beyond the table; "clip" only spares the copy that numpy makes to be able to raise an error
+            # no byte is beyond the table; "clip" only avoids the copy that numpy makes in case it has to raise an error
             np.take(table, values[:, :, channel], out=pixels[channel], mode="clip")
         return pixels
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height after resizing. Raises Refused if an extreme shape would become huge or empty, because one edge
-        follows the other, and if the prepared image would not have the size that the model takes."""
+        """Width and height after resizing. Raises Refused if an extreme shape would become huge or empty (one edge follows the
+        other), or if the prepared image would not have the size that the model takes."""
         spec, size = self._spec, (width, height)
         if spec["size"]:
             size = resized(spec["size"], width, height)
@@ -110,7 +110,7 @@ class ImageEncoder:
         return size
 
     def _bytes_of_resizing(self, width: int, height: int) -> int:
-        """The most bytes that resizing takes. Raises Refused if the image is refused both as it is and turned upright."""
+        """The most bytes that resizing takes. Raises Refused if the image is refused both unturned and turned upright."""
         try:
             size = self._resized(width, height)
         except Refused:
@@ -121,13 +121,14 @@ class ImageEncoder:
         return 0 if self._is_part((width, height), size) else 4 * size[0] * (height + size[1])
 
     def _is_part(self, size: tuple[int, int], resized: tuple[int, int]) -> bool:
-        """Whether only the cropped part of a resized image is computed, because the whole is far larger than the image was."""
+        """Whether only the cropped part of a resized image is computed, because the whole is far larger than the original
+        image."""
         enlarged = resized[0] >= size[0] and resized[1] >= size[1] and resized[0] * resized[1] > _WHOLE
         return enlarged and bool(self._spec["crop_size"]) and self._spec["resample"] in FILTERS
 
 
 def _channels(spec: Mapping[str, Any]) -> int:
-    channels: int = spec.get("num_channels", 3)  # older entries do not have it
+    channels: int = spec.get("num_channels", 3)  # older entries lack it
     return channels
 
 
@@ -144,7 +145,7 @@ def _tables(spec: Mapping[str, Any]) -> list[NDArray[Any]]:
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """The image with white in place of its transparent colour, which converting to RGB would only note."""
+    """Replaces the image's transparent colour with white; converting to RGB would only record it."""
     white = Image.new("RGB", image.size)
     for top in range(0, image.height, _STRIP):
         strip = image.crop((0, top, image.width, min(top + _STRIP, image.height))).convert("RGBA")

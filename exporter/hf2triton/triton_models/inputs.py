@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 #: The most bytes of all texts and parameters of one request: a thread takes seconds to tokenize them.
 MAX_REQUEST_BYTES = 1 << 22
-#: An input, uint8 `[rows, 1]`, that clients send with large requests and frontends do not read. Triton merges only requests that
+#: An input, uint8 `[rows, 1]`, that clients send with large requests and frontends do not read. Triton only merges requests that
 #: have the same inputs, so large requests are only merged with large ones. The Python backend copies all inputs of a batch into
-#: shared memory, and fails the whole batch if that is full, before the frontend sees any of it.
+#: shared memory. If that is full, it fails the whole batch before the frontend sees any of it.
 LARGE = "large"
 
 
 def check_size(arrays: Iterable[NDArray[Any]]) -> None:
-    """Raises ValueError if the texts of a request are too long together."""
+    """Raises ValueError if the texts of a request are too long in total."""
     size = sum(len(value) for array in arrays for value in array.ravel())
     if size > MAX_REQUEST_BYTES:
         raise ValueError(
@@ -25,7 +25,7 @@ def check_size(arrays: Iterable[NDArray[Any]]) -> None:
 
 
 def decoded(what: str, value: bytes, max_bytes: int) -> str:
-    """A text of at most `max_bytes` in UTF-8. Raises ValueError, which names `what` it is."""
+    """Decodes a text of at most `max_bytes` in UTF-8. Raises ValueError, which names the input as `what`."""
     if len(value) > max_bytes:
         raise ValueError(f"{what} has {len(value):,} bytes; at most {max_bytes:,} are taken")
     try:

@@ -14,7 +14,7 @@ from tokenizers import Encoding, Tokenizer
 from .memory import trim
 from .pieces import PIECE, Pieces
 
-#: How many characters are tokenized at the same time, on up to four cores; each takes up to 500 bytes meanwhile.
+#: How many characters are tokenized at the same time, on up to four cores; each temporarily takes up to 500 bytes.
 _AT_ONCE = 4 * PIECE
 
 
@@ -24,12 +24,12 @@ class Tokens:
     def __init__(self, keep: int, from_end: bool, with_offsets: bool) -> None:
         self.count = 0
         self._room, self._from_end, self._with_offsets = keep, from_end, with_offsets
-        #: the ids, tokens and offsets that are kept of each piece; a piece that is the whole text is in `_whole` instead
+        #: the kept ids, tokens and offsets of each piece; a piece that is the whole text is in `_whole` instead
         self._kept: list[tuple[list[Any], ...]] = []
         self._whole: Encoding | None = None
 
     def add(self, piece: Encoding, start: int, whole: bool) -> None:
-        """Adds the tokens of the next piece, which begins at the character `start`. `whole`: it is the only piece."""
+        """Adds the tokens of the next piece, which begins at the character `start`. `whole`: this is the only piece."""
         self.count += len(piece)
         if whole and len(piece) <= self._room:
             self._whole = piece
@@ -38,7 +38,7 @@ class Tokens:
             self._room -= len(self._kept[-1][0])
 
     def encoding(self, length: int) -> Encoding:
-        """The first or last `length` kept tokens, as the tokenizer gives them before it adds special ones."""
+        """The first or last `length` kept tokens, as the tokenizer returns them before it adds special ones."""
         if self._whole is not None:
             return self._whole if length == self.count else _encoding(*self._end_of(self._whole, length, 0))
         pieces = self._kept[::-1] if self._from_end else self._kept
@@ -49,9 +49,9 @@ class Tokens:
         own = self._end(len(piece), length)
         if not self._with_offsets:
             return piece.ids[own], [""] * length, [(0, 0)] * length
-        # one by one, because `piece.offsets` would make a tuple for each token of the piece
+        # individually, because `piece.offsets` would make a tuple for each token of the piece
         places = (piece.token_to_chars(index) for index in range(own.start, own.stop))
-        offsets = [(place[0] + start, place[1] + start) for place in places if place]  # each token of a piece has one
+        offsets = [(place[0] + start, place[1] + start) for place in places if place]  # each token has a place
         return piece.ids[own], piece.tokens[own], offsets
 
     def _end(self, whole: int, length: int) -> slice:
@@ -59,7 +59,7 @@ class Tokens:
 
 
 def _encoding(ids: list[int], tokens: list[str], offsets: list[tuple[int, int]]) -> Encoding:
-    """An Encoding, made like one that is unpickled: there is no other way."""
+    """Makes an Encoding the way unpickling does, because there is no other way."""
     encoding, length = Encoding(), len(ids)
     state = {
         "ids": ids,
@@ -85,12 +85,12 @@ class LongTexts:
     def read(
         self, texts: Sequence[str], keep: int, from_end: bool = False, with_offsets: bool = False
     ) -> list[Tokens | ValueError]:
-        """The tokens of each text, or why it cannot be read. Offsets count characters and cost extra."""
+        """Returns the tokens of each text, or why it cannot be read. Offsets count characters and cost extra."""
         results: list[Tokens | ValueError] = [Tokens(keep, from_end, with_offsets) for _ in texts]
         with self._alone():
             self._add(texts, results, from_end, with_offsets)
         if sum(map(len, texts)) > _AT_ONCE:
-            trim()  # the graph needs memory next, and does not always reuse what the tokenizer has freed
+            trim()  # the graph needs memory next, and does not always reuse what the tokenizer freed
         return results
 
     def _add(self, texts: Sequence[str], results: list[Any], from_end: bool, with_offsets: bool) -> None:
@@ -102,7 +102,7 @@ class LongTexts:
                 results[index].add(encoding, start, whole=stop - start == len(texts[index]))
 
     def _jobs(self, texts: Sequence[str], results: list[Any], from_end: bool) -> Iterator[tuple[int, int, int]]:
-        """The pieces: the number of the text, and where the piece begins and ends in it."""
+        """The pieces: the index of the text, and where the piece begins and ends in it."""
         for index, text in enumerate(texts):
             try:
                 pieces = list(self._pieces(text))

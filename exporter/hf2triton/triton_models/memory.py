@@ -1,4 +1,4 @@
-"""The memory of a model's process: how much is used at the same time, and when it goes back to the system."""
+"""The memory of a model's process: how much is used at the same time, and when it is returned to the system."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ctypes import CDLL
 
 #: The parameters of `mallopt` (glibc's malloc.h), and the values that glibc itself reaches in a process with large blocks.
 _THRESHOLDS = {"M_MMAP_THRESHOLD": (-3, 32 << 20), "M_TRIM_THRESHOLD": (-1, 64 << 20)}
-#: How many bytes a batch must have taken to be worth a clean-up, and for how many seconds this waits for the next such batch.
+#: How many bytes a batch must have taken to be worth a clean-up, and how many seconds to wait for another such batch first.
 LARGE, PAUSE = 16 << 20, 1.0
 
 
@@ -36,7 +36,7 @@ class Budget:
 
     @contextmanager
     def held(self, size: int) -> Iterator[None]:
-        """Waits until that many bytes are free (all of them, for a larger size), and holds them within the block."""
+        """Waits until `size` bytes are free (or the whole budget, if `size` is larger), and holds them within the block."""
         size = min(size, self._total)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= size)
@@ -50,14 +50,14 @@ class Budget:
                 self._changed.notify_all()
 
     def most(self) -> int:
-        """The most bytes that were held at the same time since the last call."""
+        """The most bytes held at the same time since the last call."""
         with self._changed:
             most, self._least = self._total - self._least, self._free
         return most
 
 
 class Returns:
-    """Returns memory to the system after batches that took much of it; malloc would keep it."""
+    """Returns memory to the system after batches that took a lot of it; malloc would keep it."""
 
     def __init__(self, pause: float = PAUSE) -> None:
         self._pause = pause
@@ -66,7 +66,7 @@ class Returns:
         self._waiting = False
 
     def after(self, size: int) -> None:
-        """Call this with the bytes that a batch has taken."""
+        """Call this with the number of bytes that a batch took."""
         if size < LARGE:
             return
         with self._lock:
@@ -87,7 +87,7 @@ class Returns:
 
 
 def give_back() -> None:
-    """Returns freed memory to the system, including what only cycles hold."""
+    """Returns freed memory to the system, including what only reference cycles hold."""
     gc.collect()
     trim()
 

@@ -1,7 +1,7 @@
 """Text for Triton: error messages, log lines, labels and answers.
 
-Triton expects valid UTF-8 without NUL. Other text raises when it is handed over, in the middle of a batch, and long text exceeds
-what gRPC allows for a status. What callers send, and what libraries say about it, may be anything. Nothing here raises.
+Triton expects valid UTF-8 without NUL. Handing over other text raises, in the middle of a batch, and long text exceeds what gRPC
+allows for a status. Callers' texts, and libraries' messages about them, may contain anything. Nothing here raises.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import re
 
 #: The most bytes of a message. gRPC sends it in a header, where each byte may become three, and clients accept 8 KiB of headers.
 MAX_MESSAGE_BYTES = 2000
-#: How much longer a message may be if it contains one that was cut before.
+#: How much longer a message may be if it contains a message that was cut before.
 _SLACK = 200
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def message(value: object) -> str:
-    """The text of an error or another value, in valid UTF-8 without NUL. Never empty for an exception, and cut, with a note, if
-    it is longer than `MAX_MESSAGE_BYTES`."""
+    """The text of an error or another value, in valid UTF-8 without NUL. It is never empty for an exception. Beyond
+    `MAX_MESSAGE_BYTES` it is cut, with a note."""
     try:
         text = _text_of(value)
         # cut first: there may be megabytes
@@ -30,7 +30,7 @@ def message(value: object) -> str:
 
 
 def encoded(text: str) -> bytes:
-    """A whole text in UTF-8. Lone surrogates, which stand for no character, become U+FFFD."""
+    """A whole text in UTF-8. Lone surrogates, which represent no character, become U+FFFD."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError:

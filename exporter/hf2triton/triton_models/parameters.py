@@ -9,12 +9,12 @@ from typing import Any
 #: The most characters of a request's parameters: parsed JSON can take a hundred times its length in memory.
 MAX_PARAMETERS_LENGTH = 1 << 17
 
-#: What a parameter must be, in words and as a function.
+#: The condition on a parameter, in words and as a function.
 Check = tuple[str, Callable[[Any], bool]]
 
 
 def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
-    """The parameters in a JSON object, without those that are null, which keep their defaults. Raises ValueError."""
+    """Returns the parameters in a JSON object, without nulls, which keep their defaults. Raises ValueError."""
     if len(text) > MAX_PARAMETERS_LENGTH:
         raise ValueError(f"the parameters have {len(text):,} characters; at most {MAX_PARAMETERS_LENGTH:,} are taken")
     try:
@@ -35,7 +35,7 @@ def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
 
 
 def check_parameters(given: Mapping[str, Any], checks: Mapping[str, Check]) -> dict[str, Any]:
-    """The parameters that are not null. Raises ValueError for a bad value."""
+    """Returns the parameters that are not null. Raises ValueError for a bad value."""
     given = {name: value for name, value in given.items() if value is not None}
     for name, value in given.items():
         expected, holds = checks[name]
@@ -52,7 +52,7 @@ def _shown(value: Any) -> str:
 
 
 def integer(least: int, most: int | None = None) -> Check:
-    """An integer of at least `least`, and at most `most` if that is given."""
+    """An integer of at least `least`, and at most `most` if given."""
     text = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
     # type(), because True is an int
     return text, lambda value: type(value) is int and value >= least and (most is None or value <= most)

@@ -1,15 +1,15 @@
-"""Where a text may be cut so that the tokens of its pieces, one after the other, are those of the whole.
+"""Finds where a text may be cut so that the tokens of its pieces, joined, are those of the whole.
 
 A tokenizer finds added tokens, normalizes the text between them, splits that into words and tokenizes each word alone
-(tokenizers: `encode_single_sequence` in src/tokenizer/mod.rs). So a cut at the end of a word changes nothing, if no step before
-the words looks across it. For the tokenizers in the tables below, that is certain in two places:
+(tokenizers: `encode_single_sequence` in src/tokenizer/mod.rs). So a cut at the end of a word changes nothing if no earlier step
+looks across it. For the tokenizers in the tables below, this is certain in two places:
 
 - Before white space that follows something else. The normalizers in the table work on one character and the marks after it, or on
-  a run of white space, which stays whole. The word before ends there, whatever came before it; the text after begins with the
+  a run of white space, which stays whole. The word before ends there, whatever came before it. The text after begins with the
   white space, so nothing is put before it.
 - Between two characters that the pre-tokenizer itself separates, if it decides by these two alone: Bert's by punctuation, those
-of   GPT-2 and CLIP by letters, digits and others, except after an apostrophe ('s, 't …). Without a normalizer this holds for all
-  characters; with one, for ASCII and Chinese ones, if no mark follows that could change the second.
+  of GPT-2 and CLIP by letters, digits and others, except after an apostrophe ('s, 't …). Without a normalizer this holds for all
+  characters; with one, for ASCII and Chinese characters, if no mark follows that could change the second.
 
 No added token may span a cut. lstrip and rstrip absorb white space, which rstrip would take from the next piece; single_word
 looks at both neighbours. Tokenizers and added tokens for which this is not certain have no cuts.
@@ -27,15 +27,15 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-#: Characters of a piece; up to twice as many if a place to cut has to be searched.
+#: Characters of a piece; up to twice as many if a place to cut has to be searched for.
 PIECE = 1 << 14
 #: The most characters of a piece after normalizing, which can turn one into 18. No text of 1 MiB has more before it.
 MAX_NORMALIZED = 1 << 20
-#: How many places are tried one after the other before the search continues a piece later.
+#: How many consecutive places are tried before the search continues a piece later.
 _TRIES = 64
 _ALL_SPACES = " \t\n\r"
 _APOSTROPHE = "'"
-#: CLIP's words, with or without the tokens that its pre-tokenizer also finds, whether or not they are added tokens.
+#: CLIP's words, with or without the tokens that its pre-tokenizer also finds, even if they are not added tokens.
 _CLIP_TOKENS = ("<|startoftext|>", "<|endoftext|>")
 _CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
 _CLIP_PATTERNS = (_CLIP_WORDS, "|".join([*map(re.escape, _CLIP_TOKENS), _CLIP_WORDS]))
@@ -51,15 +51,15 @@ def _unknown(step: Step) -> bool:
     return False
 
 
-#: Normalizers -> whether they leave a cut's two sides alone.
+#: Normalizers -> whether they leave both sides of a cut unchanged.
 _NORMALIZERS: Mapping[str, Callable[[Step], bool]] = {
     **dict.fromkeys(("BertNormalizer", "NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents"), lambda step: True),
     **dict.fromkeys(("Nmt", "Precompiled"), lambda step: True),
     "Strip": lambda step: not step["strip_left"],
     "Replace": lambda step: step["pattern"] in ({"Regex": r"\s+"}, {"Regex": " {2,}"}),
 }
-#: What a first pre-tokenizer says about cuts: the white space before which a word always ends, and whether two characters alone
-#: can decide.
+#: What the first pre-tokenizer implies for cuts: the white space before which a word always ends, and whether two characters
+#: alone can decide.
 _NONE, _BEFORE_SPACES, _EVERYWHERE = ("", False), (_ALL_SPACES, False), (_ALL_SPACES, True)
 _BEFORE_A_SPACE = (" ", False)
 
@@ -101,7 +101,7 @@ class Pieces:
             and not any(character.isspace() for content in contents for character in content)
         ):
             spaces, self._by_pairs = _PRE_TOKENIZERS.get(pre_tokenizers[0]["type"], _no_cuts)(pre_tokenizers[0])
-            # further steps see whole words, but two characters that they separate may belong to one word
+            # further steps see whole words, but may separate two characters of the same word
             alone = len(pre_tokenizers) == 1 or [step["type"] for step in pre_tokenizers] == ["Split", "ByteLevel"]
             self._by_pairs = self._by_pairs and alone and not any(token.single_word for token in added)
         # a single one and a run of them, which normalizers may change
@@ -111,7 +111,7 @@ class Pieces:
         self._is_cut = lru_cache(4096)(self._separates)
 
     def __call__(self, text: str) -> Iterator[tuple[int, int]]:
-        """Where the pieces begin and end. Raises ValueError for a piece that is too long when normalized."""
+        """Returns where the pieces begin and end. Raises ValueError for a piece that is too long when normalized."""
         start = 0
         while start < len(text):
             stop = self._place(text, start + PIECE) if len(text) - start > 2 * PIECE else len(text)
@@ -134,8 +134,8 @@ class Pieces:
         return len(text)
 
     def _is_solid(self, character: str) -> bool:
-        """Whether a character is still there after normalizing, and is not white space, whatever comes before it. Marks are not
-        solid: they may go with their base character, and so may letters that are marks in another form (ﾞ, ำ)."""
+        """Whether a character remains after normalizing and is not white space, whatever comes before it. Marks are not solid:
+        they may go with their base character, and so may letters that are marks in another form (ﾞ, ำ)."""
         if self._normalizer is None:
             return True
         if not ("!" <= character <= "~" or character.isalnum()):

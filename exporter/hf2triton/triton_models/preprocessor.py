@@ -1,4 +1,4 @@
-"""What all kinds of preprocessors have in common: items, their rows, and the interface."""
+"""What all preprocessors have in common: items, their rows, and the interface."""
 
 from __future__ import annotations
 
@@ -10,46 +10,46 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: Graph output -> its array for each row of the item, or what `Preprocessor.reduced` has made of it.
+#: Graph output -> its array for each row of the item, or what `Preprocessor.reduced` made of it.
 Outputs = Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question of a caller: its rows, and what else its answer needs."""
+    """One question of a caller: its rows, and whatever else its answer needs."""
 
     rows: Sequence[Any]
     about: Any = None
 
 
 def joined(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """The arrays of an item's rows in one: windows follow each other."""
+    """The arrays of an item's rows as one: windows follow each other."""
     return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 class Preprocessor(ABC):
-    """What all kinds have in common. Those of READERS are made of `settings`, the "reader" of front.json, and `definition`, the
-    text of tokenizer.json."""
+    """The interface of all preprocessors. Those in READERS are made from `settings`, the "reader" of front.json, and
+    `definition`, the text of tokenizer.json."""
 
     #: Inputs that callers may send -> whether they are required.
     inputs: Mapping[str, bool]
-    #: Answers that are made of graph outputs -> these outputs.
+    #: Answers made from graph outputs -> these outputs.
     made_of: Mapping[str, tuple[str, ...]] = {}
 
     @abstractmethod
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
-        """The values of one request, checked, one for each item. Raises ValueError."""
+        """Returns the checked values of a request, one for each item. Raises ValueError."""
 
     @abstractmethod
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        """Items of many requests, read together; a value that cannot be read gives its error. `wanted`: the requested outputs."""
+        """Items of many requests, read together; the error for a value that cannot be read. `wanted`: the requested outputs."""
 
     def length(self, row: Any) -> int:
         """The cost of a row, in tokens."""
         return len(row)
 
     def extent(self, row: Any, per: str) -> int | None:
-        """How many entries of an output per "token" or per "mask" are a row's own; None for outputs per row."""
+        """How many entries of an output per "token" or per "mask" belong to a row; None for outputs per row."""
         return {"row": None, "token": len(row)}[per]
 
     @abstractmethod
@@ -61,5 +61,5 @@ class Preprocessor(ABC):
         return outputs
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
-        """Outputs beside the graph's -> the function that makes them of an item and its graph outputs."""
+        """Outputs besides the graph's -> the function that makes them from an item and its graph outputs."""
         return {}

@@ -49,7 +49,7 @@ class TextPreprocessor(Preprocessor):
         return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
 
     def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        # the quicker encoding leaves out both
+        # the quicker encoding omits both
         rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
         return [_item(row, value) for row, value in zip(rows, values, strict=True)]
 
@@ -67,7 +67,7 @@ class TextPreprocessor(Preprocessor):
 
     @cached_property
     def _vocabulary(self) -> NDArray[Any]:
-        """The token of each id. `Encoding.tokens` has the text's own spelling instead: an added token with the spaces that it
+        """The token of each id. `Encoding.tokens` spells them as in the text instead: an added token with the spaces that it
         absorbs, or before it was normalised."""
         ids = range(max(self.tokenizer.get_vocab().values()) + 1)
         return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
@@ -79,7 +79,7 @@ class TextPreprocessor(Preprocessor):
 
 
 class _ParameterPreprocessor(TextPreprocessor):
-    """Items that are read one by one, each with its own parameters (the text of a JSON object)."""
+    """Items that are read individually, each with its own parameters (the text of a JSON object)."""
 
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
         check_size(arrays.values())
@@ -125,10 +125,11 @@ class QuestionPreprocessor(_ParameterPreprocessor):
         return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
 
 
-#: How many tokens a mask token counts as in planning: its logits have one number for each entry of the vocabulary, and the tokens
+#: How many tokens a mask token counts as in planning. Its logits have one number for each entry of the vocabulary, and the tokens
 #: of a call are limited because of their memory.
 _MASK_TOKENS = 16
-#: The most bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for; this many masks are always allowed.
+#: The most bytes of a text's logits, float32 `[masks, vocabulary]`, that callers may ask for, and how many masks are always
+#: allowed.
 MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
 
 
@@ -156,7 +157,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
         return [self._checked(item) for item in items] if "logits" in wanted else items
 
     def _checked(self, item: Item | ValueError) -> Item | ValueError:
-        """An item whose logits are requested, or why they are not given."""
+        """An item whose logits are requested, or why they are refused."""
         most = max(_FEW_MASKS, MAX_LOGITS_BYTES // (4 * self.tokenizer.get_vocab_size()))
         masks = 0 if isinstance(item, ValueError) else len(item.rows[0].positions)
         if masks <= most:
@@ -179,7 +180,8 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
         return {"row": None, "token": len(row), "mask": len(row.positions)}[per]
 
     def reduced(self, row: Any, outputs: Mapping[str, NDArray[Any]], wanted: Collection[str]) -> Mapping[str, Any]:
-        """Keeps only the likeliest tokens, unless logits are requested: those of a full batch of masks would be gigabytes."""
+        """Keeps only the likeliest tokens, unless logits are requested: the logits of a full batch of masks would be
+        gigabytes."""
         kept: dict[str, Any] = dict(outputs) if "logits" in wanted else {}
         if "answers" in wanted:
             kept["likeliest"] = self._logic.likeliest(row, outputs["logits"])
@@ -206,7 +208,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
 
 
 class SentencePreprocessor(TextPreprocessor):
-    """A text or two, after the prompt that the parameters ask for or the default one: one row."""
+    """One or two texts, after the prompt that the parameters ask for or the default prompt: one row."""
 
     inputs = {"text": True, "text_pair": False, "parameters": False}
 
@@ -287,7 +289,7 @@ READERS: Mapping[str, type[Preprocessor]] = {
 
 
 def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Preprocessor:
-    """The preprocessor that an entry's settings ask for. `definition`: the text of its tokenizer.json, if it has one."""
+    """Makes the preprocessor that an entry's settings ask for. `definition`: the text of its tokenizer.json, if it has one."""
     return _constructor(settings["kind"])(settings, definition)
 
 
@@ -296,7 +298,7 @@ def _constructor(kind: str) -> Callable[..., Preprocessor]:
 
 
 def _item(row: Any, value: Any) -> Item | ValueError:
-    """An item with one row. Tokenizers without special tokens may give no token, which neither graphs nor PyTorch models
+    """An item with one row. Tokenizers without special tokens may return no token, which neither graphs nor PyTorch models
     accept."""
     if isinstance(row, ValueError):
         return row

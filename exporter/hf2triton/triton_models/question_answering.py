@@ -1,8 +1,8 @@
-"""Extractive question answering: a context as windows, and the spans of it that answer a question.
+"""Extractive question answering: cuts a context into windows, and finds the spans of it that answer a question.
 
 Follows the question-answering pipeline of transformers 4.57 with a fast tokenizer step by step, so that the answers are the same
 (src/transformers/pipelines/question_answering.py there; transformers 5 has no such pipeline). What seems odd below is odd there
-too; only where the original fails for lack of a check, a ValueError says what is wrong.
+too. Only where the original fails for lack of a check, a ValueError says what is wrong.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from .long_texts import LongTexts
 from .parameters import FLAG, Check, integer, parse_parameters
 from .pieces import PIECE
 
-#: The longest window unless a request asks for another, and the largest overlap that goes with it.
+#: The longest window unless a request sets another, and the largest overlap that goes with it.
 MAX_SEQ_LEN = 384
 MAX_DOC_STRIDE = 128
-#: Limits that transformers does not have; they prevent one request from holding up all others.
+#: Limits that transformers does not have. They prevent one request from holding up all others.
 MAX_WINDOWS = 64
 MAX_TOP_K = 1000
 #: The logit of tokens that cannot be in an answer. transformers uses this number, not -inf.
@@ -33,7 +33,7 @@ _MASKED = np.float32(-10000.0)
 class QuestionParameters:
     """The parameters of a request, with the names and defaults of transformers 4; lengths are in tokens.
 
-    `doc_stride`: how much of a window the next one repeats; by default half of `max_seq_len`, at most 128.
+    `doc_stride`: how much of a window the next window repeats; by default half of `max_seq_len`, at most 128.
     `max_seq_len`: the length of a window with its question; by default the model's, at most 384.
     `max_question_len`: accepted but not used, as in transformers with fast tokenizers: questions are never cut.
     `align_to_words`: answers begin and end with whole words.
@@ -104,7 +104,7 @@ class QuestionEncoder:
         self._direction = truncation_side
 
     def windows(self, question: str, context: str, parameters: QuestionParameters) -> Windows:
-        """The rows of a question. Raises ValueError if a text is empty, lengths do not fit, or there would be too many
+        """Returns the rows of a question. Raises ValueError if a text is empty, lengths do not fit, or there would be too many
         windows."""
         for name, text in (("question", question), ("context", context)):
             if not text:
@@ -128,8 +128,8 @@ class QuestionEncoder:
         return Windows(tuple(rows), context, parameters)
 
     def _read(self, texts: tuple[str, str]) -> tuple[Encoding | None, tuple[int, int]]:
-        """The row of both texts, or None if they are long; how many tokens it has, and how many of these are the context's.
-        Raises ValueError."""
+        """Returns the row of both texts, or None if they are long; how many tokens it has; and how many of these are the
+        context's. Raises ValueError."""
         if sum(map(len, texts)) <= PIECE:
             row = self._tokenizer.encode(*texts)
             return row, (len(row), row.sequence_ids.count(self._sequence))
@@ -145,7 +145,7 @@ class QuestionEncoder:
     ) -> list[Encoding]:
         """The windows of a row that is too long, with `length` tokens, `tokens` of them the context's.
 
-        Checks the lengths first: tokenizers panics if the windows would not advance, which Python cannot catch as an ordinary
+        Checks the lengths first: tokenizers panics if the windows would not advance, and Python cannot catch that as an ordinary
         exception.
         """
         others = length - tokens
@@ -175,12 +175,12 @@ class QuestionEncoder:
         return [first, *first.overflowing]
 
     def answers(self, windows: Windows, logits: Sequence[NDArray[Any]]) -> list[dict[str, Any]]:
-        """The best answers, best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
+        """Returns the best answers, best first: at most `top_k` of `{"score", "start", "end", "answer"}`.
 
         `logits`: float32 [tokens, 2] for each row, its start and end logits. `start` and `end` count characters of the context.
-        Scores are probabilities; spans with the same text, ignoring case, share one answer with their sum. This is always a list,
-        while transformers returns the item of a list of one. If the context has fewer than `top_k` spans, there can be answers
-        with the score 0; which ones depends on numpy's sort.
+        Scores are probabilities; spans with the same text, ignoring case, share an answer, whose score is their sum. The result
+        is always a list, while transformers returns a single answer without a list. If the context has fewer than `top_k` spans,
+        there can be answers with the score 0; which ones depends on numpy's sort.
         """
         parameters = windows.parameters
         # aligning to words makes some spans equal
@@ -205,8 +205,8 @@ class QuestionEncoder:
         return sorted(answers, key=lambda answer: answer["score"], reverse=True)[: parameters.top_k]
 
     def _allowed(self, row: Encoding) -> NDArray[Any]:
-        """The tokens that take part in the softmax, bool [tokens]: the context's, and [CLS] for "no answer"; all tokens if the
-        context comes first."""
+        """The tokens included in the softmax, bool [tokens]: the context's, and [CLS] for "no answer"; all tokens if the context
+        comes first."""
         if not self._question_first:
             return np.ones(len(row), dtype=bool)
         in_context = np.array([sequence == self._sequence for sequence in row.sequence_ids])
@@ -226,7 +226,7 @@ class QuestionEncoder:
 
 def _probabilities(logits: NDArray[Any], allowed: NDArray[Any]) -> NDArray[Any]:
     """Softmax of logits `[tokens, 2]` over the allowed tokens, float32 `[2, tokens]`."""
-    # contiguous rows are summed in the same order as in transformers, which gives the same floats to the last bit
+    # contiguous rows are summed in the same order as in transformers, so the floats are the same to the last bit
     masked = np.where(allowed, np.ascontiguousarray(logits.T, dtype=np.float32), _MASKED)
     shifted = np.exp(masked - masked.max(axis=-1, keepdims=True))
     probabilities: NDArray[Any] = shifted / shifted.sum(axis=-1, keepdims=True)
@@ -236,11 +236,11 @@ def _probabilities(logits: NDArray[Any], allowed: NDArray[Any]) -> NDArray[Any]:
 def _best_spans(
     start: NDArray[Any], end: NDArray[Any], allowed: NDArray[Any], count: int, max_answer_len: int
 ) -> list[tuple[int, int, float]]:
-    """The first and last tokens and the scores of the `count` best spans, best first, without those not allowed."""
-    # a span cannot end before it begins; the bound prevents an overflow of numpy's integers
+    """The first and last tokens and the scores of the `count` best allowed spans, best first."""
+    # a span cannot end before it begins; the bound keeps numpy's integers from overflowing
     scores = np.tril(np.triu(np.outer(start, end)), min(max_answer_len, len(start)) - 1)
     flat = -scores.ravel()
-    # exactly the calls of transformers, because they decide among spans with equal scores
+    # exactly the calls that transformers makes, because they decide between spans with equal scores
     if count == 1:
         best = np.array([flat.argmin()])
     elif count >= len(flat):

@@ -1,6 +1,6 @@
-"""Computes a part of a resized image, without the rest.
+"""Computes part of a resized image, without the rest.
 
-A thin image becomes huge if its shortest edge decides the size, and then everything but its middle is cropped away. This computes
+A thin image becomes huge if its shortest edge decides the size, and then all but its middle is cropped away. This module computes
 only that middle, in the arithmetic of Pillow's `Image.resize` for 8 bits per channel, so that the pixels are the same bit for bit
 (https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c): first along the rows, then along the columns, each
 time with weights of 22 bits and rounded to a byte.
@@ -50,7 +50,7 @@ def _sinc(x: float) -> float:
     return math.sin(x * math.pi) / (x * math.pi) if x else 1.0
 
 
-#: Pillow's number of a filter -> its function, and how far it reaches.
+#: Pillow's number for a filter -> its function, and how far it reaches.
 FILTERS: Mapping[int, tuple[Callable[[float], float], float]] = {
     Image.Resampling.BOX: (_box, 0.5),
     Image.Resampling.BILINEAR: (_bilinear, 1.0),
@@ -87,8 +87,8 @@ def resized_part(
 
 
 def _weights(length: int, resized: int, places: range, resample: int) -> tuple[list[int], NDArray[Any]]:
-    """For each place in an edge of `length` pixels that becomes `resized` long: the first pixel that counts, and the weights from
-    there on, int32 `[places, weights]`, in units of 2 ** -22."""
+    """For each of `places` in an edge resized from `length` to `resized` pixels: the first pixel that counts, and the weights
+    from there on, int32 `[places, weights]`, in units of 2 ** -22."""
     function, support = FILTERS[resample]
     scale = length / resized
     firsts, weights = [], np.zeros((len(places), 2 * math.ceil(support) + 1), np.int32)
@@ -105,7 +105,7 @@ def _weights(length: int, resized: int, places: range, resample: int) -> tuple[l
 
 
 def _pass(values: NDArray[Any], firsts: list[int], weights: NDArray[Any]) -> NDArray[Any]:
-    """Resamples along the first axis: each result is the weighted sum of the values from its first on, rounded and clipped to a
+    """Resamples along the first axis. Each result is the weighted sum of the values from its first on, rounded and clipped to a
     byte; int32."""
     result = np.full((len(firsts), *values.shape[1:]), 1 << (_BITS - 1), np.int32)
     ones = (1,) * (values.ndim - 1)

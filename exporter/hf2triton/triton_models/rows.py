@@ -1,4 +1,4 @@
-"""The result of each row of a call over several rows, even if some of the rows cannot be run."""
+"""Finds the result of each row of a call, even if some rows cannot be run."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from typing import Any
 
 from .outgoing import message
 
-#: Seconds that the repetitions of a call may spend on failing, or as long as the call itself took to fail if that is longer. Rows
-#: that cannot be run fail within milliseconds; nobody should wait again and again for a device that hangs.
+#: Seconds that the repetitions of a call may spend failing, or the time the call itself took to fail if longer. Rows that cannot
+#: be run fail within milliseconds; callers should not wait repeatedly for a device that hangs.
 PATIENCE = 2.0
 #: Exceptions that are not errors of the work that raised them.
 EXITS = (KeyboardInterrupt, SystemExit)
 
 
 class Busy(RuntimeError):
-    """A call was not accepted, whatever its rows: asking again at once would only add to the overload."""
+    """A call was not accepted, whatever its rows. Asking again at once would only add to the overload."""
 
 
 def as_exception(raised: BaseException) -> Exception:
-    """What was raised, as an Exception that can be a result. Rust's panics, such as those of tokenizers, are not Exceptions."""
+    """Returns what was raised as an Exception, which can be a result. Rust's panics, such as those of tokenizers, are not
+    Exceptions."""
     if isinstance(raised, Exception):
         return raised
     error = RuntimeError(f"{type(raised).__name__}: {message(raised)}")
@@ -29,10 +30,10 @@ def as_exception(raised: BaseException) -> Exception:
 
 
 def each_row(call: Callable[[int, int], Iterable[Any]], rows: int) -> list[Any]:
-    """The results of all `rows`, or their own errors, where `call(start, stop)` gives those of rows `start` to `stop - 1`.
+    """Returns the results of all `rows`, or their errors; `call(start, stop)` returns those of rows `start` to `stop - 1`.
 
-    A failed call is repeated in halves, down to single rows, so that only rows fail that fail alone. `g` failing rows cost at
-    most `2 · g · log2(rows)` further calls, each over half the rows of the one before.
+    A failed call is repeated in halves, down to single rows, so a row only fails if it fails alone. `g` failing rows cost at most
+    `2 · g · log2(rows)` further calls, each over half the rows of the call before.
     """
     results: list[Any] = [None] * rows
     todo = [(0, rows)] if rows else []
@@ -42,7 +43,7 @@ def each_row(call: Callable[[int, int], Iterable[Any]], rows: int) -> list[Any]:
         began = time.monotonic()
         try:
             own = list(call(start, stop))
-            if len(own) != stop - start:  # results would end up in other rows
+            if len(own) != stop - start:  # results would end up in the wrong rows
                 raise RuntimeError(f"{stop - start} rows gave {len(own)} results")
             results[start:stop] = own
             continue

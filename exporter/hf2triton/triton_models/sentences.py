@@ -11,9 +11,9 @@ from tokenizers import Tokenizer, normalizers
 from .parameters import Check, parse_parameters
 from .text import Row, TextEncoder
 
-#: The most characters of a prompt that a caller sends.
+#: The most characters of a prompt sent by a caller.
 MAX_PROMPT_LENGTH = 1 << 15
-#: For how many prompts the lengths are remembered.
+#: How many prompts' lengths are remembered.
 _REMEMBERED = 256
 _CHECKS: Mapping[str, Check] = {
     "prompt_name": ("a string", lambda value: isinstance(value, str)),
@@ -36,7 +36,7 @@ class SentenceRow:
 
 
 class Prompts:
-    """The prompts of a model by name, and the one named `default` for callers that ask for none."""
+    """The prompts of a model by name; `default` names the prompt for callers that ask for none."""
 
     def __init__(
         self, encoder: TextEncoder, prompts: Mapping[str, str], default: str | None, special_ids: Collection[int]
@@ -48,7 +48,7 @@ class Prompts:
         self.length = lru_cache(_REMEMBERED)(self._length)
 
     def of(self, parameters: str) -> str:
-        """The prompt that the text of a JSON object asks for: by `prompt`, or else by `prompt_name`. Raises ValueError."""
+        """The prompt that a JSON object, given as text, asks for: by `prompt`, or else by `prompt_name`. Raises ValueError."""
         given = parse_parameters(parameters, _CHECKS)
         if "prompt" in given:
             return str(given["prompt"])
@@ -60,7 +60,7 @@ class Prompts:
         return self._prompts[name]
 
     def _length(self, prompt: str) -> int:
-        """How many tokens a prompt has, alone and with special tokens, except a special one at its end."""
+        """How many tokens a prompt alone has, with special tokens but without a special token at its end."""
         if not prompt:
             return 0
         [encoding] = self._encoder.encode([prompt])

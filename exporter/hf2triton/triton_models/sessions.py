@@ -9,7 +9,8 @@ from typing import Any
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: device -> further options of its provider
 #: (https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html#configuration-options). The arena takes no more
-#: than it needs, as a decoder's cache takes the rest; and fp32 is computed in fp32, not in TF32, whose mantissa is fp16's.
+#: than it needs, because a decoder's cache takes the rest. fp32 is computed in fp32, not in TF32, whose mantissa is only as long
+#: as fp16's.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 
 
@@ -19,9 +20,9 @@ def session_options(threads: int) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # threads that spin between calls would take the cores from tokenizing, sampling and Triton itself
+    # threads that spin between calls would take cores from tokenizing, sampling and Triton itself
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # int8 products would saturate on x86 without VNNI; elsewhere it changes nothing
+    # without this, int8 products would saturate on x86 without VNNI; elsewhere it changes nothing
     options.add_session_config_entry("session.x64quantprecision", "1")
     options.log_severity_level = 3
     return options
@@ -45,8 +46,8 @@ def providers(device: str, device_id: int = 0) -> list[Any]:
 
 
 def open_session(path: str, device: str, device_id: int, threads: int, options: Any = None) -> Any:
-    """A session on the device. `threads` 0: one for each core this process may use. `options`: in place of `session_options`.
-    Raises RuntimeError if it cannot run there."""
+    """Opens a session on the device. `threads` 0: one for each core this process may use. `options`: these instead of
+    `session_options`. Raises RuntimeError if it cannot run there."""
     import onnxruntime
 
     options = options or session_options(threads or len(os.sched_getaffinity(0)))

@@ -1,4 +1,4 @@
-"""Texts become token ids, and groups of rows become the graph's inputs."""
+"""Turns texts into token ids, and groups of rows into the graph's inputs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tokenizers import Encoding, Tokenizer
 
 from .long_texts import LongTexts, Tokens
 
-#: The most characters of a row that the tokenizer itself cuts to the limit. It keeps what it cuts off, and for a pair each part
-#: of one text with each part of the other; so a pair may also have only this many characters per token of the limit.
+#: The most characters of a row that the tokenizer itself cuts to the limit. It keeps what it cuts off, and for a pair, each part
+#: of one text with each part of the other. So a pair may also only have this many characters per token of the limit.
 _SHORT, _PER_TOKEN = 2048, 4
-#: How many rows it reads at the same time.
+#: How many rows the tokenizer reads at the same time.
 _AT_ONCE = 64
 
 
@@ -72,8 +72,8 @@ class TextEncoder:
         self._columns: Mapping[str, Any] = {name: columns[name] for name in inputs}
 
     def encode(self, texts: Sequence[str | tuple[str, str]], with_offsets: bool = False) -> list[Row | ValueError]:
-        """Rows of texts and pairs with special tokens, cut to the limit; offsets count characters and cost extra. A text that
-        takes too much memory gives an error instead."""
+        """Returns rows of texts and pairs with special tokens, cut to the limit; an error for a text that takes too much memory.
+        Offsets count characters and cost extra."""
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
         long = [index for index, text in enumerate(texts) if self._is_long(text)]
         if not long and len(texts) <= _AT_ONCE:
@@ -89,7 +89,7 @@ class TextEncoder:
         return rows
 
     def truncated(self, row: Row, text: str | tuple[str, str]) -> int:
-        """How many tokens the limit cut off from a row, which was made of `text`."""
+        """How many tokens the limit cut off from a row that was made from `text`."""
         if isinstance(row, CutRow):
             return row.truncated
         if not row.overflowing:
@@ -105,7 +105,7 @@ class TextEncoder:
         return _size(text[0]) + _size(text[1]) > min(_SHORT, _PER_TOKEN * self.max_length)
 
     def _cut(self, rows: Sequence[str | tuple[str, str]], with_offsets: bool) -> list[CutRow | ValueError]:
-        """Rows that are cut here instead of by the tokenizer: what is cut off is counted, not kept."""
+        """Rows that are cut here instead of by the tokenizer, so that what is cut off is counted, not kept."""
         own = [(row,) if isinstance(row, str) else row for row in rows]
         read = iter(
             self._long.read([text for row in own for text in row], self.max_length, self._from_end, with_offsets)
@@ -144,7 +144,7 @@ def _size(text: str) -> int:
 
 
 def _longest_first(counts: Sequence[int], room: int) -> list[int]:
-    """How many tokens of each text stay, as tokenizers cuts them (`truncate_encodings` in src/utils/truncation.rs)."""
+    """How many tokens of each text remain, as tokenizers cuts them (`truncate_encodings` in src/utils/truncation.rs)."""
     if sum(counts) <= room:
         return list(counts)
     if len(counts) == 1:

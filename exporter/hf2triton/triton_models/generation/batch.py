@@ -5,14 +5,14 @@ every live request. The live ones hold the first slots, so that one view of the 
 
     slots   | live, live, live | joining | free, free |
 
-A prompt, except its last token, is filled into the slot behind them. Then the request is live, and that last token is the first
-it is advanced by. When requests end, the last of the live ones move into the gaps: one copy of the filled part of a slot for each
-gap, one for a request that joins after such a gap opened, and none in any other step. (The alternative is to leave gaps and
-compute them along until somebody takes them. It needs no copies, but a request in the last slot pays for all slots before it, at
-every token.)
+A prompt, except its last token, is filled into the slot behind them. Then the request is live, and its first step feeds that last
+token. When requests end, the last live ones move into the gaps. This takes one copy of the filled part of a slot for each gap,
+one for a request that joins after a gap opened, and none in any other step. (The alternative is to leave gaps and compute them
+too until another request takes them. It needs no copies, but a request in the last slot pays for all slots before it, at every
+token.)
 
-What a request's own sampler or callback raises ends only that request. If the session fails in a step, the step is repeated for
-fewer requests, so that only those end for which it fails.
+An exception from a request's sampler or callback ends only that request. If the session fails in a step, the step is repeated for
+fewer requests, so only those that make it fail end.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from .request import GenerationRequest, Reason
 class Batch:
     """The requests in slots. Not thread-safe: only the thread that runs the steps uses it.
 
-    `chunk`: the most tokens of a prompt that are filled in at once. `end`: called once for each request that has ended, with the
-    reason and, if that is "error", what was raised; it sets the request's `finish` and raises nothing.
+    `chunk`: the most tokens of a prompt that are filled in at once. `end`: called once for each request that ends, with the
+    reason and, for "error", the exception; it sets the request's `finish` and raises nothing.
     """
 
     def __init__(
@@ -64,14 +64,14 @@ class Batch:
         return [*self._live, *([self._joining[1]] if self._joining else [])]
 
     def drop_ended(self) -> None:
-        """Frees the slots of requests that have been ended from outside."""
+        """Frees the slots of requests that were ended from outside."""
         if self._joining and self._joining[1].finish:
             self._joining = None
         self._close_gaps()
 
     def fill_in(self, next_waiting: Callable[[], GenerationRequest | None]) -> None:
-        """Fills in one piece of one prompt: of the joining request, or else of the one that `next_waiting` gives if a slot is
-        free. Prompts of a single token need no piece and join at once."""
+        """Fills in one piece of one prompt: of the joining request, or if a slot is free, of the request that `next_waiting`
+        returns. Prompts of a single token need no piece and join at once."""
         while joining := self._joining or self._admit(next_waiting):
             slot, request = joining
             piece = request.prompt[request.cached : -1][: self._chunk]
@@ -105,11 +105,11 @@ class Batch:
         self._close_gaps()
 
     def _step(self, requests: Sequence[GenerationRequest], slot: int) -> NDArray[Any]:
-        """The logits of requests in the slots from `slot` on."""
+        """Runs a step for the requests in the slots from `slot` on, and returns their logits."""
         return self._decoder.step([one.token for one in requests], [one.cached for one in requests], slot)
 
     def _admit(self, next_waiting: Callable[[], GenerationRequest | None]) -> tuple[int, GenerationRequest] | None:
-        """Gives the slot behind the live ones to the first request that waits."""
+        """Gives the slot behind the live requests to the first waiting one."""
         request = next_waiting() if len(self._live) < self._decoder.slots else None
         if request is not None:
             self._joining = (len(self._live), request)

@@ -1,7 +1,7 @@
-"""The keys and values of all slots: one allocation for each of a layer's two tensors, where the session runs.
+"""The keys and values of all slots: one allocation for each layer's key and value tensors, on the device where the session runs.
 
-The decoder binds a range of slots as past and present at once, so GroupQueryAttention writes each new position in place and
-nothing is copied from step to step. The only copy is moving one slot into another.
+The decoder binds a range of slots as past and present at once. So GroupQueryAttention writes each new position in place, and
+nothing is copied between steps. Only moving one slot into another copies data.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class HostCache:
         return self._arrays[name].ctypes.data + slot * self.layout.slot_bytes
 
     def rows(self, name: str, slot: int, rows: int) -> NDArray[Any]:
-        """`rows` slots of a tensor from `slot` on, `[rows, heads, max_length, head_size]`, to read and to write."""
+        """`rows` slots of a tensor from `slot` on, `[rows, heads, max_length, head_size]`, readable and writable."""
         return self._arrays[name][slot : slot + rows]
 
     def move(self, source: int, target: int, length: int) -> None:
@@ -85,8 +85,8 @@ class HostCache:
 class DeviceCache:
     """A cache in the memory of the device that onnxruntime calls `device`, such as `cuda`.
 
-    onnxruntime has no call that copies a part of a device's memory. A graph of one Identity node does it, bound to the two
-    addresses. It copies whole slots, which takes a fraction of a millisecond on a GPU.
+    onnxruntime has no call that copies part of a device's memory. So a graph with one Identity node, bound to the two addresses,
+    does it. It copies whole slots, which takes a fraction of a millisecond on a GPU.
     """
 
     def __init__(self, layout: Layout, device: str, device_id: int, provider: Any) -> None:
@@ -99,7 +99,7 @@ class DeviceCache:
                 name: onnxruntime.OrtValue.ortvalue_from_numpy(np.zeros(layout.shape, layout.dtype), device, device_id)
                 for name in layout.names
             }
-        except Exception as error:  # onnxruntime's errors have no common base but Exception
+        except Exception as error:  # onnxruntime's errors have no common base except Exception
             raise _too_large(layout, f"{device} {device_id} says: {error}") from error
         self._copier = onnxruntime.InferenceSession(COPY, providers=[provider])
 
@@ -115,20 +115,21 @@ class DeviceCache:
             self._copier.run_with_iobinding(binding)
 
 
-#: An ONNX model, IR 8 and opset 13: `y = Identity(x)`, uint8 `[n]`. As bytes, because the package `onnx` is missing there.
+#: An ONNX model, IR 8 and opset 13: `y = Identity(x)`, uint8 `[n]`. As bytes, because the package `onnx` is not installed in
+#: Triton.
 COPY = (
     b'\x08\x08:<\n\x10\n\x01x\x12\x01y"\x08Identity\x12\x04copy'
     b"Z\x10\n\x01x\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01n"
     b"b\x10\n\x01y\x12\x0b\n\t\x08\x02\x12\x05\n\x03\x12\x01nB\x04\n\x00\x10\r"
 )
 
-#: Where a container sees its own limits (cgroup v2).
+#: Where a container sees its limits (cgroup v2).
 CGROUP = "/sys/fs/cgroup"
 
 
 def available_memory() -> int:
-    """How many bytes this process may still take: what Linux calls available, or what the container's limit leaves (cgroup v2,
-    minus what is in use and not reclaimable) if that is less."""
+    """How many bytes this process may still take: what Linux reports as available, or if less, the rest of the container's limit
+    (cgroup v2, minus what is in use and not reclaimable)."""
     available = int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
     try:
         with open(f"{CGROUP}/memory.max", encoding="ascii") as file:

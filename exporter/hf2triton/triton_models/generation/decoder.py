@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 DTYPES: Mapping[str, np.dtype[Any]] = {"tensor(float)": np.dtype(np.float32), "tensor(float16)": np.dtype(np.float16)}
 PAST = "past_key_values."
-#: An input that graphs may have: the first position whose logits are computed.
+#: An optional input of graphs: the first position whose logits are computed.
 FROM = "logits_from"
 #: Its value if no logits are wanted.
 BEYOND = np.array([np.iinfo(np.int64).max])
@@ -41,14 +41,14 @@ class Decoder:
         self.max_length = cache.layout.max_length
         self.vocabulary = _size(logits, -1, "the size of the vocabulary")
         self._skips_logits = any(value.name == FROM for value in session.get_overridable_initializers())
-        # bound once and written by every step; always on the CPU, where the samplers are
+        # bound once and written in every step; always on the CPU, where the samplers run
         self._logits = np.empty((self.slots, 1, self.vocabulary), _dtype(logits))
 
     def __str__(self) -> str:
         return f"{self._cache.layout} on {self._cache.device}"
 
     def warm_up(self, chunk: int) -> None:
-        """Runs once what every request needs, so that the first one does not wait for it."""
+        """Runs what every request needs once, so the first request does not wait for it."""
         chunk = min(chunk, self.max_length - 1)
         if chunk:
             self.prefill(0, [0] * chunk, 0)
@@ -56,21 +56,21 @@ class Decoder:
             self.step([0] * rows, [chunk] * rows)
 
     def prefill(self, slot: int, tokens: Sequence[int] | NDArray[Any], length: int) -> None:
-        """Appends a piece of a prompt to a slot that holds `length` positions. Gives no logits: a prompt's last token is left to
-        `step`."""
+        """Appends a piece of a prompt to a slot that holds `length` positions. Returns no logits: a prompt's last token is left
+        to `step`."""
         self._run(slot, np.array([tokens]), np.array([length + len(tokens)]), logits=False)
 
     def step(self, tokens: Sequence[int], lengths: Sequence[int], slot: int = 0) -> NDArray[Any]:
         """Appends one token to each of the slots from `slot` on, which hold `lengths` positions.
 
-        Gives the logits of what follows, float32 `[rows, vocabulary]`; the next step of these slots overwrites them. A failed
-        step can be repeated: it only writes behind these positions.
+        Returns the logits of the next tokens, float32 `[rows, vocabulary]`; the next step of these slots overwrites them. A
+        failed step can be repeated, because it only writes behind these positions.
         """
         self._run(slot, np.array(tokens)[:, None], np.array(lengths) + 1, logits=True)
         return self._logits[slot : slot + len(tokens), 0].astype(np.float32, copy=False)
 
     def check(self, token: int) -> None:
-        """Raises ValueError unless `token` is one of the model's."""
+        """Raises ValueError unless the model has this `token`."""
         if not 0 <= token < self.vocabulary:
             raise ValueError(f"token {token} is none of the model's {self.vocabulary}")
 
@@ -79,7 +79,7 @@ class Decoder:
         self._cache.move(source, target, length)
 
     def _run(self, slot: int, input_ids: NDArray[Any], lengths: NDArray[Any], logits: bool) -> None:
-        """`input_ids [rows, n]` go to `rows` slots from `slot` on, which then hold `lengths [rows]` positions.
+        """Feeds `input_ids [rows, n]` to `rows` slots from `slot` on, which then hold `lengths [rows]` positions.
 
         GroupQueryAttention allows n > 1 only for a single row, and needs a mask exactly as wide as the longest row.
         """
@@ -92,12 +92,12 @@ class Decoder:
         for (
             name,
             array,
-        ) in feeds.items():  # the binding only points to the arrays; `feeds` keeps them alive until it has run
+        ) in feeds.items():  # the binding only points to the arrays; `feeds` keeps them alive until the run ends
             binding.bind_cpu_input(name, array)
         self._session.run_with_iobinding(binding)
 
     def _binding(self, slot: int, rows: int, logits: bool) -> Any:
-        """The cache of `rows` slots, bound as past and present; made once for each range, because there are few."""
+        """The binding of `rows` slots of the cache as past and present; made once for each range, because there are few."""
         key = (slot, rows, logits)
         if key not in self._bindings:
             binding, cache = self._session.io_binding(), self._cache
@@ -106,7 +106,7 @@ class Decoder:
                 row = self._logits[slot : slot + rows]
                 binding.bind_output("logits", "cpu", 0, row.dtype.type, row.shape, row.ctypes.data)
             elif self._skips_logits:
-                # onnxruntime computes what nobody fetches: https://github.com/microsoft/onnxruntime/issues/16013
+                # onnxruntime computes even outputs that nobody fetches: https://github.com/microsoft/onnxruntime/issues/16013
                 import onnxruntime
 
                 binding.bind_ortvalue_input(FROM, onnxruntime.OrtValue.ortvalue_from_numpy(BEYOND))
@@ -119,8 +119,8 @@ class Decoder:
 
 
 class CopyingDecoder(Decoder):
-    """For graphs in standard ops, whose present is a new tensor. The cache is copied in and new positions are copied out, so a
-    step takes longer the more the cache holds. The cache is in the memory of this process, wherever the session runs."""
+    """For graphs in standard ops, whose present is a new tensor. Each step copies the cache in and new positions out, so steps
+    take longer as the cache fills. The cache is in the memory of this process, wherever the session runs."""
 
     def __init__(self, session: Any, cache: HostCache) -> None:
         super().__init__(session, cache)
@@ -141,7 +141,7 @@ class CopyingDecoder(Decoder):
         for name in names:
             kept = self._host.rows(name, slot, rows)[:, :, :past].copy()
             for row, length in zip(kept, before, strict=True):
-                row[:, length:] = 0  # a NaN that a broken request left there would pass through the mask
+                row[:, length:] = 0  # a NaN left there by a failed request would pass through the mask
             feeds[PAST + name] = kept
         if not logits and self._skips_logits:
             feeds[FROM] = BEYOND
@@ -155,7 +155,7 @@ class CopyingDecoder(Decoder):
 
 
 def positions(input_ids: NDArray[Any], lengths: NDArray[Any]) -> NDArray[Any]:
-    """The positions of the tokens `[rows, n]` in rows that hold `lengths [rows]` tokens including them."""
+    """The positions of the tokens `[rows, n]` in rows that hold `lengths [rows]` tokens, including these."""
     count = input_ids.shape[1]
     return (lengths[:, None] - count + np.arange(count)).astype(np.int64)
 
@@ -224,7 +224,7 @@ def _named(tensors: Sequence[Any], name: str) -> Any:
 
 
 def _size(tensor: Any, axis: int, what: str) -> int:
-    """The size of an axis that must be fixed in the graph; onnxruntime gives names for axes that are not."""
+    """The size of an axis that must be fixed in the graph; onnxruntime reports names for axes that are not."""
     size = tensor.shape[axis]
     if not isinstance(size, int):
         raise ValueError(f"the graph's {tensor.name} has the shape {tensor.shape}; {what} must be fixed")

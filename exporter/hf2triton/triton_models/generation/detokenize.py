@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from ..clean_up import CleanUp
 
-#: What decoders give for bytes that are not a character, or not yet.
+#: What decoders return for bytes that are not (or not yet) a character.
 _REPLACEMENT = "\ufffd"
 #: A character has at most 4 bytes and a token at least 1, so an incomplete character began at most 3 tokens ago.
 _LONGEST_CHARACTER = 4
@@ -18,20 +18,20 @@ _LONGEST_CHARACTER = 4
 class Detokenizer:
     """The text of one sequence's new tokens.
 
-    The pieces that `push` and `finish` return join to `tokenizer.decode` of all tokens, or to the part of it before the stop
-    string. A character whose bytes are spread over several tokens (emoji, CJK) comes with the last of them; bytes that never
-    become a character come as U+FFFD, as the tokenizer decodes them. Each token costs the same, however many came before: only
-    the last few tokens are decoded again.
+    Joined, the pieces that `push` and `finish` return are `tokenizer.decode` of all tokens, or its part before the stop string. A
+    character whose bytes span several tokens (emoji, CJK) comes with the last of them; bytes that never become a character come
+    as U+FFFD, as the tokenizer decodes them. Each token costs the same, however many came before, because only the last few
+    tokens are decoded again.
 
-    `prompt_ids`: a stop string may begin in the prompt, as in transformers; it must end in the new text.
-    `stop`: the texts that end the stream, none of them empty. Text that may be the beginning of one is held back until that is
-    ruled out. If several are met, the first to be complete counts; among those the longest.
-    `keep_stop`: also give the stop string and the rest of its last token, as in transformers. Nothing is held back then.
+    `prompt_ids`: a stop string may begin in the prompt, as in transformers, but must end in the new text.
+    `stop`: the texts that end the stream, none of them empty. Text that may begin a stop string is held back until that is ruled
+    out. If several match, the first to be complete counts; among equals, the longest.
+    `keep_stop`: also return the stop string and the rest of its last token, as in transformers. Then nothing is held back.
     `clean_up`: clean up the text as transformers does for the tokenizer, after looking for stop strings.
-    `stopped`: the stop string that was met, or None.
+    `stopped`: the stop string that was found, or None.
 
-    Raises ValueError for tokenizers with byte fallback, whose text can change after it was given: a second incomplete character
-    makes them spell the first one with U+FFFD.
+    Raises ValueError for tokenizers with byte fallback, whose text can change after it was returned: a second incomplete
+    character makes them spell the first one with U+FFFD.
     """
 
     def __init__(
@@ -54,24 +54,24 @@ class Detokenizer:
             for token, added in tokenizer.get_added_tokens_decoder().items()
             if added.special and skip_special_tokens
         )
-        # the last tokens and how many characters of their text are settled
+        # the last tokens, and how many characters of their text are final
         self._window: list[int] = []
         self._settled = 0
         self._stop = stop
         self._keep_stop = keep_stop
-        # the end of the text and the prompt, as far as a stop string may begin there; its last `_held` characters are new and
-        # not given yet
+        # the end of the prompt and text, as far back as a stop string may begin; its last `_held` characters are new and not
+        # returned yet
         self._reach = max(map(len, stop), default=1) - 1
         self._held = 0
         self._tail = self._end_of(prompt_ids) if self._reach else ""
 
     def push(self, token: int) -> str:
-        """The new text that is certain with this token; "" if there is none, or after the end."""
+        """Returns the new text that is certain after this token; "" if there is none, or after the end."""
         text = self._push(token)
         return text if self._clean_up is None else self._clean_up.push(text)
 
     def finish(self) -> str:
-        """The rest of the text, after the last token."""
+        """Returns the rest of the text, after the last token."""
         text = self._finish()
         return text if self._clean_up is None else self._clean_up.push(text) + self._clean_up.finish()
 
@@ -81,12 +81,12 @@ class Detokenizer:
             return ""
         self._window.append(token)
         text = self._decode(self._window)
-        # only the last one may still become a character: decoders spell the beginning of a character with one U+FFFD
+        # only the last U+FFFD may still become a character: decoders spell the beginning of a character with one U+FFFD
         pending = _REPLACEMENT if text.endswith(_REPLACEMENT) else ""
         new = text[self._settled : len(text) - len(pending)]
-        # one token stays even if everything is settled, because decoders may treat the first token differently
+        # one token stays even if all text is final, because decoders may treat the first token differently
         self._window = self._window[-(_LONGEST_CHARACTER if pending else 1) :]
-        # alone, these tokens may spell the end of an earlier character with U+FFFD; it is settled and will not be given
+        # alone, these tokens may spell the end of an earlier character with U+FFFD; that is final and not returned again
         self._settled = len(self._decode(self._window)) - len(pending)
         return self._give(new, pending)
 
@@ -109,11 +109,12 @@ class Detokenizer:
         return self._decode(prompt_ids[-(_LONGEST_CHARACTER * self._reach) :])[-self._reach :]
 
     def _give(self, new: str, pending: str) -> str:
-        """The part of the new text that can be given; the rest is held back. `pending`: a U+FFFD that may become a character."""
+        """Returns the part of the new text that is certain; the rest is held back. `pending`: a U+FFFD that may become a
+        character."""
         known = len(self._tail)
         text = self._tail + new
         found = self._first_stop(text, known) if new else None
-        first = known - self._held  # of what is not given yet
+        first = known - self._held  # of the text not returned yet
         if found is not None:
             begin, self.stopped = found
             return text[first:] + pending if self._keep_stop else text[first : max(begin, first)]
@@ -122,7 +123,7 @@ class Detokenizer:
         return text[first : len(text) - self._held]
 
     def _first_stop(self, text: str, known: int) -> tuple[int, str] | None:
-        """The stop string that is complete first after `known` characters: where it begins, and which one it is."""
+        """The stop string that is complete first after `known` characters: where it begins, and the string."""
         found = [(text.find(stop, max(known - len(stop) + 1, 0)), stop) for stop in self._stop]
         return min(
             ((begin, stop) for begin, stop in found if begin >= 0),
@@ -131,7 +132,7 @@ class Detokenizer:
         )
 
     def _longest_beginning(self, text: str) -> int:
-        """The length of the longest end of the text with which a stop string begins."""
+        """The length of the longest end of the text that begins a stop string."""
         longest = 0
         for stop in self._stop:
             begin = text.find(stop[0], max(len(text) - len(stop) + 1, 0))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: What a generation config may set; its `stop_strings` is `stop` here.
+#: The settings a generation config may have; its `stop_strings` is `stop` here.
 _FROM_CONFIG = (
     "max_new_tokens",
     "max_length",
@@ -20,7 +20,7 @@ _FROM_CONFIG = (
     "no_repeat_ngram_size",
     "num_return_sequences",
 )
-#: Other settings that change the text, with the values that turn them off; null and empty lists do so too.
+#: Other settings that change the text, with the values that turn them off. Null and empty lists also turn them off.
 _UNSUPPORTED: Mapping[str, Any] = {
     "num_beams": 1,
     "num_beam_groups": 1,
@@ -51,7 +51,7 @@ _UNSUPPORTED: Mapping[str, Any] = {
 
 
 def settings_of(generation_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings, under our names and unchecked; None for missing ones.
+    """The settings, under this project's names and unchecked; None for missing ones.
 
     Raises ValueError for unsupported settings that would change the text, such as beams.
     """
@@ -71,6 +71,6 @@ def settings_of(generation_config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def eos_token_ids(generation_config: Mapping[str, Any]) -> tuple[int, ...]:
-    """The tokens that end a text: none, one or several."""
+    """The tokens that end a text. There may be none, one or several."""
     ids = generation_config.get("eos_token_id")
     return () if ids is None else (ids,) if isinstance(ids, int) else tuple(ids)

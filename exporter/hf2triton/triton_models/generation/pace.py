@@ -9,28 +9,29 @@ from .request import GenerationRequest
 
 #: The weight of the newest value in an average.
 _NEWEST = 0.1
-#: The shortest and longest pause that callers are asked to make, in seconds, and the one before anything was measured.
+#: The shortest and longest pause that callers are asked to make, and the pause before anything is measured, in seconds.
 _SHORTEST, _LONGEST, _UNKNOWN = 0.1, 60.0, 1.0
 
 
 class Pace:
-    """`step_seconds`: the time of a step, in which each generating sequence gets one token. `share`: what share of its allowed
-    tokens a sequence reaches. Both are averages of recent values, and None before the first."""
+    """`step_seconds`: the time of a step, in which each generating sequence gets one token. `share`: the share of its allowed
+    tokens that a sequence reaches. Both are averages of recent values; None before the first."""
 
     def __init__(self) -> None:
         self.step_seconds: float | None = None
         self.share: float | None = None
 
     def stepped(self, seconds: float) -> None:
-        """Notes the time of a step in which sequences generated."""
+        """Records the time of a step in which sequences generated."""
         self.step_seconds = _average(self.step_seconds, seconds)
 
     def ended(self, request: GenerationRequest) -> None:
-        """Notes the end of a sequence."""
+        """Records the end of a sequence."""
         self.share = _average(self.share, request.tokens / request.max_new_tokens)
 
     def wait(self, ahead: Iterable[GenerationRequest], slots: int) -> float | None:
-        """Seconds until a new request gets a slot, with `ahead` generating or waiting; None if nothing has been measured."""
+        """Seconds until a new request gets a slot, with `ahead` requests generating or waiting; None if nothing has been
+        measured."""
         requests = list(ahead)
         if len(requests) < slots:
             return 0.0
@@ -41,7 +42,7 @@ class Pace:
 
     def pause(self, generating: Iterable[GenerationRequest]) -> float:
         """Seconds after which a refused caller may try again: when the generating sequences have ended and others have their
-        slots. Randomised, so that not all callers come back at the same time."""
+        slots. Random, so that callers do not all come back at the same time."""
         left = max((one.max_new_tokens - one.tokens for one in generating), default=0)
         seconds = _UNKNOWN if self.step_seconds is None else left * (self.share or 1.0) * self.step_seconds
         return min(max(seconds, _SHORTEST), _LONGEST) * random.uniform(0.8, 1.2)

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from numpy.typing import NDArray
 
-#: length: max_new_tokens, or the slot is full · eos: the model ended its text · stop: on_token wanted no more
+#: length: max_new_tokens, or the slot is full · eos: the model ended its text · stop: on_token returned False
 Reason = Literal["length", "eos", "stop", "cancelled", "error"]
 
 
@@ -24,7 +24,7 @@ class Chooser(Protocol):
 @dataclass(frozen=True)
 class Finish:
     """How a request ended. `tokens`: how many were generated. `first_token_seconds`: from `submit` to the first of them. `error`:
-    what was raised, if the reason is "error"."""
+    the exception, if the reason is "error"."""
 
     reason: Reason
     prompt_tokens: int
@@ -35,11 +35,11 @@ class Finish:
 
 @dataclass(eq=False)
 class GenerationRequest:
-    """One sequence under way. `Scheduler.submit` makes it and only the scheduler changes it: `cancelled` from any thread,
-    everything else from the thread that runs the steps.
+    """One sequence in progress. `Scheduler.submit` makes it, and only the scheduler changes it: `cancelled` from any thread, the
+    rest from the thread that runs the steps.
 
-    `max_new_tokens` is no more than the slot has room for. `token`: the next one to feed. `cached`: how many positions its slot
-    holds. `finish` is None until it has ended.
+    `max_new_tokens` never exceeds the room in the slot. `token`: the next token to feed. `cached`: how many positions its slot
+    holds. `finish` is None until the sequence ends.
     """
 
     prompt: NDArray[Any]

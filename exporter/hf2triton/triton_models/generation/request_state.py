@@ -1,4 +1,4 @@
-"""One request under way: its sequences, and the parts of them that have not been sent yet."""
+"""One request in progress: its sequences, and the parts of them not sent yet."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .settings import Settings
 
 @dataclass(frozen=True)
 class TokenizedPrompt:
-    """A prompt: its `text` as sent, the `ids` of its tokens that are used, and how many `new_tokens` may follow or be scored."""
+    """A prompt: its `text` as sent, the `ids` of the tokens used, and how many `new_tokens` may follow or be scored."""
 
     text: str
     ids: Sequence[int]
@@ -32,9 +32,9 @@ class TokenizedPrompt:
 def read_prompt(
     text: str, tokenizer: Tokenizer, settings: Settings, context: int, bos_token_id: int | None
 ) -> TokenizedPrompt:
-    """The tokens of a text and the room for those that follow. An empty text begins with `bos_token_id`, as in transformers.
+    """Returns the tokens of a text and the room for new ones. An empty text begins with `bos_token_id`, as in transformers.
 
-    Raises ValueError if the text does not fit into the `context`, or is empty and there is no such token.
+    Raises ValueError if the text does not fit into the `context`, or is empty while there is no such token.
     """
     ids, count = _tokens(text, tokenizer, context, from_end=not settings.prompt_logprobs)
     if not count and bos_token_id is not None:
@@ -47,7 +47,7 @@ def read_prompt(
 
 
 def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple[Sequence[int], int]:
-    """At least the first or last `keep` tokens of a text, and how many it has. Raises ValueError."""
+    """Returns at least the first or last `keep` tokens of a text, and how many it has. Raises ValueError."""
     if len(text) <= PIECE:
         [encoding] = tokenizer.encode_batch_fast([text])  # unlike `encode`, it lets other threads run
         return encoding.ids, len(encoding)
@@ -61,7 +61,8 @@ def _tokens(text: str, tokenizer: Tokenizer, keep: int, from_end: bool) -> tuple
 @dataclass(frozen=True)
 class Answer:
     """What is sent at once, for each sequence: its text, why it ended ("": it goes on), how many tokens were generated in all,
-    and the tokens since the last answer. Nothing follows the `last` one. `logprobs`: of the prompt's tokens, if requested."""
+    and the tokens since the last answer. Nothing follows the `last` answer. `logprobs`: those of the prompt's tokens, if
+    requested."""
 
     texts: list[str]
     reasons: list[str]
@@ -73,10 +74,10 @@ class Answer:
 
 
 class RequestState:
-    """The sequences of one request. `stream`: send them piece by piece. `changed`: called when `take` may have something to give,
-    from the scheduler's thread and at the end of `submit`. `clean_up`: see Detokenizer. `within`: see `Scheduler.submit`.
+    """The sequences of one request. `stream`: send them piece by piece. `changed`: called when `take` may have something to
+    return, from the scheduler's thread and at the end of `submit`. `clean_up`: see Detokenizer. `within`: see `Scheduler.submit`.
 
-    Pieces that are not taken are joined: a slow reader gets longer pieces and makes nobody wait.
+    Pieces that are not taken are joined, so a slow reader gets longer pieces and makes nobody wait.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class RequestState:
         self._within = within
         self._lock = threading.Lock()
         self._requests: list[GenerationRequest] = []
-        # true from when all are queued, so that either `submit` or `take` raises an error, until the last answer
+        # true once all are queued, until the last answer, so that either `submit` or `take` raises an error
         self._open = False
         beginning = prompt.text if settings.return_full_text else ""
         self._parts = [_Piece(beginning) for _ in range(settings.num_return_sequences)]
@@ -143,10 +144,10 @@ class RequestState:
             scheduler.cancel(request)
 
     def take(self) -> Answer | None:
-        """What can be sent now: the new text, or all of it if it is not streamed; None if there is nothing yet.
+        """Returns what can be sent now: the new text, or all text if not streamed; None if there is nothing yet.
 
-        Raises the error of a failed sequence once, without waiting for the others, which the caller should cancel; after that
-        there is nothing to take any more.
+        Raises the error of a failed sequence once, without waiting for the others, which the caller should cancel. After that
+        there is nothing left to take.
         """
         with self._lock:
             if not self._open:
@@ -199,7 +200,7 @@ class RequestState:
 
 
 class _Piece:
-    """The part of a sequence that has not been taken. `count`: its tokens in all."""
+    """The part of a sequence not taken yet. `count`: the sequence's tokens in all."""
 
     def __init__(self, text: str) -> None:
         self.text = text

@@ -1,4 +1,4 @@
-"""Sends what the scheduler has generated, in its own thread, and notices callers that have gone away."""
+"""Sends what the scheduler has generated, in a separate thread, and notices callers that have gone away."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WATCHFUL, IDLE = 0.005, 0.25
 LOOKING = 0.1
 #: How many refusals are sent before answers are sent again.
 AT_A_TIME = 16
-#: What a caller is told if the error itself cannot be sent.
+#: The message for a caller if the error itself cannot be sent.
 _UNTOLD = "the request failed, and why cannot be told"
 
 
@@ -38,18 +38,18 @@ class TextReceiver(Protocol):
         ...
 
     def close(self) -> None:
-        """Says that nothing follows, to a caller that was told nothing yet."""
+        """Tells a caller that nothing follows, if it was told nothing yet."""
 
 
 class ResponseSender:
-    """The callers of all requests under way. Each is told exactly once that nothing follows: with its last answer, with an error,
-    or with `close` if it has gone away. If `submit` raises, the caller is told nothing.
+    """The callers of all requests in progress. Each is told exactly once that nothing follows: with its last answer, with an
+    error, or with `close` if it has gone away. If `submit` raises, the caller is told nothing.
 
-    Steps do not wait for answers to be sent, which takes a while for each; meanwhile the next step runs. One thread sends to all
-    callers: a caller whose `send` blocks delays the answers of the others, but not the steps. Triton's `send` takes about a
+    Steps do not wait for answers to be sent, which takes a while for each: the next step runs meanwhile. One thread sends to all
+    callers, so a caller whose `send` blocks delays the answers of the others, but not the steps. Triton's `send` takes about a
     millisecond and does not wait for the network.
 
-    `tick`: called from that thread regularly, and at the end of a request with the seconds to the first token of each sequence.
+    `tick`: called from that thread regularly, and when a request ends, with the seconds to the first token of each sequence.
     """
 
     def __init__(self, scheduler: Scheduler, tick: Callable[[Sequence[float]], None]) -> None:
@@ -79,14 +79,14 @@ class ResponseSender:
             raise
 
     def refuse(self, caller: TextReceiver, error: BaseException) -> None:
-        """Tells a caller an error from the sender's thread: Triton 24.10 can crash if a request fails while it is handed over and
+        """Sends a caller an error from the sender's thread. Triton 24.10 can crash if a request fails while it is handed over and
         its stream was asked to end with a status (`triton_grpc_error`)."""
         with self._changed:
             self._refused.append((caller, error))
             self._changed.notify()
 
     def put(self, request_state: RequestState) -> None:
-        """Notes that there may be something to send."""
+        """Records that there may be something to send."""
         with self._changed:
             self._ready[request_state] = None
             self._changed.notify()
@@ -121,7 +121,7 @@ class ResponseSender:
 
     def _send(self, request_state: RequestState) -> None:
         caller = self._callers.get(request_state)
-        if caller is None:  # it has ended, or was refused
+        if caller is None:  # it ended or was refused
             return
         try:
             answer = request_state.take()
@@ -143,8 +143,8 @@ class ResponseSender:
 
     @staticmethod
     def _fail(caller: TextReceiver, error: BaseException) -> None:
-        """Ends a request with an error, or with another one, or with nothing: a request that never ends makes its caller wait,
-        and its model cannot be unloaded."""
+        """Ends a request with this error; if that fails, with another error, or with none. A request that never ends makes its
+        caller wait, and its model cannot be unloaded."""
         ends: tuple[Callable[[], None], ...] = (
             lambda: caller.fail(error),
             lambda: caller.fail(RuntimeError(_UNTOLD)),
@@ -182,5 +182,5 @@ class ResponseSender:
     def _count(self, seconds: Sequence[float]) -> None:
         try:
             self._tick(seconds)
-        except BaseException:  # statistics must not cost an answer
+        except BaseException:  # failing statistics must not cost an answer
             logger.exception("the statistics could not be told")

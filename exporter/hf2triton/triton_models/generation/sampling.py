@@ -19,18 +19,18 @@ _NEVER = np.float32(-np.inf)
 
 
 class Sampler:
-    """Chooses the tokens of one sequence, and remembers what the settings need of them.
+    """Chooses the tokens of one sequence, and remembers what the settings need to know about them.
 
-    `eos_token_ids`: the tokens that end a text, for the settings' minimum. `sequence`: which of a request's
+    `eos_token_ids`: the tokens that end a text, for the settings' minimum. `sequence`: the index among a request's
     `num_return_sequences` this is; each has its own random numbers.
 
     The same seed, `sequence` and logits give the same tokens, whatever else is in the batch:
-    - Random numbers come from a generator that only this sequence uses, one for each token, by the one method of numpy whose
+    - Random numbers come from a generator that only this sequence uses, one for each token, by the only method of numpy whose
       stream never changes between versions (`BitGenerator.random_raw`, NEP 19).
     - The number is looked up in the cumulative probabilities of the tokens in the order of their ids. In the order of their
-      scores, two nearly equal tokens would swap places, and with them the drawn token, as soon as a batch of another size rounds
-      the logits differently. In the order of ids, a difference of 1e-6 moves the limits between tokens by about that much, and
-      the draw falls between the old and the new limit equally rarely.
+      scores, two nearly equal tokens would swap places, and change the drawn token, as soon as a batch of another size rounds the
+      logits differently. In the order of ids, a difference of 1e-6 moves the limits between tokens by about as much, and the draw
+      falls between the old and the new limit just as rarely.
     - Exponentials and their running sum are float64, summed one after the other.
     """
 
@@ -44,9 +44,9 @@ class Sampler:
             self._random = np.random.PCG64(np.random.SeedSequence(settings.seed, spawn_key=(sequence,)))
 
     def scores(self, logits: NDArray[Any]) -> NDArray[Any]:
-        """The logits `[vocabulary]` after all processors, float32; -inf for tokens that cannot be chosen.
+        """Returns the logits `[vocabulary]` after all processors, float32; -inf for tokens that cannot be chosen.
 
-        If no setting changes the logits, these are the logits themselves, not a copy. The logits are never written to.
+        If no setting changes the logits, returns the logits themselves, not a copy. The logits are never written to.
         """
         scores = np.asarray(logits, dtype=np.float32)
         if self._processors:
@@ -56,13 +56,13 @@ class Sampler:
         return scores
 
     def next(self, logits: NDArray[Any]) -> int:
-        """The next token after the prompt and the tokens chosen so far. `logits`: `[vocabulary]`.
+        """Returns the next token after the prompt and the tokens chosen so far. `logits`: `[vocabulary]`.
 
-        Raises ValueError if the logits hold NaN or infinity, as when a model overflows in fp16, or if the settings leave no token
-        to choose.
+        Raises ValueError if the logits contain NaN or infinity, as when a model overflows in fp16, or if the settings leave no
+        token to choose.
         """
         scores = self.scores(logits)
-        best = int(scores.argmax())  # of NaN, if there is any
+        best = int(scores.argmax())  # the index of a NaN, if there is one
         if scores[best] == _NEVER:
             raise ValueError("no token is left to choose: the settings rule out all of them")
         if not np.isfinite(scores[best]):
@@ -79,7 +79,7 @@ def _drawn(random: np.random.PCG64, scores: NDArray[Any], best: np.float32) -> i
     limits = np.cumsum(np.exp(scores[ids].astype(np.float64) - np.float64(best)))
     # 53 bits, as many as a float64 holds: from 0 to 1 - 2**-53, so that the product is less than the last limit
     uniform = (random.random_raw() >> 11) * 2.0**-53
-    # right: a token without any probability left in float64 has no width and is not drawn
+    # right: a token whose probability is 0 in float64 has no width and is not drawn
     return int(ids[np.searchsorted(limits, uniform * limits[-1], side="right")])
 
 
@@ -88,7 +88,7 @@ class _Processor(Protocol):
         """Changes the scores `[vocabulary]` in place."""
 
     def add(self, token: int) -> None:
-        """Notes a token that was chosen."""
+        """Records a token that was chosen."""
 
 
 def _processors(settings: Settings, prompt_ids: Sequence[int], eos_token_ids: Collection[int]) -> list[_Processor]:
@@ -137,7 +137,7 @@ class _RepetitionPenalty:
 
 
 class _NoRepeatNGram:
-    """Lets no sequence of `size` tokens occur twice. Keeps what followed each `size - 1` tokens, so that a step looks up one
+    """Lets no sequence of `size` tokens occur twice. Remembers what followed each `size - 1` tokens, so a step looks up one
     entry."""
 
     def __init__(self, size: int, prompt_ids: Sequence[int]) -> None:
@@ -182,7 +182,7 @@ class _Temperature(_Stateless):
 
 
 class _TopK(_Stateless):
-    """Keeps the `k` best tokens, and those that equal the last of them."""
+    """Keeps the `k` best tokens, and those that tie with the last of them."""
 
     def __init__(self, k: int) -> None:
         self._k = k
@@ -196,9 +196,9 @@ class _TopK(_Stateless):
 class _TopP(_Stateless):
     """Removes the least probable tokens that together have no more than `1 - p` of the probability.
 
-    Two things differ from transformers, which leaves them to torch: among equal tokens those with the lower ids are removed first
-    (torch's sort is not stable), and the softmax is summed in float64, so a token within 1e-6 of `1 - p` may be removed here and
-    stay there.
+    Two things differ from transformers, which leaves them to torch. Among equal tokens, those with the lower ids are removed
+    first (torch's sort is not stable). The softmax is summed in float64, so a token within 1e-6 of `1 - p` may be removed here
+    but kept there.
     """
 
     def __init__(self, p: float) -> None:
@@ -221,7 +221,7 @@ class _TopP(_Stateless):
 def _ascending(scores: NDArray[Any]) -> NDArray[Any]:
     """The indices that sort float32 scores; equal scores are in the order of their indices.
 
-    argsort(kind="stable") would take 5 ms for 50,257 scores, this takes 0.5: it sorts integers that hold the score above the
+    argsort(kind="stable") would take 5 ms for 50,257 scores; this takes 0.5 ms. It sorts integers that hold the score above the
     index, with the score's bits changed so that they compare like the numbers.
     """
     bits = (scores + np.float32(0)).view(np.int32)  # + 0: -0.0 equals 0.0

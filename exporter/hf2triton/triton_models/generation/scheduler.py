@@ -1,7 +1,7 @@
 """Continuous batching: requests join and leave a running batch between two steps.
 
-Requests can be submitted and cancelled from any thread. One thread runs the steps, which batch.py describes. Callbacks are called
-from that thread, and everyone waits for them. What they raise ends their own request; the scheduler goes on.
+Requests can be submitted and cancelled from any thread. One thread runs the steps (see batch.py). It also calls the callbacks,
+and all requests wait for them. An exception in a callback ends its request; the scheduler goes on.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class QueueFull(RuntimeError):
-    """As many requests wait as are allowed, or more than end in time. The message says when to try again."""
+    """The queue is full, or the request would not get a slot in time. The message says when to try again."""
 
 
 class Stopped(RuntimeError):
@@ -46,10 +46,10 @@ class Statistics:
 
 
 class Scheduler:
-    """Serves requests from a decoder's slots. `max_queue`: how many may wait beyond those that have a slot. `chunk`: the most
-    tokens of a prompt that are filled in at once.
+    """Serves requests from a decoder's slots. `max_queue`: how many requests may wait without a slot. `chunk`: the most tokens of
+    a prompt that are filled in at once.
 
-    Either `start` and `stop` (or `with`) run it in its own thread, or `step` is called by hand.
+    Run it in its own thread with `start` and `stop` (or `with`), or call `step` by hand.
     """
 
     def __init__(self, decoder: Decoder, max_queue: int, chunk: int = 64) -> None:
@@ -76,11 +76,11 @@ class Scheduler:
         within: float | None = None,
     ) -> GenerationRequest:
         """Queues a request, from any thread. `on_token` gets every token, including the one that ends the text, and may return
-        False to end it; `on_finish` is called once, after the last of them. Both may be called before this returns. `within`:
+        False to end it; `on_finish` is called once, after the last token. Both may be called before this returns. `within`:
         seconds after which nobody waits any more; a request that cannot get a slot by then, at the measured pace, is refused.
 
         A text ends when its slot is full: `max_length - len(prompt_ids) + 1` tokens can follow a prompt. Raises ValueError for
-        prompts that do not fit or have tokens that are not the model's, QueueFull, and Stopped.
+        prompts that do not fit or have tokens that the model lacks, QueueFull, and Stopped.
         """
         prompt, longest = np.array(prompt_ids, np.int64), self._decoder.max_length
         if not 1 <= prompt.size <= longest:
@@ -101,7 +101,7 @@ class Scheduler:
         return request
 
     def require_room(self, within: float | None = None) -> None:
-        """Raises like `submit` if there is no place for any request."""
+        """Raises like `submit` if there is no room for another request."""
         with self._changed:
             if self._stopped:
                 raise Stopped("the engine has stopped")
@@ -121,11 +121,11 @@ class Scheduler:
 
     def cancel(self, request: GenerationRequest) -> None:
         """Ends a request before the next step, from any thread; does nothing if it has already ended. A token that is being
-        handed over at this moment is the last one."""
+        handed over at this moment is the last."""
         request.cancelled = True
 
     def statistics(self) -> Statistics:
-        """The current numbers, from any thread. During a step, some may be from before it and some from after it."""
+        """The current numbers, from any thread. During a step, some may be from before it and others from after it."""
         with self._changed:
             queued = len(self._queue)
         batch = self._batch
@@ -147,8 +147,8 @@ class Scheduler:
         return self
 
     def stop(self) -> None:
-        """Cancels all requests and returns when the thread has ended, after its current step. Called from a callback, which runs
-        in that thread, it returns at once."""
+        """Cancels all requests and returns when the thread has ended, after its current step. Returns at once if called from a
+        callback, which runs in that thread."""
         with self._changed:
             self._stopped = True
             self._changed.notify()
@@ -168,7 +168,7 @@ class Scheduler:
         try:
             while self._wait_for_requests():
                 self.step()
-        except BaseException as error:  # such as SystemExit from a callback; no caller may be left waiting for ever
+        except BaseException as error:  # such as SystemExit from a callback; no caller may wait for ever
             logger.exception("the engine has failed and serves no more requests")
             self._end_all("error", error)
         else:
@@ -185,7 +185,7 @@ class Scheduler:
             return self._queue.popleft() if self._queue else None
 
     def _unended(self) -> list[GenerationRequest]:
-        """All requests that have not ended; after an aborted step, some of the batch have."""
+        """All requests that have not ended. After an aborted step, some of the batch have."""
         with self._changed:
             return [request for request in (*self._batch.requests, *self._queue) if request.finish is None]
 

@@ -1,6 +1,6 @@
-"""How likely a given text is: its tokens are fed like generated ones, and the log probability of each is kept.
+"""Measures how likely a given text is: feeds its tokens like generated ones, and keeps the log probability of each.
 
-A scored text takes part in the same steps as generated ones, and holds up nobody.
+A scored text takes part in the same steps as generated texts, and delays none of them.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 
 class PromptScorer:
-    """Chooses the tokens of a text one after the other, after its first. `logprobs`: of those chosen so far."""
+    """Chooses the tokens of a text in order, beginning with its second. `logprobs`: of those chosen so far."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids = ids
         self.logprobs: list[float] = []
 
     def next(self, logits: NDArray[Any]) -> int:
-        """The text's next token, and `logits` `[vocabulary]` give its probability. Raises ValueError for NaN and infinity, and
-        for a token without a logit: a tokenizer can have more tokens than the model."""
+        """Returns the text's next token, and keeps its log probability from `logits` `[vocabulary]`. Raises ValueError for NaN
+        and infinity, and for a token without a logit: a tokenizer can have more tokens than the model."""
         token = self._ids[len(self.logprobs) + 1]
         if token >= len(logits):
             raise ValueError(f"token {token} of the prompt is none of the model's {len(logits)}")

@@ -9,7 +9,7 @@ from typing import Any
 from ..parameters import FLAG, Check, check_parameters, integer, number, parse_parameters, texts
 from .generation_config import settings_of
 
-#: Limits that transformers does not have; they bound one request's share of the queue and of everyone's step.
+#: Limits that transformers does not have. They bound a request's share of the queue and of each step.
 MAX_RETURN_SEQUENCES = 64
 MAX_STOPS = 16
 MAX_STOP_LENGTH = 256
@@ -28,18 +28,18 @@ class Lengths:
 class Settings:
     """How to generate; the names are those of transformers' GenerationConfig, lengths are in tokens.
 
-    `max_new_tokens` overrides `max_length`, which counts the prompt too and is limited to the context; without both there are
-    `default_new_tokens` new ones, fewer if the context ends before. `min_new_tokens` overrides `min_length`; the end of text is
-    not chosen before the minimum, but the maximum wins over the minimum.
-    `temperature`, `top_k` (0: all tokens) and `top_p` count only with `do_sample`.
+    `max_new_tokens` overrides `max_length`, which includes the prompt and is limited to the context. Without both there are
+    `default_new_tokens` new ones, or fewer if the context ends before. `min_new_tokens` overrides `min_length`; the end of text
+    is not chosen before the minimum, but the maximum takes precedence. `temperature`, `top_k` (0: all tokens) and `top_p` count
+    only with `do_sample`.
     `seed`: the same seed gives the same tokens; None: different ones each time.
-    `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers gives: up
-    to the end of the token that completes the stop string.
-    `return_full_text`: put the prompt before the new text. transformers' pipeline does so by default.
+    `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers returns:
+    up to the end of the token that completes the stop string.
+    `return_full_text`: put the prompt before the new text, as transformers' pipeline does by default.
     `ignore_eos`: generation goes on after the end of text.
     `truncate_prompt`: if the prompt and the new tokens exceed the context, the prompt loses its beginning, as with
     `handle_long_generation="hole"` in transformers' pipeline; otherwise such a request is refused.
-    `prompt_logprobs`: nothing is generated; the answer holds the log probability of each token of the prompt but the first.
+    `prompt_logprobs`: nothing is generated; the answer holds the log probability of each token of the prompt except the first.
     """
 
     max_new_tokens: int | None = None
@@ -88,13 +88,13 @@ class Settings:
     def parse(cls, text: str, defaults: Settings | None = None) -> Settings:
         """Reads a JSON object; missing and null values are taken from `defaults`.
 
-        Raises ValueError for unknown names and for bad values, with the values that are allowed.
+        Raises ValueError for unknown names and for bad values; the message lists the allowed values.
         """
         return replace(defaults or cls(), **_with_types(_without_aliases(parse_parameters(text, _ACCEPTED))))
 
     def lengths(self, prompt: int, context: int) -> Lengths:
-        """How much of a prompt of `prompt` tokens to use and how many new ones to generate at most, as transformers'
-        `generate` counts them. `context`: the most tokens that the model takes.
+        """How much of a prompt of `prompt` tokens to use and how many new tokens to generate at most, as transformers' `generate`
+        counts them. `context`: the most tokens that the model takes.
 
         Raises ValueError if the prompt is empty, or leaves no room or less than `max_new_tokens`.
         """
@@ -166,12 +166,12 @@ _CHECKS: Mapping[str, Check] = {
     "truncate_prompt": FLAG,
     "prompt_logprobs": FLAG,
 }
-#: Names that load generators for Triton's vLLM backend use.
+#: Names used by load generators for Triton's vLLM backend.
 _ALIASES = {"max_tokens": "max_new_tokens", "min_tokens": "min_new_tokens"}
 
 
 def _from_text(value: Any) -> Any:
-    """A number, if given as text, as GenAI-Perf sends lengths. At most 9 digits: more cannot be a length, and are slow to
+    """Converts a number given as text, as GenAI-Perf sends lengths. At most 9 digits: more cannot be a length, and are slow to
     read."""
     is_number = isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10
     return int(value) if is_number else value
@@ -189,7 +189,7 @@ _ACCEPTED: Mapping[str, Check] = {
 
 
 def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Replaces aliases by our own names, with integers."""
+    """Replaces aliases by this project's names, with integers."""
     settings = {name: value for name, value in given.items() if name not in _ALIASES}
     for alias, name in _ALIASES.items():
         if alias not in given:
