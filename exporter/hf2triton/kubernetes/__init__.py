@@ -1,4 +1,4 @@
-"""Manifests with which an engine that exists serves a repository: Kubernetes as it is, or KServe."""
+"""Manifests with which an existing engine serves a repository: plain Kubernetes or KServe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .kserve import kserve_objects
 from .kubernetes import kubernetes_objects
 from .plan import DeploymentPlan, ManifestOptions, make_plan
 
-#: What `--target` takes -> what makes its objects.
+#: Values of `--target` -> the function that makes the objects.
 TARGETS: Mapping[str, Callable[[DeploymentPlan], list[dict[str, Any]]]] = {
     "kubernetes": kubernetes_objects,
     "kserve": kserve_objects,
@@ -18,18 +18,18 @@ TARGETS: Mapping[str, Callable[[DeploymentPlan], list[dict[str, Any]]]] = {
 
 
 def manifests(target: str, options: ManifestOptions) -> str:
-    """The YAML documents that `kubectl apply -f` takes. Raises UsageError and RepositoryError."""
+    """Returns the YAML documents for `kubectl apply -f`. Raises UsageError and RepositoryError."""
     if target not in TARGETS:
         raise UnknownName("target", target, TARGETS)
     return to_yaml(TARGETS[target](make_plan(options)))
 
 
 def to_yaml(objects: list[dict[str, Any]]) -> str:
-    """Documents in block style, with keys in the order in which they were put in."""
+    """Documents in block style, with keys in insertion order."""
     import yaml
 
     class Plain(yaml.SafeDumper):
-        """Anchors are hard to read; what two objects share is written twice."""
+        """Anchors are hard to read, so what two objects share is written twice."""
 
         def ignore_aliases(self, data: object) -> bool:
             return True

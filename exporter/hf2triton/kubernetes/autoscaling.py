@@ -1,6 +1,6 @@
-"""How many replicas there are: by what waits in Triton's queues, and by how busy the GPUs are.
+"""Scales the number of replicas by what waits in Triton's queues and by how busy the GPUs are.
 
-Kubernetes reads such metrics from an adapter; docker/prometheus-adapter.yaml configures prometheus-adapter to offer these.
+Kubernetes reads such metrics from an adapter; docker/prometheus-adapter.yaml configures prometheus-adapter to provide these.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 
 from .plan import DeploymentPlan
 
-#: Replicas at most, for each that is always there.
+#: The most replicas, for each that always runs.
 MOST = 4
 
 
 @dataclass(frozen=True)
 class Metric:
-    """`target`: the average over pods from which on another is started, as Kubernetes writes quantities. `when`: which servers
-    have it."""
+    """`target`: above this average over pods, another pod is started; a Kubernetes quantity. `when`: which servers have the
+    metric."""
 
     name: str
     target: str
@@ -33,7 +33,7 @@ METRICS = (
 
 
 def autoscaler_spec(plan: DeploymentPlan) -> dict[str, Any]:
-    """Grows at once and shrinks slowly: a new pod loads its models first."""
+    """Grows at once and shrinks slowly, because a new pod has to load its models first."""
     pods = [
         {
             "type": "Pods",

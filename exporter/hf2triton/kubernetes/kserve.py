@@ -1,7 +1,8 @@
-"""Objects of KServe: a ServingRuntime, which says how a repository is served, and the InferenceService that serves this one.
+"""Objects of KServe: a ServingRuntime, which says how a repository is served, and the InferenceService that serves this
+repository.
 
-KServe fetches the repository from `storageUri` to /mnt/models and makes Deployment and autoscaler itself. Several ports, of
-which gRPC is the first, and a rolling update are things of its standard mode, without Knative.
+KServe fetches the repository from `storageUri` to /mnt/models and makes the Deployment and autoscaler itself. Several ports (gRPC
+first) and a rolling update require its standard mode, without Knative.
 """
 
 from __future__ import annotations
@@ -15,16 +16,16 @@ from .pod import container, labels, pod_annotations, volumes
 
 #: Where KServe mounts what it fetched.
 MOUNTED = "/mnt/models"
-#: The name under which runtimes and services find each other.
+#: The model format by which runtimes and services find each other.
 FORMAT = {"name": "triton", "version": "2"}
-#: As KServe names what is spoken on a port.
+#: KServe's names for the protocols on a port.
 _PROTOCOLS = {"grpc": "grpc-v2", "http": "v2"}
-#: From which use of its cores on another replica is started, in percent.
+#: Above this use of its cores, in percent, another replica is started.
 BUSY = 70
 
 
 def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
-    """ServingRuntime, InferenceService, and a headless Service for clients that speak gRPC."""
+    """ServingRuntime, InferenceService, and a headless Service for gRPC clients."""
     server = container(plan, "kserve-container", MOUNTED)
     own = {key: server.pop(key) for key in ("args", "resources")}
     runtime = {
@@ -36,7 +37,7 @@ def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
         "volumes": volumes(plan),
     }
     storage = {"storageUri": plan.options.storage}
-    if "://" not in plan.options.storage:  # the image has the repository: there is nothing to fetch
+    if "://" not in plan.options.storage:  # the image has the repository, so there is nothing to fetch
         storage, first = {}, own["args"][0].replace(MOUNTED, plan.place)
         own["args"] = [first, *own["args"][1:]]
     predictor = {

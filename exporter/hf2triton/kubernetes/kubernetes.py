@@ -25,7 +25,7 @@ def kubernetes_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
 
 
 def headless_service(plan: DeploymentPlan, selector: dict[str, str], suffix: str = "") -> dict[str, Any]:
-    """Its name has the address of every ready pod: the client sends requests to all of them in turn."""
+    """Its name resolves to the address of every ready pod; the client sends requests to all of them in turn."""
     ports = [{"name": name, "port": port, "targetPort": port, "protocol": "TCP"} for name, port in plan.ports.items()]
     spec = {"clusterIP": "None", "selector": selector, "ports": ports}
     return _object(plan, "v1", "Service", spec, suffix)
@@ -41,7 +41,7 @@ def _selector(plan: DeploymentPlan) -> dict[str, Any]:
 
 
 def _deployment(plan: DeploymentPlan) -> dict[str, Any]:
-    """Without `replicas`, which is the autoscaler's: applying the file again would take its pods away."""
+    """Omits `replicas`, which the autoscaler controls: applying the file again would remove its pods."""
     return {
         "selector": _selector(plan),
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},
@@ -51,7 +51,7 @@ def _deployment(plan: DeploymentPlan) -> dict[str, Any]:
 
 
 def _network(plan: DeploymentPlan) -> dict[str, Any]:
-    """Calls come from labelled pods of the namespace, scrapes from the monitoring one; nothing goes out that need not."""
+    """Calls come from labelled pods of the namespace, scrapes from the monitoring namespace; only necessary traffic goes out."""
     calls = [{"port": port, "protocol": "TCP"} for name, port in plan.ports.items() if name != "metrics"]
     monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": MONITORING}}}
     dns = [{"port": 53, "protocol": protocol} for protocol in ("UDP", "TCP")]

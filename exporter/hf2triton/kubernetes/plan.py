@@ -1,4 +1,4 @@
-"""What is asked for, and what follows from it and the repository: the facts that all objects are made of."""
+"""The options, and what follows from them and the repository: the facts that all objects are made from."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from .resources import MIB, ResourceNeed, host_bytes, need_of
 
 #: Port of each protocol, as server.Dockerfile exposes it.
 PORTS: Mapping[str, int] = {"grpc": 8001, "http": 8000, "metrics": 8002}
-#: Of /dev/shm at least: tensors go to and from the Python models through it.
+#: The least size of /dev/shm, through which tensors go to and from the Python models.
 SHM_BYTES = 1024 * MIB
-#: Where the repository lies in the container when a volume brings it.
+#: Where the repository is in the container if it comes from a volume.
 MOUNTED = "/models"
 #: Schemes of `--storage` whose files tritonserver fetches itself.
 _REMOTE = ("s3", "gs", "as")
-#: What names of Kubernetes' objects may be, with room for what the objects' own names add.
+#: Valid names of Kubernetes objects, with room for the suffixes that are added to them.
 _OBJECT_NAME = re.compile(r"[a-z]([a-z0-9-]{0,48}[a-z0-9])?")
-#: And those of Secrets that are there already (RFC 1123).
+#: Valid names of existing Secrets (RFC 1123).
 _SECRET_NAME = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True)
 class ManifestOptions:
-    """`names`: entries, or none for all. `storage`: where the cluster finds the repository: `pvc://CLAIM[/PATH]`, a bucket
-    (`s3://`, `gs://`, `as://`), or an absolute path in the image. `image`: one that server.Dockerfile built. `gpus`: of each
-    replica; None: one if an entry wants one. `cpus`: of each replica. `name`: of the objects."""
+    """`names`: entries; empty for all. `storage`: where the cluster finds the repository: `pvc://CLAIM[/PATH]`, a bucket
+    (`s3://`, `gs://`, `as://`), or an absolute path in the image. `image`: an image built from server.Dockerfile. `gpus`: per
+    replica; None: 1 if an entry needs a GPU. `cpus`: per replica. `name`: the name of the objects."""
 
     repository: Path
     names: tuple[str, ...] = ()
@@ -48,7 +48,7 @@ class ManifestOptions:
 
 @dataclass(frozen=True)
 class VolumeClaim:
-    """A PersistentVolumeClaim, and the folder in it ("" is the whole)."""
+    """A PersistentVolumeClaim, and the folder in it ("" for all of it)."""
 
     name: str
     folder: str
@@ -56,8 +56,8 @@ class VolumeClaim:
 
 @dataclass(frozen=True)
 class DeploymentPlan:
-    """`models`: what tritonserver loads, the graphs behind frontends among them. `place`: the repository, as tritonserver is
-    told; `claim`: what is mounted there, if it is a claim."""
+    """`models`: what tritonserver loads, including the graphs behind frontends. `place`: the repository, as passed to
+    tritonserver; `claim`: the claim that is mounted there, if any."""
 
     options: ManifestOptions
     models: tuple[str, ...]
@@ -73,7 +73,7 @@ class DeploymentPlan:
 
     @property
     def remote(self) -> bool:
-        """Whether pods have to reach a bucket."""
+        """Whether pods need to reach a bucket."""
         return self.place.partition("://")[0] in _REMOTE
 
     @property
@@ -83,7 +83,7 @@ class DeploymentPlan:
 
     @property
     def ports(self) -> dict[str, int]:
-        """Those that others reach: beside TLS that of HTTP is not, which has none."""
+        """The ports that others can reach. With TLS, HTTP is excluded, because it has no TLS."""
         return {name: port for name, port in PORTS.items() if not (self.tls and name == "http")}
 
     @property
@@ -97,7 +97,7 @@ class DeploymentPlan:
 
     @property
     def generates(self) -> bool:
-        """Whether a model has slots and a queue of its own."""
+        """Whether any model has its own slots and queue."""
         return any(need.state for need in self.needs)
 
 
@@ -144,7 +144,7 @@ def _check(options: ManifestOptions) -> None:
 
 
 def _storage(storage: str) -> tuple[str, VolumeClaim | None]:
-    """What tritonserver is told, and the claim that is mounted. Raises UsageError."""
+    """Returns what is passed to tritonserver, and the claim that is mounted. Raises UsageError."""
     scheme, separator, rest = storage.partition("://")
     if scheme == "pvc" and rest.strip("/"):
         claim, _, folder = rest.partition("/")

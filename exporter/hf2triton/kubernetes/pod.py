@@ -9,18 +9,18 @@ from . import secured
 from .plan import MOUNTED, PORTS, DeploymentPlan
 from .resources import gpu_bytes, rounded
 
-#: Where server.Dockerfile puts what looks after a server.
+#: Where server.Dockerfile puts the script that supervises a server.
 HEALTH = "/opt/hf2triton/health.py"
-#: As serve.sh has it, and what Kubernetes waits before it: endpoints are told first, so that no new call comes.
+#: The time limit in serve.sh, and how long Kubernetes waits before it: endpoints are updated first, so that no new call arrives.
 EXIT_SECONDS, LEAVE_SECONDS = 30, 10
-#: What is asked for of what is estimated: a container that takes more than its limit is killed.
+#: The requested memory relative to the estimate: a container that takes more than its limit is killed.
 SPARE = 1.25
-#: What the image runs as.
+#: The user that the image runs as.
 USER = 1000
 
 
 def labels(plan: DeploymentPlan) -> dict[str, str]:
-    """Of all objects."""
+    """The labels of all objects."""
     return {
         "app.kubernetes.io/name": "hf2triton",
         "app.kubernetes.io/instance": plan.name,
@@ -29,7 +29,7 @@ def labels(plan: DeploymentPlan) -> dict[str, str]:
 
 
 def pod_annotations(plan: DeploymentPlan) -> dict[str, str]:
-    """Of pods: who scrapes them, and what was estimated."""
+    """The annotations of pods: how they are scraped, and what was estimated."""
     scraped = {
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(PORTS["metrics"]),
@@ -40,13 +40,13 @@ def pod_annotations(plan: DeploymentPlan) -> dict[str, str]:
 
 
 def arguments(plan: DeploymentPlan, place: str) -> list[str]:
-    """After serve.sh's own flags. `place`: the repository."""
+    """The arguments after serve.sh's own flags. `place`: the repository."""
     return [f"--model-repository={place}", *(f"--load-model={name}" for name in plan.models)]
 
 
 def resources(plan: DeploymentPlan) -> dict[str, dict[str, str]]:
-    """Requests equal limits, so that nodes with the static CPU manager policy give whole cores: onnxruntime starts a thread for
-    each core that it sees, and one that is held back by a quota holds back the others. Shared memory counts as memory."""
+    """Requests equal limits, so that nodes with the static CPU manager policy assign whole cores. onnxruntime starts a thread for
+    each core that it sees, and a thread throttled by a quota holds back the others. Shared memory counts as memory."""
     own = {"cpu": str(plan.options.cpus), "memory": rounded(int(SPARE * plan.host_bytes) + plan.shared_memory)}
     if plan.gpus:
         own["nvidia.com/gpu"] = str(plan.gpus)
@@ -54,10 +54,10 @@ def resources(plan: DeploymentPlan) -> dict[str, dict[str, str]]:
 
 
 def probes(plan: DeploymentPlan) -> dict[str, Any]:
-    """Ready when every model is loaded or has failed: one that fails keeps no traffic from the others. Triton
-    calls a Python model ready whose process has died: where it is not back within a minute health.py says so, and the pod is
-    replaced. Beside TLS only the container itself reaches HTTP, and the kubelet's
-    own probes of gRPC speak no TLS: health.py asks there."""
+    """A pod is ready when every model is loaded or has failed, so a failed model keeps no traffic from the others. Triton calls a
+    Python model ready even if its process has died; if it is not back within a minute, health.py reports it and the pod is
+    replaced. With TLS, only the container itself reaches HTTP, and the kubelet's gRPC probes do not support TLS, so health.py
+    asks there."""
     ready = {"httpGet": {"path": "/v2/health/ready", "port": "http"}, "timeoutSeconds": 5}
     if plan.tls:
         ready = {**_health("ready"), "timeoutSeconds": 10}
@@ -73,7 +73,8 @@ def _health(what: str) -> dict[str, Any]:
 
 
 def container(plan: DeploymentPlan, name: str, place: str) -> dict[str, Any]:
-    """Without volumes of models. The root file system is read-only; `/tmp`, `/dev/shm` and TensorRT's cache are not."""
+    """The container, without volumes of models. The root file system is read-only, except `/tmp`, `/dev/shm` and TensorRT's
+    cache."""
     return {
         "name": name,
         "image": plan.image,
@@ -109,7 +110,7 @@ def volumes(plan: DeploymentPlan) -> list[dict[str, Any]]:
         {"name": "tmp", "emptyDir": {}},
         *(
             [{"name": "engines", "emptyDir": {}}] if plan.gpus else []
-        ),  # of one pod: another may run on another kind of GPU
+        ),  # per pod: another pod may run on another kind of GPU
         *secured.volumes(plan),
     ]
 
@@ -121,7 +122,7 @@ def pod(plan: DeploymentPlan) -> dict[str, Any]:
         mount = {"name": "models", "mountPath": MOUNTED, "readOnly": True}
         server["volumeMounts"].append({**mount, "subPath": plan.claim.folder} if plan.claim.folder else mount)
         extra.append({"name": "models", "persistentVolumeClaim": {"claimName": plan.claim.name, "readOnly": True}})
-    if plan.remote:  # the bucket's credentials, by the names of variables that tritonserver reads
+    if plan.remote:  # the bucket's credentials, as variables that tritonserver reads
         server["envFrom"] = [{"secretRef": {"name": f"{plan.name}-storage", "optional": True}}]
     spread = {
         "maxSkew": 1,

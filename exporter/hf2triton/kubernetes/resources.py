@@ -1,10 +1,10 @@
-"""What serving an entry takes, computed from what its repository says of it: nothing is loaded or run.
+"""Computes what serving an entry takes from what its repository says about it. Nothing is loaded or run.
 
     host = server + for each frontend (process + weights in all copies + what is read at once + activations + keys and values)
     GPU  = what the manifests estimated at the export, see engines/common/memory.py
 
 The constants were measured with the embedded Triton on a CPU: all-MiniLM-L6-v2 with full batches of its longest texts took 1,036
-MiB in fp16, 993 in fp32 and 415 in int8, where 1,111, 1,068 and 1,063 are estimated.
+MiB in fp16, 993 in fp32 and 415 in int8. The estimates are 1,111, 1,068 and 1,063 MiB.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from ..triton_models.batch_planner import THREAD_TOKENS
 from ..triton_models.image_sizes import BYTES_A_PIXEL
 
 MIB = 2**20
-#: tritonserver itself, by whether it uses GPUs: CUDA's libraries and pinned buffers are in the host's memory.
+#: Memory of tritonserver itself, by whether it uses GPUs: CUDA's libraries and pinned buffers are in the host's memory.
 SERVER_BYTES: Mapping[bool, int] = {False: 256 * MIB, True: 3072 * MIB}
-#: One Python model without its graph: an interpreter with numpy, onnxruntime, tokenizers and Pillow.
+#: Memory of a Python model without its graph: an interpreter with numpy, onnxruntime, tokenizers and Pillow.
 PROCESS_BYTES = 128 * MIB
-#: How often a graph's file is in memory on a CPU, by precision: what was read, what onnxruntime packed anew for its kernels and,
-#: for fp16, both again in fp32, in which the CPU computes.
+#: How many copies of a graph's file are in memory on a CPU, by precision: the file as read, what onnxruntime repacked for its
+#: kernels and, for fp16, both again in fp32, because the CPU computes in fp32.
 COPIES: Mapping[str, int] = {"fp32": 2, "fp16": 5, "int8": 3}
-#: What reading a batch takes at most, of long texts; for images it is what the front allows itself.
+#: The most memory for reading a batch of long texts; for images it is the frontend's own limit.
 TEXT_BYTES = 128 * MIB
-#: How many tensors as wide as the widest layer live at once.
+#: How many tensors as wide as the widest layer exist at once.
 LIVE_TENSORS = 8
 #: Bytes of a number in a layer: a CPU computes in fp32, whatever the precision.
 _NUMBER = 4
@@ -41,8 +41,8 @@ _STATE: Mapping[str, int] = {"fp32": 4, "fp16": 2, "int8": 4}
 
 @dataclass(frozen=True)
 class ResourceNeed:
-    """What a frontend takes of the `host`, in bytes. `weights`, and `state` for keys and values, lie where its graph runs;
-    `memory`: the manifest's estimate of the GPU, None where it runs on a CPU. `apart`: it runs in the Python model."""
+    """What a frontend takes of the `host`, in bytes. `weights`, and `state` for keys and values, are where its graph runs.
+    `memory`: the manifest's estimate for the GPU; None if it runs on a CPU. `apart`: it runs in the Python model."""
 
     name: str
     weights: int
@@ -61,15 +61,15 @@ class ResourceNeed:
 
 
 def need_of(repository: Path, name: str, cpus: int) -> ResourceNeed:
-    """What the served version of a frontend takes on so many CPUs. Raises RepositoryError."""
+    """Returns what the served version of a frontend takes on `cpus` CPUs. Raises RepositoryError."""
     version, manifest = served_version(repository, name), served_manifest(repository, name)
     settings, precision = read_settings(repository / name / str(version)), manifest.graph.precision
     memory, graph = manifest.serving.memory, graph_file(repository, name, version)
-    # with more than 2 GB of weights the graph lies in a folder with them
+    # with more than 2 GB of weights, the graph is in a folder with them
     files = graph.parent.iterdir() if graph.parent.name == graph.name else [graph]
     weights = sum(file.stat().st_size for file in files)
     state = _state_bytes(repository, name, version, _STATE[precision])
-    held = weights  # of a graph on a GPU the host holds the file while it is read
+    held = weights  # for a graph on a GPU, the host holds the file while it is read
     if memory is None:
         activations = LIVE_TENSORS * _NUMBER * _widest_layer(graph) * _tokens(repository, name, settings, cpus)
         held = COPIES[precision] * weights + _reading(settings) + activations + state
@@ -77,23 +77,23 @@ def need_of(repository: Path, name: str, cpus: int) -> ResourceNeed:
 
 
 def host_bytes(needs: Sequence[ResourceNeed]) -> int:
-    """Of a server with these frontends."""
+    """The host memory of a server with these frontends."""
     return SERVER_BYTES[any(need.on_gpu for need in needs)] + sum(need.host for need in needs)
 
 
 def gpu_bytes(needs: Sequence[ResourceNeed]) -> int:
-    """Of a GPU that serves these frontends, 0 if none runs there."""
+    """The memory of a GPU that serves these frontends; 0 if none runs there."""
     found = [(need.memory.context, need.memory.own, need.apart) for need in needs if need.memory]
     return bytes_together(found) if found else 0
 
 
 def rounded(size: int, step: int = 64 * MIB) -> str:
-    """As Kubernetes writes it, rounded up: `1024Mi`."""
+    """The size as Kubernetes writes it, rounded up: `1024Mi`."""
     return f"{-(-size // step) * step // MIB}Mi"
 
 
 def _widest_layer(graph: Path) -> int:
-    """The most numbers that a layer gives for one token."""
+    """The most numbers that a layer outputs for a token."""
     import onnx
 
     model = onnx.load(graph, load_external_data=False)
@@ -104,7 +104,7 @@ def _widest_layer(graph: Path) -> int:
     return max((min(dims[-1], _WIDEST) for dims in matrices), default=_WIDEST)
 
 
-#: A decoder's last layer is as wide as its vocabulary, but runs for one token of each text.
+#: A decoder's last layer is as wide as its vocabulary, but runs for only one token of each text.
 _WIDEST = 16384
 
 
@@ -114,7 +114,7 @@ def _reading(settings: FrontendSettings) -> int:
 
 
 def _tokens(repository: Path, name: str, settings: FrontendSettings, cpus: int) -> int:
-    """The most tokens that a frontend hands to the graph at once, and keeps memory for: of calls of all threads together, and of
+    """The most tokens that a frontend passes to the graph at once and keeps memory for: in calls of all threads together, and in
     calls of one thread each."""
     if isinstance(settings, DecoderSettings):  # a piece of one prompt, or one token for each slot
         parameters = _parameters(repository, name)
@@ -125,7 +125,7 @@ def _tokens(repository: Path, name: str, settings: FrontendSettings, cpus: int) 
 
 
 def _state_bytes(repository: Path, name: str, version: int, itemsize: int) -> int:
-    """Keys and values of all slots; 0 for what is no decoder."""
+    """Bytes of the keys and values of all slots; 0 for models that are not decoders."""
     path = repository / name / str(version) / "genai_config.json"
     if not path.is_file():
         return 0

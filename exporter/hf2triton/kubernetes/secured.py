@@ -1,4 +1,4 @@
-"""Secrets that a server is given: its certificate, and the key of those who control it. serve.sh is told where they are."""
+"""Secrets of a server: its certificate, and the key for controlling it. serve.sh is told where they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .plan import DeploymentPlan
 
 @dataclass(frozen=True)
 class _Given:
-    """An option, the variable in which serve.sh looks for its place, the volume, and the file in it, if it is one."""
+    """An option, the variable in which serve.sh finds its path, the volume, and the file in it, if the path is a file."""
 
     option: str
     variable: str
@@ -31,7 +31,7 @@ def _place(given: _Given) -> str:
 
 
 def _asked(plan: DeploymentPlan) -> Iterator[tuple[_Given, str]]:
-    """What is given, and the Secret that holds it."""
+    """The options that are set, and the Secret that holds each."""
     return ((given, secret) for given in _GIVEN if (secret := getattr(plan.options, given.option)))
 
 
@@ -44,5 +44,5 @@ def mounts(plan: DeploymentPlan) -> list[dict[str, Any]]:
 
 
 def volumes(plan: DeploymentPlan) -> list[dict[str, Any]]:
-    """One that lacks its Secret keeps the pod from starting."""
+    """The volumes. A volume without its Secret keeps the pod from starting."""
     return [{"name": given.volume, "secret": {"secretName": secret}} for given, secret in _asked(plan)]

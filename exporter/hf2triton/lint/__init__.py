@@ -1,10 +1,10 @@
-"""What is wrong with a model repository, and with a server that serves it: a table of rules, and what they find.
+"""Finds what is wrong with a model repository, and with a server that serves it, by a table of rules.
 
     finding.py         Rule, Problem, Finding
     models.py          a repository as rules see it; server.py the same of a running server
     …_rules.py         the rules, by what they look at; python_audit.py and cves.py are what two of them know
 
-A rule is a small function; a new one is a row in its file's RULES. Nothing is changed, in the repository or on the server.
+A rule is a small function; a new rule is a row in its file's RULES. Rules change nothing, in the repository or on the server.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from .server import look_at
 
 __all__ = ["ERROR", "NOTE", "RULES", "WARNING", "Finding", "LintReport", "Rule", "lint"]
 
-#: rule's id -> the rule, in the order in which they are told.
+#: A rule's id -> the rule, in the order in which they are reported.
 RULES = {
     rule.id: rule
     for module in (
@@ -52,7 +52,7 @@ RULES = {
 
 @dataclass(frozen=True)
 class LintReport:
-    """What was found, the worst first. `models`: those that were looked at. `server`: its url and version, if one was named."""
+    """The findings, worst first. `models`: the models that were checked. `server`: its url and version, if a server was named."""
 
     repository: Path
     models: tuple[str, ...]
@@ -63,7 +63,7 @@ class LintReport:
         return sum(one.severity == severity for one in self.findings)
 
     def passed(self, strict: bool = False) -> bool:
-        """Whether there are no errors, or with `strict` no warnings either."""
+        """Whether there are no errors and, with `strict`, no warnings."""
         return not self.count(ERROR) and not (strict and self.count(WARNING))
 
     def to_json(self) -> dict[str, Any]:
@@ -86,10 +86,10 @@ def lint(
     gpu_memory: int | None = None,
     ignore: Collection[str] = (),
 ) -> LintReport:
-    """Looks for what is wrong with the models `names`, by default all, and with the server at a gRPC `url`.
+    """Checks the models `names`, by default all, and the server at a gRPC `url`.
 
-    `gpu_memory`: bytes of each GPU, by default what the entries were exported for. `ignore`: ids of rules that are left out.
-    Raises RepositoryError, UnknownName and the client's errors.
+    `gpu_memory`: bytes of each GPU, by default what the entries were exported for. `ignore`: ids of rules to skip. Raises
+    RepositoryError, UnknownName and the client's errors.
     """
     for name in ignore:
         if name not in RULES:
@@ -106,7 +106,7 @@ def lint(
 
 
 def _run(rule: Rule, seen: Lint) -> Iterator[Finding]:
-    """What one rule finds: of each model, or of everything."""
+    """What a rule finds, in each model or in everything."""
     if rule.scope == "model":
         for model in seen.models:
             yield from (_finding(rule, model.name, one) for one in rule.check(seen, model))

@@ -1,4 +1,4 @@
-"""Bounds: what callers may send is limited in bytes, pixels, tokens and items, and clients are told the limits."""
+"""Bounds: callers' inputs are limited in bytes, pixels, tokens and items, and clients know the limits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LIMITS = {"text": ("max_bytes", "max_length"), "image": ("max_bytes", "max_pixe
 
 
 def _limits(model: Model, version: int) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """The limits that a frontend must have, and those that its code reads."""
+    """The limits that a frontend must have, and the limits that its code reads."""
     settings, limits = model.frontend(version), {}
     if isinstance(settings, DecoderSettings):
         limits = {"max_bytes": settings.max_bytes, "max_length": settings.context}
@@ -44,7 +44,7 @@ def _is_limit(value: Any) -> bool:
 
 
 def unbounded_items(lint: Lint, model: Model) -> Iterator[Problem]:
-    """A model without a batch dimension may have inputs with free ones: then nothing limits their size."""
+    """A model without a batch dimension may have inputs with free dimensions, whose size nothing limits."""
     if model.settings is None or model.config.max_batch_size > 0:
         return
     for tensor in model.config.input:

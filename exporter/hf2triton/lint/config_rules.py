@@ -1,4 +1,4 @@
-"""Configs: what cannot be read, what is read by nobody, and what the backend refuses or takes otherwise than it looks."""
+"""Configs: what cannot be read, what nothing reads, and what the backend refuses or does not take as it looks."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from ..engines.common.backend_keys import ACCELERATORS, GRAPH_LEVELS, KEYS, OVER
 from .finding import ERROR, WARNING, Problem, Rule
 from .models import Lint, Model
 
-#: Parameters that Triton's core or the Python backend read of every model that the Python backend runs.
+#: Parameters that Triton's core or the Python backend reads for every model that the Python backend runs.
 _OF_PYTHON = ("EXECUTION_ENV_PATH", "FORCE_CPU_ONLY_INPUT_TENSORS")
 
 
 def unreadable(lint: Lint, model: Model) -> Iterator[Problem]:
-    """protobuf says the line and the column, and names a field that it does not know."""
+    """protobuf reports the line and column, and names any unknown field."""
     _, error = model.parsed
     if error is not None:
         place, _, reason = error.partition(" : ")
@@ -58,7 +58,7 @@ def _placed(model: Model) -> Iterator[tuple[str, str, str]]:
 
 
 def ignored_key(lint: Lint, model: Model) -> Iterator[Problem]:
-    """Of onnxruntime models, by the table; of frontends, by what their code reads."""
+    """Checks onnxruntime models against the table, and frontends against what their code reads."""
     if model.backend == "onnxruntime":
         yield from _ignored_by_backend(lint, model)
     level = model.config.optimization.graph.level

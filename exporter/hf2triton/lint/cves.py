@@ -1,7 +1,7 @@
-"""Vulnerabilities of Triton that NVIDIA has published, and the release that has each fix: data/cves.json, which says when it was
-checked and against what.
+"""Vulnerabilities of Triton that NVIDIA has published, and the release that fixes each. They are in data/cves.json, which says
+when and against what it was checked.
 
-The server tells its version, not its release: `release_of` knows which it is.
+The server reports its version, not its release; `release_of` maps one to the other.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from datetime import date
 from importlib import resources
 from typing import Any
 
-#: Of a bulletin.
+#: The URL of a bulletin.
 _URL = "https://nvidia.custhelp.com/app/answers/detail/a_id/{}"
-#: The score from which a vulnerability is high, by CVSS 3.1.
+#: A vulnerability with at least this score is high, by CVSS 3.1.
 HIGH = 7.0
 
 
 @dataclass(frozen=True)
 class Cve:
-    """`fixed`: the first release that has the fix. `since`: the first that needs it, "" for any. `score`: CVSS 3.1, NVIDIA's."""
+    """`fixed`: the first release with the fix. `since`: the first release that needs it, "" for any. `score`: NVIDIA's CVSS 3.1
+    score."""
 
     id: str
     fixed: str
@@ -35,14 +36,14 @@ class Cve:
         return _URL.format(self.bulletin)
 
     def affects(self, release: str) -> bool:
-        """YY.MM of equal length compare as text."""
+        """Compares releases as text, because all YY.MM have the same length."""
         return self.since <= release < self.fixed
 
 
 _LIST: dict[str, Any] = json.loads(
     resources.files("hf2triton").joinpath("data").joinpath("cves.json").read_text("utf-8")
 )
-#: The day on which the list was last held against NVIDIA's bulletins.
+#: The day on which the list was last compared with NVIDIA's bulletins.
 CHECKED = date.fromisoformat(_LIST["checked"])
 CVES = tuple(Cve(**row) for row in _LIST["vulnerabilities"])
 
@@ -54,15 +55,15 @@ def known_since() -> str:
 
 
 def cves_of(release: str) -> list[Cve]:
-    """Those that a release has, the worst first."""
+    """The vulnerabilities of a release, worst first."""
     return sorted((one for one in CVES if one.affects(release)), key=lambda one: (-one.score, one.id))
 
 
 def release_of(version: str) -> str | None:
-    """The release that a server's version belongs to; None where it is none of Triton's.
+    """The release that a server's version belongs to; None if it is not a version of Triton.
 
-    A version's second number goes up by one each month: 2.51.0 is 24.10. But 25.07 is 2.59.1, so that from 25.08 on, 2.60.0, it
-    is one less (https://github.com/triton-inference-server/server/releases).
+    A version's second number goes up by one each month: 2.51.0 is 24.10. But 25.07 is 2.59.1, so from 25.08 on, which is 2.60.0,
+    it is one less (https://github.com/triton-inference-server/server/releases).
     """
     match = re.fullmatch(r"2\.(\d+)\.(\d+).*", version)
     if match is None:

@@ -1,4 +1,4 @@
-"""Files: those that are not what was written, that do not belong there, and the code that a server would run."""
+"""Files: those that differ from what was written, those that do not belong there, and the code that a server would run."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .finding import ERROR, NOTE, WARNING, Problem, Rule
 from .models import Lint, Model
 from .python_audit import audit
 
-#: Endings of files that are pickles, whole or within: who loads them runs what is in them.
+#: Suffixes of files that are or contain pickles. Loading a pickle runs the code in it.
 _PICKLES = (".pkl", ".pickle", ".joblib", ".dill", ".pt", ".pth", ".ckpt")
-#: Endings of libraries and compiled code, which no digest of a Python file vouches for.
+#: Suffixes of libraries and compiled code, which no digest of a Python file covers.
 _COMPILED = (".so", ".pyc", ".pyd", ".dll", ".dylib")
-#: Backends whose own models are such files.
+#: Backends whose models are such files.
 _NATIVE = {".pt": ("pytorch",), ".pth": ("pytorch",), ".so": ("tensorrt", "custom")}
 
 
 def _files(model: Model) -> Iterator[Path]:
-    """All files of a model, links as what they are."""
+    """All files of a model, including links, which are not followed."""
     for folder, folders, names in os.walk(model.folder):
         for name in sorted([*names, *(one for one in folders if (Path(folder) / one).is_symlink())]):
             yield Path(folder) / name
@@ -34,7 +34,7 @@ def _where(model: Model, path: Path) -> str:
 
 
 def damaged(lint: Lint, model: Model) -> Iterator[Problem]:
-    # without a config it is not known which version is served, nor so whose digests these are
+    # without a config, it is unknown which version is served, and therefore which version's digests these are
     if model.manifest is None or model.parsed[1] is not None:
         return
     try:
@@ -58,14 +58,14 @@ def pickled(lint: Lint, model: Model) -> Iterator[Problem]:
     for path in _files(model):
         suffix = path.suffix.lower()
         if path.parent.name == "__pycache__" and (path.parents[1] / f"{path.name.split('.')[0]}.py").is_file():
-            caches.add(path.parent)  # which Python writes where it may
+            caches.add(path.parent)  # Python writes them wherever it may
         elif model.backend in _NATIVE.get(suffix, ()):
             continue
         elif suffix in _PICKLES or (suffix == ".bin" and _begins_like_a_pickle(path)):
             yield Problem(_where(model, path), "it is a pickle: whoever loads it runs what is in it. Remove it")
         elif suffix in _COMPILED:
             yield Problem(_where(model, path), "it is compiled code, which nobody can look at: remove it", WARNING)
-    if caches:  # one finding for all: whoever serves a model once has them in every folder of its code
+    if caches:  # one finding for all: serving a model once puts them in every folder of its code
         yield Problem(
             _where(model, Path(os.path.commonpath(caches))),
             "Python keeps compiled code here, which no digest vouches for: give the server the repository read-only",
@@ -75,7 +75,7 @@ def pickled(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def _begins_like_a_pickle(path: Path) -> bool:
-    """A pickle of protocol 2 or later, or the zip archive that PyTorch puts one into."""
+    """Whether a file begins like a pickle of protocol 2 or later, or like the zip archive in which PyTorch stores a pickle."""
     try:
         with path.open("rb") as file:
             beginning = file.read(4)
@@ -104,7 +104,7 @@ def links_out(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def writable(lint: Lint, model: Model) -> Iterator[Problem]:
-    # whoever may write a folder may replace what is in it
+    # anyone who may write to a folder may replace what is in it
     for path in [model.folder, *(folder for folder in model.folder.rglob("*") if folder.is_dir()), *_files(model)]:
         if not path.is_symlink() and path.exists() and path.stat().st_mode & stat.S_IWOTH:
             yield Problem(_where(model, path), "every user of this machine may change it: chmod -R o-w")

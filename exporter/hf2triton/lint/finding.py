@@ -1,4 +1,4 @@
-"""What a rule finds, and what a rule is."""
+"""Defines rules and what they find."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: The worst first. Errors fail a build, warnings do with --strict, notes never do.
+#: Worst first. Errors fail a build, warnings fail it with --strict, notes never do.
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong. `where`: a file of the repository, or a key of a config. `message`: what it is and what to do next.
-    `severity`: where it is not the rule's own. `more`: what the message has no room for."""
+    """What is wrong. `where`: a file of the repository, or a key of a config. `message`: the problem and what to do next.
+    `severity`: if it differs from the rule's. `more`: details that the message has no room for."""
 
     where: str
     message: str
@@ -23,8 +23,8 @@ class Problem:
 
 @dataclass(frozen=True)
 class Rule:
-    """`check` is given everything and, by its `scope`, a "model", nothing more ("repository"), or the "server" that was seen.
-    `what`: what it finds, in one line."""
+    """`check` takes everything and, depending on `scope`, a "model", nothing more ("repository"), or the "server" that was seen.
+    `what`: what the rule finds, in one line."""
 
     id: str
     severity: str
@@ -35,7 +35,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Finding:
-    """A problem with the rule that found it. `entry`: the model, "" for the repository or the server."""
+    """A problem and the rule that found it. `entry`: the model, "" for the repository or the server."""
 
     rule: str
     severity: str

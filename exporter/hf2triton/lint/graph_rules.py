@@ -1,4 +1,4 @@
-"""Graphs: whether the release loads them, and whether the config says what they are."""
+"""Graphs: whether the release loads them, and whether the config describes them correctly."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TYPES = {
 
 
 def _graphs(model: Model) -> Iterator[tuple[int, str, Any]]:
-    """The graphs of the versions that are loaded: version, where, and the model without its weights or why it cannot be read."""
+    """The graphs of the loaded versions: version, location, and the model without its weights or why it cannot be read."""
     try:
         import onnx
     except ModuleNotFoundError:
@@ -46,7 +46,7 @@ def _graphs(model: Model) -> Iterator[tuple[int, str, Any]]:
             continue
         try:
             found: Any = onnx.load(path, load_external_data=False)
-        except Exception as error:  # protobuf's errors differ by its implementation
+        except Exception as error:  # protobuf's errors depend on its implementation
             found = error
         yield version, str(path.relative_to(model.repository)), found
 
@@ -83,7 +83,8 @@ def beyond_release(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def differs_from_graph(lint: Lint, model: Model) -> Iterator[Problem]:
-    """As strictly as the backend: an input may be narrower than the graph's free dimension; an output must say what it says."""
+    """Checks as strictly as the backend: an input may be narrower than the graph's free dimension; an output must match the
+    graph."""
     if model.backend != "onnxruntime":
         return
     batched = model.config.max_batch_size > 0

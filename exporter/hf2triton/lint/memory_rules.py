@@ -1,4 +1,4 @@
-"""Memory of GPUs, as the manifests estimate it."""
+"""GPU memory, as estimated in the manifests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .models import Lint, Model
 
 
 class _Estimate(NamedTuple):
-    """A model with an estimate. `own`: what it takes without CUDA's context; each version that is loaded has its instances."""
+    """A model with an estimate. `own`: its memory without CUDA's context; each loaded version has its instances."""
 
     model: Model
     manifest: Manifest
@@ -43,7 +43,7 @@ def one_alone(lint: Lint) -> Iterator[Problem]:
 
 
 def together(lint: Lint) -> Iterator[Problem]:
-    """What shares a GPU: entries that name it, and those that name none and run on all."""
+    """Adds up what shares a GPU: entries that name it, and entries that name none and run on all."""
     found = list(_estimates(lint))
     named: Sequence[int | None] = sorted({gpu for one in found for gpu in one.manifest.gpus})
     told = set()

@@ -1,4 +1,4 @@
-"""A model repository as rules see it. Any repository of Triton's will do; what hf2triton wrote has a manifest besides."""
+"""A model repository as rules see it. Any Triton repository works; models written by hf2triton also have a manifest."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Model:
 
     @cached_property
     def text(self) -> str | None:
-        """Of its config.pbtxt, None where there is none."""
+        """The text of its config.pbtxt; None if there is none."""
         try:
             return (self.folder / CONFIG).read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -45,7 +45,7 @@ class Model:
 
     @cached_property
     def parsed(self) -> tuple[pb.ModelConfig, str | None]:
-        """The config, and why it cannot be read; then it is empty."""
+        """The config, and why it cannot be read; in that case the config is empty."""
         if self.text is None:
             return pb.ModelConfig(), None
         try:
@@ -63,12 +63,12 @@ class Model:
 
     @cached_property
     def versions(self) -> list[int]:
-        """Those on disk, oldest first; Triton ignores folders whose names begin with a zero."""
+        """The versions on disk, oldest first. Triton ignores folders whose names begin with a zero."""
         return [number for number in versions(self.folder) if number]
 
     @property
     def loaded(self) -> list[int]:
-        """The versions that Triton loads, as the policy says."""
+        """The versions that Triton loads according to the policy."""
         policy = self.config.version_policy
         kind = policy.WhichOneof("policy_choice")
         if kind == "specific":
@@ -79,8 +79,8 @@ class Model:
 
     @cached_property
     def manifest(self) -> Manifest | None:
-        """Of the newest version that is loaded; None where hf2triton did not write the model, or it cannot be read. Raises
-        NewerFormat."""
+        """The manifest of the newest loaded version; None if hf2triton did not write the model, or the manifest cannot be read.
+        Raises NewerFormat."""
         try:
             return read_manifest(self.folder / str(self.loaded[-1]) / MANIFEST) if self.loaded else None
         except NewerFormat:
@@ -90,7 +90,7 @@ class Model:
 
     @cached_property
     def settings(self) -> Mapping[str, Any] | None:
-        """What clients read of a frontend: the JSON of the parameter `hf2triton`. None where there is none that can be read."""
+        """What clients read about a frontend: the JSON of the parameter `hf2triton`. None if it is missing or cannot be read."""
         if PARAMETER not in self.config.parameters:
             return None
         try:
@@ -100,14 +100,14 @@ class Model:
         return found if isinstance(found, dict) else None
 
     def frontend(self, version: int) -> FrontendSettings | None:
-        """What the frontend of a version reads at its start; None where it reads nothing that is ours."""
+        """The settings that the frontend of a version reads when it starts; None if it reads none of hf2triton's."""
         try:
             return read_settings(self.folder / str(version))
         except RepositoryError:
             return None
 
     def graph(self, version: int) -> Path:
-        """Where the graph of a version is, if it has one."""
+        """The path of a version's graph, if it has one."""
         return graph_in(self.folder / str(version))
 
     @property
@@ -117,8 +117,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Lint:
-    """Everything that rules look at. `every`: all models of the repository, by name; `models`: those that were asked for.
-    `gpu_memory`: bytes of a GPU, None: as the manifests say. `server`: a `server.Seen`, if one was named."""
+    """Everything that rules look at. `every`: all models of the repository, by name; `models`: those to check.
+    `gpu_memory`: bytes of a GPU; None: as the manifests say. `server`: a `server.Seen`, if a server was named."""
 
     repository: Path
     every: Mapping[str, Model]
@@ -127,18 +127,18 @@ class Lint:
     server: Any = None
 
     def release(self, model: Model) -> str | None:
-        """The release that serves a model: the server's, or the one it was exported for. None: any."""
+        """The release that serves a model: the server's, or the release it was exported for. None: any."""
         if self.server is not None and self.server.release is not None:
             return str(self.server.release)
         frontend = model if model.manifest else self.frontend_of(model)
         return None if frontend is None or frontend.manifest is None else frontend.manifest.graph.release
 
     def frontend_of(self, model: Model) -> Model | None:
-        """The frontend before a model that holds a graph."""
+        """The frontend of a model that holds a graph."""
         return next((one for name, one in self.every.items() if graph_model(name) == model.name), None)
 
     def line(self, model: Model, text: str) -> str:
-        """Where something stands in a model's config: `config.pbtxt:LINE`."""
+        """Where a text is in a model's config: `config.pbtxt:LINE`."""
         for number, line in enumerate((model.text or "").splitlines(), 1):
             if re.search(rf"(?<![\w.]){re.escape(text)}(?![\w.])", line):
                 return f"{model.name}/{CONFIG}:{number}"
@@ -146,7 +146,8 @@ class Lint:
 
 
 def read_repository(repository: Path, names: tuple[str, ...] = (), gpu_memory: int | None = None) -> Lint:
-    """The models of a repository. `names`: of models, or of entries: their frontends and graphs. Raises RepositoryError."""
+    """Returns the models of a repository. `names`: names of models, or of entries, which stand for their frontends and graphs.
+    Raises RepositoryError."""
     if not repository.is_dir():
         raise RepositoryError(f"there is no model repository at {repository}")
     folders = sorted(

@@ -1,8 +1,8 @@
-"""What Python code that runs inside a server may not do: run other code, unpickle, start processes, write, open connections to
-other machines.
+"""Finds what Python code inside a server must not do: run other code, unpickle, start processes, write, open connections to other
+machines.
 
-Read from the code's syntax tree, without running it. It finds what is written plainly, in whatever way it was imported; code that
-hides what it calls (`getattr` with a name made at run time) it does not find, which is why the file digests are checked as well.
+It reads the code's syntax tree, without running it. It finds what is written plainly, however it was imported. It does not find
+code that hides what it calls (`getattr` with a name made at run time), so the file digests are checked as well.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _OF_OS = {
     **dict.fromkeys(("remove", "unlink", "rmdir", "removedirs", "rename", "renames", "replace", "mkdir"), _WRITES),
     **dict.fromkeys(("makedirs", "link", "symlink", "chmod", "chown", "truncate", "write", "open", "mkfifo"), _WRITES),
 }
-#: Functions -> what they do. Names without a dot are Python's own.
+#: Functions -> what they do. Names without a dot are Python's builtins.
 CALLS: Mapping[str, str] = {
     **dict.fromkeys(("eval", "exec", "compile", "__import__", "breakpoint"), _RUNS),
     **{f"os.{name}": what for name, what in _OF_OS.items()},
@@ -43,24 +43,24 @@ CALLS: Mapping[str, str] = {
     **dict.fromkeys(("torch.load", "numpy.lib.format.read_array"), _UNPICKLES),
     **dict.fromkeys(("numpy.save", "numpy.savez", "numpy.savez_compressed", "numpy.savetxt", "numpy.memmap"), _WRITES),
 }
-#: Methods of whatever object -> what they do.
+#: Methods of any object -> what they do.
 METHODS: Mapping[str, str] = dict.fromkeys(
     ("write_text", "write_bytes", "tofile", "touch", "unlink", "rmdir", "symlink_to", "hardlink_to"), _WRITES
 )
-#: How these are imported: nothing else of their modules may be.
+#: How these modules are imported; nothing else in them may be.
 _ONLY = (("socket", ["create_connection"]), ("ctypes", ["CDLL"]))
-#: This machine. Code may open connections to it, where that is plain: the metrics of its own server are there.
+#: This machine. Code may open connections to it if the address is plain to see, because its server's metrics are there.
 LOOPBACK = "127.0.0.1"
-#: Functions of the C library that set what the heap of their own process keeps, and how code may find them.
+#: Functions of the C library that control what the process's heap keeps, and how code may look them up.
 HEAP = ("mallopt", "malloc_trim")
 _FOUND = {f"getattr(CDLL(None), {name!r}, None)" for name in HEAP}
-#: Functions that open files, with the position of their mode.
+#: Functions that open files -> the position of the mode.
 _OPENERS = {"open": 1, "io.open": 1, "codecs.open": 1}
 
 
 @dataclass(frozen=True)
 class Misdeed:
-    """`line` of the code, the `name` that it uses there, and `what` that does."""
+    """The `line` of the code, the `name` it uses there, and `what` that does."""
 
     line: int
     name: str
@@ -68,7 +68,7 @@ class Misdeed:
 
 
 def audit(code: str) -> list[Misdeed]:
-    """What a file does that it must not, in the order of its lines. Raises SyntaxError."""
+    """What a file does but must not do, in the order of its lines. Raises SyntaxError."""
     tree = ast.parse(code)
     names = _imported(tree)
     calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
@@ -82,7 +82,7 @@ def audit(code: str) -> list[Misdeed]:
         elif isinstance(node, ast.Call):
             found += _calls(node, names)
         elif isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Load):
-            # a function may be handed on, and called elsewhere
+            # a function may be passed on and called elsewhere
             name = _dotted(node, names)
             if name is not None and name in CALLS and name not in _OPENERS and id(node) not in harmless:
                 found.append(Misdeed(node.lineno, name, CALLS[name]))
@@ -103,9 +103,9 @@ def _imported(tree: ast.AST) -> dict[str, str]:
 
 def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[Misdeed]:
     if isinstance(node, ast.ImportFrom) and node.level:
-        return  # a file beside it, which is looked at as well
+        return  # a file beside it, which is checked as well
     if isinstance(node, ast.ImportFrom) and (node.module, [one.name for one in node.names]) in _ONLY:
-        return  # each use of it is looked at
+        return  # each use of it is checked
     modules = [one.name for one in node.names] if isinstance(node, ast.Import) else [node.module or ""]
     for module in modules:
         if what := MODULES.get(module.split(".")[0]):
@@ -113,7 +113,7 @@ def _imports(node: ast.Import | ast.ImportFrom) -> Iterator[Misdeed]:
 
 
 def _stays_here(node: ast.Call, names: Mapping[str, str]) -> bool:
-    """Whether a call connects to this machine, by an address that stands there."""
+    """Whether a call connects to this machine, by a literal address."""
     address = node.args[0] if node.args else None
     return (
         _dotted(node.func, names) == "socket.create_connection"
@@ -142,13 +142,13 @@ def _opens(node: ast.Call, name: str, position: int) -> Iterator[Misdeed]:
     if not given:
         return
     mode = given[0].value if isinstance(given[0], ast.Constant) else None
-    # an unknown mode may be one that writes; of a method `open`, the first argument may be no mode at all
+    # an unknown mode may write; the first argument of a method `open` may not be a mode at all
     if mode is None or (isinstance(mode, str) and set(mode) <= set("rwaxbt+U") and set(mode) & set("wax+")):
         yield Misdeed(node.lineno, name, _WRITES)
 
 
 def _dotted(node: ast.AST, names: Mapping[str, str]) -> str | None:
-    """`numpy.load` of `np.load`; None of what is no name."""
+    """Returns `numpy.load` for `np.load`; None for what is not a name."""
     parts = []
     while isinstance(node, ast.Attribute):
         parts.append(node.attr)

@@ -14,9 +14,9 @@ _NAMED = 3
 
 
 def entry_release(lint: Lint) -> Iterator[Problem]:
-    """What entries were exported for. Later releases serve them as well, so this is no error yet."""
+    """Checks the releases that entries were exported for. Later releases serve them as well, so this is not an error yet."""
     if lint.server is not None:
-        return  # which serves them, whatever they were exported for
+        return  # the server serves them, whatever they were exported for
     found: dict[str | None, list[str]] = {}
     for model in lint.models:
         if model.manifest is not None:

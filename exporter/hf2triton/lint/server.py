@@ -1,7 +1,7 @@
-"""What a running server tells anybody who asks: its version, its models, and which of its control endpoints answer.
+"""What a running server tells any caller: its version, its models, and which of its control endpoints answer.
 
-Nothing is changed there: the calls read, or name a model and a region of shared memory that do not exist. The answers were seen
-with Triton 2.51 (the embedded one) in each of its modes:
+This changes nothing there: the calls only read, or name a model and a region of shared memory that do not exist. The answers were
+seen with Triton 2.51 (the embedded version) in each of its modes:
 
     restricted    UNAVAILABLE  "This protocol is restricted, expecting header …"
     not explicit  UNAVAILABLE  "explicit model load / unload is not allowed if polling is enabled" (also with the mode `none`)
@@ -27,22 +27,22 @@ from hf2triton_client.transport.connection import Target
 
 from .cves import release_of
 
-#: The name of a model and of a region that no server has.
+#: The name of a model and a region that no server has.
 PROBE = "hf2triton-lint-probe"
 #: Seconds that a call may take.
 _SECONDS = 10.0
 
-#: What an endpoint does for whoever asks: it answers, it wants credentials, or the server was started without it.
+#: What an endpoint does for any caller: it answers, it requires credentials, or the server was started without it.
 OPEN, CLOSED, OFF = "open", "closed", "off"
-#: How servers that are newer than the table of errors may say that they were started without an endpoint. Nothing but the probe's
-#: own name is in what they say.
+#: How servers newer than the table of errors may say that they were started without an endpoint. Their answer contains no name
+#: but the probe's.
 _OFF = re.compile(r"not (allowed|enabled|supported)|disabled", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A server. `endpoints`: name -> OPEN, CLOSED or OFF. `ready`: model -> its versions that are ready. `configs`: model -> the
-    config that is served. `mutual_tls`: callers without a certificate are refused."""
+    """A server. `endpoints`: name -> OPEN, CLOSED or OFF. `ready`: model -> its ready versions. `configs`: model -> the served
+    config. `mutual_tls`: callers without a certificate are refused."""
 
     url: str
     tls: bool
@@ -63,8 +63,9 @@ class Seen:
 
 
 def look_at(url: str, names: tuple[str, ...]) -> Seen:
-    """Asks a server at a gRPC url. `names`: of the repository's models. Raises the client's errors where none answers."""
-    # without retries: Triton refuses with the code that would be tried again
+    """Queries a server at a gRPC url. `names`: those of the repository's models. Raises the client's errors if no server
+    answers."""
+    # without retries: Triton refuses with a code that would be retried
     target = Target(url, timeout=_SECONDS, retries=0)
     with target.errors_mapped():
         channel = target.channel(grpc)
@@ -82,7 +83,7 @@ def look_at(url: str, names: tuple[str, ...]) -> Seen:
 
 
 def _wants_certificate(target: Target) -> bool:
-    """Whether a server that has let us in refuses who shows no certificate."""
+    """Whether a server that accepted this caller refuses callers without a certificate."""
     if target.tls is None or target.tls.private_key is None:
         return False
     channel = replace(target, tls=replace(target.tls, private_key=None, certificate_chain=None)).channel(grpc)
@@ -117,7 +118,7 @@ def _logging(stub: Any) -> None:
     stub.LogSettings(service_pb2.LogSettingsRequest(), timeout=_SECONDS)
 
 
-#: Endpoints that can change or read more than a caller needs -> how to find out. Reading settings and changing them is one call.
+#: Endpoints that can change or read more than a caller needs -> how to find out. Reading and changing settings is the same call.
 ENDPOINTS: Mapping[str, Callable[[Any], None]] = {
     "model control": _load,
     "shared memory": _register,
@@ -128,7 +129,7 @@ ENDPOINTS: Mapping[str, Callable[[Any], None]] = {
 
 
 def _state(call: Callable[[], None]) -> str:
-    """What an endpoint does. An answer that is not known counts as open: better a finding too many."""
+    """What an endpoint does. An unknown answer counts as open, because a false finding is better than a missed one."""
     try:
         call()
     except grpc.RpcError as error:
@@ -140,7 +141,7 @@ def _state(call: Callable[[], None]) -> str:
 
 
 def _ready(stub: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
-    """The models that are ready: from the statistics, or where these are restricted those of `names`, without their versions."""
+    """The models that are ready, from the statistics. If these are restricted: those of `names`, without their versions."""
     try:
         found = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), timeout=_SECONDS)
     except grpc.RpcError:

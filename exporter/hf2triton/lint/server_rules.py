@@ -1,4 +1,4 @@
-"""A running server: what it lets anybody do, and whether it serves what the repository has."""
+"""A running server: what it lets any caller do, and whether it serves what the repository has."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .finding import ERROR, NOTE, WARNING, Problem, Rule
 from .models import Lint, Model
 from .server import OPEN, Seen
 
-#: What closes an endpoint, over gRPC and over HTTP, which are restricted apart.
+#: The flags that close an endpoint over gRPC and over HTTP, which are restricted separately.
 _CLOSE = "--grpc-restricted-protocol={0}:KEY=VALUE and --http-restricted-api={0}:KEY=VALUE"
 
 
@@ -59,7 +59,7 @@ def plaintext(lint: Lint, server: Seen) -> Iterator[Problem]:
 
 
 def malformed(lint: Lint, server: Seen) -> Iterator[Problem]:
-    """Triton 24.10's Python backend reads a batch's BYTES before any model sees them; no later release is known to be better."""
+    """Triton 24.10's Python backend reads a batch's BYTES before any model sees them; no later release is known to be safer."""
     names = [model.name for model in lint.models if model.name in server.ready and _merges_bytes(model)]
     if names and not server.mutual_tls:
         yield Problem(
@@ -127,7 +127,7 @@ def _listed(numbers: Any) -> str:
 
 
 def differences(own: Message, served: Message, path: str = "") -> Iterator[str]:
-    """Where what is served is not what a config says. What that leaves out the server fills in, and may."""
+    """Where the served config differs from a config. The server may fill in what the config omits."""
     for descriptor, value in own.ListFields():
         name, other = f"{path}{descriptor.name}", getattr(served, descriptor.name)
         if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:

@@ -1,4 +1,4 @@
-"""Versions: those that the config, the frontend and the graph behind it speak of."""
+"""Versions: those that the config, the frontend and the graph behind it refer to."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def named_by_policy(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def called_by_frontend(lint: Lint, model: Model) -> Iterator[Problem]:
-    """A frontend names the version of the graph that it calls."""
+    """Checks the version of the graph that a frontend calls."""
     for version in model.loaded:
         settings = model.frontend(version)
         if not isinstance(settings, EncoderSettings) or not isinstance(settings.runner, GraphModel):
@@ -53,7 +53,7 @@ def called_by_frontend(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def two_frontends(lint: Lint) -> Iterator[Problem]:
-    """All frontends of an entry serve one version of it."""
+    """All frontends of an entry must serve the same version."""
     served: dict[str, dict[str, int]] = {}
     for model in lint.models:
         if model.manifest is not None:
@@ -67,7 +67,7 @@ def two_frontends(lint: Lint) -> Iterator[Problem]:
 
 
 def manifest_differs(lint: Lint, model: Model) -> Iterator[Problem]:
-    """The manifest against the folder, the name and the config that it lies with."""
+    """Compares the manifest with the folder, the name and the config beside it."""
     about = model.manifest
     if about is None:
         return
@@ -99,7 +99,7 @@ def manifest_differs(lint: Lint, model: Model) -> Iterator[Problem]:
 
 
 def other_code(lint: Lint, model: Model) -> Iterator[Problem]:
-    """Fronts that were written by another version of hf2triton: right, as their digests are, but without its later fixes."""
+    """Frontends written by another version of hf2triton. They are intact, as their digests show, but lack later fixes."""
     if model.manifest is None:
         return
     code = resources.files("hf2triton.triton_models")

@@ -11,7 +11,7 @@ from ..core.layout import WARMUP
 from .finding import ERROR, WARNING, Problem, Rule
 from .models import Lint, Model
 
-#: Bytes of an element, of types that have a fixed size.
+#: Types with a fixed size -> bytes of an element.
 _SIZES = {
     **dict.fromkeys((pb.TYPE_BOOL, pb.TYPE_UINT8, pb.TYPE_INT8), 1),
     **dict.fromkeys((pb.TYPE_UINT16, pb.TYPE_INT16, pb.TYPE_FP16, pb.TYPE_BF16), 2),

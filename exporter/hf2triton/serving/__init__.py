@@ -1,4 +1,4 @@
-"""The embedded Triton: a real tritonserver for a laptop, for CI and for tests. In production the container serves."""
+"""The embedded Triton: a real tritonserver for laptops, CI and tests. In production, the container serves."""
 
 from __future__ import annotations
 

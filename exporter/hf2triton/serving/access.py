@@ -1,5 +1,5 @@
-"""Who may call which endpoints of a server: TLS, and endpoints that require a key. docker/serve.sh does the same for the
-container."""
+"""Controls who may call which endpoints of a server, by TLS and by a key that endpoints can require. docker/serve.sh does the
+same for the container."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 from ..core.control import CONTROL_HEADER
 from ..errors import UsageError
 
-#: Endpoints that can change or read more than a caller needs. Shared memory is another one, unless it is allowed.
+#: Endpoints that can change or read more than a caller needs. Shared memory is one too, unless it is allowed.
 CONTROL = ("model-repository", "trace", "logging")
 SHARED_MEMORY = "shared-memory"
-#: All others but `health`. Triton's HTTP has no TLS: beside gRPC with TLS, these too require the key over HTTP.
+#: All other endpoints except `health`. Triton's HTTP has no TLS, so when gRPC uses TLS, these also require the key over HTTP.
 CALLS = ("inference", "metadata", "model-config", "statistics")
-#: Where HTTP listens beside TLS: health checks and the guard call from this machine or container.
+#: Where HTTP listens when gRPC uses TLS: health checks and the guard call from this machine or container.
 LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
 class ServerTls:
-    """A folder with `tls.crt` and `tls.key`, as in a Secret of type kubernetes.io/tls. `mutual`: callers must have a certificate
-    from the authority in its `ca.crt`. Raises UsageError."""
+    """A folder with `tls.crt` and `tls.key`, as in a Secret of type kubernetes.io/tls. `mutual`: callers need a certificate from
+    the authority in its `ca.crt`. Raises UsageError."""
 
     folder: Path
     mutual: bool = False
@@ -53,7 +53,7 @@ class ServerTls:
 
 
 def server_tls(tls: Path | None, mutual_tls: Path | None) -> ServerTls | None:
-    """The TLS that one of two options asks for. Raises UsageError."""
+    """Returns the TLS that either of the options asks for. Raises UsageError."""
     if tls is not None and mutual_tls is not None:
         raise UsageError("--mutual-tls is TLS as well: give it alone, without --tls")
     if mutual_tls is not None:
@@ -63,7 +63,7 @@ def server_tls(tls: Path | None, mutual_tls: Path | None) -> ServerTls | None:
 
 @dataclass(frozen=True)
 class Access:
-    """Who may call what. `key`: what callers of closed endpoints must send; by default nobody knows it."""
+    """Who may call what. `key`: the key that closed endpoints require; by default nobody knows it."""
 
     tls: ServerTls | None = None
     shared_memory: bool = False
@@ -74,7 +74,7 @@ class Access:
         return LOOPBACK if protocol == "http" and self.tls is not None else host
 
     def flags(self) -> list[str]:
-        """The flags of tritonserver, which takes the key only on its command line."""
+        """The flags for tritonserver, which accepts the key only on its command line."""
         closed = [*CONTROL, *([] if self.shared_memory else [SHARED_MEMORY])]
         over_http = [*closed, *(CALLS if self.tls is not None else ())]
         return [

@@ -1,6 +1,6 @@
-"""The folders that servers use. Each is claimed for as long as a process that claimed it lives.
+"""The folders that servers use. A folder stays claimed as long as any process that claimed it is alive.
 
-A program and its guard that are killed at the same time cannot clear up; the next server to be started does it for them.
+If a program and its guard are killed at the same time, they cannot clean up; the next server that starts does it for them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,7 @@ _NEW_SECONDS, _END_SECONDS = 60.0, 10.0
 
 @dataclass(frozen=True)
 class Claim:
-    """A claimed folder. `lock`: the descriptor of a file that is locked with flock(2); the lock is gone once no process has it
-    open."""
+    """A claimed folder. `lock`: the descriptor of a file locked with flock(2); the lock ends once no process has it open."""
 
     folder: Path
     lock: int
@@ -40,14 +39,14 @@ class Claim:
             lock = os.open(folder / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
             try:
                 mine = _locked(lock)
-            except OSError:  # a file system without locks: nobody clears up there
+            except OSError:  # a file system without locks: nobody cleans up there
                 mine = True
             if mine:
                 return cls(folder, lock)
-            os.close(lock)  # somebody believed it abandoned
+            os.close(lock)  # another process took it for abandoned
 
     def note(self, shm_prefix: str) -> None:
-        """Notes the prefix of the names of a server's shared memory."""
+        """Records the name prefix of a server's shared memory."""
         os.write(self.lock, f"{shm_prefix}\n".encode())
 
     def release(self) -> None:
@@ -56,9 +55,9 @@ class Claim:
 
 
 def clear_up() -> None:
-    """Ends the servers of killed programs and removes what they left. Several programs can do so at the same time."""
+    """Ends the servers of killed programs and removes what they left behind. Several programs can do so at the same time."""
     for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        with contextlib.suppress(OSError):  # another user's, or another program was faster
+        with contextlib.suppress(OSError):  # it belongs to another user, or another program was faster
             _clear_up(folder)
     remove_environments()
 
@@ -66,7 +65,7 @@ def clear_up() -> None:
 def _clear_up(folder: Path) -> None:
     try:
         lock = os.open(folder / _OWNER, os.O_RDWR)
-    except FileNotFoundError:  # killed before it was claimed, or about to be
+    except FileNotFoundError:  # its program was killed before claiming it, or is about to claim it
         if time.time() - folder.stat().st_mtime > _NEW_SECONDS:
             folder.rmdir()
         return
@@ -99,7 +98,7 @@ def _end(folder: Path) -> None:
 
 
 def _servers(folder: Path) -> Iterator[int]:
-    """The processes of servers, and of their models, that use a folder."""
+    """The server and model processes that use a folder."""
     for pid, one in processes():
         if one.name in ("tritonserver", STUB):
             with contextlib.suppress(OSError):

@@ -1,7 +1,7 @@
 """Runs one tritonserver and looks after it. `process.py` starts it as a separate script, with its plan as JSON.
 
-It ends the server when told to (SIGTERM, SIGINT) or when the process that started it is gone, however it ended, and removes what
-the server left: processes, shared memory, folders. Once the server is live, supervisor.py keeps it alive.
+It ends the server when told to (SIGTERM, SIGINT) or when the process that started it is gone, for whatever reason. It removes
+what the server leaves: processes, shared memory, folders. Once the server is live, supervisor.py keeps it alive.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TypedDict
 
-if not __package__:  # run as a script: the modules it needs are beside it, without the package's __init__
+if not __package__:  # run as a script: the modules it needs are beside it; the package's __init__ is not imported
     __package__ = "serving"
     sys.modules[__package__] = types.ModuleType(__package__)
     sys.modules[__package__].__path__ = [str(Path(__file__).parent)]
@@ -29,12 +29,12 @@ from .leftovers import remove_environments, remove_shared_memory
 from .loading import POLL_SECONDS, Control
 from .supervisor import GivenUp, Supervisor
 
-#: How long the server may take to finish work in flight; one open HTTP connection uses all of it.
+#: How long the server may take to finish work in flight. A single open HTTP connection uses up all of it.
 EXIT_SECONDS = 10
 
 
 class Address(TypedDict):
-    """Where a port of the server answers, and the headers it requires."""
+    """The address of a port of the server, and the headers it requires."""
 
     url: str
     headers: dict[str, str]
@@ -43,8 +43,8 @@ class Address(TypedDict):
 class GuardPlan(TypedDict):
     """What the guard needs to know, as JSON.
 
-    `models`: those to load. `folder`: the runtime's. `work_folder`: an empty one. `parent`: a pid. `backends`, `renews`,
-    `shm_prefix`: see `host.Host`. `tell`: also write what happens to stderr.
+    `models`: those to load. `folder`: the runtime's folder. `work_folder`: an empty folder. `parent`: a pid. `backends`,
+    `renews`, `shm_prefix`: see `host.Host`. `tell`: also report what happens on stderr.
     """
 
     command: list[str]
@@ -113,7 +113,7 @@ class Guard:
         return not self.stopping and self._has_parent()
 
     def say(self, message: str) -> None:
-        """Goes on if nobody reads stderr or the disk is full: the server still needs looking after."""
+        """Continues even if nobody reads stderr or the disk is full, because the server still needs supervision."""
         with contextlib.suppress(OSError), open(self.plan["log"], "a", encoding="utf-8") as log:
             log.write(f"hf2triton: {message}\n")
         if self.plan["tell"]:
@@ -124,16 +124,16 @@ class Guard:
         """Does nothing: `say` has reported each of them."""
 
     def _stop(self, number: int, _: object) -> None:
-        """The handler of signals. SIGQUIT means that there is no work to wait for."""
+        """Handles signals. SIGQUIT means that there is no work to wait for."""
         self.stopping = True
         self.at_once |= number == signal.SIGQUIT
 
     def _has_parent(self) -> bool:
-        """Whether the process that started this one is still there."""
+        """Whether the process that started this one still exists."""
         return os.getppid() == self.plan["parent"]
 
     def _end(self, server: subprocess.Popen[bytes]) -> None:
-        """Ends the server and all its children, and removes what they left."""
+        """Ends the server and all its children, and removes what they leave."""
         if server.poll() is None and self.at_once:
             server.kill()
         if server.poll() is None:
@@ -146,7 +146,7 @@ class Guard:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(server.pid, signal.SIGKILL)  # stubs that outlived their server
         self.clean()
-        if not self._has_parent():  # else the parent still wants to read the log
+        if not self._has_parent():  # otherwise the parent still wants to read the log
             shutil.rmtree(self.plan["folder"], ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What a supervisor needs from the program it is part of. Uses only the standard library."""
+"""What a supervisor needs from the program that contains it. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from .loading import Control
 
 
 class Host(Protocol):
-    """The program that runs a server. `metrics`: the server's metrics port. `shm_prefix`: the prefix of the names of its shared
-    memory. `repositories`: where its models are, if on this machine. `backends`: those whose models are processes. `renews`:
-    whether another server may take its place; not if callers have registered things that it would not know."""
+    """The program that runs a server. `metrics`: the server's metrics port. `shm_prefix`: the name prefix of its shared memory.
+    `repositories`: where its models are, if on this machine. `backends`: the backends whose models are processes. `renews`:
+    whether another server may take its place; false if callers have registered things that the other would not know."""
 
     control: Control
     metrics: Control
@@ -23,11 +23,11 @@ class Host(Protocol):
     renews: bool
 
     def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen[bytes]:
-        """Starts a tritonserver in its own session that loads these models. `flags`: further ones of tritonserver."""
+        """Starts a tritonserver in its own session that loads these models. `flags`: further flags for tritonserver."""
         ...
 
     def clean(self) -> None:
-        """Removes what servers have left, while none is running."""
+        """Removes what servers left, while none is running."""
 
     def wanted(self) -> bool:
         """Whether the server should keep running."""
@@ -37,4 +37,5 @@ class Host(Protocol):
         """Tells the operator, if possible. Any thread can call it."""
 
     def down(self, models: Collection[str]) -> None:
-        """Called whenever the set of models that are being brought back changes; all of them, if their server is."""
+        """Called whenever the set of models being brought back changes. While a server is brought back, the set is all its
+        models."""

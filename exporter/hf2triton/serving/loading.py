@@ -1,6 +1,6 @@
-"""Which models a tritonserver has not loaded, and why. Uses only the standard library: the container has this file too.
+"""Finds which models a tritonserver has not loaded, and why. Uses only the standard library: the container has this file too.
 
-Triton loads models side by side and goes on without those that fail (`--exit-on-error=false`). Two things still take all of them
+Triton loads models side by side and continues without those that fail (`--exit-on-error=false`). Two things still take all models
 down, both seen with 2.51: a model that fails in its warm-up beside others can crash the server, and a model whose process ends
 before it has answered makes the server wait for ever. `culprits` then finds these models, one at a time.
 """
@@ -23,21 +23,21 @@ from typing import Any, Protocol
 
 from .stubs import dead_stubs
 
-#: Flags of tritonserver: a model that fails neither ends the server nor makes it unready for load balancers.
+#: Flags of tritonserver: a failing model neither ends the server nor makes it unready for load balancers.
 LENIENT = ("--exit-on-error=false", "--strict-readiness=false")
-#: Flags of tritonserver: another one can take over from it, and gets the callers' connections within a minute.
+#: Flags of tritonserver: another server can take over from it, and gets the callers' connections within a minute.
 SHARED_PORTS = ("--reuse-grpc-port=true", "--reuse-http-port=true", "--grpc-max-connection-age=60000")
 #: A flag of tritonserver for when loading side by side has failed.
 ONE_BY_ONE = "--model-load-thread-count=1"
 #: How long a model's process may be dead while its model loads. Triton notices within 3 seconds, or never.
 DEAD_SECONDS = 5.0
 POLL_SECONDS = 0.05
-#: How long an event's line in the log may take to be readable.
+#: How long it may take until an event's line in the log is readable.
 LATE_SECONDS = 2.0
-#: How often a model that ends the server is tried. A failing warm-up does so in a quarter of all cases; otherwise Triton says
+#: How often a model that ends the server is tried. A failing warm-up ends it in a quarter of all cases; otherwise Triton says
 #: why.
 TRIES = 4
-#: The ending of the name of the model behind a frontend.
+#: The suffix of the name of the model behind a frontend.
 _BEHIND = "_model"
 
 
@@ -50,7 +50,7 @@ class Control:
         self._headers = {**headers, "Connection": "close"}
 
     def ask(self, path: str, data: bytes | None = None, timeout: float = 5.0) -> str:
-        """The answer to a request. Raises OSError; its subclass HTTPError has Triton's reason."""
+        """Returns the answer to a request. Raises OSError; its subclass HTTPError has Triton's reason."""
         request = urllib.request.Request(f"{self._url}/{path}", data, self._headers)
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:
@@ -63,7 +63,7 @@ class Control:
         answer = self.ask(path, data, timeout)
         try:
             return json.loads(answer)
-        except ValueError as error:  # something other than Triton listens there
+        except ValueError as error:  # something other than Triton is listening there
             raise ConnectionError(f"an answer that is no JSON: {answer[:100]!r}") from error
 
     def answers(self, path: str, timeout: float = 2.0) -> bool:
@@ -78,12 +78,12 @@ class Control:
         return self.answers("v2/health/live")
 
     def index(self) -> list[dict[str, str]]:
-        """Name, version, state and reason of the repository's models; those that were never loaded have only a name."""
+        """Name, version, state and reason of the repository's models; models that were never loaded have only a name."""
         rows: list[dict[str, str]] = self._json("v2/repository/index", b"{}", 30.0)
         return rows
 
     def ready(self, timeout: float) -> list[tuple[str, str]]:
-        """Name and version of the models that Triton calls ready. Unlike `index` it does not look at the repository."""
+        """Name and version of the models that Triton calls ready. Unlike `index`, this does not look at the repository."""
         rows = self._json("v2/repository/index", b'{"ready": true}', timeout)
         return [(row["name"], row.get("version", "")) for row in rows]
 
@@ -112,7 +112,7 @@ class Running(Watched, Protocol):
     control: Control
 
     def log(self) -> str:
-        """What it has written so far."""
+        """What the server has written so far."""
         ...
 
 
@@ -121,14 +121,14 @@ DIED = "its process ended while it was loaded or warmed up, and tritonserver wit
 
 
 class Watch:
-    """Tells whether a loading server has come to a stop: it has ended, or waits for a dead process."""
+    """Tells whether a loading server is stuck: it has ended, or waits for a dead process."""
 
     def __init__(self, server: Watched) -> None:
         self._server = server
-        self._dead: dict[int, float] = {}  # process -> since when
+        self._dead: dict[int, float] = {}  # process -> when it was first seen dead
 
     def stopped(self) -> str | None:
-        """Why the server will never finish loading; None if it still may."""
+        """Why the server will never finish loading; None if it may still finish."""
         pid = self._server.pid
         if pid is None:
             return DIED if self._dead else "tritonserver ended"
@@ -142,7 +142,7 @@ class Watch:
 def failures(
     control: Control, models: Iterable[str], log: Callable[[], str], otherwise: str = "Triton gives no reason"
 ) -> dict[str, str]:
-    """Model -> why it was not loaded, in Triton's words. `log`: what the server has written; it may be a little late."""
+    """Model -> why it was not loaded, in Triton's words. `log`: what the server has written; it may lag a little."""
     states: dict[str, list[dict[str, str]]] = {}
     for row in control.index():
         states.setdefault(row["name"], []).append(row)
@@ -174,8 +174,8 @@ def culprits(
 ) -> dict[str, str]:
     """Model -> why it cannot be loaded, for all models that cannot be loaded alone.
 
-    `start` starts a server without models and hands it over once it is live. It gets one model after the other; after a model
-    that ends it or takes more than `seconds`, another server gets the rest. `failed` is called for each failure at once.
+    `start` starts a server without models and returns it once it is live. That server loads one model after the other. After a
+    model that ends it or takes more than `seconds`, another server loads the rest. `failed` is called for each failure at once.
     """
     found: dict[str, str] = {}
     ended: Counter[str] = Counter()
@@ -187,7 +187,7 @@ def culprits(
                 reason, usable = _tried(server, model, seconds)
                 ended[model] += server.pid is None
                 if not usable and server.pid is None and ended[model] < TRIES and reason != DIED:
-                    left.insert(0, model)  # on a further try Triton mostly says why
+                    left.insert(0, model)  # on another try, Triton mostly says why
                 elif reason is not None:
                     found[model] = reason
                     failed(model, reason)
@@ -196,7 +196,7 @@ def culprits(
     return found
 
 
-#: A line of Triton's log that is an error or mentions one; warnings do not count, as each start without a GPU logs one.
+#: A line of Triton's log that is an error or mentions one. Warnings do not count, because each start without a GPU logs one.
 _SAYS_WHY = re.compile(r"^(?!\S+ W |W\d).*(?:Failed to|failed to|^E\d|^\S+ E )")
 
 
@@ -240,7 +240,7 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
         return reason and one_line(reason), server.pid is not None
     late = time.monotonic() + LATE_SECONDS
     while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
-        time.sleep(POLL_SECONDS)  # its connections go a little before the server does
+        time.sleep(POLL_SECONDS)  # its connections close a little before the server ends
     slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer)
     why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
@@ -248,7 +248,7 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
 
 
 def reason(error: OSError) -> str:
-    """The error that Triton answered, or else what went wrong on the way."""
+    """The error in Triton's answer, or else what went wrong on the way."""
     return one_line(
         _said(error.read().decode(errors="replace")) if isinstance(error, urllib.error.HTTPError) else str(error)
     )

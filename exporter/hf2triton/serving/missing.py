@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-#: Backend -> the file it reads in a version's folder, unless the config names another one.
+#: Backend -> the file it reads in a version's folder, unless the config names another.
 _FILES = {"python": "model.py", "onnxruntime": "model.onnx"}
 #: The files of an entry that are not needed to serve it.
 _UNREAD = {"baseline.json", "baseline.safetensors", "config.pbtxt", "genai_config.json", "tokenizer_config.json"}
@@ -21,7 +21,7 @@ _VERSIONS = re.compile(r"\bversions:\s*(\[[\d,\s]*\]|\d+)")
 
 
 def missing(repositories: Iterable[Path], model: str) -> str | None:
-    """Which files a model lacks, as a sentence; None if it lacks none, or if that is unknown."""
+    """Says which files a model lacks, in a sentence; None if it lacks none or this is unknown."""
     folder = next((path for path in (one / model for one in repositories) if (path / "config.pbtxt").is_file()), None)
     needed = [] if folder is None else dict.fromkeys(_needed(folder))
     lacking = [path for path in needed if not path.exists()]
@@ -37,7 +37,7 @@ def is_export(repositories: Iterable[Path], model: str) -> bool:
 
 
 def _needed(folder: Path) -> Iterator[Path]:
-    """The files that the versions in a model's config need; without such versions, those of the last one."""
+    """The files that the versions in a model's config need; if it has no such versions, the files of the last version."""
     config = (folder / "config.pbtxt").read_text(encoding="utf-8", errors="replace")
     named = re.findall(r"\d+", " ".join(_VERSIONS.findall(config)))
     there = sorted((path.name for path in folder.iterdir() if path.name.isdecimal()), key=int)
@@ -49,7 +49,7 @@ def _needed(folder: Path) -> Iterator[Path]:
 
 
 def _written(version: Path) -> Iterator[str]:
-    """The files of an exported version, except the graph if that belongs to the other model."""
+    """The files of an exported version, without the graph if it belongs to the other model."""
     with contextlib.suppress(OSError, ValueError, KeyError, AttributeError):
         manifest = json.loads((version / "manifest.json").read_text(encoding="utf-8"))
         in_frontend = manifest["serving"]["runner"] == "inprocess"

@@ -1,4 +1,4 @@
-"""How an embedded tritonserver is run: its command, its environment, and what guard.py has to know about it."""
+"""How an embedded tritonserver is run: its command, its environment, and what guard.py needs to know about it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ from .loading import LENIENT, SHARED_PORTS
 from .requirements import Installation
 from .staging import BACKENDS
 
-#: For tritonserver's environment. gRPC reads requests in pieces of 64 KiB. With this setting they count as large blocks, which go
-#: back to the system when they are freed; glibc would otherwise keep them. Models undo it for themselves, see
-#: triton_models/memory.py.
+#: For tritonserver's environment. gRPC reads requests in pieces of 64 KiB. With this setting they count as large blocks, which
+#: return to the system when freed; otherwise glibc would keep them. Models undo it for themselves (see triton_models/memory.py).
 BLOCKS_GO_BACK = {"MALLOC_MMAP_THRESHOLD_": str(64 << 10)}
 _FLAGS = (
     "--model-control-mode=explicit",
@@ -29,7 +28,7 @@ _FLAGS = (
     "--log-format=ISO8601",
     f"--exit-timeout-secs={EXIT_SECONDS}",
     *SHARED_PORTS,
-    "--grpc-infer-allocation-pool-size=0",  # otherwise answered requests are kept with all their data
+    "--grpc-infer-allocation-pool-size=0",  # otherwise answered requests stay in memory with all their data
 )
 
 
@@ -42,8 +41,8 @@ class Ports:
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """What all servers of one start share. `folder`: filled by `stage`. `flags`: further ones of tritonserver. `tell`: whether
-    what happens is written to stderr too, not only to the log."""
+    """What all servers of one start share. `folder`: filled by `stage`. `flags`: further flags for tritonserver. `tell`: report
+    what happens on stderr too, not only in the log."""
 
     installation: Installation
     folder: Path
@@ -103,5 +102,5 @@ class ServerPlan:
 
 
 def shm_prefix(host: str, ports: Ports) -> str:
-    """The prefix of the names of a server's shared memory."""
+    """The name prefix of a server's shared memory."""
     return f"hf2triton-{os.getpid()}-{ports.grpc}-{host.replace(':', '.')}-"

@@ -1,4 +1,4 @@
-"""Checks that the models which Triton calls ready have their processes. Uses only the standard library."""
+"""Checks that the models Triton calls ready have their processes. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .stubs import Stub
 
 @dataclass(frozen=True)
 class Expected:
-    """What a version of a model consists of. `decoupled`: its requests have any number of answers, so one may be half
+    """What a version of a model consists of. `decoupled`: its requests have any number of answers, so a request may be half
     answered."""
 
     processes: int
@@ -29,7 +29,7 @@ class Expected:
 
 
 class Presence:
-    """Compares the models of a server with its processes. `backends`: those whose models are processes."""
+    """Compares the models of a server with its processes. `backends`: the backends whose models are processes."""
 
     def __init__(self, control: Control, backends: Collection[str]) -> None:
         self._control = control
@@ -38,8 +38,8 @@ class Presence:
         self._understood = False
 
     def note(self, found: Iterable[Stub]) -> None:
-        """Notes whether processes' models can be told. One known model is enough; if command lines had another form, every model
-        would seem to lack its processes."""
+        """Records whether the models of processes can be identified. A single known model is enough. If command lines had another
+        form, every model would seem to lack its processes."""
         self._understood |= any(stub.model for stub in found)
 
     def lacking(self, ready: Iterable[tuple[str, str]], found: Collection[Stub]) -> dict[str, Expected]:
@@ -49,10 +49,10 @@ class Presence:
         expected, lacking = {}, {}
         for key in ready:
             known = self._expected.get(key)
-            if known is None or running[key] != known.processes:  # it may have been loaded with another config
+            if known is None or running[key] != known.processes:  # it may have been reloaded with another config
                 try:
                     known = Expected.of(self._control.config(*key), self._backends)
-                except urllib.error.HTTPError:  # meanwhile unloaded
+                except urllib.error.HTTPError:  # unloaded meanwhile
                     continue
             expected[key] = known
             if running[key] < known.processes:

@@ -1,4 +1,4 @@
-"""Reads from /proc what processes do, and whether they do anything. Uses only the standard library."""
+"""Reads from /proc what processes do, and whether they are active. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 _TICKS = os.sysconf("SC_CLK_TCK")
-#: CPU seconds in all, and per second, that still count as doing nothing: an idle process's threads check their timers.
+#: CPU seconds in total, and per second, that still count as idle: an idle process's threads check their timers.
 _ONCE, _SHARE = 0.05, 0.02
-#: The kernel's letters for a thread that runs or waits for a CPU, and for one that waits for a disk.
+#: The kernel's letters for a thread that runs or waits for a CPU, and for a thread that waits for a disk.
 _BUSY = ("R", "D")
 
 
 @dataclass(frozen=True)
 class Status:
-    """The status of a process or a thread. `letter`: the kernel's, for its state. `parent`: a process id. `age`: in seconds."""
+    """The status of a process or a thread. `letter`: the kernel's letter for its state. `parent`: a process id. `age`: in
+    seconds."""
 
     name: str
     letter: str
@@ -53,15 +54,16 @@ def processes() -> Iterator[tuple[int, Status]]:
 
 
 class Quiet:
-    """Measures for how long processes have neither run nor waited for a CPU or a disk. On an overloaded machine a healthy process
-    may be silent for long, but it is not quiet."""
+    """Measures how long processes have neither run nor waited for a CPU or a disk. On an overloaded machine, a healthy process
+    may be silent for a long time, but it is not quiet."""
 
     def __init__(self) -> None:
-        # process -> when it was last seen at work, and its CPU time then
+        # process -> when it was last seen working, and its CPU time then
         self._since: dict[int, tuple[float, float]] = {}
 
     def seconds(self, pid: int) -> float:
-        """How long a process has been quiet, at most since the first look. Its CPU time shows what it did between two looks."""
+        """How long a process has been quiet, counted at most from the first look. Its CPU time shows what it did between
+        looks."""
         now, found = time.monotonic(), status(pid)
         used = found.cpu_seconds if found else 0.0
         since, before = self._since.get(pid, (now, used))

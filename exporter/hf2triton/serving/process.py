@@ -1,4 +1,4 @@
-"""One tritonserver under its guard: started, watched while it loads, stopped."""
+"""Starts a tritonserver under its guard, watches it while it loads, and stops it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .loading import POLL_SECONDS, Control, Watch, telling
 
 
 class NotLoaded(ServingError):
-    """A server that ended, or came to a stop, while it loaded its models. `end`: which of the two."""
+    """A server ended or got stuck while it loaded its models. `end`: which of the two."""
 
     def __init__(self, end: str, log: str) -> None:
         super().__init__(f"{end}:\n{telling(log)}")
@@ -28,8 +28,8 @@ class NotLoaded(ServingError):
 
 
 class Process:
-    """A server and its guard. `claim`: of its folder, which the guard shares. The server's log is kept until the one who chose
-    its file removes it."""
+    """A server and its guard. `claim`: the claim of its folder, which the guard shares. The server's log is kept until the
+    caller, which chose its file, removes it."""
 
     def __init__(self, plan: GuardPlan, claim: Claim) -> None:
         claim.note(plan["shm_prefix"])
@@ -40,7 +40,7 @@ class Process:
         self.guard = subprocess.Popen(
             [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
             stdin=subprocess.PIPE,
-            stdout=claim.lock,  # only held open; its number must not be that of a server's socket (see sockets.py)
+            stdout=claim.lock,  # only held open; its number must not equal that of a server's socket (see sockets.py)
             start_new_session=True,
         )
         assert self.guard.stdin is not None  # it is a pipe
@@ -62,7 +62,7 @@ class Process:
         return None
 
     def log(self) -> str:
-        """What it has written so far."""
+        """What the server has written so far."""
         return self._log.read_bytes()[self._written :].decode("utf-8", errors="replace")
 
     def wait_for(self, answers: Callable[[], bool], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""Brings back models whose process has died: unloads and loads them until it works. Uses only the standard library."""
+"""Brings back models whose process has died: unloads and loads them until that succeeds. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pathlib import Path
 from .loading import Control, reason
 from .missing import missing
 
-#: Seconds before further tries to load a model; the last value is for all later tries.
+#: Seconds before further tries to load a model; the last value applies to all later tries.
 PAUSES = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
-#: Unloading waits for what Triton still computes. Loading is not limited here: the supervisor notices if it cannot finish.
+#: Unloading waits for what Triton is still computing. Loading is not limited here: the supervisor notices if it cannot finish.
 UNLOAD_SECONDS, LOAD_SECONDS = 30.0, 24 * 3600.0
 
 
 class Reloads:
     """The models of one tritonserver that are being brought back, each in its own thread.
 
-    `began`: model -> when Triton was told to load it (`time.monotonic`), infinity if it has not been yet. `say` is called from
-    any thread.
+    `began`: model -> when Triton was told to load it (`time.monotonic`), infinity before that. `say` may be called from any
+    thread.
     """
 
     def __init__(self, control: Control, repositories: Sequence[Path], say: Callable[[str], None]) -> None:
@@ -33,14 +33,14 @@ class Reloads:
         self.began: dict[str, float] = {}
 
     def add(self, model: str, anew: bool = True) -> None:
-        """Starts to bring a model back. `anew`: unload it first if Triton believes it ready, because loading alone would do
+        """Starts to bring a model back. `anew`: unload it first if Triton considers it ready, because loading alone would do
         nothing."""
         if model not in self.began:
             self.began[model] = math.inf
             threading.Thread(target=self._run, args=[model, anew], daemon=True).start()
 
     def stop(self) -> None:
-        """Stops trying, for a server that is gone."""
+        """Stops trying, because the server is gone."""
         self._over.set()
 
     def _run(self, model: str, anew: bool) -> None:
@@ -60,7 +60,7 @@ class Reloads:
                     self._say(f"model {model} is loaded again")
                     return
                 self.began[model] = math.inf
-                # somebody else may have loaded it meanwhile
+                # another program may have loaded it meanwhile
                 if self._over.wait(pause) or self._control.answers(f"v2/models/{model}/ready"):
                     return
         finally:

@@ -1,9 +1,9 @@
-"""A tritonserver takes over from another one on the same ports, and no request is lost. Uses only the standard library.
+"""Lets a tritonserver take over from another on the same ports without losing a request. Uses only the standard library.
 
-tritonserver keeps the threads and shared memory of each process that has died at work (seen with 24.10: the Python backend never
-deletes the response factories of its requests, which hold the model). The successor is started beside it, on the same ports
+tritonserver keeps the threads and shared memory of each process that died at work (seen with 24.10: the Python backend never
+deletes the response factories of its requests, which hold the model). The successor starts beside it on the same ports
 (`--reuse-grpc-port`, `--reuse-http-port`), and gets all new connections once it is ready. Old connections move over within the
-time that `--grpc-max-connection-age` gives them; what is in flight on them ends before.
+time set by `--grpc-max-connection-age`; requests in flight on them finish first.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .host import Host
 from .loading import Watch
 from .stubs import dead_stubs, stubs
 
-#: gRPC ends connections after a minute, give or take a tenth; what is in flight then goes on to its end.
+#: gRPC ends connections after a minute, give or take a tenth; requests in flight then still finish.
 LEAVE_SECONDS = 90.0
 #: A server may keep the leftovers of this many dead processes (36 threads and 1 MiB or more each).
 KEPT = 5
@@ -29,7 +29,7 @@ _SHARED = Path("/dev/shm")
 
 
 class Renewal:
-    """The servers beside the one that serves: the one that will take over from it, and those that have been replaced."""
+    """The servers besides the active one: its successor, and those already replaced."""
 
     def __init__(self, host: Host) -> None:
         self._host = host
@@ -42,30 +42,30 @@ class Renewal:
 
     @property
     def over(self) -> bool:
-        """Whether nobody is connected to a replaced server any more."""
+        """Whether no caller is connected to a replaced server any more."""
         return not self._leaving
 
     def look(self) -> None:
         self._leaving = [one for one in self._leaving if not one.over()]
 
     def begin(self, old: subprocess.Popen[bytes], models: Sequence[str]) -> None:
-        """Starts another server that loads these models, if that is possible."""
+        """Starts another server that loads these models, if possible."""
         if not has_room(old.pid):
             self._host.say(f"tritonserver keeps what {KEPT} processes left, and there is no memory for a second one")
             return
-        with contextlib.suppress(OSError):  # forbidden here
+        with contextlib.suppress(OSError):  # not permitted here
             self._successor = Successor(self._host, old, models)
             self._host.say(f"tritonserver keeps what {KEPT} processes left: starting another one, which takes over")
 
     def ready(self) -> Successor | None:
-        """The server that can take over; None as long as there is none. Ends one that never will."""
+        """The server that can take over; None while there is none. Ends a server that will never be ready."""
         if self._successor is not None and (why := self._successor.failed()) is not None:
             self._host.say(f"no other tritonserver takes over: {why}")
             self._end_successor()
         return self._successor if self._successor is not None and self._successor.ready() else None
 
     def take_over(self, successor: Successor, old: subprocess.Popen[bytes], at_once: bool) -> None:
-        """Makes room for the successor: ends the old server, at once or when nobody is connected to it. Raises OSError."""
+        """Makes room for the successor: ends the old server, at once or when no caller is connected to it. Raises OSError."""
         leaving = Leaving(old, self._host.shm_prefix)
         if at_once:
             leaving.end()
@@ -74,7 +74,7 @@ class Renewal:
         self._successor = None
 
     def end(self) -> None:
-        """Ends all servers beside the one that serves."""
+        """Ends all servers except the active one."""
         self._end_successor()
         for one in self._leaving:
             one.end()
@@ -87,11 +87,11 @@ class Renewal:
 
 
 class Successor:
-    """A server that is started beside another one. It ends if a model cannot be loaded; then the other one goes on."""
+    """A server that is started beside another. If a model cannot be loaded, it ends and the other server continues."""
 
     def __init__(self, host: Host, old: subprocess.Popen[bytes], models: Sequence[str]) -> None:
         """Raises OSError if ports cannot be taken from another process."""
-        # two servers cannot share the metrics port; it is the last one to be opened
+        # two servers cannot share the metrics port, which opens last
         sockets.stop_listening(old.pid, host.metrics.port)
         self._host = host
         self.process = host.start(models, "--exit-on-error=true")
@@ -105,7 +105,7 @@ class Successor:
         return self._host.metrics.answers("metrics", 1.0)
 
     def failed(self) -> str | None:
-        """Why it will never be ready; None if it still may."""
+        """Why it will never be ready; None if it may still become ready."""
         return self._watch.stopped()
 
     def end(self) -> None:
@@ -125,7 +125,7 @@ class Leaving:
         self._until = time.monotonic() + LEAVE_SECONDS
 
     def over(self) -> bool:
-        """Whether nobody waits for the server any more; then ends it."""
+        """Whether nobody waits for the server any more; if so, ends it."""
         if self.process.poll() is None and time.monotonic() < self._until and self._needed():
             return False
         self.end()
@@ -135,7 +135,7 @@ class Leaving:
         end(self.process, self._regions | regions(self.process.pid, self._prefix))
 
     def _needed(self) -> bool:
-        """Whether somebody is connected to the server, and does not wait in vain."""
+        """Whether a caller is connected to the server and does not wait in vain."""
         pid = self.process.pid
         with contextlib.suppress(OSError):
             return self._dead.issuperset(dead_stubs(pid)) and sockets.is_connected(pid, self._ports)
@@ -143,7 +143,7 @@ class Leaving:
 
 
 def end(process: subprocess.Popen[bytes], left: Iterable[Path] = ()) -> None:
-    """Kills a server with the processes of its models. `left`: files to remove, which nobody uses then."""
+    """Kills a server and its models' processes. `left`: files to remove, which are unused after that."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -162,12 +162,12 @@ def regions(pid: int, prefix: str) -> set[Path]:
 
 
 def kept(pid: int, prefix: str) -> int:
-    """For how many dead model processes a server keeps shared memory."""
+    """The number of dead model processes for which a server keeps shared memory."""
     return len(regions(pid, prefix)) - sum(not stub.dead for stub in stubs(pid))
 
 
 def has_room(pid: int) -> bool:
-    """Whether there is memory for a second server like this one."""
+    """Whether there is enough memory for a second server like this one."""
     used = sum(_memory(one) for one in [pid, *(stub.pid for stub in stubs(pid))])
     return used < _available()
 
@@ -182,7 +182,7 @@ def _available() -> float:
     """Bytes available on this machine and to this container."""
     lines = dict(line.split(":") for line in Path("/proc/meminfo").read_text().splitlines())
     free = [int(lines["MemAvailable"].split()[0]) * 1024]
-    with contextlib.suppress(OSError, ValueError):  # "max" is no number
+    with contextlib.suppress(OSError, ValueError):  # "max" is not a number
         cgroup = Path("/sys/fs/cgroup")
         free.append(int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text()))
     return min(free)

@@ -1,4 +1,4 @@
-"""What the embedded server needs from this machine, checked before it starts."""
+"""Checks what the embedded server needs from this machine before it starts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..errors import ServingError, UsageError
 
 PYTHONS = ((3, 10), (3, 12))
 GLIBC = (2, 35)
-#: In a config.pbtxt: a model that runs on a GPU.
+#: In a config.pbtxt: marks a model that runs on a GPU.
 _GPU_KIND = re.compile(r"^[^#]*\bKIND_GPU\b", re.MULTILINE)
 _MODULES = {"onnxruntime": "serve", "tokenizers": "serve", "psutil": "serve"}
 
@@ -48,8 +48,8 @@ def check_requirements() -> Installation:
 
 
 def check_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> None:
-    """Checks that the given ports are free where each protocol listens. Raises UsageError for a port that is given twice, and
-    ServingError, which names those in use."""
+    """Checks that the given ports are free where each protocol listens. Raises UsageError for a port given twice, and
+    ServingError, which names the ports in use."""
     taken: list[str] = []
     given: dict[tuple[str, int], str] = {}
     for name, port in asked.items():
@@ -117,7 +117,7 @@ def _packages() -> list[str]:
 
 
 def free_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> dict[str, int]:
-    """The given ports, with a free one in place of each 0. `hosts`: where each protocol listens."""
+    """Returns the given ports, with each 0 replaced by a free port. `hosts`: where each protocol listens."""
     ports, probes = dict(asked), []
     try:
         for name, port in asked.items():
@@ -167,7 +167,7 @@ def _libpython_name() -> str:
 
 
 def _libpython_folder() -> Path | None:
-    """Where the dynamic linker would find the interpreter's library; a relocated Python names a wrong LIBDIR."""
+    """Where the dynamic linker would find the interpreter's library; a relocated Python reports a wrong LIBDIR."""
     multiarch = sysconfig.get_config_var("MULTIARCH") or ""
     candidates = [
         Path(sysconfig.get_config_var("LIBDIR") or "/usr/lib"),

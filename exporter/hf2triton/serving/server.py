@@ -1,4 +1,4 @@
-"""Starts a tritonserver on a model repository and stops it: a context manager."""
+"""A context manager that starts a tritonserver on a model repository and stops it."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ class Server:
         with Server("model_repository") as server:
             pipeline("sentence-similarity", model="minilm", url=server.url)
 
-    A port of 0 means any free one. The server listens on the loopback interface unless `host` says otherwise; do not expose it,
+    A port of 0 means any free port. The server listens on the loopback interface unless `host` says otherwise; do not expose it,
     because its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. `shared_memory`: clients on this machine may hand over tensors in shared memory. `control_key`: the key for
-    loading models; by default a secret one. `tls`: a folder with tls.crt and tls.key, for gRPC; or `mutual_tls`: a folder that
-    also has the ca.crt of permitted callers. With either, HTTP answers only on the loopback interface, and only health without
-    the key. `flags`: further ones of tritonserver. `tell`: what the supervisor does goes to stderr too, not only to the log.
+    removed with it. `shared_memory`: clients on this machine may pass tensors in shared memory. `control_key`: the key for
+    loading models; by default a secret key. `tls`: a folder with tls.crt and tls.key, for gRPC; or `mutual_tls`: a folder that
+    also has the ca.crt of permitted callers. With either, HTTP only listens on the loopback interface, and answers nothing but
+    health without the key. `flags`: further flags for tritonserver. `tell`: report what the supervisor does on stderr too, not
+    only in the log.
 
     A server that ends or hangs is restarted on the same ports, and a model whose process has died is reloaded. `running` is false
-    once starting it has failed several times in a row.
+    once starting the server has failed several times in a row.
 
-    `strict`: a model that cannot be loaded ends the start. Otherwise the rest is served, and the endpoint is ready once all
-    models have been tried; `failed` has the models that are not served, with Triton's reasons, and `on_failure` is called for
-    each as soon as it is known. The start still fails if no model is left. Raises ServingError and UsageError.
+    `strict`: a model that cannot be loaded makes the start fail. Otherwise the rest is served, and the endpoint is ready once all
+    models have been tried. `failed` has the models that are not served, with Triton's reasons, and `on_failure` is called for
+    each failure as soon as it is known. The start still fails if no model is left. Raises ServingError and UsageError.
     """
 
     def __init__(
@@ -97,7 +98,7 @@ class Server:
 
     @property
     def control_headers(self) -> dict[str, str]:
-        """The headers with which a client may tell the server over gRPC what to load."""
+        """The gRPC headers that allow a client to load and unload models."""
         return control_headers(self.access.key)
 
     @property
@@ -110,7 +111,7 @@ class Server:
         return self._process.guard
 
     def start(self) -> Server:
-        """Starts the server and waits until every model is ready, or has failed."""
+        """Starts the server and waits until every model is ready or has failed."""
         began = time.monotonic()
         installation = check_requirements()
         clear_up()
@@ -144,8 +145,8 @@ class Server:
             remove_shared_memory(shm_prefix(self.host, self.ports))
 
     def _load_all(self, claim: Claim, until: float) -> Process:
-        """Loads all models side by side. If that takes the server down, the models responsible are found one by one and left out;
-        if it still does, the rest is loaded one by one."""
+        """Loads all models side by side. If that takes the server down, finds the models responsible one by one and leaves them
+        out. If the server still goes down, loads the rest one by one."""
         models = self._models()
         flags: tuple[str, ...] = ()
         attempt = 0
@@ -176,7 +177,7 @@ class Server:
             until = time.monotonic() + self._ready_timeout
 
     def _check_failed(self, models: Sequence[str]) -> None:
-        """Raises ServingError if there is no use in going on without the failed models."""
+        """Raises ServingError if there is no point in continuing without the failed models."""
         if self.failed and (self._strict or len(self.failed) == len(models)):
             raise self._not_loaded(models)
 
@@ -187,7 +188,7 @@ class Server:
         )
 
     def _fail_stranded(self, models: Sequence[str]) -> list[str]:
-        """Fails and returns the frontends that cannot answer without their graph."""
+        """Marks the frontends that cannot answer without their graph as failed, and returns them."""
         frontends = stranded(self.failed, models)
         for frontend, reason in frontends.items():
             self._fail(frontend, reason)
@@ -200,7 +201,7 @@ class Server:
 
     @contextmanager
     def _trial(self, claim: Claim) -> Iterator[Process]:
-        """A server without models, at ports that nobody knows."""
+        """Starts a server without models, at ports that nobody knows."""
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
         ports = Ports(**free_ports(hosts, dict.fromkeys(self._asked, 0)))
         process = Process(self._plan.of(ports, claim.folder / "trial.log", []), claim)
@@ -211,7 +212,7 @@ class Server:
             process.kill()
 
     def load(self, name: str) -> None:
-        """Makes the server load a model again: a new version, or another config. Raises ServingError."""
+        """Makes the server reload a model, for a new version or another config. Raises ServingError."""
         if (why := missing([self.repository], name)) is not None:
             raise ServingError(f"{name} was not loaded: {why}")
         request = urllib.request.Request(
@@ -255,5 +256,5 @@ class Server:
         self._check_failed(models)
 
     def _models(self) -> list[str]:
-        """All models of the repository, except leftovers of a killed publisher's tries."""
+        """All models of the repository, except what a killed publisher left."""
         return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))

@@ -1,7 +1,7 @@
-"""Shuts down TCP sockets of another process of the same user from outside: tritonserver has no call for it.
+"""Shuts down TCP sockets of another process of the same user, because tritonserver has no call for this.
 
-They are duplicated for that (pidfd_getfd(2), Linux 5.6). The default profiles of Docker and Kubernetes forbid it; then it raises
-OSError. Uses only the standard library.
+To do so, it duplicates the sockets (pidfd_getfd(2), Linux 5.6). It raises OSError where the default profiles of Docker and
+Kubernetes forbid that. Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LISTENS = "0A"  # in /proc/net/tcp
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket. `number`: the descriptor in its process. `port`: its own, not the other end's."""
+    """A socket. `number`: the descriptor in its process. `port`: the local port, not the peer's."""
 
     number: int
     port: int
@@ -30,7 +30,7 @@ class Socket:
 
 
 def end_connections(pid: int) -> None:
-    """Ends all connections to the ports of a process, so that callers know at once instead of waiting."""
+    """Ends all connections to the ports of a process, so that callers notice at once instead of waiting."""
     found = _sockets(pid)
     ports = {one.port for one in found if one.listens}
     for one in found:
@@ -40,7 +40,7 @@ def end_connections(pid: int) -> None:
 
 
 def stop_listening(pid: int, port: int | None = None) -> set[int]:
-    """Makes a process stop listening on a port, or on all its ports, and returns these. Connections stay."""
+    """Makes a process stop listening on a port, or on all its ports, and returns these ports. Connections stay open."""
     listening = [one for one in _sockets(pid) if one.listens and port in (None, one.port)]
     for one in listening:
         with _duplicate(pid, one.number) as copy:
@@ -50,7 +50,7 @@ def stop_listening(pid: int, port: int | None = None) -> set[int]:
 
 
 def is_connected(pid: int, ports: set[int]) -> bool:
-    """Whether somebody has a connection to one of these ports of a process."""
+    """Whether any of these ports of a process has a connection."""
     return any(one.port in ports and not one.listens for one in _sockets(pid))
 
 
@@ -60,7 +60,7 @@ def _shut_down(copy: int) -> None:
 
 
 def _ignore(pid: int, number: int, copy: int) -> None:
-    """Removes a socket from what its process waits for: evhtp would endlessly try to accept from a socket that was shut down."""
+    """Removes a socket from those its process waits for: evhtp would endlessly try to accept from a socket that was shut down."""
     if os.path.exists(f"/proc/self/fd/{number}"):
         raise OSError(errno.EBUSY, f"descriptor {number} is in use here as well")
     os.dup2(copy, number, inheritable=False)  # epoll knows descriptors by their numbers
@@ -83,7 +83,7 @@ def _sockets(pid: int) -> list[Socket]:
 
 
 def _links(pid: int) -> Iterator[tuple[int, str]]:
-    """The descriptors of a process, and what they are."""
+    """The descriptors of a process, and what they refer to."""
     for name in os.listdir(f"/proc/{pid}/fd"):
         with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
             yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
@@ -91,7 +91,7 @@ def _links(pid: int) -> Iterator[tuple[int, str]]:
 
 @contextlib.contextmanager
 def _duplicate(pid: int, number: int) -> Iterator[int]:
-    """Our own descriptor for one of another process. Raises FileNotFoundError if it has been closed meanwhile."""
+    """Duplicates a descriptor of another process into this one. Raises FileNotFoundError if it was closed meanwhile."""
     process = os.pidfd_open(pid)
     try:
         copy = ctypes.CDLL(None, use_errno=True).syscall(_PIDFD_GETFD, process, number, 0)

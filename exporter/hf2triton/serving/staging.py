@@ -1,4 +1,4 @@
-"""Lays out what an embedded Triton needs beside the repository."""
+"""Lays out what an embedded Triton needs besides the repository."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _SHARED = (memory, outgoing)
 
 
 def stage(installation: Installation, folder: Path) -> None:
-    """Lays out the backends and caches as Triton expects them. They are copies, because it refuses symbolic links."""
-    (folder / "empty").mkdir()  # the server's Python looks for modules in its current folder first
+    """Lays out the backends and caches as Triton expects them. The files are copies, because Triton refuses symbolic links."""
+    (folder / "empty").mkdir()  # the server's Python first looks for modules in its current folder
     python = folder / "backends" / "python"
     python.mkdir(parents=True)
     for name in ("libtriton_python.so", "triton_python_backend_utils.py"):

@@ -1,4 +1,4 @@
-"""Since when model processes have been dead, stopped, or quiet despite having work. Uses only the standard library."""
+"""Tracks how long model processes have been dead, stopped, or quiet despite having work. Uses only the standard library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .proc import Quiet
 from .stubs import Stub
 from .work import busy
 
-#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s for a model's failure, or ends after it.
+#: How long a process may be stopped (SIGSTOP). Triton itself takes 1.5 s to fail a model, or ends after that.
 STOPPED_SECONDS = 2.0
 #: How long a process may do nothing while requests wait for it.
 QUIET_SECONDS = 10.0
@@ -20,11 +20,11 @@ class ProcessStates:
     """The states of the processes below one tritonserver, updated at each look."""
 
     def __init__(self) -> None:
-        self._since: dict[tuple[int, str], float] = {}  # process, its state -> since when
+        self._since: dict[tuple[int, str], float] = {}  # process, its state -> when it began
         self._owners: dict[int, str] = {}  # process -> its model
 
     def see(self, found: Sequence[Stub]) -> list[Stub]:
-        """Notes the states of these processes, and returns those that have been stopped for too long."""
+        """Records the states of these processes, and returns those that have been stopped for too long."""
         known = {stub.pid for stub in found}
         self._owners = {pid: model for pid, model in self._owners.items() if pid in known}
         self._owners |= {stub.pid: stub.model for stub in found if stub.model}
@@ -34,7 +34,7 @@ class ProcessStates:
         return [stub for stub in stopped if now - self._since[stub.pid, "T"] > STOPPED_SECONDS]
 
     def stuck(self, began: Mapping[str, float]) -> str | None:
-        """A model that will never be loaded because its process died meanwhile. `began`: model -> when its loading began."""
+        """A model that will never be loaded because its process died while loading. `began`: model -> when its loading began."""
         now = time.monotonic()
         for model, start in began.items():
             for (pid, letter), since in self._since.items():
@@ -45,18 +45,18 @@ class ProcessStates:
 
 
 class Hanging:
-    """Finds model processes that never finish although nobody has stopped them, as in a deadlock. Triton does not check for
-    these.
+    """Finds model processes that never finish although nobody stopped them, as in a deadlock. Triton does not check for these.
 
-    The sign is that requests wait all the time while the process neither runs nor wants to. Endless loops are not found: they
-    look like a long computation.
+    The sign is that requests wait all the time while the process neither runs nor wants to. Endless loops are not detected,
+    because they look like a long computation.
     """
 
     def __init__(self) -> None:
         self._quiet = Quiet()
 
     def found(self, stubs: Collection[Stub], metrics: str) -> list[Stub]:
-        """The processes that have been quiet for too long, with work all the time. `metrics`: Triton's, which show the work."""
+        """The processes that have been quiet for too long despite having work all the time. `metrics`: Triton's metrics, which
+        show the work."""
         waited_for = busy(metrics)
         waiting = [stub for stub in stubs if not stub.dead and stub.model in waited_for]
         self._quiet.keep({stub.pid for stub in waiting})

@@ -16,8 +16,8 @@ _COPIED = re.compile(r"folder\w{6}")
 
 @dataclass(frozen=True)
 class Stub:
-    """A model's process. `state`: the kernel's letter, Z for ended and T for stopped. `model` and `version` are empty if they
-    cannot be known: they come from the command line, which a process loses when it ends."""
+    """A model's process. `state`: the kernel's letter, Z for ended and T for stopped. `model` and `version` are empty if unknown:
+    they come from the command line, which a process loses when it ends."""
 
     pid: int
     state: str
@@ -30,7 +30,7 @@ class Stub:
 
 
 def stubs(server: int) -> list[Stub]:
-    """The processes of Python models that the tritonserver with this id has started and not yet waited for."""
+    """The processes of Python models that the tritonserver with this process id started and has not waited for yet."""
     found = [(pid, one.letter) for pid, one in processes() if one.name == STUB and one.parent == server]
     return [Stub(pid, letter, *_model(pid)) for pid, letter in found]
 
@@ -41,7 +41,7 @@ def dead_stubs(server: int) -> list[int]:
 
 
 def _model(pid: int) -> tuple[str, str]:
-    """Model and version of a stub: its command line has the path REPOSITORY/MODEL/VERSION/FILE, and the name of its instance."""
+    """Model and version of a stub. Its command line has the path REPOSITORY/MODEL/VERSION/FILE and the name of its instance."""
     try:
         with open(f"/proc/{pid}/cmdline", "rb") as file:
             words = file.read().decode(errors="replace").split("\0")

@@ -1,8 +1,8 @@
-"""Looks after a serving tritonserver: restarts it when it ends or hangs, and brings back models whose process has died.
+"""Supervises a running tritonserver: restarts it when it ends or hangs, and brings back models whose process has died.
 
 Such a model stays "ready" in Triton while each of its requests fails, and Triton starts no other process for it. Five times a
-second, the supervisor compares what Triton says should be there with what is there, so it does not matter when a process died.
-Uses only the standard library: the container has this file too.
+second, the supervisor compares the processes that should exist according to Triton with those that do exist, so it does not
+matter when a process died. Uses only the standard library: the container has this file too.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from .stubs import Stub, stubs
 from .work import generating
 
 POLL_SECONDS = 0.2
-#: How long tritonserver may take for one answer, and how long it may be silent on all its ports: while it does nothing, and while
+#: How long tritonserver may take to answer; how long it may be silent on all its ports while it does nothing; and how long while
 #: it is busy, as on an overloaded machine.
 ANSWER_SECONDS, SILENT_SECONDS, BUSY_SECONDS = 1.0, 3.0, 30.0
 #: How often processes are checked for having work and doing nothing.
 HANGING_SECONDS = 1.0
-#: Seconds before further tries to start a server; after the last one it is given up.
+#: Seconds before further tries to start a server; after the last try, the supervisor gives up.
 PAUSES = (0.5, 2.0, 8.0, 20.0)
-#: The prefix of the names of models that a publisher is trying; a restarted server leaves them out.
+#: The name prefix of models that a publisher is trying; a restarted server omits them.
 CANDIDATE = "_candidate-"
 
 
@@ -44,15 +44,15 @@ class GivenUp(Exception):
 
 
 class Supervisor:
-    """Looks after a tritonserver, `process`, that has loaded what it could of `models`."""
+    """Supervises a tritonserver, `process`, that has loaded as many of `models` as it could."""
 
     def __init__(self, host: Host, process: subprocess.Popen[bytes], models: Iterable[str]) -> None:
         self._host = host
         self.process = process
         self._ready = [(model, "") for model in models]  # at the last look
-        # what an earlier server had and this one may lack; "" stands for any version
+        # what an earlier server had but this one may lack; "" stands for any version
         self._owed: set[tuple[str, str]] = set()
-        self._awaited: set[str] = set()  # what was being brought back when `_ready` was asked for
+        self._awaited: set[str] = set()  # what was being brought back when `_ready` was read
         self._presence = Presence(host.control, host.backends)
         self._renewal = Renewal(host)
         self._down: set[str] | None = None
@@ -86,20 +86,20 @@ class Supervisor:
         self._down = down
 
     def _begin(self) -> None:
-        """Begins to look after a new server."""
+        """Begins to supervise a new server."""
         self._reloads = Reloads(self._host.control, self._host.repositories, self._host.say)
         self._deaths = 0
         self._incomplete: set[str] = set()
         self._forget()
 
     def _forget(self) -> None:
-        """Forgets since when processes have been in their states."""
+        """Forgets how long processes have been in their states."""
         self._states, self._quiet, self._hanging = ProcessStates(), Quiet(), Hanging()
-        self._stood: float | None = None  # since when the server has been stopped
+        self._stood: float | None = None  # when the server was first seen stopped
         self._answered = self._looked = time.monotonic()
 
     def _look(self) -> str | None:
-        """Looks after the models. Returns why the server has to be restarted, or None."""
+        """Checks the server and its models. Returns why the server has to be restarted, or None."""
         self._renewal.look()
         if (why := self._stopped()) is not None or self._stood is not None:
             return why
@@ -132,14 +132,14 @@ class Supervisor:
         return f"tritonserver was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)" if stopped else None
 
     def _silent(self, error: OSError) -> str | None:
-        """Why the server has to be restarted, if it did not answer because it hangs; a busy server answers later."""
+        """Why the server has to be restarted, if it did not answer because it hangs. A busy server answers later."""
         answers = self._host.metrics.answers
         if isinstance(error, urllib.error.HTTPError) or answers("metrics", ANSWER_SECONDS):
             self._answered = time.monotonic()
             self._quiet = Quiet()
             return None
         silent, quiet = time.monotonic() - self._answered, self._quiet.seconds(self.process.pid)
-        # whether it is quiet is only known since the first question it did not answer
+        # whether it is quiet is only known from the first question it did not answer
         if silent > BUSY_SECONDS or (silent > SILENT_SECONDS and quiet > SILENT_SECONDS - 2 * ANSWER_SECONDS):
             return f"tritonserver has not answered for {silent:.1f} s ({error})"
         return None
@@ -150,25 +150,25 @@ class Supervisor:
                 self._kill(stub, f"was stopped for {STOPPED_SECONDS:g} s (SIGSTOP)")
 
     def _end_hanging(self, found: Sequence[Stub], ready: Collection[str]) -> None:
-        """Kills hanging processes. Leaves models alone that may be waiting for something else: those that hf2triton did not
-        export, or whose graph is another model."""
+        """Kills hanging processes. Leaves models alone that may be waiting for something else: those not exported by hf2triton,
+        and those whose graph is another model."""
         if time.monotonic() - self._looked < HANGING_SECONDS:
             return
         self._looked = time.monotonic()
         alone = [stub for stub in found if f"{stub.model}_model" not in ready]
-        with contextlib.suppress(OSError):  # it has no metrics, or other things to do
+        with contextlib.suppress(OSError):  # it has no metrics, or is too busy to answer
             for stub in self._hanging.found(alone, self._host.metrics.ask("metrics", timeout=ANSWER_SECONDS)):
                 if is_export(self._host.repositories, stub.model):
                     self._kill(stub, f"has done nothing for {QUIET_SECONDS:g} s though requests wait for it")
 
     def _kill(self, stub: Stub, why: str) -> None:
-        """Kills the process of a model, which is then brought back like any that has died."""
+        """Kills the process of a model, which is then brought back like any model whose process died."""
         self._host.say(f"the process of model {stub.model} {why}; killing it")
         with contextlib.suppress(ProcessLookupError):
             os.kill(stub.pid, signal.SIGKILL)
 
     def _settle(self, ready: list[tuple[str, str]], awaited: set[str]) -> None:
-        """Notes what is ready, and loads what the previous server had and this one lacks."""
+        """Records what is ready, and loads what the previous server had and this one lacks."""
         names = {model for model, _ in ready}
         lacking = {
             name for name, version in self._owed if name not in names or (version and (name, version) not in ready)
@@ -178,8 +178,8 @@ class Supervisor:
         self._owed, self._ready, self._awaited = set(), ready, awaited | lacking
 
     def _mend(self, lacking: dict[str, Expected]) -> str | None:
-        """Brings back models that lack a process for the second time in a row; a model that is being unloaded lacks one briefly.
-        Returns why the server has to be restarted, or None."""
+        """Brings back models that lack a process for the second time in a row; a model that is being unloaded briefly lacks one
+        too. Returns why the server has to be restarted, or None."""
         lacking = {model: known for model, known in lacking.items() if model not in self._reloads.began}
         died = {model: known for model, known in lacking.items() if model in self._incomplete}
         self._incomplete = set(lacking)
@@ -190,14 +190,14 @@ class Supervisor:
                 never = f"tritonserver never ends the requests that model {model} was answering"
                 try:
                     end_connections(self.process.pid)
-                except OSError as error:  # forbidden here
+                except OSError as error:  # not permitted here
                     return f"{never} ({error})"
                 self._host.say(f"ended all connections: {never}")
             self._reloads.add(model)
         return None
 
     def _renew(self) -> None:
-        """Lets another server take over from one that keeps too many leftovers of dead processes."""
+        """Lets another server take over if this one keeps too many leftovers of dead processes."""
         renewal, host = self._renewal, self._host
         if renewal.under_way:
             if (successor := renewal.ready()) is not None:
@@ -205,12 +205,12 @@ class Supervisor:
             return
         wanted = self._deaths >= KEPT and host.renews and renewal.over and not self._reloads.began
         if wanted and kept(self.process.pid, host.shm_prefix) >= KEPT:
-            self._deaths = 0  # if renewal fails, it is tried again after as many deaths
+            self._deaths = 0  # if renewal fails, it is tried again after the same number of deaths
             renewal.begin(self.process, sorted(self._models))
 
     def _take_over(self, successor: Successor) -> None:
         awaited = self._awaited | set(self._reloads.began)
-        # nobody would bring back models on the old server any more: if any are awaited there, end it at once
+        # nothing would bring back models on the old server any more: if any are awaited there, end it at once
         self._renewal.take_over(successor, self.process, at_once=bool(awaited))
         self.process = successor.process
         self._owed = set(self._ready) | {(model, "") for model in awaited}
@@ -219,7 +219,7 @@ class Supervisor:
         self._host.say("another tritonserver has taken over")
 
     def end_others(self) -> None:
-        """Ends all servers except the one that serves."""
+        """Ends all servers except the active one."""
         self._renewal.end()
 
     def restart(self, why: str) -> None:
@@ -232,7 +232,7 @@ class Supervisor:
         for attempt, pause in enumerate((*PAUSES, None)):
             end(self.process)
             self._host.clean()
-            # a model that ends the server when loaded beside others may not do so when loaded alone
+            # a model that ends the server when loaded beside others may load when loaded alone
             there = [model for model in models if missing(self._host.repositories, model) is None]
             self.process = self._host.start(there, *([ONE_BY_ONE] if attempt > 1 else []))
             self._begin()
@@ -260,7 +260,7 @@ class Supervisor:
         return None
 
     def note(self) -> None:
-        """Call this while a server starts, so that a process which dies right after loading is noticed."""
+        """Call this while a server starts, to notice processes that die right after loading."""
         found = stubs(self.process.pid)
         self._end_stopped(found)
         self._presence.note(found)

@@ -7,14 +7,14 @@ from collections import defaultdict
 
 from .loading import Control
 
-#: What a generative model has under way, and what it has queued; what Triton has queued for any model.
+#: What a generative model has in progress and has queued; what Triton has queued for any model.
 _LIVE = "hf2triton_live_slots"
 _GAUGES = (_LIVE, "hf2triton_queue_length", "nv_inference_pending_request_count")
 _LINE = re.compile(rf"^({'|'.join(_GAUGES)}){{[^}}]*\bmodel=\"([^\"]+)\"[^}}]*}} (\S+)", re.MULTILINE)
 
 
 def busy(metrics: str) -> set[str]:
-    """The models for which requests wait. Only generative models also report requests under way."""
+    """The models that have waiting requests. Only generative models also report requests in progress."""
     return {model for model, gauges in _told(metrics).items() if any(gauges.values())}
 
 
@@ -28,7 +28,7 @@ def generating(metrics: Control, model: str) -> bool:
 
 
 def _told(metrics: str) -> dict[str, dict[str, float]]:
-    """Model -> gauge -> its value, of all versions together."""
+    """Model -> gauge -> its value, summed over all versions."""
     told: dict[str, dict[str, float]] = defaultdict(lambda: defaultdict(float))
     for name, model, value in _LINE.findall(metrics):
         told[model][name] += float(value)

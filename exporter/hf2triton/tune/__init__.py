@@ -1,1 +1,1 @@
-"""`hf2triton tune`: the overhead of a call, measured where it is served."""
+"""`hf2triton tune`: measures call overhead on the server."""

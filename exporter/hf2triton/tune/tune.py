@@ -1,7 +1,7 @@
-"""Measures on a live server what one more call of a graph costs there, and writes it into the frontend that plans by it.
+"""Measures call overhead on a live server, and writes it into the frontend, which plans with it.
 
-The server's own statistics are asked, not a clock beside it: the frontend's calls cross no network. Nobody else should be
-calling.
+Times come from the server's statistics, not from a client's clock, because the frontend's calls cross no network. There should be
+no other callers.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from ..errors import ServingError, UsageError
 from ..parity.call_overhead import fit_call_overhead
 from ..repository.add_entry import change_settings
 
-#: Lengths and rows that are tried, beside the longest and the most.
+#: Lengths and rows to try, besides the largest.
 LENGTHS, ROWS = (8, 32, 128), (1, 4, 16)
-#: Calls of each size, of which the quickest counts, after one that does not.
+#: Calls of each size after a first one that does not count; the quickest counts.
 REPEATS = 5
-#: Seconds until the server's statistics have a call that was answered.
+#: Seconds until the server's statistics include a call that was answered.
 _PATIENCE = 5.0
 
 
 @dataclass(frozen=True)
 class MeasuredOverhead:
-    """Calls of `rows` rows of `tokens` tokens took so many `seconds`."""
+    """Calls of `rows` rows of `tokens` tokens took `seconds`."""
 
     rows: int
     tokens: int
@@ -46,7 +46,7 @@ class MeasuredOverhead:
 
 @dataclass(frozen=True)
 class Tuned:
-    """What was found for a frontend: the price `before` and now, in tokens, and the calls it was fitted to."""
+    """The result for a frontend: its call overhead `before` and now (`price`), in tokens, and the calls it was fitted to."""
 
     frontend: str
     version: int
@@ -62,11 +62,11 @@ def tune(
     progress: Callable[[str], None] = lambda stage: None,
     load: bool = False,
 ) -> list[Tuned]:
-    """Measures the calls of each frontend of an entry and writes their price into the version that is served.
+    """Measures the calls of each frontend of an entry and writes their overhead into the served version.
 
-    The frontends have to be loaded again to read it, which `load` does; once before anything is measured too, so that a server
-    that does not allow it says so while nothing has changed. Raises UsageError for an entry whose graph is in its frontend,
-    RepositoryError, ServingError, and the errors of the connection.
+    Frontends have to be reloaded to read it, which `load` does. `load` is also called once before anything is measured, so a
+    server that does not allow it refuses before anything has changed. Raises UsageError for an entry whose graph is in its
+    frontend, RepositoryError, ServingError, and the errors of the connection.
     """
     frontends = {frontend: _read(repository, frontend) for frontend in frontends_of(repository, name)}
     live = Live(connection)
@@ -86,7 +86,7 @@ def tune(
 
 
 def _read(repository: Path, frontend: str) -> tuple[Manifest, EncoderSettings]:
-    """The manifest of a frontend that can be tuned, and its settings."""
+    """The manifest and settings of a frontend that can be tuned."""
     manifest = served_manifest(repository, frontend)
     if not manifest.has_graph_model:
         raise UsageError(
@@ -133,8 +133,8 @@ def _measure(
 
 
 def sizes_of(settings: EncoderSettings) -> list[tuple[int, int]]:
-    """Rows and tokens of the calls that are tried: all that the front itself may make, from the smallest to the largest. An image
-    always has as many tokens."""
+    """Rows and tokens of the calls to try, from the smallest to the largest that the frontend itself may make. Images all have
+    the same number of tokens."""
     limits, reader = settings.limits, settings.reader
     longest = reader.get("max_length")
     lengths = [reader["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
@@ -143,7 +143,7 @@ def sizes_of(settings: EncoderSettings) -> list[tuple[int, int]]:
 
 
 def _add_input(message: service_pb2.ModelInferRequest, described: Mapping[str, Any], rows: int, tokens: int) -> None:
-    """Zeros, which are tokens and pixels; ones for the mask, so that every position counts."""
+    """Adds an input: zeros for tokens and pixels, ones for the mask, so that every position counts."""
     free = 1 if described["name"] == "mask_positions" else tokens
     dtype = described["data_type"].removeprefix("TYPE_")
     shape = [rows, *(free if int(dim) < 0 else int(dim) for dim in described["dims"])]
@@ -153,11 +153,11 @@ def _add_input(message: service_pb2.ModelInferRequest, described: Mapping[str, A
 
 
 def _seconds(connection: Connection, request: Request) -> float:
-    """What the server took for one call, without its queue and the way there."""
+    """The server's time for a call, without queueing and the network."""
     calls, before = connection.compute_time(request.model)
     connection.infer(request)
     deadline = time.monotonic() + _PATIENCE
-    while time.monotonic() < deadline:  # they are counted after the answer has been sent
+    while time.monotonic() < deadline:  # calls are counted after the answer has been sent
         now, after = connection.compute_time(request.model)
         if now > calls:
             return (after - before) / (now - calls)

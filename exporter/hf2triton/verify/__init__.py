@@ -1,1 +1,1 @@
-"""`hf2triton verify`: an entry's graphs in the onnxruntime of other releases."""
+"""`hf2triton verify`: runs an entry's graphs in the onnxruntime of other releases."""

@@ -1,10 +1,10 @@
-"""Isolated environments, each with one version of onnxruntime and nothing of ours: what a Triton release has inside.
+"""Isolated environments, each with one version of onnxruntime and without hf2triton, like a Triton release.
 
     $HF2TRITON_CACHE or ~/.cache/hf2triton
     └── runtimes/onnxruntime-1.17-python3.11/     a virtual environment; runtime.json says what is in it
 
-An environment is made under another name and appears by one rename, so whatever has its name is whole. It is made by
-pip, from the package index that pip is set up with.
+An environment is made under another name and then renamed, so any folder with its final name is complete. pip makes it from the
+package index it is configured with.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from ..errors import RuntimeUnavailable
 
 #: Where environments are kept, instead of the user's cache.
 CACHE = "HF2TRITON_CACHE"
-#: Interpreters that are tried after this one, for whose Python a version of onnxruntime may have no wheel.
+#: Interpreters to try after this one, because a version of onnxruntime may have no wheel for this Python.
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.10", "python3.9", "python3.14")
-#: The first onnxruntime that was built for numpy 2.
+#: The first onnxruntime built for numpy 2.
 _NUMPY_2 = (1, 19)
 _ABOUT = "runtime.json"
 _ASK_PYTHON = "import platform; print(platform.python_version())"
@@ -39,7 +39,7 @@ _ASK_PACKAGES = (
 
 @dataclass(frozen=True)
 class Runtime:
-    """An environment on disk: its interpreter, and the versions that were installed."""
+    """An environment on disk: its interpreter, and the installed versions."""
 
     interpreter: Path
     python: str
@@ -48,9 +48,10 @@ class Runtime:
 
 
 def find_runtime(version: str) -> Runtime:
-    """The environment with an onnxruntime, made where there is none: `version` "1.16.3" is that one, "1.17" its newest patch.
+    """Returns the environment with an onnxruntime, and makes it if there is none. `version` "1.16.3" is exact, "1.17" means its
+    newest patch.
 
-    This interpreter's Python is tried first, then those on the PATH. Raises RuntimeUnavailable, which says why not.
+    This interpreter's Python is tried first, then those on the PATH. Raises RuntimeUnavailable, which says why none can be made.
     """
     root = os.environ.get(CACHE)
     cache = (Path(root) if root else Path.home() / ".cache" / "hf2triton") / "runtimes"
@@ -80,7 +81,7 @@ def find_runtime(version: str) -> Runtime:
 
 
 def requirements(version: str) -> list[str]:
-    """What pip is asked for."""
+    """The requirements for pip."""
     numbers = tuple(int(number) for number in version.split("."))
     exact = f"onnxruntime=={version}" if len(numbers) > 2 else f"onnxruntime=={version}.*"
     return [exact, "numpy" if numbers >= _NUMPY_2 else "numpy<2"]
@@ -91,18 +92,18 @@ class _Refused(Exception):
 
 
 def _interpreters() -> dict[str, tuple[str, str]]:
-    """Minor version -> interpreter and its Python's version: this one, then others on the PATH, in the order of trying."""
+    """Minor version -> interpreter and its Python version: this interpreter, then others on the PATH, in the order to try."""
     found: dict[str, tuple[str, str]] = {}
     for candidate in (sys.executable, *filter(None, map(shutil.which, PYTHONS))):
         asked = subprocess.run([candidate, "-I", "-c", _ASK_PYTHON], capture_output=True, text=True)
         python = asked.stdout.strip()
-        if asked.returncode == 0:  # a version manager's stand-in may have nothing behind it
+        if asked.returncode == 0:  # a version manager's shim may have no interpreter behind it
             found.setdefault(".".join(python.split(".")[:2]), (candidate, python))
     return found
 
 
 def _kept(folder: Path) -> Runtime | None:
-    """The environment that lies there, unless the Python that it was made from has gone."""
+    """The environment in a folder, unless the Python it was made from is gone."""
     interpreter = folder / "bin" / "python"
     if not interpreter.exists():
         return None
@@ -110,9 +111,9 @@ def _kept(folder: Path) -> Runtime | None:
 
 
 def _make(folder: Path, interpreter: str, python: str, version: str) -> Runtime:
-    """Makes the environment, tries it and puts it into its place. Raises _Refused."""
+    """Makes the environment, tries it and moves it into place. Raises _Refused."""
     prefix = f".{folder.name}.new-"
-    for left in (*folder.parent.glob(f"{prefix}*"), folder):  # of a run that was killed, or of a Python that has gone
+    for left in (*folder.parent.glob(f"{prefix}*"), folder):  # from a run that was killed, or a Python that is gone
         shutil.rmtree(left, ignore_errors=True)
     new = Path(tempfile.mkdtemp(prefix=prefix, dir=folder.parent))
     try:
@@ -129,7 +130,7 @@ def _make(folder: Path, interpreter: str, python: str, version: str) -> Runtime:
 
 
 def _run(*command: object) -> str:
-    """What a command prints. Raises _Refused with what pip calls an error, or else the beginning of what was said."""
+    """Returns what a command prints. Raises _Refused with pip's error lines, or else the beginning of the output."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True)
     if done.returncode:
         said = (done.stderr.strip() or done.stdout.strip() or f"it ended with {done.returncode}").splitlines()
@@ -140,7 +141,7 @@ def _run(*command: object) -> str:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """One process at a time; the lock goes with the process that holds it, the file stays."""
+    """Admits one process at a time. The lock ends with the process that holds it; the file stays."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

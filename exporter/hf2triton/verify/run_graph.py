@@ -1,10 +1,10 @@
-"""One graph in the onnxruntime of an isolated environment, which has numpy and onnxruntime and nothing of ours.
+"""Runs a graph in the onnxruntime of an isolated environment, which has numpy and onnxruntime but not hf2triton.
 
     python -I run_graph.py JOB.json
 
 The job, as verify.py writes it: `graph`, the file; `calls`, an .npz with an array `CALL/INPUT` for each input of each call;
-`answers`, the .npz to write, with an array `CALL/OUTPUT` for each of `outputs`. What a call leaves out of a decoder's past is
-empty. `slots`, for decoders: see `_steps`. What came of it is printed as JSON, `{"error": …}`.
+`answers`, the .npz to write, with an array `CALL/OUTPUT` for each of `outputs`. A decoder's past is empty where a call omits it.
+`slots`, for decoders: see `_steps`. The outcome is printed as JSON, `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def main(path: str) -> None:
         job = json.load(file)
     error = None
     try:
-        np.savez(job["answers"], **_answers(job))  # pyright: ignore[reportArgumentType] # none is called allow_pickle
-    except Exception as caught:  # onnxruntime's errors have no common base but Exception
+        np.savez(job["answers"], **_answers(job))  # pyright: ignore[reportArgumentType] # none is named allow_pickle
+    except Exception as caught:  # onnxruntime's errors have no common base except Exception
         error = f"{type(caught).__name__}: {str(caught).strip()}".splitlines()[0]
     print(json.dumps({"error": error}))
 
@@ -51,7 +51,7 @@ def _answers(job: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
 
 
 def _nothing(value: onnxruntime.NodeArg) -> npt.NDArray[Any]:
-    """The past `[batch, heads, past, head size]` of one row that has none."""
+    """An empty past `[batch, heads, past, head size]` for one row."""
     _, heads, _, head_size = value.shape
     return np.zeros((1, heads, 0, head_size), DTYPES[value.type])
 
@@ -59,11 +59,11 @@ def _nothing(value: onnxruntime.NodeArg) -> npt.NDArray[Any]:
 def _steps(
     graph: str, code: str, in_place: bool, piece: int, texts: list[list[list[int]]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """Texts (prompt and what follows it) as the entry's own `code` serves them, side by side: prompts fill their slots in
-    pieces, then each step appends a token to all. `slots/TEXT`: the logits of what follows, `[steps, vocabulary]`."""
+    """Runs texts (a prompt and what follows it) side by side, as the entry's own `code` serves them: prompts fill their slots in
+    pieces, then each step appends a token to all. Returns `slots/TEXT`: the logits of what follows, `[steps, vocabulary]`."""
     entry, version = os.path.split(code)
     sys.path.insert(0, entry)
-    serving = importlib.import_module(f"{version}.generation.decoder")  # as Triton imports a version's folder
+    serving = importlib.import_module(f"{version}.generation.decoder")  # the way Triton imports a version's folder
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
     decoder = serving.make_decoder(serving.open_session(graph, "cpu", 0, 0), len(texts), longest, in_place=in_place)
     for slot, (prompt, _) in enumerate(texts):

@@ -1,7 +1,7 @@
 """Proves an entry's graph in the onnxruntime of a Triton release: real inputs, run there, compared with PyTorch's answers.
 
-Each release has an isolated environment of its own (see environments.py), whose interpreter runs `run_graph.py`. What is asked
-and how far the answers may lie from PyTorch's comes from the entry itself. Neither torch nor an onnxruntime is needed here.
+Each release has its own isolated environment (see environments.py), whose interpreter runs `run_graph.py`. The inputs, and how
+far the answers may differ from PyTorch's, come from the entry itself. This process needs neither torch nor onnxruntime.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from .environments import Runtime, find_runtime
 
 #: Stands for every release.
 ALL = "all"
-#: How rows are put together: (name, rows of a batch).
+#: How rows are batched: (name, rows of a batch).
 LAYOUTS = (("one row a call", 1), ("batches of 8, padded", 8))
-#: Tokens of a prompt's pieces: odd, so that the last one is shorter.
+#: Tokens of a prompt's pieces; odd, so that the last piece is shorter.
 PIECE = 7
-#: Seconds that one graph may take in one onnxruntime.
+#: Seconds that a graph may take in one onnxruntime.
 TIMEOUT = 1800
 _SCRIPT = Path(__file__).with_name("run_graph.py")
 
@@ -49,8 +49,8 @@ Answers = Mapping[str, npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked of a frontend's graph. `about`: what the manifest says of it. `job`: what `run_graph.py` wants to know
-    besides. `calls`: the feeds of each. `judge`: what comes back, `CALL/OUTPUT` -> array, compared."""
+    """What to ask a frontend's graph. `about`: what the manifest says about it. `job`: what else `run_graph.py` needs to know.
+    `calls`: the feeds of each call. `judge`: compares what comes back, `CALL/OUTPUT` -> array."""
 
     frontend: str
     version: int
@@ -63,7 +63,7 @@ class Question:
 
 @dataclass(frozen=True)
 class Verification:
-    """A graph in the onnxruntime of a release. `error`: why it does not load or run there, in onnxruntime's own words."""
+    """A graph in the onnxruntime of a release. `error`: why it does not load or run there, in onnxruntime's words."""
 
     frontend: str
     version: int
@@ -82,7 +82,7 @@ class Verification:
 
     @property
     def result(self) -> str:
-        """What is wrong first, or "ok"."""
+        """The first problem, or "ok"."""
         if self.error:
             return self.error
         for check in self.checks:
@@ -93,7 +93,7 @@ class Verification:
 
     @property
     def max_abs(self) -> float | None:
-        """The largest difference of numbers; texts have none."""
+        """The largest difference of numbers; None if all outputs are texts."""
         return max(
             (check.difference.max_abs for check in self.checks if check.difference.cosine is not None), default=None
         )
@@ -113,7 +113,7 @@ class Verification:
 
 
 def question_of(repository: Path, frontend: str) -> Question:
-    """What the served version of a frontend is asked. Raises RepositoryError and BaselineError."""
+    """Returns what to ask the served version of a frontend. Raises RepositoryError and BaselineError."""
     version = served_version(repository, frontend)
     folder = repository / frontend / str(version)
     settings, baseline = read_settings(folder), Baseline.load(folder / BASELINE)
@@ -128,9 +128,9 @@ def question_of(repository: Path, frontend: str) -> Question:
 def verify(
     repository: Path, name: str, releases: Sequence[str] = (), progress: Callable[[str], None] = lambda stage: None
 ) -> list[Verification]:
-    """Each frontend of an entry in the onnxruntime of each of some releases; see `releases_of` for those.
+    """Runs each frontend of an entry in the onnxruntime of each release; see `releases_of` for `releases`.
 
-    Raises UnknownName, RepositoryError, BaselineError, and RuntimeUnavailable where pip cannot bring an onnxruntime.
+    Raises UnknownName, RepositoryError, BaselineError, and RuntimeUnavailable if pip cannot install an onnxruntime.
     """
     questions = [question_of(repository, frontend) for frontend in frontends_of(repository, name)]
     results = []
@@ -144,10 +144,10 @@ def verify(
 
 
 def releases_of(given: Sequence[str], questions: Sequence[Question]) -> list[Release]:
-    """The rows of the releases that were named, "all" for every one.
+    """The rows of the named releases; "all" names every release.
 
-    Where none is: that of the release that the graphs were made for, or else the first that they run on, the last, and the
-    one in the middle between them.
+    If none is named: the release that the graphs were made for, or else the first release that they run on, the last, and the one
+    midway between them.
     """
     wanted = given or [release for question in questions if (release := question.about.release)]
     if wanted:
@@ -176,7 +176,7 @@ def run_in(runtime: Runtime, release: Release, question: Question) -> Verificati
 
 
 def _run(interpreter: Path, job: Path) -> str | None:
-    """What went wrong in the other interpreter; None if nothing."""
+    """What went wrong in the other interpreter; None if nothing did."""
     try:
         done = subprocess.run([interpreter, "-I", _SCRIPT, job], capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -221,7 +221,7 @@ def _by_item(items: Sequence[Item], arrays: Iterator[npt.NDArray[Any]]) -> Itera
 
 
 def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) -> tuple[Any, ...]:
-    """Whole texts, one a call, from an empty past; and all of them in slots, as they are served."""
+    """Whole texts, one per call, from an empty past; and all of them in slots, as they are served."""
     from tokenizers import Tokenizer
 
     from ..triton_models.generation.request_state import read_prompt
@@ -238,7 +238,7 @@ def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) ->
     ]
     expected = baseline.greedy()
     texts = [(prompt, text.token_ids.tolist()) for prompt, text in zip(prompts, expected, strict=True)]
-    tolerance = baseline.tolerances["token_ids"]  # which is that of the logits
+    tolerance = baseline.tolerances["token_ids"]  # it applies to the logits
 
     def judge(answers: Answers) -> tuple[ParityCheck, ...]:
         checks = []
@@ -250,7 +250,7 @@ def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) ->
                 (text.top_logits, np.take_along_axis(own, text.top_ids, axis=-1))
                 for text, own in zip(expected, logits, strict=True)
             ]
-            # of each step only the likeliest tokens are recorded
+            # only the likeliest tokens of each step are recorded
             describe, step = partial(describe_input, baseline.inputs), Axis("new token")
             chosen = zip(expected, (own.argmax(axis=-1) for own in logits), strict=True)
             differences = (
@@ -267,7 +267,7 @@ def _ask_decoder(folder: Path, settings: DecoderSettings, baseline: Baseline) ->
 
 
 def _whole_text(prompt: list[int], tokens: list[int]) -> dict[str, npt.NDArray[Any]]:
-    """A prompt with all that follows it but the last token; logits are asked for from the prompt's last token on."""
+    """A prompt and all that follows it except the last token. Logits are requested from the prompt's last token on."""
     ids = np.array([[*prompt, *tokens[:-1]]])
     return {
         "input_ids": ids,

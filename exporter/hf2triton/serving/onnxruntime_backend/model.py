@@ -1,8 +1,8 @@
 """The onnxruntime backend of the embedded Triton: a Python-based backend that serves `VERSION/model.onnx`.
 
 It stands in for the container's C++ backend (https://github.com/triton-inference-server/onnxruntime_backend) and is equally
-strict, so that what loads here loads there. All it imports of hf2triton are two of the frontends' files, which are put beside it
-(see staging.py).
+strict, so what loads here also loads there. From hf2triton it only imports two of the frontends' files, which are copied beside
+it (see staging.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import triton_python_backend_utils as triton
 from memory import reuse_blocks
 from outgoing import message
 
-#: onnxruntime's names of types -> config.pbtxt's.
+#: onnxruntime's type names -> config.pbtxt's.
 TYPES = {
     "tensor(bool)": "TYPE_BOOL",
     "tensor(uint8)": "TYPE_UINT8",
@@ -59,7 +59,7 @@ CUDA: Mapping[str, Callable[[str], str | None]] = {
 
 
 class TritonPythonModel:
-    """Named and shaped as Triton's Python backend asks for."""
+    """Named and shaped as Triton's Python backend requires."""
 
     def initialize(self, args: dict[str, str]) -> None:
         reuse_blocks()
@@ -68,7 +68,7 @@ class TritonPythonModel:
         path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
         try:
             self.session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(config, args))
-        except Exception as error:  # onnxruntime's errors have no common base but Exception
+        except Exception as error:  # onnxruntime's errors have no common base except Exception
             raise triton.TritonModelException(f"onnx runtime error: {message(error)}") from None
         _check(config, self.session, self.batched)
         # the C++ backend answers in alphabetical order: use names
@@ -79,7 +79,7 @@ class TritonPythonModel:
         return [response for group in groups for response in self._responses(group)]
 
     def _responses(self, requests: Sequence[Any]) -> list[Any]:
-        """The responses to requests that run together. As in C++, one that cannot run fails all those it was merged with."""
+        """The responses to requests that run together. As in C++, a request that cannot run fails all requests merged with it."""
         try:
             feeds = [{tensor.name(): tensor.as_numpy() for tensor in request.inputs()} for request in requests]
             wanted = [set(request.requested_output_names()) for request in requests]
@@ -104,7 +104,7 @@ class TritonPythonModel:
 
 
 def _graph_path(config: Mapping[str, Any], folder: str) -> str:
-    """The graph's file; a folder with its name holds it together with external data."""
+    """The graph's file. A folder with its name holds the file and its external data."""
     name = config.get("default_model_filename") or "model.onnx"
     path = os.path.join(folder, name)
     if os.path.isdir(path):
@@ -115,8 +115,8 @@ def _graph_path(config: Mapping[str, Any], folder: str) -> str:
 
 
 def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list[Any]:
-    """The CPU, and before it CUDA for instances on a GPU, with the options that the C++ backend passes on: those of the
-    accelerator, and a few of the config's own parameters. There is no TensorRT."""
+    """The CPU, preceded by CUDA for instances on a GPU, with the options that the C++ backend passes on: those of the
+    accelerator, and a few of the config's parameters. There is no TensorRT."""
     if args["model_instance_kind"] != "GPU":
         return ["CPUExecutionProvider"]
     onnxruntime.preload_dlls()
@@ -136,7 +136,7 @@ def _providers(config: Mapping[str, Any], args: Mapping[str, str]) -> list[Any]:
 def _options(config: Mapping[str, Any]) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    # unlike in the container, the other models of the server share these few cores
+    # unlike in the container, the server's other models share these few cores
     options.add_session_config_entry("session.force_spinning_stop", "1")
     level = int(config.get("optimization", {}).get("graph", {}).get("level", 0))
     options.graph_optimization_level = LEVELS.get(level, LEVELS[0])
@@ -183,7 +183,7 @@ def _check(config: Mapping[str, Any], session: onnxruntime.InferenceSession, bat
                 _refuse(name, f"{kind} '{tensor['name']}' is {tensor['data_type']}, model provides {real.type}")
             wanted = [-1] * batched + [int(dim) for dim in tensor["dims"]]
             given = [dim if isinstance(dim, int) else -1 for dim in real.shape]
-            # an input may be narrower than the graph's free dimension; an output must say what the graph says
+            # an input may be narrower than the graph's free dimension; an output must match the graph
             fits = len(wanted) == len(given) and all(
                 graph == own or (graph == -1 and kind == "input") for graph, own in zip(given, wanted, strict=True)
             )
