@@ -11,7 +11,8 @@ from .resources import gpu_bytes, rounded
 
 #: Where server.Dockerfile puts the script that supervises a server.
 HEALTH = "/opt/hf2triton/health.py"
-#: The time limit in serve.sh, and how long Kubernetes waits before it: endpoints are updated first, so that no new call arrives.
+#: The time to exit, as in serve.sh, and how long Kubernetes waits before that: endpoints are updated first, so no new calls
+#: arrive.
 EXIT_SECONDS, LEAVE_SECONDS = 30, 10
 #: The requested memory relative to the estimate: a container that takes more than its limit is killed.
 SPARE = 1.25

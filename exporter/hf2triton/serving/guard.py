@@ -1,4 +1,4 @@
-"""Runs one tritonserver and looks after it. `process.py` starts it as a separate script, with its plan as JSON.
+"""Runs a tritonserver and supervises it. `process.py` starts it as a separate script, with its plan as JSON.
 
 It ends the server when told to (SIGTERM, SIGINT) or when the process that started it is gone, for whatever reason. It removes
 what the server leaves: processes, shared memory, folders. Once the server is live, supervisor.py keeps it alive.
@@ -144,7 +144,7 @@ class Guard:
                 server.kill()
                 server.wait()
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)  # stubs that outlived their server
+            os.killpg(server.pid, signal.SIGKILL)  # stubs may outlive their server
         self.clean()
         if not self._has_parent():  # otherwise the parent still wants to read the log
             shutil.rmtree(self.plan["folder"], ignore_errors=True)

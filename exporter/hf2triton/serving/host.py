@@ -34,7 +34,7 @@ class Host(Protocol):
         ...
 
     def say(self, message: str) -> None:
-        """Tells the operator, if possible. Any thread can call it."""
+        """Tells the operator, if possible. Any thread may call this."""
 
     def down(self, models: Collection[str]) -> None:
         """Called whenever the set of models being brought back changes. While a server is brought back, the set is all its

@@ -256,5 +256,5 @@ class Server:
         self._check_failed(models)
 
     def _models(self) -> list[str]:
-        """All models of the repository, except what a killed publisher left."""
+        """All models of the repository, except trial models that a killed publisher left."""
         return sorted(path.name for path in self.repository.iterdir() if versions(path) and not is_candidate(path.name))

@@ -1,7 +1,7 @@
 """Shuts down TCP sockets of another process of the same user, because tritonserver has no call for this.
 
-To do so, it duplicates the sockets (pidfd_getfd(2), Linux 5.6). It raises OSError where the default profiles of Docker and
-Kubernetes forbid that. Uses only the standard library.
+To do so, it duplicates the sockets (pidfd_getfd(2), Linux 5.6). The default profiles of Docker and Kubernetes forbid that; then
+it raises OSError. Uses only the standard library.
 """
 
 from __future__ import annotations

@@ -40,8 +40,7 @@ class Backlog:
 
 
 def metrics_port(process: int | None = None) -> int | None:
-    """The metrics port of a tritonserver, by default the one that started this process. None if it has none or is another
-    program."""
+    """The metrics port of a tritonserver, by default of the parent process. None if it has none or is another program."""
     try:
         with open(f"/proc/{process or os.getppid()}/cmdline", "rb") as file:
             words = [word.decode("utf-8", "replace") for word in file.read().split(b"\0")]
@@ -56,7 +55,7 @@ def metrics_port(process: int | None = None) -> int | None:
 
 
 def _option(words: list[str], name: str) -> str | None:
-    """The last value of an option, which is the one that counts."""
+    """The last value of an option, which is the value that counts."""
     found = None
     for index, word in enumerate(words):
         if word.startswith(f"{name}="):

@@ -46,7 +46,7 @@ class Callers:
         return index in self._gone
 
     def wait(self, indices: Iterable[int]) -> bool:
-        """Whether anybody waits for one of these requests. Asks again if the last time was a while ago."""
+        """Whether anybody waits for one of these requests. Asks again if it last asked a while ago."""
         indices = set(indices) - self._gone
         if self._clock() - self._asked_at < PERIOD:
             return bool(indices)

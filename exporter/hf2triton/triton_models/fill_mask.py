@@ -138,7 +138,7 @@ class FillMaskEncoder:
         for index in range(len(row.positions)):
             [scores] = _softmax(
                 logits[index : index + 1]
-            )  # one by one: all at once would take three times the logits' memory
+            )  # row by row: all at once would take three times the logits' memory
             choices = np.arange(len(scores)) if row.targets is None else np.array(row.targets)
             best = choices[_best(scores[choices], row.top_k)]
             results.append([(int(token), float(scores[token])) for token in best])
@@ -147,7 +147,7 @@ class FillMaskEncoder:
     def answers(self, row: MaskedRow, likeliest: Sequence[Sequence[tuple[int, float]]]) -> list[Any]:
         """The answers for the likeliest tokens: `{"score", "token", "token_str", "sequence"}` each.
 
-        A single mask gives a list of such answers; several masks give a list of these lists.
+        Returns a list of such answers for a single mask, and a list of these lists for several masks.
         """
         lone = len(row.positions) == 1
         ids = row.encoding.ids

@@ -242,7 +242,7 @@ def _bmp(image: BmpImagePlugin.BmpImageFile, data: bytes, max_pixels: int) -> in
 
 
 def _tiff(image: TiffImagePlugin.TiffImageFile, data: bytes, max_pixels: int) -> int:
-    """A compressed strip or tile is unpacked as a whole and may be larger than the image; others are read one by one."""
+    """A compressed strip or tile is unpacked as a whole and may be larger than the image; others are read individually."""
     width, height = (image.tag_v2.get(tag, 0) for tag in (TiffImagePlugin.TILEWIDTH, TiffImagePlugin.TILELENGTH))
     if not (isinstance(width, int) and isinstance(height, int)):
         raise Refused(f"the image has tiles of {width} x {height} pixels")

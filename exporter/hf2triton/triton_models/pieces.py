@@ -104,7 +104,7 @@ class Pieces:
             # further steps see whole words, but may separate two characters of the same word
             alone = len(pre_tokenizers) == 1 or [step["type"] for step in pre_tokenizers] == ["Split", "ByteLevel"]
             self._by_pairs = self._by_pairs and alone and not any(token.single_word for token in added)
-        # a single one and a run of them, which normalizers may change
+        # a single space and a run of them, which normalizers may change
         kept = [space for space in spaces if all(self._words(f"x{space * count}x") > 1 for count in (1, 2))]
         self._spaces = re.compile(rf"(?<!\s)[{re.escape(''.join(kept))}]") if kept else None
         self._ends_a_word = lru_cache(4096)(self._is_solid)

@@ -93,7 +93,7 @@ class Verification:
 
     @property
     def max_abs(self) -> float | None:
-        """The largest difference of numbers; None if all outputs are texts."""
+        """The largest numeric difference; None if only texts were compared."""
         return max(
             (check.difference.max_abs for check in self.checks if check.difference.cosine is not None), default=None
         )

@@ -1,15 +1,15 @@
 """The requests that hold slots, and what a step does with them.
 
-A step is at most one piece of one prompt, so that a long prompt does not stall the requests that generate, and then one token for
-every live request. The live ones hold the first slots, so that one view of the cache covers them all:
+A step is at most one piece of one prompt, then one token for every live request. So a long prompt does not stall the requests
+that generate. Live requests hold the first slots, so one view of the cache covers them all:
 
     slots   | live, live, live | joining | free, free |
 
-A prompt, except its last token, is filled into the slot behind them. Then the request is live, and its first step feeds that last
-token. When requests end, the last live ones move into the gaps. This takes one copy of the filled part of a slot for each gap,
-one for a request that joins after a gap opened, and none in any other step. (The alternative is to leave gaps and compute them
-too until another request takes them. It needs no copies, but a request in the last slot pays for all slots before it, at every
-token.)
+A prompt, except its last token, is filled into the slot behind the live ones. Then the request is live, and its first step feeds
+that last token. When requests end, the last live ones move into the gaps. This takes one copy of the filled part of a slot for
+each gap, one for a request that joins after a gap opened, and none in any other step. (The alternative is to leave gaps and
+compute them too until another request takes them. It needs no copies, but a request in the last slot pays for all slots before
+it, at every token.)
 
 An exception from a request's sampler or callback ends only that request. If the session fails in a step, the step is repeated for
 fewer requests, so only those that make it fail end.
@@ -127,7 +127,7 @@ class Batch:
             return
         try:
             token = int(request.sampler.next(logits))
-            self._decoder.check(token)  # a wrong one would make the graph fail for everyone
+            self._decoder.check(token)  # a wrong token would make the graph fail for everyone
             request.token = token
             request.tokens += 1
             self.tokens += 1

@@ -21,17 +21,17 @@ _NEVER = np.float32(-np.inf)
 class Sampler:
     """Chooses the tokens of one sequence, and remembers what the settings need to know about them.
 
-    `eos_token_ids`: the tokens that end a text, for the settings' minimum. `sequence`: the index among a request's
+    `eos_token_ids`: the tokens that end a text, for the settings' minimum. `sequence`: which of a request's
     `num_return_sequences` this is; each has its own random numbers.
 
     The same seed, `sequence` and logits give the same tokens, whatever else is in the batch:
     - Random numbers come from a generator that only this sequence uses, one for each token, by the only method of numpy whose
       stream never changes between versions (`BitGenerator.random_raw`, NEP 19).
     - The number is looked up in the cumulative probabilities of the tokens in the order of their ids. In the order of their
-      scores, two nearly equal tokens would swap places, and change the drawn token, as soon as a batch of another size rounds the
-      logits differently. In the order of ids, a difference of 1e-6 moves the limits between tokens by about as much, and the draw
-      falls between the old and the new limit just as rarely.
-    - Exponentials and their running sum are float64, summed one after the other.
+      scores, two nearly equal tokens would swap places, and so change the drawn token, as soon as a batch of another size rounds
+      the logits differently. In the order of ids, a difference of 1e-6 moves the limits between tokens by about as much, and the
+      draw falls between the old and the new limit just as rarely.
+    - Exponentials and their running sum are float64, summed sequentially.
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class Settings:
     `stop`: texts after which generation ends. They are cut off, unless `keep_stop` asks for the text that transformers returns:
     up to the end of the token that completes the stop string.
     `return_full_text`: put the prompt before the new text, as transformers' pipeline does by default.
-    `ignore_eos`: generation goes on after the end of text.
+    `ignore_eos`: generation continues after the end of text.
     `truncate_prompt`: if the prompt and the new tokens exceed the context, the prompt loses its beginning, as with
     `handle_long_generation="hole"` in transformers' pipeline; otherwise such a request is refused.
     `prompt_logprobs`: nothing is generated; the answer holds the log probability of each token of the prompt except the first.
