@@ -27,7 +27,7 @@ def normalized(embedding: torch.Tensor) -> torch.Tensor:
 
 
 class DenseLayer(torch.nn.Module):
-    """`[batch, in_features]` -> `[batch, out_features]`, as in sentence-transformers' Dense, with the same parameter names."""
+    """`[batch, in_features]` -> `[batch, out_features]`, like sentence-transformers' Dense, with the same parameter names."""
 
     def __init__(self, spec: Dense) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class DenseLayer(torch.nn.Module):
 
 
 class NormLayer(torch.nn.Module):
-    """`[batch, dimension]` -> the same, as in sentence-transformers' LayerNorm, with the same parameter names."""
+    """`[batch, dimension]` -> the same shape, like sentence-transformers' LayerNorm, with the same parameter names."""
 
     def __init__(self, spec: LayerNorm) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a checkpoint's files say of how it generates, and whether that can be served."""
+"""Reads how a checkpoint generates, and checks that this can be served."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..errors import SourceError
 
 
 def check_generation(folder: Path) -> None:
-    """Reads generation_config.json before transformers does, which passes over what it cannot read. Raises SourceError."""
+    """Checks generation_config.json before transformers reads it, which ignores what it cannot read. Raises SourceError."""
     path = folder / "generation_config.json"
     _require_supported(read_object(path), path)
 
 
 def generation_of(model: Any, source: Source) -> dict[str, Any]:
-    """What the generation config of a loaded model sets, or where there is none, its own config. One that lies elsewhere is
-    given to the model first. Raises SourceError."""
+    """The settings in a loaded model's generation config, or in its config if it has none. A generation config in another
+    folder is first set on the model. Raises SourceError."""
     if "generation" in source.elsewhere:
         from transformers import GenerationConfig
 

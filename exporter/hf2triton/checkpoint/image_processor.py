@@ -1,4 +1,4 @@
-"""A checkpoint's image processor: its steps as plain data for the frontend, and the pixels that it makes of images."""
+"""A checkpoint's image processor: its steps as plain data for the frontend, and the pixels that it computes from images."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from .image_settings import ModelImages, ProcessorFile, model_images, processor_
 
 
 def read_images(source: Source, config: Mapping[str, Any], family: Family) -> dict[str, Any]:
-    """How images are prepared (`spec`), the shape of the graph's input (`shape`: channels, height, width), and the `tokens`
-    that the model makes of one. `config`: the image part of the model's config, complete. Raises SourceError."""
+    """How images are prepared (`spec`), the shape of the graph's input (`shape`: channels, height, width), and how many
+    `tokens` the model makes of an image. `config`: the complete image part of the model's config. Raises SourceError."""
     model = model_images(source.model_folder / "config.json", config, family)
     return {
         "spec": read_image_spec(source.processor_folder, model, family.image_processor),
@@ -31,25 +31,25 @@ def read_image_spec(
 ) -> dict[str, Any]:
     """What the processor in a checkpoint's folder does, as JSON for `triton_models/images.py`.
 
-    The keys and values are the processor's own: `do_convert_rgb`; `size` ({"height", "width"}, {"shortest_edge"}, that with
-    {"longest_edge"}, or {"max_height", "max_width"}) and `resample` (a number of Pillow's); `crop_size` ({"height", "width"});
-    `rescale_factor`; `image_mean` and `image_std` (a float for each channel). Those of a step that is left out are None.
-    `num_channels` and `image_size` ({"height", "width"}) are the `model`'s, 3 and None where that is not given.
+    The keys and values are those of the processor: `do_convert_rgb`; `size` ({"height", "width"}, {"shortest_edge"},
+    {"shortest_edge", "longest_edge"}, or {"max_height", "max_width"}) and `resample` (a Pillow number); `crop_size` ({"height",
+    "width"}); `rescale_factor`; `image_mean` and `image_std` (a float for each channel). Keys of a skipped step are None.
+    `num_channels` and `image_size` ({"height", "width"}) come from `model`; without it they are 3 and None.
 
-    Raises SourceError where there is no processor, or one whose pixels the frontend could not make or the model not take.
+    Raises SourceError if there is no processor, or if the frontend cannot compute its pixels or the model cannot take them.
     """
     file = processor_file(folder, family_processor)
-    spec_of_file(file, model)  # whose messages are the clearer ones
+    spec_of_file(file, model)  # has the clearer messages
     settings = vars(_load(folder, file))
     sizes = {key: dict(settings[key]) for key in ("size", "crop_size") if settings[key] is not None}
     return spec_of(file.path, settings | sizes, model)
 
 
 def load_processor(folder: Path, channels: int, family_processor: str | None = None) -> Any:
-    """The checkpoint's own processor, with the backend of Pillow: the others resize a little differently.
+    """The checkpoint's processor with the Pillow backend; the other backends resize slightly differently.
 
-    Where the model has one channel, images are made grey first: `transformers.pipeline` has made them RGB, and the processor
-    leaves channels as they are. Raises SourceError where it does not load.
+    If the model has one channel, images are first converted to greyscale: `transformers.pipeline` passes RGB images, and the
+    processor does not change channels. Raises SourceError if the processor does not load.
     """
     processor = _load(folder, processor_file(folder, family_processor))
     if channels == 1:
@@ -61,9 +61,9 @@ def load_processor(folder: Path, channels: int, family_processor: str | None = N
 def reference_pixels(
     folder: Path, images: Sequence[bytes], channels: int = 3, family_processor: str | None = None
 ) -> list[NDArray[Any]]:
-    """The pixels that the checkpoint's own processor makes of encoded images, decoded like `transformers.pipeline` does.
+    """The pixels that the checkpoint's processor computes from encoded images, decoded as `transformers.pipeline` does.
 
-    Arrays `[channels, height, width]`. Raises SourceError where the processor does not load.
+    Arrays `[channels, height, width]`. Raises SourceError if the processor does not load.
     """
     from PIL import Image
     from transformers.image_utils import load_image

@@ -1,6 +1,6 @@
-"""What a checkpoint's JSON files say of images: the processor's settings, and the pixels that the model takes.
+"""What a checkpoint's JSON files say about images: the processor's settings, and the pixels that the model takes.
 
-Needs neither torch nor transformers, so that files which do not belong together are found before those are imported.
+Needs neither torch nor transformers: files that do not belong together are found before these are imported.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from ..errors import SourceError
 from ..families import Family
 from ..triton_models.image_sizes import resized
 
-#: The processors of transformers whose steps the frontend can do, whatever their backend and however old their name -> what they
-#: do where their settings are silent.
+#: Processor class of transformers whose steps the frontend supports -> its defaults. The class stands for all of its backends and
+#: old names.
 PROCESSORS: Mapping[str, Mapping[str, Any]] = {
     "ViTImageProcessor": {"size": {"height": 224, "width": 224}, "resample": 2},
     "CLIPImageProcessor": {
@@ -37,7 +37,7 @@ PROCESSORS: Mapping[str, Mapping[str, Any]] = {
         "crop_size": {"height": 224, "width": 224},
     },
 }
-#: The same for all of them.
+#: Defaults of all processors.
 _COMMON: Mapping[str, Any] = {
     "do_convert_rgb": False,
     "do_resize": True,
@@ -50,7 +50,7 @@ _COMMON: Mapping[str, Any] = {
     "image_mean": (0.5, 0.5, 0.5),
     "image_std": (0.5, 0.5, 0.5),
 }
-#: Step -> its settings, in order; None where the step is left out.
+#: Step -> its settings, in order; they are None if the step is skipped.
 _STEPS: Mapping[str, tuple[str, ...]] = {
     "do_convert_rgb": (),
     "do_resize": ("size", "resample"),
@@ -58,22 +58,22 @@ _STEPS: Mapping[str, tuple[str, ...]] = {
     "do_rescale": ("rescale_factor",),
     "do_normalize": ("image_mean", "image_std"),
 }
-#: The sizes that an image can be brought to.
+#: The keys of the supported sizes.
 _SIZES = (("height", "width"), ("shortest_edge",), ("shortest_edge", "longest_edge"), ("max_height", "max_width"))
-#: Pillow's filters, by the numbers that all its versions have for them.
+#: Pillow's filters by number, the same in all of its versions.
 RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-#: Channels of a model -> what its images are.
+#: Channels of a model -> the colours of its images.
 CHANNELS = {1: "greyscale", 3: "red, green and blue"}
 #: transformers 5 writes the first beside models with a tokenizer, and prefers it.
 _NESTED, _PLAIN = "processor_config.json", "preprocessor_config.json"
-#: What both ViT's and CLIP's config means where it is silent.
+#: Defaults of ViT's and CLIP's configs.
 _MODEL = {"image_size": 224, "num_channels": 3}
 
 
 @dataclass(frozen=True)
 class ModelImages:
-    """What a model takes: `channels`, `height` and `width` in pixels, as the config.json at `path` says. `tokens`: what it makes
-    of an image, the class token included; None where config.json does not give the patches."""
+    """The images that a model takes: `channels`, `height` and `width` in pixels, from the config.json at `path`. `tokens`: how
+    many it makes of an image, including the class token; None if config.json has no patch size."""
 
     path: Path
     channels: int
@@ -84,7 +84,7 @@ class ModelImages:
 
 @dataclass(frozen=True)
 class ProcessorFile:
-    """The `file` with a processor's settings, what it says, and the processor's `name` in PROCESSORS."""
+    """The file with a processor's settings (`path`), its content (`settings`), and the processor's `name` in PROCESSORS."""
 
     path: Path
     settings: Mapping[str, Any]
@@ -92,20 +92,20 @@ class ProcessorFile:
 
 
 def check_images(folder: Path, config: Mapping[str, Any], family: Family, processor: Path | None = None) -> None:
-    """Whether the processor of a folder can be served and makes what the model takes. `config`: all that config.json says.
-    `processor`: the folder with the processor, where that is another one.
+    """Checks that a folder's processor can be served and returns what the model takes. `config`: the content of config.json.
+    `processor`: the folder with the processor, if it is another one.
 
-    Raises SourceError, with the files, the keys and the sizes at fault.
+    Raises SourceError, which names the files, the keys and the sizes at fault.
     """
     part = family.configs.get("image")
-    # an old spelling, which transformers prefers to the other
+    # the `_dict` key is an old spelling, which transformers prefers
     images = config if part is None else config.get(f"{part}_dict") or config.get(part) or {}
     model = model_images(folder / "config.json", images, family)
     spec_of_file(processor_file(processor or folder, family.image_processor), model)
 
 
 def model_images(path: Path, config: Mapping[str, Any], family: Family) -> ModelImages:
-    """What the image part of a model's config says of pixels. Raises SourceError for what transformers cannot compute."""
+    """What the image part of a model's config says about pixels. Raises SourceError for what transformers cannot compute."""
     config = {**_MODEL, **config}
     channels = config["num_channels"]
     if channels not in CHANNELS:
@@ -115,7 +115,7 @@ def model_images(path: Path, config: Mapping[str, Any], family: Family) -> Model
     if "patch_size" not in config:
         return ModelImages(path, channels, height, width)
     patch = _edges(path, "patch_size", config["patch_size"], family)
-    # transformers leaves out what remains at the far edges
+    # transformers drops incomplete patches at the far edges
     tokens = 1 + (height // patch[0]) * (width // patch[1])
     if tokens == 1:
         raise SourceError(
@@ -125,7 +125,7 @@ def model_images(path: Path, config: Mapping[str, Any], family: Family) -> Model
 
 
 def processor_file(folder: Path, family_processor: str | None = None) -> ProcessorFile:
-    """The processor's settings in a checkpoint's folder. Where they do not name it, it is the family's. Raises SourceError."""
+    """The processor's settings in a checkpoint's folder. If they name no processor, it is the family's. Raises SourceError."""
     path, settings = _settings(folder)
     given = settings.get("image_processor_type") or settings.get("feature_extractor_type") or family_processor
     if given is None:
@@ -139,7 +139,7 @@ def processor_file(folder: Path, family_processor: str | None = None) -> Process
 
 
 def spec_of_file(file: ProcessorFile, model: ModelImages | None) -> dict[str, Any]:
-    """The spec that a file means as it stands, see `image_processor.read_image_spec`. Raises SourceError."""
+    """The spec of a processor's file, see `image_processor.read_image_spec`. Raises SourceError."""
     settings = {**_COMMON, **PROCESSORS[file.name], **file.settings}
     if isinstance(settings["size"], int) and not settings["default_to_square"]:
         settings["size"] = {"shortest_edge": settings["size"]}
@@ -147,7 +147,7 @@ def spec_of_file(file: ProcessorFile, model: ModelImages | None) -> dict[str, An
 
 
 def spec_of(path: Path, settings: Mapping[str, Any], model: ModelImages | None) -> dict[str, Any]:
-    """The spec of complete settings, which `path` holds or implies. Raises SourceError where it cannot be served."""
+    """The spec of complete settings, which `path` holds or implies. Raises SourceError if it cannot be served."""
     for key, value in settings.items():
         if not key.startswith("do_"):
             continue
@@ -169,12 +169,12 @@ def spec_of(path: Path, settings: Mapping[str, Any], model: ModelImages | None) 
 
 
 def fits_all(spec: Mapping[str, Any]) -> bool:
-    """Whether images of any size come out in the one that the model takes."""
+    """Whether the processor brings images of any size to the size that the model takes."""
     return bool(spec["crop_size"] or "height" in (spec["size"] or {}))
 
 
 def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The file with the processor's settings, and what it says."""
+    """The file with the processor's settings, and its content."""
     nested, plain = folder / _NESTED, folder / _PLAIN
     if nested.exists():
         content = read_json(nested, "")
@@ -214,7 +214,7 @@ def _is_pixels(value: Any) -> bool:
 
 
 def _size(path: Path, key: str, value: Any, channels: int) -> dict[str, int]:
-    """A size as transformers reads it: a number is a square, a list the height and the width."""
+    """A size as transformers reads it: a number means a square, a list means height and width."""
     size = (value, value) if isinstance(value, int) else value
     if isinstance(size, (list, tuple)) and len(size) == 2:
         size = dict(zip(("height", "width"), size, strict=True))
@@ -265,7 +265,7 @@ _READ: Mapping[str, Callable[[Path, str, Any, int], Any]] = {
 
 
 def _require_fit(path: Path, spec: Mapping[str, Any], model: ModelImages) -> None:
-    """Raises SourceError where no image would come out as the model takes it: an image of that size must keep it."""
+    """Raises SourceError if no image can come out in the model's size. The check: an image of that size must keep its size."""
     if spec["do_convert_rgb"] and model.channels != 3:
         raise SourceError(
             f"{path} asks for do_convert_rgb, which makes three channels; {model.path} has the num_channels"

@@ -1,4 +1,4 @@
-"""source → checkpoint: the model in fp32, its tokenizer, and what its files say about its use."""
+"""Loads a source into a checkpoint: the model in fp32, its tokenizer, and what its files say about its use."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .task_inference import family_of, task_of
 from .tokenizer import load_tokenizer, makes_word_pieces, require_streaming
 from .tokenizer_files import require_rows, require_types, tokens_of, types_of
 
-#: Keys of a config that affect how a model runs or returns its outputs -> what an export needs, which changes no answer.
+#: Config keys that affect how a model runs or returns its outputs -> the value that an export needs. It changes no answer.
 _SAME_ANSWERS = {
     "chunk_size_feed_forward": 0,  # chunks would fix the length of every text
     "output_attentions": False,
@@ -38,11 +38,11 @@ _SAME_ANSWERS = {
 def load_checkpoint(
     source: Source, task_name: str | None, adapter: Adapter | None = None, labels: Sequence[str] | None = None
 ) -> Checkpoint:
-    """Loads the model for a task (None: the one it was trained for), its tokenizer and its image processor.
+    """Loads the model for a task (None: the task it was trained for), its tokenizer and its image processor.
 
-    With an adapter to merge, the task is the one that the adapter was trained for, and the head may be random until the merge.
-    `labels` replace the head's own. Remote code is never run. Raises SourceError and its kinds, UnknownName for a task, and
-    UsageError for labels that do not fit.
+    With an adapter to merge, the default task is the adapter's, and the head may be random until the merge. `labels` replace
+    the head's labels. Never runs remote code. Raises SourceError and its kinds, UnknownName for a task, and UsageError for
+    labels that do not fit.
     """
     family = family_of(source)
     if adapter is not None:
@@ -83,7 +83,7 @@ def load_checkpoint(
 
 
 def require_known_tokens(checkpoint: Checkpoint) -> None:
-    """Every id that the tokenizer can produce must have a row in the model's tables. Raises SourceError."""
+    """Checks that every id that the tokenizer can produce has a row in the model's tables. Raises SourceError."""
     if checkpoint.tokenizer is None:
         return
     definition, folder = json.loads(checkpoint.tokenizer.definition), checkpoint.source.tokenizer_folder
@@ -95,7 +95,7 @@ def require_known_tokens(checkpoint: Checkpoint) -> None:
 
 
 def without_weights(checkpoint: Checkpoint) -> Checkpoint:
-    """The checkpoint with an empty model; frees the weights even where something still refers to the parameters."""
+    """The checkpoint with an empty model. Frees the weights even if something still refers to the parameters."""
     import torch
 
     for parameter in checkpoint.model.parameters():
@@ -106,7 +106,7 @@ def without_weights(checkpoint: Checkpoint) -> Checkpoint:
 def _load_model(
     source: Source, family: Family, task: Task, adapter: Adapter | None, labels: Sequence[str] | None
 ) -> tuple[Any, frozenset[str]]:
-    """The model, and the parameters that are random because an adapter will bring them."""
+    """The model, and the parameters that are random until an adapter supplies them."""
     import torch
     from optimum.exporters.tasks import TasksManager
     from transformers.utils import logging as hf_logging
@@ -136,7 +136,7 @@ def _load_model(
             ignore_mismatched_sizes=True,  # reported below
             **arguments,
         )
-    except Exception as error:  # transformers passes on whatever its libraries raise
+    except Exception as error:  # transformers lets all errors of its libraries through
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error
     _require_shapes(folder, family, info["mismatched_keys"])
@@ -154,7 +154,7 @@ def _load_model(
 
 
 def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str, Any, Any]]) -> None:
-    """Raises WeightsError where weights do not have the shapes that the config asks for."""
+    """Raises WeightsError if weights do not have the shapes that the config asks for."""
     wrong = [
         f"{name} is {list(own)} in the file, and by config.json {list(wanted)}"
         for name, own, wanted in sorted(mismatched)
@@ -164,22 +164,22 @@ def _require_shapes(folder: Path, family: Family, mismatched: Iterable[tuple[str
 
 
 def _leftover(family: Family, model: Any, unexpected: Iterable[str]) -> list[str]:
-    """Weights of the files that the model does not have, except those that no answer depends on."""
+    """Weights in the files that have no place in the model, except those that no answer depends on."""
     prefix = f"{model.base_model_prefix}."
     names = ((name, name.removeprefix(prefix)) for name in sorted(unexpected))
     return [name for name, short in names if not any(re.fullmatch(pattern, short) for pattern in family.leftover)]
 
 
 def _has_pooler(source: Source, family: Family) -> bool:
-    """Whether the checkpoint brings the weights of the family's pooling layer."""
+    """Whether the checkpoint has the weights of the family's pooling layer."""
     if family.pooler is None:
         return False
     return any(f".{family.pooler}" in f".{name}" for name in weight_shapes(source))
 
 
 def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None) -> dict[int, str]:
-    """The head's labels, or those `given` in their place. Raises UsageError where they do not fit, and HeadMissing where a label
-    that the task needs is missing."""
+    """The head's labels, or those `given` in their place. Raises UsageError if they do not fit, and HeadMissing if a label that
+    the task needs is missing."""
     labels = dict(config.id2label) if task.has_labels else {}
     if given is not None:
         if len(given) != len(labels):
@@ -196,7 +196,7 @@ def _labels(source: Source, task: Task, config: Any, given: Sequence[str] | None
 def _text_side(
     source: Source, family: Family, task: Task, config: Any, sentences: SentenceFolder | None
 ) -> tuple[Tokenizer, int]:
-    """The tokenizer, and the most tokens of one row."""
+    """The tokenizer, and the maximum number of tokens in a row."""
     folder = source.tokenizer_folder
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
@@ -216,7 +216,7 @@ def _config_of(config: Any, family: Family, modality: str) -> Any:
 
 
 def _sentences(source: Source) -> SentenceFolder:
-    """How the checkpoint makes embeddings; where pickles were allowed, those of its layers are among the weights."""
+    """How the checkpoint makes embeddings. If pickles were allowed, those of its layers are among the weights."""
     if source.sentence_folder is None:
         return SentenceFolder()
     allow_pickle = any(name.endswith(".bin") for name in source.weights)

@@ -1,4 +1,4 @@
-"""The stages that load a checkpoint, for exports and for everyone else who asks PyTorch."""
+"""The stages that load a checkpoint, for exports and for all other code that runs PyTorch."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ResolvedOptions]:
-    """The checkpoint that the options name, with its adapter merged, and the options as its task wants them."""
+    """The checkpoint that the options name, with its adapter merged, and the options resolved for its task."""
     from .precheck import look_at_files
 
     found = stages.run("look at the files", look_at_files, options)
 
-    # heavy imports wait until cheap mistakes have been found
+    # heavy imports wait until the cheap checks have passed
     from .adapters.merge import merge
     from .adapters.source import require_sound
     from .loader import load_checkpoint, require_known_tokens

@@ -1,4 +1,4 @@
-"""What an adapter's files tell by themselves, and beside its base's: checked before PyTorch and peft are imported."""
+"""Checks an adapter's files, alone and against the base's files, before PyTorch and peft are imported."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from ...core.wording import some
 from ...errors import AdapterError
 from ..source import PACKAGE, tensor_shapes
 
-#: What the name of each weight in an adapter's file begins with; the rest is its path in the model.
+#: The prefix of every weight's name in an adapter's file; the rest is the weight's path in the model.
 PREFIX = "base_model.model."
 CONFIG = "adapter_config.json"
 WEIGHTS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: Kinds that prepend tokens or keys of their own, which are no part of any weight.
+#: Adapter kinds that prepend tokens or keys, which are not part of any weight.
 _VIRTUAL = frozenset(
     ("PROMPT_TUNING", "MULTITASK_PROMPT_TUNING", "P_TUNING", "PREFIX_TUNING", "ADAPTION_PROMPT", "CPT", "CARTRIDGE")
 )
-#: What `init_lora_weights` begins with where the training took away a part of the base's weights that cannot be worked out
-#: again: it was found by a random search, or with the training's data.
+#: Prefixes of `init_lora_weights` for initializations that subtract a part from the base's weights. That part cannot be
+#: recomputed: it comes from a random search or from the training data.
 _TAKEN_AWAY = ("pissa_niter", "corda")
 #: Settings under which `lora_A` and `lora_B` do not span the whole of a weight.
 _PARTIAL = ("use_qalora", "use_bdlora")
-#: Files of a training that say nothing of the model.
+#: Files that a training run writes and that do not describe the model.
 _OF_THE_TRAINING = frozenset(("trainer_state.json", "all_results.json", "train_results.json", "eval_results.json"))
 
 
@@ -35,7 +35,7 @@ def is_adapter(folder: Path) -> bool:
 
 
 def require_one(folder: Path, given: str) -> None:
-    """Raises AdapterError for a folder that is no adapter: with those in its subfolders, if there are any."""
+    """Raises AdapterError for a folder that is not an adapter. The message lists the adapters in its subfolders, if any."""
     if is_adapter(folder):
         return
     if not folder.is_dir():
@@ -52,14 +52,14 @@ def require_one(folder: Path, given: str) -> None:
 
 
 def adapters_in(folder: Path) -> list[str]:
-    """The subfolders that hold adapters, two deep at most: peft writes one for each adapter of a model, Trainer one for each
-    checkpoint. In the order of their numbers."""
+    """The subfolders that hold adapters, at most two levels deep, ordered by number. peft writes one for each adapter of a
+    model, Trainer one for each checkpoint."""
     found = [path.parent.relative_to(folder) for pattern in ("*", "*/*") for path in folder.glob(f"{pattern}/{CONFIG}")]
     return [path.as_posix() for path in sorted(found, key=lambda path: (len(path.parts), len(path.name), path))]
 
 
 def files_of(folder: Path, weights: str) -> list[str]:
-    """The files that take part in what an adapter means: its weights, and all of its configs, its tokenizer included."""
+    """The files that define an adapter: its weights and all of its configs, including its tokenizer."""
     kinds = (".json", ".jinja", ".txt", ".model")
     described = {path.name for path in folder.iterdir() if path.is_file() and path.suffix in kinds} - _OF_THE_TRAINING
     if (folder / "modules.json").is_file():  # of sentence-transformers, each in a subfolder
@@ -69,7 +69,7 @@ def files_of(folder: Path, weights: str) -> list[str]:
 
 
 def check_config(folder: Path, config: Any) -> Mapping[str, Any]:
-    """The content of adapter_config.json. Raises AdapterError for what is none, and for a kind that lives in no weights."""
+    """The content of adapter_config.json. Raises AdapterError if it is not valid, and for a kind that cannot be merged."""
     path = folder / CONFIG
     if not isinstance(config, dict):
         raise AdapterError(f"{path} holds no JSON object")
@@ -97,8 +97,8 @@ def cannot_merge(folder: Path, kind: str) -> str:
 
 
 def read_shapes(path: Path) -> Shapes:
-    """Name -> shape of the tensors in a safetensors file, by its header. Raises AdapterError for a file without any, for one
-    that was cut short, and for a LoRA's weight whose other half is absent."""
+    """Name -> shape of the tensors in a safetensors file, from its header. Raises AdapterError for a file without tensors, for
+    a truncated file, and for a LoRA weight whose other half is missing."""
     from safetensors import SafetensorError
 
     try:
@@ -132,9 +132,9 @@ def lacks(folder: Path, absent: Sequence[str]) -> str:
 
 
 def require_shapes(folder: Path, config: Mapping[str, Any], shapes: Shapes, base: Shapes, given: str) -> None:
-    """A LoRA's weights must have the shapes of those of the base that they change, as far as the names tell which these are.
+    """Checks that a LoRA's weights match the shapes of the base weights that they change, where names identify these.
 
-    `base`: name -> shape of the base's tensors, in the names of its files; `given`: the base. Raises AdapterError.
+    `base`: name -> shape of the base's tensors, with the names in its files; `given`: the base. Raises AdapterError.
     """
     if any(config.get(setting) for setting in _PARTIAL):
         return
@@ -151,7 +151,7 @@ def require_shapes(folder: Path, config: Mapping[str, Any], shapes: Shapes, base
 
 
 def _products(shapes: Shapes) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Module -> the shape of what is added to its weight, for linear layers."""
+    """Yields (module, shape of what the LoRA adds to the module's weight), for linear layers."""
     for name, shape in shapes.items():
         other = shapes.get(name.replace(".lora_A.", ".lora_B."), ())
         if name.startswith(PREFIX) and name.endswith(".lora_A.weight") and len(shape) == len(other) == 2:
@@ -159,8 +159,8 @@ def _products(shapes: Shapes) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _named_in(base: Shapes, module: str) -> list[str]:
-    """The weight of a module in the base's files, whose names may begin with the model's prefix where the adapter's do not,
-    and the other way round."""
+    """The name of a module's weight in the base's files, in a list of at most one. Either side may have the model's prefix where
+    the other does not."""
     ours = f"{module}.weight"
     exact = [name for name in (ours, ours.partition(".")[2]) if len(base.get(name, ())) == 2]
     return exact[:1] or [name for name, shape in base.items() if name.partition(".")[2] == ours and len(shape) == 2][:1]

@@ -1,7 +1,7 @@
 """Merges an adapter into its base in fp32, and proves the merge.
 
-peft merges, but is lenient where an export must not be: it drops weights that have no place in the model, leaves missing ones at
-their random start, and only warns. Here each of these is an error. The user's files are never changed.
+peft is too lenient for an export: it drops weights that have no place in the model, leaves missing weights at their random
+initial values, and only warns. Here each of these is an error. The user's files are never changed.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-#: How far the merged model may lie from the model with its adapter, relative to the outputs' largest value where that
-#: is above 1. Both compute the same sums in different orders, and rounding errors of fp32 grow with the values.
+#: The largest allowed difference between the merged model and the model with its adapter. It is relative to the largest output
+#: value if that exceeds 1. Both compute the same sums in different orders, and fp32 rounding errors grow with the values.
 TOLERANCE = 1e-5
-#: Real inputs that the merge is proved on.
+#: How many real inputs prove the merge.
 _PROBES = 8
 
 
@@ -38,10 +38,10 @@ _PROBES = 8
 class MergeReport:
     """What was merged, and the proof.
 
-    `adapter_difference`: the largest between the merged model and the model with its adapter, allowed up to `allowed`.
-    `base_difference`: the largest between the merged model and the base with the adapter's head. `modules`: how many
-    modules the adapter changes, `target_modules`: their last names, `saved_modules`: those it replaces as a whole.
-    `renamed`: its names were those of another version of transformers.
+    `adapter_difference`: the largest difference between the merged model and the model with its adapter; at most `allowed`.
+    `base_difference`: the largest difference between the merged model and the base with the adapter's head. `modules`: how
+    many modules the adapter changes. `target_modules`: the last components of their names. `saved_modules`: the modules that
+    the adapter replaces entirely. `renamed`: the adapter used the names of another version of transformers.
     """
 
     peft_type: str
@@ -61,7 +61,7 @@ class MergeReport:
 def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
     """The checkpoint with the adapter merged into its model, proved on real inputs.
 
-    Raises AdapterError, and HeadMissing for a head that neither the base nor the adapter brings.
+    Raises AdapterError, and HeadMissing for a head that neither the base nor the adapter has.
     """
     probe = _probe(checkpoint, tokens_of(checkpoint, adapter))
     renamed = checkpoint.family.renamed_modules
@@ -76,7 +76,7 @@ def merge(checkpoint: Checkpoint, adapter: Adapter) -> Checkpoint:
 
 
 def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], Sequence[torch.Tensor]]:
-    """Runs a model on a few real inputs of each part of the task, one of which begins with the adapter's own `tokens`."""
+    """A function that runs a model on a few real inputs of each part of the task. One begins with the adapter's `tokens`."""
     import torch
 
     from ..preprocessing import items_of, preprocessor_of, texts_in
@@ -110,11 +110,11 @@ def merge_adapter(
     missing: frozenset[str],
     probe: Callable[[torch.nn.Module], Sequence[torch.Tensor]],
 ) -> tuple[torch.nn.Module, MergeReport]:
-    """Merges the adapter into its base, which is changed in place, and proves it by what `probe` computes from real inputs.
+    """Merges the adapter into its base in place, and proves the merge with what `probe` computes from real inputs.
 
     `model`: the base in fp32 and evaluation mode, with the task's head. `renamed_modules`: the family's table.
-    `missing`: the parameters that the base's checkpoint did not have, all of which the adapter must bring. `probe` runs a
-    model and returns its outputs. Raises AdapterError, and HeadMissing for a head that would be random.
+    `missing`: the parameters that the base's checkpoint lacks; the adapter must supply all of them. `probe` runs a model and
+    returns its outputs. Raises AdapterError, and HeadMissing for a head that would be random.
     """
     import torch
     from peft import PeftType
@@ -180,14 +180,14 @@ def _require_proof(report: MergeReport, adapter: Adapter) -> None:
 
 
 def _peft_config(adapter: Adapter) -> PeftConfig:
-    """The config as peft reads it. A setting that only a newer peft knows is an error, unless it is empty."""
+    """The config as peft reads it. Raises AdapterError for a non-empty setting that only a newer peft knows."""
     from dataclasses import fields
 
     import peft
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 
     kind = PEFT_TYPE_TO_CONFIG_MAPPING[adapter.config["peft_type"]]
-    # names that peft writes but removes again before it makes the config
+    # peft writes these names, but removes them before it builds the config
     known = {field.name for field in fields(kind)} | {"auto_mapping", "peft_version", "runtime_config"}
     unknown = sorted(name for name, value in adapter.config.items() if name not in known and value)
     if unknown:
@@ -204,7 +204,7 @@ def _peft_config(adapter: Adapter) -> PeftConfig:
 def _inject(
     model: torch.nn.Module, config: PeftConfig, weights: dict[str, torch.Tensor], adapter: Adapter
 ) -> PeftModel:
-    """The model with the adapter in its layers: each of the adapter's weights in its place, and none left random."""
+    """The model with the adapter in its layers. Every adapter weight has its place, and none is left random."""
     from peft import PeftModel
     from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 
@@ -226,7 +226,7 @@ def _inject(
         raise AdapterError(
             f"the adapter in {adapter.folder} does not fit this base: {some(misfits, 2, '; ')}"
         ) from error
-    # peft saves some of what is in modules_to_save twice, and loads it once
+    # peft saves some weights of modules_to_save twice, and loads them once
     twice = ".modules_to_save."
     strays = [name for name in loaded.unexpected_keys if twice not in name or name.replace(twice, ".") not in weights]
     _require_places(sorted(strays), adapter)
@@ -243,7 +243,7 @@ def _require_places(strays: Sequence[str], adapter: Adapter) -> None:
 
 
 def _enable(adapted: PeftModel, enabled: bool) -> None:
-    """Switches the adapter's share in each layer; heads that it replaces as a whole stay."""
+    """Switches the adapter on or off in each layer; heads that it replaces entirely stay."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
     for module in adapted.modules():
@@ -252,7 +252,8 @@ def _enable(adapted: PeftModel, enabled: bool) -> None:
 
 
 def _changed_modules(adapted: PeftModel) -> tuple[dict[str, tuple[int, ...]], tuple[str, ...]]:
-    """Path -> ranks of each module that the adapter changes (only LoRA's kin have any), and those that it replaces."""
+    """Path -> ranks of each module that the adapter changes, and the modules that it replaces. Only LoRA's relatives have
+    ranks."""
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils import ModulesToSaveWrapper
 
@@ -267,7 +268,7 @@ def _changed_modules(adapted: PeftModel) -> tuple[dict[str, tuple[int, ...]], tu
 
 @contextmanager
 def _peft_errors(adapter: Adapter) -> Iterator[None]:
-    """peft's errors as ours; its warnings are logged."""
+    """Raises peft's errors as AdapterError, and logs its warnings."""
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")

@@ -1,4 +1,4 @@
-"""The names of modules in an adapter's files, fitted to those of the model at hand."""
+"""Fits the module names in an adapter's files to those of a model."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ if TYPE_CHECKING:
     import torch
     from peft import PeftConfig
 
-#: Pairs (pattern, replacement) for re.sub, applied one after another to the path of each module of a model: what
-#: transformers 4 called it. In this direction every module has exactly one old name, and peft's own rules for
-#: `target_modules` can be asked about it, be they names, a regular expression or layer numbers.
+#: Pairs (pattern, replacement) for re.sub. Applied in order to a module's path, they return the name that transformers 4 used.
+#: In this direction every module has exactly one old name, and peft's rules for `target_modules` (names, a regular expression
+#: or layer numbers) can be applied to it.
 RenamedModules = Sequence[tuple[str, str]]
 
 
 def fit_names(
     model: torch.nn.Module, config: PeftConfig, weights: dict[str, torch.Tensor], renamed_modules: RenamedModules
 ) -> tuple[PeftConfig, dict[str, torch.Tensor], bool]:
-    """The config and the weights in the names of this model, and whether that changed them.
+    """The config and the weights with this model's names, and whether the names changed.
 
-    Of the ways in which the adapter may name the model's modules (as the model does, as transformers 4 did, and either
-    from outside a headless model), the first that finds a place for the most weights is taken.
+    An adapter may name the modules as the model does or as transformers 4 did, and either with the prefix that a headless model
+    lacks. The naming that places the most weights is used, the first on a tie.
     """
     paths = [path for path, _ in model.named_modules() if path]
     namings = [{path: path for path in paths}, {_old_name(path, renamed_modules): path for path in paths}]
@@ -38,7 +38,7 @@ def fit_names(
 
 
 def depth_of(name: str, modules: Collection[str]) -> int:
-    """How many components of a weight's name, without the prefix, are the path of a known module."""
+    """How many leading components of a weight's name, without the prefix, form the path of a known module."""
     parts = name.removeprefix(PREFIX).split(".")
     return next((depth for depth in range(len(parts), 0, -1) if ".".join(parts[:depth]) in modules), 0)
 
@@ -50,7 +50,7 @@ def _old_name(path: str, renamed_modules: RenamedModules) -> str:
 
 
 def _renamed(name: str, naming: Mapping[str, str]) -> str:
-    """A weight's name in an adapter's file, in the names of the model; kept where it names none of its modules."""
+    """A weight's name in an adapter's file, translated to the model's names; unchanged if it names none of the modules."""
     parts = name.removeprefix(PREFIX).split(".")
     depth = depth_of(name, naming)
     prefix = PREFIX if name.startswith(PREFIX) else ""
@@ -58,14 +58,14 @@ def _renamed(name: str, naming: Mapping[str, str]) -> str:
 
 
 def _renamed_config(config: PeftConfig, naming: Mapping[str, str]) -> PeftConfig:
-    """The config with every choice of modules spelled out as paths of the model: `naming` is old path -> path."""
+    """The config with every choice of modules spelled out as paths of the model. `naming`: old path -> path."""
     from peft.tuners.tuners_utils import check_target_module_exists
     from peft.utils.other import get_pattern_key
 
     changes: dict[str, Any] = {}
     if getattr(config, "target_modules", None):
         changes["target_modules"] = {new for old, new in naming.items() if check_target_module_exists(config, old)}
-        # their part in the choice has been played
+        # already applied above
         changes |= {"exclude_modules": None, "layers_to_transform": None, "layers_pattern": None}
     for field in ("modules_to_save", "feedforward_modules"):
         if chosen := getattr(config, field, None):
@@ -74,7 +74,7 @@ def _renamed_config(config: PeftConfig, naming: Mapping[str, str]) -> PeftConfig
         if pattern := getattr(config, field, None):
             keys = {new: get_pattern_key(pattern.keys(), old) for old, new in naming.items()}
             by_path = {re.escape(new): pattern[key] for new, key in keys.items() if key in pattern}
-            # AdaLoRA's keys are names of weights
+            # AdaLoRA's keys are weight names
             changes[field] = by_path or {_renamed(key, naming): value for key, value in pattern.items()}
     for field, value in changes.items():
         if hasattr(config, field):
@@ -83,8 +83,8 @@ def _renamed_config(config: PeftConfig, naming: Mapping[str, str]) -> PeftConfig
 
 
 def _chooses(chosen: str | Collection[str], path: str) -> bool:
-    """Whether a config's choice of modules takes in a module: a regular expression, or a list of endings. As in peft the
-    ending need not be a whole name: `classifier` brings DistilBERT's `pre_classifier` along."""
+    """Whether a config's choice of modules, a regular expression or a list of endings, includes a module. As in peft, an ending
+    need not be a whole name: `classifier` also matches DistilBERT's `pre_classifier`."""
     if isinstance(chosen, str):
         return re.fullmatch(chosen, path) is not None
     return path.endswith(tuple(chosen))

@@ -1,4 +1,4 @@
-"""Adapters that peft wrote (LoRA and its relatives): found, with the base they belong to."""
+"""Finds adapters that peft wrote (LoRA and its relatives), and the base that each belongs to."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
     import torch
 
 _HEADS = ("classifier.weight", "score.weight")
-#: What else an adapter's folder may bring -> the files that show it.
+#: Files that show that an adapter's folder also holds an image processor or a generation config.
 _PROCESSOR, _GENERATION = ("preprocessor_config.json", "processor_config.json"), "generation_config.json"
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """An adapter's folder. `config`: its adapter_config.json. `base`: the model it was trained on, as it names it.
+    """An adapter's folder. `config`: its adapter_config.json. `base`: the model it was trained on, as the config names it.
 
-    `weights`: the file with its weights. `shapes`: of its weights, by their names; None for a pickle, which is not opened
-    before its time. `digests`: file -> sha256 of all that it consists of. `base_name`: what the user says that the base
-    given is called. `names_base`: the base is taken from its config.
+    `weights`: the file with its weights. `shapes`: weight name -> shape; None for a pickle, which is opened only when it is
+    loaded. `digests`: file -> sha256, for all of its files. `base_name`: the user's name for the given base. `names_base`: the
+    base is taken from the adapter's config.
     """
 
     folder: Path
@@ -61,12 +61,12 @@ class Adapter:
 
     @property
     def task_type(self) -> str | None:
-        """What it was trained for, in peft's words (`SEQ_CLS`, `TOKEN_CLS`, `CAUSAL_LM` …), if it says so."""
+        """The task it was trained for, in peft's terms (`SEQ_CLS`, `TOKEN_CLS`, `CAUSAL_LM` …), if recorded."""
         return self.config.get("task_type")
 
     @property
     def architecture(self) -> str | None:
-        """The class of the model it was trained on; peft writes it only where there is no `task_type`."""
+        """The class of the model it was trained on; peft writes it only without a `task_type`."""
         return (self.config.get("auto_mapping") or {}).get("base_model_class")
 
     @property
@@ -76,7 +76,7 @@ class Adapter:
 
 
 def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
-    """The source of the base, and the adapter if one was given, as an option or as the source itself: its config then names
+    """The source of the base, and the adapter if one is given: as an option, or as the source itself, whose config then names
     the base. Raises SourceError and its kinds."""
     base, adapter = read_base_and_adapter(options)
     if adapter is not None:
@@ -85,7 +85,7 @@ def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
 
 
 def read_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
-    """The same, of the files alone: without peft and PyTorch, whose import takes seconds."""
+    """The same from the files alone, without importing peft and PyTorch, which takes seconds."""
     folder = folder_of(options.source)
     if options.adapter is not None:
         if is_adapter(folder):
@@ -111,10 +111,10 @@ def find_base(
     options: ExportOptions,
     find: Callable[[str, str | None, bool], Source] = find_source,
 ) -> Source:
-    """The source of a model or of an adapter's base, with what the adapter's folder holds in place of the base's own.
+    """The source of a model or of an adapter's base. Files in the adapter's folder replace the base's.
 
-    A base that the adapter's config names has the revision that it names there. `find`: how the files are looked for. Raises
-    what that does; where the base comes from the adapter's config, the error says so, and how to give another.
+    A base that the adapter's config names has the revision that the config names. `find`: finds the files. Raises what `find`
+    raises; if the base comes from the adapter's config, the error says so, and how to give another.
     """
     if adapter is None:
         return find(base, options.revision, options.allow_pickle)
@@ -133,8 +133,8 @@ def find_base(
 
 
 def with_files_of(adapter: Adapter, source: Source) -> Source:
-    """The base's source, with what the adapter's folder holds of a tokenizer, an image processor, a generation config and
-    modules of sentence-transformers in place of its own: what the adapter was trained with."""
+    """The base's source, with the tokenizer, image processor, generation config and sentence-transformers modules of the
+    adapter's folder, as far as it has them: the adapter was trained with these."""
     folder, elsewhere = adapter.folder, {}
     if adapter.has_tokenizer:
         elsewhere["tokenizer"] = folder
@@ -148,13 +148,13 @@ def with_files_of(adapter: Adapter, source: Source) -> Source:
 
 
 def find_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
-    """The adapter in a folder, its files checked. Raises AdapterError, also for a kind that cannot be merged."""
+    """The adapter in a folder, with its files checked. Raises AdapterError, also for a kind that cannot be merged."""
     return require_sound(read_adapter(folder, allow_pickle))
 
 
 def read_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
-    """The adapter in a folder, with the digests of its files. Raises AdapterError where one is missing, or tells by its header
-    that it cannot be used."""
+    """The adapter in a folder, with the digests of its files. Raises AdapterError if a file is missing or its header shows that
+    it cannot be used."""
     require_one(folder, str(folder))
     config = check_config(folder, read_json(folder / CONFIG, ""))
     weights = WEIGHTS
@@ -173,10 +173,10 @@ def read_adapter(folder: Path, allow_pickle: bool = False) -> Adapter:
 
 
 def require_base(adapter: Adapter, given: str, config: Mapping[str, Any]) -> None:
-    """The base must be the one that the adapter names; an adapter that names none fits any.
+    """Checks that the base is the one that the adapter names. An adapter that names none fits any base.
 
-    `given`: the folder or hub id of the base; `config`: its config.json. Last components of paths and ids are compared,
-    whatever their case, for the same model lies in different folders on different machines. Raises AdapterError.
+    `given`: the folder or hub id of the base; `config`: its config.json. Compares the last components of paths and ids, ignoring
+    case, because the same model lies in different folders on different machines. Raises AdapterError.
     """
     if adapter.base is None:
         return
@@ -191,8 +191,8 @@ def require_base(adapter: Adapter, given: str, config: Mapping[str, Any]) -> Non
 
 
 def require_fit(adapter: Adapter, source: Source) -> None:
-    """The adapter's weights must have the shapes of those of the base that they change, as far as the headers of their files
-    tell. Raises AdapterError."""
+    """Checks that the adapter's weights match the shapes of the base weights that they change, as far as the headers of the
+    files tell. Raises AdapterError."""
     if adapter.shapes is None:
         return
     tokens = source.config.get("vocab_size")  # tables that the adapter may have resized
@@ -201,10 +201,10 @@ def require_fit(adapter: Adapter, source: Source) -> None:
 
 
 def head_settings(adapter: Adapter) -> dict[str, Any]:
-    """What the base must be loaded with so that the adapter's own head fits: empty where it brings none.
+    """The settings to load the base with so that the adapter's head fits; empty if the adapter has no head.
 
-    `num_labels` is the height of the saved head; `id2label`, `label2id` and `problem_type` are taken from a config.json
-    beside the adapter, if there is one. Raises AdapterError where they disagree.
+    `num_labels` is the number of rows of the saved head. `id2label`, `label2id` and `problem_type` come from a config.json
+    beside the adapter, if there is one. Raises AdapterError if they disagree.
     """
     shapes = shapes_of(adapter)
     labels = next((shapes[PREFIX + name][0] for name in _HEADS if PREFIX + name in shapes), None)
@@ -233,7 +233,7 @@ def shapes_of(adapter: Adapter) -> Shapes:
 
 
 def load_weights(adapter: Adapter) -> dict[str, torch.Tensor]:
-    """The adapter's weights by their names in the file. Only tensors are unpickled."""
+    """Name in the file -> tensor, for all weights of the adapter. Only tensors are unpickled. Raises AdapterError."""
     from pickle import UnpicklingError
 
     import torch
@@ -263,7 +263,7 @@ def require_sound(adapter: Adapter) -> Adapter:
 
 
 def _require_mergeable(folder: Path, config: Mapping[str, Any]) -> None:
-    """Only adapters that live in a model's layers can be merged, not layers of their own; peft knows which do."""
+    """Raises AdapterError unless peft knows the adapter as one inside a model's layers: only these can be merged."""
     from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
     from peft.tuners.tuners_utils import BaseTuner
 
@@ -277,7 +277,7 @@ def _require_mergeable(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def _model_names(name: str) -> set[str]:
-    """What a model's folder or hub id may be called: its last component, in lower case."""
+    """The names of a model's folder or hub id to compare: its last component, in lower case."""
     cached = re.search(r"models--([^/\\]+)[/\\]snapshots", name)
     if cached:
         name = cached[1].replace("--", "/")

@@ -1,7 +1,7 @@
-"""The vocabulary that an adapter was trained with: the base's table of embeddings, resized as peft's users do it.
+"""The vocabulary that an adapter was trained with: resizes the base's embedding table as users of peft do.
 
 They call `base.resize_token_embeddings(len(tokenizer))` before they load the adapter. The new rows are random until the
-adapter brings them, in a table that it saved as a whole or as trained tokens; rows that nobody brings are refused.
+adapter fills them, from a complete saved table or from trained tokens. Rows that remain random are an error.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from ...core.types import Checkpoint, Tokenizer
     from ...families import Family
 
-#: How the names of weights go on that hold one row for each token -> the dimension of the rows, and whether they hold whole
-#: rows. Part of a table are LoRA's factors.
+#: Ending of the name of a weight that has one row for each token -> the dimension of the rows, and whether the rows are
+#: complete. LoRA's factors are only a part of a table.
 _TABLES = {
     "weight": (0, True),
     "base_layer.weight": (0, True),
@@ -28,15 +28,15 @@ _TABLES = {
     "lora_embedding_A": (1, False),
 }
 
-#: How many tokens of each kind a merge is proved on.
+#: How many tokens of each kind prove a merge.
 _MOST = 16
 
 
 def rows_of(adapter: Adapter, embedding: str, rows: int, vocabulary: Mapping[str, int]) -> int:
-    """How many rows the base's table needs for the adapter and for its tokenizer, by their files alone.
+    """How many rows the base's table needs for the adapter and its tokenizer, judging by their files alone.
 
-    `embedding`: the last name of the table's module; `rows`: what the base has; `vocabulary`: token -> id. The rows of a table
-    that the adapter saved come first, for no other number fits it: tokenizers may have fewer tokens, as with
+    `embedding`: the last component of the name of the table's module; `rows`: the base's rows; `vocabulary`: token -> id. If the
+    adapter saved a table, its number of rows decides, because no other number fits: tokenizers may have fewer tokens, as with
     `pad_to_multiple_of`. Raises AdapterError for tokens that have no row, or whose row would be random.
     """
     saved = [
@@ -71,8 +71,8 @@ def rows_of(adapter: Adapter, embedding: str, rows: int, vocabulary: Mapping[str
 
 
 def fit_vocabulary(model: torch.nn.Module, adapter: Adapter, family: Family, tokenizer: Tokenizer) -> None:
-    """Resizes the base's embeddings, and what predicts tokens, to the rows that the adapter needs. New rows are NaN, so that
-    `require_rows` finds those that the adapter does not bring. Raises AdapterError."""
+    """Resizes the base's input and output embeddings to the rows that the adapter needs. New rows are NaN; `require_rows` then
+    finds those that the adapter does not fill. Raises AdapterError."""
     import tokenizers
 
     owner = _owner(model, family)
@@ -88,7 +88,7 @@ def fit_vocabulary(model: torch.nn.Module, adapter: Adapter, family: Family, tok
 
 
 def require_rows(model: torch.nn.Module, adapter: Adapter) -> None:
-    """Raises AdapterError if the model, which has its adapter in its layers, has rows that neither it nor the base brings."""
+    """Raises AdapterError if a model with the adapter in its layers has rows that neither the adapter nor the base fills."""
     import torch
 
     for table in _tables(model):
@@ -111,20 +111,20 @@ def require_rows(model: torch.nn.Module, adapter: Adapter) -> None:
 
 
 def tokens_of(checkpoint: Checkpoint, adapter: Adapter) -> str:
-    """A text of the tokens that the adapter may have trained: those it names, and the last that its tokenizer adds."""
+    """A text of tokens that the adapter may have trained: those that it names, and the last that its tokenizer adds."""
     if checkpoint.tokenizer is None:
         return ""
     import tokenizers
 
     tokenizer = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.definition)
     added = sorted(tokenizer.get_added_tokens_decoder()) if adapter.has_tokenizer else []
-    mask = tokenizer.token_to_id(checkpoint.tokenizer.mask_token or "")  # of which a reader may want one
+    mask = tokenizer.token_to_id(checkpoint.tokenizer.mask_token or "")  # some readers treat masks specially
     chosen = dict.fromkeys([*sorted(_trained_tokens(adapter.config))[:_MOST], *added[-_MOST:]])
     return tokenizer.decode([token for token in chosen if token != mask], skip_special_tokens=False)
 
 
 def _tables(model: Any) -> list[Any]:
-    """The modules with one row for each token, of models that have any."""
+    """The model's modules that have one row for each token; none for some models."""
     try:
         both = model.get_input_embeddings(), model.get_output_embeddings()
     except NotImplementedError:  # CLIP's towers have their own
@@ -133,12 +133,12 @@ def _tables(model: Any) -> list[Any]:
 
 
 def _owner(model: Any, family: Family) -> Any:
-    """The module that has the token embeddings: the text tower of a model with towers."""
+    """The module that holds the token embeddings: the model itself, or its text tower."""
     return getattr(model, family.towers["text"][0]) if family.towers else model
 
 
 def _trained_tokens(config: Mapping[str, Any]) -> frozenset[int]:
-    """The ids whose rows an adapter brings one by one."""
+    """The ids of tokens whose rows an adapter trained individually."""
     given = config.get("trainable_token_indices") or config.get("token_indices") or []
     return frozenset(number for ids in (given.values() if isinstance(given, dict) else [given]) for number in ids)
 
