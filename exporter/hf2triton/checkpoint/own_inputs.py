@@ -1,4 +1,4 @@
-"""Inputs of parity that are made from the checkpoint itself: its added tokens, its labels, pairs of texts."""
+"""Parity inputs made from the checkpoint itself: its added tokens, its labels, pairs of texts."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from ..triton_models.preprocessors import TextPreprocessor
 from .parts import mask_token_of, max_length_of, sentences_of, tokenizer_of
 from .sample_inputs import texts
 
-#: The name of texts that are made from the checkpoint.
+#: The description of texts that are made from the checkpoint.
 OWN = "texts of its own"
-#: How callers type a token: first, beside words, within one, doubled, last.
+#: Where callers type a token: first, between words, within a word, doubled, last.
 _FORMS = "{0} Maria {0} went{0}to {0}{0} Paris {0}"
-#: The same in short, for the tokens after the first of many.
+#: A shorter form for later tokens, and how many tokens get the full form.
 _SHORT, _IN_FULL = "a{0} {0}{0}", 64
-#: The most tokens of a text that is made of forms.
+#: The maximum number of tokens in a text that is made of forms.
 _ROOM = 128
 
 
 def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor) -> dict[str, Inputs]:
-    """Description -> inputs for one part of a task. Empty where the checkpoint contributes none, as for images."""
+    """Description -> inputs for one part of a task. Empty if the checkpoint contributes none, as for images."""
     if not isinstance(reader, TextPreprocessor):
         return {}
     own = own_texts(checkpoint, min(_ROOM, max_length_of(checkpoint)))
@@ -33,8 +33,8 @@ def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor)
 
 
 def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:
-    """Texts of at most `room` tokens, special ones included, with every added token in the forms that callers type; and the
-    checkpoint's labels. A token whose form does not fit has a text of its own, which is truncated."""
+    """Texts of at most `room` tokens, including special ones, with every added token in the forms that callers type; then the
+    checkpoint's labels. A token whose form does not fit gets a separate text, which is truncated."""
     from tokenizers import Tokenizer
 
     definition = tokenizer_of(checkpoint).definition
@@ -46,7 +46,7 @@ def own_texts(checkpoint: Checkpoint, room: int) -> tuple[str, ...]:
 
 
 def _packed(forms: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
-    """As many forms in one text as fit."""
+    """Packs as many forms into each text as fit."""
     text = ""
     for form in forms:
         longer = f"{text} {form}" if text else form
@@ -59,7 +59,7 @@ def _packed(forms: Sequence[str], fits: Callable[[str], bool]) -> Iterator[str]:
 
 
 def _texts_and_pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """Texts, an empty one among them; and pairs: both short, one long, both long, and with the checkpoint's own tokens."""
+    """Texts, including an empty one; and pairs: both short, one long, both long, and with the checkpoint's tokens."""
     long, other = sorted(texts(), key=len)[:-3:-1]
     short = "It is a chair."
     pairs = [(short, "Is it?"), (long, short), (short, long), (long, other), *zip(own[:1], own[-1:], strict=True)]
@@ -68,19 +68,19 @@ def _texts_and_pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, In
 
 
 def _questions(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """A question about each text, with its beginning."""
+    """A question about each text, which quotes its beginning."""
     asked = tuple(f"Who is {text.partition(' Maria')[0]}?" for text in own)
     return {OWN: {"text": asked, "text_pair": tuple(own)}}
 
 
 def _masked(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """Texts with a mask, at the beginning unless they have one, so that it is not truncated."""
+    """Texts with a mask. Texts without one get it at the beginning, where it is not truncated."""
     mask = mask_token_of(checkpoint)
     return {OWN: {"text": tuple(text if mask in text else f"{mask} {text}" for text in own)}}
 
 
 def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
-    """Texts and pairs after the default prompt, and a text after each prompt that has a name."""
+    """Texts and pairs after the default prompt, and a text after each named prompt."""
     groups = {
         about: {**inputs, "parameters": ("{}",) * len(inputs["text"])}
         for about, inputs in _texts_and_pairs(checkpoint, own).items()
@@ -89,7 +89,7 @@ def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
     return {**groups, "prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
 
 
-#: Kind of preprocessor -> the inputs that are made from the checkpoint's own texts.
+#: Kind of preprocessor -> the function that makes inputs from the checkpoint's texts.
 _OF_READER: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
     "text": _texts_and_pairs,
     "sentence": _sentences,

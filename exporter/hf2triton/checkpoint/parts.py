@@ -1,4 +1,4 @@
-"""Parts of a checkpoint that are None for some tasks, for code that runs only where they exist. All raise SourceError."""
+"""Parts of a checkpoint that are None for some tasks, for code that needs them. All functions raise SourceError for None."""
 
 from __future__ import annotations
 

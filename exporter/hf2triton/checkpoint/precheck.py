@@ -1,4 +1,4 @@
-"""What is wrong with a source as far as names, JSON files and safetensors headers tell, before PyTorch is imported."""
+"""Finds faults of a source in names, JSON files and safetensors headers, before PyTorch is imported."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .tokenizer_files import read_tokenizer_files, read_types, require_rows, req
 
 @dataclass(frozen=True)
 class PrecheckedSource:
-    """The base, whose files have been looked at, with the adapter that is to be merged into it; and the task."""
+    """The base with its files checked, the adapter to merge into it, and the task."""
 
     source: Source
     adapter: Adapter | None
@@ -35,8 +35,8 @@ class PrecheckedSource:
 
 
 def look_at_files(options: ExportOptions) -> PrecheckedSource:
-    """Finds the source and looks at all that can be known of it without loading it; weights are fetched from the hub only when
-    the configs are sound. Raises SourceError and its kinds, and UsageError for options that do not fit the task."""
+    """Finds the source and checks all that can be known without loading it. Weights are fetched from the hub only if the
+    configs are sound. Raises SourceError and its kinds, and UsageError for options that do not fit the task."""
     base, adapter = read_base_and_adapter(options)
     source = find_base(base, adapter, options, peek_source)
     family = family_of(source)
@@ -58,7 +58,8 @@ def look_at_files(options: ExportOptions) -> PrecheckedSource:
 
 
 def _check_config(source: Source, family: Family) -> None:
-    """Raises UnsupportedArchitecture for what transformers would not compute although the config asks for it."""
+    """Raises UnsupportedArchitecture for what the config asks for but transformers would not compute, and SourceError for an
+    unknown problem_type."""
     path = source.model_folder / "config.json"
     nested = (source.config.get(name) for name in family.configs.values())
     for endpoint in (source.config, *(one for one in nested if isinstance(one, dict))):
@@ -100,7 +101,8 @@ def _short(value: Any) -> str:
 
 
 def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter | None, options: ExportOptions) -> None:
-    """Compares the headers of the weights with the other files. Pickles have none; an adapter may bring what the base lacks."""
+    """Compares the headers of the weights with the other files. Pickles have no headers; an adapter may supply what the base
+    lacks."""
     shapes = weight_shapes(source)
     if shapes:
         _check_tables(source, family, shapes)
@@ -124,7 +126,7 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
 
 
 def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    """The rows of the weight that identifies a task's head. Raises HeadMissing where it is missing."""
+    """The number of rows of the weight that identifies a task's head. Raises HeadMissing if there is no such weight."""
     ending = family.heads[task.name]
     found = [shape for name, shape in shapes.items() if f".{name}".endswith(f".{ending}")]
     if not found:
@@ -136,7 +138,7 @@ def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, 
 
 
 def _check_tables(source: Source, family: Family, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises WeightsError where a table's number of rows is not the config's."""
+    """Raises WeightsError if a table's number of rows differs from the config's."""
     config = source.config.get(family.configs.get("text", ""), source.config)
     rows = table_rows(family, shapes)
     for table, (ending, key) in family.tables.items():
@@ -148,8 +150,8 @@ def _check_tables(source: Source, family: Family, shapes: Mapping[str, tuple[int
 
 
 def check_labels(source: Source, given: Sequence[str] | None, rows: int | None) -> None:
-    """Labels must be numbered 0 to n - 1, and be as many as the head has rows (None: not known). Raises SourceError, and
-    UsageError for labels that are `given`."""
+    """Checks that labels are numbered 0 to n - 1, and that there are as many as the head has `rows` (None: not known). Raises
+    SourceError, and UsageError for labels that are `given`."""
     path: Path = source.model_folder / "config.json"
     config = source.config
     if given is not None:

@@ -1,4 +1,4 @@
-"""How callers' inputs become a graph's inputs: the preprocessor that the frontend will use, and its settings."""
+"""Turns callers' inputs into a graph's inputs: the preprocessor that the frontend will use, and its settings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .tokenizer import lower_cases
 
 #: Input of a frontend -> its value for each item, as a string or as bytes.
 Values = Mapping[str, Sequence[str | bytes]]
-#: Bytes of one text that a frontend takes; without a limit, one caller could keep its tokenizer busy.
+#: The largest text that a frontend takes, in bytes. Without a limit, one caller could keep its tokenizer busy.
 MAX_TEXT_BYTES = 1 << 20
-#: Bytes and pixels of one image that a frontend takes; a small file can hold a very large image, and each core decodes one at a
-#: time, at up to 8 bytes a pixel.
+#: The largest image that a frontend takes, in bytes and in pixels. A small file can hold a very large image, and each core decodes
+#: one at a time, with up to 8 bytes a pixel.
 MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 1 << 26
 
 
 def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: int = 1) -> dict[str, Any]:
-    """The settings of the frontend's preprocessor, see `triton_models/preprocessors.py`. Lengths are padded to multiples of
+    """The settings of the frontend's preprocessor, see `triton_models/preprocessors.py`. It pads lengths to multiples of
     `round_to`."""
     if endpoint.modality == "image":
         image = image_of(checkpoint)
@@ -73,7 +73,7 @@ def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-#: Kind of preprocessor -> its further settings.
+#: Kind of preprocessor -> the function that returns its additional settings.
 _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
     "question": _question,
     "masked-text": _masked_text,
@@ -82,7 +82,7 @@ _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
 
 
 def preprocessing_digest(checkpoint: Checkpoint, endpoint: Endpoint) -> str:
-    """Identifies how callers' inputs become the graph's: by the preprocessor's settings and the tokenizer."""
+    """A digest that identifies how callers' inputs become the graph's, from the preprocessor's settings and the tokenizer."""
     settings = json.dumps(preprocessor_settings(checkpoint, endpoint), sort_keys=True)
     definition = tokenizer_of(checkpoint).definition if endpoint.modality == "text" else ""
     digest = hashlib.sha256(f"{settings}\n{definition}".encode())
@@ -96,7 +96,7 @@ def preprocessor_of(checkpoint: Checkpoint, endpoint: Endpoint) -> Preprocessor:
 
 
 def items_of(reader: Preprocessor, inputs: Values) -> list[Item]:
-    """Inputs as the frontend reads them. Raises ParityError for those that it cannot read."""
+    """The inputs as the frontend reads them. Raises ParityError for those that it cannot read."""
     arrays = {name: np.array(files_in(inputs, name), np.object_) for name in inputs}
     items: list[Item] = []
     for item in reader.items(reader.values(arrays), set()):
@@ -107,7 +107,7 @@ def items_of(reader: Preprocessor, inputs: Values) -> list[Item]:
 
 
 def item_of(reader: Preprocessor, value: Any, wanted: Collection[str] = ()) -> Item:
-    """The item of one of a preprocessor's values. Raises ValueError where it cannot be read."""
+    """The item that a preprocessor makes of one value. Raises ValueError if it cannot read the value."""
     [item] = reader.items([value], wanted)
     if isinstance(item, ValueError):
         raise item
@@ -122,12 +122,12 @@ def as_text_preprocessor(reader: Preprocessor) -> TextPreprocessor:
 
 
 def texts_in(inputs: Values, name: str) -> tuple[str, ...]:
-    """The values of an input that is text."""
+    """The values of an input as strings."""
     return tuple(value if isinstance(value, str) else value.decode() for value in inputs[name])
 
 
 def files_in(inputs: Values, name: str) -> tuple[bytes, ...]:
-    """The values of an input as the frontend is sent them."""
+    """The values of an input as the frontend receives them."""
     return tuple(map(_encoded, inputs[name]))
 
 

@@ -1,4 +1,4 @@
-"""Proves that the frontend reads texts as the checkpoint's own tokenizer does in transformers."""
+"""Proves that the frontend reads texts as the checkpoint's tokenizer does in transformers."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ from .parts import tokenizer_of
 from .preprocessing import texts_in
 from .tokenizer import lower_cases
 
-#: Columns of inputs that are texts, in the order in which they follow each other in a row.
+#: The input columns that are texts, in their order in a row.
 _TEXTS = ("text", "text_pair")
 
 
 class ReferenceTokenizer:
-    """The checkpoint's tokenizer as transformers loads it, which takes a while."""
+    """The checkpoint's tokenizer as transformers loads it. Loading takes a while."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         from transformers import AutoTokenizer
 
         folder = checkpoint.source.tokenizer_folder
         self._checkpoint = checkpoint
-        # Any: its decode returns a list where it is given several rows
+        # Any: its decode returns a list for several rows
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         sentences = checkpoint.sentences
         if sentences is not None and sentences.lower_case and not lower_cases(tokenizer_of(checkpoint)):
             lower_cased(self._tokenizer.backend_tokenizer)  # as sentence-transformers does
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of tokens, without special ones."""
+        """The text of tokens, without special tokens."""
         text: str = self._tokenizer.decode(ids, skip_special_tokens=True)
         return text
 
     def require_same(self, inputs: Inputs, rows: Sequence[Sequence[Any]]) -> None:
-        """`rows`: of each item, as the frontend's preprocessor makes them. Skips items of several rows, the windows of a long
-        context, which transformers 5 does not make. Raises ParityError."""
+        """Compares `rows`, the rows of each item from the frontend's preprocessor, with transformers' tokens. Skips items with
+        several rows: these are the windows of a long context, which transformers 5 does not make. Raises ParityError."""
         checkpoint, tokenizer = self._checkpoint, self._tokenizer
         columns = [texts_in(inputs, name) for name in _TEXTS if name in inputs]
         type_ids = tokenizer_of(checkpoint).type_ids
@@ -57,7 +57,7 @@ class ReferenceTokenizer:
 
 
 def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
-    """What sentence-transformers puts before each text."""
+    """The prompt that sentence-transformers puts before each text."""
     if checkpoint.sentences is None:
         return [""] * count
     default = checkpoint.sentences.default_prompt_name
@@ -67,7 +67,7 @@ def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:
 
 
 def _row_of(row: Any) -> Any:
-    """The encoding of a row; a row with masks wraps one."""
+    """The encoding of a row. A row with masks wraps it."""
     return getattr(row, "encoding", row)
 
 

@@ -1,4 +1,4 @@
-"""The inputs of parity: real texts and images, in the form that each kind of frontend takes."""
+"""Parity inputs: real texts and images, in the form that each kind of frontend takes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..tasks.base import Endpoint, Inputs, Task
 from .image_settings import fits_all
 from .parts import image_of, mask_token_of, max_length_of, sentences_of
 
-#: Questions about the texts, in turn. An answer that makes no sense still has logits.
+#: Questions about the texts, used in turn. An answer that makes no sense still has logits.
 QUESTIONS = ("Who is it about?", "What happened?", "Where was it, and when?", "Why?")
 
 
@@ -28,12 +28,12 @@ def parity_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> Inputs:
 
 
 def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """Inputs for one kind of frontend, made of texts."""
+    """Inputs for one kind of frontend, made from texts."""
     return _FROM_TEXTS[reader](checkpoint, lines)
 
 
 def check_calibration(path: Path | None, task: Task) -> None:
-    """Checks before minutes of work that a file or folder, if given, can calibrate a task. Raises UsageError."""
+    """Checks that a file or folder, if given, can calibrate a task, before minutes of work begin. Raises UsageError."""
     if path is None:
         return
     if not path.exists():
@@ -59,7 +59,7 @@ def images() -> tuple[bytes, ...]:
 
 
 def images_for(spec: Mapping[str, Any]) -> tuple[bytes, ...]:
-    """Real images in the size that the model takes, unless the processor resizes them."""
+    """Real images. If the processor does not resize images, they have the size that the model takes."""
     if fits_all(spec):
         return images()
     size = spec["image_size"]
@@ -67,7 +67,7 @@ def images_for(spec: Mapping[str, Any]) -> tuple[bytes, ...]:
 
 
 def _fitted(data: bytes, width: int, height: int) -> bytes:
-    """The middle of an image in another size, as PNG."""
+    """The middle of an image, resized, as PNG."""
     from PIL import Image, ImageOps
 
     file = io.BytesIO()
@@ -76,7 +76,7 @@ def _fitted(data: bytes, width: int, height: int) -> bytes:
 
 
 def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """A question about each text; the last context is as long as three windows of the model."""
+    """A question about each text. The last context is as long as three windows of the model."""
     contexts = [text for text in lines if len(text.split()) > 3] or list(lines)
     long = " ".join(contexts)[: 12 * max_length_of(checkpoint)]
     asked = [QUESTIONS[index % len(QUESTIONS)] for index in range(len(contexts) + 1)]
@@ -84,7 +84,7 @@ def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
 
 
 def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """Each text with its middle word masked, long ones with a second mask near the beginning."""
+    """Each text with its middle word masked. Long texts have a second mask near the beginning."""
     mask, masked = mask_token_of(checkpoint), []
     for text in lines:
         # a mask must not be truncated: a word is at least one token
@@ -97,7 +97,7 @@ def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
 
 
 def _prompted(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
-    """The texts, in turn with the default prompt and with each that has a name."""
+    """The texts, in turn with the default prompt and with each named prompt."""
     names = [name for name, prompt in sentences_of(checkpoint).prompts.items() if prompt]
     parameters = ["{}", *(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in names)]
     return {"text": tuple(lines), "parameters": tuple(islice(cycle(parameters), len(lines)))}

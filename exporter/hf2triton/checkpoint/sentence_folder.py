@@ -1,7 +1,7 @@
-"""What a folder of sentence-transformers says: its modules in order, its prompts, and how embeddings are compared.
+"""Reads a sentence-transformers folder: its modules in order, its prompts, and how embeddings are compared.
 
-Read as `SentenceTransformer` of sentence-transformers 6 reads it, in the layout of that version and of those before it. What
-would change an embedding and cannot be served is refused by name. Reads JSON and the headers of safetensors files alone.
+Reads it as `SentenceTransformer` of sentence-transformers 6 does, in the layout of that version and of earlier ones. Settings that
+change an embedding and cannot be served are errors that name the setting. Reads only JSON and the headers of safetensors files.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..errors import SourceError
 from .sentence_layers import LAYERS
 
 MODULES, CONFIG = "modules.json", "config_sentence_transformers.json"
-#: Pooling modes, and the flags that set them in files of before version 6, in the order in which they are concatenated.
+#: Flag in files from before version 6 -> the pooling mode that it sets, in the order of concatenation.
 POOLING_MODES = {
     "pooling_mode_cls_token": "cls",
     "pooling_mode_max_tokens": "max",
@@ -26,7 +26,7 @@ POOLING_MODES = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-#: Where the Transformer module's settings may lie; the first that holds any counts.
+#: The files that may hold the Transformer module's settings; the first non-empty file counts.
 _TRANSFORMER_CONFIGS = tuple(
     f"sentence_{name}_config.json"
     for name in ("bert", "roberta", "distilbert", "camembert", "albert", "xlm-roberta", "xlnet")
@@ -34,9 +34,9 @@ _TRANSFORMER_CONFIGS = tuple(
 
 
 def read_modules(folder: Path) -> tuple[SentenceModule, ...]:
-    """The modules of a folder of sentence-transformers, in order; none for any other folder.
+    """The modules of a sentence-transformers folder, in order; none for any other folder.
 
-    The first is always a Transformer. Raises SourceError.
+    The first module is always a Transformer. Raises SourceError.
     """
     path = folder / MODULES
     if not path.exists():
@@ -61,8 +61,8 @@ def _module(path: Path, kind: str, place: str) -> SentenceModule:
 
 
 def read_sentence_folder(folder: Path, config: Mapping[str, Any], allow_pickle: bool = False) -> SentenceFolder:
-    """All that the folder says; `config` is the model's config.json. For a plain checkpoint what sentence-transformers does
-    with it: the mean of all tokens, without prompts.
+    """All that the folder says. `config`: the content of the model's config.json. For a plain checkpoint, returns what
+    sentence-transformers does with it: the mean of all tokens, without prompts.
 
     Raises SourceError for what cannot be served, and WeightsError for layers whose weights do not fit.
     """
@@ -104,7 +104,7 @@ def _foreign(folder: Path, kinds: list[str], why: str) -> str:
 
 
 def _settings(path: Path) -> dict[str, Any]:
-    """config_sentence_transformers.json; keys that SentenceTransformer passes over mean nothing here either."""
+    """The content of config_sentence_transformers.json. Keys that SentenceTransformer ignores are ignored here too."""
     settings = read_object(path)
     kind = settings.get("model_type", "SentenceTransformer")
     if kind != "SentenceTransformer":
@@ -121,7 +121,7 @@ def _settings(path: Path) -> dict[str, Any]:
 
 
 def _prompts(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str], str | None]:
-    """The prompts by name, and the name of the one that is used where none is asked for."""
+    """The prompts by name, and the name of the default prompt."""
     given, default = settings.get("prompts") or {}, settings.get("default_prompt_name")
     if not isinstance(given, dict) or not all(text is None or isinstance(text, str) for text in given.values()):
         raise SourceError(f"prompts in {path} should be texts by their names, not {given!r:.80}")
@@ -132,7 +132,7 @@ def _prompts(path: Path, settings: Mapping[str, Any]) -> tuple[dict[str, str], s
 
 
 def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
-    """The modes of a Pooling module, and whether a prompt's tokens count."""
+    """A Pooling module's modes, and whether a prompt's tokens count."""
     if not path.exists():
         raise SourceError(f"{path} is missing, which says how the model pools")
     settings = read_object(path)
@@ -146,13 +146,13 @@ def _pooling(path: Path) -> tuple[tuple[str, ...], bool]:
     return tuple(modes), bool(settings.get("include_prompt", True))
 
 
-#: Settings of the Transformer module that change nothing in what the model computes in fp32.
+#: Settings of the Transformer module that do not change what the model computes in fp32.
 _WITHOUT_EFFECT = {
     "model": {"attn_implementation", "device_map", "dtype", "low_cpu_mem_usage", "torch_dtype", "use_safetensors"},
     "processor": {"use_fast"},
     "config": set(),
 }
-#: Keys of sentence_bert_config.json -> the values that can be served; None is the same as no key.
+#: Key of sentence_bert_config.json -> the values that can be served. None is the same as no key.
 _SERVED_ONLY: Mapping[str, tuple[Any, ...]] = {
     "transformer_task": ("feature-extraction",),
     "module_output_name": ("token_embeddings",),
@@ -169,12 +169,12 @@ _SERVED_ONLY: Mapping[str, tuple[Any, ...]] = {
 
 
 def _transformer(folder: Path) -> tuple[int | None, bool]:
-    """The longest sequence and whether texts are lower-cased, of the Transformer module. Raises SourceError."""
+    """The Transformer module's longest sequence, and whether it lower-cases texts. Raises SourceError."""
     path = next((folder / name for name in _TRANSFORMER_CONFIGS if read_object(folder / name)), folder / "none")
     settings = read_object(path)
     arguments: dict[str, dict[str, Any]] = {}
     for kind, old in (("model", "model_args"), ("processor", "tokenizer_args"), ("config", "config_args")):
-        # where both are there, the old name counts
+        # if both exist, the old name counts
         key = old if old in settings else f"{kind}_kwargs"
         arguments[kind] = dict(settings.get(key) or {})
         arguments[kind].pop("trust_remote_code", None)

@@ -1,6 +1,6 @@
-"""The layers that a folder of sentence-transformers has after its pooling, as its files describe them.
+"""The layers after pooling in a sentence-transformers folder, as its files describe them.
 
-Reads JSON and the headers of safetensors files alone; `checkpoint/embedding_layers.py` makes torch modules of them.
+Reads only JSON and the headers of safetensors files; `checkpoint/embedding_layers.py` makes torch modules of the layers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from ..core.embedding import Dense, Layer, LayerNorm, Normalize
 from ..core.json_files import read_object
 from ..errors import SourceError, WeightsError
 
-#: Activation functions, as torch names them, that have no parameters and need no arguments.
+#: Activation functions without parameters or required arguments, as torch names them.
 ACTIVATIONS = (
     *(
         "CELU",
@@ -35,8 +35,8 @@ _EMBEDDING = "sentence_embedding"
 _PICKLE = "pytorch_model.bin"
 
 
-#: What reads a layer of a kind: of its folder, the size of the embeddings it is given (None: not known), and whether pickles
-#: may be read, the layer (None: it does nothing) and the size that it gives.
+#: A function that reads a kind of layer. Arguments: its folder, the size of its input embeddings (None: not known), and whether
+#: pickles may be read. Returns the layer (None: it does nothing) and the size of its output embeddings.
 Read = Callable[[Path, int | None, bool], tuple[Layer | None, int | None]]
 
 
@@ -75,14 +75,14 @@ def _layer_norm(folder: Path, width: int | None, allow_pickle: bool) -> tuple[La
 
 
 def _dropout(folder: Path, width: int | None, allow_pickle: bool) -> tuple[None, int | None]:
-    return None, width  # it does something in training alone
+    return None, width  # only active in training
 
 
 LAYERS: Mapping[str, Read] = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize, "Dropout": _dropout}
 
 
 def weight_files(folder: Path, allow_pickle: bool) -> list[Path]:
-    """The files of a layer that may hold its weights."""
+    """The existing files that may hold a layer's weights."""
     names = ("model.safetensors", _PICKLE) if allow_pickle else ("model.safetensors",)
     return [folder / name for name in names if (folder / name).exists()]
 
@@ -107,7 +107,7 @@ def _require_width(path: Path, size: int, width: int | None) -> None:
 
 
 def _weights(folder: Path, shapes: Mapping[str, tuple[int, ...]], allow_pickle: bool) -> Path:
-    """The file with a layer's weights, which must have these names and shapes. Raises WeightsError."""
+    """The file with a layer's weights. Raises WeightsError unless they have these names and shapes."""
     path = folder / "model.safetensors"
     if path.exists():
         _check_shapes(path, shapes)
@@ -134,7 +134,7 @@ def _check_shapes(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> None:
 
 
 def require_shapes(path: Path, actual: Mapping[str, tuple[int, ...]], expected: Mapping[str, tuple[int, ...]]) -> None:
-    """Raises WeightsError where a file's tensors are not those that its layer has."""
+    """Raises WeightsError if the tensors in a file differ from its layer's in name or shape."""
     for name in sorted({*actual, *expected}):
         if name not in actual:
             raise WeightsError(f"{path} lacks {name} {list(expected[name])}")

@@ -1,4 +1,4 @@
-"""Where a checkpoint comes from: a folder or a hub id becomes files on this machine, checked before they are loaded."""
+"""Turns a folder or a hub id into files on this machine, and checks them before they are loaded."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from .sentence_layers import weight_files
 
 log = logging.getLogger(__name__)
 
-#: What sources begin with that lie in a Python package.
+#: The prefix of sources in a Python package.
 PACKAGE = "package:"
 _HUB_DESCRIPTIONS = ["*.json", "*.txt", "*.model"]
 _HUB_FILES = [*_HUB_DESCRIPTIONS, "*.safetensors"]
 _INDEX = "model.safetensors.index.json"
-#: How the files begin that Git keeps in the place of large ones.
+#: The first bytes of Git LFS pointers, which stand in for large files.
 _LFS = b"version https://git-lfs"
 
 
 def find_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The files behind a folder, a package's folder or a hub id (offline mode and the hub's cache are respected), with
-    their digests. Raises SourceError and WeightsError."""
+    """The files behind a folder, a package's folder or a hub id, with their digests. Respects offline mode and the hub's cache.
+    Raises SourceError and WeightsError."""
     return with_digests(open_source(given, revision, allow_pickle))
 
 
 def open_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The same without digests, which take a while. The weights' headers are read, so that a truncated file is found here."""
+    """Like `find_source`, without digests, which take a while. Reads the weights' headers, which reveals truncated files."""
     folder, commit = _locate(given, revision, [*_HUB_FILES, *(["*.bin"] if allow_pickle else [])])
     modules, config = _read_configs(given, folder)
     weights = _weights(_model_folder(folder, modules), allow_pickle)
@@ -43,27 +43,27 @@ def open_source(given: str, revision: str | None = None, allow_pickle: bool = Fa
 
 
 def peek_source(given: str, revision: str | None = None, allow_pickle: bool = False) -> Source:
-    """The same without weights, which are not fetched from the hub: whatever they would be."""
+    """Like `open_source`, without weights: they are neither fetched from the hub nor checked."""
     folder, commit = _locate(given, revision, _HUB_DESCRIPTIONS)
     modules, config = _read_configs(given, folder)
     return Source(given, folder, commit, config, modules)
 
 
 def with_digests(source: Source) -> Source:
-    """The source with the digest of each file that it consists of."""
+    """The source with the digests of all its files."""
     described = (path for path in source.folder.rglob("*") if _describes(path, source.folder))
     files = {*source.weights, *(str(path.relative_to(source.folder)) for path in described)}
     return replace(source, digests={name: digest_of(source.folder / name) for name in sorted(files)})
 
 
 def folder_of(given: str) -> Path:
-    """The folder that a source would be, if it is one: a path, or `package:NAME/FOLDER`. Raises SourceError for a package that
-    is not installed."""
+    """The folder that a source names, if it is not a hub id: a path, or `package:NAME/FOLDER`. It may not exist. Raises
+    SourceError for a package that is not installed."""
     if not given.startswith(PACKAGE):
         return Path(given).expanduser()
     name, _, inside = given.removeprefix(PACKAGE).partition("/")
     try:
-        spec = importlib.util.find_spec(name)  # which runs nothing of a package of one name
+        spec = importlib.util.find_spec(name)  # for a name without dots, this imports nothing
     except ValueError:
         spec = None
     if "." in name or spec is None or not spec.submodule_search_locations:
@@ -73,7 +73,7 @@ def folder_of(given: str) -> Path:
 
 
 def _locate(given: str, revision: str | None, patterns: list[str]) -> tuple[Path, str | None]:
-    """The folder of a source, and of what the hub has the commit. `patterns`: the files to fetch."""
+    """The folder of a source, and the commit if it comes from the hub. `patterns`: the files to fetch."""
     path = folder_of(given)
     if path.is_dir():
         return path.resolve(), None
@@ -95,12 +95,12 @@ def _read_configs(given: str, folder: Path) -> tuple[tuple[SentenceModule, ...],
 
 
 def weight_shapes(source: Source) -> dict[str, tuple[int, ...]]:
-    """The shapes of the tensors in the model's safetensors files, by their names; empty for pickles."""
+    """Name -> shape of the tensors in the model's safetensors files; empty for pickles."""
     return {name: shape for file in source.safetensors for name, shape in tensor_shapes(file).items()}
 
 
 def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of the tensors in a safetensors file, by its header."""
+    """Name -> shape of the tensors in a safetensors file, from its header."""
     from safetensors import safe_open
 
     with safe_open(path, framework="numpy") as file:
@@ -112,7 +112,7 @@ def _model_folder(folder: Path, modules: tuple[SentenceModule, ...]) -> Path:
 
 
 def _instead(folder: Path) -> str:
-    """What a folder without a config may be: an adapter, or what Trainer wrote its checkpoints into."""
+    """What a folder without a config may be: an adapter, or the folder that holds Trainer's checkpoints."""
     if (folder / "adapter_config.json").is_file():
         return f"it is an adapter ({folder}): give its base as SOURCE, and it with --adapter"
     steps = sorted(folder.glob("checkpoint-*"), key=lambda path: (len(path.name), path.name))
@@ -122,13 +122,13 @@ def _instead(folder: Path) -> str:
 
 
 def _describes(path: Path, folder: Path) -> bool:
-    """Whether a file takes part in what the checkpoint means: configs, tokenizer and vocabulary, at most one deep."""
+    """Whether a file helps define the checkpoint: configs, tokenizer and vocabulary, at most one subfolder deep."""
     relative = path.relative_to(folder)
     return path.is_file() and len(relative.parts) <= 2 and path.suffix in (".json", ".txt", ".model")
 
 
 def _weights(folder: Path, allow_pickle: bool) -> list[Path]:
-    """The weight files: safetensors, or pickles where they are allowed."""
+    """The weight files: safetensors, or pickles if they are allowed."""
     if (folder / _INDEX).exists():
         index = read_json(folder / _INDEX, "")
         shards = [folder / name for name in sorted(set(index["weight_map"].values()))]

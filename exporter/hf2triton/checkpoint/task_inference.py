@@ -1,4 +1,4 @@
-"""What a checkpoint is used for: the task that is asked of it, or the one that its files say it was trained for."""
+"""Determines a checkpoint's task: the requested task, or the task that its files say it was trained for."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from ..tasks import TASKS, find_task
 from ..tasks.base import Task
 from .adapters.source import Adapter
 
-#: What peft calls the tasks that adapters are trained for -> ours.
+#: peft's name of the task that an adapter is trained for -> our name.
 _ADAPTER_TASKS = {task.adapter_type: task.name for task in TASKS.values() if task.adapter_type is not None}
 
 
 def task_of(source: Source, task_name: str | None, adapter: Adapter | None = None) -> Task:
-    """The task of that name, or else the one that the checkpoint was trained for. Raises UnsupportedArchitecture, UnknownName,
-    and UsageError or HeadMissing for a task that the checkpoint does not serve."""
+    """The task of that name; without a name, the task that the checkpoint was trained for. Raises UnsupportedArchitecture,
+    UnknownName, and UsageError or HeadMissing for a task that the checkpoint does not serve."""
     family = family_of(source)
     task = find_task(task_name) if task_name else _infer_task(source, family, adapter)
     _check_task(source, family, task, adapter)
@@ -33,7 +33,7 @@ def family_of(source: Source) -> Family:
 
 
 def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task:
-    """The task of a checkpoint by its adapter, its folder layout (sentence-transformers) or its architecture."""
+    """The task of a checkpoint, inferred from its adapter, its folder layout (sentence-transformers) or its architecture."""
     if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
         return TASKS[_ADAPTER_TASKS[adapter.task_type]]
     if source.sentence_folder is not None:
@@ -53,7 +53,8 @@ def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task
 
 
 def _check_task(source: Source, family: Family, task: Task, adapter: Adapter | None) -> None:
-    """Heads of different tasks can have weights of the same names and shapes, so that loading alone would not tell."""
+    """Raises UsageError or HeadMissing for a task that the checkpoint does not serve. Loading alone would not tell: heads of
+    different tasks can have weights with the same names and shapes."""
     if adapter is not None:
         _check_adapter(family, task, adapter)
     if task.name not in family.tasks:
@@ -91,6 +92,6 @@ def _check_adapter(family: Family, task: Task, adapter: Adapter) -> None:
 
 
 def _architecture(source: Source) -> str | None:
-    """The class that the model was saved as; None where its config does not say."""
+    """The class that the model was saved as; None if its config does not say."""
     named = source.config.get("architectures")
     return (named[0] if named else None) if isinstance(named, list) else named or None

@@ -1,4 +1,4 @@
-"""What a task takes from a model, as torch modules: the reference and the exported graph run the same ones."""
+"""A model with a task's outputs, as torch modules. The reference and the exported graph run the same modules."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FULL_PRECISION = "pooling"
 
 
 class Pool(torch.nn.Module):
-    """Token states `[batch, sequence, hidden]` -> embedding `[batch, dim]`, as in sentence-transformers."""
+    """Token states `[batch, sequence, hidden]` -> embedding `[batch, dim]`, like sentence-transformers."""
 
     def __init__(self, spec: Pooling) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class Pool(torch.nn.Module):
         pooled = [self._pooled(mode, states, mask) for mode in self.spec.modes]
         embedding = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
         for spec, layer in zip(self.spec.layers, self.layers, strict=True):
-            # as a function, it belongs to the pooling by name, as it always did
+            # called as a function, so that its nodes keep the name of the pooling
             embedding = normalized(embedding) if isinstance(spec, Normalize) else layer(embedding)
         return embedding if self.spec.truncate_dim is None else embedding[:, : self.spec.truncate_dim]
 
@@ -56,21 +56,21 @@ def _weighted_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 
 def _max(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """0 where no token counts: sentence-transformers' -inf is a number that nobody can compare."""
+    """0 if no token counts. sentence-transformers returns -inf, which cannot be compared."""
     counts = mask.unsqueeze(-1) > 0
     largest = torch.where(counts, states, torch.finfo(states.dtype).min).amax(dim=1)
     return torch.where(counts.any(dim=1), largest, 0.0)
 
 
 def _first(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The first token that counts; the row's first, where none does."""
+    """The first token that counts; the row's first token if none does."""
     length = mask.shape[1]
     first = torch.where(mask > 0, _positions(mask) - 1, length).amin(dim=1)
     return _at(states, torch.where(first < length, first, 0))
 
 
 def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The last token that counts; 0 where none does."""
+    """The last token that counts; 0 if none does."""
     last = (mask * _positions(mask)).amax(dim=1)
     return _at(states, (last - 1).clamp(min=0)) * (last > 0).unsqueeze(-1).to(states.dtype)
 
@@ -81,11 +81,11 @@ def _positions(mask: torch.Tensor) -> torch.Tensor:
 
 
 def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """One token's states of each row, `[batch, hidden]`."""
+    """The states of one token in each row, `[batch, hidden]`."""
     return states.gather(1, positions.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
 
 
-#: Mode of pooling -> what it does with token states and a mask.
+#: Pooling mode -> the function that applies it to token states and a mask.
 POOLED: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "cls": _first,
     "max": _max,
@@ -107,11 +107,10 @@ TAKES: Mapping[str, Callable[[Any], torch.Tensor]] = {
 
 
 class TaskModel(torch.nn.Module):
-    """A checkpoint's model with the outputs of one part of its task: inputs by position, a tuple of tensors out.
+    """A checkpoint's model with the outputs of one part of its task. Takes inputs by position, returns a tuple of tensors.
 
-    An input `mask_positions` (`[batch, masks]`) limits a masked language model's head to these positions, so that
-    `logits` is `[batch, masks, vocabulary]`. An input `pooling_mask` (`[batch, sequence]`) excludes the tokens where it is 0
-    from an embedding.
+    The input `mask_positions` (`[batch, masks]`) limits a masked language model's head to these positions; `logits` is then
+    `[batch, masks, vocabulary]`. The input `pooling_mask` (`[batch, sequence]`) excludes tokens from an embedding where it is 0.
     """
 
     def __init__(self, checkpoint: Checkpoint, endpoint: Endpoint) -> None:

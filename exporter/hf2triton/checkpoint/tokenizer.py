@@ -1,4 +1,4 @@
-"""A checkpoint's tokenizer, as frontends load it."""
+"""Loads a checkpoint's tokenizer in the form that frontends load."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .tokenizer_files import read_tokenizer_files
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-#: What `save_pretrained` says of the machine and of how the tokenizer was loaded.
+#: Keys that `save_pretrained` writes about the machine and about how the tokenizer was loaded.
 _OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
 
 
 def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
-    """The tokenizer, and the longest sequence it was made for. `pads`: rows of different lengths will be run together.
+    """The tokenizer, and the longest sequence that it was made for. `pads`: rows of different lengths run together.
 
     Raises TokenizerMissing.
     """
@@ -42,7 +42,7 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     if padding is None:
         if pads:
             raise TokenizerMissing(f"the tokenizer in {folder} has no padding token")
-        padding = tokenizer.eos_token_id or 0  # what PyTorch is asked with is masked: any token will do
+        padding = tokenizer.eos_token_id or 0  # padding is masked in PyTorch: any token will do
     definition |= {"truncation": None, "padding": None}
     limit = tokenizer.model_max_length
     return (
@@ -64,15 +64,14 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
 
 
 def lower_cases(tokenizer: Tokenizer) -> bool:
-    """Whether its normalizer is told to lower-case, by a step of its own: what sentence-transformers looks for before it
-    adds one."""
+    """Whether its normalizer has a separate lower-casing step. sentence-transformers checks this before it adds such a step."""
     normalizer = json.loads(tokenizer.definition).get("normalizer") or {}
     steps = normalizer.get("normalizers", [normalizer]) if normalizer.get("type") == "Sequence" else [normalizer]
     return any(step.get("type") == "Lowercase" for step in steps)
 
 
 def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
-    """Whether text can be given piece by piece as its tokens come. Raises SourceError."""
+    """Checks that text can be streamed piece by piece as its tokens arrive. Raises SourceError."""
     import tokenizers
 
     from ..triton_models.generation.detokenize import Detokenizer
@@ -84,20 +83,20 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json tells tokens that continue a word from those that begin one, and its decoder joins them."""
+    """Whether a tokenizer.json distinguishes tokens that continue a word from those that begin one, and its decoder joins them."""
     decoder, model = definition.get("decoder") or {}, definition.get("model") or {}
     return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
 
 
 def _cleans_up(tokenizer: PreTrainedTokenizerBase) -> bool:
-    """Whether transformers cleans up what the tokenizer decodes; BPE's text only where a second key asks for it."""
+    """Whether transformers cleans up what the tokenizer decodes. For BPE, a second key must also ask for it."""
     is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
     for_bpe = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
     return bool(tokenizer.clean_up_tokenization_spaces) and bool(for_bpe or not is_bpe)
 
 
 def _config(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The text of its tokenizer_config.json."""
+    """The content of its tokenizer_config.json, as text."""
     with tempfile.TemporaryDirectory() as folder:
         tokenizer.save_pretrained(folder)
         config = json.loads(Path(folder, "tokenizer_config.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""The files of a tokenizer, as far as they tell what it gives without being loaded."""
+"""Reads a tokenizer's tokens and token types from its files, without loading it."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ from ..core.json_files import read_object
 from ..core.wording import some
 from ..errors import SourceError, TokenizerMissing
 
-#: Files that hold a vocabulary -> those that must lie beside them: whole tokenizers, and those of WordPiece, BPE and
-#: SentencePiece.
+#: File with a vocabulary -> the files that it needs beside it. In order: complete tokenizers, WordPiece, BPE, SentencePiece.
 _FILES = {"tokenizer.json": (), "vocab.txt": (), "vocab.json": ("merges.txt",), "*.model": ()}
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a folder holds a tokenizer, not just settings of one."""
+    """Whether a folder holds a tokenizer, and not only the settings of one."""
     return any(any(folder.glob(name)) for name in _FILES)
 
 
 def read_tokenizer_files(folder: Path) -> dict[int, str]:
-    """The tokens by their ids, as far as the JSON and text files of a tokenizer tell.
+    """The tokens by id, as far as a tokenizer's JSON and text files tell.
 
-    Raises TokenizerMissing where there is no tokenizer, or one that cannot be served.
+    Raises TokenizerMissing if there is no tokenizer, or if it cannot be served.
     """
     present = [name for name in _FILES if any(folder.glob(name))]
     if not present:
@@ -48,10 +47,9 @@ def read_tokenizer_files(folder: Path) -> dict[int, str]:
 
 
 def tokens_of(definition: Mapping[str, Any]) -> dict[int, str]:
-    """All tokens that the content of a tokenizer.json can give, by their ids: of the vocabulary, those that were added, and
-    those that are put around texts."""
+    """All tokens that a tokenizer.json can produce, by id: those in the vocabulary, added tokens, and those put around texts."""
     vocabulary = definition["model"]["vocab"]
-    if isinstance(vocabulary, list):  # of Unigram: pairs of a piece and its score
+    if isinstance(vocabulary, list):  # Unigram: pairs of a piece and its score
         tokens = {number: piece[0] for number, piece in enumerate(vocabulary)}
     else:
         tokens = {number: token for token, number in vocabulary.items()}
@@ -64,7 +62,7 @@ def tokens_of(definition: Mapping[str, Any]) -> dict[int, str]:
 
 
 def types_of(definition: Mapping[str, Any]) -> int:
-    """How many token types the content of a tokenizer.json tells apart: 1, or 2 for the two texts of a pair."""
+    """How many token types a tokenizer.json distinguishes: 1, or 2 for the two texts of a pair."""
     most = 0
     for step in _steps(definition.get("post_processor")):
         own = [next(iter(piece.values()))["type_id"] for piece in (*step.get("single", ()), *step.get("pair", ()))]
@@ -73,7 +71,7 @@ def types_of(definition: Mapping[str, Any]) -> int:
 
 
 def require_rows(tokens: Mapping[int, str], rows: int | None, folder: Path) -> None:
-    """Each token must have its row in the embeddings, of which there are `rows` (None: not known). Raises SourceError."""
+    """Checks that each token has a row in the embeddings, which have `rows` rows (None: not known). Raises SourceError."""
     beyond = [f"{tokens[number]!r} ({number})" for number in sorted(tokens) if rows is not None and number >= rows]
     if beyond:
         raise SourceError(
@@ -84,14 +82,14 @@ def require_rows(tokens: Mapping[int, str], rows: int | None, folder: Path) -> N
 
 
 def read_types(folder: Path) -> int:
-    """How many token types a tokenizer gives, as far as its files tell. Raises TokenizerMissing."""
+    """How many token types a tokenizer produces, as far as its files tell. Raises TokenizerMissing."""
     inputs = _read_object(folder / "tokenizer_config.json").get("model_input_names")
     gives_types = not isinstance(inputs, list) or "token_type_ids" in inputs
     return types_of(_read_object(folder / "tokenizer.json")) if gives_types else 1
 
 
 def require_types(types: int, rows: int | None, folder: Path) -> None:
-    """The model must know each token type that the tokenizer gives. Raises SourceError."""
+    """Checks that the model knows each token type that the tokenizer produces. Raises SourceError."""
     if rows is not None and types > rows:
         raise SourceError(
             f"the tokenizer in {folder} gives the second text of a pair the token type {types - 1}, and the model knows {rows}"
@@ -101,7 +99,7 @@ def require_types(types: int, rows: int | None, folder: Path) -> None:
 
 
 def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object; an empty one where there is no file. Raises TokenizerMissing."""
+    """The JSON object in a file; empty if there is no file. Raises TokenizerMissing."""
     try:
         return read_object(path)
     except SourceError as error:
@@ -127,7 +125,7 @@ def _read_lines(path: Path) -> dict[int, str]:
     return dict(enumerate(lines))
 
 
-#: File with a vocabulary -> how its tokens are read.
+#: File with a vocabulary -> the function that reads its tokens.
 _READ: Mapping[str, Callable[[Path], dict[int, str]]] = {
     "tokenizer.json": _read_definition,
     "vocab.txt": _read_lines,
@@ -136,7 +134,7 @@ _READ: Mapping[str, Callable[[Path], dict[int, str]]] = {
 
 
 def _steps(post_processor: Mapping[str, Any] | None) -> list[Mapping[str, Any]]:
-    """The steps of a post-processor, which may be a sequence of some."""
+    """The steps of a post-processor, which may be a nested sequence."""
     if not post_processor:
         return []
     inner = post_processor.get("processors")
