@@ -1,7 +1,8 @@
 """Reads a sentence-transformers folder: its modules in order, its prompts, and how embeddings are compared.
 
-Reads it as `SentenceTransformer` of sentence-transformers 6 does, in the layout of that version and of earlier ones. Settings that
-change an embedding and cannot be served are errors that name the setting. Reads only JSON and the headers of safetensors files.
+Reads it as `SentenceTransformer` of sentence-transformers 6 does, in the layout of that version and of earlier ones. A setting
+that would change an embedding and cannot be served raises an error that names it. Reads only JSON and the headers of safetensors
+files.
 """
 
 from __future__ import annotations

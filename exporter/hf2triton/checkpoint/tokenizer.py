@@ -83,7 +83,7 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json distinguishes tokens that continue a word from those that begin one, and its decoder joins them."""
+    """Whether a tokenizer.json marks tokens that continue a word, and its decoder joins them."""
     decoder, model = definition.get("decoder") or {}, definition.get("model") or {}
     return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
 

@@ -1,1 +1,1 @@
-"""What all rooms share: options, types, names and places in a repository, digests, the manifest."""
+"""What all packages share: options, types, names and places in a repository, digests, the manifest."""

@@ -1,4 +1,4 @@
-"""How somebody else than the process that started a server may tell it what to load."""
+"""The control key: lets a process other than the one that started a server tell it what to load."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from hf2triton_client import Connection, connect
 
 from ..errors import UsageError
 
-#: The header that its control endpoints want, as HTTP names it.
+#: The header that a server's control endpoints require, as HTTP names it.
 CONTROL_HEADER = "hf2triton-control"
-#: What Triton expects before the names of such headers over gRPC.
+#: Triton's prefix for such headers over gRPC.
 _GRPC_PREFIX = "triton-grpc-protocol-"
-#: Variables of the environment with the header's value, and with the file that holds it: for servers, and for who controls them.
+#: Environment variables with the header's value, and with the path of a file that holds it. Servers and their controllers read
+#: them.
 CONTROL_KEY = "HF2TRITON_CONTROL_KEY"
 CONTROL_KEY_FILE = f"{CONTROL_KEY}_FILE"
 
 
 def control_headers(key: str) -> dict[str, str]:
-    """The headers over gRPC that a server with this key wants of whoever controls it."""
+    """The gRPC headers that a server with this key requires of its controllers."""
     return {f"{_GRPC_PREFIX}{CONTROL_HEADER}": key}
 
 
@@ -31,7 +32,8 @@ def connect_to_control(url: str, headers: Mapping[str, str]) -> Connection:
 
 
 def control_key(file: Path | None = None) -> str | None:
-    """The key that a file holds, else the one that the environment has or names the file of, if any. Raises UsageError."""
+    """The key in `file`; without it, the key in the file that the environment names, or in the environment, if any. Raises
+    UsageError."""
     path = file or (Path(named) if (named := os.environ.get(CONTROL_KEY_FILE)) else None)
     place = f"${CONTROL_KEY}" if path is None else str(path)
     if path is None:

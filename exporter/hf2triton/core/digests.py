@@ -9,7 +9,7 @@ from typing import Any
 
 
 def digest_of(path: Path) -> str:
-    """`sha256:` and the hexadecimal digest of a file."""
+    """The digest of a file."""
     digest = hashlib.sha256()  # hashlib.file_digest needs Python 3.11
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -22,12 +22,12 @@ def digest_of_bytes(content: bytes) -> str:
 
 
 def digest_of_content(content: bytes | Path) -> str:
-    """Of bytes, or of a file's."""
+    """The digest of bytes, or of a file's content."""
     return digest_of(content) if isinstance(content, Path) else digest_of_bytes(content)
 
 
 def digest_of_path(path: Path) -> str:
-    """Of a file, or of the names and contents of the files in a folder."""
+    """The digest of a file, or of the names and contents of the files in a folder."""
     if not path.is_dir():
         return digest_of(path)
     return digest_of_json({file.name: digest_of(file) for file in sorted(path.iterdir()) if file.is_file()})

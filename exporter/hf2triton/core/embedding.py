@@ -1,4 +1,4 @@
-"""How texts become embeddings, as a folder of sentence-transformers says it."""
+"""How texts become embeddings, as a sentence-transformers folder describes it."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: How embeddings can be compared, the usual way first.
+#: The ways to compare embeddings, the default first.
 SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
 
 
-#: Prompts that every model has unless its folder says otherwise.
+#: The prompts of models whose folder does not override them.
 DEFAULT_PROMPTS = {"query": "", "document": ""}
 
 
 @dataclass(frozen=True)
 class Normalize:
-    """Length 1."""
+    """Scales embeddings to length 1."""
 
 
 @dataclass(frozen=True)
 class Dense:
-    """A product with a matrix and an activation function, one of ACTIVATIONS. `weights`: the file. `residual`: "" for none,
-    "identity" or "linear" where the input is added to the result, as it is or after another product."""
+    """A matrix product and an activation function, one of ACTIVATIONS. `weights`: the file. `residual`: "" for none; "identity"
+    adds the input to the result, "linear" adds it after another matrix product."""
 
     weights: Path
     in_features: int
@@ -34,7 +34,7 @@ class Dense:
 
 @dataclass(frozen=True)
 class LayerNorm:
-    """Mean 0 and variance 1 over the embedding, scaled and moved. `weights`: the file."""
+    """Normalizes an embedding to mean 0 and variance 1, then scales and shifts it. `weights`: the file."""
 
     weights: Path
     dimension: int
@@ -48,7 +48,7 @@ class Pooling:
     """How token states become one embedding.
 
     `modes`: as sentence-transformers names them; several are concatenated. `include_prompt`: the prompt's tokens count too.
-    `layers`: what follows, in order. `truncate_dim`: how many of the numbers are kept in the end.
+    `layers`: the layers that follow, in order. `truncate_dim`: how many dimensions are kept at the end.
     """
 
     modes: tuple[str, ...] = ("mean",)
@@ -64,9 +64,9 @@ class Pooling:
 
 @dataclass(frozen=True)
 class SentenceFolder:
-    """What is put before texts, how many tokens are read of them, how they become embeddings, and how these are compared.
+    """The prompts before texts, how many tokens of a text are read, how texts become embeddings, and how these are compared.
 
-    `prompts`: name -> text. `max_length`: overrides the tokenizer's own limit. `lower_case`: the text is lower-cased first.
+    `prompts`: name -> text. `max_length`: overrides the tokenizer's limit. `lower_case`: the text is lower-cased first.
     The defaults are what sentence-transformers does with a plain checkpoint.
     """
 
@@ -79,5 +79,5 @@ class SentenceFolder:
 
     @property
     def has_prompts(self) -> bool:
-        """Whether a prompt can change an embedding other than by being typed before the text."""
+        """Whether a prompt can change an embedding in any way other than as text typed before the input."""
         return any(self.prompts.values()) or not self.pooling.include_prompt

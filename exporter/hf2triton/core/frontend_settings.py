@@ -1,7 +1,7 @@
-"""What a frontend reads at its start: the front.json of each version. The exporter reads and writes it here alone; inside Triton
-frontends read it by themselves.
+"""The settings that a frontend reads when it starts: the front.json of each version. In the exporter, only this module reads and
+writes the file; inside Triton, frontends read it themselves.
 
-The names and the order of the fields are those of the JSON.
+The fields have the names and the order of the JSON keys.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .record import Record
 
 @dataclass(frozen=True, kw_only=True)
 class CallLimits(Record):
-    """How calls are planned. `call_price`: what one more call costs, in tokens. `max_rows`, `max_tokens`: of one call.
-    `round_to`: lengths are padded to multiples of it."""
+    """How calls are planned. `call_price`: call overhead in tokens. `max_rows`, `max_tokens`: limits of a call. `round_to`:
+    lengths are padded to multiples of it."""
 
     call_price: int
     max_rows: int
@@ -31,7 +31,7 @@ class CallLimits(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphModel(Record):
-    """The graph is a model of its own, of which the frontend calls a version."""
+    """The graph is a separate model; the frontend calls a version of it."""
 
     model: str
     model_version: int
@@ -39,15 +39,15 @@ class GraphModel(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphFile(Record):
-    """The frontend runs the graph itself: its file in the version's folder."""
+    """The frontend runs the graph itself. `graph`: its file in the version's folder."""
 
     graph: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings(Record):
-    """Of a frontend that answers at once, see `triton_models/frontend.py`. `outputs`: output → what there is one of it for.
-    `reader`: what its preprocessor is made with."""
+    """The settings of a frontend that answers at once, see `triton_models/frontend.py`. `outputs`: output -> what each of its
+    values belongs to ("row", "token" or "mask"). `reader`: the settings of its preprocessor."""
 
     outputs: Mapping[str, str]
     reader: Mapping[str, Any]
@@ -57,8 +57,8 @@ class EncoderSettings(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class DecoderSettings(Record):
-    """Of a frontend that generates, see `triton_models/generation_frontend.py`. `context`: the longest text in tokens, and
-    `max_bytes`: the largest request; 0 where they are not recorded."""
+    """The settings of a frontend that generates, see `triton_models/generation_frontend.py`. `context`: the longest text in
+    tokens. `max_bytes`: the largest request. Both are 0 if not recorded."""
 
     graph: str
     in_place: bool = False
@@ -74,7 +74,7 @@ FrontendSettings = EncoderSettings | DecoderSettings
 
 
 def settings_bytes(settings: FrontendSettings) -> bytes:
-    """The content of the file."""
+    """The content of front.json."""
     return json_bytes(settings.to_json())
 
 

@@ -10,7 +10,7 @@ from ..errors import SourceError
 
 
 def read_json(path: Path, missing: str) -> Any:
-    """A JSON file of a checkpoint. Raises SourceError, with the text `missing` where there is none."""
+    """The content of a checkpoint's JSON file. Raises SourceError, with the text `missing` if there is no file."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -20,7 +20,7 @@ def read_json(path: Path, missing: str) -> Any:
 
 
 def read_object(path: Path) -> dict[str, Any]:
-    """A JSON file that holds an object; empty where there is no such file. Raises SourceError."""
+    """The object in a JSON file; empty if there is no file. Raises SourceError."""
     if not path.exists():
         return {}
     content = read_json(path, "")
@@ -30,5 +30,5 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def json_bytes(value: Any) -> bytes:
-    """As all JSON files of an entry are written."""
+    """A value in the format of an entry's JSON files."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

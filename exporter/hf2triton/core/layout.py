@@ -1,20 +1,20 @@
 """Names and places in a model repository.
 
 NAME/config.pbtxt                  which version is served (version_policy), batching, inputs and outputs
-NAME/1/                            everything that belongs to version 1, so that it appears by one rename:
-    model.py …                     the frontend, copied as it is
+NAME/1/                            everything that belongs to version 1; it appears by one rename:
+    model.py …                     the frontend, copied unchanged
     front.json  tokenizer.json     its settings and its tokenizer
     model.onnx                     the graph (runner inprocess); with more than 2 GB of weights, a folder that holds
                                    model.onnx and weights.data
     manifest.json  config.pbtxt    what was exported, and the config that serves this version
     baseline.safetensors  .json    PyTorch's answers
-    warmup/                        what Triton sends the model when it loads it
-NAME/manifest.json  baseline.*     the served version's, again (hard links)
+    warmup/                        what Triton sends the model after loading it
+NAME/manifest.json  baseline.*     the served version's files again (hard links)
 NAME/warmup/                       the same, where Triton looks for it
-NAME_model/1/model.onnx            the graph (runner bls), with its own config.pbtxt
+NAME_model/1/model.onnx            the graph (runner bls), with a separate config.pbtxt
+_candidate-NAME/                   a version that is tried on a server before it is served
 
 A task with two frontends (zero-shot-image-classification) has NAME_text and NAME_image in place of NAME.
-_candidate-NAME/                   a version that is being tried on a server before it becomes the served one
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ CONFIG, MANIFEST, FRONT, TOKENIZER, GRAPH = (
 )
 BASELINE, BASELINE_JSON = "baseline.safetensors", "baseline.json"
 WARMUP = "warmup"
-#: Digits of a digest in the name of a warm-up's file.
+#: How many digits of the digest the name of a warm-up file has.
 _DIGITS = 12
-#: Of the served version, found again beside config.pbtxt.
+#: Files of the served version that also lie beside config.pbtxt.
 LINKED = (MANIFEST, BASELINE, BASELINE_JSON)
 
 _CANDIDATE = "_candidate-"
@@ -46,7 +46,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
 def check_name(name: str) -> str:
-    """A name that Triton, URLs and file systems all take. Raises UsageError."""
+    """The name, if Triton, URLs and file systems all accept it. Raises UsageError."""
     if not _NAME.fullmatch(name):
         raise UsageError(
             f"{name!r} is not a valid model name: up to 128 letters, digits, '_', '-' and '.', beginning with a letter or digit"
@@ -62,7 +62,7 @@ def frontend_name(name: str, endpoint: Endpoint) -> str:
 
 
 def frontends_of(repository: Path, name: str) -> list[str]:
-    """The frontends of an entry, or the frontend itself if that is what is named. Raises RepositoryError."""
+    """The frontends of an entry, or the frontend of that name. Raises RepositoryError."""
     known = entries(repository)
     suffixed = [
         [frontend_name(name, endpoint) for endpoint in task.endpoints]
@@ -78,33 +78,33 @@ def frontends_of(repository: Path, name: str) -> list[str]:
 
 
 def no_repository(place: object) -> RepositoryError:
-    """What is raised where there is none."""
+    """The error for a missing repository."""
     return RepositoryError(f"there is no model repository at {place}: hf2triton export or publish makes one")
 
 
 def graph_model(name: str) -> str:
-    """The name of the model that holds the graph when the frontend calls it."""
+    """The name of the model that holds the graph if the frontend calls it."""
     return f"{name}_model"
 
 
 def graph_in(folder: Path) -> Path:
-    """The file of the graph in a version's folder. One with its weights beside it lies in a folder of its name."""
+    """The file of the graph in a version's folder. A graph with separate weights lies in a subfolder of the same name."""
     path = folder / GRAPH
     return path / GRAPH if path.is_dir() else path
 
 
 def candidate(name: str) -> str:
-    """The name under which a version is tried; no entry can have it."""
+    """The name under which a version is tried. No entry can have it."""
     return f"{_CANDIDATE}{name}"
 
 
 def is_candidate(model: str) -> bool:
-    """Whether a model is there to be tried."""
+    """Whether a model is a version that is being tried."""
     return model.startswith(_CANDIDATE)
 
 
 def version_in(config: str) -> int | None:
-    """The version that the config of a frontend serves."""
+    """The version that a frontend's config serves."""
     match = re.search(r"versions:\s*\[?\s*(\d+)", config)
     return int(match[1]) if match else None
 
@@ -141,7 +141,7 @@ def baseline_path(repository: Path, name: str) -> Path:
 
 
 def graph_file(repository: Path, name: str, version: int) -> Path:
-    """The graph of a frontend's version: its own, or that of the model behind it. Raises RepositoryError."""
+    """The graph of a frontend's version: in its folder, or in that of the model behind it. Raises RepositoryError."""
     places = [graph_in(repository / model / str(version)) for model in (name, graph_model(name))]
     for path in places:
         if path.is_file():
@@ -150,11 +150,12 @@ def graph_file(repository: Path, name: str, version: int) -> Path:
 
 
 def warmup_file(name: str, content: bytes) -> str:
-    """What a file of a warm-up is called."""
+    """The name of a warm-up file with this content."""
     return f"{name}-{hashlib.sha256(content).hexdigest()[:_DIGITS]}"
 
 
 def is_warmup_as_written(name: str, content: bytes) -> bool:
-    """Whether a warm-up's file holds what it was written with. Those of earlier versions have no digest in their names."""
+    """Whether a warm-up file still has the content it was written with. Files of earlier versions have no digest in their
+    names, and count as unchanged."""
     stem, _, digest = name.rpartition("-")
     return not stem or len(digest) != _DIGITS or warmup_file(stem, content) == name

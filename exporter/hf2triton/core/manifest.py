@@ -1,6 +1,6 @@
-"""What was exported: the manifest.json of each version of a frontend. It is read and written here alone.
+"""What was exported: the manifest.json of each version of a frontend. Only this module reads and writes it.
 
-Keys that manifests of earlier exports lack have defaults. The names and the order of the fields are those of the JSON.
+Keys that manifests of earlier exports lack have defaults. The fields have the names and the order of the JSON keys.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from .layout import MANIFEST, served_version
 from .precision_plan import PrecisionPlan, plan_from
 from .record import Record
 
-#: The format that is written. A later one may mean something else by the same keys.
+#: The format that is written. In a later format, the same keys may have another meaning.
 FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class SourceAbout(Record):
-    """The checkpoint as it was `given`. `revision`: its commit on the hub. `digests`: of its files."""
+    """The checkpoint, as it was `given`. `revision`: its commit on the hub. `digests`: file -> digest."""
 
     given: str
     revision: str | None
@@ -41,7 +41,7 @@ class AdapterAbout(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GraphAbout(Record):
-    """The graph. `release`: the release of Triton that it was made for, None for any. `first_release`: the first that runs it."""
+    """The graph. `release`: the Triton release that it was made for, None for any. `first_release`: the first that runs it."""
 
     precision: str
     attention: str
@@ -53,7 +53,7 @@ class GraphAbout(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class GpuMemory(Record):
-    """The estimate of a GPU's memory, in bytes: what engines/common/memory.py found, of which these are read again."""
+    """The estimate of a GPU's memory from engines/common/memory.py, in bytes; only the fields that are read back."""
 
     gpu: int
     context: int
@@ -61,14 +61,14 @@ class GpuMemory(Record):
 
     @property
     def own(self) -> int:
-        """Without CUDA's context, which models share."""
+        """The total without CUDA's context, which models share."""
         return self.total - self.context
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServingAbout(Record):
-    """How it is served. `call_price_tokens`: what one more call of the graph costs, None where no calls are planned.
-    `graph_config`: the digest of the graph model's config, where there is such a model and the export recorded it."""
+    """How it is served. `call_price_tokens`: the overhead of a call of the graph, in tokens; None if no calls are planned.
+    `graph_config`: the digest of the graph model's config, if there is such a model and the export recorded it."""
 
     device: str
     runner: str
@@ -93,8 +93,8 @@ class ParityAbout(Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Record):
-    """A version of a frontend. `options`: what was asked of the export, None where the export did not record it. `files`: file of
-    the version → its digest."""
+    """A version of a frontend. `options`: the options of the export; None if it did not record them. `files`: file of the
+    version -> its digest."""
 
     format: int = FORMAT
     name: str
@@ -116,22 +116,23 @@ class Manifest(Record):
 
     @property
     def owner(self) -> str:
-        """The entry that the frontend belongs to. Earlier exports did not record it, and most entries have one frontend."""
+        """The entry that the frontend belongs to. Earlier exports did not record it; then it is the frontend's name, as most
+        entries have one frontend."""
         return self.entry or self.name
 
     @property
     def has_graph_model(self) -> bool:
-        """Whether the graph is a model of its own, which the frontend calls."""
+        """Whether the graph is a separate model, which the frontend calls."""
         return self.serving.runner == "bls"
 
     @property
     def gpus(self) -> tuple[int, ...]:
-        """The numbers of the GPUs that were asked for; none for all."""
+        """The numbers of the requested GPUs; empty for all."""
         return tuple((self.options or {}).get("gpus") or ())
 
     @property
     def plan(self) -> PrecisionPlan:
-        """Which nodes stay fp32. Raises RepositoryError where that is not recorded."""
+        """Which nodes stay fp32. Raises RepositoryError if that is not recorded."""
         try:
             return plan_from(self.precision_plan or {})
         except (KeyError, TypeError, ValueError) as error:
@@ -140,12 +141,12 @@ class Manifest(Record):
             ) from error
 
     def to_bytes(self) -> bytes:
-        """The content of the file."""
+        """The content of manifest.json."""
         return json_bytes(self.to_json())
 
 
 def parse_manifest(content: bytes, place: object) -> Manifest:
-    """The manifest in a file's content. Raises RepositoryError, which names the `place`, for anything else, and NewerFormat."""
+    """The manifest in a file's content. Raises NewerFormat, and RepositoryError, which names the `place`, for anything else."""
     try:
         read = json.loads(content)
         found = read.get("format", FORMAT) if isinstance(read, Mapping) else FORMAT

@@ -1,4 +1,4 @@
-"""The packages whose version can change what is exported or served."""
+"""The packages whose versions can change what is exported or served."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Which nodes of a graph keep fp32 while the rest becomes smaller, why, and what that costs.
+"""Which nodes of a graph stay fp32 while the rest is converted, why, and what that costs.
 
-Made by `graph/precision/planning.py` or given by the user; kept in the manifest.
+`graph/precision/planning.py` makes a plan, or the user gives one. The manifest records it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 from ..errors import UsageError
 
 FORMAT = 1
-#: The key under which manifests hold a plan; an export's report has one for each frontend, under this and an s.
+#: The key of the plan in manifests. An export's report has a plan for each frontend, under the plural of this key.
 KEY = "precision_plan"
 
 
 @dataclass(frozen=True)
 class Fp32Node:
-    """A node that stays fp32. `extra_bytes`: what its weights take more than they would have."""
+    """A node that stays fp32. `extra_bytes`: how much larger its weights are than after the conversion."""
 
     node: str
     op_type: str
@@ -30,10 +30,10 @@ class Fp32Node:
 
 @dataclass(frozen=True)
 class PrecisionPlan:
-    """`fp32_nodes`, of the `nodes` that could have been converted, in the order of the graph.
+    """The nodes that stay fp32 (`fp32_nodes`, in the order of the graph), out of `nodes` that could be converted.
 
-    `origin`: "calibrated", "searched" (parity failed at first) or "given". `calibration`: what the ranges were measured on.
-    `warnings`: what a reader of the report should know.
+    `origin`: "calibrated", "searched" (parity failed at first) or "given". `calibration`: the inputs on which the ranges were
+    measured. `warnings`: what a reader of the report should know.
     """
 
     precision: str
@@ -57,7 +57,7 @@ class PrecisionPlan:
 
 
 def read_plan(path: Path, precision: str) -> PrecisionPlan:
-    """A plan from a JSON file: its own, a manifest or an export's report. Raises UsageError."""
+    """The plan in a JSON file: a plan, a manifest or an export's report. Raises UsageError."""
     try:
         found = _plan_in(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError) as error:
@@ -77,7 +77,7 @@ def read_plan(path: Path, precision: str) -> PrecisionPlan:
 
 
 def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
-    """The plan of what `to_json` gave. Raises ValueError, KeyError and TypeError for anything else."""
+    """The plan in the output of `to_json`. Raises ValueError, KeyError and TypeError for anything else."""
     if fields["format"] != FORMAT:
         raise ValueError(f"it has format {fields['format']}; this version reads format {FORMAT}")
     known = {name: fields[name] for name in ("precision", "nodes", "origin", "calibration")}
@@ -88,7 +88,7 @@ def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
 
 
 def _plan_in(content: Any) -> list[Mapping[str, Any]]:
-    """The plans in a file's content: itself, that of a manifest, or those of an export's report."""
+    """The plans in a file's content: the content itself, the plan of a manifest, or those of an export's report."""
     if not isinstance(content, Mapping):
         return []
     if "islands" in content:

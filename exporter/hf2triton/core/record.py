@@ -1,7 +1,7 @@
-"""JSON objects as frozen dataclasses: checked when they are read, and written again as they were.
+"""JSON objects as frozen dataclasses: checked when they are read, and written back unchanged.
 
-A record keeps the object that it was read from. So keys that it does not know stay where they stood, and a key that the object
-lacked is written only if its value has changed since: what is read and written again is the same, byte for byte.
+A record keeps the object that it was read from. Unknown keys keep their position, and a key that the object lacked is written
+only if its value has changed. Reading and writing a file therefore returns it byte for byte.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """Base of all records. A field with a default may be missing from the object."""
+    """Base class of all records. A field with a default may be missing from the object."""
 
     _read: Mapping[str, Any] | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def from_json(cls, content: object) -> Self:
-        """The record of an object. Raises ValueError for anything else, which says what is wrong."""
+        """The record of an object. Raises ValueError, which says what is wrong, for anything else."""
         if not isinstance(content, Mapping):
             raise ValueError(f"{content!r:.60} is not a JSON object")
         keys = _keys(cls)
@@ -46,7 +46,7 @@ class Record:
 
 
 def _keys(cls: type[Record]) -> dict[str, tuple[Any, bool]]:
-    """Key of a record → its type, and whether every object has it."""
+    """Key of a record -> its type, and whether it is required."""
     if cls not in _KEYS:
         hints = get_type_hints(cls)
         _KEYS[cls] = {
@@ -57,12 +57,12 @@ def _keys(cls: type[Record]) -> dict[str, tuple[Any, bool]]:
     return _KEYS[cls]
 
 
-#: What `_keys` has found: resolving types takes longer than reading a record.
+#: The cache of `_keys`: resolving types takes longer than reading a record.
 _KEYS: dict[type[Record], dict[str, tuple[Any, bool]]] = {}
 
 
 def _value(hint: Any, value: Any, name: str) -> Any:
-    """A value of the type that a key has. Raises ValueError."""
+    """The value, converted to the type of its key. Raises ValueError."""
     if get_origin(hint) in (Union, UnionType):
         if value is None and NoneType in get_args(hint):
             return None

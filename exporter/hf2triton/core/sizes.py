@@ -14,7 +14,7 @@ _UNITS = {
 
 
 def read_bytes(text: str) -> int:
-    """The bytes of a size such as 16GB (of 1000³) or 16GiB (of 1024³). Raises UsageError."""
+    """The number of bytes in a size such as 16GB (1000³ bytes each) or 16GiB (1024³). Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     size = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0
     if not size:
@@ -23,10 +23,10 @@ def read_bytes(text: str) -> int:
 
 
 def gigabytes(size: float) -> str:
-    """Bytes in GB of 1000³, to read."""
+    """A size in GB (1000³ bytes), for people."""
     return f"{size / 1e9:.2f} GB"
 
 
 def mebibytes(size: float) -> str:
-    """Bytes in MiB of 1024², to read."""
+    """A size in MiB (1024² bytes), for people."""
     return f"{size / 2**20:,.0f} MiB"

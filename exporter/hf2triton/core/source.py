@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class SentenceModule:
-    """An entry of modules.json: the last part of its `type`, and its subfolder ("" is the folder itself)."""
+    """An entry of modules.json: the last component of its `type`, and its subfolder ("" for the folder itself)."""
 
     kind: str
     path: str
@@ -18,12 +18,12 @@ class SentenceModule:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a checkpoint lies: `given` by the user, `folder` on this machine, `revision` if it came from the hub.
+    """Where a checkpoint lies: as `given` by the user, its `folder` on this machine, and its `revision` if it is from the hub.
 
-    `config`: the model's config.json. `modules`: of a sentence-transformers folder, in order, the first a Transformer; none
-    for any other. `weights`: the files with weights, those of such modules included. `digests`: file -> sha256 of all that the
-    checkpoint consists of. Both are empty until they have been looked for. `elsewhere`: "tokenizer", "processor", "generation"
-    or "sentences" -> the folder that it lies in, where that is not the model's: an adapter's.
+    `config`: the model's config.json. `modules`: the modules of a sentence-transformers folder, in order, the first a
+    Transformer; empty for any other folder. `weights`: the files with weights, including those of such modules. `digests`:
+    file -> sha256, for all files of the checkpoint. `weights` and `digests` are empty until they are read. `elsewhere`:
+    "tokenizer", "processor", "generation" or "sentences" -> its folder, if that is an adapter's and not the model's.
     """
 
     given: str
@@ -37,18 +37,18 @@ class Source:
 
     @property
     def model_folder(self) -> Path:
-        """The folder with the weights, which sentence-transformers may put into a subfolder."""
+        """The folder with the weights; sentence-transformers may put them into a subfolder."""
         return self.folder / (self.modules[0].path if self.modules else "")
 
     @property
     def safetensors(self) -> tuple[Path, ...]:
-        """The model's own files of weights, without those of layers that sentence-transformers put after it."""
+        """The model's weight files, without those of the layers that sentence-transformers puts after it."""
         files = (self.folder / name for name in self.weights if name.endswith(".safetensors"))
         return tuple(path for path in files if path.parent == self.model_folder)
 
     @property
     def tokenizer_folder(self) -> Path:
-        """The folder with the tokenizer that is served, and with what sentence-transformers writes beside it."""
+        """The folder with the tokenizer that is served, and with the files that sentence-transformers writes beside it."""
         return self.elsewhere.get("tokenizer", self.model_folder)
 
     @property
@@ -63,10 +63,10 @@ class Source:
 
     @property
     def sentence_folder(self) -> Path | None:
-        """The folder with what sentence-transformers says of a model; None where it says nothing."""
+        """The folder with sentence-transformers' files about a model; None if there are none."""
         return self.elsewhere.get("sentences", self.folder if self.modules else None)
 
     @property
     def pickled(self) -> bool:
-        """Whether the weights are pickles, which were allowed."""
+        """Whether the weights are pickles (only found if pickles were allowed)."""
         return not self.safetensors

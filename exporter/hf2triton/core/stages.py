@@ -1,4 +1,4 @@
-"""Runs the stages of a piece of work one after another."""
+"""Runs the stages of a job one after another."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Progress = Callable[[str], None]
 
 
 class Stages:
-    """Runs stages one after another, times them, and says in every error which one failed."""
+    """Runs stages one after another, times them, and records in every error which stage failed."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self.seconds: dict[str, float] = {}
 
     def of(self, suffix: str) -> Callable[..., Any]:
-        """`run` for one of several frontends: the stages are named after it too."""
+        """`run` for one of several frontends; its suffix is added to the names of the stages."""
         return lambda name, *rest: self.run(f"{suffix.strip('_')}: {name}" if suffix else name, *rest)
 
     def run(self, name: str, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -34,7 +34,7 @@ class Stages:
         except Hf2TritonError as error:
             error.stage, error.done = name, tuple(self.seconds)
             raise
-        except ModuleNotFoundError:  # the command line tells which extra brings it
+        except ModuleNotFoundError:  # the command line says which extra installs it
             raise
         except Exception as error:
             wrapped = ExportError(f"{type(error).__name__}: {error}")

@@ -29,8 +29,8 @@ class Tokenizer:
     """A tokenizer as the frontend loads it: `definition` is the text of a tokenizer.json, without padding or truncation.
 
     `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
-    cleaned up as transformers does it for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: it tells the two
-    texts of a pair apart for the model. `special_ids`: of all special tokens, whether texts are given them or not.
+    cleaned up as transformers does for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: the model receives
+    token types that distinguish the two texts of a pair. `special_ids`: the ids of all special tokens, used around texts or not.
     """
 
     definition: str
@@ -48,15 +48,14 @@ class Tokenizer:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded model in fp32 and evaluation mode, what prepares its inputs, and what its files say of its use.
+    """A loaded model in fp32 and evaluation mode, what prepares its inputs, and what its files say about its use.
 
-    `tokenizer` and `max_length` (the most tokens it takes, special ones included) are None where no frontend reads text,
-    `image` where none reads images: `spec` (as `image_processor.read_image_spec` gives it), `shape` of the pixels, and
-    the `tokens` that an image becomes. `outputs`: of each part, by its suffix, those the checkpoint has weights for.
-    `sentences`: how texts become embeddings, where that is the task.
-    `id2label` is empty where there is no head. `generation`: what the generation config sets, where the task generates.
-    `logit_scale`: what similarities are multiplied with. `missing`: names of parameters that are random until an adapter
-    brings them. `adapter`: what was merged, for the manifest.
+    `tokenizer` and `max_length` (the maximum number of tokens, including special ones) are None if no frontend reads text.
+    `image` is None if none reads images; otherwise it has `spec` (see `image_processor.read_image_spec`), `shape` of the
+    pixels, and the number of `tokens` that an image becomes. `outputs`: suffix of each part -> the outputs that the checkpoint
+    has weights for. `sentences`: how texts become embeddings, if that is the task. `id2label` is empty if there are no labels.
+    `generation`: the settings in the generation config, if the task generates. `logit_scale`: the factor of similarities.
+    `missing`: names of parameters that are random until an adapter supplies them. `adapter`: what was merged, for the manifest.
     """
 
     source: Source
@@ -78,7 +77,7 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class GraphInput:
-    """An input of a graph: its ONNX type ("INT64", "FLOAT") and its dimensions, free ones by name."""
+    """An input of a graph: its ONNX type ("INT64", "FLOAT") and its dimensions; free ones are names."""
 
     name: str
     dtype: str
@@ -97,8 +96,8 @@ class GraphOutput:
 @dataclass(frozen=True)
 class Graph:
     """An ONNX model on its way through the passes. `full_precision`: names of nodes that stay fp32 when the rest becomes
-    fp16. `state`: input -> the output that is its value in the next call; both have the graph's own precision, and are not
-    among `outputs`. `shares_buffer`: both may be the same memory."""
+    fp16. `state`: input -> the output that is its value in the next call; both have the graph's precision, and are not among
+    `outputs`. `shares_buffer`: both may use the same memory."""
 
     model: onnx_ir.Model
     inputs: tuple[GraphInput, ...]
@@ -112,11 +111,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class NodeRange:
-    """What a node of an fp32 graph gave over all calibration inputs, padding included.
+    """The values of a node of an fp32 graph over all calibration inputs, including padding.
 
-    `peak`: the largest magnitude. `rms`: the root of the mean square. `error`: how far the node, alone in fp16, was from
-    fp32, as a share of that; infinite where it gave NaN or infinity. `scores`: of attention, what its scores cannot exceed
-    by the lengths of queries and keys; 0 for other nodes.
+    `peak`: the largest magnitude. `rms`: the root mean square. `error`: how far the node, alone in fp16, was from fp32, as a
+    fraction of `rms`; infinite if it returned NaN or infinity. `scores`: for attention, the upper bound of its scores, from the
+    lengths of queries and keys; 0 for other nodes.
     """
 
     peak: float
@@ -125,16 +124,16 @@ class NodeRange:
     scores: float = 0.0
 
     def to_json(self) -> dict[str, float | None]:
-        """JSON has no infinity: it becomes null."""
+        """The fields. Infinity becomes null, as JSON has none."""
         return {name: value if isfinite(value) else None for name, value in asdict(self).items()}
 
 
 @dataclass(frozen=True)
 class StoredGraph:
-    """A graph on disk, in the precision of its `plan`. `graph` is its description, without weights. `files`: its place in a
-    version's folder -> the file, of the graph first, then of weights beside it. `twin` lies beside an fp16 graph and computes
-    in fp32 what fp16 rounds to. `weight_bytes`: of all its initializers; `fp32_weight_bytes`: before the conversion.
-    `first_release` and `first_onnxruntime`: of Triton and of onnxruntime, the oldest that load it."""
+    """A graph on disk, in the precision of its `plan`. `graph`: its description, without weights. `files`: place in a version's
+    folder -> file, first that of the graph, then those of weights beside it. `twin`: lies beside an fp16 graph and computes in
+    fp32 what fp16 rounds to. `weight_bytes`: size of all its initializers; `fp32_weight_bytes`: before the conversion.
+    `first_release` and `first_onnxruntime`: the oldest Triton and the oldest onnxruntime that load it."""
 
     graph: Graph
     files: Mapping[str, Path]
@@ -147,7 +146,7 @@ class StoredGraph:
 
     @property
     def place(self) -> str:
-        """Where in a version's folder the graph lies."""
+        """Where the graph lies in a version's folder."""
         return next(iter(self.files))
 
     @property
@@ -169,7 +168,7 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All checks of one graph. `weight_bytes`: of its initializers; `fp32_weight_bytes`: before the conversion."""
+    """All checks of one graph. `weight_bytes`: size of its initializers; `fp32_weight_bytes`: before the conversion."""
 
     checks: tuple[ParityCheck, ...]
     weight_bytes: int
@@ -197,7 +196,7 @@ class ParityReport:
 class RepositoryEntry:
     """What an export added to a repository. `paths`: the folders of the frontends and, with the runner bls, of the graphs.
 
-    `manifests`: of each frontend, by its name.
+    `manifests`: frontend -> its manifest.
     """
 
     version: int
@@ -207,8 +206,8 @@ class RepositoryEntry:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes on each GPU. `weights`, `activations` (of the largest call), `kept` (between calls: the decoder's cache, or
-    TensorRT's workspace) and `arena` (what it holds beyond the largest call) are of one instance."""
+    """Bytes on each GPU. These are for one instance: `weights`, `activations` (of the largest call), `kept` (between calls: the
+    decoder's cache, or TensorRT's workspace) and `arena` (what the arena holds beyond the largest call)."""
 
     gpu: int
     context: int
@@ -229,7 +228,7 @@ class MemoryEstimate:
 
     @property
     def limit(self) -> int:
-        """What one instance may take: its share of the GPU."""
+        """How much one instance may take: its share of the GPU."""
         return (self.gpu - self.context) // self.instances
 
     def to_json(self) -> dict[str, int]:
@@ -238,8 +237,8 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. `parity`, `plans` and `ranges` (of nodes, where they were measured): of each frontend, by its
-    name. `entry` is None after a dry run; `seconds`: each stage's time. `memory`: what a frontend takes of a GPU."""
+    """The result of an export. By frontend: `parity`, `plans`, `ranges` (of nodes, if they were measured) and `memory` (what it
+    takes of a GPU). `entry` is None after a dry run. `seconds`: stage -> its time."""
 
     options: ResolvedOptions
     task: str

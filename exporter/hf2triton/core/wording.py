@@ -1,4 +1,4 @@
-"""How messages put things into words."""
+"""Wording of messages."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from collections.abc import Sequence
 
 
 def some(names: Sequence[str], most: int = 4, between: str = ", ") -> str:
-    """The first of many names."""
+    """The first `most` names, with an ellipsis if there are more."""
     return between.join(names[:most]) + (" …" if len(names) > most else "")
