@@ -21,8 +21,8 @@ from .tokenizer import lower_cases
 Values = Mapping[str, Sequence[str | bytes]]
 #: The largest text that a frontend takes, in bytes. Without a limit, one caller could keep its tokenizer busy.
 MAX_TEXT_BYTES = 1 << 20
-#: The largest image that a frontend takes, in bytes and in pixels. A small file can hold a very large image. Each core decodes one
-#: at a time, with up to 8 bytes a pixel.
+#: The largest image that a frontend takes, in bytes and in pixels. A small file can hold a very large image. Each core decodes
+#: one at a time, with up to 8 bytes a pixel.
 MAX_IMAGE_BYTES, MAX_PIXELS = 1 << 25, 1 << 26
 
 

@@ -1,4 +1,4 @@
-"""The architectures we know, by their `model_type`. A new one is one file here."""
+"""The supported architectures, by `model_type`. To add an architecture, add one file here."""
 
 from __future__ import annotations
 

@@ -13,25 +13,23 @@ class Family:
 
     name: its `model_type` in config.json.
     inputs: modality ("text", "image") -> the graph's inputs in order.
-    architectures: class name in config.json -> the tasks its head serves, the usual one first.
-    headless: the tasks that any of its checkpoints serves.
+    architectures: class name in config.json -> the tasks that its head serves, the usual one first.
+    headless: the tasks that every checkpoint serves, with any head or none.
     max_positions: the config's key for the longest sequence.
-    configs: modality -> the part of the config that describes it, where it has parts.
-    base_arguments: for loading the model without a head.
-    pooler: the beginning of the names of its pooling layer's weights, where that serves a task; a checkpoint may lack them.
-    towers: modality -> the modules that encode and then project it, where the model has one tower for each.
+    configs: modality -> the part of the config that describes it, if the config has parts.
+    base_arguments: arguments for loading the model without a head.
+    pooler: the prefix of the names of the pooling layer's weights, if that layer serves a task; a checkpoint may lack them.
+    towers: modality -> the modules that encode and then project it, if the model has a tower for each.
     logit_scale: the parameter whose exponential multiplies similarities.
-    tables: input of the graph, or "positions" -> the end of the name of the weights that it chooses rows of, and the key of
-        the config that says how many there are.
-    heads: task -> the end of the name of a weight without which its head is not trained. Where labels have names, it has a
-        row for each.
-    leftover: patterns of weights that a checkpoint may have and no answer depends on: buffers that are computed, layers
-        before a head of another task, and heads themselves. They are matched with names that begin after the prefix of the
-        model's body.
-    image_processor: the one of transformers that prepares its images where the checkpoint's settings do not name one.
-    square_images: whether its config gives the size of images and patches as one number.
+    tables: input of the graph, or "positions" -> the ending of the name of the weights whose rows it selects, and the config's
+        key for their number.
+    heads: task -> the ending of the name of a weight that every trained head has. If labels have names, it has a row for each.
+    leftover: patterns of weights that a checkpoint may have but no answer depends on: computed buffers, layers before a head of
+        another task, and heads themselves. They match names without the prefix of the model's body.
+    image_processor: the image processor of transformers to use if the checkpoint's settings name none.
+    square_images: whether its config states the size of images and patches as one number.
     renamed_modules: (pattern, replacement) from the module names of transformers 5 to those of 4, for adapters that were
-        trained with the latter; see adapter_names.py.
+        trained with version 4; see checkpoint/adapters/names.py.
     """
 
     name: str
@@ -53,18 +51,18 @@ class Family:
 
     @property
     def embedding(self) -> str:
-        """The last name of the module that gives each token its vector."""
+        """The last component of the name of the token embeddings' module."""
         return self.tables["input_ids"][0].split(".")[-2]
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """All tasks that its checkpoints can serve."""
+        """All tasks that checkpoints of the family can serve."""
         headed = [task for tasks in self.architectures.values() for task in tasks]
         return tuple(dict.fromkeys([*headed, *self.headless]))
 
 
 def table_rows(family: Family, shapes: Mapping[str, Sequence[int]]) -> dict[str, int]:
-    """Table of a family -> the rows it has among weights, which are given by their names and shapes."""
+    """Table of a family -> its number of rows, for the tables in `shapes` (weight name -> shape)."""
     rows = {}
     for table, (ending, _) in family.tables.items():
         found = [shape for name, shape in shapes.items() if f".{name}".endswith(f".{ending}")]

@@ -14,6 +14,6 @@ FAMILY = Family(
     leftover=(
         r"h\.\d+\.attn\.(bias|masked_bias)",  # the causal mask
         r"multiple_choice_head\.summary\.(weight|bias)",
-        r"v_head\.summary\.(weight|bias)",  # of reinforcement learning with trl
+        r"v_head\.summary\.(weight|bias)",  # from reinforcement learning with trl
     ),
 )

@@ -1,4 +1,4 @@
-"""The tasks, named as `transformers.pipeline` names them. A new one is one file here."""
+"""The tasks, named as in `transformers.pipeline`. To add a task, add one file here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _BY_NAME = {name: task for task in TASKS.values() for name in (task.name, *task.
 
 
 def find_task(name: str) -> Task:
-    """The task of that name or alias. Raises UnknownName."""
+    """The task with this name or alias. Raises UnknownName."""
     if name not in _BY_NAME:
         raise UnknownName("task", name, sorted(_BY_NAME))
     return _BY_NAME[name]

@@ -1,4 +1,4 @@
-"""The table of tasks: what each is asked, what it gives, and how far what is served may lie from PyTorch.
+"""What a task is: the inputs of its frontends, their outputs, and how far served outputs may differ from PyTorch's.
 
 The auto class of a task comes from optimum's TasksManager, see `checkpoint/loader.py`.
 """
@@ -12,18 +12,18 @@ from typing import Any
 from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.questions import Questions
 
-#: Input of a frontend -> its value for each item; texts are strings, images are encoded files.
+#: Input of a frontend -> its value for each item. Texts are strings, images are encoded files.
 Inputs = Mapping[str, tuple[str | bytes, ...]]
-#: A row of a data set, by its columns.
+#: A row of a data set: column -> value.
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Output:
-    """A tensor that a frontend gives.
+    """A tensor that a frontend returns.
 
-    `per`: "row" (`[batch, …]`), "token" (`[batch, tokens, …]`) or "mask" (`[batch, mask tokens, …]`). `tolerances`: for
-    each precision, how far it may lie from PyTorch's in fp32. `optional`: only where the checkpoint has weights for it.
+    `per`: "row" (`[batch, …]`), "token" (`[batch, tokens, …]`) or "mask" (`[batch, mask tokens, …]`). `tolerances`: precision
+    -> how far it may differ from PyTorch's tensor in fp32. `optional`: exists only if the checkpoint has weights for it.
     """
 
     name: str
@@ -37,8 +37,8 @@ class Endpoint:
     """What one frontend of a task does.
 
     `reader`: how it reads what callers send, a key of `triton_models/preprocessors.py`. `modality`: "text" or "image", which
-    of the family's inputs its graph has. `suffix`: what is added to the entry's name, where a task has several frontends.
-    `kind`: "encoder" for graphs that answer at once, "decoder" for those that generate token by token; see
+    selects its graph's inputs in the family. `suffix`: is added to the entry's name if a task has several frontends.
+    `kind`: "encoder" for graphs that answer at once, "decoder" for graphs that generate token by token; see
     `parity/graph_kinds.py`.
     """
 
@@ -51,15 +51,16 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class AnswerSchema:
-    """What a row of a data set is asked when it is scored, and the shape of its answers in Parquet, whose columns have one type.
+    """How a row of a data set becomes a pipeline call when it is scored, and the type of its answers in a Parquet column.
 
-    `columns`: our name -> the names that data sets use for it, the first being the input's main one; `optional`: those that
-    rows need not have. `input`: what a pipeline is called with. `shape`: pyarrow and the options of the calls -> the type of an
-    answer. `uniform`: makes an answer fit that type. `method`: of the pipeline, "" for the call itself. `alone`: it takes one
-    input a call. `unwraps`: it gives the answer itself for a list of one. `always`: options of all calls.
+    `columns`: our name -> the names that data sets use for it; the first entry is the main input. `optional`: columns that rows
+    may lack. `input`: row -> the pipeline's argument. `shape`: pyarrow and the options of the calls -> the type of an answer.
+    `uniform`: makes an answer fit that type. `method`: the pipeline's method, "" for calling the pipeline itself. `alone`: the
+    pipeline takes one input per call. `unwraps`: for a list of one input, it returns the bare answer. `always`: options of all
+    calls.
 
-    `with_column`: a column -> the schema of rows that have it. `unlabelled`: the schema of rows without candidate labels.
-    `needs_labels`: there must be some.
+    `with_column`: column -> the schema of rows that have it. `unlabelled`: the schema of rows without candidate labels.
+    `needs_labels`: candidate labels are required.
     """
 
     columns: Mapping[str, tuple[str, ...]]
@@ -83,16 +84,16 @@ class AnswerSchema:
 
 @dataclass(frozen=True)
 class Task:
-    """A task, named as `transformers.pipeline` names it, with the frontends that serve it.
+    """A task, named as in `transformers.pipeline`, with the frontends that serve it.
 
-    `has_head`: it needs a trained head, so that a checkpoint without one is refused. `joins_words`: clients join word
-    pieces into words again. `needs_labels`: a label that a head must have. `class_of`: the task whose auto class loads it.
-    `adapter_type`: what peft calls it.
+    `has_head`: it needs a trained head; a checkpoint without one is an error. `joins_words`: clients join word pieces into
+    words. `needs_label`: a label that a head must have. `class_of`: the task whose auto class loads the model. `adapter_type`:
+    peft's name of the task.
 
-    `questions`: what a pipeline of the task can be asked with inputs of its last frontend; None where its tensors are its
-    answers. `inputs`: what each frontend is sent of the questions in labelled data, by its suffix; None where no such data are
-    read. `reference`: who answers them with PyTorch, a key of `parity/reference.py`, with `reference_options`. `arguments`: what
-    a pipeline is called with, of the words on a command line; raises UsageError. `schema`: how large sets are scored.
+    `questions`: inputs of its frontends -> questions to a pipeline; None if its tensors are its answers. `inputs`: questions
+    from labelled data -> suffix of each frontend -> its inputs; None if no labelled data are read. `reference`: what answers
+    questions with PyTorch, a key of `parity/reference.py`, with `reference_options`. `arguments`: words on a command line -> the
+    pipeline's argument; raises UsageError. `schema`: how large data sets are scored.
     """
 
     name: str
@@ -112,12 +113,12 @@ class Task:
 
     @property
     def generates(self) -> bool:
-        """Whether it gives text, token by token."""
+        """Whether it generates text, token by token."""
         return any(endpoint.kind == "decoder" for endpoint in self.endpoints)
 
     @property
     def has_labels(self) -> bool:
-        """Whether its head has a row for each label of the checkpoint."""
+        """Whether its head has a row for each of the checkpoint's labels."""
         outputs = (output for endpoint in self.endpoints for output in endpoint.outputs)
         return (
             self.has_head and not self.generates and any(out.name == "logits" and out.per != "mask" for out in outputs)
@@ -125,5 +126,5 @@ class Task:
 
 
 def with_reader(task: Task, reader: str) -> Task:
-    """The task, whose frontends read what callers send in another way."""
+    """The task with another reader for all of its frontends."""
     return replace(task, endpoints=tuple(replace(endpoint, reader=reader) for endpoint in task.endpoints))

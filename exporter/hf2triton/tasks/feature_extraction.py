@@ -13,6 +13,6 @@ TASK = Task(
         text,
         lambda pa, options: pa.list_(pa.list_(vector(pa, options))),
         uniform=lambda states: [list(state) for state in states],
-        always=(("return_tensors", True),),  # lists of Python's floats take ten times the memory
+        always=(("return_tensors", True),),  # lists of Python floats take ten times the memory
     ),
 )

@@ -6,7 +6,7 @@ from .common.questions import sent_sentences, sentences
 from .common.schemas import PAIR, TEXT, TEXTS, text, vector
 from .common.tolerances import EMBEDDING
 
-#: Models give embeddings, unless a row says what to compare with.
+#: Rows with a second text are answered with a similarity; all other rows with an embedding.
 _PAIRS = AnswerSchema(
     {"text": TEXT, "text_pair": PAIR},
     lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},

@@ -1,4 +1,4 @@
-"""Labels for texts that callers choose, by entailment."""
+"""Labels that callers choose, for texts, by entailment."""
 
 from .base import AnswerSchema, Endpoint, Output, Task
 from .common.questions import about_topics, sent_hypotheses

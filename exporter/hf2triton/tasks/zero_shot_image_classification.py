@@ -1,4 +1,4 @@
-"""Labels for images that callers choose, by the embeddings of both."""
+"""Labels that callers choose, for images, by the embeddings of both."""
 
 from .base import AnswerSchema, Endpoint, Output, Task
 from .common.questions import IMAGE_LABELS, images, sent_labelled_images

@@ -1,1 +1,1 @@
-"""What several tasks are made of: tolerances, questions, schemas of answers, arguments."""
+"""Parts that several tasks share: tolerances, questions, answer schemas, arguments."""

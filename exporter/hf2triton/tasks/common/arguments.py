@@ -1,4 +1,4 @@
-"""What pipelines are called with, of the words on a command line, where that is not a list."""
+"""Pipeline arguments from the words on a command line, for tasks that do not take a list."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from ...errors import UsageError
 
 
 def compared(given: Sequence[str]) -> dict[str, Any]:
-    """The first text and those that it is compared with."""
+    """The first text, and the texts that it is compared with."""
     return {"source_sentence": given[0], "sentences": list(given[1:])}
 
 
 def questions_in_turn(given: Sequence[str]) -> list[dict[str, str]]:
-    """Questions and their contexts, in turn. Raises UsageError."""
+    """Questions with their contexts, from words in which they alternate. Raises UsageError."""
     if len(given) % 2:
         raise UsageError(
             "question-answering takes a question and its context in turn; the last question has no context"

@@ -1,4 +1,4 @@
-"""What tasks' rows are made of: questions to a pipeline, of what its frontends are sent, and the other way round."""
+"""Parts of tasks: turn the inputs of frontends into questions to a pipeline, and questions into inputs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hf2triton_client.pipelines.zero_shot_image_classification import CAPTION
 
 from ..base import Inputs
 
-#: Labels that images and texts are sorted into, where nothing says which.
+#: Default candidate labels for images and for texts.
 IMAGE_LABELS = ("a person", "an animal", "a landscape", "food", "a machine")
 TOPICS = ("politics", "science", "sport", "everyday life")
 
@@ -22,12 +22,12 @@ def texts(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
 
 
 def about_topics(groups: Sequence[Inputs]) -> Questions:
-    """transformers takes no empty text here."""
+    """A question for each text with default topics; transformers takes no empty text here."""
     return Questions(tuple(filter(None, single(groups))), {"candidate_labels": list(TOPICS)})
 
 
 def texts_and_pairs(**options: Any) -> Callable[[Sequence[Inputs]], Questions]:
-    """Pairs as dicts, as transformers takes them."""
+    """A question for each text and for each pair. Pairs are dicts, as transformers takes them."""
 
     def questions(groups: Sequence[Inputs]) -> Questions:
         pairs = (inputs for inputs in groups if "text_pair" in inputs)
@@ -57,12 +57,12 @@ def sentences(groups: Sequence[Inputs]) -> Questions:
 
 
 def single(groups: Sequence[Inputs]) -> tuple[str, ...]:
-    """The texts that are not of a pair."""
+    """The texts that are not part of a pair."""
     return tuple(str(text) for inputs in groups if "text_pair" not in inputs for text in inputs["text"])
 
 
 def sent_texts(questions: Questions) -> dict[str, Inputs]:
-    """Texts, or both of each pair, to the only frontend."""
+    """Texts, or both texts of each pair, for the only frontend."""
     if all(isinstance(one, str) for one in questions.inputs):
         return {"": {"text": questions.inputs}}
     return {"": {name: tuple(one[name] for one in questions.inputs) for name in ("text", "text_pair")}}
@@ -97,5 +97,5 @@ def sent_labelled_images(questions: Questions) -> dict[str, Inputs]:
 
 
 def sent_images(questions: Questions) -> dict[str, Inputs]:
-    """Images to the only frontend."""
+    """Images, for the only frontend."""
     return {"": {"image": questions.inputs}}

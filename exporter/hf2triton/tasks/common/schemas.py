@@ -1,6 +1,6 @@
-"""What the schemas of tasks are made of: columns, what a row is asked, and types of answers.
+"""Parts of the tasks' answer schemas: columns, pipeline arguments made from a row, and answer types.
 
-Functions that make a type take pyarrow, which not everyone has, and the options of the calls.
+Functions that return a type take pyarrow, which is optional, as an argument, and the options of the calls.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from ..base import Row
 __all__ = ["IMAGE", "PAIR", "TEXT"]
 
 IMAGES, TEXTS = {"image": IMAGE}, {"text": TEXT}
-#: The column with the labels to choose among.
+#: The column with the labels to choose from.
 CANDIDATES = ("candidate_labels",)
 LABELLED = frozenset(CANDIDATES)
 
@@ -31,12 +31,12 @@ def image(row: Row) -> Any:
 
 
 def text_or_pair(row: Row) -> Any:
-    """A row's text, or both of a pair."""
+    """A row's text, or both texts of a pair."""
     return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
 
 
 def record(pa: Any, **fields: Any) -> Any:
-    """The type of a record with these fields."""
+    """The type of a struct with these fields."""
     return pa.struct([pa.field(name, kind) for name, kind in fields.items()])
 
 
@@ -65,7 +65,7 @@ def entities(pa: Any, options: Mapping[str, Any]) -> Any:
 
 
 def span(pa: Any) -> dict[str, Any]:
-    """The fields that say where in a text something is."""
+    """The fields of a position in a text."""
     return {"start": pa.int64(), "end": pa.int64()}
 
 
@@ -86,5 +86,5 @@ def vector(pa: Any, _: Mapping[str, Any]) -> Any:
 
 
 def a_list_a_mask(answer: Any) -> Any:
-    """The tokens of a text with a single mask, as those of one with several."""
+    """The tokens of a text as one list per mask, also for a text with a single mask."""
     return answer if answer and isinstance(answer[0], list) else [answer]
