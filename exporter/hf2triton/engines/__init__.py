@@ -1,4 +1,4 @@
-"""What runs a graph, by the names of `--device`. A new engine is one file here."""
+"""The engines that run graphs, by the values of `--device`. To add an engine, add one file here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an engine is: a row that says how graphs run on a device, and what Triton is told of them."""
+"""What an engine is: a table row that says how graphs run on a device, and what Triton's config says about them."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from tritonclient.grpc import model_config_pb2 as pb
 from ..core.options import ResolvedOptions
 from ..core.types import Graph, MemoryEstimate
 
-#: The first release whose onnxruntime backend surely knows the CUDA provider's options as an accelerator's (since June of 2024,
-#: https://github.com/triton-inference-server/onnxruntime_backend/pull/256) and TensorRT's shape profiles (24.03 refuses them:
-#: https://github.com/triton-inference-server/server/issues/7156).
+#: The first release whose onnxruntime backend is certain to accept the CUDA provider's options as an accelerator's (since June
+#: 2024, https://github.com/triton-inference-server/onnxruntime_backend/pull/256) and TensorRT's shape profiles (24.03 refuses
+#: them: https://github.com/triton-inference-server/server/issues/7156).
 FIRST_RELEASE = "24.08"
-#: Padded tokens of one call of the graph, which bound the memory of its activations: on a GPU, which is quicker the more it is
-#: given, and on a CPU, which is not (see THREAD_TOKENS in triton_models/batch_planner.py).
+#: The maximum number of padded tokens in a call of the graph, which bounds the memory of its activations. Larger calls are more
+#: efficient on a GPU, but not on a CPU (see THREAD_TOKENS in triton_models/batch_planner.py).
 MAX_TOKENS, MAX_TOKENS_ON_CPU = 1 << 14, 1 << 10
-#: The shortest text that frontends send with tensor cores in mind, and what lengths are rounded to.
+#: Lengths are rounded up to multiples of this for tensor cores; it is also the shortest length.
 ROUND_TO = 8
 
-#: Free axes -> their sizes.
+#: Free axis -> its size.
 Sizes = Mapping[str, int]
 
 
 @dataclass(frozen=True)
 class Engine:
-    """What runs graphs: onnxruntime with its providers, on one kind of device. Its `name` is a value of `--device`.
+    """Runs graphs: onnxruntime with its providers, on one kind of device. `name`: its value of `--device`.
 
-    `gpu`: it has memory of its own, which is estimated and bounded. `runners` and `precisions`: kind of graph -> those it can
-    use, the default first; a kind that is missing does not run there. `attentions`: the forms of attention it runs, the default
-    first; None: all. `proved_on`: the provider by which its graphs are proved where such a device is at hand.
+    `gpu`: the device has separate memory, which is estimated and bounded. `runners` and `precisions`: kind of graph -> the
+    supported values, the default first; a missing kind does not run there. `attentions`: the supported forms of attention, the
+    default first; None: all. `proved_on`: the provider that proves its graphs, if the machine has such a device.
 
-    `max_tokens`: padded tokens of one call. `round_to`: what lengths are padded to. `whole_corner`: memory and warm-up reckon
-    with the longest rows in the largest batch, whatever `max_tokens` says. `queue_delay`: microseconds that a request may wait
-    for others, worth it where a call costs as much as hundreds of tokens. `call_overhead`: what one more call costs, in tokens,
-    until `hf2triton tune` has measured it there; None: it is measured by the export. `workspace_bytes`: beside the activations,
-    for the time of a call. `first_release`: the first Triton release that has it. `why_release`: what older ones lack.
-    `named_by_content`: the graph's name tells it apart from all others.
+    `max_tokens`: the maximum number of padded tokens in a call. `round_to`: lengths are padded to multiples of it.
+    `whole_corner`: memory and warm-up assume the longest rows in the largest batch, regardless of `max_tokens`. `queue_delay`:
+    microseconds that a request may wait for others; worthwhile if a call costs as much as hundreds of tokens. `call_overhead`:
+    the cost of one more call, in tokens, until `hf2triton tune` measures it there; None: the export measures it.
+    `workspace_bytes`: memory during a call, besides the activations. `first_release`: the first Triton release that supports it.
+    `why_release`: what older releases lack. `named_by_content`: the graph gets a name that no other graph has.
 
-    `accelerators`: name -> settings, in the order in which they take nodes; `parameters`: those of the config itself.
+    `accelerators`: name -> settings, in the order in which they take nodes. `parameters`: the settings of the config itself.
     """
 
     name: str
@@ -64,7 +64,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class Served:
-    """What the settings of a graph's model depend on. `options`: with the batch that is served. `max_length`: None for images.
+    """What the settings of a graph's model depend on. `options`: include the served batch size. `max_length`: None for images.
     `memory`: None on a CPU."""
 
     options: ResolvedOptions
@@ -75,8 +75,8 @@ class Served:
 
     @property
     def profile(self) -> tuple[Sizes, Sizes, Sizes]:
-        """The smallest, the usual and the largest sizes that a TensorRT engine is built for. It is tuned for the usual ones: full
-        calls of a quarter of the length, as most texts are. Callers' own tensors may be as short as one token."""
+        """The smallest, the usual and the largest sizes that a TensorRT engine is built for. It is tuned for the usual sizes:
+        full batches at a quarter of the maximum length, as for most texts. Callers' tensors may be as short as one token."""
         rows = self.options.max_batch_size
         if self.max_length is None:
             return {"batch": 1}, {"batch": rows}, {"batch": rows}
@@ -89,8 +89,8 @@ class Served:
 
     @property
     def corners(self) -> list[Sizes]:
-        """The calls at the limits: one row and the most rows, of the shortest and the greatest length, within what one call may
-        hold. After them the arena has its size and every kernel was chosen."""
+        """The calls at the limits: one row and the most rows, at the shortest and the longest length, within the limit of a call.
+        After these calls, the arena has its full size and every kernel is chosen."""
         rows, longest = self.options.max_batch_size, self.max_length
         if longest is None:
             sizes = [{"batch": batch} for batch in (1, rows)]
@@ -106,7 +106,8 @@ class Served:
 
 @dataclass(frozen=True)
 class Setting:
-    """A key and what makes its value; None: it is left out. `first`: the first release whose backend reads it, "" for any."""
+    """A key, and the function that returns its value, or None to leave it out. `first`: the first release whose backend reads it,
+    "" for any."""
 
     key: str
     value: Callable[[Served], str | None]

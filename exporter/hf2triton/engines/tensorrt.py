@@ -1,4 +1,4 @@
-"""onnxruntime's TensorRT provider. What TensorRT leaves goes to CUDA."""
+"""onnxruntime's TensorRT provider. Nodes that TensorRT does not take run on CUDA."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from tritonclient.grpc import model_config_pb2 as pb
 from .base import FIRST_RELEASE, Engine, Served, Setting, constant, in_precision
 from .cuda import CUDA, PARAMETERS
 
-#: Where TensorRT's engines lie, in the container. Operators mount a folder there, or each start builds them anew, for minutes.
+#: The folder of TensorRT's engines in the container. If operators mount no folder there, each start rebuilds them, for minutes.
 ENGINE_CACHE = "/var/cache/hf2triton-tensorrt"
-#: The most that TensorRT may take for the time of a call beside its activations, `max_workspace_size_bytes`.
+#: The most memory that TensorRT may take during a call besides its activations, `max_workspace_size_bytes`.
 WORKSPACE_BYTES = 1 << 30
 
 
 def _shapes(which: int) -> Callable[[Served], str]:
-    """One end of the profile as `input:1x128,…`
+    """One set of the profile's sizes (0 smallest, 1 usual, 2 largest), as `input:1x128,…`
     (https://onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html#explicit-shape-range-for-dynamic-shape-input)."""
 
     def value(served: Served) -> str:
@@ -29,11 +29,11 @@ def _shapes(which: int) -> Callable[[Served], str]:
     return value
 
 
-#: Of the accelerator `tensorrt`; the names are the backend's, not always the provider's.
+#: Settings of the accelerator `tensorrt`. The names are the backend's, which are not always the provider's.
 TENSORRT = (
-    # `trt_fp16_enable` is refused. An fp16 graph needs it: without it TensorRT may not use the types that the graph has.
+    # `trt_fp16_enable` is refused. An fp16 graph needs this setting: without it, TensorRT may not use the graph's types.
     Setting("precision_mode", lambda served: {"fp32": "FP32", "fp16": "FP16"}[served.graph.precision]),
-    # the mean square of a LayerNormalization leaves fp16's range first
+    # the mean square in a LayerNormalization is the first value to leave fp16's range
     Setting("trt_layer_norm_fp32_fallback", in_precision("fp16", "1")),
     Setting("max_workspace_size_bytes", constant(str(WORKSPACE_BYTES))),
     Setting("trt_engine_cache_enable", constant("1")),
@@ -50,7 +50,7 @@ ENGINE = Engine(
     gpu=True,
     runners={"encoder": ("bls",)},
     precisions={"encoder": ("fp32", "fp16")},
-    # TensorRT knows ONNX's own ops alone, and would leave a fused node, and with it every layer's middle, to CUDA
+    # TensorRT only knows ONNX's standard ops; it would leave fused nodes, and so the middle of every layer, to CUDA
     attentions=("standard",),
     instance_kind=pb.ModelInstanceGroup.KIND_GPU,
     proved_on="cuda",
@@ -60,7 +60,7 @@ ENGINE = Engine(
     workspace_bytes=WORKSPACE_BYTES,
     first_release=FIRST_RELEASE,
     why_release="the backend of older ones does not know shape profiles",
-    # its engines are found by the graph's name
+    # TensorRT's engine cache looks engines up by the graph's name
     named_by_content=True,
     accelerators={"tensorrt": TENSORRT, "cuda": CUDA},
     parameters=PARAMETERS,

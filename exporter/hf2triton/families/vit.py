@@ -16,7 +16,7 @@ FAMILY = Family(
     leftover=(
         r"pooler\.dense\.(weight|bias)",
         r"classifier\.(weight|bias)",
-        r"decoder\.0\.(weight|bias)",  # for masked images, as is the token
+        r"decoder\.0\.(weight|bias)",  # for masked images, like the mask token
         r"embeddings\.mask_token",
     ),
     image_processor="ViTImageProcessor",

@@ -1,1 +1,1 @@
-"""What is made of an engine's row: resolved options, config keys, the memory estimate, the devices of this machine."""
+"""Code shared by all engines: resolved options, config keys, the memory estimate, the devices of this machine."""

@@ -1,9 +1,9 @@
-"""What the container's onnxruntime backend reads of a config's parameters, and what values it takes: the one table of it.
+"""The table of the config parameters that the container's onnxruntime backend reads, and of the values that it accepts.
 
-Sources. BACKEND is https://github.com/triton-inference-server/onnxruntime_backend/blob/main/src/onnxruntime.cc: the constructor
-of ModelState reads the config's own `parameters`; ModelState::LoadModel the accelerators and, of the `parameters`, four of the
-CUDA provider. Of TensorRT's keys it has a list and refuses others; CUDA's it hands on to onnxruntime, which refuses those that it
-does not know. TRT and CUDA are onnxruntime's own pages on the two providers, which say what values an option takes.
+Sources. BACKEND is https://github.com/triton-inference-server/onnxruntime_backend/blob/main/src/onnxruntime.cc. The constructor
+of ModelState reads the config's `parameters`. ModelState::LoadModel reads the accelerators and four CUDA provider options in
+`parameters`. It has a list of TensorRT's keys and refuses others; it passes CUDA's keys to onnxruntime, which refuses unknown
+keys. TRT and CUDA are onnxruntime's pages about the two providers, which say what values an option takes.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ BACKEND = "onnxruntime_backend/src/onnxruntime.cc"
 TRT = "onnxruntime.ai/docs/execution-providers/TensorRT-ExecutionProvider.html"
 CUDA = "onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html"
 
-#: The place of the config's own parameters; the others are names of accelerators.
+#: The place of the config's `parameters`. The other places are names of accelerators.
 PARAMETERS = "parameters"
 
 _NUMBER, _POSITIVE, _ANY, _PATH = r"\d+", r"[1-9]\d*", r".+", r"/.+"
-#: ParseBoolValue of Triton's backend library, and onnxruntime's own parser, both take these.
+#: ParseBoolValue of Triton's backend library and onnxruntime's parser both accept these.
 _SWITCH = "[01]|[Tt]rue|[Ff]alse"
 _SHAPES = r"\w+:\d+(x\d+)*(,\w+:\d+(x\d+)*)*"
 
 
 @dataclass(frozen=True)
 class Key:
-    """A key that is read: what values it takes (a regular expression for the whole of one), who says so, and the first release
-    that reads it, "" for any."""
+    """A key that is read. `values`: a regular expression that an accepted value matches completely. `source`: where that is
+    documented. `first`: the first release that reads it, "" for any."""
 
     values: str
     source: str
@@ -48,7 +48,7 @@ def _cuda(values: str) -> Key:
     return Key(values, f"{BACKEND} LoadModel, handed on; {CUDA}", FIRST_RELEASE)
 
 
-#: (place, key) -> what is read there.
+#: (place, key) -> the key that is read there.
 KEYS: Mapping[tuple[str, str], Key] = {
     (PARAMETERS, "intra_op_thread_count"): Key(_NUMBER, f"{BACKEND} ModelState::ModelState, read with stoi"),
     (PARAMETERS, "inter_op_thread_count"): Key(_NUMBER, f"{BACKEND} ModelState::ModelState, read with stoi"),
@@ -77,7 +77,7 @@ KEYS: Mapping[tuple[str, str], Key] = {
     ("cuda", "tunable_op_tuning_enable"): _cuda(_SWITCH),
     ("cuda", "tunable_op_max_tuning_duration_ms"): _cuda(_NUMBER),
     ("cuda", "use_ep_level_unified_stream"): _cuda(_SWITCH),
-    # the names are the backend's, not always the provider's: `trt_fp16_enable` is refused
+    # the names are the backend's, which are not always the provider's: `trt_fp16_enable` is refused
     ("tensorrt", "precision_mode"): _trt("FP32|FP16|BF16|INT8"),
     ("tensorrt", "max_workspace_size_bytes"): _trt(_POSITIVE),
     ("tensorrt", "trt_max_partition_iterations"): _trt(_NUMBER),
@@ -103,7 +103,7 @@ KEYS: Mapping[tuple[str, str], Key] = {
     ("tensorrt", "trt_auxiliary_streams"): _trt(r"-?\d+"),
     ("tensorrt", "trt_tactic_sources"): _trt(_ANY),
     ("tensorrt", "trt_extra_plugin_lib_paths"): _trt(_ANY),
-    # 24.03 refuses them, see serving_options.FIRST_RELEASE
+    # 24.03 refuses them, see FIRST_RELEASE
     ("tensorrt", "trt_profile_min_shapes"): _trt(_SHAPES, FIRST_RELEASE),
     ("tensorrt", "trt_profile_opt_shapes"): _trt(_SHAPES, FIRST_RELEASE),
     ("tensorrt", "trt_profile_max_shapes"): _trt(_SHAPES, FIRST_RELEASE),
@@ -112,8 +112,8 @@ KEYS: Mapping[tuple[str, str], Key] = {
     ("tensorrt", "trt_ep_context_file_path"): _trt(_ANY),
     ("tensorrt", "trt_ep_context_embed_mode"): _trt("[01]"),
 }
-#: Options of the CUDA provider that an accelerator may have in vain: LoadModel overwrites them afterwards, the first four with
-#: what the config's own parameters say or with defaults.
+#: CUDA provider options that have no effect on an accelerator: LoadModel overwrites them afterwards, the first four with the
+#: config's `parameters` or with defaults.
 OVERWRITTEN = frozenset(
     {
         "cudnn_conv_algo_search",
@@ -124,7 +124,7 @@ OVERWRITTEN = frozenset(
         "has_user_compute_stream",
     }
 )
-#: The accelerators of a GPU that the container's build knows. On a CPU there is `openvino`, which has no keys of ours.
+#: The GPU accelerators in the container's build. The CPU accelerator is `openvino`, for which this table has no keys.
 ACCELERATORS = ("tensorrt", "cuda")
-#: The values of `optimization.graph.level` that mean something; any other is taken for 0. The proto's own comment is wrong.
+#: The values of `optimization.graph.level` that have a meaning; any other counts as 0. The comment in the proto is wrong.
 GRAPH_LEVELS = (-1, 0, 1, 2)

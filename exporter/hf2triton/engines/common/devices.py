@@ -9,25 +9,26 @@ from pathlib import Path
 from ...triton_models.generation.cache import COPY
 from ...triton_models.sessions import PROVIDERS, providers, session_options
 
-#: A machine with a GPU has at least one of these, whether or not this Python can use it.
+#: A machine with a GPU has at least one of these files, whether or not this Python can use the GPU.
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg")
 
 
 def devices() -> tuple[str, ...]:
-    """Where graphs and PyTorch may run. Files of a GPU's driver show that there is one, but not whether libraries can use it."""
+    """The devices on which graphs and PyTorch may run. A GPU driver's files show that a GPU exists, not that libraries can use
+    it."""
     gpu = shutil.which("nvidia-smi") is not None or any(Path(path).exists() for path in _GPU_FILES)
     return ("cpu", "cuda") if gpu else ("cpu",)
 
 
 @lru_cache
 def runs_on_gpu() -> bool:
-    """Whether this onnxruntime runs a graph on a GPU of this machine; tries a tiny graph."""
+    """Whether the installed onnxruntime can run a graph on a GPU of this machine. Tries a tiny graph."""
     if "cuda" not in devices():
         return False
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(COPY, session_options(1), providers=providers("cuda"))
-    except Exception:  # onnxruntime's errors have no common base but Exception
+    except Exception:  # onnxruntime's errors have no other common base class
         return False
     return bool(session.get_providers()[0] == PROVIDERS["cuda"])

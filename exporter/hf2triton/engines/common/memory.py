@@ -1,10 +1,10 @@
-"""The GPU memory that serving a graph takes, estimated from the graph itself, and the largest batch that fits.
+"""Estimates the GPU memory that serving a graph takes, from the graph itself, and finds the largest batch that fits.
 
     context + instances · (weights + arena · activations of the largest call + what is kept between calls)
 
-Activations are the buffers that a call needs when the graph's nodes run in order, computed from the shapes in the graph.
-onnxruntime needs less, since it fuses nodes, and more, since its arena keeps memory from calls of other shapes: ARENA.
-tests/exporter/repository/test_memory_estimate.py compares with what onnxruntime takes on a CPU.
+Activations are the buffers that a call needs if the graph's nodes run in order, computed from the shapes in the graph.
+onnxruntime needs less because it fuses nodes, and more because its arena keeps memory from calls of other shapes: ARENA.
+tests/exporter/repository/test_memory_estimate.py compares the estimate with what onnxruntime takes on a CPU.
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from .. import ENGINES
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-#: What Triton takes before a model is loaded: CUDA's context and its own pool. This and what follows was measured on an H100 with
-#: driver 580, Triton 2.51 and onnxruntime 1.31; it depends on all of them.
+#: What Triton takes before a model is loaded: CUDA's context and Triton's pool. This and the following numbers were measured on
+#: an H100 with driver 580, Triton 2.51 and onnxruntime 1.31, and depend on all of them.
 SERVER_BYTES = 584 * 10**6
-#: What onnxruntime's provider adds for libraries and their workspaces: once in the server's process, or in that of each Python
-#: model, which has a context of its own.
+#: What onnxruntime's provider adds for libraries and their workspaces: once in the server's process; or in the process of each
+#: Python model, including that process's CUDA context.
 LIBRARY_BYTES, PROCESS_BYTES = 290 * 10**6, 740 * 10**6
-#: An arena that grows as requested comes to hold this many times what the largest call needs, since onnxruntime plans memory for
-#: each shape of call separately. We saw 2.5 to 3.5 for a BERT-base, and 1.3 without such plans (`enable_mem_pattern`).
+#: An arena that grows as requested ends up this many times larger than the largest call needs, because onnxruntime plans memory
+#: separately for each shape of call. Measured: 2.5 to 3.5 for a BERT-base, and 1.3 without such plans (`enable_mem_pattern`).
 ARENA = 3.5
 
 
 def estimate_memory(
     stored: StoredGraph, options: ResolvedOptions, max_length: int | None, explicit: bool
 ) -> MemoryEstimate:
-    """The estimate for the largest batch that fits the GPU, up to the one asked for. `explicit`: the user asked for that batch,
-    so a smaller one will not do. Raises UsageError, which says what would fit."""
+    """The estimate for the largest batch that fits the GPU, at most the batch in `options`. `explicit`: the user asked for that
+    batch, and a smaller one is an error. Raises UsageError, which says what would fit."""
 
     gpu = options.gpu_memory
     if gpu is None:
@@ -71,13 +71,14 @@ def estimate_memory(
 
 
 def context_bytes(graph: Graph, options: ResolvedOptions) -> int:
-    """What is taken besides the instances. A graph with a state runs in a Python model, whose instances are processes."""
+    """The bytes that are taken besides the instances. A graph with a state runs in a Python model, whose instances are
+    processes."""
     return SERVER_BYTES + (options.instances * PROCESS_BYTES if graph.state else LIBRARY_BYTES)
 
 
 def bytes_together(models: Collection[tuple[int, int, bool]]) -> int:
-    """What models that share a GPU take together: `(context, the rest, whether it runs in a Python model)` of each. The server
-    counts once, and so do the libraries of all graphs in its process."""
+    """The bytes that models on the same GPU take together. `models`: `(context, the rest, whether it runs in a Python model)` for
+    each. The server counts once, and so do the libraries of all graphs in its process."""
     inside = [context - SERVER_BYTES for context, _, apart in models if not apart]
     processes = sum(context - SERVER_BYTES for context, _, apart in models if apart)
     return SERVER_BYTES + max(inside, default=0) + processes + sum(own for _, own, _ in models)
@@ -85,10 +86,10 @@ def bytes_together(models: Collection[tuple[int, int, bool]]) -> int:
 
 def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length: int | None) -> list[dict[str, int]]:
     """The sizes of the free axes in the calls that need most memory. The batch planner keeps calls within the engine's
-    `max_tokens`, except for a single longer row; TensorRT plans for the corner of its profile, whatever is called."""
+    `max_tokens`, except for a single longer row. TensorRT always plans for the largest sizes in its profile."""
     if max_length is None:
         return [{"batch": rows}]
-    if graph.state:  # a step of all slots, and a piece of a prompt in one
+    if graph.state:  # a step of all slots, and a piece of a prompt in one slot
         piece = min(64, max_length)
         return [_decoder_sizes(rows, 1, max_length), _decoder_sizes(1, piece, max_length)]
     engine = ENGINES[options.device]
@@ -103,10 +104,10 @@ def largest_calls(graph: Graph, options: ResolvedOptions, rows: int, max_length:
 
 
 def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
-    """Bytes of the buffers for all values of a call, inputs included and weights not, with the free axes of these sizes.
+    """Bytes of the buffers for all values of a call, including inputs but not weights, with these sizes of the free axes.
 
-    onnxruntime reuses the buffer of an earlier value of the same size that no node reads any more (FindReusableTensor in
-    core/framework/allocation_planner.cc), so it needs as many buffers of each size as are in use at once.
+    onnxruntime reuses the buffer of an earlier value of the same size that no later node reads (FindReusableTensor in
+    core/framework/allocation_planner.cc). For each size it therefore needs as many buffers as are in use at once.
     """
     model = graph.model.graph
     last = {value: index for index, node in enumerate(model) for value in node.inputs if value is not None}
@@ -132,7 +133,7 @@ def live_bytes(graph: Graph, sizes: Mapping[str, int]) -> int:
 
 
 def kept_bytes(graph: Graph, rows: int, max_length: int | None) -> int:
-    """Bytes of what is kept between calls: the keys and values of `rows` slots."""
+    """Bytes that are kept between calls: the keys and values of `rows` slots."""
     if not graph.state or max_length is None:
         return 0
     sizes = _decoder_sizes(rows, 1, max_length)
@@ -144,7 +145,8 @@ def _decoder_sizes(rows: int, length: int, context: int) -> dict[str, int]:
 
 
 def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
-    """The bytes of `[batch, heads, sequence, sequence]`, which fused kernels do without, unless the mask has two dimensions."""
+    """The bytes of `[batch, heads, sequence, sequence]` if the mask has two dimensions; otherwise 0, as fused kernels do not need
+    that tensor."""
     query, mask = node.inputs[0], node.inputs[4] if len(node.inputs) > 4 else None
     if mask is None or mask.shape is None or len(mask.shape) != 2:
         return 0
@@ -154,20 +156,20 @@ def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
     return ceil(batch * node.attributes.get_int("num_heads") * length * length * query.dtype.itemsize)
 
 
-#: op -> the bytes that it takes while it runs.
+#: Op -> the function that returns the bytes that it takes while it runs.
 _WORKSPACE: Mapping[str, Callable[[Any, Mapping[str, int]], int]] = {"MultiHeadAttention": _scores}
 
 
 def _bytes(value: ir.Value, sizes: Mapping[str, int]) -> int:
-    """Bytes of a tensor; 0 if its type or shape is unknown, as for the shapes that graphs compute with."""
+    """Bytes of a tensor; 0 if its type or shape is unknown, as for tensors that hold shapes."""
     if value.shape is None or value.dtype is None:
         return 0
     return ceil(prod(_size(dim, sizes) for dim in value.shape) * value.dtype.itemsize)
 
 
 def _size(dim: int | ir.SymbolicDim, sizes: Mapping[str, int]) -> int:
-    """The size of an axis: a number, a free axis, or a term of free axes that PyTorch's exporter wrote, such as `3*batch + 2`.
-    One that it could not name counts as the largest."""
+    """The size of an axis: a number, a free axis, or an expression of free axes from PyTorch's exporter, such as `3*batch + 2`.
+    An axis without a known name counts as the largest."""
     if isinstance(dim, int):
         return dim
     largest = max(sizes.values())

@@ -1,4 +1,4 @@
-"""Chooses what the user left open, as the task and the engine want it, and refuses what they cannot have."""
+"""Resolves the options that the user left open, by the task and the engine, and refuses options that do not fit them."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from ...tasks.base import Endpoint, Task
 from .. import ENGINES
 from .resolve_serving import resolve_serving
 
-#: As graph/tracing/attention.py and graph/tracing/decoder_attention.py have them, which need PyTorch.
+#: The same as in graph/tracing/attention.py and graph/tracing/decoder_attention.py, which need PyTorch.
 ATTENTIONS = {"encoder": ("fused", "fused-any-mask", "standard"), "decoder": ("fused", "standard")}
-#: What is computed at once unless told otherwise: rows or images, and sequences.
+#: Default number of rows or images (encoder) and of sequences (decoder) that are computed at once.
 MAX_BATCH_SIZES = {"encoder": 64, "decoder": 8}
-#: The most instances. A decoder batches in its scheduler: a second one would hold a second cache and halve the batches.
+#: The maximum number of instances. A decoder's scheduler forms its batches: a second instance would hold a second cache and halve
+#: the batches.
 MAX_INSTANCES = {"encoder": 128, "decoder": 1}
 
 
 def resolve(options: ExportOptions, task: Task) -> ResolvedOptions:
-    """The options with what was left open, as the task wants it. Raises UsageError for what it cannot have."""
+    """The options with everything resolved for the task. Raises UsageError for options that do not fit it."""
     kind = task.endpoints[0].kind
     devices = [engine.name for engine in ENGINES.values() if kind in engine.runners]
     if options.device not in devices:
@@ -63,30 +64,30 @@ def resolve(options: ExportOptions, task: Task) -> ResolvedOptions:
 def tolerances_of(
     endpoint: Endpoint, recorded: Mapping[str, Tolerance], given: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, Tolerance]:
-    """The tolerances of a baseline with those `given` in their place. A decoder's `token_ids`, which are no output of the
-    graph, are judged as its logits are."""
+    """The tolerances of a baseline, with those `given` in their place. A decoder's `token_ids`, which are not an output of the
+    graph, use the tolerances of its logits."""
     outputs = [*(output.name for output in endpoint.outputs), ANSWERS]
     own: dict[str, Any] = {name: given.get(name if name in outputs else outputs[0], {}) for name in recorded}
     return {name: replace(tolerance, **own[name]) for name, tolerance in recorded.items()}
 
 
 def recorded_options(options: ResolvedOptions) -> dict[str, Any]:
-    """Options as manifests hold them: all that changes what is exported. Files are their content's digests."""
+    """The options that manifests record: all that change what is exported. Files are recorded as digests of their content."""
     values = asdict(options)
     given = {name: values[name] for name in recorded_names()}
     for name in ("labels", "gpus"):
         given[name] = None if given[name] is None else list(given[name])
     calibration, plan = options.calibration, options.precision_plan
     given["calibration"] = None if calibration is None else digest_of_path(calibration)
-    # a plan may lie in a manifest, where other things change with each export
+    # the plan may be part of a manifest, in which other values change with each export
     given["precision_plan"] = None if plan is None else digest_of_json(read_plan(plan, options.precision).to_json())
     return given
 
 
 def _check_tolerances(tolerances: Mapping[str, Mapping[str, float | None]], task: Task) -> None:
-    """Raises UsageError for an output that the task does not have, and for a field that tolerances do not."""
+    """Raises UsageError for an output that the task does not have, for an unknown field, and for a bad value."""
     outputs = [*dict.fromkeys(output.name for endpoint in task.endpoints for output in endpoint.outputs), ANSWERS]
-    # cosine and argmax may be None: they have no meaning then
+    # cosine and argmax may be None, which means that they are not checked
     known = {field.name: "None" in str(field.type) for field in fields(Tolerance)}
     for output, given in tolerances.items():
         if output not in outputs:

@@ -1,4 +1,4 @@
-"""Chooses what was left open of the way a model is served: GPUs, queues, priorities, caching."""
+"""Resolves the serving options that the user left open: GPUs, queues, priorities, caching."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from ...tasks.base import Task
 from .. import ENGINES
 from ..base import Engine
 
-#: kind of graph -> what may wait: requests, or sequences for a slot. Later ones are refused with UNAVAILABLE. 0: any number, as a
-#: bound costs Triton the batch that it prepares ahead, see model_config.py.
+#: Kind of graph -> how many requests (encoder) or sequences for a slot (decoder) may wait. Later ones are refused with UNAVAILABLE.
+#: 0: any number, because with a bound Triton does not prepare a batch ahead, see model_config.py.
 MAX_QUEUES = {"encoder": 0, "decoder": 256}
-#: Triton's own limit is 2^32 - 1; more than a few help nobody.
+#: Triton's limit is 2^32 - 1; more than a few priorities help nobody.
 MAX_PRIORITIES = 16
-#: The memory of a GPU, unless told: that of the smallest ones that data centres use for inference (T4, A2, RTX 4000).
+#: Default memory of a GPU: that of the smallest GPUs that data centres use for inference (T4, A2, RTX 4000).
 GPU_MEMORY = 16 * 1000**3
-#: Readers whose frontends give the graph's outputs and counts, which everyone asks for together.
+#: Readers whose frontends return the graph's outputs and counts, which all callers ask for together.
 _WHOLE_ANSWERS = ("text", "sentence", "image")
 
 
 def resolve_serving(options: ExportOptions, engine: Engine, task: Task) -> dict[str, Any]:
-    """The options of serving that were left open, as the task and the device want them. Raises UsageError."""
+    """The serving options that were left open, resolved for the task and the device. Raises UsageError."""
     kind = task.endpoints[0].kind
     if not engine.gpu and (given := [name for name in ("gpus", "gpu_memory") if getattr(options, name) is not None]):
         gpus = [other.name for other in ENGINES.values() if other.gpu]
@@ -50,7 +50,8 @@ def resolve_serving(options: ExportOptions, engine: Engine, task: Task) -> dict[
 
 
 def _check_decoder(options: ExportOptions, task: Task) -> None:
-    """Its scheduler forms the batches, so that Triton's queue has nothing to do."""
+    """Raises UsageError for options of Triton's queue and cache, and for several GPUs. A decoder's scheduler forms the batches,
+    not Triton's queue."""
     for name, given in (
         ("queue_delay", options.queue_delay),
         ("priority_levels", options.priority_levels),
@@ -66,11 +67,11 @@ def _check_decoder(options: ExportOptions, task: Task) -> None:
 
 
 def _response_cache(options: ExportOptions, engine: Engine, task: Task) -> bool:
-    """Whether Triton may answer from its response cache: by default on a GPU, where the answer is the same for all who ask.
+    """Whether Triton may answer from its response cache: by default on a GPU, if the answer is the same for all callers.
 
-    The cache's key is made of the inputs alone (TritonCache::Hash,
-    https://github.com/triton-inference-server/core/blob/main/src/cache_manager.cc): whoever asks for other outputs than the one
-    before would get that one's. So a frontend with outputs that only some ask for has no cache.
+    The cache's key depends only on the inputs (TritonCache::Hash,
+    https://github.com/triton-inference-server/core/blob/main/src/cache_manager.cc): a caller that asks for other outputs than the
+    previous caller would get the previous caller's outputs. Frontends with outputs that only some callers ask for have no cache.
     """
     whole = not task.generates and not task.joins_words
     whole = whole and all(
@@ -83,7 +84,7 @@ def _response_cache(options: ExportOptions, engine: Engine, task: Task) -> bool:
     return whole and engine.gpu if options.response_cache is None else options.response_cache
 
 
-#: option -> the least and the most.
+#: Option -> its least and greatest value.
 _RANGES: Mapping[str, tuple[int, int]] = {
     "queue_delay": (0, 1_000_000),
     "priority_levels": (0, MAX_PRIORITIES),
