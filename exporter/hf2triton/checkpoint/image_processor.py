@@ -48,7 +48,7 @@ def read_image_spec(
 def load_processor(folder: Path, channels: int, family_processor: str | None = None) -> Any:
     """The checkpoint's processor with the Pillow backend; the other backends resize slightly differently.
 
-    If the model has one channel, images are first converted to greyscale: `transformers.pipeline` passes RGB images, and the
+    For a model with one channel, images are first converted to greyscale: `transformers.pipeline` passes RGB images, and the
     processor does not change channels. Raises SourceError if the processor does not load.
     """
     processor = _load(folder, processor_file(folder, family_processor))

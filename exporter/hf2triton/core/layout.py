@@ -8,9 +8,9 @@ NAME/1/                            everything that belongs to version 1; it appe
                                    model.onnx and weights.data
     manifest.json  config.pbtxt    what was exported, and the config that serves this version
     baseline.safetensors  .json    PyTorch's answers
-    warmup/                        what Triton sends the model after loading it
+    warmup/                        what Triton sends the model while loading it
 NAME/manifest.json  baseline.*     the served version's files again (hard links)
-NAME/warmup/                       the same, where Triton looks for it
+NAME/warmup/                       the warm-up again, where Triton looks for it
 NAME_model/1/model.onnx            the graph (runner bls), with a separate config.pbtxt
 _candidate-NAME/                   a version that is tried on a server before it is served
 

@@ -1,7 +1,7 @@
 """JSON objects as frozen dataclasses: checked when they are read, and written back unchanged.
 
 A record keeps the object that it was read from. Unknown keys keep their position, and a key that the object lacked is written
-only if its value has changed. Reading and writing a file therefore returns it byte for byte.
+only if its value has changed. A file that is read and written back is therefore identical, byte for byte.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ CUDA = (
 )
 #: Settings of the provider in the config's `parameters`; as an accelerator's parameters they would be overwritten.
 PARAMETERS = (
-    # 1 = HEURISTIC: batches have many sizes, and the default, EXHAUSTIVE, tries all algorithms for each. Only images use it.
+    # 1 = HEURISTIC: batches have many sizes, and the default, EXHAUSTIVE, tries all algorithms for each. Only image models have
+    # convolutions.
     Setting("cudnn_conv_algo_search", on_images("1")),
     Setting("gpu_mem_limit", lambda served: str(served.memory.limit) if served.memory else None),
     # 1 = kSameAsRequested: powers of two would take up to twice the estimate
@@ -31,9 +32,9 @@ ENGINE = Engine(
     instance_kind=pb.ModelInstanceGroup.KIND_GPU,
     proved_on="cuda",
     queue_delay=500,
-    # Even a small call takes the time to launch its kernels, in which the GPU could compute many tokens. Measured on an H100: 5,108
-    # tokens for a BERT-base, 9,404 through Triton; for a MiniLM, more than a call may hold (4,096 tokens take no longer than 16).
-    # Smaller GPUs compute fewer tokens in that time, and TensorRT launches fewer kernels.
+    # Even a small call takes the time to launch its kernels, in which the GPU could compute many tokens. Measured on an H100:
+    # 5,108 tokens for a BERT-base, 9,404 through Triton; for a MiniLM, more than a call may hold (4,096 tokens take no longer than
+    # 16). Smaller GPUs compute fewer tokens in that time, and TensorRT launches fewer kernels.
     call_overhead=2048,
     accelerators={"cuda": CUDA},
     parameters=PARAMETERS,

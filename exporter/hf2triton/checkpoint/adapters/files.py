@@ -132,7 +132,7 @@ def lacks(folder: Path, absent: Sequence[str]) -> str:
 
 
 def require_shapes(folder: Path, config: Mapping[str, Any], shapes: Shapes, base: Shapes, given: str) -> None:
-    """Checks that a LoRA's weights match the shapes of the base weights that they change, where names identify these.
+    """Checks that a LoRA's weights match the shapes of the base weights that they change, as far as names identify these.
 
     `base`: name -> shape of the base's tensors, with the names in its files; `given`: the base. Raises AdapterError.
     """
@@ -159,8 +159,8 @@ def _products(shapes: Shapes) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _named_in(base: Shapes, module: str) -> list[str]:
-    """The name of a module's weight in the base's files, in a list of at most one. Either side may have the model's prefix where
-    the other does not."""
+    """The name of a module's weight in the base's files, in a list of at most one. Only one of the two names may have the
+    model's prefix."""
     ours = f"{module}.weight"
     exact = [name for name in (ours, ours.partition(".")[2]) if len(base.get(name, ())) == 2]
     return exact[:1] or [name for name, shape in base.items() if name.partition(".")[2] == ours and len(shape) == 2][:1]

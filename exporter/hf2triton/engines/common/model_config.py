@@ -32,7 +32,7 @@ def graph_instances(options: ResolvedOptions) -> pb.ModelInstanceGroup:
 
 
 def frontend_instances(options: ResolvedOptions) -> int:
-    """The number of frontends before a graph in another model, or of frontends that hold the graph themselves."""
+    """How many instances a frontend has: before a graph in another model, or with the graph in its process."""
     if options.runner == "inprocess":
         return options.instances
     return FRONTENDS * options.instances * len(options.gpus or (0,)) if ENGINES[options.device].gpu else 1

@@ -11,8 +11,8 @@ from ...tasks.base import Task
 from .. import ENGINES
 from ..base import Engine
 
-#: Kind of graph -> how many requests (encoder) or sequences for a slot (decoder) may wait. Later ones are refused with UNAVAILABLE.
-#: 0: any number, because with a bound Triton does not prepare a batch ahead, see model_config.py.
+#: Kind of graph -> how many requests (encoder) or sequences for a slot (decoder) may wait. Later ones are refused with
+#: UNAVAILABLE. 0: any number, because with a bound Triton does not prepare a batch ahead, see model_config.py.
 MAX_QUEUES = {"encoder": 0, "decoder": 256}
 #: Triton's limit is 2^32 - 1; more than a few priorities help nobody.
 MAX_PRIORITIES = 16
