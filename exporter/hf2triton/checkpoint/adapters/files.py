@@ -159,8 +159,8 @@ def _products(shapes: Shapes) -> Iterator[tuple[str, tuple[int, int]]]:
 
 
 def _named_in(base: Shapes, module: str) -> list[str]:
-    """The name of a module's weight in the base's files, in a list of at most one. Only one of the two names may have the
-    model's prefix."""
+    """The name of a module's weight in the base's files, in a list of at most one. The model's prefix may be missing from
+    either of the two names."""
     ours = f"{module}.weight"
     exact = [name for name in (ours, ours.partition(".")[2]) if len(base.get(name, ())) == 2]
     return exact[:1] or [name for name, shape in base.items() if name.partition(".")[2] == ours and len(shape) == 2][:1]
