@@ -12,8 +12,8 @@ BIN := $(VENV)/bin
 
 UNIT := tests/client tests/chaos/test_promises.py tests/exporter/repository/generation \
 	$(addprefix tests/exporter/graph/test_,calibration.py passes.py planning.py search.py smooth.py) \
-	$(addprefix tests/exporter/repository/test_,admission.py bounds.py front_overload.py image_files.py long_texts.py outgoing.py \
-		planner.py readers.py resample.py) \
+	$(addprefix tests/exporter/repository/test_,admission.py bounds.py frontend_overload.py image_files.py long_texts.py outgoing.py \
+		batch_planner.py preprocessors.py resample.py) \
 	$(addprefix tests/exporter/scoring/test_,bad_rows.py inputs.py) \
 	$(addprefix tests/exporter/serving/test_,guard.py proc.py states.py) \
 	$(addprefix tests/exporter/test_,decoder_baseline.py families.py tokenizer.py)

@@ -53,7 +53,7 @@ def test_greedy_texts_are_those_of_pytorch(server, precision):
     served, expected = [reply.token_ids[0] for reply in replies], [greedy(text) for text in texts]
     if precision == "fp32":
         assert served == expected
-    tolerance = find_task("text-generation").parts[0].outputs[0].tolerances[precision]
+    tolerance = find_task("text-generation").endpoints[0].outputs[0].tolerances[precision]
     pairs = [(recorded(text, ids), np.array(own)) for text, ids, own in zip(texts, expected, served, strict=True)]
     difference = compare_greedy("token_ids", pairs, tolerance)
     print(precision, difference)

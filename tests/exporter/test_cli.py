@@ -31,7 +31,7 @@ def test_export_says_what_it_did_and_writes_a_report(tmp_path):
     title, columns, frontend, summary = result.stdout.strip().splitlines()
     assert title == "distilbert text-classification, compared with PyTorch in fp32"
     assert re.split(r"  +", columns) == [
-        *("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
+        *("frontend", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
     ]
     assert re.match(r"s +fp16 +0 of \d+ +0\.00\d+ +100\.0% +1\.1 +0\.5$", frontend)
     assert re.match(r"s: version 1 in .*, \d+ s, \d\.\d\d GB at its peak$", summary)

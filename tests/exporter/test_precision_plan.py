@@ -94,7 +94,7 @@ def test_the_terminal_shows_what_matters(exported):
     assert "bert text-classification, compared with PyTorch in fp32" in lines
     header, row = lines[2:4]
     assert [word.strip() for word in words_of(header)] == [
-        "front",
+        "frontend",
         "precision",
         "fp32 nodes",
         "largest difference",
@@ -199,12 +199,10 @@ ISLAND = {"node": "a", "op_type": "Add", "reason": "", "extra_bytes": 0}
         pytest.param({"precision_plans": [plan_json()]}, "precision plan", id="plans in a list"),
         pytest.param({"precision_plan": "fp16"}, "is not one of ours", id="no plan but a word"),
         pytest.param({"islands": []}, "is not one of ours", id="islands alone"),
-        pytest.param(plan_json(fp32_nodes=[{"node": "a"}]), "is not one of ours", id="half an island"),
-        pytest.param(plan_json(fp32_nodes=[ISLAND | {"more": 1}]), "is not one of ours", id="more than an island"),
-        pytest.param(plan_json(fp32_nodes=None), "is not one of ours", id="no islands"),
-        pytest.param(
-            plan_json(fp32_nodes=[ISLAND | {"node": ["a"]}]), "is not one of ours", id="a node that is a list"
-        ),
+        pytest.param(plan_json(islands=[{"node": "a"}]), "is not one of ours", id="half an island"),
+        pytest.param(plan_json(islands=[ISLAND | {"more": 1}]), "is not one of ours", id="more than an island"),
+        pytest.param(plan_json(islands=None), "is not one of ours", id="no islands"),
+        pytest.param(plan_json(islands=[ISLAND | {"node": ["a"]}]), "is not one of ours", id="a node that is a list"),
     ],
 )
 def test_a_wrong_plan_is_refused(tmp_path, content, message):

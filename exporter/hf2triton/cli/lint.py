@@ -1,4 +1,4 @@
-"""The command that checks a repository, or a server, for problems."""
+"""`hf2triton lint`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that writes the files an engine needs to serve a repository."""
+"""`hf2triton manifests`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command that scores large data sets."""
+"""`hf2triton score`."""
 
 from __future__ import annotations
 

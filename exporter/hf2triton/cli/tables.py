@@ -26,7 +26,7 @@ _ORIGINS = {
 def export_tables(report: ExportReport) -> list[Table]:
     """The report of an export, on one screen."""
     rows = [_row(name, parity, report.plans[name]) for name, parity in report.parity.items()]
-    columns = ("front", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
+    columns = ("frontend", "precision", "fp32 nodes", "largest difference", "agreement", "MB in fp32", "MB")
     tables: list[Table] = [(f"{report.family} {report.task}, compared with PyTorch in fp32", columns, rows)]
     for name, plan in report.plans.items():
         if plan.fp32_nodes:
@@ -39,7 +39,7 @@ def export_tables(report: ExportReport) -> list[Table]:
 def _memory_table(report: ExportReport) -> Table:
     """The estimated GPU memory of each frontend's graph, in MB."""
     parts = ("weights", "activations", "arena", "kept")
-    columns = ("front", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
+    columns = ("frontend", "largest batch", "weights", "largest call", "arena beyond it", "kept", "instances", "in all")
     rows = [
         (
             name,
@@ -108,4 +108,4 @@ def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Bas
         rows.append((suffix.strip("_") or own.task, "inputs", len(own), ""))
         rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in scores]
     asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
-    return f"PyTorch, running {source}, on {asked}", ("front", "what", "rows", "PyTorch"), rows
+    return f"PyTorch, running {source}, on {asked}", ("frontend", "what", "rows", "PyTorch"), rows

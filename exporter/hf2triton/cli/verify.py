@@ -37,7 +37,7 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
     )
     table(
         f"{name} in the onnxruntime of Triton releases, on this CPU",
-        ("release", "onnxruntime", "IR/opset", "front", "largest", "result"),
+        ("release", "onnxruntime", "IR/opset", "frontend", "largest", "result"),
         [
             (
                 result.release.span,

@@ -52,7 +52,7 @@ def check_name(name: str) -> str:
             f"{name!r} is not a valid model name: up to 128 letters, digits, '_', '-' and '.', beginning with a letter or digit"
         )
     if name.endswith("_model"):
-        raise UsageError(f"{name!r} ends in _model, which is kept for the graph behind a front")
+        raise UsageError(f"{name!r} ends in _model, which is kept for the graph behind a frontend")
     return name
 
 

@@ -83,7 +83,7 @@ def plan_from(fields: Mapping[str, Any]) -> PrecisionPlan:
     known = {name: fields[name] for name in ("precision", "nodes", "origin", "calibration")}
     fp32_nodes = tuple(Fp32Node(**fp32_node) for fp32_node in fields["islands"])
     if not all(isinstance(value, str) for fp32_node in fp32_nodes for value in (fp32_node.node, fp32_node.reason)):
-        raise TypeError("an island's node and reason are texts")
+        raise TypeError("an fp32 node's name and reason are texts")
     return PrecisionPlan(**known, fp32_nodes=fp32_nodes, warnings=tuple(fields["warnings"]))
 
 

@@ -133,7 +133,7 @@ RULES = (
         "a version of the graph that a frontend calls and that is not loaded",
         called_by_frontend,
     ),
-    Rule("version-fronts", ERROR, "repository", "fronts of one entry that serve different versions", two_frontends),
+    Rule("version-fronts", ERROR, "repository", "frontends of one entry that serve different versions", two_frontends),
     Rule(
         "version-manifest",
         WARNING,

@@ -1,4 +1,4 @@
-"""Exports and changes entries of a repository in a folder, see transaction.py."""
+"""Adds exported entries to a repository in a folder, and changes their settings; see transaction.py."""
 
 from __future__ import annotations
 

@@ -131,6 +131,8 @@ def test_every_reference_model_has_its_config():
     """A config for each frontend that the file declares, and for nothing else."""
     declared = read_build_file(DECLARED)
     frontends = {
-        frontend_name(name, part) for name, one in declared.entries.items() for part in find_task(one.task).parts
+        frontend_name(name, endpoint)
+        for name, one in declared.entries.items()
+        for endpoint in find_task(one.task).endpoints
     }
     assert frontends == {path.parent.name for path in REFERENCE.glob("*/config.pbtxt")}

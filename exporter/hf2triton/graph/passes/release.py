@@ -51,8 +51,6 @@ RELEASES = (
 
 #: The opset and IR version of a graph for no particular release; it loads on 24.05 and later.
 OPSET, IR_VERSION = 20, 10
-#: The lowest opset of PyTorch's exporter; a graph for an older release would have to be converted down.
-LOWEST_OPSET = 18
 
 
 #: The first onnxruntime whose SkipLayerNormalization sums fp16 in fp32 on CUDA. Older ones must not fuse it.

@@ -14,6 +14,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton.core.options import ExportOptions
 from hf2triton.export import pipeline
+from hf2triton.export.genai_config import genai_files
 from hf2triton.repository import add_entry as publishing
 from hf2triton.repository.decoder_frontend import decoder_frontend
 from hf2triton.triton_models.generation.settings import Settings
@@ -50,13 +51,13 @@ def version(exported):
     return exported[1] / "1"
 
 
-def frontend_of(staged, generation=None, attention=None, **options):
+def frontend_of(staged, generation=None, shares_buffer=None, **options):
     """The frontend of a staged entry with other options."""
     if generation is not None:
         staged = replace(staged, checkpoint=replace(staged.checkpoint, generation=generation))
-    if attention is not None:
-        graph = replace(staged.stored.graph, attention=attention)
-        staged = replace(staged, stored=replace(staged.stored, graph=graph))
+    if shares_buffer is not None:
+        stored = replace(staged.stored, graph=replace(staged.stored.graph, shares_buffer=shares_buffer))
+        staged = replace(staged, stored=stored, more=genai_files(staged.checkpoint, stored))
     return decoder_frontend(replace(staged, options=replace(staged.options, **options)), 7, "sha256:0")
 
 
@@ -147,10 +148,10 @@ def test_operators_may_change_what_the_frontend_reads_from_the_config(staged, ve
     assert list(other.config.version_policy.specific.versions) == [7]
 
 
-@pytest.mark.parametrize(("attention", "in_place"), [("fused", True), ("standard", False)])
-def test_the_cache_is_shared_where_the_graph_allows_it(staged, attention, in_place):
+@pytest.mark.parametrize("in_place", [True, False])
+def test_the_cache_is_shared_where_the_graph_allows_it(staged, in_place):
     """The frontend and onnxruntime-genai are told the same of past and present."""
-    frontend = frontend_of(staged, attention=attention)
+    frontend = frontend_of(staged, shares_buffer=in_place)
     assert frontend.settings.in_place is in_place
     genai = json.loads(frontend.more["genai_config.json"])
     assert genai["search"]["past_present_share_buffer"] is in_place
