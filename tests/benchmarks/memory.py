@@ -72,7 +72,7 @@ def memory(process: psutil.Process, what: str) -> float:
 def processes_of(entry: str, repository: Path) -> dict[str, psutil.Process]:
     """The process that runs an entry's code, and tritonserver."""
     [found] = [
-        process
+        psutil.Process(process.pid)  # the one found may be kept from an earlier process with this pid
         for process in psutil.process_iter(["cmdline"])
         if any(f"{repository.resolve()}/{entry}/" in part for part in (process.info["cmdline"] or ())[1:])
     ]

@@ -174,9 +174,10 @@ def strays(folder: Path, but: Collection[int] = ()) -> list[psutil.Process]:
     found = []
     for one in psutil.process_iter(["name", "cmdline"]):
         is_stub = (one.info["name"] or "").startswith(STUB[:12]) and one.pid not in but
-        if is_stub and any(f"{folder}/" in part for part in one.info["cmdline"] or ()) and alive(one):
-            found.append(one)
-    return found
+        if is_stub and any(f"{folder}/" in part for part in one.info["cmdline"] or ()):
+            with contextlib.suppress(psutil.Error):
+                found.append(psutil.Process(one.pid))  # `one` may be kept from an earlier process with this pid
+    return [one for one in found if alive(one)]
 
 
 def fixed_ports(count: int, host: str = "127.0.0.1") -> list[int]:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 import urllib.request
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -69,12 +70,25 @@ def served(server: Server) -> int:
     return stats["inference_stats"]["success"]["count"]
 
 
+def served_at_rest(servers: Sequence[Server]) -> list[int]:
+    """How many requests each has answered. A server counts a request after its answer has left, so this waits until no
+    count has changed for half a second."""
+    until = time.monotonic() + 60
+    now = [served(server) for server in servers]
+    while time.monotonic() < until:
+        time.sleep(0.5)
+        before, now = now, [served(server) for server in servers]
+        if before == now:
+            return now
+    raise AssertionError("the servers are still answering requests")
+
+
 def process_of(server: Server) -> psutil.Process:
     """The tritonserver itself."""
     flags = {f"--grpc-address={server.host}", f"--grpc-port={server.ports.grpc}"}
     for process in psutil.process_iter(["name", "cmdline"]):
         if process.info["name"] == "tritonserver" and flags <= set(process.info["cmdline"]):
-            return process
+            return psutil.Process(process.pid)  # the one found may be kept from an earlier process with this pid
     raise AssertionError(f"no tritonserver listens on {server.url}")
 
 
@@ -98,17 +112,17 @@ def callers(classify, texts, expected, count: int, calls: int):
 
 def test_load_spreads(staying, dns, port):
     """A client whose name has two addresses sends every other request to each."""
-    before = [served(server) for server in staying]
+    before = served_at_rest(staying)
     with pipeline(model=MODEL, url=dns.target(NAME, port)) as classify:
         classify(TEXTS[0])  # connections are made one after the other
         until = time.monotonic() + 60
         while min(now - then for now, then in zip(map(served, staying), before, strict=True)) == 0:
             assert time.monotonic() < until, "one of the two servers is not asked"
             classify(TEXTS[0])
-        before = [served(server) for server in staying]
+        before = served_at_rest(staying)
         for _ in range(40):
             classify(TEXTS[0])
-    spread = [now - then for now, then in zip(map(served, staying), before, strict=True)]
+    spread = [now - then for now, then in zip(served_at_rest(staying), before, strict=True)]
     assert sum(spread) == 40
     assert min(spread) >= 10  # not 20: a connection that is at its end is replaced meanwhile
 
@@ -121,9 +135,9 @@ def test_load_of_the_asyncio_twin_spreads(staying, dns, port):
             for _ in range(60):
                 await classify(TEXTS[0])
 
-    before = [served(server) for server in staying]
+    before = served_at_rest(staying)
     asyncio.run(ask())
-    spread = [now - then for now, then in zip(map(served, staying), before, strict=True)]
+    spread = [now - then for now, then in zip(served_at_rest(staying), before, strict=True)]
     assert sum(spread) == 60
     assert min(spread) >= 10
 

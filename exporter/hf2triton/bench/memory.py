@@ -39,8 +39,9 @@ def served_bytes(grpc_port: int, model: str, has_graph_model: bool) -> int | Non
 def _stubs(grpc_port: int) -> Sequence[tuple[str, psutil.Process]]:
     """(model, process) of the server that listens on a port."""
     found = []
-    for process in psutil.process_iter():
+    for pid in psutil.pids():
         try:
+            process = psutil.Process(pid)
             if "tritonserver" not in process.name() or not _listens(process, grpc_port):
                 continue
             for child in process.children(recursive=True):
