@@ -20,6 +20,14 @@ def mask_token_of(checkpoint: Checkpoint) -> str:
     return _required(checkpoint, tokenizer_of(checkpoint).mask_token, "mask token")
 
 
+def tokenizer_config_of(checkpoint: Checkpoint) -> str:
+    return _required(checkpoint, tokenizer_of(checkpoint).config, "tokenizer_config.json")
+
+
+def token_decoder_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return _required(checkpoint, tokenizer_of(checkpoint).decoder, "decoder in its tokenizer")
+
+
 def max_length_of(checkpoint: Checkpoint) -> int:
     return _required(checkpoint, checkpoint.max_length, "longest text")
 
@@ -30,6 +38,10 @@ def image_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
 
 def sentences_of(checkpoint: Checkpoint) -> SentenceFolder:
     return _required(checkpoint, checkpoint.sentences, "way of making embeddings")
+
+
+def generation_config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
+    return _required(checkpoint, checkpoint.generation, "generation config")
 
 
 def _required(checkpoint: Checkpoint, part: _Part | None, what: str) -> _Part:

@@ -1,4 +1,4 @@
-"""The JSON files of a checkpoint."""
+"""JSON files: a checkpoint's, and how an entry's are written."""
 
 from __future__ import annotations
 

@@ -90,9 +90,9 @@ def _publish(store: Store, original: Original, live: Live | None, progress: Prog
         give_up(live, [candidate(name) for name in configs if live.has(candidate(name))])
         try_out(store, original, copy.version, live, baselines, progress)
     if running == copy.version and found is not None and is_shown(store, copy):
-        for frontend, baseline in baselines.items():
-            progress(f"ask {frontend}, version {copy.version}, which is served")
-            if live is not None:
+        if live is not None:
+            for frontend, baseline in baselines.items():
+                progress(f"ask {frontend}, version {copy.version}, which is served")
                 live.ask(frontend, baseline)
         return Published(original.entry, frontends, copy.version, copy.version, UNCHANGED)
     if found is not None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..checkpoint.parts import generation_config_of
 from ..core.types import Checkpoint, StoredGraph
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]
     from transformers import AutoConfig, GenerationConfig
 
     config: Any = AutoConfig.for_model(**checkpoint.source.config)
-    generation: Any = GenerationConfig(**(checkpoint.generation or {}))
+    generation: Any = GenerationConfig(**generation_config_of(checkpoint))
     about = genai_config(config, generation, stored.graph.shares_buffer, stored.place)
     return {GENAI_CONFIG: (json.dumps(about, indent=2) + "\n").encode()}
 

@@ -12,7 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 
-from ..checkpoint.parts import tokenizer_of
+from ..checkpoint.parts import token_decoder_of, tokenizer_of
 from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
 from ..core.embedding import SIMILARITIES, SentenceFolder
 from ..core.layout import frontend_name, graph_model
@@ -113,11 +113,10 @@ def client_settings(
     if embeddings:
         settings |= {"embedding_dim": embeddings[0]}
     if task.joins_words:
-        tokenizer = tokenizer_of(checkpoint)
-        decoder = tokenizer.decoder or {}
+        decoder = token_decoder_of(checkpoint)
         settings |= {
             "decoder": {"prefix": decoder["prefix"], "cleanup": decoder["cleanup"]},
-            "unk_token": tokenizer.unk_token,
+            "unk_token": tokenizer_of(checkpoint).unk_token,
         }
     return settings
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from ..checkpoint.parts import max_length_of, tokenizer_of
+from ..checkpoint.parts import generation_config_of, max_length_of, tokenizer_config_of, tokenizer_of
 from ..checkpoint.preprocessing import MAX_TEXT_BYTES
 from ..core.frontend_settings import DecoderSettings
 from ..engines.common.model_config import graph_instances
@@ -58,7 +58,7 @@ _OUTPUTS = {
 
 def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> FrontendFiles:
     """The files of a model that holds graph, tokenizer and scheduler."""
-    checkpoint, tokenizer = staged.checkpoint, tokenizer_of(staged.checkpoint)
+    checkpoint = staged.checkpoint
     return FrontendFiles(
         config=_config(staged, version, preprocessing),
         code=_CODE,
@@ -68,11 +68,11 @@ def decoder_frontend(staged: StagedEntry, version: int, preprocessing: str) -> F
             onnxruntime=staged.stored.first_onnxruntime,
             context=max_length_of(checkpoint),
             max_bytes=MAX_TEXT_BYTES,
-            clean_up=tokenizer.clean_up,
-            generation=dict(checkpoint.generation or {}),
+            clean_up=tokenizer_of(checkpoint).clean_up,
+            generation=dict(generation_config_of(checkpoint)),
             parameters=list(_parameters(staged)),
         ),
-        more={TOKENIZER_CONFIG: (tokenizer.config or "{}").encode(), **staged.more},
+        more={TOKENIZER_CONFIG: tokenizer_config_of(checkpoint).encode(), **staged.more},
     )
 
 
@@ -103,7 +103,8 @@ def _config(staged: StagedEntry, version: int, preprocessing: str) -> pb.ModelCo
 def _client_settings(staged: StagedEntry, preprocessing: str) -> dict[str, Any]:
     """What clients read from the frontend's config: the JSON of the parameter `hf2triton`."""
     checkpoint = staged.checkpoint
-    defaults = {name: value for name, value in settings_of(checkpoint.generation or {}).items() if value is not None}
+    settings = settings_of(generation_config_of(checkpoint))
+    defaults = {name: value for name, value in settings.items() if value is not None}
     return {
         **common_settings(checkpoint, staged.stored.graph, preprocessing),
         "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},

@@ -45,13 +45,13 @@ def providers(device: str, device_id: int = 0) -> list[Any]:
     return [(provider, {"device_id": device_id, **PROVIDER_OPTIONS[device]}), PROVIDERS["cpu"]]
 
 
-def open_session(path: str, device: str, device_id: int, threads: int, options: Any = None) -> Any:
-    """Opens a session on the device. `threads` 0: one for each core this process may use. `options`: these instead of
-    `session_options`. Raises RuntimeError if it cannot run there."""
+def open_session(graph: str | bytes, device: str, device_id: int, threads: int, options: Any = None) -> Any:
+    """Opens a session on the device. `graph`: its path or its content. `threads` 0: one for each core this process may use.
+    `options`: these instead of `session_options`. Raises RuntimeError if it cannot run there."""
     import onnxruntime
 
     options = options or session_options(threads or len(os.sched_getaffinity(0)))
-    session = onnxruntime.InferenceSession(path, options, providers=providers(device, device_id))
+    session = onnxruntime.InferenceSession(graph, options, providers=providers(device, device_id))
     if session.get_providers()[0] != PROVIDERS[device]:
         raise RuntimeError(
             f"onnxruntime could not start {PROVIDERS[device]} and fell back to {session.get_providers()[0]}"
