@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 #: Of the key for the control API.
@@ -12,7 +13,7 @@ def values(command: list[str], name: str) -> list[str]:
     """What a flag was given, in either of its forms."""
     flag = f"--{name}"
     given = [word.removeprefix(f"{flag}=") for word in command if word.startswith(f"{flag}=")]
-    return given + [value for word, value in zip(command, command[1:], strict=False) if word == flag]
+    return given + [value for word, value in itertools.pairwise(command) if word == flag]
 
 
 def option(command: list[str], name: str) -> str | None:

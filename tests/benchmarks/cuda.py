@@ -167,7 +167,7 @@ def measure(name: str, folder: Path) -> None:
     empty = used()
     session = open_session(str(graph_file(repository, name, manifest.version)), "cuda", 0, 0)
     opened = used()
-    placed = {node: provider for node, provider in zip(("runs on",), session.get_providers(), strict=False)}
+    placed = dict(zip(("runs on",), session.get_providers(), strict=False))
     print(f"onnxruntime {onnxruntime.__version__}, {placed['runs on']}\n", flush=True)
     sizes, seconds = [], []
     for rows, tokens in calls(session):

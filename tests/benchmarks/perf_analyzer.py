@@ -110,7 +110,7 @@ def compare(options: argparse.Namespace) -> None:
         repository, texts = Path(folder) / "model_repository", Path(folder) / "texts.json"
         export(options.source or str(weights()), options.precision, repository)
         inputs = Baseline.load(repository / "model" / "baseline.safetensors").inputs
-        data = [{name: values for name, values in batch.items()} for batch in batches_of(inputs, 1)]
+        data = [dict(batch) for batch in batches_of(inputs, 1)]
         texts.write_text(json.dumps({"data": data}), encoding="utf-8")
         with Server(repository) as server:
             asked = BenchOptions(

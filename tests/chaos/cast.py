@@ -17,7 +17,8 @@ from ..support import ASSETS, TEXTS, sample_of
 #: Greedy, so that texts are known.
 GREEDY = {"do_sample": False, "max_new_tokens": 32}
 GARMENTS = ["a shoe", "a pair of trousers", "a shirt"]
-ENTITIES = TEXTS[3:5] + [
+ENTITIES = [
+    *TEXTS[3:5],
     "Please send the invoice to Parsons, Rojas and Miller, Williamsshire.",
     "Nobody is named here.",
 ]

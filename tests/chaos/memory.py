@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,8 +70,7 @@ def usage(pid: int) -> Usage | None:
 def shared_memory(folder: Path) -> tuple[int, int]:
     """How many regions servers have in a folder, and the bytes that those take."""
     sizes = []
-    for name in os.listdir(folder):
+    for path in folder.glob("hf2triton-*"):
         with contextlib.suppress(OSError):
-            if name.startswith("hf2triton-"):
-                sizes.append((folder / name).stat().st_blocks * 512)
+            sizes.append(path.stat().st_blocks * 512)
     return len(sizes), sum(sizes)

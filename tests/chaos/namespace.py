@@ -60,7 +60,7 @@ def fill(folder: Path, leave: int = 0) -> Path:
     target = folder / "hf2triton-chaos-fill"
     statistics = os.statvfs(folder)
     size = statistics.f_bavail * statistics.f_frsize - leave
-    with open(target, "wb") as file:
+    with target.open("wb") as file:
         if size > 0:
             os.posix_fallocate(file.fileno(), 0, size)
     return target

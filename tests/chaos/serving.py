@@ -63,7 +63,7 @@ class Served:
         began = time.monotonic()
         ports = [f"--{name}-port={port}" for name, port in self.ports.items()]
         command = [sys.executable, "-m", "hf2triton", "serve", f"--repository={self.repository}", f"--host={self.host}"]
-        with open(self.folder / "serve.out", "ab") as output:
+        with (self.folder / "serve.out").open("ab") as output:
             self.process = subprocess.Popen(
                 self.namespace.command([*command, *ports, f"--log={self._log}"]),
                 env={**os.environ, CONTROL_KEY: KEY, "TMPDIR": str(self.folder / "tmp"), "OMP_NUM_THREADS": "1"},

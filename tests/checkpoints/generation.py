@@ -43,7 +43,7 @@ def _of_words(folder):
     backend = Tokenizer(models.WordPiece(vocabulary, unk_token="<|endoftext|>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.decoder = decoders.WordPiece(cleanup=False)
-    special = {name: "<|endoftext|>" for name in ("bos_token", "eos_token", "unk_token")}
+    special = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
     PreTrainedTokenizerFast(
         tokenizer_object=backend, model_max_length=256, clean_up_tokenization_spaces=True, **special
     ).save_pretrained(folder)

@@ -257,7 +257,7 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, name, content, message):
 
 def test_what_is_not_there_is_named(tmp_path):
     """Files, images of a folder, columns of a task, and tasks without labelled data."""
-    with pytest.raises(InputError, match="there is no file or folder .*gone"):
+    with pytest.raises(InputError, match=r"there is no file or folder .*gone"):
         read_questions(tmp_path / "gone", "fill-mask")
     with pytest.raises(InputError, match="holds no images"):
         read_questions(tmp_path, "image-classification")

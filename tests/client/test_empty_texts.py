@@ -81,5 +81,5 @@ def test_an_empty_text_of_labelled_data(tmp_path, ending):
     if ending == "jsonl":
         assert read_questions(path, "text-classification").inputs == ("",)
         return
-    with pytest.raises(InputError, match="row 0 of .* has no text"):
+    with pytest.raises(InputError, match=r"row 0 of .* has no text"):
         read_questions(path, "text-classification")

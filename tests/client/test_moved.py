@@ -33,5 +33,5 @@ def test_nothing_of_ours_uses_them():
     subprocess.run(
         [sys.executable, "-W", "error::DeprecationWarning:hf2triton_client", "-c", code], check=True, timeout=60
     )
-    with pytest.raises(ModuleNotFoundError, match="hf2triton_client.nowhere"):
+    with pytest.raises(ModuleNotFoundError, match=r"hf2triton_client.nowhere"):
         importlib.import_module("hf2triton_client.nowhere")

@@ -50,7 +50,7 @@ def test_both_texts_of_a_pair_count():
 def test_what_is_too_long_is_not_sent():
     """The error names the input and the limit, which the model's config says."""
     texts = ["short", "x" * MAX_REQUEST_BYTES]
-    with pytest.raises(InputError, match="^text 1 has 4,194,304 bytes; at most 4,194,303 are taken$"):
+    with pytest.raises(InputError, match=r"^text 1 has 4,194,304 bytes; at most 4,194,303 are taken$"):
         list(MODEL.requests({"text": texts}, ["logits"], 8))
 
 

@@ -43,7 +43,7 @@ def test_too_many_that_wait_are_refused_with_a_hint():
     thread = threading.Thread(target=lambda: slots.take(time.monotonic() + FAR)(None))
     thread.start()
     waiting(slots, 1)
-    with pytest.raises(ServerBusy, match="1 requests wait .* no more may.*retry after") as raised:
+    with pytest.raises(ServerBusy, match=r"1 requests wait .* no more may.*retry after") as raised:
         slots.take(time.monotonic() + FAR)
     assert raised.value.retry_after >= 0
     give_back(None)
@@ -100,7 +100,7 @@ def test_what_cannot_have_its_turn_before_its_deadline_is_refused_at_once():
     with pytest.raises(DeadlineExceeded):
         slots.take(time.monotonic() + 0.01)
     pace(slots, 100.0)
-    with pytest.raises(ServerBusy, match="too many for its deadline; retry after 50.0 s") as raised:
+    with pytest.raises(ServerBusy, match=r"too many for its deadline; retry after 50.0 s") as raised:
         slots.take(time.monotonic() + 40.0)
     assert raised.value.retry_after == 50.0
     thread = threading.Thread(target=lambda: slots.take(time.monotonic() + 60)(None))

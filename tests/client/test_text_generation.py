@@ -272,7 +272,7 @@ CHAT = [{"role": "user", "content": "bad"}]
 @pytest.mark.parametrize("inputs", [CHAT, [CHAT, CHAT], CHAT[0], iter([CHAT])])
 def test_chats_are_refused(pipe, inputs):
     """A chat needs a template, which the model has not."""
-    with pytest.raises(InputError, match="text 0 is a .* no template for chats"):
+    with pytest.raises(InputError, match=r"text 0 is a .* no template for chats"):
         list(pipe(inputs))
 
 

@@ -107,7 +107,7 @@ def serving(repository: Path, python: Path, wait: bool = True, **variables: str)
             "TRITON_SERVER_CPU_ONLY": "1",
             **variables,
         }
-        with open(log, "wb") as stream:
+        with log.open("wb") as stream:
             process = subprocess.Popen(
                 command,
                 env=environment,

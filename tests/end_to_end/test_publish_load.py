@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -139,7 +140,7 @@ def test_traffic_sees_nothing_but_right_answers(serving, sources):
     assert served_sizes(place) == dict.fromkeys(names, (1, 32))
     for name in names:
         seen = versions[name]
-        turns = [seen[0], *(now for before, now in zip(seen, seen[1:], strict=False) if now != before)]
+        turns = [seen[0], *(now for before, now in itertools.pairwise(seen) if now != before)]
         assert turns == [1, 2, 1], name
     assert not any(is_candidate(model) for model in Folder(place).models())
 
@@ -299,10 +300,10 @@ def test_what_a_model_says_is_told_as_it_is(serving, sources, tmp_path):
     server, place = serving
     bad = changed(sources[1], tmp_path / "bad", "model.py", lambda code: b"def (:\n" + code)
     with control(server) as live:
-        with pytest.raises(ServingError, match="SyntaxError|invalid syntax") as refused:
+        with pytest.raises(ServingError, match=r"SyntaxError|invalid syntax") as refused:
             list(publish_entries(bad, place, live=live))
         assert "--model-control-mode" not in str(refused.value)
-        with pytest.raises(ServingError, match="must serve this repository.*--model-control-mode=explicit"):
+        with pytest.raises(ServingError, match=r"must serve this repository.*--model-control-mode=explicit"):
             live.load("nobody-has-this")
 
 

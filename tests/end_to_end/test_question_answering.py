@@ -38,7 +38,7 @@ def assert_same_spans(expected, actual, atol):
         assert other == pytest.approx(one, abs=atol)
     spans = {(answer["start"], answer["end"], answer["answer"]) for answer in actual}
     for answer in expected:
-        if answer["score"] > expected[-1]["score"] + atol or answer is expected[0] and answer["score"] > 0.5 + atol:
+        if answer["score"] > expected[-1]["score"] + atol or (answer is expected[0] and answer["score"] > 0.5 + atol):
             assert (answer["start"], answer["end"], answer["answer"]) in spans
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ IMAGES = sorted((asset("vit", "image-classification") / "sample").iterdir())[:5]
 #: By how much the other rows of a call may change a score, and an element of an embedding.
 ATOL = 1e-4
 LABELS = "bag,coat,shirt"
-PAIRS = [{"text": one, "text_pair": other} for one, other in zip(TEXTS, TEXTS[1:], strict=False)]
+PAIRS = [{"text": one, "text_pair": other} for one, other in itertools.pairwise(TEXTS)]
 CONTEXTS = [{"question": "Who flew to Paris?", "context": text} for text in TEXTS[:4]]
 MASKED = [{"text": text} for text in ("the [MASK] is good .", "the [MASK] is [MASK] .", "a [MASK]")]
 

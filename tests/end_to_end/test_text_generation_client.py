@@ -195,7 +195,7 @@ def test_the_first_failure_of_a_list_frees_the_server(server, ours):
     """One prompt that is refused ends the others, and the next call is answered."""
     wait_until_free(server)
     too_long = "verily " * 600
-    with pytest.raises(InputError, match="the prompt is too long|for this prompt"):
+    with pytest.raises(InputError, match=r"the prompt is too long|for this prompt"):
         ours([*PROMPTS, too_long, *PROMPTS * 20], **LONG)
     wait_until_free(server)
     assert ours(PROMPT, max_new_tokens=2).metadata[0].num_output_tokens == 2

@@ -218,7 +218,7 @@ def test_prompts_are_not_batched(measured):
 def test_without_a_server_the_error_says_so(measured):
     """Nothing is measured when nobody answers, the model is not served, or it is another one than the repository's."""
     asked = options_of(measured, "sentiment")
-    with pytest.raises(ConnectionFailed, match="no Triton server answers at 127.0.0.1:1"):
+    with pytest.raises(ConnectionFailed, match=r"no Triton server answers at 127.0.0.1:1"):
         run.bench(replace(asked, url="127.0.0.1:1"))
     with pytest.raises(RepositoryError, match="no entry 'unknown'"):
         run.bench(replace(asked, names=("unknown",)))

@@ -1,7 +1,6 @@
 """Building what a file declares: only what changed, the same each time, and nothing by halves."""
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -163,7 +162,7 @@ def test_an_entry_that_fails_does_not_stop_the_others(tmp_path):
     path.write_text(FAILING)
     result = run(path, "--report", tmp_path / "report.json")
     assert result.exit_code == 3, result.output
-    assert sorted(os.listdir(repository)) == [".lock", "fine"]
+    assert sorted(path.name for path in repository.iterdir()) == [".lock", "fine"]
     assert "hf2triton: gone: there is no folder" in result.stderr
     assert re.search(r"hf2triton: wrong: require parity: the exported model is not the trained one: .*", result.stderr)
     assert f"{path}: 1 built, 2 failed (gone, wrong), " in result.stdout
@@ -207,11 +206,11 @@ def test_a_build_that_was_ended_goes_on(tmp_path, twice):
     assert sentiment.state == "unchanged"
     assert answers.state in ("new", "damaged", "unchanged")  # as far as it came before it died
     done = start(file, repository, TMPDIR=str(temporary))
-    stdout, stderr = done.communicate()
+    _, stderr = done.communicate()
     assert done.returncode == 0, stderr
     assert "sentiment: export" not in stderr
     assert run(file, "--repository", repository, "--check").exit_code == 0
-    assert os.listdir(repository.parent) == ["repository"]
+    assert list(repository.parent.iterdir()) == [repository]
     for name in ("sentiment", "answers_model"):
         version = str(served_version(repository, name.removesuffix("_model")))
         graph, first = (repository / name / version, twice[0][0] / name / "1")

@@ -315,7 +315,7 @@ def test_no_processor(tmp_path):
 def test_a_broken_file(tmp_path):
     """A file that is no JSON is named."""
     (tmp_path / "preprocessor_config.json").write_text("{")
-    with pytest.raises(SourceError, match="preprocessor_config.json cannot be read"):
+    with pytest.raises(SourceError, match=r"preprocessor_config.json cannot be read"):
         read_image_spec(tmp_path)
 
 
@@ -333,7 +333,7 @@ def test_the_models_size(settings, tmp_path):
     write(tmp_path, settings)
     config = tmp_path / "config.json"
     assert read_image_spec(tmp_path, ModelImages(config, 3, 224, 224))["image_size"] == SQUARE
-    with pytest.raises(SourceError, match="size height 224, width 224; .* the image_size 384 x 384") as refused:
+    with pytest.raises(SourceError, match=r"size height 224, width 224; .* the image_size 384 x 384") as refused:
         spec_of_file(processor_file(tmp_path), ModelImages(config, 3, 384, 384))
     assert str(tmp_path / "preprocessor_config.json") in str(refused.value)
     assert str(config) in str(refused.value)
@@ -451,7 +451,7 @@ def test_parts_of_a_config(tmp_path):
     old = {"vision_config_dict": {"image_size": 32}, "vision_config": {"image_size": 5}}
     assert transformers.CLIPConfig(**old).vision_config.image_size == 32
     check_images(tmp_path, old, FAMILIES["clip"])
-    with pytest.raises(SourceError, match="crop_size height 32, width 32; .* 224 x 224"):
+    with pytest.raises(SourceError, match=r"crop_size height 32, width 32; .* 224 x 224"):
         check_images(tmp_path, {"vision_config": None}, FAMILIES["clip"])
 
 

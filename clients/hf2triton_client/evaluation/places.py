@@ -142,7 +142,7 @@ def quoted(text: str) -> str:
 
 def texts_apart(expected: str, served: str) -> tuple[str, str]:
     """Two texts, quoted from shortly before the first character that differs."""
-    start = max(0, len(commonprefix((expected, served))) - _BEFORE)
+    start = max(0, len(commonprefix((expected, served))) - _BEFORE)  # noqa: RUF071 – of texts, not of paths
     dots = "…" if start else ""
     return quoted(f"{dots}{expected[start:]}"), quoted(f"{dots}{served[start:]}")
 

@@ -57,7 +57,7 @@ def _named(value: str, index: int, timeout: float) -> bytes:
     """The bytes that a string refers to: a URL, a path, or base64 (with or without a leading `data:image/…,`)."""
     if value.startswith(("http://", "https://")):
         return _fetched(value, index, timeout)
-    if len(value) < 4096 and os.path.isfile(value):  # Path.is_file raises an error for a name that is too long
+    if len(value) < 4096 and os.path.isfile(value):  # noqa: PTH113 – Path.is_file raises an error for a name that is too long
         return _file(Path(value), index)
     content = value.split(",", 1)[-1] if value.startswith("data:image/") else value
     try:

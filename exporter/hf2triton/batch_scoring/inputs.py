@@ -128,7 +128,7 @@ class InputReader:
 
 def first_rows(source: Input, count: int) -> list[Row]:
     """The first readable rows of JSON lines; fewer if the rows are long."""
-    with open(source.files[0], "rb") as file:
+    with Path(source.files[0]).open("rb") as file:
         lines = islice(takewhile(lambda _: file.tell() < _LOOKED_AT, iter(file.readline, b"")), count - 1)
         first = file.readline()  # at any length
         rows = [_row(line) for line in chain([first], lines) if line.strip()]
@@ -137,7 +137,7 @@ def first_rows(source: Input, count: int) -> list[Row]:
 
 class _Lines:
     def __init__(self, path: str) -> None:
-        self._file = open(path, "rb")  # noqa: SIM115 – it is read piece by piece
+        self._file = Path(path).open("rb")  # noqa: SIM115 – it is read piece by piece
         self.close: Callable[[], None] = self._file.close
 
     def rows(self, at: int, count: int) -> Iterator[Row | Unreadable]:
@@ -159,7 +159,7 @@ def _row(line: bytes) -> Row | Unreadable:
 
 
 def _cut_lines(path: str, size: int) -> Iterator[tuple[int, int]]:
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         start = at = rows = 0
         for line in file:
             at += len(line)
@@ -198,7 +198,7 @@ def _list_images(folder: Path, index: Path) -> str:
                 together.update(f"{relative}\0{about.st_size}\0{about.st_mtime_ns}\n".encode(errors="surrogateescape"))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(new, index)
+    new.replace(index)
     return together.hexdigest()
 
 

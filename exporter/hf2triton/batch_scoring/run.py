@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -170,6 +169,6 @@ def _join(job: ScoringJob, plan: ScoringPlan, format: Format) -> int:
     joined = options.parts / f"output{options.output.suffix}"
     with written(joined) as file:
         errors = format.join(shards, file)
-    os.replace(joined, options.output)
+    joined.replace(options.output)
     sync_folder(options.output.parent)  # before the shards are removed
     return errors

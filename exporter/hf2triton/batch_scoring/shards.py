@@ -64,7 +64,7 @@ def written(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
+        new.replace(path)
     except BaseException:
         with suppress(OSError):
             new.unlink(missing_ok=True)

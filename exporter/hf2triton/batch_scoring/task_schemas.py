@@ -96,7 +96,7 @@ def _image(value: Any, base: Path) -> str | bytes:
         raise InputError(f"image should be a path, a URL or bytes, not {value!r:.60}")
     if value.startswith(("http://", "https://")):
         return value
-    path = os.path.join(base, value)
-    if not os.path.isfile(path):  # Path.is_file fails for a name that is too long
+    path = str(base / value)
+    if not os.path.isfile(path):  # noqa: PTH113 – Path.is_file fails for a name that is too long
         raise InputError(f"there is no file {path[:200]}")
     return path

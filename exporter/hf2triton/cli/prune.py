@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from .common import command, place_option
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from .common import command
 from .live_options import control_over, live_options
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

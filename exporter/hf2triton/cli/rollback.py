@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from .common import command, place_option
 from .live_options import control_over, live_options
-
-if TYPE_CHECKING:
-    pass
 
 
 @click.command()

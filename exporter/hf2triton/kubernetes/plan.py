@@ -121,7 +121,7 @@ def make_plan(options: ManifestOptions) -> DeploymentPlan:
         )
     place, claim = _storage(options.storage)
     image = options.image or f"hf2triton-server:{'gpu' if gpus else 'cpu'}"
-    return DeploymentPlan(options, tuple([*frontends, *behind]), needs, image, gpus, place, claim)
+    return DeploymentPlan(options, (*frontends, *behind), needs, image, gpus, place, claim)
 
 
 def _check(options: ManifestOptions) -> None:

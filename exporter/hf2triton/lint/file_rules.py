@@ -81,7 +81,7 @@ def _begins_like_a_pickle(path: Path) -> bool:
             beginning = file.read(4)
     except OSError:
         return False
-    return beginning[:1] == b"\x80" and beginning[1:2] in (b"\2", b"\3", b"\4", b"\5") or beginning == b"PK\3\4"
+    return (beginning[:1] == b"\x80" and beginning[1:2] in (b"\2", b"\3", b"\4", b"\5")) or beginning == b"PK\3\4"
 
 
 def links_out(lint: Lint, model: Model) -> Iterator[Problem]:

@@ -50,7 +50,7 @@ def together(lint: Lint) -> Iterator[Problem]:
     for gpu in named or (None,):
         sharing = [one for one in found if gpu is None or gpu in (one.manifest.gpus or (gpu,))]
         names = tuple(one.model.name for one in sharing)
-        if len(sharing) < 2 and all(one.own == one.memory.own for one in sharing) or names in told:
+        if (len(sharing) < 2 and all(one.own == one.memory.own for one in sharing)) or names in told:
             continue
         told.add(names)
         total = bytes_together([(one.memory.context, one.own, not one.manifest.has_graph_model) for one in sharing])

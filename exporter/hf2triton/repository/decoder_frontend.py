@@ -108,7 +108,7 @@ def _client_settings(staged: StagedEntry, preprocessing: str) -> dict[str, Any]:
     return {
         **common_settings(checkpoint, staged.stored.graph, preprocessing),
         "inputs": {name: required for name, (_, _, required) in _INPUTS.items()},
-        "outputs": {name: "sequence" for name in _OUTPUTS},
+        "outputs": dict.fromkeys(_OUTPUTS, "sequence"),
         "max_bytes": MAX_TEXT_BYTES,
         "max_length": checkpoint.max_length,
         "generation": {"slots": staged.max_batch_size, "defaults": defaults},

@@ -47,13 +47,13 @@ def link_served(folder: Path, version: int) -> None:
         own, shown, new = folder / str(version) / name, folder / name, folder / f".{name}.new"
         new.unlink(missing_ok=True)
         if shown.exists() and shown.samefile(own):
-            continue  # os.replace ignores two names of one file, which would leave the new name
+            continue  # replacing ignores two names of one file, which would leave the new name
         with _removed_on_error(new):
             try:
                 os.link(own, new)
             except OSError:  # a file system without hard links
                 shutil.copyfile(own, new)
-            os.replace(new, shown)
+            new.replace(shown)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -64,7 +64,7 @@ def replace_file(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(new, path)
+        new.replace(path)
 
 
 @contextmanager
@@ -102,7 +102,7 @@ def staging(repository: Path) -> Iterator[Path]:
     """
     prefix = f".{repository.resolve().name}.staging-"
     beside = repository.resolve().parent
-    places = [beside, repository] if os.stat(beside).st_dev == os.stat(repository).st_dev else [repository]
+    places = [beside, repository] if beside.stat().st_dev == repository.stat().st_dev else [repository]
     for place in places:
         for left in place.glob(f"{prefix}*"):
             shutil.rmtree(left, ignore_errors=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -65,14 +64,14 @@ class Folder:
     def add(self, name: str, version: int) -> None:
         staged, target = self._area / READY / name, self.root / name
         if not target.exists():
-            os.rename(staged, target)
+            staged.rename(target)
             return
         if (staged / WARMUP).exists():
             (target / WARMUP).mkdir(exist_ok=True)
             for path in (staged / WARMUP).iterdir():
                 if not (target / WARMUP / path.name).exists():
-                    os.rename(path, target / WARMUP / path.name)
-        os.rename(staged / str(version), target / str(version))
+                    path.rename(target / WARMUP / path.name)
+        (staged / str(version)).rename(target / str(version))
 
     def put(self, path: str, content: bytes) -> None:
         (self.root / path).parent.mkdir(exist_ok=True)  # a model's warm-up folder may be gone
@@ -85,7 +84,7 @@ class Folder:
         target = self.root / path
         if target.is_dir():
             gone = self._area / f"gone-{len(list(self._area.iterdir()))}"
-            os.rename(target, gone)  # nobody sees it half removed
+            target.rename(gone)  # nobody sees it half removed
             shutil.rmtree(gone)
         else:
             target.unlink(missing_ok=True)

@@ -70,9 +70,9 @@ class Objects:
 
     def stage(self, model: ModelFiles, version: int) -> None:
         contents = {f"{version}/{path}": content for path, content in model.versioned.items()}
-        for path, content in model.shared.items():
-            if self.read(f"{model.name}/{path}") is None:
-                contents[path] = content
+        contents |= {
+            path: content for path, content in model.shared.items() if self.read(f"{model.name}/{path}") is None
+        }
         manifest = f"{version}/{MANIFEST}"
         expected = expected_digests(model, version)
         with self._errors_named():

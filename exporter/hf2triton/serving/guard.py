@@ -93,7 +93,7 @@ class Guard:
         return supervisor.process.returncode
 
     def start(self, models: Sequence[str], *flags: str) -> subprocess.Popen[bytes]:
-        with open(self.plan["log"], "ab", buffering=0) as log:
+        with Path(self.plan["log"]).open("ab", buffering=0) as log:
             return subprocess.Popen(
                 [*self.plan["command"], *(f"--load-model={name}" for name in models), *flags],
                 env=self.plan["environment"],
@@ -114,7 +114,7 @@ class Guard:
 
     def say(self, message: str) -> None:
         """Continues even if nobody reads stderr or the disk is full, because the server still needs supervision."""
-        with contextlib.suppress(OSError), open(self.plan["log"], "a", encoding="utf-8") as log:
+        with contextlib.suppress(OSError), Path(self.plan["log"]).open("a", encoding="utf-8") as log:
             log.write(f"hf2triton: {message}\n")
         if self.plan["tell"]:
             with contextlib.suppress(OSError):

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: CPU seconds in total, and per second, that still count as idle: an idle process's threads check their timers.
@@ -30,8 +31,8 @@ class Status:
 def status(pid: int | str, thread: str | None = None) -> Status | None:
     """The status of a process, including its ended threads, or of one of its threads. None if there is no such process."""
     try:
-        with open(f"/proc/{pid}/{f'task/{thread}/' if thread else ''}stat", encoding="utf-8", errors="replace") as file:
-            text = file.read()
+        path = Path(f"/proc/{pid}/{f'task/{thread}/' if thread else ''}stat")
+        text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:  # it has ended meanwhile
         return None
     fields = text[text.rindex(")") + 2 :].split()
@@ -48,9 +49,9 @@ def letter(pid: int) -> str:
 
 def processes() -> Iterator[tuple[int, Status]]:
     """All processes."""
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        if (found := status(name)) is not None:
-            yield int(name), found
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit() and (found := status(folder.name)) is not None:
+            yield int(folder.name), found
 
 
 class Quiet:
@@ -80,6 +81,6 @@ class Quiet:
 def _letters(pid: int) -> Iterator[str]:
     """The letter of each thread of a process."""
     with contextlib.suppress(OSError):
-        for name in os.listdir(f"/proc/{pid}/task"):
-            if (found := status(pid, name)) is not None:
+        for folder in Path(f"/proc/{pid}/task").iterdir():
+            if (found := status(pid, folder.name)) is not None:
                 yield found.letter

@@ -14,6 +14,7 @@ import select
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 #: The same on every architecture.
 _PIDFD_GETFD = 438
@@ -61,7 +62,7 @@ def _shut_down(copy: int) -> None:
 
 def _ignore(pid: int, number: int, copy: int) -> None:
     """Removes a socket from those its process waits for: evhtp would endlessly try to accept from a socket that was shut down."""
-    if os.path.exists(f"/proc/self/fd/{number}"):
+    if Path(f"/proc/self/fd/{number}").exists():
         raise OSError(errno.EBUSY, f"descriptor {number} is in use here as well")
     os.dup2(copy, number, inheritable=False)  # epoll knows descriptors by their numbers
     try:
@@ -76,17 +77,17 @@ def _ignore(pid: int, number: int, copy: int) -> None:
 def _sockets(pid: int) -> list[Socket]:
     known = {}
     for table in ("tcp", "tcp6"):
-        with contextlib.suppress(FileNotFoundError), open(f"/proc/{pid}/net/{table}", encoding="ascii") as file:
-            for words in map(str.split, file.readlines()[1:]):
+        with contextlib.suppress(FileNotFoundError):
+            for words in map(str.split, Path(f"/proc/{pid}/net/{table}").read_text(encoding="ascii").splitlines()[1:]):
                 known[f"socket:[{words[9]}]"] = (int(words[1].rpartition(":")[2], 16), words[3] == _LISTENS)
     return [Socket(number, *known[what]) for number, what in _links(pid) if what in known]
 
 
 def _links(pid: int) -> Iterator[tuple[int, str]]:
     """The descriptors of a process, and what they refer to."""
-    for name in os.listdir(f"/proc/{pid}/fd"):
+    for link in Path(f"/proc/{pid}/fd").iterdir():
         with contextlib.suppress(FileNotFoundError):  # it was closed meanwhile
-            yield int(name), os.readlink(f"/proc/{pid}/fd/{name}")
+            yield int(link.name), str(link.readlink())
 
 
 @contextlib.contextmanager

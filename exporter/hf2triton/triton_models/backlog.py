@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import time
+from pathlib import Path
 from socket import create_connection
 
 #: Triton's metrics port if its command line names none.
@@ -42,11 +43,11 @@ class Backlog:
 def metrics_port(process: int | None = None) -> int | None:
     """The metrics port of a tritonserver, by default of the parent process. None if it has none or is another program."""
     try:
-        with open(f"/proc/{process or os.getppid()}/cmdline", "rb") as file:
-            words = [word.decode("utf-8", "replace") for word in file.read().split(b"\0")]
+        command = Path(f"/proc/{process or os.getppid()}/cmdline").read_bytes()
+        words = [word.decode("utf-8", "replace") for word in command.split(b"\0")]
     except OSError:
         return None
-    if "tritonserver" not in os.path.basename(words[0]):
+    if "tritonserver" not in Path(words[0]).name:
         return None
     if _option(words, "--allow-metrics") in ("0", "false", "False"):
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -107,11 +108,11 @@ class BlsExecutor:
         return [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
 
 
-def make_runner(settings: Mapping[str, Any], folder: str, threads: int) -> InProcessExecutor | BlsExecutor:
+def make_runner(settings: Mapping[str, Any], folder: Path, threads: int) -> InProcessExecutor | BlsExecutor:
     """Makes the executor that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
     if "model" in settings:
         return BlsExecutor(settings["model"], settings["model_version"])
-    return InProcessExecutor(os.path.join(folder, settings["graph"]), threads)
+    return InProcessExecutor(str(folder / settings["graph"]), threads)
 
 
 def open_session(path: str, threads: int) -> Any:

@@ -8,8 +8,8 @@ that is invalid, or that makes a call of the graph fail, fails alone.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -43,15 +43,14 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         reuse_blocks()
-        folder = os.path.join(args["model_repository"], args["model_version"])
-        with open(os.path.join(folder, "front.json"), encoding="utf-8") as file:
-            settings = json.load(file)
+        folder = Path(args["model_repository"], args["model_version"])
+        settings = json.loads((folder / "front.json").read_text(encoding="utf-8"))
         config = json.loads(args["model_config"])
         parameters = {name: value.get("string_value") for name, value in config.get("parameters", {}).items()}
         threads = int(parameters.get("intra_op_thread_count") or 0)
         self.outputs: Mapping[str, str] = settings["outputs"]
         self.limits = Limits(**settings["limits"])
-        self.reader = make_preprocessor(settings["reader"], _read(folder, "tokenizer.json"))
+        self.reader = make_preprocessor(settings["reader"], _read(folder / "tokenizer.json"))
         self.answers: Mapping[str, Answer] = {
             **self.reader.answers(),
             OUTPUT: _constant(fingerprint(args["model_config"])),
@@ -224,10 +223,9 @@ def _stacked(arrays: Sequence[NDArray[Any]]) -> NDArray[Any]:
     return stacked
 
 
-def _read(folder: str, name: str) -> str | None:
+def _read(path: Path) -> str | None:
     try:
-        with open(os.path.join(folder, name), encoding="utf-8") as file:
-            return file.read()
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:  # frontends of images have no tokenizer
         return None
 

@@ -9,9 +9,9 @@ Requests join and leave between its steps.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,9 +39,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         reuse_blocks()
-        folder = os.path.join(args["model_repository"], args["model_version"])
-        with open(os.path.join(folder, "front.json"), encoding="utf-8") as file:
-            about = json.load(file)
+        folder = Path(args["model_repository"], args["model_version"])
+        about = json.loads((folder / "front.json").read_text(encoding="utf-8"))
         require_onnxruntime(about["onnxruntime"])
         parameters = json.loads(args["model_config"])["parameters"]
         numbers = {name: int(parameters[name]["string_value"]) for name in about["parameters"]}
@@ -53,9 +52,9 @@ class TritonPythonModel:
         self.clean_up = about["clean_up"]
         known = fingerprint(args["model_config"])
         self.stamp = {} if known is None else {OUTPUT: np.array([known], np.int64)}
-        self.tokenizer = Tokenizer.from_file(os.path.join(folder, "tokenizer.json"))
+        self.tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         decoder = open_decoder(
-            os.path.join(folder, about["graph"]),
+            str(folder / about["graph"]),
             numbers["slots"],
             self.context,
             "cuda" if args["model_instance_kind"] == "GPU" else "cpu",

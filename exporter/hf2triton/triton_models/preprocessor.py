@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +32,9 @@ class Preprocessor(ABC):
     `definition`, the text of tokenizer.json."""
 
     #: Inputs that callers may send -> whether they are required.
-    inputs: Mapping[str, bool]
+    inputs: ClassVar[Mapping[str, bool]]
     #: Answers made from graph outputs -> these outputs.
-    made_of: Mapping[str, tuple[str, ...]] = {}
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {}
 
     @abstractmethod
     def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:

@@ -11,7 +11,7 @@ import os
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,7 @@ from .preprocessor import Item, Outputs, Preprocessor
 class TextPreprocessor(Preprocessor):
     """A text, or two if the caller sends a pair: one row."""
 
-    inputs = {"text": True, "text_pair": False}
+    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False}
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         from tokenizers import Tokenizer
@@ -98,8 +98,8 @@ class _ParameterPreprocessor(TextPreprocessor):
 class QuestionPreprocessor(_ParameterPreprocessor):
     """A question (`text`) and its context (`text_pair`): one row for each window of the context."""
 
-    inputs = {"text": True, "text_pair": True, "parameters": False}
-    made_of = {"answers": ("span_logits",)}
+    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": True, "parameters": False}
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"answers": ("span_logits",)}
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         super().__init__(settings, definition)
@@ -136,8 +136,8 @@ MAX_LOGITS_BYTES, _FEW_MASKS = 1 << 22, 16
 class MaskedTextPreprocessor(_ParameterPreprocessor):
     """A text with mask tokens: one row, with logits only for its mask tokens."""
 
-    inputs = {"text": True, "parameters": False}
-    made_of = {"answers": ("logits",)}
+    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "parameters": False}
+    made_of: ClassVar[Mapping[str, tuple[str, ...]]] = {"answers": ("logits",)}
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         super().__init__(settings, definition)
@@ -210,7 +210,7 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
 class SentencePreprocessor(TextPreprocessor):
     """One or two texts, after the prompt that the parameters ask for or the default prompt: one row."""
 
-    inputs = {"text": True, "text_pair": False, "parameters": False}
+    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False, "parameters": False}
 
     def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
         super().__init__(settings, definition)
@@ -252,7 +252,7 @@ class SentencePreprocessor(TextPreprocessor):
 class ImagePreprocessor(Preprocessor):
     """An encoded image: one row, always of the same size."""
 
-    inputs = {"image": True}
+    inputs: ClassVar[Mapping[str, bool]] = {"image": True}
 
     def __init__(self, settings: Mapping[str, Any], definition: str | None) -> None:
         from .images import ImageEncoder

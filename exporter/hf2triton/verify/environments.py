@@ -123,7 +123,7 @@ def _make(folder: Path, interpreter: str, python: str, version: str) -> Runtime:
         _run(own, "-I", "-m", "pip", "install", *options, *requirements(version))
         about = {"python": python, **json.loads(_run(own, "-I", "-c", _ASK_PACKAGES))}
         (new / _ABOUT).write_text(json.dumps(about) + "\n", encoding="utf-8")
-        os.rename(new, folder)
+        new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
     return Runtime(folder / "bin" / "python", **about)

@@ -13,6 +13,7 @@ import importlib
 import json
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ DTYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
 def main(path: str) -> None:
-    with open(path, encoding="utf-8") as file:
+    with Path(path).open(encoding="utf-8") as file:
         job = json.load(file)
     error = None
     try:
@@ -72,7 +73,7 @@ def _steps(
     lengths = [len(prompt) - 1 for prompt, _ in texts]
     rows = []
     for step in range(len(texts[0][1])):
-        fed = [([prompt[-1]] + tokens)[step] for prompt, tokens in texts]
+        fed = [[prompt[-1], *tokens][step] for prompt, tokens in texts]
         rows.append(decoder.step(fed, [length + step for length in lengths]).copy())
     return {f"slots/{index}": np.stack(own) for index, own in enumerate(zip(*rows))}  # noqa: B905 (Python 3.9)
 

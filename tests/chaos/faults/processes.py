@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 
@@ -109,9 +109,7 @@ def all_killed(stage: Stage) -> None:
     folders = [path.name for path in (served.folder / "tmp").glob("hf2triton-server-*")]
     if len(folders) > 1:
         stage.broken(f"the server that was killed left a folder behind: {', '.join(folders)}")
-    regions = {
-        name.split("-")[1] for name in os.listdir(stage.namespace.shared_memory) if name.startswith("hf2triton-")
-    }
+    regions = {path.name.split("-")[1] for path in Path(stage.namespace.shared_memory).glob("hf2triton-*")}
     if left := regions - {str(pid) for pid in own}:
         stage.broken(f"the server that was killed, of process {', '.join(left)}, left shared memory behind")
     if left := strays(served.repository, own):

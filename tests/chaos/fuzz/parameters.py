@@ -36,8 +36,6 @@ _ASKED: dict[str, tuple[dict[str, list[Recipe]], str, tuple[str, ...]]] = {
             "top_p",
             "seed",
             "stop",
-        )
-        + (
             "repetition_penalty",
             "no_repeat_ngram_size",
             "num_return_sequences",

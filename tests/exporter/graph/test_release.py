@@ -50,7 +50,7 @@ def test_a_release_is_found(name, runtime):
 @pytest.mark.parametrize("name", ["23.11", "26.09", "24.13", "24.5", "latest", "", "2024.05"])
 def test_an_unknown_release_lists_the_known(name):
     """A release that is not in the table is refused, with the ranges that are."""
-    with pytest.raises(UnknownName, match="23.12–24.02"):
+    with pytest.raises(UnknownName, match=r"23.12–24.02"):
         find_release(name)
 
 

@@ -83,7 +83,9 @@ def test_targets_are_bounded():
     most = ["a"] * MAX_TARGETS
     assert len(FillMaskParameters.parse(json.dumps({"targets": most})).targets) == MAX_TARGETS
     for targets in ([*most, "a"], ["a" * (MAX_TARGET_LENGTH + 1)], "a" * (MAX_TARGET_LENGTH + 1)):
-        with pytest.raises(ValueError, match="targets must be a string or a list .* up to 4096 of them with up to 256"):
+        with pytest.raises(
+            ValueError, match=r"targets must be a string or a list .* up to 4096 of them with up to 256"
+        ):
             FillMaskParameters.parse(json.dumps({"targets": targets}))
 
 

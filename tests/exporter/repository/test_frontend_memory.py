@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -148,8 +149,7 @@ for path in sys.argv[2:]:
 def test_memory_is_what_was_held_for_it(tmp_path):
     """Decoding and preparing an image takes no more than the bytes that were held in the budget, whatever its kind."""
     try:
-        with open("/proc/self/clear_refs", "w") as peaks:
-            peaks.write("5")
+        Path("/proc/self/clear_refs").write_text("5")
     except OSError:
         pytest.skip("the kernel tells no peak of memory")
     picture = noise(500, 400).resize((1500, 1000))

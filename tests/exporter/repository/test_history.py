@@ -50,7 +50,7 @@ def test_versions_that_cannot_be_served_are_refused(three):
         rollback(Folder(repository), "behind", 1)
     with pytest.raises(UsageError, match="version 9 of 'behind' cannot be served; these can: 2, 3"):
         rollback(Folder(repository), "behind", 9)
-    with pytest.raises(RepositoryError, match="no entry 'other'.*known: behind"):
+    with pytest.raises(RepositoryError, match=r"no entry 'other'.*known: behind"):
         rollback(Folder(repository), "other")
     rollback(Folder(repository), "behind")
     with pytest.raises(RepositoryError, match="no version of 'behind' before 2"):
@@ -91,9 +91,9 @@ def test_the_served_version_is_never_removed(three, shape):
 
 def test_what_is_not_there_is_not_made(tmp_path):
     """Looking after a repository that does not exist says so and leaves no folder."""
-    with pytest.raises(RepositoryError, match="there is no model repository at .*nothing"):
+    with pytest.raises(RepositoryError, match=r"there is no model repository at .*nothing"):
         rollback(Folder(tmp_path / "nothing"), "plain")
-    with pytest.raises(RepositoryError, match="there is no model repository at .*nothing"):
+    with pytest.raises(RepositoryError, match=r"there is no model repository at .*nothing"):
         prune(Folder(tmp_path / "nothing"), [], 1)
     for command in (["list"], ["rollback", "plain"], ["prune", "--keep", "1"], ["inspect", "plain"], ["tune", "plain"]):
         result = CliRunner().invoke(main, [*command, "--repository", str(tmp_path / "nothing")])
@@ -189,8 +189,8 @@ def test_every_step_survives(sources, what, shape, how, tmp_path):
     before = snapshot(tmp_path / "dest")
     seen = run_killed(how, what, other, tmp_path / "dest", tmp_path)
     assert len(seen) > 5
-    old = dict.fromkeys(frontends(shape), [2, 16])
-    new = dict.fromkeys(frontends(shape), [1, 32]) if what == "rollback" else old
+    old = {key: [2, 16] for key in frontends(shape)}
+    new = {key: [1, 32] for key in frontends(shape)} if what == "rollback" else old
     for step in seen[:-1]:
         for frontend, served in step["served"].items():
             assert served in (old[frontend], new[frontend])

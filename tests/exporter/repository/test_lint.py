@@ -71,7 +71,7 @@ def test_names_choose_entries_and_models(copy):
     assert lint(copy, ("gpu_model", "verses")).models == ("gpu_model", "verses")
     assert lint(copy, ("gpu",)).passed()
     assert not lint(copy, ("plain",)).passed()
-    with pytest.raises(RepositoryError, match="no model or entry 'other' .known: gpu, gpu_model, plain"):
+    with pytest.raises(RepositoryError, match=r"no model or entry 'other' .known: gpu, gpu_model, plain"):
         lint(copy, ("other",))
 
 

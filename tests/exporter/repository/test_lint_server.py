@@ -229,7 +229,7 @@ def test_who_can_fail_the_requests_of_others_is_told(tls, mutual_tls):
 class Named(service_pb2_grpc.GRPCInferenceServiceServicer):
     """A server that tells its version, and nothing more."""
 
-    def ServerMetadata(self, request, context):
+    def ServerMetadata(self, request, context):  # noqa: N802 – as the service calls it
         return service_pb2.ServerMetadataResponse(name="triton", version="2.51.0")
 
 
@@ -270,7 +270,7 @@ def test_a_list_of_regions_is_less_than_a_new_one(served):
 
 def test_no_server_and_no_grpc(served):
     """The client's own errors, and exit codes 1 and 2."""
-    with pytest.raises(ConnectionFailed, match="no Triton server answers at 127.0.0.1:9"):
+    with pytest.raises(ConnectionFailed, match=r"no Triton server answers at 127.0.0.1:9"):
         lint(served, url="127.0.0.1:9")
     with pytest.raises(InputError, match="the client speaks gRPC"):
         lint(served, url="http://localhost:8000")

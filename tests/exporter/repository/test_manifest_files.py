@@ -161,9 +161,9 @@ def test_settings_are_those_of_their_kind(assorted):
     verses = read_decoder_settings(assorted / "verses" / "1")
     assert isinstance(verses, DecoderSettings)
     assert verses.context > 0
-    with pytest.raises(RepositoryError, match="front.json is that of a frontend that generates"):
+    with pytest.raises(RepositoryError, match=r"front.json is that of a frontend that generates"):
         read_encoder_settings(assorted / "verses" / "1")
-    with pytest.raises(RepositoryError, match="front.json is that of a frontend that does not generate"):
+    with pytest.raises(RepositoryError, match=r"front.json is that of a frontend that does not generate"):
         read_decoder_settings(assorted / "plain" / "1")
 
 

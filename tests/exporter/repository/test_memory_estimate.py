@@ -142,7 +142,7 @@ def test_the_largest_batch_is_the_largest_that_fits(stored):
 def test_a_model_that_fits_nowhere_is_refused(stored):
     """It says what a batch of 1 takes, and what can be done."""
     options = settled("text-classification", gpu_memory=10**6)
-    with pytest.raises(UsageError, match="not even a batch of 1 fits, which takes 0.88 GB.*--gpu-memory"):
+    with pytest.raises(UsageError, match=r"not even a batch of 1 fits, which takes 0.88 GB.*--gpu-memory"):
         estimate_memory(stored["bert"], options, 128, explicit=False)
 
 

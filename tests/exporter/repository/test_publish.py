@@ -179,11 +179,11 @@ def test_every_step_survives(sources, shape, existing, how, tmp_path):
     before = snapshot(tmp_path / "dest")
     seen = run_killed(how, "export", other, tmp_path / "dest", tmp_path)
     assert len(seen) > 10
-    new = dict.fromkeys(frontends(shape), [1 + existing, 16])
-    next_one = dict.fromkeys(
-        frontends(shape), [2 + existing, 16]
-    )  # where the next export completed the one that was killed
-    old = dict.fromkeys(frontends(shape), [1, 32]) if existing else {}
+    new = {key: [1 + existing, 16] for key in frontends(shape)}
+    next_one = {
+        key: [2 + existing, 16] for key in frontends(shape)
+    }  # where the next export completed the one that was killed
+    old = {key: [1, 32] for key in frontends(shape)} if existing else {}
     for step in seen[:-1]:
         for frontend, served in step["served"].items():
             assert served in (old.get(frontend), new[frontend])

@@ -72,8 +72,7 @@ def test_an_object_store_holds_the_same(sources, shape, memory, tmp_path):
 def s3(monkeypatch):
     """The URL of a bucket on a server that speaks S3, on this machine."""
     pytest.importorskip("s3fs")
-    ThreadedMotoServer = pytest.importorskip("moto.server").ThreadedMotoServer
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server = pytest.importorskip("moto.server").ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
@@ -279,7 +278,7 @@ def test_a_holder_needs_no_name(memory, monkeypatch):
 
 def test_what_a_place_needs_is_told(monkeypatch):
     """A scheme that is not known lists the known ones; one whose package is missing says which to install."""
-    with pytest.raises(UsageError, match="ftp://.*s3://"):
+    with pytest.raises(UsageError, match=r"ftp://.*s3://"):
         open_store("ftp://host/models")
 
     def missing(url):

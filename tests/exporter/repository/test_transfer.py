@@ -67,7 +67,7 @@ def test_named_entries_alone_are_published(staged, tmp_path):
         export(staged, tmp_path / "source", shape)
     publish(tmp_path / "source", tmp_path / "dest", "pair_text", "plain")
     assert sorted(served_sizes(tmp_path / "dest")) == ["pair_image", "pair_text", "plain"]
-    with pytest.raises(RepositoryError, match="no entry 'nothing'.*behind"):
+    with pytest.raises(RepositoryError, match=r"no entry 'nothing'.*behind"):
         publish(tmp_path / "source", tmp_path / "dest", "nothing")
     with pytest.raises(UsageError, match="is the repository itself"):
         publish(tmp_path / "source", tmp_path / "source")
@@ -197,7 +197,7 @@ def test_every_step_survives(sources, shape, existing, how, tmp_path):
     seen = run_killed(how, "publish", other, tmp_path / "dest", tmp_path)
     assert len(seen) > 15
     new = dict.fromkeys(frontends(shape), [2, 16] if existing else [1, 16])
-    old = dict.fromkeys(frontends(shape), [1, 32]) if existing else {}
+    old = {key: [1, 32] for key in frontends(shape)} if existing else {}
     for step in seen[:-1]:
         for frontend, served in step["served"].items():
             assert served in (old.get(frontend), new[frontend])

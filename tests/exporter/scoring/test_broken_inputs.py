@@ -111,7 +111,7 @@ def test_parquet_that_is_none_is_told(url, tmp_path):
         said = refused(tmp_path, tmp_path.parent / "out.jsonl", "--url", url)
         (tmp_path / "a.parquet").write_bytes(whole)
         assert f"{path} is no Parquet file, or is not whole" in said
-        assert sorted(os.listdir(tmp_path)) == ["a.parquet", "b.parquet", "whole.parquet"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "whole.parquet"]
 
 
 def test_parquet_whose_rows_cannot_be_read_is_told(run, tmp_path):

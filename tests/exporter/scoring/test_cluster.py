@@ -1,6 +1,5 @@
 """Large sets scored by Ray Data, on a Ray of the run's own on this machine."""
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -26,7 +25,7 @@ def left_by_ray() -> set[str]:
     ours = {one for one in processes if any(word in one for word in ("raylet", "gcs_server", "ray::"))}
     return (
         ours
-        | {name for name in os.listdir("/dev/shm") if "ray" in name or "plasma" in name}
+        | {path.name for path in Path("/dev/shm").iterdir() if "ray" in path.name or "plasma" in path.name}
         | {path.name for path in Path(tempfile.gettempdir()).glob("hf2triton-ray-*")}
     )
 

@@ -102,7 +102,7 @@ def test_two_runs_at_once_exclude_each_other(run, table, tmp_path):
 
     def meanwhile(done: int, total: int) -> None:
         if done == 16:
-            with pytest.raises(ScoringError, match="another run is writing to .*out.jsonl.parts"):
+            with pytest.raises(ScoringError, match=r"another run is writing to .*out.jsonl.parts"):
                 run(table, output)
             refused.append(done)
 
@@ -120,7 +120,7 @@ def test_a_server_that_is_lost_stops_the_run_which_goes_on_later(run, url, table
             if done >= 12:  # the first shard is written
                 relay.close()
 
-        with pytest.raises(ScoringError, match="no Triton server answers.*the same command goes on from there"):
+        with pytest.raises(ScoringError, match=r"no Triton server answers.*the same command goes on from there"):
             run(table, output, progress=lose, url=relay.url, concurrency=1)
     assert not output.exists()
     summary = run(table, output)
@@ -140,10 +140,14 @@ def test_a_full_disk_is_told_and_the_run_goes_on(run, table, tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        ScoringError, match="No space left on device; what is done is kept in .*: the same command goes on"
+        ScoringError, match=r"No space left on device; what is done is kept in .*: the same command goes on"
     ):
         run(table, tmp_path / "out.jsonl")
-    assert sorted(os.listdir(tmp_path / "out.jsonl.parts")) == [".lock", "plan.json", "shard-00000000.jsonl"]
+    assert sorted(path.name for path in (tmp_path / "out.jsonl.parts").iterdir()) == [
+        ".lock",
+        "plan.json",
+        "shard-00000000.jsonl",
+    ]
     assert run(table, tmp_path / "out.jsonl").rows_before == 8
 
 
@@ -159,4 +163,4 @@ def test_a_damaged_shard_is_noticed(run, table, tmp_path):
             run(table, tmp_path / name)
         first.unlink()
         assert run(table, tmp_path / name).rows_before == 22
-    assert sorted(os.listdir(tmp_path)) == ["input.jsonl", "out.jsonl", "out.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["input.jsonl", "out.jsonl", "out.parquet"]

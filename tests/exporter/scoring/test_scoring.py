@@ -1,7 +1,6 @@
 """Large sets through a served model: every row's answer is the pipeline's own, in order, under its id."""
 
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -207,7 +206,7 @@ def test_what_cannot_be_done_is_refused_before_it_begins(run, table, rows, tmp_p
             run(**{"source": table, "output": output, **options})
     Image.new("RGB", (8, 8)).save(folder / "a.png")
     shutil.copy(table, folder)
-    with pytest.raises(UsageError, match="it holds .jsonl, .png"):
+    with pytest.raises(UsageError, match=r"it holds .jsonl, .png"):
         run(folder, output, name="clothes")
     with pytest.raises(ConnectionFailed):
         run(table, output, url="localhost:1")
@@ -231,7 +230,7 @@ def test_packages_that_are_missing_are_named(url, table, tmp_path, monkeypatch):
         monkeypatch.setitem(__import__("sys").modules, package, None)
         done = call("sentiment", table, tmp_path / "out.parquet", "--url", url, *options)
         assert (done.exit_code, f"pip install 'hf2triton[{extra}]'" in done.stderr) == (1, True), done.output
-        assert os.listdir(tmp_path) == [table.name]
+        assert list(tmp_path.iterdir()) == [table]
         monkeypatch.undo()
 
 
@@ -239,7 +238,7 @@ def test_an_output_that_exists_is_not_overwritten(run, table, tmp_path):
     """Only with restart is an output replaced, and then when the new one is whole."""
     output = tmp_path / "out.jsonl"
     output.write_text("precious")
-    with pytest.raises(UsageError, match="out.jsonl exists: remove it"):
+    with pytest.raises(UsageError, match=r"out.jsonl exists: remove it"):
         run(table, output)
     assert output.read_text() == "precious"
     run(table, output, restart=True)

@@ -57,7 +57,7 @@ def listening(triton: FakeTriton) -> Iterator[Control]:
                 self.end_headers()
                 self.wfile.write(text.encode())
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 – as http.server calls it
 
         def log_message(self, *_: object) -> None:
             pass

@@ -104,7 +104,7 @@ def test_a_folder_that_was_cleared_up_cannot_be_claimed(folder, monkeypatch):
 
     def late(lock: int) -> bool:
         if not taken:
-            taken.append(Path(os.readlink(f"/proc/self/fd/{lock}")).parent)
+            taken.append(Path(f"/proc/self/fd/{lock}").readlink().parent)
             shutil.rmtree(taken[0])
         return locked(lock)
 

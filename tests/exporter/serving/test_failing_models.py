@@ -92,7 +92,7 @@ def test_unless_told_otherwise_all_must_load(tmp_path):
     for kind in ("well", "raises", "misspelt"):
         add(tmp_path, kind)
     with pytest.raises(
-        ServingError, match="(?s)2 of 3 models .*misspelt: .*SyntaxError.*raises: .*a reason of its own"
+        ServingError, match=r"(?s)2 of 3 models .*misspelt: .*SyntaxError.*raises: .*a reason of its own"
     ):
         Server(tmp_path).start()
 
@@ -100,7 +100,7 @@ def test_unless_told_otherwise_all_must_load(tmp_path):
 def test_where_nothing_is_left_the_start_fails(tmp_path):
     """A server without models is of no use."""
     add(tmp_path, "raises")
-    with pytest.raises(ServingError, match="1 of 1 models .*not loaded:\n  raises: .*a reason of its own"):
+    with pytest.raises(ServingError, match=r"1 of 1 models .*not loaded:\n  raises: .*a reason of its own"):
         Server(tmp_path, strict=False).start()
 
 

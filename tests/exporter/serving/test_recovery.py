@@ -259,13 +259,13 @@ def test_what_was_killed_with_all_above_it_is_cleared_up(repository, tmp_path, m
         program.wait()
         prefix = f"hf2triton-{program.pid}-"
         assert len(folders()) == 1
-        assert any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
+        assert any(Path("/dev/shm").glob(f"{prefix}*"))
         monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
         with Server(only, **{f"{name}_port": int(port) for name, port in ports.items()}) as again:
             assert answers(again, TEXTS)
             assert not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in below)
             assert folders() == [again._claim.folder]
-            assert not any(name.startswith(prefix) for name in os.listdir("/dev/shm"))
+            assert not any(Path("/dev/shm").glob(f"{prefix}*"))
         assert folders() == []
     finally:
         program.kill()

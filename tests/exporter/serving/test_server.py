@@ -48,7 +48,7 @@ def processes_below(pid: int) -> list[psutil.Process]:
 def left_in_shared_memory(pid: int, url: str) -> list[str]:
     """Regions of the server that process `pid` started at `url`."""
     port = url.rpartition(":")[2]
-    return [name for name in os.listdir("/dev/shm") if name.startswith(f"hf2triton-{pid}-{port}-")]
+    return [path.name for path in Path("/dev/shm").glob(f"hf2triton-{pid}-{port}-*")]
 
 
 def answers(url: str) -> bool:
@@ -191,7 +191,7 @@ def test_a_corrupt_graph_is_named(small, tmp_path):
     repository = Path(shutil.copytree(small, tmp_path / "model_repository"))
     (repository / NAME / "1" / GRAPH).write_bytes(b"not a graph")
     server = Server(repository)
-    with pytest.raises(ServingError, match="(?s)sentiment.*(INVALID_PROTOBUF|parsing failed)"):
+    with pytest.raises(ServingError, match=r"(?s)sentiment.*(INVALID_PROTOBUF|parsing failed)"):
         server.start()
     assert not left_in_shared_memory(os.getpid(), server.url)
 

@@ -8,8 +8,8 @@ it (see staging.py).
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,7 +65,7 @@ class TritonPythonModel:
         reuse_blocks()
         config = json.loads(args["model_config"])
         self.batched = int(config.get("max_batch_size") or 0) > 0
-        path = _graph_path(config, os.path.join(args["model_repository"], args["model_version"]))
+        path = _graph_path(config, Path(args["model_repository"], args["model_version"]))
         try:
             self.session = onnxruntime.InferenceSession(path, _options(config), providers=_providers(config, args))
         except Exception as error:  # onnxruntime's errors have no common base except Exception
@@ -103,13 +103,13 @@ class TritonPythonModel:
             ]
 
 
-def _graph_path(config: Mapping[str, Any], folder: str) -> str:
+def _graph_path(config: Mapping[str, Any], folder: Path) -> Path:
     """The graph's file. A folder with its name holds the file and its external data."""
     name = config.get("default_model_filename") or "model.onnx"
-    path = os.path.join(folder, name)
-    if os.path.isdir(path):
-        path = os.path.join(path, "model.onnx")
-    if not os.path.isfile(path):
+    path = folder / name
+    if path.is_dir():
+        path = path / "model.onnx"
+    if not path.is_file():
         raise triton.TritonModelException(f"unable to find '{path}' for model '{config['name']}'")
     return path
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -132,8 +133,7 @@ def available_memory() -> int:
     (cgroup v2, minus what is in use and not reclaimable)."""
     available = int(_fields("/proc/meminfo")["MemAvailable:"]) * 1024
     try:
-        with open(f"{CGROUP}/memory.max", encoding="ascii") as file:
-            limit = file.read().strip()
+        limit = Path(CGROUP, "memory.max").read_text(encoding="ascii").strip()
         used = int(_fields(f"{CGROUP}/memory.stat")["anon"])
     except OSError:  # no container, or cgroup v1
         return available
@@ -142,8 +142,7 @@ def available_memory() -> int:
 
 def _fields(path: str) -> dict[str, str]:
     """The first two words of each line, as name and value."""
-    with open(path, encoding="ascii") as file:
-        return dict(line.split()[:2] for line in file)
+    return dict(line.split()[:2] for line in Path(path).read_text(encoding="ascii").splitlines())
 
 
 def _too_large(layout: Layout, why: str) -> MemoryError:

@@ -1,5 +1,7 @@
 """The cache holds each slot's positions, and its memory is known before it is taken."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
@@ -56,7 +58,7 @@ def test_memory_is_stated_and_refused_before_it_is_taken(monkeypatch):
 def test_available_memory_keeps_to_the_machine_and_the_container(monkeypatch, tmp_path):
     """It is no more than the machine has, nor than the container's limit leaves beside what is in use."""
     monkeypatch.setattr(caches, "CGROUP", str(tmp_path))
-    with open("/proc/meminfo") as file:
+    with Path("/proc/meminfo").open() as file:
         total = int(file.readline().split()[1]) * 1024
     assert 0 < caches.available_memory() <= total
     (tmp_path / "memory.stat").write_text("anon 400000\nfile 900000\n")

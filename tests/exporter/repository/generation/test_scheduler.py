@@ -85,7 +85,7 @@ def test_a_full_queue_refuses():
     """As many requests are taken as there are slots and places in the queue; each that ends makes room for one."""
     scheduler = make_engine(slots=2, max_queue=1)
     callers = [Caller(scheduler, PROMPTS[0], 3) for _ in range(3)]
-    with pytest.raises(QueueFull, match="3 requests are running or waiting.*2 slots and a queue of 1"):
+    with pytest.raises(QueueFull, match=r"3 requests are running or waiting.*2 slots and a queue of 1"):
         Caller(scheduler, PROMPTS[0], 3)
     finish_all(scheduler)
     callers += [Caller(scheduler, PROMPTS[0], 3) for _ in range(3)]
