@@ -15,7 +15,7 @@ UNIT := tests/client tests/chaos/test_promises.py tests/exporter/repository/gene
 	$(addprefix tests/exporter/repository/test_,admission.py bounds.py frontend_overload.py image_files.py long_texts.py outgoing.py \
 		batch_planner.py preprocessors.py resample.py) \
 	$(addprefix tests/exporter/scoring/test_,bad_rows.py inputs.py) \
-	$(addprefix tests/exporter/serving/test_,guard.py proc.py states.py) \
+	$(addprefix tests/exporter/serving/test_,embedded_host.py proc.py states.py) \
 	$(addprefix tests/exporter/test_,decoder_baseline.py families.py tokenizer.py)
 
 .PHONY: demo test test-unit test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean

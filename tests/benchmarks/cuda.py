@@ -3,7 +3,7 @@ and a PyTorch with CUDA: `make bench-cuda TORCH=torch` and `pip install onnxrunt
 
     parity   the trained checkpoints of all families: PyTorch's answers against those of CUDA's provider
     graphs   models of usual sizes with random weights: which attention kernels run, what a call takes and what the planner's
-             price of a call is then, the GPU's memory beside its estimate
+             call overhead is then, the GPU's memory beside its estimate
     speed    `hf2triton bench` on them, PyTorch in fp16 beside it
 
 Prints Markdown. Each graph is measured in a process of its own. `--only` picks one of the three; `--folder` keeps what is
@@ -143,7 +143,7 @@ def parity(folder: Path) -> None:
 
 
 def graphs(folder: Path) -> None:
-    """Kernels, times, price and memory of the graphs, each in a process of its own."""
+    """Kernels, times, overhead and memory of the graphs, each in a process of its own."""
     for name in SIZES:
         report = export(checkpoint(name, folder), name, folder)
         command = [sys.executable, "-m", "tests.benchmarks.cuda", "--measure", name, "--folder", str(folder)]
@@ -181,8 +181,8 @@ def measure(name: str, folder: Path) -> None:
         sizes.append(rows * tokens)
         seconds.append(float(np.median(times[3:])))
         print(f"{rows} x {tokens}: {seconds[-1] * 1000:.3f} ms, GPU {used() - empty} MB", flush=True)
-    price = fit_call_overhead(sizes, seconds, 1 << 14)
-    print(f"\nprice of a call {price} tokens; memory {opened - empty} MB once open, {used() - empty} MB in the end")
+    overhead = fit_call_overhead(sizes, seconds, 1 << 14)
+    print(f"\ncall overhead {overhead} tokens; memory {opened - empty} MB once open, {used() - empty} MB in the end")
 
 
 def calls(session: Any) -> Iterator[tuple[int, int]]:

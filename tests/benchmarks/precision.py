@@ -51,9 +51,9 @@ def write_graphs(folder: Path) -> dict[str, Path]:
 
     checkpoint = load_checkpoint(find_source(str(weights())), None)
     [endpoint] = checkpoint.task.endpoints
-    reader = preprocessor_of(checkpoint, endpoint)
-    rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
-    alone, batches = ([reader.feeds(rows[at : at + size]) for at in range(0, len(rows), size)] for size in (1, 8))
+    preprocessor = preprocessor_of(checkpoint, endpoint)
+    rows = [row for item in items_of(preprocessor, parity_inputs(checkpoint, endpoint)) for row in item.rows]
+    alone, batches = ([preprocessor.feeds(rows[at : at + size]) for at in range(0, len(rows), size)] for size in (1, 8))
     calls = {"alone": alone, "batches": batches}
     np.savez(
         folder / "inputs.npz",

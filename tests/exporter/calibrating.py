@@ -36,7 +36,7 @@ def _loaded(family, task):
 
 
 def load(family, task, given=None, inputs=TEXT_INPUTS, endpoint=0):
-    """The calibration of a trained checkpoint's part, from a file, or from what comes with the package; and its reader."""
+    """The calibration of a trained checkpoint's part, from a file, or from what comes with the package; and its preprocessor."""
     checkpoint = _loaded(family, task)
     own = checkpoint.task.endpoints[endpoint]
     state = STATE if own.kind == "decoder" else {}

@@ -45,20 +45,20 @@ def test_lines_of_text(tmp_path):
     """Each line that is not blank is a row as the frontend reads it, four to a call."""
     lines = [f"This is line {number}." + " word" * number for number in range(20)]
     path = lines_in(tmp_path / "own.txt", "", *lines, "  \t ", "")
-    calibration, reader = load("bert", "text-classification", path)
+    calibration, preprocessor = load("bert", "text-classification", path)
     assert (calibration.about, calibration.own, calibration.warnings) == ("20 texts of own.txt", True, ())
     assert rows_of(calibration) == [4] * 5
-    rows = [item.rows[0] for item in reader.items(lines, set())]
-    for name, expected in reader.feeds(rows[4:8]).items():
+    rows = [item.rows[0] for item in preprocessor.items(lines, set())]
+    for name, expected in preprocessor.feeds(rows[4:8]).items():
         np.testing.assert_array_equal(calibration.feeds[1][name], expected)
 
 
 def test_lines_become_questions(tmp_path):
     """Where a task has pairs, lines are the contexts, with a question to each."""
     path = lines_in(tmp_path / "own.txt", "Angela Schmidt of Acme Ltd flew to Paris on Monday.", "It is a chair.")
-    calibration, reader = load("bert", "question-answering", path)
+    calibration, preprocessor = load("bert", "question-answering", path)
     assert calibration.own
-    decoded = reader.tokenizer.decode(calibration.feeds[0]["input_ids"][0].tolist())
+    decoded = preprocessor.tokenizer.decode(calibration.feeds[0]["input_ids"][0].tolist())
     assert "who is it about" in decoded.lower()
     assert "acme" in decoded.lower().replace(" ", "")
     assert calibration.feeds[0]["token_type_ids"].any()
@@ -68,9 +68,9 @@ def test_lines_get_masks(tmp_path):
     """A masked language model is asked for a word of each line."""
     inputs = (*TEXT_INPUTS, GraphInput("mask_positions", "INT64", ("batch", "masks")))
     path = lines_in(tmp_path / "own.txt", "It is a chair.", "One two three four five six seven eight nine ten.")
-    calibration, reader = load("bert", "fill-mask", path, inputs)
+    calibration, preprocessor = load("bert", "fill-mask", path, inputs)
     [feeds] = calibration.feeds
-    mask = reader.tokenizer.token_to_id("[MASK]")
+    mask = preprocessor.tokenizer.token_to_id("[MASK]")
     assert (feeds["input_ids"] == mask).sum(axis=1).tolist() == [1, 2]
     assert (np.take_along_axis(feeds["input_ids"], feeds["mask_positions"], 1)[:, 0] == mask).all()
 
@@ -85,10 +85,10 @@ def test_a_long_file(tmp_path):
 
 def test_lines_for_a_decoder(tmp_path):
     """Each line is a text of its own, from an empty past."""
-    calibration, reader = load("gpt2", "text-generation", lines_in(tmp_path / "own.txt", "Yes.", "No, not now."))
+    calibration, preprocessor = load("gpt2", "text-generation", lines_in(tmp_path / "own.txt", "Yes.", "No, not now."))
     assert (calibration.about, calibration.own) == ("2 texts of own.txt", True)
     for feeds, line in zip(calibration.feeds, ["Yes.", "No, not now."], strict=True):
-        ids = reader.tokenizer.encode(line).ids
+        ids = preprocessor.tokenizer.encode(line).ids
         assert feeds["input_ids"].tolist() == [ids]
         assert feeds["attention_mask"].tolist() == [[1] * len(ids)]
         assert feeds["position_ids"].tolist() == [list(range(len(ids)))]
@@ -99,12 +99,12 @@ def test_a_folder_of_images(tmp_path):
     for name in ("chelsea.jpg", "coffee.webp", "README.md"):
         shutil.copy(IMAGES / name, tmp_path)
     shutil.copy(IMAGES / "grass.png", tmp_path / "A.PNG")
-    calibration, reader = load("vit", "image-classification", tmp_path, PIXELS)
+    calibration, preprocessor = load("vit", "image-classification", tmp_path, PIXELS)
     assert (calibration.about, calibration.own) == (f"3 images of {tmp_path.name}", True)
     [feeds] = calibration.feeds
     files = [(IMAGES / name).read_bytes() for name in ("grass.png", "chelsea.jpg", "coffee.webp")]
-    rows = [item.rows[0] for item in reader.items(files, set())]
-    np.testing.assert_array_equal(feeds["pixel_values"], reader.feeds(rows)["pixel_values"])
+    rows = [item.rows[0] for item in preprocessor.items(files, set())]
+    np.testing.assert_array_equal(feeds["pixel_values"], preprocessor.feeds(rows)["pixel_values"])
 
 
 @pytest.mark.parametrize("dtype", [np.int64, np.int32])

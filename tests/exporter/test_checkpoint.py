@@ -127,8 +127,8 @@ def test_sentence_transformers_folders(sentence_folder, config, kinds, expected)
     )
     texts = ["A short text.", "A text that is longer than twenty tokens " * 3]
     [endpoint] = checkpoint.task.endpoints
-    reader = preprocessor_of(checkpoint, endpoint)
-    feeds = reader.feeds([item.rows[0] for item in items_of(reader, {"text": texts})])
+    preprocessor = preprocessor_of(checkpoint, endpoint)
+    feeds = preprocessor.feeds([item.rows[0] for item in items_of(preprocessor, {"text": texts})])
     with torch.inference_mode():
         [ours] = TaskModel(checkpoint, endpoint)(*(torch.from_numpy(array) for array in feeds.values()))
     theirs = SentenceTransformer(str(sentence_folder), device="cpu").encode(texts)

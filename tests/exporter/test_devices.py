@@ -38,7 +38,7 @@ def test_an_onnxruntime_without_cuda_does_not_run_on_a_gpu(monkeypatch):
 
 
 def test_an_export_for_a_gpu_is_proved_on_it(monkeypatch, tmp_path):
-    """Where the machine that exports has one: its answers are among the checks, and the price of a call is its own."""
+    """Where the machine that exports has one: its answers are among the checks, and the call overhead is its own."""
     opened = []
 
     def standing_in(path, device, device_id, threads, options=None):
@@ -53,6 +53,6 @@ def test_an_export_for_a_gpu_is_proved_on_it(monkeypatch, tmp_path):
     for prefix in ("rounded to fp16: ", "as served: ", "on the GPU: "):
         assert sum(name.startswith(prefix) for name in names) == len(names) / 3 > 3
     assert opened == ["cpu", "cpu", "cuda", "cuda", "cuda"]
-    assert "measure the price of a call" in report.seconds
+    assert "measure the call overhead" in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
     assert settings["limits"]["call_price"] != CUDA.call_overhead

@@ -32,9 +32,9 @@ class Exported:
     def __init__(self, family, task, folder, attention="fused"):
         checkpoint = load_checkpoint(find_source(str(asset(family, task))), task)
         endpoint = checkpoint.task.endpoints[0]
-        reader = preprocessor_of(checkpoint, endpoint)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
-        self.longest = reader.feeds([max(rows, key=reader.length)])
+        preprocessor = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(preprocessor, parity_inputs(checkpoint, endpoint)) for row in item.rows]
+        self.longest = preprocessor.feeds([max(rows, key=preprocessor.length)])
         self.tolerances = {output.name: output.tolerances for output in endpoint.outputs}
         self.graph = fit(clean(export_graph(checkpoint, endpoint, attention, OPSET)), None)
         self.folder = folder

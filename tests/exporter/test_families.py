@@ -7,7 +7,7 @@ import transformers
 from hf2triton import families
 from hf2triton.families import FAMILIES
 from hf2triton.tasks import TASKS
-from hf2triton.triton_models.preprocessors import READERS
+from hf2triton.triton_models.preprocessors import PREPROCESSORS
 from hf2triton_client.pipelines import BY_NAME, PIPELINES
 
 
@@ -31,10 +31,10 @@ def test_every_task_is_served_by_a_family():
 
 
 def test_every_part_can_be_read_and_fed():
-    """A part's reader exists, and every family that serves its task has inputs for its modality."""
+    """A part's preprocessor exists, and every family that serves its task has inputs for its modality."""
     for family in FAMILIES.values():
         for endpoint in (endpoint for task in family.tasks for endpoint in TASKS[task].endpoints):
-            assert endpoint.reader in READERS
+            assert endpoint.preprocessor in PREPROCESSORS
             assert family.inputs[endpoint.modality]
 
 

@@ -50,11 +50,11 @@ def test_every_added_token_is_asked_in_every_form(tmp_path):
     tokens = [f"<{index}>" for index in range(150)]
     checkpoint = load(with_tokens(tmp_path, *tokens))
     [endpoint] = checkpoint.task.endpoints
-    reader = preprocessor_of(checkpoint, endpoint)
+    preprocessor = preprocessor_of(checkpoint, endpoint)
     texts = groups_of(checkpoint)["texts of its own"]["text"]
-    read = {token for text in texts for token in reader.tokenizer.encode(text).tokens}
+    read = {token for text in texts for token in preprocessor.tokenizer.encode(text).tokens}
     assert read >= {*tokens, "[MASK]"}
-    assert all(len(reader.encoder.encode([text])[0].overflowing) == 0 for text in texts)
+    assert all(len(preprocessor.encoder.encode([text])[0].overflowing) == 0 for text in texts)
     for form in ("<0> Maria", "went<0>to", "<0><0>", "Paris <0>", "a<149> <149><149>"):
         assert any(form in text for text in texts)
 

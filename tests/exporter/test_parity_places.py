@@ -43,7 +43,7 @@ class Measured:
         self.baseline = kind.record_baseline(checkpoint, endpoint, "fp32")
         graph = fit(clean(kind.export_graph(checkpoint, endpoint, "standard", OPSET)), None)
         self.stored, self.kind = store(graph, PrecisionPlan("fp32"), folder), kind
-        self.reader, self.id2label = preprocessor_of(checkpoint, endpoint), checkpoint.id2label
+        self.preprocessor, self.id2label = preprocessor_of(checkpoint, endpoint), checkpoint.id2label
 
     def report(self, *edits, calibration=NONE):
         """With other expected values: (output, item, index, value) each."""
@@ -51,7 +51,7 @@ class Measured:
         for output, item, index, value in edits:
             arrays[output][item][index] = value
         wrong = replace(self.baseline, answers={name: tuple(own) for name, own in arrays.items()})
-        inputs = ParityInputs(wrong, self.reader, calibration, id2label=self.id2label)
+        inputs = ParityInputs(wrong, self.preprocessor, calibration, id2label=self.id2label)
         return report_of(self.stored, self.kind.checks_of(self.stored, inputs))
 
 
@@ -120,8 +120,8 @@ def test_windows_are_rows(tmp_path):
     assert worst.item == item
     assert worst.index[0] < 128 < length
     assert worst.where == f"token {worst.index[0]}, end point 1 (end)"
-    asked = AskedItems(answers.reader, str, [Item([[0] * 5]), Item([[0] * 4, [0] * 3]), Item([[0] * 2])])
-    asked.reader.extent = lambda row, per: len(row)
+    asked = AskedItems(answers.preprocessor, str, [Item([[0] * 5]), Item([[0] * 4, [0] * 3]), Item([[0] * 2])])
+    asked.preprocessor.extent = lambda row, per: len(row)
     places = asked.in_batches(GraphOutput("span_logits", "token", (2,)), 3, False, "PyTorch")
     assert [(places.row(1, (token, 0)), *places.told(1, (token, 0))) for token in (0, 3, 4, 6)] == [
         (1, 0, 0),
@@ -136,7 +136,7 @@ def test_windows_are_rows(tmp_path):
 def test_tokens_of_the_vocabulary_are_named(tmp_path):
     """Logits of a mask are over tokens, which have names."""
     masks = Measured("bert", "fill-mask", tmp_path)
-    token = masks.reader.tokenizer.token_to_id("the")
+    token = masks.preprocessor.tokenizer.token_to_id("the")
     worst = failed(masks.report(("logits", 1, (0, token), np.float32(99))))[LAYOUTS[0][0]]
     assert worst.where == f'mask 0, token id {token} ("the")'
 
@@ -161,7 +161,7 @@ def test_texts_that_are_generated_are_named(tmp_path):
         assert worst.input.startswith(f"text 3 ({json.dumps(prompts[3], ensure_ascii=False)[:10]}")
         assert worst.expected == "999"
         assert worst.where.endswith(
-            f"token id 7 ({json.dumps(verses.reader.tokenizer.decode([7]), ensure_ascii=False)})"
+            f"token id 7 ({json.dumps(verses.preprocessor.tokenizer.decode([7]), ensure_ascii=False)})"
         )
     assert [worst.row for worst in found.values()] == [0, 3, len(prompts) - 1 - 3]
     assert [re.match(r"token|step", worst.where)[0] for worst in found.values()] == ["token", "step", "step"]
@@ -176,16 +176,16 @@ def test_texts_that_are_generated_are_named(tmp_path):
 
 def test_calibration_inputs_are_named(sentiment):
     """The user's own, which PyTorch was not asked: by the text that their tokens make."""
-    [good] = sentiment.reader.items(["A good film."], set())
-    feeds = tuple(sentiment.reader.feeds([good.rows[0]] * rows) for rows in (2, 3))
+    [good] = sentiment.preprocessor.items(["A good film."], set())
+    feeds = tuple(sentiment.preprocessor.feeds([good.rows[0]] * rows) for rows in (2, 3))
     report = sentiment.report(calibration=Calibration(feeds, "mine", own=True))
     assert report.passed
     from hf2triton.parity.places import places_of_calibration
 
     places = places_of_calibration(
         Calibration(feeds, "mine", own=True),
-        AskedItems(sentiment.reader, str, ()).places(GraphOutput("logits", "row", (3,))),
-        sentiment.reader,
+        AskedItems(sentiment.preprocessor, str, ()).places(GraphOutput("logits", "row", (3,))),
+        sentiment.preprocessor,
     )
     assert (places.describe(4), places.row(4, ())) == ('calibration row 4 ("a good film.")', 2)
 

@@ -1,4 +1,4 @@
-"""The price of a call, measured on a live server and written into the entry."""
+"""The call overhead, measured on a live server and written into the entry."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def exported(tmp_path_factory):
 
 @pytest.fixture
 def running(exported, tmp_path):
-    """A server on a copy of it, in which the price of `tuned` is none that can be measured."""
+    """A server on a copy of it, in which the overhead of `tuned` is none that can be measured."""
     repository = tmp_path / "model_repository"
     shutil.copytree(exported, repository)
     path = repository / "tuned" / "1" / "front.json"
@@ -51,12 +51,12 @@ def running(exported, tmp_path):
         yield server
 
 
-def price_in(repository):
+def overhead_in(repository):
     return json.loads((repository / "tuned" / "1" / "front.json").read_text())["limits"]["call_price"]
 
 
 def test_what_is_measured_is_written_where_the_frontend_reads_it(running):
-    """front.json has the price, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched;
+    """front.json has the overhead, the manifest says so and has the new digest, beside config.pbtxt too; nothing else is touched;
     and the frontend, loaded again, goes on answering."""
     repository = running.repository
     before = served_manifest(repository, "tuned")
@@ -64,17 +64,17 @@ def test_what_is_measured_is_written_where_the_frontend_reads_it(running):
     arguments = ["tune", "tuned", "--repository", str(repository), "--url", running.url]
     result = runner.invoke(main, [*arguments, "--load", "--header", f"{KEY}={running.control_headers[KEY]}"])
     assert result.exit_code == 0, result.output
-    price = price_in(repository)
-    assert 0 <= price < 1 << 14
-    assert f"tuned: one more call costs {price} tokens, before 9999998; loaded again" in result.output
+    overhead = overhead_in(repository)
+    assert 0 <= overhead < 1 << 14
+    assert f"tuned: one more call costs {overhead} tokens, before 9999998; loaded again" in result.output
     manifest = served_manifest(repository, "tuned")
-    assert manifest.serving.call_price_tokens == price
+    assert manifest.serving.call_price_tokens == overhead
     assert json.loads((repository / "tuned" / "manifest.json").read_text()) == manifest.to_json()
     assert list(damages(repository, "tuned", manifest)) == []
     assert {name for name in manifest.files if manifest.files[name] != before.files[name]} <= {"front.json"}
     assert replace(manifest, files=before.files, serving=before.serving) == before
     assert running.log_text().count("successfully loaded 'tuned'") == 3, (
-        "at the start, to try the key, and with the price"
+        "at the start, to try the key, and with the overhead"
     )
     with pipeline(model="tuned", url=running.url) as ask:
         assert len(ask(["one", "two words", "and three of them"])) == 3
@@ -94,8 +94,8 @@ def test_who_may_not_load_measures_nothing(running, header, monkeypatch):
     assert snapshot(running.repository) == before
 
 
-def test_a_price_that_could_not_be_loaded_is_told(running, monkeypatch):
-    """Where the server takes the frontend once and then no more, the error says that the price is written."""
+def test_an_overhead_that_could_not_be_loaded_is_told(running, monkeypatch):
+    """Where the server takes the frontend once and then no more, the error says that the overhead is written."""
     load, calls = Live.load, []
 
     def once(self, name, *arguments):
@@ -111,7 +111,7 @@ def test_a_price_that_could_not_be_loaded_is_told(running, monkeypatch):
         pytest.raises(ServingError, match=written) as told,
     ):
         tune(connection, running.repository, "tuned", load=True)
-    assert f"{price_in(running.repository)} tokens" in str(told.value)
+    assert f"{overhead_in(running.repository)} tokens" in str(told.value)
 
 
 def test_calls_are_timed_by_the_server(running):
@@ -123,7 +123,7 @@ def test_calls_are_timed_by_the_server(running):
     seconds = {(call.rows, call.tokens): call.seconds for call in result.calls}
     assert 0 < seconds[1, 8] < seconds[max(seconds, key=math.prod)]
     assert (result.frontend, result.version, result.before) == ("tuned", 1, 9_999_998)
-    assert result.price == price_in(running.repository)
+    assert result.overhead == overhead_in(running.repository)
 
 
 @pytest.mark.parametrize(
@@ -137,21 +137,21 @@ def test_calls_are_timed_by_the_server(running):
 )
 def test_what_cannot_be_tuned_is_refused(exported, arguments, code, message):
     """And nothing is written."""
-    before = price_in(exported)
+    before = overhead_in(exported)
     result = CliRunner().invoke(main, ["tune", *arguments, "--repository", str(exported)])
     assert result.exit_code == code
     assert message in result.output
-    assert price_in(exported) == before
+    assert overhead_in(exported) == before
 
 
-@pytest.mark.parametrize("price", [0, 16, 512, 4000])
-def test_the_fit_finds_the_price(price):
+@pytest.mark.parametrize("overhead", [0, 16, 512, 4000])
+def test_the_fit_finds_the_overhead(overhead):
     """Of calls that take `a + b · tokens`, a / b."""
     sizes = [8, 32, 64, 512, 4096, 16384]
-    assert fit_call_overhead(sizes, [1e-6 * (price + size) for size in sizes], 1 << 14) == price
+    assert fit_call_overhead(sizes, [1e-6 * (overhead + size) for size in sizes], 1 << 14) == overhead
 
 
-def test_prices_have_limits():
+def test_overheads_have_limits():
     """Noise below 0 is 0; time that does not grow with the tokens makes a call as dear as can be; small noise changes nothing."""
     sizes = [8, 16, 32, 64]
     assert fit_call_overhead(sizes, [1e-6 * (size - 4) for size in sizes], 256) == 0
@@ -161,10 +161,10 @@ def test_prices_have_limits():
     assert fit_call_overhead(sizes, list(noisy), 256) % 4 == 0
 
 
-def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
+def test_until_then_a_gpu_has_an_estimated_overhead(tmp_path):
     """It is not measured where the export runs, on a CPU, and the manifest holds it."""
     report = export_asset(tmp_path, "bert", "text-classification", "fp16", name="gpu", device="cuda", runner=None)
-    assert "measure the price of a call" not in report.seconds
+    assert "measure the call overhead" not in report.seconds
     settings = json.loads((tmp_path / "gpu" / "1" / "front.json").read_text())
     assert settings["limits"]["call_price"] == CUDA.call_overhead
     serving = report.entry.manifests["gpu"].serving
@@ -174,18 +174,20 @@ def test_until_then_a_gpu_has_a_reckoned_price(tmp_path):
 
 
 def test_no_call_is_longer_than_the_model(tmp_path, monkeypatch):
-    """The price of a model that takes fewer tokens than are tried is measured with as many as it takes."""
+    """The overhead of a model that takes fewer tokens than are tried is measured with as many as it takes."""
     monkeypatch.setattr(parity, "_ON_CPU", ((8, 1000), (1, 2), 256))
     report = export_asset(tmp_path, "bert", "text-classification", "fp32", name="short")
-    assert "measure the price of a call" in report.seconds
+    assert "measure the call overhead" in report.seconds
 
 
 def test_sizes_are_those_that_frontends_call():
     """From the smallest to the largest call, never more tokens than one call may hold, and of images one length."""
 
-    def settings(rows, reader):
+    def settings(rows, preprocessor):
         limits = CallLimits(call_price=0, max_rows=rows, max_tokens=1 << 14)
-        return EncoderSettings(outputs={}, reader=reader, limits=limits, runner=GraphFile(graph="model.onnx"))
+        return EncoderSettings(
+            outputs={}, preprocessor=preprocessor, limits=limits, runner=GraphFile(graph="model.onnx")
+        )
 
     sizes = sizes_of(settings(64, {"max_length": 512}))
     assert (1, 8) in sizes

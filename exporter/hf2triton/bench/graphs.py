@@ -43,11 +43,11 @@ class OnnxRuntime(Direct):
         folder = Path(job.folder)
         tokenizer = folder / TOKENIZER
         definition = tokenizer.read_text(encoding="utf-8") if tokenizer.exists() else None
-        self._reader = make_preprocessor(read_encoder_settings(folder).reader, definition)
+        self._preprocessor = make_preprocessor(read_encoder_settings(folder).reader, definition)
 
     def ask(self, batch: Batch) -> list[Any]:
-        rows = [row for item in items_of(self._reader, batch) for row in item.rows]
-        outputs: list[Any] = self._session.run(None, self._reader.feeds(rows))
+        rows = [row for item in items_of(self._preprocessor, batch) for row in item.rows]
+        outputs: list[Any] = self._session.run(None, self._preprocessor.feeds(rows))
         return outputs
 
 

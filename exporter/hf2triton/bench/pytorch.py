@@ -46,7 +46,7 @@ class PyTorch(Direct):
         torch.set_num_threads(job.threads)
         self._torch, self._device = torch, job.device
         checkpoint, endpoint = load(job.source)
-        self._reader = preprocessor_of(checkpoint, endpoint)
+        self._preprocessor = preprocessor_of(checkpoint, endpoint)
         checkpoint.model.to(job.device, torch.float16 if job.device == "cuda" else torch.float32)
         parameters = {id(one): one for one in checkpoint.model.parameters()}.values()
         self.weight_bytes = sum(one.numel() * one.element_size() for one in parameters)
@@ -63,8 +63,8 @@ class PyTorch(Direct):
 
     def ask(self, batch: Batch) -> object:
         torch = self._torch
-        rows = [row for item in items_of(self._reader, batch) for row in item.rows]
-        feeds = self._reader.feeds(rows)
+        rows = [row for item in items_of(self._preprocessor, batch) for row in item.rows]
+        feeds = self._preprocessor.feeds(rows)
         with torch.inference_mode(), self._turn:
             tensors = [self._to_device(torch.from_numpy(feeds[name])) for name in self._inputs]
             return [output.float().cpu().numpy() for output in self._module(*tensors)]
@@ -107,7 +107,7 @@ class GeneratingPyTorch(PyTorch):
     def ask(self, batch: Batch) -> Generated:
         torch = self._torch
         began = time.perf_counter()
-        [ids] = prompt_ids(self._reader, texts_in(batch, "text_input"))
+        [ids] = prompt_ids(self._preprocessor, texts_in(batch, "text_input"))
         new = json.loads(batch["sampling_parameters"][0])["max_new_tokens"]
         given = torch.tensor([ids], device=self._device)
         watch = _Watch()

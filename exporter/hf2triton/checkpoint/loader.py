@@ -15,7 +15,7 @@ from ..core.types import Checkpoint, Tokenizer
 from ..core.wording import some
 from ..errors import HeadMissing, SourceError, UsageError, WeightsError
 from ..families import Family, table_rows
-from ..tasks.base import Task, with_reader
+from ..tasks.base import Task, with_preprocessor
 from .adapters.source import Adapter, head_settings, require_base, require_fit
 from .adapters.vocabulary import fit_vocabulary
 from .generation_settings import generation_of
@@ -51,7 +51,7 @@ def load_checkpoint(
     task = task_of(source, task_name, adapter)
     sentences = _sentences(source) if task.name == "sentence-similarity" else None
     if sentences is not None and (sentences.has_prompts or sentences.lower_case):
-        task = with_reader(task, "sentence")
+        task = with_preprocessor(task, "sentence")
     model, missing = _load_model(source, family, task, adapter, labels)
     modalities = {endpoint.modality for endpoint in task.endpoints}
     reads_text = "text" in modalities
@@ -201,7 +201,7 @@ def _text_side(
     tokenizer, limit = load_tokenizer(folder, pads=not task.generates)
     if task.joins_words and not makes_word_pieces(json.loads(tokenizer.definition)):
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
-    if tokenizer.mask_token is None and any(endpoint.reader == "masked-text" for endpoint in task.endpoints):
+    if tokenizer.mask_token is None and any(endpoint.preprocessor == "masked-text" for endpoint in task.endpoints):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
     positions = getattr(_config_of(config, family, "text"), family.max_positions)
     if task.generates:

@@ -22,13 +22,15 @@ _SHORT, _IN_FULL = "a{0} {0}{0}", 64
 _ROOM = 128
 
 
-def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor) -> dict[str, Inputs]:
+def own_inputs(checkpoint: Checkpoint, endpoint: Endpoint, preprocessor: Preprocessor) -> dict[str, Inputs]:
     """Description -> inputs for one part of a task. Empty if the checkpoint contributes none, as for images."""
-    if not isinstance(reader, TextPreprocessor):
+    if not isinstance(preprocessor, TextPreprocessor):
         return {}
     own = own_texts(checkpoint, min(_ROOM, max_length_of(checkpoint)))
     return {
-        about: inputs for about, inputs in _OF_READER[endpoint.reader](checkpoint, own).items() if any(inputs.values())
+        about: inputs
+        for about, inputs in _OF_PREPROCESSOR[endpoint.preprocessor](checkpoint, own).items()
+        if any(inputs.values())
     }
 
 
@@ -90,7 +92,7 @@ def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
 
 
 #: Kind of preprocessor -> the function that makes inputs from the checkpoint's texts.
-_OF_READER: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
+_OF_PREPROCESSOR: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
     "text": _texts_and_pairs,
     "sentence": _sentences,
     "question": _questions,

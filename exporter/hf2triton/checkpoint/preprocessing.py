@@ -32,7 +32,7 @@ def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: 
     if endpoint.modality == "image":
         image = image_of(checkpoint)
         return {
-            "kind": endpoint.reader,
+            "kind": endpoint.preprocessor,
             "spec": image["spec"],
             "tokens": image["tokens"],
             "max_bytes": MAX_IMAGE_BYTES,
@@ -40,7 +40,7 @@ def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: 
         }
     tokenizer = tokenizer_of(checkpoint)
     settings = {
-        "kind": endpoint.reader,
+        "kind": endpoint.preprocessor,
         "inputs": list(checkpoint.family.inputs["text"]),
         "max_length": checkpoint.max_length,
         "max_bytes": MAX_TEXT_BYTES,
@@ -49,7 +49,7 @@ def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: 
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
-    more = _MORE.get(endpoint.reader)
+    more = _MORE.get(endpoint.preprocessor)
     return settings if more is None else settings | more(checkpoint)
 
 
@@ -95,30 +95,30 @@ def preprocessor_of(checkpoint: Checkpoint, endpoint: Endpoint) -> Preprocessor:
     return make_preprocessor(preprocessor_settings(checkpoint, endpoint), definition)
 
 
-def items_of(reader: Preprocessor, inputs: Values) -> list[Item]:
+def items_of(preprocessor: Preprocessor, inputs: Values) -> list[Item]:
     """The inputs as the frontend reads them. Raises ParityError for those that it cannot read."""
     arrays = {name: np.array(files_in(inputs, name), np.object_) for name in inputs}
     items: list[Item] = []
-    for item in reader.items(reader.values(arrays), set()):
+    for item in preprocessor.items(preprocessor.values(arrays), set()):
         if isinstance(item, ValueError):
             raise ParityError(f"the frontend cannot read what parity asks: {item}") from item
         items.append(item)
     return items
 
 
-def item_of(reader: Preprocessor, value: Any, wanted: Collection[str] = ()) -> Item:
+def item_of(preprocessor: Preprocessor, value: Any, wanted: Collection[str] = ()) -> Item:
     """The item that a preprocessor makes of one value. Raises ValueError if it cannot read the value."""
-    [item] = reader.items([value], wanted)
+    [item] = preprocessor.items([value], wanted)
     if isinstance(item, ValueError):
         raise item
     return item
 
 
-def as_text_preprocessor(reader: Preprocessor) -> TextPreprocessor:
+def as_text_preprocessor(preprocessor: Preprocessor) -> TextPreprocessor:
     """The preprocessor of an endpoint that reads texts. Raises ParityError for any other."""
-    if not isinstance(reader, TextPreprocessor):
-        raise ParityError(f"a {type(reader).__name__} does not read texts")
-    return reader
+    if not isinstance(preprocessor, TextPreprocessor):
+        raise ParityError(f"a {type(preprocessor).__name__} does not read texts")
+    return preprocessor
 
 
 def texts_in(inputs: Values, name: str) -> tuple[str, ...]:

@@ -24,12 +24,12 @@ def parity_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> Inputs:
     """Real inputs for one part of a task, see data/README.md."""
     if endpoint.modality == "image":
         return {"image": images_for(image_of(checkpoint)["spec"])}
-    return inputs_from(endpoint.reader, checkpoint, texts())
+    return inputs_from(endpoint.preprocessor, checkpoint, texts())
 
 
-def inputs_from(reader: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+def inputs_from(preprocessor: str, checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """Inputs for one kind of frontend, made from texts."""
-    return _FROM_TEXTS[reader](checkpoint, lines)
+    return _FROM_TEXTS[preprocessor](checkpoint, lines)
 
 
 def check_calibration(path: Path | None, task: Task) -> None:

@@ -128,12 +128,12 @@ def _prove(
 
     run, kind, precision = stages.of(endpoint.suffix), GRAPH_KINDS[endpoint.kind], options.precision
     engine = ENGINES[options.device]
-    reader = preprocessor_of(checkpoint, endpoint)
+    preprocessor = preprocessor_of(checkpoint, endpoint)
     calibration = run(
         "read the calibration inputs", calibration_of, checkpoint, endpoint, graph, baseline, options.calibration
     )
     gpu = engine.gpu and runs_on_gpu()  # the machine may have no GPU
-    inputs = ParityInputs(baseline, reader, calibration, gpu, checkpoint.id2label)
+    inputs = ParityInputs(baseline, preprocessor, calibration, gpu, checkpoint.id2label)
 
     def prove(plan: PrecisionPlan, again: str = "") -> tuple[StoredGraph, ParityReport]:
         stored = run(f"convert to {precision}{again}", store, graph, plan, folder, options.largest_file)
@@ -157,17 +157,19 @@ def _prove(
         stored, parity = prove(plan, " again")
     asked = ParityRequest(options, endpoint.modality, kind.tolerances(checkpoint, endpoint, precision))
     run("require parity", require_parity, parity, asked)
-    price = memory = None
+    call_overhead = memory = None
     if engine.gpu:
         max_length = checkpoint.max_length if endpoint.modality == "text" else None
         memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
     if kind.measure_call_overhead is not None:
-        price = None if gpu and engine.proved_on == engine.name else engine.call_overhead
-    if kind.measure_call_overhead is not None and price is None:
+        call_overhead = None if gpu and engine.proved_on == engine.name else engine.call_overhead
+    if kind.measure_call_overhead is not None and call_overhead is None:
         threads = 1 if options.runner == "inprocess" else 0  # as the runner usually calls it
-        price = run("measure the price of a call", kind.measure_call_overhead, stored, baseline, reader, threads, gpu)
+        call_overhead = run(
+            "measure the call overhead", kind.measure_call_overhead, stored, baseline, preprocessor, threads, gpu
+        )
     more = genai_files(checkpoint, stored) if endpoint.kind == "decoder" else {}
-    staged = StagedEntry(options, checkpoint, endpoint, stored, parity, baseline, price, memory, more)
+    staged = StagedEntry(options, checkpoint, endpoint, stored, parity, baseline, call_overhead, memory, more)
     run("run the warm-up calls", run_warmup, staged, gpu)
     return staged, ranges
 

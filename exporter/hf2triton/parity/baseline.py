@@ -44,10 +44,10 @@ def record_baseline(
     from ..checkpoint.task_model import TaskModel
     from .reference import answered, questions_of
 
-    reader = preprocessor_of(checkpoint, endpoint)
+    preprocessor = preprocessor_of(checkpoint, endpoint)
     own: Mapping[str, Inputs] = {}
     if inputs is None:
-        inputs, own = parity_inputs(checkpoint, endpoint), own_inputs(checkpoint, endpoint, reader)
+        inputs, own = parity_inputs(checkpoint, endpoint), own_inputs(checkpoint, endpoint, preprocessor)
         asked = questions_of(checkpoint, endpoint, [inputs, *own.values()])
     module = TaskModel(checkpoint, endpoint)
     outputs = checkpoint.outputs[endpoint.suffix]
@@ -55,7 +55,7 @@ def record_baseline(
     def ask(item: Item) -> dict[str, NDArray[Any]]:
         rows: dict[str, list[NDArray[Any]]] = {output.name: [] for output in outputs}
         for row in item.rows:
-            feeds = reader.feeds([row])
+            feeds = preprocessor.feeds([row])
             for output, tensor in zip(
                 outputs, module(*(torch.from_numpy(feeds[name]) for name in module.inputs)), strict=True
             ):
@@ -72,7 +72,7 @@ def record_baseline(
             about, inputs, {output.name: tuple(answer[output.name] for answer in answers) for output in outputs}
         )
 
-    read = _reader_of_the_checkpoint(checkpoint, endpoint, reader)
+    read = _preprocessor_of_the_checkpoint(checkpoint, endpoint, preprocessor)
     items = read(inputs)
     with torch.inference_mode():
         real = group("real inputs", inputs, items)
@@ -112,8 +112,8 @@ def _in_scale(
     return {**tolerances, ANSWERS: scaled}
 
 
-def _reader_of_the_checkpoint(
-    checkpoint: Checkpoint, endpoint: Endpoint, reader: Preprocessor
+def _preprocessor_of_the_checkpoint(
+    checkpoint: Checkpoint, endpoint: Endpoint, preprocessor: Preprocessor
 ) -> Callable[[Inputs], list[Item]]:
     """A function that prepares inputs as transformers' processors do. It raises ParityError if the frontend reads a text
     differently."""
@@ -121,7 +121,7 @@ def _reader_of_the_checkpoint(
         tokenizer = ReferenceTokenizer(checkpoint)
 
         def texts(inputs: Inputs) -> list[Item]:
-            items = items_of(reader, inputs)
+            items = items_of(preprocessor, inputs)
             tokenizer.require_same(inputs, [item.rows for item in items])
             return items
 

@@ -51,53 +51,59 @@ def calibration_of(
     checkpoint: Checkpoint, endpoint: Endpoint, graph: Graph, baseline: Baseline, given: Path | None
 ) -> Calibration:
     """The calibration of one part of a task, made from `given` if the part reads such inputs. Raises UsageError."""
-    reader = preprocessor_of(checkpoint, endpoint)
+    preprocessor = preprocessor_of(checkpoint, endpoint)
     if given is not None and given.suffix == ".npz":
         return Calibration(tuple(_tensors(given, graph)), f"the tensors in {given.name}", own=True)
     if given is not None and given.is_dir() == (endpoint.modality == "image"):
         if given.is_dir():
             files = _images(given)
-            rows = [row for path in files for row in _rows(reader, {"image": (path.read_bytes(),)}, path)]
-            return _calibration(graph, reader, rows, f"{len(files)} images of {given.name}", own=True)
-        inputs = inputs_from(endpoint.reader, checkpoint, _lines(given))
-        return _calibration(graph, reader, _rows(reader, inputs, given), f"{_count(inputs)} of {given.name}", own=True)
-    unknown = _share_unknown(checkpoint, reader) if endpoint.modality == "text" else 0.0
+            rows = [row for path in files for row in _rows(preprocessor, {"image": (path.read_bytes(),)}, path)]
+            return _calibration(graph, preprocessor, rows, f"{len(files)} images of {given.name}", own=True)
+        inputs = inputs_from(endpoint.preprocessor, checkpoint, _lines(given))
+        return _calibration(
+            graph, preprocessor, _rows(preprocessor, inputs, given), f"{_count(inputs)} of {given.name}", own=True
+        )
+    unknown = _share_unknown(checkpoint, preprocessor) if endpoint.modality == "text" else 0.0
     if unknown > MOST_UNKNOWN:
         warning = (
             f"calibrated with random tokens: the tokenizer does not know {unknown:.0%} of the texts that come with hf2triton;"
             " give real ones with --calibration"
         )
-        return Calibration(tuple(_random(reader, graph)), "random tokens", (warning,))
+        return Calibration(tuple(_random(preprocessor, graph)), "random tokens", (warning,))
     if graph.state:
-        return Calibration(tuple(_generated(graph, reader, baseline)), f"{len(baseline)} texts that PyTorch generated")
-    rows = [row for item in items_of(reader, baseline.inputs) for row in item.rows]
-    return _calibration(graph, reader, rows, f"{_count(baseline.inputs)} that come with hf2triton")
+        return Calibration(
+            tuple(_generated(graph, preprocessor, baseline)), f"{len(baseline)} texts that PyTorch generated"
+        )
+    rows = [row for item in items_of(preprocessor, baseline.inputs) for row in item.rows]
+    return _calibration(graph, preprocessor, rows, f"{_count(baseline.inputs)} that come with hf2triton")
 
 
-def _calibration(graph: Graph, reader: Preprocessor, rows: Sequence[Any], about: str, own: bool = False) -> Calibration:
+def _calibration(
+    graph: Graph, preprocessor: Preprocessor, rows: Sequence[Any], about: str, own: bool = False
+) -> Calibration:
     """Calls with several padded rows; a decoder's calls have one row each and an empty past."""
     if len(rows) > MOST_ROWS:
         rows, about = rows[:MOST_ROWS], f"{about}, the first {MOST_ROWS} rows of them"
     if graph.state:
         return Calibration(tuple(whole_text(graph, row.ids) for row in rows), about, own=own)
     starts = range(0, len(rows), ROWS)
-    return Calibration(tuple(reader.feeds(rows[start : start + ROWS]) for start in starts), about, own=own)
+    return Calibration(tuple(preprocessor.feeds(rows[start : start + ROWS]) for start in starts), about, own=own)
 
 
 def _count(inputs: Inputs) -> str:
     return f"{len(next(iter(inputs.values())))} {'images' if 'image' in inputs else 'texts'}"
 
 
-def _rows(reader: Preprocessor, inputs: Inputs, path: Path) -> list[Any]:
+def _rows(preprocessor: Preprocessor, inputs: Inputs, path: Path) -> list[Any]:
     try:
-        return [row for item in items_of(reader, inputs) for row in item.rows]
+        return [row for item in items_of(preprocessor, inputs) for row in item.rows]
     except ParityError as error:
         raise UsageError(f"{path} cannot be calibrated with: {error.__cause__}") from error
 
 
-def _generated(graph: Graph, reader: Preprocessor, baseline: Baseline) -> Iterator[Feeds]:
+def _generated(graph: Graph, preprocessor: Preprocessor, baseline: Baseline) -> Iterator[Feeds]:
     """The prompts of a baseline, each with the text that PyTorch generated after it."""
-    prompts = prompt_ids(reader, texts_in(baseline.inputs, "text_input"))
+    prompts = prompt_ids(preprocessor, texts_in(baseline.inputs, "text_input"))
     for prompt, tokens in zip(prompts, baseline.answers["token_ids"], strict=True):
         yield whole_text(graph, [*prompt, *tokens.tolist()])
 
@@ -163,21 +169,21 @@ def _tensors(path: Path, graph: Graph) -> Iterator[Feeds]:
         yield {name: array[start:stop].astype(_TYPES[wanted[name].dtype]) for name, array in arrays.items()}
 
 
-def _share_unknown(checkpoint: Checkpoint, reader: Preprocessor) -> float:
+def _share_unknown(checkpoint: Checkpoint, preprocessor: Preprocessor) -> float:
     """The share of the shipped texts' tokens that the tokenizer does not know."""
-    texts_reader = as_text_preprocessor(reader)
-    rows = texts_reader.encoder.encode(texts())
+    texts_preprocessor = as_text_preprocessor(preprocessor)
+    rows = texts_preprocessor.encoder.encode(texts())
     ids = [id for row in rows if not isinstance(row, ValueError) for id in row.ids]
     unknown = tokenizer_of(checkpoint).unk_token
-    return ids.count(texts_reader.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
+    return ids.count(texts_preprocessor.tokenizer.token_to_id(unknown)) / len(ids) if unknown else 0.0
 
 
-def _random(reader: Preprocessor, graph: Graph) -> Iterator[Feeds]:
+def _random(preprocessor: Preprocessor, graph: Graph) -> Iterator[Feeds]:
     """Random tokens, the same in every run, in rows of all lengths."""
-    rng, reader = np.random.default_rng(0), as_text_preprocessor(reader)
-    lengths = np.unique(np.geomspace(1, reader.encoder.max_length, ROWS).astype(int))
+    rng, preprocessor = np.random.default_rng(0), as_text_preprocessor(preprocessor)
+    lengths = np.unique(np.geomspace(1, preprocessor.encoder.max_length, ROWS).astype(int))
     for length in lengths:
-        ids = rng.integers(0, reader.tokenizer.get_vocab_size(), (1 if graph.state else ROWS, length))
+        ids = rng.integers(0, preprocessor.tokenizer.get_vocab_size(), (1 if graph.state else ROWS, length))
         if graph.state:
             yield whole_text(graph, ids[0])
             continue

@@ -20,5 +20,5 @@ def fit_call_overhead(sizes: Sequence[int], seconds: Sequence[float], most: int)
     """
     # minimise relative errors: the overhead shows in small calls
     per_token, per_call = np.polyfit(sizes, seconds, 1, w=1 / np.array(seconds))
-    price = per_call / per_token if per_token > 0 else most
-    return int(np.clip(round(price / 4) * 4, 0, most))
+    overhead = per_call / per_token if per_token > 0 else most
+    return int(np.clip(round(overhead / 4) * 4, 0, most))

@@ -45,12 +45,12 @@ _ON_GPU = (8, 32, 128), (1, 4, 16, 64), MOST_ON_GPU
 
 @dataclass(frozen=True)
 class ParityInputs:
-    """The inputs of the checks: the baseline's, as the frontend's `reader` reads them, and the calibration's. PyTorch has no
-    answers for the latter; if the user gave them, the graph must not answer with NaN or infinity. `gpu`: run the graph on the
-    GPU too. `id2label`: the head's labels."""
+    """The inputs of the checks: the baseline's, as the frontend's `preprocessor` reads them, and the calibration's. PyTorch
+    has no answers for the latter; if the user gave them, the graph must not answer with NaN or infinity. `gpu`: run the graph
+    on the GPU too. `id2label`: the head's labels."""
 
     baseline: Baseline
-    reader: Preprocessor
+    preprocessor: Preprocessor
     calibration: Calibration
     gpu: bool = False
     id2label: Mapping[int, str] = field(default_factory=dict)
@@ -69,14 +69,14 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
     and unchanged. With `asked.gpu`, it is measured on the GPU too.
     """
     baseline, answers_of_all = asked.baseline, asked.baseline.all_answers
-    items = [item for group in baseline.groups for item in items_of(asked.reader, group.inputs)]
-    whole = AskedItems(asked.reader, baseline.describe, items, asked.id2label)
+    items = [item for group in baseline.groups for item in items_of(asked.preprocessor, group.inputs)]
+    whole = AskedItems(asked.preprocessor, baseline.describe, items, asked.id2label)
     places = {output.name: whole.places(output) for output in stored.graph.outputs}
     for prefix, file, device in runs_of(stored, asked.gpu):
         session = _small_session(file, device)
         alone: Answers | None = None
         for name, batch, reverse, extra in LAYOUTS:
-            answers = _run(session, stored.graph, asked.reader, items, batch, reverse, extra)
+            answers = _run(session, stored.graph, asked.preprocessor, items, batch, reverse, extra)
             references: list[tuple[str, str, Answers]] = [(name, "PyTorch", answers_of_all)]
             references += [] if alone is None else [(f"{name}, and alone", "alone", alone)]
             for what, who, reference in references:
@@ -87,7 +87,7 @@ def checks_of(stored: StoredGraph, asked: ParityInputs) -> Iterator[ParityCheck]
                     yield ParityCheck(prefix + what, difference)
             alone = alone or answers
         number, row = whole.longest()
-        longest = asked.reader.feeds([row])
+        longest = asked.preprocessor.feeds([row])
         of_longest = {name: replace(own, items=(number,) * 2) for name, own in places.items()}
         yield from edge_checks(session, stored.graph, longest, baseline.tolerances, prefix, of_longest)
         yield from calibration_checks(session, stored.graph, asked, prefix, places)
@@ -108,7 +108,7 @@ def calibration_checks(
     )
     answers = [session.run(names, feeds) for feeds in calls]
     for index, name in enumerate(names):
-        where = places_of_calibration(asked.calibration, places[name], asked.reader)
+        where = places_of_calibration(asked.calibration, places[name], asked.preprocessor)
         yield ParityCheck(f"{prefix}{CALIBRATION}", finite(name, (arrays[index] for arrays in answers), where))
 
 
@@ -136,7 +136,7 @@ def require_parity(report: ParityReport, asked: ParityRequest | None = None) -> 
 
 
 def measure_call_overhead(
-    stored: StoredGraph, baseline: Baseline, reader: Preprocessor, threads: int, gpu: bool = False
+    stored: StoredGraph, baseline: Baseline, preprocessor: Preprocessor, threads: int, gpu: bool = False
 ) -> int:
     """The overhead of one more call of the graph on this machine, in tokens of padding: on its GPU, or with `threads` (0: all).
 
@@ -144,12 +144,12 @@ def measure_call_overhead(
     """
     some_lengths, batches, most = _ON_GPU if gpu else _ON_CPU
     session = open_on(str(stored.path), "cuda", 0, 0) if gpu else open_session(str(stored.path), threads)
-    row = items_of(reader, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
+    row = items_of(preprocessor, {name: values[:1] for name, values in baseline.inputs.items()})[0].rows[0]
     free = {value.name: value.dims.index("sequence") for value in stored.graph.inputs if "sequence" in value.dims}
-    example = {name: array * (name != "mask_positions") for name, array in reader.feeds([row]).items()}
-    lengths = [reader.length(row)]
+    example = {name: array * (name != "mask_positions") for name, array in preprocessor.feeds([row]).items()}
+    lengths = [preprocessor.length(row)]
     if free:
-        longest = as_text_preprocessor(reader).encoder.max_length
+        longest = as_text_preprocessor(preprocessor).encoder.max_length
         lengths = sorted({min(length, longest) for length in some_lengths})
     sizes, seconds = [], []
     for tokens in lengths:
@@ -180,7 +180,7 @@ def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
 def _run(
     session: onnxruntime.InferenceSession,
     graph: Graph,
-    reader: Preprocessor,
+    preprocessor: Preprocessor,
     items: Sequence[Item],
     batch: int,
     reverse: bool,
@@ -190,10 +190,10 @@ def _run(
     rows = [row for item in items for row in item.rows]
     results: dict[str, list[Any]] = {output.name: [None] * len(rows) for output in graph.outputs}
     for indices in _batches(len(rows), batch, reverse):
-        arrays = session.run(list(results), reader.feeds([rows[index] for index in indices], extra))
+        arrays = session.run(list(results), preprocessor.feeds([rows[index] for index in indices], extra))
         for output, array in zip(graph.outputs, arrays, strict=True):
             for position, index in enumerate(indices):
-                results[output.name][index] = array[position][: reader.extent(rows[index], output.per)]
+                results[output.name][index] = array[position][: preprocessor.extent(rows[index], output.per)]
     ends = np.cumsum([len(item.rows) for item in items])
     return {
         name: [joined(own[end - len(item.rows) : end]) for item, end in zip(items, ends, strict=True)]

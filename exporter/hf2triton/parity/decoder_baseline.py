@@ -65,19 +65,19 @@ def record_texts(
     """
     import torch
 
-    reader = preprocessor_of(checkpoint, endpoint)
+    preprocessor = preprocessor_of(checkpoint, endpoint)
     limit = max_length_of(checkpoint)
     new = min(NEW_TOKENS, limit // 2)
     room = limit - new
-    prompts = {"real inputs": _prompts(reader, texts() if inputs is None else texts_in(inputs, "text"), room)}
+    prompts = {"real inputs": _prompts(preprocessor, texts() if inputs is None else texts_in(inputs, "text"), room)}
     if inputs is None:
         own = own_texts(checkpoint, room)
-        prompts |= {OWN: [text for text in (_cut(reader, text, room) for text in own) if text]}
+        prompts |= {OWN: [text for text in (_cut(preprocessor, text, room) for text in own) if text]}
     tokenizer = ReferenceTokenizer(checkpoint)
     milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (
-            _group(checkpoint, reader, tokenizer, about, given, new, milliseconds)
+            _group(checkpoint, preprocessor, tokenizer, about, given, new, milliseconds)
             for about, given in prompts.items()
             if given
         )
@@ -102,7 +102,7 @@ def record_texts(
 
 def _group(
     checkpoint: Checkpoint,
-    reader: Preprocessor,
+    preprocessor: Preprocessor,
     tokenizer: ReferenceTokenizer,
     about: str,
     prompts: Sequence[str],
@@ -113,7 +113,7 @@ def _group(
     import torch
 
     answers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
-    rows = [item.rows for item in items_of(reader, {"text": tuple(prompts)})]
+    rows = [item.rows for item in items_of(preprocessor, {"text": tuple(prompts)})]
     tokenizer.require_same({"text": tuple(prompts)}, rows)
     for prompt, [row] in zip(prompts, rows, strict=True):
         ids = row.ids
@@ -154,9 +154,9 @@ def token_tolerances(checkpoint: Checkpoint, endpoint: Endpoint, precision: str)
     return {"logits": tolerance, "token_ids": tolerance, ANSWERS: tolerance}
 
 
-def prompt_ids(reader: Preprocessor, prompts: Sequence[str]) -> list[list[int]]:
+def prompt_ids(preprocessor: Preprocessor, prompts: Sequence[str]) -> list[list[int]]:
     """The token ids of prompts, from the checkpoint's tokenizer."""
-    return [item.rows[0].ids for item in items_of(reader, {"text": tuple(prompts)})]
+    return [item.rows[0].ids for item in items_of(preprocessor, {"text": tuple(prompts)})]
 
 
 def compared_positions(prompt: int, new: int) -> list[int]:
@@ -166,19 +166,19 @@ def compared_positions(prompt: int, new: int) -> list[int]:
     return [*inside.tolist(), *range(prompt, prompt + new - 1)]
 
 
-def _prompts(reader: Preprocessor, given: Sequence[str], room: int) -> list[str]:
+def _prompts(preprocessor: Preprocessor, given: Sequence[str], room: int) -> list[str]:
     """Some of the given texts, of different lengths and at most `room` tokens. They include the shortest text, and one that fills
     `room` up to the last whole character. Fewer than PROMPTS if even the first character of a text has too many tokens."""
     candidates = sorted(given, key=len)
     chosen = [candidates[index] for index in np.linspace(0, len(candidates) - 1, PROMPTS - 1).astype(int)]
     long = " ".join(candidates)
-    return [text for text in (_cut(reader, text, room) for text in (*chosen, long)) if text]
+    return [text for text in (_cut(preprocessor, text, room) for text in (*chosen, long)) if text]
 
 
-def _cut(reader: Preprocessor, text: str, room: int) -> str:
+def _cut(preprocessor: Preprocessor, text: str, room: int) -> str:
     """The longest beginning of a text that has at most `room` tokens; "" if there is none."""
     while text:
-        [row] = item_of(reader, text, {"offsets"}).rows
+        [row] = item_of(preprocessor, text, {"offsets"}).rows
         excess = len(row) - room
         if excess <= 0:
             break

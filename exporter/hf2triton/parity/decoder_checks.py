@@ -41,10 +41,10 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
     measured on the GPU too.
     """
     baseline = asked.baseline.joined()
-    prompts = prompt_ids(asked.reader, texts_in(baseline.inputs, "text_input"))
+    prompts = prompt_ids(asked.preprocessor, texts_in(baseline.inputs, "text_input"))
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]
     longest = max(len(prompt) + len(tokens) for prompt, tokens in texts)
-    text = partial(places_of_tokens, baseline.inputs, asked.reader)
+    text = partial(places_of_tokens, baseline.inputs, asked.preprocessor)
     steps, new = text("step"), text("new token")
     in_place = stored.graph.shares_buffer
     for prefix, path, device in runs_of(stored, asked.gpu):
@@ -55,7 +55,7 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
         decoder = make_decoder(session, len(texts), longest, device, in_place=in_place)
         for name, piece, reverse in LAYOUTS:
             yield ParityCheck(prefix + name, _steps(decoder, texts, baseline, piece, reverse, steps))
-        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline, new, asked.reader))
+        yield ParityCheck(f"{prefix}greedy texts", _greedy_texts(decoder, texts, baseline, new, asked.preprocessor))
         places = {output.name: text("token") for output in stored.graph.outputs}
         yield from calibration_checks(session, stored.graph, asked, prefix, places)
 
@@ -105,7 +105,7 @@ class _Best:
 
 
 def _greedy_texts(
-    decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, reader: Preprocessor
+    decoder: Decoder, texts: Texts, baseline: Baseline, places: Places, preprocessor: Preprocessor
 ) -> Difference:
     """Generates all texts together with the scheduler that serves requests."""
     scheduler = Scheduler(decoder, max_queue=len(texts))
@@ -123,6 +123,6 @@ def _greedy_texts(
     difference = compare_greedy("token_ids", pairs, baseline.tolerances["token_ids"], places)
     if difference.worst is None:
         return difference
-    decode = as_text_preprocessor(reader).tokenizer.decode
+    decode = as_text_preprocessor(preprocessor).tokenizer.decode
     both = (decode(ids) for ids in (texts[difference.worst.item][1], served[difference.worst.item]))
     return replace(difference, worst=difference.worst.with_texts(*both))

@@ -43,13 +43,15 @@ class LocalModel:
     def __init__(self, folder: Path) -> None:
         settings = read_encoder_settings(folder)
         tokenizer = folder / TOKENIZER
-        self._reader = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
+        self._preprocessor = make_preprocessor(
+            settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None
+        )
         self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
     def __call__(self, item: Item) -> list[list[NDArray[Any]]]:
         """The graph's outputs for each row of an item."""
-        [read] = items_of(self._reader, {name: (value,) for name, value in item.items()})
-        return [self._session.run(None, self._reader.feeds([row])) for row in read.rows]
+        [read] = items_of(self._preprocessor, {name: (value,) for name, value in item.items()})
+        return [self._session.run(None, self._preprocessor.feeds([row])) for row in read.rows]
 
 
 class LocalTexts:

@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AskedItems:
-    """What a graph is asked: the `items` that the `reader` made of inputs, and the head's labels. `describe` turns an item's
-    number into words."""
+    """What a graph is asked: the `items` that the `preprocessor` made of inputs, and the head's labels. `describe` turns an
+    item's number into words."""
 
-    reader: Preprocessor
+    preprocessor: Preprocessor
     describe: Callable[[int], str]
     items: Sequence[Item]
     id2label: Mapping[int, str] = field(default_factory=dict)
 
     def places(self, output: GraphOutput) -> Places:
         """The places of an output; each item is a pair."""
-        axes = axes_of(output.name, output.per, self.id2label, token_names(self.reader))
+        axes = axes_of(output.name, output.per, self.id2label, token_names(self.preprocessor))
         return Places(describe=self.describe, axes=axes)
 
     def in_batches(self, output: GraphOutput, batch: int, reverse: bool, reference: str) -> Places:
@@ -52,19 +52,19 @@ class AskedItems:
     def longest(self) -> tuple[int, object]:
         """The number of the item with the longest row in tokens, and this row."""
         rows = [(number, row) for number, item in enumerate(self.items) for row in item.rows]
-        return max(rows, key=lambda pair: self.reader.length(pair[1]))
+        return max(rows, key=lambda pair: self.preprocessor.length(pair[1]))
 
     def _window(self, per: str, number: int, index: Sequence[int]) -> tuple[int, int]:
         """The index of the item's row (window) that holds a value, and where this row starts on the first axis."""
         rows = self.items[number].rows
         if len(rows) == 1 or not index or per == "row":
             return 0, 0
-        starts = np.cumsum([0, *(self.reader.extent(row, per) or 0 for row in rows)])
+        starts = np.cumsum([0, *(self.preprocessor.extent(row, per) or 0 for row in rows)])
         window = int(np.searchsorted(starts, index[0], side="right")) - 1
         return window, int(starts[window])
 
 
-def places_of_calibration(calibration: Calibration, places: Places, reader: Preprocessor) -> Places:
+def places_of_calibration(calibration: Calibration, places: Places, preprocessor: Preprocessor) -> Places:
     """The same axes; each row of the calibration's calls is a pair, described by the text of its tokens."""
     rows = [(feeds, row) for feeds in calibration.feeds for row in range(len(next(iter(feeds.values()))))]
 
@@ -73,20 +73,20 @@ def places_of_calibration(calibration: Calibration, places: Places, reader: Prep
         if "input_ids" not in feeds:
             return described("calibration row", number, ())
         ids = feeds["input_ids"][row][feeds["attention_mask"][row] != 0]
-        return described("calibration row", number, as_text_preprocessor(reader).tokenizer.decode(ids.tolist()))
+        return described("calibration row", number, as_text_preprocessor(preprocessor).tokenizer.decode(ids.tolist()))
 
     return replace(places, describe=describe, row=lambda number, index: rows[number][1])
 
 
-def places_of_tokens(inputs: Inputs, reader: Preprocessor, counts: str) -> Places:
+def places_of_tokens(inputs: Inputs, preprocessor: Preprocessor, counts: str) -> Places:
     """The places of a decoder: each text is a pair; its axes are what `counts` names, and the vocabulary."""
-    axes = (Axis(counts), Axis("token id", token_names(reader)))
+    axes = (Axis(counts), Axis("token id", token_names(preprocessor)))
     return Places(describe=partial(describe_input, inputs), axes=axes)
 
 
-def token_names(reader: Preprocessor) -> Callable[[int], str | None]:
+def token_names(preprocessor: Preprocessor) -> Callable[[int], str | None]:
     """A function that returns the text of a token, quoted; None if there is no tokenizer or no such token."""
-    tokenizer = getattr(reader, "tokenizer", None)
+    tokenizer = getattr(preprocessor, "tokenizer", None)
     if tokenizer is None:
         return lambda index: None
     return lambda index: quoted(tokenizer.decode([index], skip_special_tokens=False)) or None

@@ -11,7 +11,7 @@ from ..core.precision_plan import PrecisionPlan, read_plan
 from ..core.types import Graph, NodeRange, ParityCheck, StoredGraph
 from ..graph.passes.values import name_of
 from ..graph.precision.calibration import measure_ranges
-from ..graph.precision.planning import CHANGED, check_plan, input_crest, islands_of, plan_fp16, reasons_by_design
+from ..graph.precision.planning import CHANGED, check_plan, fp32_nodes_of, input_crest, plan_fp16, reasons_by_design
 from ..graph.precision.search import smallest_set
 from ..graph.precision.smooth import smooth
 from ..graph.storage import store, unload
@@ -47,7 +47,7 @@ def plan_precision(graph: Graph, options: ExportOptions, calibration: Calibratio
     if precision == "fp16":
         plan = plan_fp16(graph, ranges)
     else:
-        plan = PrecisionPlan(precision, islands_of(graph, reasons_by_design(graph), precision), nodes)
+        plan = PrecisionPlan(precision, fp32_nodes_of(graph, reasons_by_design(graph), precision), nodes)
     return replace(plan, calibration=calibration.about, warnings=calibration.warnings)
 
 
@@ -70,15 +70,15 @@ def search_plan(
     by_design = {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
     candidates = [name for name in _suspects(graph, plan.precision, ranges) if name not in by_design]
 
-    def with_islands(names: Iterable[str]) -> PrecisionPlan:
+    def with_fp32_nodes(names: Iterable[str]) -> PrecisionPlan:
         reasons = by_design | dict.fromkeys(names, FOUND)
-        return replace(plan, fp32_nodes=islands_of(graph, reasons, plan.precision), origin="searched")
+        return replace(plan, fp32_nodes=fp32_nodes_of(graph, reasons, plan.precision), origin="searched")
 
     def passes(names: list[str]) -> bool:
-        return all(check.difference.passed for check in checks_of(store(graph, with_islands(names), folder)))
+        return all(check.difference.passed for check in checks_of(store(graph, with_fp32_nodes(names), folder)))
 
     found = smallest_set(candidates, passes)
-    return plan if found is None else with_islands(found)
+    return plan if found is None else with_fp32_nodes(found)
 
 
 def _suspects(graph: Graph, precision: str, ranges: Ranges) -> list[str]:

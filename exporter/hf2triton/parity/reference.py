@@ -90,18 +90,18 @@ class _Rows:
 
         endpoint = checkpoint.task.endpoints[0]
         self._module = TaskModel(checkpoint, endpoint)
-        self._reader: Preprocessor = preprocessor_of(checkpoint, endpoint)
+        self._preprocessor: Preprocessor = preprocessor_of(checkpoint, endpoint)
 
     def item(self, **columns: str) -> Item:
         arrays = {name: np.array([value.encode()], np.object_) for name, value in columns.items()}
-        [value] = self._reader.values(arrays)
-        return item_of(self._reader, value)
+        [value] = self._preprocessor.values(arrays)
+        return item_of(self._preprocessor, value)
 
     def outputs(self, item: Item) -> list[NDArray[Any]]:
         """The first output of each row."""
         import torch
 
-        feeds = (self._reader.feeds([row]) for row in item.rows)
+        feeds = (self._preprocessor.feeds([row]) for row in item.rows)
         calls = ([torch.from_numpy(feed[name]) for name in self._module.inputs] for feed in feeds)
         return [self._module(*call)[0][0].numpy() for call in calls]
 
@@ -113,7 +113,7 @@ class _Spans(_Rows):
         import json
 
         item = self.item(text=one["question"], text_pair=one["context"], parameters=json.dumps(options))
-        made = self._reader.answers()["answers"](item, {"span_logits": self.outputs(item)})
+        made = self._preprocessor.answers()["answers"](item, {"span_logits": self.outputs(item)})
         answers = json.loads(made[0])
         return answers[0] if len(answers) == 1 else answers
 
@@ -151,13 +151,13 @@ class _Logprobs:
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         self._model, self._limit = checkpoint.model, checkpoint.max_length
-        self._reader = preprocessor_of(checkpoint, checkpoint.task.endpoints[0])
+        self._preprocessor = preprocessor_of(checkpoint, checkpoint.task.endpoints[0])
 
     def logprobs(self, text: str) -> list[float]:
         """The log probability of each token except the first, given those before it."""
         import torch
 
-        [row] = item_of(self._reader, text).rows
+        [row] = item_of(self._preprocessor, text).rows
         if len(row) < 2:
             raise InputError(
                 f"{text!r} has a single token, before which there is nothing that it could be likely after"

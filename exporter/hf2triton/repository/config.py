@@ -31,7 +31,7 @@ from ..engines.common.model_config import (
 from ..tasks.base import Endpoint, Inputs, Task
 from ..triton_models.fingerprint import OUTPUT
 from ..triton_models.inputs import LARGE
-from ..triton_models.preprocessors import READERS
+from ..triton_models.preprocessors import PREPROCESSORS
 from .warmup import add_frontend_warmup
 
 #: What frontends return in addition to the graph's outputs: name -> (type, dims, per).
@@ -45,8 +45,8 @@ _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
     "offsets": (pb.TYPE_INT32, [-1, 2], "token"),
     "special_tokens_mask": (pb.TYPE_INT32, [-1], "token"),
 }
-#: kind of reader -> those that it returns.
-_OF_READER = {
+#: kind of preprocessor -> those that it returns.
+_OF_PREPROCESSOR = {
     "text": ("num_tokens", "num_truncated_tokens"),
     "question": ("num_tokens", "answers"),
     "sentence": ("num_tokens", "num_truncated_tokens"),
@@ -93,7 +93,7 @@ def client_settings(
     task = checkpoint.task
     settings: dict[str, Any] = {
         **common_settings(checkpoint, graph, preprocessing),
-        "inputs": {**READERS[endpoint.reader].inputs, LARGE: False},
+        "inputs": {**PREPROCESSORS[endpoint.preprocessor].inputs, LARGE: False},
         "outputs": {
             **{output.name: output.per for output in graph.outputs},
             **{answer: _ANSWERS[answer][2] for answer in _answers(task, endpoint)},
@@ -143,7 +143,7 @@ def frontend_config(
 ) -> tuple[pb.ModelConfig, dict[str, bytes]]:
     """The config of a frontend that serves `version`, and its warm-up files; `settings` are the clients'."""
     config = common_config(frontend_name(options.name, endpoint), options.max_batch_size, version, settings)
-    for name, required in READERS[endpoint.reader].inputs.items():
+    for name, required in PREPROCESSORS[endpoint.preprocessor].inputs.items():
         config.input.add(name=name, data_type=pb.TYPE_STRING, dims=[1], optional=not required)
     config.input.add(name=LARGE, data_type=pb.TYPE_UINT8, dims=[1], optional=True)
     for output in graph.outputs:
@@ -183,7 +183,7 @@ def to_text(config: pb.ModelConfig) -> str:
 
 
 def _answers(task: Task, endpoint: Endpoint) -> tuple[str, ...]:
-    return (OUTPUT, *_OF_READER[endpoint.reader], *(_OF_WORDS if task.joins_words else ()))
+    return (OUTPUT, *_OF_PREPROCESSOR[endpoint.preprocessor], *(_OF_WORDS if task.joins_words else ()))
 
 
 def _config(name: str, backend: str, max_batch_size: int) -> pb.ModelConfig:

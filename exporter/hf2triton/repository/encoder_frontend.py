@@ -66,7 +66,7 @@ def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
         outputs={output.name: output.per for output in staged.stored.graph.outputs},
         reader=preprocessor_settings(staged.checkpoint, staged.endpoint, engine.round_to),
         limits=CallLimits(
-            call_price=staged.call_price or 0,
+            call_price=staged.call_overhead or 0,
             max_rows=staged.max_batch_size,
             max_tokens=engine.max_tokens,
             round_to=engine.round_to,

@@ -104,7 +104,7 @@ def _manifest(
             runner=options.runner,
             max_batch_size=staged.max_batch_size,
             memory=None if staged.memory is None else GpuMemory.from_json(staged.memory.to_json()),
-            call_price_tokens=staged.call_price,
+            call_price_tokens=staged.call_overhead,
             graph_config=graph_config,
         ),
         preprocessing=preprocessing,

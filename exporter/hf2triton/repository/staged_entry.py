@@ -20,7 +20,7 @@ from ..tasks.base import Endpoint
 
 @dataclass(frozen=True)
 class StagedEntry:
-    """One frontend of an entry before it has a version. `call_price`: the overhead of one more call, in tokens; None if the
+    """One frontend of an entry before it has a version. `call_overhead`: what one more call costs, in tokens; None if the
     frontend has no calls to plan. `memory`: its use of GPU memory; None on a CPU. `more`: additional files of its version."""
 
     options: ResolvedOptions
@@ -29,7 +29,7 @@ class StagedEntry:
     stored: StoredGraph
     parity: ParityReport
     baseline: Baseline
-    call_price: int | None
+    call_overhead: int | None
     memory: MemoryEstimate | None = None
     more: Mapping[str, bytes] = field(default_factory=dict)
 

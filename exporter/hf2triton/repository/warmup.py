@@ -22,7 +22,7 @@ from ..core.types import StoredGraph
 from ..errors import ParityError
 from ..tasks.base import Endpoint, Inputs
 from ..triton_models.inputs import LARGE
-from ..triton_models.preprocessors import READERS
+from ..triton_models.preprocessors import PREPROCESSORS
 from ..triton_models.sessions import open_session
 
 #: Inputs for parameters -> the value that sets none.
@@ -35,13 +35,13 @@ _ROWS_ON_CPU = 2
 def warmup_inputs(endpoint: Endpoint, baseline: Baseline) -> Inputs:
     """A short and a long item of those that PyTorch was asked. They have a value for each input of the frontend, as Triton
     requires: pairs, if it takes pairs."""
-    inputs = [name for name in READERS[endpoint.reader].inputs if name not in _NOTHING]
+    inputs = [name for name in PREPROCESSORS[endpoint.preprocessor].inputs if name not in _NOTHING]
     [group, *_] = [group for group in baseline.groups if set(inputs) <= set(group.inputs)]
     order = sorted(range(len(group)), key=lambda index: sum(len(group.inputs[name][index]) for name in inputs))
     chosen = (order[len(order) // 3], order[-1])
     return {
         name: tuple(_NOTHING[name] if name in _NOTHING else group.inputs[name][index] for index in chosen)
-        for name in READERS[endpoint.reader].inputs
+        for name in PREPROCESSORS[endpoint.preprocessor].inputs
     }
 
 

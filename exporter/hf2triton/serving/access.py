@@ -15,7 +15,7 @@ CONTROL = ("model-repository", "trace", "logging")
 SHARED_MEMORY = "shared-memory"
 #: All other endpoints except `health`. Triton's HTTP has no TLS, so when gRPC uses TLS, these also require the key over HTTP.
 CALLS = ("inference", "metadata", "model-config", "statistics")
-#: Where HTTP listens when gRPC uses TLS: health checks and the guard call from this machine or container.
+#: Where HTTP listens when gRPC uses TLS: health checks and the supervisor call from this machine or container.
 LOOPBACK = "127.0.0.1"
 
 

@@ -1,6 +1,6 @@
 """The folders that servers use. A folder stays claimed as long as any process that claimed it is alive.
 
-If a program and its guard are killed at the same time, they cannot clean up; the next server that starts does it for them.
+If a program and its supervisor are killed at the same time, they cannot clean up; the next server that starts does it for them.
 """
 
 from __future__ import annotations

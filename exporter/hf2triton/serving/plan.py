@@ -1,4 +1,4 @@
-"""How an embedded tritonserver is run: its command, its environment, and what guard.py needs to know about it."""
+"""How an embedded tritonserver is run: its command, its environment, and what embedded_host.py needs to know about it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from ..core.control import CONTROL_HEADER, CONTROL_KEY
 from ..engines.common.devices import devices
 from .access import Access
-from .guard import EXIT_SECONDS, Address, GuardPlan
+from .embedded_host import EXIT_SECONDS, Address, HostPlan
 from .loading import LENIENT, SHARED_PORTS
 from .requirements import Installation
 from .staging import BACKENDS
@@ -52,8 +52,8 @@ class ServerPlan:
     flags: Sequence[str]
     tell: bool
 
-    def of(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str] = ()) -> GuardPlan:
-        """The plan of a server that loads these models, for guard.py."""
+    def of(self, ports: Ports, log: Path, models: Sequence[str], flags: Sequence[str] = ()) -> HostPlan:
+        """The plan of a server that loads these models, for embedded_host.py."""
         prefix = shm_prefix(self.host, ports)
         return {
             "command": self._command(ports, prefix, flags),

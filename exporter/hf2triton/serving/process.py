@@ -1,4 +1,4 @@
-"""Starts a tritonserver under its guard, watches it while it loads, and stops it."""
+"""Starts a tritonserver under its supervisor, watches it while it loads, and stops it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 
 from ..errors import ServingError
 from .claims import Claim
-from .guard import EXIT_SECONDS, GuardPlan
+from .embedded_host import EXIT_SECONDS, HostPlan
 from .loading import POLL_SECONDS, Control, Watch, telling
 
 
@@ -28,35 +28,35 @@ class NotLoaded(ServingError):
 
 
 class Process:
-    """A server and its guard. `claim`: the claim of its folder, which the guard shares. The server's log is kept until the
-    caller, which chose its file, removes it."""
+    """A server and its supervisor. `claim`: the claim of its folder, which the supervisor shares. The server's log is kept until
+    the caller, which chose its file, removes it."""
 
-    def __init__(self, plan: GuardPlan, claim: Claim) -> None:
+    def __init__(self, plan: HostPlan, claim: Claim) -> None:
         claim.note(plan["shm_prefix"])
         self._log = Path(plan["log"])
         self._log.touch()
         self._written = self._log.stat().st_size  # the file may hold logs of earlier servers
         self.control = Control(**plan["control"])
-        self.guard = subprocess.Popen(
-            [sys.executable, "-I", str(Path(__file__).with_name("guard.py"))],
+        self.supervisor = subprocess.Popen(
+            [sys.executable, "-I", str(Path(__file__).with_name("embedded_host.py"))],
             stdin=subprocess.PIPE,
             stdout=claim.lock,  # only held open; its number must not equal that of a server's socket (see sockets.py)
             start_new_session=True,
         )
-        assert self.guard.stdin is not None  # it is a pipe
-        self.guard.stdin.write(json.dumps(plan).encode())
-        self.guard.stdin.close()
+        assert self.supervisor.stdin is not None  # it is a pipe
+        self.supervisor.stdin.write(json.dumps(plan).encode())
+        self.supervisor.stdin.close()
 
     @property
     def running(self) -> bool:
-        return self.guard.poll() is None
+        return self.supervisor.poll() is None
 
     @property
     def pid(self) -> int | None:
         """The id of tritonserver; None once it has ended."""
         if self.running:
             with contextlib.suppress(psutil.Error):
-                for child in psutil.Process(self.guard.pid).children():
+                for child in psutil.Process(self.supervisor.pid).children():
                     if child.status() != psutil.STATUS_ZOMBIE:
                         return child.pid
         return None
@@ -73,7 +73,7 @@ class Process:
                 raise NotLoaded("tritonserver ended at its start", self.log())
             if time.monotonic() > until:
                 raise NotLoaded(f"not ready within {seconds:.0f} s", self.log())
-            if self.pid is not None:  # the guard has started it
+            if self.pid is not None:  # the supervisor has started it
                 watch = watch or Watch(self)
                 if (stopped := watch.stopped()) is not None:
                     raise NotLoaded(f"a model keeps tritonserver from its start: {stopped}", self.log())
@@ -86,9 +86,9 @@ class Process:
     def stop(self, number: int = signal.SIGTERM) -> None:
         """Lets work in flight finish and ends the server. Can be called twice."""
         if self.running:
-            self.guard.send_signal(number)
+            self.supervisor.send_signal(number)
             try:
-                self.guard.wait(EXIT_SECONDS + 20)
+                self.supervisor.wait(EXIT_SECONDS + 20)
             except subprocess.TimeoutExpired:
-                self.guard.kill()
-                self.guard.wait()
+                self.supervisor.kill()
+                self.supervisor.wait()

@@ -108,7 +108,7 @@ class Server:
     @property
     def _guard(self) -> subprocess.Popen[bytes]:
         assert self._process is not None  # only a started server has one
-        return self._process.guard
+        return self._process.supervisor
 
     def start(self) -> Server:
         """Starts the server and waits until every model is ready or has failed."""

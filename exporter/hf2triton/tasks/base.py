@@ -36,13 +36,13 @@ class Output:
 class Endpoint:
     """What one frontend of a task does.
 
-    `reader`: how it reads what callers send, a key of `triton_models/preprocessors.py`. `modality`: "text" or "image", which
-    selects its graph's inputs in the family. `suffix`: is added to the entry's name if a task has several frontends.
+    `preprocessor`: how it reads what callers send, a key of `triton_models/preprocessors.py`. `modality`: "text" or "image",
+    which selects its graph's inputs in the family. `suffix`: is added to the entry's name if a task has several frontends.
     `kind`: "encoder" for graphs that answer at once, "decoder" for graphs that generate token by token; see
     `parity/graph_kinds.py`.
     """
 
-    reader: str
+    preprocessor: str
     modality: str
     outputs: tuple[Output, ...]
     suffix: str = ""
@@ -125,6 +125,6 @@ class Task:
         )
 
 
-def with_reader(task: Task, reader: str) -> Task:
-    """The task with another reader for all of its frontends."""
-    return replace(task, endpoints=tuple(replace(endpoint, reader=reader) for endpoint in task.endpoints))
+def with_preprocessor(task: Task, preprocessor: str) -> Task:
+    """The task with another preprocessor for all of its frontends."""
+    return replace(task, endpoints=tuple(replace(endpoint, preprocessor=preprocessor) for endpoint in task.endpoints))

@@ -108,7 +108,7 @@ class BlsExecutor:
         return [triton.get_output_tensor_by_name(answer, name).as_numpy() for name in outputs]
 
 
-def make_runner(settings: Mapping[str, Any], folder: Path, threads: int) -> InProcessExecutor | BlsExecutor:
+def make_executor(settings: Mapping[str, Any], folder: Path, threads: int) -> InProcessExecutor | BlsExecutor:
     """Makes the executor that an entry's settings ask for: `{"graph": file}` or `{"model": name, "model_version": n}`."""
     if "model" in settings:
         return BlsExecutor(settings["model"], settings["model_version"])

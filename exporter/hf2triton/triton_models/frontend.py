@@ -20,7 +20,7 @@ from .admission import MAX_WAIT, Admission
 from .backlog import Backlog, metrics_port
 from .batch_planner import Limits, schedule
 from .callers import SAMPLE, Callers, Gone
-from .executors import make_runner
+from .executors import make_executor
 from .fingerprint import OUTPUT, fingerprint
 from .memory import reuse_blocks
 from .outgoing import message
@@ -50,12 +50,12 @@ class TritonPythonModel:
         threads = int(parameters.get("intra_op_thread_count") or 0)
         self.outputs: Mapping[str, str] = settings["outputs"]
         self.limits = Limits(**settings["limits"])
-        self.reader = make_preprocessor(settings["reader"], _read(folder / "tokenizer.json"))
+        self.preprocessor = make_preprocessor(settings["reader"], _read(folder / "tokenizer.json"))
         self.answers: Mapping[str, Answer] = {
-            **self.reader.answers(),
+            **self.preprocessor.answers(),
             OUTPUT: _constant(fingerprint(args["model_config"])),
         }
-        self.runner = make_runner(settings["runner"], folder, threads)
+        self.executor = make_executor(settings["runner"], folder, threads)
         self.admission = Admission(
             Backlog(args["model_name"], args["model_version"], metrics_port()).count,
             float(parameters.get("max_wait_seconds") or MAX_WAIT),
@@ -91,7 +91,7 @@ class TritonPythonModel:
                 continue
             try:
                 names: Sequence[str] = list(request.requested_output_names())
-                own = self.reader.values(self._inputs(request))
+                own = self.preprocessor.values(self._inputs(request))
             except BaseException as error:
                 responses[index] = _refusal(error)
             else:
@@ -119,9 +119,9 @@ class TritonPythonModel:
 
     def _inputs(self, request: triton.InferenceRequest) -> dict[str, NDArray[Any]]:
         """The inputs, all with the same number of rows. Raises ValueError, because Triton itself only counts the inputs."""
-        tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.reader.inputs}
+        tensors = {name: triton.get_input_tensor_by_name(request, name) for name in self.preprocessor.inputs}
         arrays = {name: tensor.as_numpy() for name, tensor in tensors.items() if tensor is not None}
-        missing = [name for name, required in self.reader.inputs.items() if required and name not in arrays]
+        missing = [name for name, required in self.preprocessor.inputs.items() if required and name not in arrays]
         if missing:
             raise ValueError(f"the input {' and '.join(missing)} is missing: there is only {' and '.join(arrays)}")
         rows = {name: array.size for name, array in arrays.items()}
@@ -131,13 +131,13 @@ class TritonPythonModel:
         return arrays
 
     def _results(self, values: Sequence[Any], wanted: Collection[str], awaited: Awaited) -> list[Result]:
-        items = each_row(lambda start, stop: self.reader.items(values[start:stop], wanted), len(values))
+        items = each_row(lambda start, stop: self.preprocessor.items(values[start:stop], wanted), len(values))
         outputs = self._run(items, wanted, awaited)
         return [own if isinstance(own, Exception) else (item, own) for item, own in zip(items, outputs, strict=True)]
 
     def _needed(self, wanted: Collection[str]) -> list[str]:
         """The graph outputs that the requested outputs consist of or are made from."""
-        sources = {source for name in wanted for source in self.reader.made_of.get(name, (name,))}
+        sources = {source for name in wanted for source in self.preprocessor.made_of.get(name, (name,))}
         return [name for name in self.outputs if name in sources]
 
     def _run(
@@ -149,10 +149,10 @@ class TritonPythonModel:
         needed = self._needed(wanted)
         if not rows or not needed:
             return results
-        work = schedule([self.reader.length(row) for _, row in rows], self.limits, self.runner.workers)
-        calls = [self.reader.feeds([rows[index][1] for index in group]) for group in work.groups]
+        work = schedule([self.preprocessor.length(row) for _, row in rows], self.limits, self.executor.workers)
+        calls = [self.preprocessor.feeds([rows[index][1] for index in group]) for group in work.groups]
         arrays: list[Any] = [None] * len(rows)
-        runs = self.runner.run(
+        runs = self.executor.run(
             needed,
             calls,
             work.side_by_side,
@@ -176,11 +176,11 @@ class TritonPythonModel:
     ) -> Mapping[str, Any] | Exception:
         """What is kept of a row: its outputs without padding, or the parts that its answer needs."""
         outputs = {
-            name: array[: self.reader.extent(row, self.outputs[name])]
+            name: array[: self.preprocessor.extent(row, self.outputs[name])]
             for name, array in zip(needed, arrays, strict=True)
         }
         try:
-            return self.reader.reduced(row, outputs, wanted)
+            return self.preprocessor.reduced(row, outputs, wanted)
         except Exception as error:
             return error
 

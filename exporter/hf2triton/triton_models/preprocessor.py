@@ -28,7 +28,7 @@ def joined(rows: Sequence[NDArray[Any]]) -> NDArray[Any]:
 
 
 class Preprocessor(ABC):
-    """The interface of all preprocessors. Those in READERS are made from `settings`, the "reader" of front.json, and
+    """The interface of all preprocessors. Those in PREPROCESSORS are made from `settings`, the "reader" of front.json, and
     `definition`, the text of tokenizer.json."""
 
     #: Inputs that callers may send -> whether they are required.

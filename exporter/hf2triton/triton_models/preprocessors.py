@@ -279,7 +279,7 @@ class ImagePreprocessor(Preprocessor):
         return self._encoder.feeds(rows)
 
 
-READERS: Mapping[str, type[Preprocessor]] = {
+PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
     "text": TextPreprocessor,
     "sentence": SentencePreprocessor,
     "question": QuestionPreprocessor,
@@ -294,7 +294,7 @@ def make_preprocessor(settings: Mapping[str, Any], definition: str | None) -> Pr
 
 
 def _constructor(kind: str) -> Callable[..., Preprocessor]:
-    return READERS[kind]
+    return PREPROCESSORS[kind]
 
 
 def _item(row: Any, value: Any) -> Item | ValueError:

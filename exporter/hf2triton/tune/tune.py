@@ -46,12 +46,12 @@ class MeasuredOverhead:
 
 @dataclass(frozen=True)
 class Tuned:
-    """The result for a frontend: its call overhead `before` and now (`price`), in tokens, and the calls it was fitted to."""
+    """The result for a frontend: its call overhead `before` and now (`overhead`), in tokens, and the calls it was fitted to."""
 
     frontend: str
     version: int
     before: int
-    price: int
+    overhead: int
     calls: tuple[MeasuredOverhead, ...]
 
 
@@ -79,8 +79,8 @@ def tune(
             live.load(tuned.frontend)
         except (ServingError, ClientError) as error:
             raise ServingError(
-                f"{error} (the price of {tuned.frontend}, {tuned.price} tokens, before {tuned.before}, is written; it counts when"
-                " the frontend is loaded again)"
+                f"{error} (the call overhead of {tuned.frontend}, {tuned.overhead} tokens, before {tuned.before}, is written; it"
+                " counts when the frontend is loaded again)"
             ) from error
     return found
 
@@ -107,13 +107,13 @@ def _tune(
 ) -> Tuned:
     limits = settings.limits
     calls = tuple(_measure(connection, frontend, settings, progress))
-    price = fit_call_overhead(
+    overhead = fit_call_overhead(
         [call.rows * call.tokens for call in calls], [call.seconds for call in calls], limits.max_tokens
     )
-    settings = replace(settings, limits=replace(limits, call_price=price))
-    manifest = replace(manifest, serving=replace(manifest.serving, call_price_tokens=price))
+    settings = replace(settings, limits=replace(limits, call_price=overhead))
+    manifest = replace(manifest, serving=replace(manifest.serving, call_price_tokens=overhead))
     change_settings(repository, frontend, settings, manifest)
-    return Tuned(frontend, manifest.version, limits.call_price, price, calls)
+    return Tuned(frontend, manifest.version, limits.call_price, overhead, calls)
 
 
 def _measure(
@@ -135,9 +135,11 @@ def _measure(
 def sizes_of(settings: EncoderSettings) -> list[tuple[int, int]]:
     """Rows and tokens of the calls to try, from the smallest to the largest that the frontend itself may make. Images all have
     the same number of tokens."""
-    limits, reader = settings.limits, settings.reader
-    longest = reader.get("max_length")
-    lengths = [reader["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
+    limits, preprocessor = settings.limits, settings.reader
+    longest = preprocessor.get("max_length")
+    lengths = (
+        [preprocessor["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
+    )
     rows = sorted({*(one for one in ROWS if one < limits.max_rows), limits.max_rows})
     return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits.max_tokens]
 

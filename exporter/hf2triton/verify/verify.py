@@ -191,11 +191,11 @@ def _run(interpreter: Path, job: Path) -> str | None:
 def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) -> tuple[Any, ...]:
     """The baseline's inputs, as the frontend reads them, in each of the LAYOUTS."""
     tokenizer = folder / TOKENIZER
-    reader = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
-    items = [item for group in baseline.groups for item in items_of(reader, group.inputs)]
+    preprocessor = make_preprocessor(settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None)
+    items = [item for group in baseline.groups for item in items_of(preprocessor, group.inputs)]
     outputs, expected = settings.outputs, baseline.all_answers
     rows = [row for item in items for row in item.rows]
-    asked = AskedItems(reader, baseline.describe, items)
+    asked = AskedItems(preprocessor, baseline.describe, items)
     batches = [(name, rows[start : start + size]) for name, size in LAYOUTS for start in range(0, len(rows), size)]
 
     def judge(answers: Answers) -> tuple[ParityCheck, ...]:
@@ -204,7 +204,7 @@ def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) ->
             mine = [(call, batch) for call, (name, batch) in enumerate(batches) if name == layout]
             for output, per in outputs.items():
                 arrays = (
-                    array[: reader.extent(row, per)]
+                    array[: preprocessor.extent(row, per)]
                     for call, batch in mine
                     for row, array in zip(batch, answers[f"{call}/{output}"], strict=True)
                 )
@@ -213,7 +213,7 @@ def _ask_encoder(folder: Path, settings: EncoderSettings, baseline: Baseline) ->
                 checks.append(ParityCheck(layout, compare(output, pairs, baseline.tolerances[output], places)))
         return tuple(checks)
 
-    return {"outputs": list(outputs)}, [reader.feeds(batch) for _, batch in batches], judge
+    return {"outputs": list(outputs)}, [preprocessor.feeds(batch) for _, batch in batches], judge
 
 
 def _by_item(items: Sequence[Item], arrays: Iterator[npt.NDArray[Any]]) -> Iterator[npt.NDArray[Any]]:

@@ -79,11 +79,11 @@ def test_the_graph_gives_pytorchs_answers(load, tmp_path, family, task, attentio
     checkpoint = load(family, task)
     for endpoint in checkpoint.task.endpoints:
         make(checkpoint, tmp_path / "model.onnx", attention, endpoint=endpoint)
-        reader = preprocessor_of(checkpoint, endpoint)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
-        longest = max(rows, key=reader.length)
+        preprocessor = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(preprocessor, parity_inputs(checkpoint, endpoint)) for row in item.rows]
+        longest = max(rows, key=preprocessor.length)
         for own in (rows[:5], [rows[0]], [longest, rows[0], longest]):
-            assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(own), endpoint) < 5e-5
+            assert largest_difference(checkpoint, tmp_path / "model.onnx", preprocessor.feeds(own), endpoint) < 5e-5
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_heads_that_no_trained_checkpoint_has(tmp_path, family, task, base):
     checkpoint = load_checkpoint(find_source(str(tmp_path / "model")), task)
     [endpoint] = checkpoint.task.endpoints
     make(checkpoint, tmp_path / "model.onnx")
-    reader = preprocessor_of(checkpoint, endpoint)
-    rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
-    assert largest_difference(checkpoint, tmp_path / "model.onnx", reader.feeds(rows[:5])) < 5e-5
+    preprocessor = preprocessor_of(checkpoint, endpoint)
+    rows = [row for item in items_of(preprocessor, parity_inputs(checkpoint, endpoint)) for row in item.rows]
+    assert largest_difference(checkpoint, tmp_path / "model.onnx", preprocessor.feeds(rows[:5])) < 5e-5
 
 
 @pytest.mark.parametrize("attention", ["fused-any-mask", "standard"])

@@ -152,9 +152,9 @@ def trained(tmp_path_factory):
         [endpoint] = checkpoint.task.endpoints
         with torch.no_grad():
             edit(dict(checkpoint.model.named_parameters()))
-        reader = preprocessor_of(checkpoint, endpoint)
-        rows = [row for item in items_of(reader, parity_inputs(checkpoint, endpoint)) for row in item.rows]
-        feeds = reader.feeds(rows)
+        preprocessor = preprocessor_of(checkpoint, endpoint)
+        rows = [row for item in items_of(preprocessor, parity_inputs(checkpoint, endpoint)) for row in item.rows]
+        feeds = preprocessor.feeds(rows)
         graph = fit(clean(export_graph(checkpoint, endpoint, "standard", OPSET)), None)
         exact, twin = answer(graph.model, feeds, folder), twin_answer(graph, (), feeds, folder)
         module = TaskModel(checkpoint, endpoint)

@@ -16,7 +16,7 @@ from hf2triton.triton_models.preprocessors import make_preprocessor
 from hf2triton.triton_models.question_answering import QuestionParameters as QuestionParameters
 
 
-def reader_of(folder):
+def preprocessor_of(folder):
     settings = json.loads((folder / "front.json").read_text())
     tokenizer = folder / "tokenizer.json"
     return settings["reader"], make_preprocessor(
@@ -31,13 +31,13 @@ def strings(*values):
 @pytest.mark.parametrize("name", ["text", "text_pair"])
 def test_long_texts_are_refused_before_they_are_tokenised(assorted, name):
     """By their bytes, not their characters; a text of just the limit is cut to the model's tokens."""
-    settings, reader = reader_of(assorted / "plain" / "1")
+    settings, preprocessor = preprocessor_of(assorted / "plain" / "1")
     most = settings["max_bytes"]
     texts = {"text": strings(b"ok"), "text_pair": strings(b"ok"), name: strings("é".encode() * (most // 2) + b"!")}
     with pytest.raises(ValueError, match=f"{name} 0 has 1,048,577 bytes; at most 1,048,576 are taken"):
-        reader.values(texts)
-    values = reader.values({"text": strings(b"a " * (most // 2))})
-    [item] = reader.items(values, set())
+        preprocessor.values(texts)
+    values = preprocessor.values({"text": strings(b"a " * (most // 2))})
+    [item] = preprocessor.items(values, set())
     assert len(item.rows[0]) == settings["max_length"]
 
 
@@ -57,11 +57,11 @@ def test_large_images_are_refused_before_they_are_decoded(assorted):
     """By bytes, and by the pixels that their header tells: a small file can hold a very large image. The others are read."""
     from PIL import Image
 
-    settings, reader = reader_of(assorted / "trt" / "1")
+    settings, preprocessor = preprocessor_of(assorted / "trt" / "1")
     small = io.BytesIO()
     Image.new("RGB", (40, 30)).save(small, "PNG")
     images = strings(bytes(settings["max_bytes"] + 1), png_of(100_000, 100_000), small.getvalue())
-    heavy, bomb, right = reader.items(reader.values({"image": images}), set())
+    heavy, bomb, right = preprocessor.items(preprocessor.values({"image": images}), set())
     assert str(heavy) == "the image has 33,554,433 bytes; at most 33,554,432 are taken"
     assert "10,000,000,000 in all; at most 67,108,864 are taken" in str(bomb)
     assert right.rows[0].shape == (3, 28, 28)

@@ -97,7 +97,7 @@ def keys_of(config):
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_key_is_read_where_it_stands(exported, case):
-    """Each is in the table, with a value that its reader takes; what is there twice would be read once."""
+    """Each is in the table, with a value that its preprocessor takes; what is there twice would be read once."""
     config = graph_config_of(exported, case)
     assert {field.name for field, _ in config.ListFields()} <= FIELDS
     found = dict(keys_of(config))

@@ -98,12 +98,12 @@ class Runner:
 
 @pytest.fixture
 def served():
-    """A model with a reader and a runner of a few lines."""
+    """A model with a preprocessor and a runner of a few lines."""
     made = model.TritonPythonModel()
     made.outputs = {"logits": "token"}
     made.limits = Limits(call_price=1, max_rows=8, max_tokens=1000)
-    made.reader, made.runner = Words(), Runner()
-    made.answers = made.reader.answers()
+    made.preprocessor, made.executor = Words(), Runner()
+    made.answers = made.preprocessor.answers()
     made.admission = Admission(lambda: None, 0, 8)
     return made
 
@@ -135,7 +135,7 @@ def assert_the_guilty_fail(responses, code="INTERNAL") -> list[str]:
 @pytest.mark.parametrize("where", ["values", "items", "feeds", "answers"])
 def test_whatever_is_raised_ends_its_own_request(served, where, error):
     """Wherever, even what is no Exception and has no text; the messages are short and hold no path."""
-    served.reader.fails, served.reader.error = where, error
+    served.preprocessor.fails, served.preprocessor.error = where, error
     for told in assert_the_guilty_fail(served.execute(batch(*TEXTS))):
         assert len(told) < 2300
         assert ".py" not in told
@@ -144,13 +144,13 @@ def test_whatever_is_raised_ends_its_own_request(served, where, error):
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_a_graph_that_fails_for_some_rows_answers_the_others(served, error):
     """With the code of a model that failed."""
-    served.runner.error = error
+    served.executor.error = error
     assert all("input 0: the graph failed: " in told for told in assert_the_guilty_fail(served.execute(batch(*TEXTS))))
 
 
 def test_a_graph_that_takes_no_calls_is_busy(served):
     """A caller may try again, which the code says."""
-    served.runner.error = Busy("its queue is full")
+    served.executor.error = Busy("its queue is full")
     [response] = served.execute(batch("!"))
     assert response.error.code == "UNAVAILABLE"
     assert "its queue is full" in response.error.message
@@ -218,7 +218,7 @@ def test_bad_requests_are_told_what_is_wrong(served, inputs, message):
 @pytest.mark.parametrize("error", [SystemExit("left"), KeyboardInterrupt()])
 def test_a_batch_that_cannot_be_run_at_all_is_told_so(served, error):
     """Even what ends a process is an answer for each request: raised, it would be Triton's, with paths of the server."""
-    served.reader.fails, served.reader.error = "items", error
+    served.preprocessor.fails, served.preprocessor.error = "items", error
     for response in served.execute(batch("one", "!")):
         assert response.error.code == "INTERNAL"
         assert type(error).__name__ in response.error.message or str(error) in response.error.message
@@ -226,7 +226,7 @@ def test_a_batch_that_cannot_be_run_at_all_is_told_so(served, error):
 
 def test_results_that_are_too_few_are_an_error(served):
     """Rather than the neighbour's."""
-    served.reader.items = lambda values, wanted: [Item([value]) for value in values if value != "!"]
+    served.preprocessor.items = lambda values, wanted: [Item([value]) for value in values if value != "!"]
     responses = served.execute(batch(*TEXTS))
     assert responses[2].error is not None
     assert [response.outputs["echo"].tolist() for response in responses if response.error is None] == [

@@ -78,9 +78,9 @@ def served():
     """A model whose calls are of one row each, on one thread."""
     made = model.TritonPythonModel()
     made.outputs, made.limits = {"lengths": "row"}, Limits(call_price=0, max_rows=1, max_tokens=1000)
-    made.reader, made.answers, made.admission = Texts(), {}, Fixed()
-    made.runner = InProcessExecutor.__new__(InProcessExecutor)
-    made.runner.workers, made.runner._wide = 1, Session()
+    made.preprocessor, made.answers, made.admission = Texts(), {}, Fixed()
+    made.executor = InProcessExecutor.__new__(InProcessExecutor)
+    made.executor.workers, made.executor._wide = 1, Session()
     return made
 
 
@@ -99,14 +99,14 @@ def test_a_batch_is_refused_without_a_look_at_it(served):
     responses = served.execute(requests())
     assert lengths(responses) == ["UNAVAILABLE"] * 8
     assert all(re.search(r"; retry after [\d.]+ s$", one.error.message) for one in responses)
-    assert (served.reader.read, served.runner._wide.ran, served.admission.ended) == ([], [], [0])
+    assert (served.preprocessor.read, served.executor._wide.ran, served.admission.ended) == ([], [], [0])
 
 
 def test_what_nobody_waits_for_is_not_computed(served):
     """Where callers are asked; the others are answered. How many have left is reported, before and after."""
     served.admission.asks = 8
     assert lengths(served.execute(requests(gone={1, 5, 6}))) == [1, "CANCELLED", 3, 4, 5, "CANCELLED", "CANCELLED", 8]
-    assert sorted(served.runner._wide.ran) == [1, 3, 4, 5, 8]
+    assert sorted(served.executor._wide.ran) == [1, 3, 4, 5, 8]
     assert served.admission.told == [(8, 3), (8, 3)]
     assert served.admission.ended == [5]
 
@@ -136,9 +136,9 @@ def test_who_leaves_during_a_long_batch_is_not_computed_for(served, monkeypatch)
         for index in (0, 1, 2):  # the shortest, which come last
             asked[index].gone = now[0] > PERIOD
 
-    served.runner._wide.before = before
+    served.executor._wide.before = before
     assert lengths(served.execute(asked)) == ["CANCELLED"] * 3 + [4, 5, 6, 7, 8]
-    assert sorted(served.runner._wide.ran) == [4, 5, 6, 7, 8]
+    assert sorted(served.executor._wide.ran) == [4, 5, 6, 7, 8]
     assert all(one.looks <= 2 for one in asked)
 
 

@@ -26,7 +26,7 @@ LONG = "ﷺ"
 NOT_CUT = (
     r"a part of the text without spaces has 120,000 characters and 2,160,000 when it is normalized; at most 1,048,576"
 )
-#: Settings of a frontend's reader, for any kind.
+#: Settings of a frontend's preprocessor, for any kind.
 SETTINGS = {
     "max_length": 16,
     "pad_token_id": 0,
@@ -74,7 +74,7 @@ class Watched:
         return encode(texts, **options)
 
 
-def reader(kind, tokenizer="WordPiece uncased"):
+def preprocessor(kind, tokenizer="WordPiece uncased"):
     return make_preprocessor(SETTINGS | {"kind": kind}, tokenizer_of(tokenizer))
 
 
@@ -189,7 +189,7 @@ def strings(*values):
 )
 def test_large_requests_are_refused_before_they_are_read(kind, names):
     """By the bytes of all their texts together, parameters included, though each is within its own bound."""
-    made = reader(kind)
+    made = preprocessor(kind)
     made.tokenizer = made.encoder = None  # whatever is read fails otherwise
     rows = MAX_REQUEST_BYTES // (SETTINGS["max_bytes"] * len(names)) + 1
     arrays = {name: strings(*[b"\xff" * SETTINGS["max_bytes"]] * rows) for name in names}

@@ -41,7 +41,7 @@ def region():
 
 
 def test_what_is_claimed_is_left_alone(region):
-    """By this process or by one to which it was handed on, as the guard is when the program was killed."""
+    """By this process or by one to which it was handed on, as the supervisor is when the program was killed."""
     path, prefix = region
     claim = Claim.new()
     claim.note(prefix)

@@ -72,7 +72,7 @@ def test_many_that_fail_leave_the_others(entry, tmp_path):
     with Server(tmp_path, strict=False) as server, pipeline(model="sentiment", url=server.url) as classify:
         assert_others_are_served(server, ["well", "sentiment"], [*kinds, "bad-ids"])
         assert "out of data bounds" in server.failed["bad-ids"]
-        time.sleep(1)  # the guard looks five times a second
+        time.sleep(1)  # the supervisor looks five times a second
         assert "reloading" not in server.log_text()
         assert classify("good")[0]["score"] > 0
 

@@ -250,11 +250,11 @@ def test_what_was_killed_with_all_above_it_is_cleared_up(repository, tmp_path, m
     try:
         assert "gRPC 127.0.0.1:" in program.stdout.readline()
         below += psutil.Process(program.pid).children(recursive=True)
-        guard, server = below[0], next(one for one in below if one.name() == "tritonserver")
+        supervisor, server = below[0], next(one for one in below if one.name() == "tritonserver")
         ports = dict(re.findall(r"--(http|grpc|metrics)-port=(\d+)", " ".join(server.cmdline())))
-        for one in (server, guard):
+        for one in (server, supervisor):
             one.suspend()
-        for one in (guard, program):
+        for one in (supervisor, program):
             one.kill()
         program.wait()
         prefix = f"hf2triton-{program.pid}-"

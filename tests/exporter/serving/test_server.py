@@ -40,7 +40,7 @@ def wait_for(condition, seconds=PATIENCE):
 
 
 def processes_below(pid: int) -> list[psutil.Process]:
-    """A guard (or whoever started it), tritonserver and its stubs."""
+    """A supervisor (or whoever started it), tritonserver and its stubs."""
     root = psutil.Process(pid)
     return [root, *root.children(recursive=True)]
 
@@ -114,7 +114,7 @@ def test_a_dead_model_process_is_replaced(small):
     with Server(small) as server:
         assert answers(server.url)
         [stub] = [p for p in processes_below(server._guard.pid) if "stub" in p.name()]
-        time.sleep(0.5)  # the guard looks five times a second, and must have seen it alive
+        time.sleep(0.5)  # the supervisor looks five times a second, and must have seen it alive
         stub.kill()
         began = time.monotonic()
 
@@ -177,7 +177,7 @@ def test_it_ends_with_whoever_started_it(small, number):
 
 
 def test_it_ends_when_its_guard_is_killed(small):
-    """Even without the guard, tritonserver does not outlive the program that started it."""
+    """Even without the supervisor, tritonserver does not outlive the program that started it."""
     server = Server(small).start()
     processes = processes_below(server._guard.pid)
     server._guard.kill()

@@ -85,13 +85,13 @@ def _probe(checkpoint: Checkpoint, tokens: str) -> Callable[[torch.nn.Module], S
 
     batches = []
     for endpoint in checkpoint.task.endpoints:
-        reader = preprocessor_of(checkpoint, endpoint)
+        preprocessor = preprocessor_of(checkpoint, endpoint)
         inputs = {name: values[:_PROBES] for name, values in parity_inputs(checkpoint, endpoint).items()}
         if tokens and "text" in inputs:
             first, *others = texts_in(inputs, "text")
             inputs["text"] = (f"{tokens} {first}", *others)
-        rows = [row for item in items_of(reader, inputs) for row in item.rows][:_PROBES]
-        batches.append((endpoint, reader.feeds(rows)))
+        rows = [row for item in items_of(preprocessor, inputs) for row in item.rows][:_PROBES]
+        batches.append((endpoint, preprocessor.feeds(rows)))
 
     def run(model: torch.nn.Module) -> list[torch.Tensor]:
         outputs: list[torch.Tensor] = []

@@ -118,7 +118,7 @@ def tokens_of(checkpoint: Checkpoint, adapter: Adapter) -> str:
 
     tokenizer = tokenizers.Tokenizer.from_str(checkpoint.tokenizer.definition)
     added = sorted(tokenizer.get_added_tokens_decoder()) if adapter.has_tokenizer else []
-    mask = tokenizer.token_to_id(checkpoint.tokenizer.mask_token or "")  # some readers treat masks specially
+    mask = tokenizer.token_to_id(checkpoint.tokenizer.mask_token or "")  # some preprocessors treat masks specially
     chosen = dict.fromkeys([*sorted(_trained_tokens(adapter.config))[:_MOST], *added[-_MOST:]])
     return tokenizer.decode([token for token in chosen if token != mask], skip_special_tokens=False)
 

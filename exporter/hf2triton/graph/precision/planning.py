@@ -58,7 +58,7 @@ def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange]) -> PrecisionPlan:
                     reasons.setdefault(name_of(producer), f"is read by {name}, which needs all digits")
         if found.scores > LARGEST:
             reasons.setdefault(name, f"has scores that may reach {found.scores:.3g}; fp16 ends at {LARGEST:.0f}")
-    return PrecisionPlan("fp16", islands_of(graph, reasons, "fp16"), len(convertible(graph)))
+    return PrecisionPlan("fp16", fp32_nodes_of(graph, reasons, "fp16"), len(convertible(graph)))
 
 
 def reasons_by_design(graph: Graph) -> dict[str, str]:
@@ -66,7 +66,7 @@ def reasons_by_design(graph: Graph) -> dict[str, str]:
     return dict.fromkeys(graph.full_precision, BY_DESIGN)
 
 
-def islands_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Fp32Node, ...]:
+def fp32_nodes_of(graph: Graph, reasons: Mapping[str, str], precision: str) -> tuple[Fp32Node, ...]:
     """The nodes that have a reason and that the precision would change, in the order of the graph."""
     return tuple(
         Fp32Node(name_of(node), node.op_type, reasons[name_of(node)], _EXTRA_BYTES[precision](node))
@@ -109,7 +109,7 @@ def check_plan(graph: Graph, plan: PrecisionPlan) -> PrecisionPlan:
             " for another checkpoint, task or attention"
         )
     reasons = reasons_by_design(graph) | {fp32_node.node: fp32_node.reason for fp32_node in plan.fp32_nodes}
-    return replace(plan, fp32_nodes=islands_of(graph, reasons, plan.precision), nodes=len(known))
+    return replace(plan, fp32_nodes=fp32_nodes_of(graph, reasons, plan.precision), nodes=len(known))
 
 
 def _unfit(graph: Graph, ranges: Mapping[str, NodeRange]) -> dict[str, str]:

@@ -134,7 +134,7 @@ class ResponseSender:
             elif self._gone(caller):
                 caller.close()
             else:
-                caller.fail(Stopped("the engine was stopped before the text was complete"))
+                caller.fail(Stopped("the scheduler was stopped before the text was complete"))
         except BaseException as error:  # of a sequence, or of sending
             logger.warning("a request failed: %s", message(error))
             self._forget(request_state)

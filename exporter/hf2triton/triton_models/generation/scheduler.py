@@ -104,7 +104,7 @@ class Scheduler:
         """Raises like `submit` if there is no room for another request."""
         with self._changed:
             if self._stopped:
-                raise Stopped("the engine has stopped")
+                raise Stopped("the scheduler has stopped")
             if self._unfinished >= self.capacity:
                 why = f"as many as may: {self._decoder.slots} slots and a queue of {self._max_queue}"
             elif within and (self._pace.wait(self._unended(), self._decoder.slots) or 0.0) > within:
@@ -169,7 +169,7 @@ class Scheduler:
             while self._wait_for_requests():
                 self.step()
         except BaseException as error:  # such as SystemExit from a callback; no caller may wait for ever
-            logger.exception("the engine has failed and serves no more requests")
+            logger.exception("the scheduler has failed and serves no more requests")
             self._end_all("error", error)
         else:
             self._end_all("cancelled")

@@ -112,7 +112,7 @@ def test_who_comes_is_watched_at_once(monkeypatch):
     running, leaver = Service(make_engine()), Listener()
     running.sender.start()
     time.sleep(0.05)  # it sleeps by now
-    request_state = running.ask(leaver, PROMPTS[0])  # the engine has not been started: nothing comes
+    request_state = running.ask(leaver, PROMPTS[0])  # the scheduler has not been started: nothing comes
     leaver.left.set()
     wait_until(lambda: all(request.cancelled for request in request_state._requests))
     running.stop()
@@ -132,7 +132,7 @@ def test_looking_takes_a_small_part_of_the_time():
 
     running, listener = Service(make_engine()), Slow()
     running.sender.start()
-    running.ask(listener, PROMPTS[0])  # the engine has not been started: there is nothing to send
+    running.ask(listener, PROMPTS[0])  # the scheduler has not been started: there is nothing to send
     wait_until(lambda: len(looks) >= 4)
     running.stop()
     for (began, ended), (following, _) in itertools.pairwise(looks[:4]):

@@ -92,7 +92,7 @@ def test_stopping_while_everyone_asks(seed):
     running.stop()
     for thread in threads:
         thread.join(PATIENCE)
-    assert [error for error, _ in refused] == ["the engine has stopped"] * 4
+    assert [error for error, _ in refused] == ["the scheduler has stopped"] * 4
     assert [listener.endings for _, listener in refused] == [[]] * 4
     assert asked
     for listener in asked:

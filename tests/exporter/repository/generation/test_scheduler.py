@@ -165,7 +165,7 @@ def test_everyone_is_told_once_whatever_happens_at_the_same_time():
         time.sleep(0.3)
     for thread in threads:
         thread.join(30)
-    assert refused == ["the engine has stopped"] * 4
+    assert refused == ["the scheduler has stopped"] * 4
     assert {caller.reason for caller in taken} == {"length", "cancelled"}
     statistics = scheduler.statistics()
     assert (statistics.live, statistics.joining, statistics.queued) == (0, 0, 0)

@@ -40,8 +40,8 @@ class Address(TypedDict):
     headers: dict[str, str]
 
 
-class GuardPlan(TypedDict):
-    """What the guard needs to know, as JSON.
+class HostPlan(TypedDict):
+    """What the host needs to know, as JSON.
 
     `models`: those to load. `folder`: the runtime's folder. `work_folder`: an empty folder. `parent`: a pid. `backends`,
     `renews`, `shm_prefix`: see `host.Host`. `tell`: also report what happens on stderr.
@@ -63,10 +63,10 @@ class GuardPlan(TypedDict):
     metrics: Address
 
 
-class Guard:
+class EmbeddedHost:
     """The `Host` of an embedded server."""
 
-    def __init__(self, plan: GuardPlan) -> None:
+    def __init__(self, plan: HostPlan) -> None:
         self.plan = plan
         self.control, self.metrics = Control(**plan["control"]), Control(**plan["metrics"])
         self.repositories: Sequence[Path] = [Path(plan["repository"])]
@@ -151,9 +151,9 @@ class Guard:
 
 
 def _end_with_parent() -> None:
-    """Between fork and exec: the server gets SIGTERM when the guard is killed (PR_SET_PDEATHSIG, prctl(2))."""
+    """Between fork and exec: the server gets SIGTERM when the supervisor is killed (PR_SET_PDEATHSIG, prctl(2))."""
     ctypes.CDLL(None).prctl(1, signal.SIGTERM)
 
 
 if __name__ == "__main__":
-    sys.exit(Guard(json.loads(sys.stdin.read())).run())
+    sys.exit(EmbeddedHost(json.loads(sys.stdin.read())).run())
