@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from ..exporter.repository.pictures import chunk, encoded, noise, png, progressive
+from ..exporter.triton_models.pictures import chunk, encoded, noise, png, progressive
 
 #: Entry -> the asset it is exported from, and its task.
 ENTRIES = {

@@ -15,7 +15,7 @@ from collections import Counter
 from hf2triton.serving import Server
 from hf2triton_client import ClientError, pipeline
 
-from ..exporter.repository.pictures import encoded, noise
+from ..exporter.triton_models.pictures import encoded, noise
 
 #: Seconds, and callers of each kind.
 SECONDS, SMALL, LARGE = 3.0, 16, 3

@@ -30,7 +30,7 @@ from hf2triton_client import connect
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.transport.served_model import ServedModel
 
-from ..exporter.repository.entries import export, frontends, served_sizes
+from ..exporter.entries import export, frontends, served_sizes
 from ..support import snapshot
 
 KEY = "a-key-for-the-test"

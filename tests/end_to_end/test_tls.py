@@ -25,7 +25,7 @@ from hf2triton_client import AccessDenied, ConnectionFailed, Tls, aio, connect, 
 from hf2triton_client.transport.tls import CLIENT_TLS
 
 from ..certificates import BLOCKS, make_certificates, sign
-from ..exporter.repository.entries import export, served_sizes
+from ..exporter.entries import export, served_sizes
 from ..support import environment_without
 
 KEY = "a-key-for-the-test"

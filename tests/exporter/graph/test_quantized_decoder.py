@@ -17,7 +17,7 @@ from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
 from hf2triton.triton_models.generation.decoder import open_decoder
 
 from ...support import ASSETS, sample_of
-from ..test_genai_config import generate_with_genai
+from ..export.test_genai_config import generate_with_genai
 from .test_decoder import open_session
 from .test_quantize import ops_of
 

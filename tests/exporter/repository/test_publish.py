@@ -16,7 +16,7 @@ from hf2triton.errors import RepositoryError
 from hf2triton.repository.add_entry import publish
 
 from ...support import snapshot
-from .entries import frontends, run_killed
+from ..entries import frontends, run_killed
 
 #: Every call of publishing that changes a directory.
 STEPS = ("rename", "replace", "link", "mkdir", "unlink", "rmdir")

@@ -19,7 +19,7 @@ from hf2triton.repository.lease import SECONDS, Lease
 from hf2triton.repository.stores import open_store
 from hf2triton.repository.transaction import JOURNAL
 
-from .entries import SHAPES, frontends, served_sizes
+from ..entries import SHAPES, frontends, served_sizes
 
 fsspec = pytest.importorskip("fsspec")
 

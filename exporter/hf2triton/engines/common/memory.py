@@ -4,7 +4,7 @@
 
 Activations are the buffers that a call needs if the graph's nodes run in order, computed from the shapes in the graph.
 onnxruntime needs less because it fuses nodes, and more because its arena keeps memory from calls of other shapes: ARENA.
-tests/exporter/repository/test_memory_estimate.py compares the estimate with what onnxruntime takes on a CPU.
+tests/exporter/engines/test_memory_estimate.py compares the estimate with what onnxruntime takes on a CPU.
 """
 
 from __future__ import annotations

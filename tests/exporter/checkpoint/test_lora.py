@@ -1,0 +1,500 @@
+"""Adapters are merged as peft runs them, whoever wrote them, and every way in which one cannot be is an error of ours."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import peft
+import pytest
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from hf2triton.checkpoint.adapters.merge import merge_adapter
+from hf2triton.checkpoint.adapters.source import (
+    find_adapter,
+    find_base_and_adapter,
+    head_settings,
+    is_adapter,
+    require_base,
+)
+from hf2triton.core.digests import digest_of
+from hf2triton.core.options import ExportOptions
+from hf2triton.errors import AdapterError, HeadMissing, SourceError
+from hf2triton.families import FAMILIES
+
+from ...records.record_adapters import ADAPTERS, CASES
+from ...support import snapshot
+
+#: model_type -> what transformers 4 called the modules of transformers 5, for merge_adapter.
+RENAMED_MODULES = {name: family.renamed_modules for name, family in FAMILIES.items()} | {
+    "clip_text_model": ((r"^", "text_model."),),
+}
+_TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
+_IDS = {"vocab_size": 40, "max_position_embeddings": 16}
+_IMAGE = {**_TEXT, "image_size": 16, "patch_size": 8}
+#: architecture -> its configuration, and the names of query and value in it.
+MODELS = {
+    "BertForSequenceClassification": ({**_TEXT, **_IDS, "num_labels": 3}, ["query", "value"]),
+    "DistilBertForSequenceClassification": (
+        {**_IDS, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "num_labels": 3},
+        ["q_lin", "v_lin"],
+    ),
+    "ViTForImageClassification": ({**_IMAGE, "num_labels": 3}, ["q_proj", "v_proj"]),
+    "CLIPModel": (
+        {"text_config": {**_TEXT, **_IDS, "eos_token_id": 39}, "vision_config": _IMAGE, "projection_dim": 12},
+        ["q_proj", "v_proj"],
+    ),
+    "GPT2LMHeadModel": ({"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}, ["c_attn"]),
+}
+BERT, DISTILBERT, VIT, CLIP, GPT2 = MODELS
+CONFIGS = {
+    **{architecture: config for architecture, (config, _) in MODELS.items()},
+    "BertModel": {**_TEXT, **_IDS},
+    "BertForMaskedLM": {**_TEXT, **_IDS},
+}
+
+
+def build(architecture, **changes):
+    """A model in fp32 with random weights, the same at every call."""
+    torch.manual_seed(0)
+    kind = getattr(transformers, architecture)
+    model = kind(kind.config_class(**{**CONFIGS[architecture], **changes}))
+    for parameter in model.parameters():
+        parameter.data = torch.randn(parameter.shape) * 0.2 if parameter.dim() > 1 else parameter.data
+    return model.eval().requires_grad_(False)
+
+
+def probe(model):
+    """Every floating-point output that the families' tasks are made of."""
+    generator = torch.Generator().manual_seed(3)
+    ids = torch.randint(3, 38, (2, 9), generator=generator)
+    ids[:, -1] = 39
+    pixels = torch.randn(2, 3, 16, 16, generator=generator)
+    kinds = {"vit": {"pixel_values": pixels}, "clip": {"input_ids": ids, "pixel_values": pixels}}
+    outputs = model(**kinds.get(model.config.model_type, {"input_ids": ids}))
+    names = ("logits", "last_hidden_state", "text_embeds", "image_embeds")
+    return [outputs[name] for name in names if name in outputs]
+
+
+def train(folder, model, config):
+    """Writes an adapter for a model; every number of it is drawn anew, so that none is at its start."""
+    adapted = peft.get_peft_model(model, config)
+    generator = torch.Generator().manual_seed(5)
+    for parameter in adapted.parameters():
+        if parameter.requires_grad:
+            parameter.data += torch.randn(parameter.shape, generator=generator) * 0.2
+    adapted.save_pretrained(folder, save_embedding_layers=False)
+    return folder
+
+
+def merge(model, folder, missing=(), renamed_modules=(), **options):
+    return merge_adapter(model, find_adapter(folder, **options), renamed_modules, frozenset(missing), probe)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A LoRA on BERT's queries and values with a head of three labels; tests that change it copy it."""
+    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"])
+    return train(tmp_path_factory.mktemp("trained") / "adapter", build(BERT), config)
+
+
+@pytest.fixture
+def copied(trained, tmp_path):
+    return Path(shutil.copytree(trained, tmp_path / "adapter"))
+
+
+def edit(folder, **changes):
+    """Changes settings of an adapter's config."""
+    path = folder / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("architecture", MODELS)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"target_modules": "all-linear"},
+        {"use_rslora": True, "r": 4},
+        {"use_dora": True},
+        {"rank_pattern": {r"(layers?|h)\.1\..*": 3}},
+    ],
+    ids=["attention", "all-linear", "rslora", "dora", "ranks"],
+)
+def test_the_merged_model_is_the_model_with_its_adapter(architecture, settings, tmp_path):
+    """For each family the merge gives what peft gives, is not the base, and has the base's own modules."""
+    config = peft.LoraConfig(**{"target_modules": MODELS[architecture][1], **settings})
+    folder = train(tmp_path / "adapter", build(architecture), config)
+    with torch.no_grad():
+        expected = probe(peft.PeftModel.from_pretrained(build(architecture), folder).eval())
+        base = probe(build(architecture))
+        merged, report = merge(build(architecture), folder)
+        actual = probe(merged)
+    for one, other, unmerged in zip(expected, actual, base, strict=True):
+        torch.testing.assert_close(other, one, atol=1e-5, rtol=1e-5)
+        assert (other - unmerged).abs().max() > 1e-3
+    assert report.adapter_difference <= report.allowed < report.base_difference
+    assert [(name, type(module)) for name, module in merged.named_modules()] == [
+        (name, type(module)) for name, module in build(architecture).named_modules()
+    ]
+    assert not merged.training
+    assert not any(parameter.requires_grad for parameter in merged.parameters())
+    assert json.loads(json.dumps(report.to_json()))["peft_type"] == "LORA"
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_conv1d(declared, tmp_path):
+    """GPT-2 keeps its weights transposed: an adapter merges whether or not its config says so (fan_in_fan_out)."""
+    config = peft.LoraConfig(target_modules=["c_attn", "c_proj"], fan_in_fan_out=True)
+    folder = train(tmp_path / "adapter", build(GPT2), config)
+    edit(folder, fan_in_fan_out=declared)
+    merged, report = merge(build(GPT2), folder)
+    assert report.modules == 6
+    weight = merged.transformer.h[0].attn.c_attn.weight
+    lora = load_file(folder / "adapter_model.safetensors")
+    a, b = (lora[f"base_model.model.transformer.h.0.attn.c_attn.lora_{name}.weight"] for name in "AB")
+    torch.testing.assert_close(weight, build(GPT2).transformer.h[0].attn.c_attn.weight + (b @ a).T)
+
+
+@pytest.mark.parametrize("tower", ["text_model", "vision_model"])
+def test_one_of_clips_towers(tower, tmp_path):
+    """An adapter on one tower leaves the other as it was."""
+    config = peft.LoraConfig(target_modules=rf"{tower}\..*\.(q_proj|v_proj)")
+    folder = train(tmp_path / "adapter", build(CLIP), config)
+    with torch.no_grad():
+        base = probe(build(CLIP))
+        merged, report = merge(build(CLIP), folder)
+        outputs = probe(merged)
+    assert report.modules == 4
+    changed = [not torch.equal(one, other) for one, other in zip(base, outputs, strict=True)]
+    assert changed == [tower == "text_model", tower == "vision_model"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_adapters_of_both_versions_of_transformers(case):
+    """Adapters that 4.57.6 and 5.23.0 wrote merge to the same outputs, and to those that each version gave itself."""
+    outputs = {}
+    for version in (4, 5):
+        folder = ADAPTERS / case / f"transformers-{version}"
+        kind = getattr(transformers, CASES[case].architecture)
+        adapter = find_adapter(folder)
+        model, info = kind.from_pretrained(
+            ADAPTERS / "bases" / CASES[case].base, output_loading_info=True, **head_settings(adapter)
+        )
+        expected = load_file(folder / "expected.safetensors")
+        inputs = {name[6:]: tensor for name, tensor in expected.items() if name.startswith("input.")}
+
+        def run(model, inputs=inputs):
+            answers = model(**inputs)
+            return [answers[name] for name in CASES[case].outputs]
+
+        table = RENAMED_MODULES.get(model.config.model_type, ())
+        with torch.no_grad():
+            merged, report = merge_adapter(model.eval(), adapter, table, frozenset(info["missing_keys"]), run)
+            outputs[version] = run(merged)
+        for name, actual in zip(CASES[case].outputs, outputs[version], strict=True):
+            torch.testing.assert_close(actual, expected[f"output.{name}"], atol=1e-5, rtol=1e-5)
+        assert report.renamed == (version == 4 and case.startswith(("vit", "clip-text")))
+    for one, other in zip(outputs[4], outputs[5], strict=True):
+        torch.testing.assert_close(one, other, atol=0, rtol=0)
+
+
+def test_an_adapter_of_a_model_with_a_head_fits_one_without(tmp_path):
+    """What was trained as a masked language model serves feature extraction: the paths begin with the model's prefix."""
+    folder = train(tmp_path / "adapter", build("BertForMaskedLM"), peft.LoraConfig(target_modules=["query"]))
+    with_head, _ = merge(build("BertForMaskedLM"), folder)
+    headless = build("BertModel")
+    headless.load_state_dict(build("BertForMaskedLM").bert.state_dict(), strict=False)
+    merged, report = merge(headless, folder)
+    assert report.renamed
+    for name, tensor in with_head.bert.state_dict().items():
+        torch.testing.assert_close(merged.state_dict()[name], tensor)
+
+
+def test_the_adapters_head_replaces_the_bases(trained):
+    """A head in modules_to_save is the one that is exported, and decides how many labels the base is loaded with."""
+    head = load_file(trained / "adapter_model.safetensors")["base_model.model.classifier.weight"]
+    assert head_settings(find_adapter(trained)) == {"num_labels": 3}
+    merged, report = merge(build(BERT), trained, missing={"classifier.weight", "classifier.bias"})
+    torch.testing.assert_close(merged.classifier.weight, head, atol=0, rtol=0)
+    assert report.saved_modules == ("classifier",)
+    assert report.target_modules == ("query", "value")
+    assert (report.modules, report.ranks) == (4, (8,))
+
+
+def test_labels_beside_an_adapter(copied):
+    """A config.json in the adapter's folder names the labels of its head; one of another size is refused."""
+    config = {"id2label": {"0": "bad", "1": "fair", "2": "good"}, "problem_type": "single_label_classification"}
+    (copied / "config.json").write_text(json.dumps(config))
+    assert head_settings(find_adapter(copied)) == {
+        "num_labels": 3,
+        "id2label": {0: "bad", 1: "fair", 2: "good"},
+        "label2id": {"bad": 0, "fair": 1, "good": 2},
+        "problem_type": "single_label_classification",
+    }
+    (copied / "config.json").write_text(json.dumps({"id2label": {"0": "bad", "1": "good"}}))
+    with pytest.raises(AdapterError, match="names 2 labels, and the adapter's head has 3"):
+        head_settings(find_adapter(copied))
+
+
+def test_an_adapter_without_a_head_asks_nothing_of_the_base(tmp_path):
+    """Where the adapter brings no head, the base's is used as it is."""
+    folder = train(tmp_path / "adapter", build(BERT), peft.LoraConfig(target_modules=["query"]))
+    assert head_settings(find_adapter(folder)) == {}
+
+
+def test_a_head_that_nobody_trained(trained):
+    """A masked language model has no pooler and the adapter brings none: what would be random is refused by name."""
+    missing = {f"{name}.{part}" for name in ("classifier", "bert.pooler.dense") for part in ("weight", "bias")}
+    message = r"has bert\.pooler\.dense\.bias, bert\.pooler\.dense\.weight, which would be random"
+    with pytest.raises(HeadMissing, match=message):
+        merge(build(BERT), trained, missing=missing)
+
+
+def test_both_layers_of_distilberts_head(tmp_path):
+    """peft saves pre_classifier along with classifier, so that neither is random."""
+    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["q_lin"])
+    folder = train(tmp_path / "adapter", build(DISTILBERT), config)
+    missing = {f"{name}.{part}" for name in ("classifier", "pre_classifier") for part in ("weight", "bias")}
+    merged, report = merge(build(DISTILBERT), folder, missing=missing)
+    assert report.saved_modules == ("pre_classifier", "classifier")
+    head = load_file(folder / "adapter_model.safetensors")["base_model.model.pre_classifier.weight"]
+    assert torch.equal(merged.pre_classifier.weight, head)
+
+
+def test_files_are_described_and_left_as_they_are(copied):
+    """The adapter names its base, task and digests; merging changes nothing on disk."""
+    edit(copied, base_model_name_or_path="Org/Base")
+    before = snapshot(copied)
+    adapter = find_adapter(copied)
+    assert is_adapter(copied)
+    assert not is_adapter(copied.parent)
+    assert (adapter.base, adapter.task_type, adapter.architecture) == ("Org/Base", "SEQ_CLS", None)
+    names = ("adapter_config.json", "adapter_model.safetensors")
+    assert adapter.digests == {name: digest_of(copied / name) for name in names}
+    merge(build(BERT), copied)
+    assert snapshot(copied) == before
+
+
+@pytest.mark.parametrize(
+    ("named", "given", "config"),
+    [
+        ("google-bert/BERT-base-uncased", "bert-base-uncased", {}),
+        ("/home/someone/models/bert-base-uncased/", "./bert-base-uncased", {}),
+        ("C:\\models\\bert-base-uncased", "models/bert-base-uncased", {}),
+        ("bert-base-uncased", "/cache/models--google-bert--bert-base-uncased/snapshots/0123", {}),
+        ("google-bert/bert-base-uncased", "./copy", {"_name_or_path": "bert-base-uncased"}),
+        (None, "./anything", {}),
+        ("", "./anything", {}),
+    ],
+)
+def test_the_base_that_the_adapter_names(copied, named, given, config):
+    """Names are compared by their last component, whatever the folder; an adapter that names none fits any."""
+    edit(copied, base_model_name_or_path=named)
+    require_base(find_adapter(copied), given, config)
+
+
+def test_another_base_than_the_adapter_names(copied):
+    """The error says both names and what to do."""
+    edit(copied, base_model_name_or_path="google-bert/bert-base-uncased")
+    with pytest.raises(AdapterError, match=r"trained on google-bert/bert-base-uncased, and the base given is \./other"):
+        require_base(find_adapter(copied), "./other", {"_name_or_path": "bert-base-cased"})
+
+
+def test_the_base_may_be_named(copied):
+    """Where its folder has another name, the user says which model it is; a wrong one is refused all the same."""
+    edit(copied, base_model_name_or_path="google-bert/bert-base-uncased")
+    source = ExportOptions("./other", "x", adapter=str(copied))
+    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-uncased"))
+    require_base(adapter, base, {})
+    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-cased"))
+    with pytest.raises(AdapterError, match=r"if they are the same model, --base-name google-bert/bert-base-uncased"):
+        require_base(adapter, base, {})
+
+
+@pytest.mark.parametrize(
+    ("base", "message"),
+    [
+        (lambda: build(BERT, hidden_size=32), r"query\.lora_A\.weight is \[8, 16\], and the base takes \[8, 32\]"),
+        (lambda: build(BERT, num_labels=2), r"classifier\.weight is \[3, 16\], and the base takes \[2, 16\]"),
+        (lambda: build(BERT, num_hidden_layers=3), r"lacks weights that its config promises: .*layer\.2\."),
+        (lambda: build(BERT, num_hidden_layers=1), r"no place for weights .*layer\.1\."),
+        (lambda: build(DISTILBERT), r"no place for weights .*bert\.encoder\.layer\.0\."),
+        (lambda: build("BertModel"), r"no place for weights .*classifier.*for another task\?"),
+    ],
+    ids=["width", "labels", "more-layers", "fewer-layers", "family", "headless"],
+)
+def test_a_base_that_does_not_fit(trained, base, message):
+    """Shapes, layers and heads that differ are named; nothing is dropped or left random."""
+    with pytest.raises(AdapterError, match=message):
+        merge(base(), trained)
+
+
+def rewrite(folder, change):
+    weights = load_file(folder / "adapter_model.safetensors")
+    change(weights)
+    save_file(weights, folder / "adapter_model.safetensors")
+
+
+QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
+
+
+def test_weights_that_are_absent(copied):
+    """An adapter that lacks one of its weights would get a random one: it is named."""
+    rewrite(copied, lambda weights: weights.pop(f"{QUERY}.lora_B.weight"))
+    with pytest.raises(AdapterError, match=r"promises: .*layer\.0\.attention\.self\.query\.lora_B\.weight$"):
+        merge(build(BERT), copied)
+
+
+def test_weights_without_a_place(copied):
+    """A weight that the model has no place for is not dropped silently."""
+    rewrite(copied, lambda weights: weights.update({"base_model.model.crf.transitions": torch.ones(2)}))
+    with pytest.raises(AdapterError, match=r"no place for weights .*crf\.transitions\. Was it trained"):
+        merge(build(BERT), copied)
+
+
+def test_biases_that_peft_lost(copied):
+    """peft before 0.19 did not save the biases of bias="lora_only": the adapter is refused, not merged without them."""
+    edit(copied, bias="lora_only")
+    with pytest.raises(AdapterError, match=r"promises: .*base_layer\.bias"):
+        merge(build(BERT), copied)
+
+
+def test_trained_biases_are_merged(tmp_path):
+    """Biases that were trained along are part of the merge."""
+    folder = train(tmp_path / "adapter", build(BERT), peft.LoraConfig(target_modules=["query"], bias="lora_only"))
+    saved = load_file(folder / "adapter_model.safetensors")[f"{QUERY}.base_layer.bias"]
+    merged, _ = merge(build(BERT), folder)
+    torch.testing.assert_close(merged.bert.encoder.layer[0].attention.self.query.bias, saved)
+
+
+def test_an_adapter_that_was_never_trained(tmp_path):
+    """An adapter at its start changes nothing, which is hardly what was meant."""
+    peft.get_peft_model(build(BERT), peft.LoraConfig(target_modules=["query"])).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match="changes no output by more than 0: was it trained"):
+        merge(build(BERT), tmp_path)
+
+
+def test_a_merge_that_is_not_the_adapter(tmp_path):
+    """GPT-2's output layer shares its weight with the embedding, so that an adapter on it alone cannot be merged."""
+    folder = train(tmp_path / "adapter", build(GPT2), peft.LoraConfig(target_modules=["lm_head"]))
+    with pytest.raises(AdapterError, match="cannot be merged: the merged model's outputs differ by"):
+        merge(build(GPT2), folder)
+
+
+def test_values_that_are_not_finite(copied):
+    """An adapter whose training diverged is refused."""
+    rewrite(copied, lambda weights: weights[f"{QUERY}.lora_A.weight"].fill_(torch.nan))
+    with pytest.raises(AdapterError, match=r"not finite, in .*query\.lora_A"):
+        find_adapter(copied)
+
+
+@pytest.mark.parametrize("kept", [0, 4, 200, -1])
+def test_weights_that_were_cut_short(copied, kept):
+    """A truncated file is found before the base is loaded."""
+    path = copied / "adapter_model.safetensors"
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors \(.* bytes\) is corrupt or was cut short"):
+        find_adapter(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot be read"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "holds no JSON object"),
+        (lambda folder: (folder / "adapter_config.json").unlink(), "is it an adapter's folder"),
+        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "holds no weights"),
+        (lambda folder: edit(folder, peft_type="MAGIC"), "peft_type 'MAGIC' is unknown; known are .*LORA"),
+        (lambda folder: edit(folder, megatron_config={"a": 1}, megatron_core="evil"), "made for Megatron"),
+    ],
+    ids=["cut-config", "list", "no-config", "no-weights", "unknown-kind", "megatron"],
+)
+def test_folders_that_hold_no_adapter(copied, change, message):
+    """Each part that is missing or strange is named."""
+    change(copied)
+    with pytest.raises(SourceError, match=message):
+        find_adapter(copied)
+
+
+def test_settings_of_a_newer_peft(copied):
+    """A setting that this peft would ignore is an error, unless it is off."""
+    edit(copied, use_nothing=False)
+    merge(build(BERT), copied)
+    edit(copied, use_wonders=True)
+    with pytest.raises(AdapterError, match=r"settings that peft .* does not know: use_wonders; upgrade it"):
+        merge(build(BERT), copied)
+
+
+def test_pickles_load_only_when_allowed(copied):
+    """A pickled adapter is refused by default and, with the flag, gives the same model."""
+    expected, _ = merge(build(BERT), copied)
+    path = copied / "adapter_model.safetensors"
+    torch.save(load_file(path), copied / "adapter_model.bin")
+    path.unlink()
+    with pytest.raises(AdapterError, match="--allow-pickle"):
+        find_adapter(copied)
+    merged, _ = merge(build(BERT), copied, allow_pickle=True)
+    assert torch.equal(merged.classifier.weight, expected.classifier.weight)
+
+
+def test_a_pickle_that_runs_code_does_not(copied, tmp_path):
+    """Even with the flag, only tensors are unpickled."""
+
+    class Evil:
+        def __reduce__(self):
+            return (Path.touch, (tmp_path / "owned",))
+
+    torch.save({"weight": Evil()}, copied / "adapter_model.bin")
+    (copied / "adapter_model.safetensors").unlink()
+    with pytest.raises(AdapterError):
+        find_adapter(copied, allow_pickle=True)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.IA3Config(target_modules=["query", "output.dense"], feedforward_modules=["output.dense"]),
+        peft.LoHaConfig(target_modules=["query"]),
+        peft.LoKrConfig(target_modules=["query"]),
+        peft.OFTConfig(target_modules=["query"], oft_block_size=8),
+        peft.AdaLoraConfig(target_modules=["query"], total_step=10),
+        peft.VeraConfig(target_modules=["query"]),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_other_kinds_that_peft_merges(config, tmp_path):
+    """LoRA's relatives merge as well, and so does IA3."""
+    folder = train(tmp_path / "adapter", build(BERT), config)
+    with torch.no_grad():
+        expected = probe(peft.PeftModel.from_pretrained(build(BERT), folder).eval())
+        merged, report = merge(build(BERT), folder)
+        torch.testing.assert_close(probe(merged), expected, atol=1e-5, rtol=1e-5)
+    assert report.peft_type == config.peft_type.value
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
+        peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
+        peft.PromptEncoderConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
+    ],
+    ids=lambda config: config.peft_type.value,
+)
+def test_kinds_that_cannot_be_merged(config, tmp_path):
+    """Virtual tokens are no part of any weight."""
+    peft.get_peft_model(build(BERT), config).save_pretrained(tmp_path)
+    with pytest.raises(AdapterError, match=f"holds a {config.peft_type.value} adapter, which cannot be merged"):
+        find_adapter(tmp_path)
+
+
+def test_a_kind_that_leaves_parts_behind(tmp_path):
+    """What peft cannot take out of the model again is refused: its modules would be exported."""
+    config = peft.LNTuningConfig(target_modules=["LayerNorm"], modules_to_save=["classifier"])
+    folder = train(tmp_path / "adapter", build(BERT), config)
+    with pytest.raises(AdapterError, match="leaves parts of a LN_TUNING adapter"):
+        merge(build(BERT), folder)
