@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from ..core.options import PRECISIONS
 from .common import command, reports_option, repository_option, url_option
 from .options import Listed
 
@@ -28,8 +29,8 @@ def _length(word: str) -> int | None:
 
 
 def _precision(word: str) -> str:
-    if word not in ("fp32", "fp16", "int8"):
-        raise ValueError(f"{word} is none of fp32, fp16, int8")
+    if word not in PRECISIONS:
+        raise ValueError(f"{word} is none of {', '.join(PRECISIONS)}")
     return word
 
 

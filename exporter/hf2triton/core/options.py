@@ -58,6 +58,8 @@ class Option:
 _OF_ENTRY, _OF_FILE = (Place.COMMAND, Place.ENTRY), (Place.ENTRY,)
 #: The most bytes that a file of an ONNX graph can hold.
 _LARGEST_FILE = (1 << 31) - 1
+#: What a graph may be exported in.
+PRECISIONS = ("fp32", "fp16", "int8")
 
 
 def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
@@ -100,7 +102,7 @@ class ExportOptions:
     revision: str | None = _option(
         None, Kind.TEXT, "Branch, tag or commit of a hub id.", places=_OF_ENTRY, recorded=False
     )
-    precision: str = _option("fp16", Kind.CHOICE, "Of the graph.", choices=("fp32", "fp16", "int8"))
+    precision: str = _option("fp16", Kind.CHOICE, "Of the graph.", choices=PRECISIONS)
     release: str | None = _option(
         None, Kind.RELEASE, "Fit the graph to a Triton release, such as 24.08.", default="any from 24.05 on"
     )
@@ -199,8 +201,7 @@ class ExportOptions:
 class ResolvedOptions(ExportOptions):
     """The options of an export with nothing left open. `gpu_memory` is None on a CPU."""
 
-    # pyright wants defaults where the base has some, also for fields that are given by name alone
-
+    # pyright wants defaults where the base has some, even for fields that are given by name alone
     runner: str  # pyright: ignore[reportGeneralTypeIssues]
     attention: str  # pyright: ignore[reportGeneralTypeIssues]
     max_batch_size: int  # pyright: ignore[reportGeneralTypeIssues]

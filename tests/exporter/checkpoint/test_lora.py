@@ -14,9 +14,9 @@ from safetensors.torch import load_file, save_file
 from hf2triton.checkpoint.adapters.merge import merge_adapter
 from hf2triton.checkpoint.adapters.source import (
     find_adapter,
-    find_base_and_adapter,
     head_settings,
     is_adapter,
+    read_base_and_adapter,
     require_base,
 )
 from hf2triton.core.digests import digest_of
@@ -307,9 +307,9 @@ def test_the_base_may_be_named(copied):
     """Where its folder has another name, the user says which model it is; a wrong one is refused all the same."""
     edit(copied, base_model_name_or_path="google-bert/bert-base-uncased")
     source = ExportOptions("./other", "x", adapter=str(copied))
-    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-uncased"))
+    base, adapter = read_base_and_adapter(replace(source, base_name="bert-base-uncased"))
     require_base(adapter, base, {})
-    base, adapter = find_base_and_adapter(replace(source, base_name="bert-base-cased"))
+    base, adapter = read_base_and_adapter(replace(source, base_name="bert-base-cased"))
     with pytest.raises(AdapterError, match=r"if they are the same model, --base-name google-bert/bert-base-uncased"):
         require_base(adapter, base, {})
 

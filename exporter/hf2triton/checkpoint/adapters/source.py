@@ -75,17 +75,9 @@ class Adapter:
         return has_tokenizer(self.folder)
 
 
-def find_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
-    """The source of the base, and the adapter if one is given: as an option, or as the source itself, whose config then names
-    the base. Raises SourceError and its kinds."""
-    base, adapter = read_base_and_adapter(options)
-    if adapter is not None:
-        require_sound(adapter)
-    return base, adapter
-
-
 def read_base_and_adapter(options: ExportOptions) -> tuple[str, Adapter | None]:
-    """The same from the files alone, without importing peft and PyTorch, which takes seconds."""
+    """The source of the base, and the adapter if one is given: as an option, or as the source itself, whose config then names
+    the base. Reads only files: importing peft and PyTorch takes seconds. Raises SourceError and its kinds."""
     folder = folder_of(options.source)
     if options.adapter is not None:
         if is_adapter(folder):
