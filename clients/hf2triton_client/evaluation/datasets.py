@@ -115,11 +115,18 @@ def _similarity(row: Row) -> float | None:
     return score
 
 
-def _text(row: Row) -> Any:
+def text(row: Row) -> Any:
+    """A row's text."""
     return row["text"]
 
 
-def _text_or_pair(row: Row) -> Any:
+def question(row: Row) -> Any:
+    """A row's question, with the context that holds its answer."""
+    return {"question": row["question"], "context": row["context"]}
+
+
+def text_or_pair(row: Row) -> Any:
+    """A row's text, or both texts of a pair."""
     return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
 
 
@@ -133,11 +140,12 @@ TEXT = ("text", "sentence", "sentence1", "premise", "review", "content")
 PAIR = ("text_pair", "sentence2", "hypothesis")
 _LABEL = ("label", "labels", "class", "category")
 IMAGE = ("image", "file_name", "path")
+QUESTION = {"question": ("question",), "context": ("context",)}
 
 _FORMS: Mapping[str, DatasetForm] = {
     "text-classification": DatasetForm(
         {"text": TEXT, "text_pair": PAIR, "label": _LABEL},
-        _text_or_pair,
+        text_or_pair,
         _class,
         optional=frozenset({"text_pair", "label"}),
         empty=frozenset({"text", "text_pair"}),
@@ -145,7 +153,7 @@ _FORMS: Mapping[str, DatasetForm] = {
     ),
     "zero-shot-classification": DatasetForm(
         {"text": TEXT, "label": ("label", "class", "category"), "candidate_labels": ("candidate_labels", "labels")},
-        _text,
+        text,
         _name,
         optional=frozenset({"label", "candidate_labels"}),
         each=_candidates,
@@ -157,19 +165,19 @@ _FORMS: Mapping[str, DatasetForm] = {
         options={"aggregation_strategy": "first"},
     ),
     "question-answering": DatasetForm(
-        {"question": ("question",), "context": ("context",), "label": ("answers", "answer", "label")},
-        lambda row: {"question": row["question"], "context": row["context"]},
+        {**QUESTION, "label": ("answers", "answer", "label")},
+        question,
         _right_answers,
         options={"handle_impossible_answer": True},
     ),
-    "fill-mask": DatasetForm({"text": TEXT, "label": ("token", "target", *_LABEL)}, _text, _name),
+    "fill-mask": DatasetForm({"text": TEXT, "label": ("token", "target", *_LABEL)}, text, _name),
     "sentence-similarity": DatasetForm(
         {"text": TEXT, "text_pair": PAIR, "label": ("score", "similarity", *_LABEL)},
         lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
         _similarity,
         empty=frozenset({"text", "text_pair"}),
     ),
-    "text-generation": DatasetForm({"text": TEXT}, _text, lambda row: None, optional=frozenset(), method="logprobs"),
+    "text-generation": DatasetForm({"text": TEXT}, text, lambda row: None, optional=frozenset(), method="logprobs"),
     "image-classification": DatasetForm({"image": IMAGE, "label": _LABEL}, _image, _class),
     "zero-shot-image-classification": DatasetForm(
         {"image": IMAGE, "label": _LABEL, "candidate_labels": ("candidate_labels",)},

@@ -3,7 +3,7 @@
 from .base import AnswerSchema, Endpoint, Output, Task
 from .common.arguments import questions_in_turn
 from .common.questions import contexts, sent_contexts
-from .common.schemas import spans
+from .common.schemas import QUESTION, question, spans
 from .common.tolerances import SPANS
 
 TASK = Task(
@@ -16,8 +16,8 @@ TASK = Task(
     reference="spans",
     arguments=questions_in_turn,
     schema=AnswerSchema(
-        {"question": ("question",), "context": ("context",)},
-        lambda row: {"question": row["question"], "context": row["context"]},
+        QUESTION,
+        question,
         lambda pa, options: spans(pa, options) if options.get("top_k", 1) != 1 else spans(pa, options).value_type,
         unwraps=True,
         example={"question": "a", "context": "a"},

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from hf2triton_client.evaluation.datasets import IMAGE, PAIR, TEXT
+from hf2triton_client.evaluation.datasets import IMAGE, PAIR, QUESTION, TEXT, question, text, text_or_pair
 
 from ..base import Row
 
-__all__ = ["IMAGE", "PAIR", "TEXT"]
+__all__ = ["IMAGE", "PAIR", "QUESTION", "TEXT", "question", "text", "text_or_pair"]
 
 IMAGES, TEXTS = {"image": IMAGE}, {"text": TEXT}
 #: The column with the labels to choose from.
@@ -20,19 +20,9 @@ CANDIDATES = ("candidate_labels",)
 LABELLED = frozenset(CANDIDATES)
 
 
-def text(row: Row) -> Any:
-    """A row's text."""
-    return row["text"]
-
-
 def image(row: Row) -> Any:
     """A row's image."""
     return row["image"]
-
-
-def text_or_pair(row: Row) -> Any:
-    """A row's text, or both texts of a pair."""
-    return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
 
 
 def record(pa: Any, **fields: Any) -> Any:
