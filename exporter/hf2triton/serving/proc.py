@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 #: CPU seconds in total, and per second, that still count as idle: an idle process's threads check their timers.
@@ -31,8 +30,9 @@ class Status:
 def status(pid: int | str, thread: str | None = None) -> Status | None:
     """The status of a process, including its ended threads, or of one of its threads. None if there is no such process."""
     try:
-        path = Path(f"/proc/{pid}/{f'task/{thread}/' if thread else ''}stat")
-        text = path.read_text(encoding="utf-8", errors="replace")
+        # many times a second, for which pathlib is too slow
+        with open(f"/proc/{pid}/{f'task/{thread}/' if thread else ''}stat", "rb") as file:  # noqa: PTH123
+            text = file.read().decode(errors="replace")
     except OSError:  # it has ended meanwhile
         return None
     fields = text[text.rindex(")") + 2 :].split()
@@ -47,11 +47,15 @@ def letter(pid: int) -> str:
     return found.letter if found else ""
 
 
+def all_pids() -> Iterator[int]:
+    return map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
+
+
 def processes() -> Iterator[tuple[int, Status]]:
     """All processes."""
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit() and (found := status(folder.name)) is not None:
-            yield int(folder.name), found
+    for pid in all_pids():
+        if (found := status(pid)) is not None:
+            yield pid, found
 
 
 class Quiet:
@@ -81,6 +85,6 @@ class Quiet:
 def _letters(pid: int) -> Iterator[str]:
     """The letter of each thread of a process."""
     with contextlib.suppress(OSError):
-        for folder in Path(f"/proc/{pid}/task").iterdir():
-            if (found := status(pid, folder.name)) is not None:
+        for thread in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208
+            if (found := status(pid, thread)) is not None:
                 yield found.letter
