@@ -24,7 +24,7 @@ demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 # what needs no server and no export: less than two minutes
 test-unit: $(VENV)/.installed

@@ -65,13 +65,6 @@ WITH_BLS = (
 )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one file run in one worker (pytest-xdist), and all that share the session's server in the same one."""
-    for item in items:
-        shared = "server" in item.fixturenames and not hasattr(item.module, "server")
-        item.add_marker(pytest.mark.xdist_group("server" if shared else item.nodeid.partition("::")[0]))
-
-
 def entry_name(family: str, task: str, precision: str, runner: str = "inprocess") -> str:
     return f"{family}-{task}-{precision}" + ("-bls" if runner == "bls" else "")
 
