@@ -10,15 +10,18 @@ PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
 
-UNIT := tests/client tests/chaos/test_promises.py tests/exporter/repository/generation \
+UNIT := tests/client tests/chaos/test_promises.py \
+	$(addprefix tests/exporter/,core demo families triton_models) \
+	$(addprefix tests/exporter/batch_scoring/test_,bad_rows.py inputs.py) \
+	$(addprefix tests/exporter/checkpoint/test_,image_processor.py tokenizer.py) \
 	$(addprefix tests/exporter/graph/test_,calibration.py passes.py planning.py search.py smooth.py) \
-	$(addprefix tests/exporter/repository/test_,admission.py bounds.py frontend_overload.py image_files.py long_texts.py outgoing.py \
-		batch_planner.py preprocessors.py resample.py) \
-	$(addprefix tests/exporter/scoring/test_,bad_rows.py inputs.py) \
-	$(addprefix tests/exporter/serving/test_,embedded_host.py proc.py states.py) \
-	$(addprefix tests/exporter/test_,decoder_baseline.py families.py tokenizer.py)
+	tests/exporter/lint/test_lint_tables.py \
+	$(addprefix tests/exporter/serving/test_,claims.py embedded_host.py presence.py proc.py reloads.py states.py)
+# these export something first, serve it, or want a browser
+NOT_UNIT := $(addprefix --ignore tests/client/,report/test_report_page.py transport/test_cut_off.py transport/test_shared_memory.py) \
+	$(addprefix --ignore tests/exporter/triton_models/test_,bounds.py rows.py)
 
-.PHONY: demo test test-unit test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
+.PHONY: demo test test-unit coverage test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -28,7 +31,11 @@ test: $(VENV)/.installed
 
 # what needs no server and no export: less than two minutes
 test-unit: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) $(UNIT)
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(UNIT) $(NOT_UNIT)
+
+# the same tests as make test, with the lines that none of them runs
+coverage: $(VENV)/.installed
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term-missing:skip-covered
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -m slow --timeout 1800

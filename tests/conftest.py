@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 import warnings
@@ -63,6 +64,12 @@ WITH_BLS = (
     ("bert", "question-answering"),
     ("clip", "zero-shot-image-classification"),
 )
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: garbage collection need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def entry_name(family: str, task: str, precision: str, runner: str = "inprocess") -> str:

@@ -231,6 +231,7 @@ def test_a_term_signal_ends_it_while_it_loads(tmp_path):
         assert time.monotonic() - began < 30
 
 
+@pytest.mark.slow
 def test_what_takes_too_long_is_left_out(tmp_path):
     """Where a time is set, a model that takes longer counts as failed."""
     for kind in ("well", "hangs"):

@@ -34,7 +34,7 @@ def write(path: Path, rows: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("ending", [".jsonl", ".parquet"])
+@pytest.mark.parametrize("ending", [pytest.param(".jsonl", marks=pytest.mark.slow), ".parquet"])
 def test_memory_does_not_grow_with_the_rows(url, tmp_path, ending):
     """Ten times the rows, 160 MB in place of 16, take no more memory than a few batches and a row group."""
     few, many = (write(tmp_path / f"{rows}{ending}", rows) for rows in (ROWS // 10, ROWS))

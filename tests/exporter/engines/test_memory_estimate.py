@@ -81,7 +81,7 @@ def stored(tmp_path_factory):
 @pytest.mark.parametrize(
     ("family", "sizes"),
     [
-        ("bert", {"batch": 128, "sequence": 128}),
+        pytest.param("bert", {"batch": 128, "sequence": 128}, marks=pytest.mark.slow),
         ("bert", {"batch": 1000, "sequence": 16}),
         ("vit", {"batch": 256}),
     ],

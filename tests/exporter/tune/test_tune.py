@@ -185,9 +185,7 @@ def test_sizes_are_those_that_frontends_call():
 
     def settings(rows, preprocessor):
         limits = CallLimits(call_price=0, max_rows=rows, max_tokens=1 << 14)
-        return EncoderSettings(
-            outputs={}, reader=preprocessor, limits=limits, runner=GraphFile(graph="model.onnx")
-        )
+        return EncoderSettings(outputs={}, reader=preprocessor, limits=limits, runner=GraphFile(graph="model.onnx"))
 
     sizes = sizes_of(settings(64, {"max_length": 512}))
     assert (1, 8) in sizes
