@@ -56,10 +56,7 @@ def main() -> None:
     )
     parser.add_argument("--at-once", type=int, default=20_000, help="requests that come at once [20000]")
     asked = parser.parse_args()
-    loads = {
-        "1,000 a second": (int(1000 * asked.seconds), 1000.0),
-        f"{asked.at_once:,} at once": (asked.at_once, 0.0),
-    }
+    loads = {"1,000 a second": (int(1000 * asked.seconds), 1000.0), f"{asked.at_once:,} at once": (asked.at_once, 0.0)}
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder) / "with" / "model_repository"
         export(ExportOptions(str(ASSETS / "bert-sentiment"), MODEL, repository=repository, precision="fp32"))

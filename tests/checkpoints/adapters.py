@@ -59,10 +59,7 @@ CASES = (
         equal(TEXTS, **ALL),
     ),
     Case(
-        "adapter: LoRA on embeddings",
-        BERT,
-        adapter(target_modules=["query", "word_embeddings"]),
-        equal(TEXTS, **ALL),
+        "adapter: LoRA on embeddings", BERT, adapter(target_modules=["query", "word_embeddings"]), equal(TEXTS, **ALL)
     ),
     Case("adapter: embeddings saved, none new", BERT, adapter(save=True), equal(TEXTS, **ALL)),
     Case("adapter: resized GPT-2", GPT2, adapter(NEW), equal(PROMPTS)),
@@ -127,10 +124,7 @@ CASES = (
         equal([LONG], **ALL),
     ),
     Case(
-        "adapter: cased",
-        BERT,
-        then(adapter(), tokenizer_config(do_lower_case=False)),
-        equal(["It Was GREAT!"], **ALL),
+        "adapter: cased", BERT, then(adapter(), tokenizer_config(do_lower_case=False)), equal(["It Was GREAT!"], **ALL)
     ),
     Case(
         "adapter: its generation config",

@@ -104,12 +104,7 @@ def _refused(name: str, asset: str, change: Callable[[Path], Any], *words: str) 
 
 
 EQUAL = (
-    _vit(
-        "that is not square",
-        config(image_size=[28, 16]),
-        processor(size={"height": 28, "width": 16}),
-        columns(4),
-    ),
+    _vit("that is not square", config(image_size=[28, 16]), processor(size={"height": 28, "width": 16}), columns(4)),
     _vit("with lists", config(image_size=[28, 28], patch_size=[4, 4]), processor(size=[28, 28])),
     _vit(
         "with patches that are not square",

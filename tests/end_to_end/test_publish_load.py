@@ -158,11 +158,7 @@ def test_a_bad_version_is_never_served(serving, sources, tmp_path, change, error
     bad = changed(sources[1], tmp_path, "model.onnx", change)
     before = snapshot(place)
     baseline = Baseline.load(sources[0] / "plain" / "1" / BASELINE)
-    with (
-        control(server) as live,
-        traffic(server, ["plain"], baseline) as versions,
-        pytest.raises(error, match=says),
-    ):
+    with control(server) as live, traffic(server, ["plain"], baseline) as versions, pytest.raises(error, match=says):
         list(publish_entries(bad, place, live=live))
     assert set(versions["plain"]) == {1}
     assert snapshot(place) == before

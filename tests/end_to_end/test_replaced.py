@@ -145,11 +145,7 @@ def test_labels_in_asyncio(entries):
         return [await classify(DAY, top_k=None), streamed, listed]
 
     first, second, third = in_asyncio(
-        entries,
-        SENTIMENT,
-        ask,
-        lambda: entries.replace(SENTIMENT, reversed_labels),
-        lambda: entries.back(SENTIMENT),
+        entries, SENTIMENT, ask, lambda: entries.replace(SENTIMENT, reversed_labels), lambda: entries.back(SENTIMENT)
     )
     assert first[0][0]["label"] == "POSITIVE"
     for before, now, again in zip(first, second, third, strict=True):

@@ -66,9 +66,7 @@ BASES = {
     ),
     "clip-text": Base("CLIPTextModel", {**_TEXT, "vocab_size": 40, "max_position_embeddings": 16}, ["input_ids"]),
     "gpt2": Base(
-        "GPT2LMHeadModel",
-        {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16},
-        ["input_ids"],
+        "GPT2LMHeadModel", {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}, ["input_ids"]
     ),
 }
 
@@ -126,11 +124,7 @@ CASES = {
             "layers_to_transform": [1],
             "layers_pattern": "layer",
         },
-        renamed={
-            "target_modules": ["q_proj", "fc1"],
-            "exclude_modules": ["fc2"],
-            "layers_pattern": "layers",
-        },
+        renamed={"target_modules": ["q_proj", "fc1"], "exclude_modules": ["fc2"], "layers_pattern": "layers"},
     ),
     "clip": Case(
         "clip",

@@ -74,11 +74,7 @@ FITTING = [
     {"max_question_len": 2},
 ]
 #: Settings of tokenizers that put the context first, or cut it from its end.
-SIDES = [
-    {"padding_side": "left"},
-    {"truncation_side": "left"},
-    {"padding_side": "left", "truncation_side": "left"},
-]
+SIDES = [{"padding_side": "left"}, {"truncation_side": "left"}, {"padding_side": "left", "truncation_side": "left"}]
 
 
 def cases() -> Iterator[tuple[Any, Any, dict[str, Any], dict[str, str]]]:

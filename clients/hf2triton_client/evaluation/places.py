@@ -76,10 +76,7 @@ _FIRST = {"token": "token", "mask": "mask", "row": "position"}
 
 
 def axes_of(
-    output: str,
-    per: str,
-    id2label: Mapping[int, str],
-    names: Callable[[int], str | None] = lambda index: None,
+    output: str, per: str, id2label: Mapping[int, str], names: Callable[[int], str | None] = lambda index: None
 ) -> tuple[Axis, Axis]:
     """What the axes of an output count. An output with a single axis has the last of these. `names`: the names of the
     tokenizer's tokens."""

@@ -120,12 +120,7 @@ class TaskPipeline(ABC):
         """The options of a call, over the defaults. Raises InputError for unknown options."""
         return ChainMap(self._checked(options), dict(self._defaults))
 
-    def ask(
-        self,
-        inputs: Inputs | Callable[[ServedModel], Inputs],
-        outputs: Sequence[str],
-        options: Any,
-    ) -> Ask:
+    def ask(self, inputs: Inputs | Callable[[ServedModel], Inputs], outputs: Sequence[str], options: Any) -> Ask:
         """A question to the entry's only frontend; `inputs` may depend on its version."""
         size = options.get("batch_size") or self.batch_size
         versions = next(iter(self.versions.values()))

@@ -115,12 +115,7 @@ class TextGeneration(TaskPipeline):
             for text in texts_of(texts, as_filled_text)
         ]
         single = isinstance(texts, (str, bytes))
-        result = Generation(
-            prompts,
-            self._versions,
-            _logprobs,
-            lambda found: found[0] if single else found,
-        )
+        result = Generation(prompts, self._versions, _logprobs, lambda found: found[0] if single else found)
         return self._runner.generate(result)
 
     def prepare(self, inputs: Any, options: ChainMap[str, Any]) -> Generation:

@@ -17,17 +17,7 @@ from ..errors import Hf2TritonError, MissingExtra
 #: Top-level modules of optional dependencies -> the extra that installs them.
 EXTRAS = {
     **dict.fromkeys(
-        (
-            "torch",
-            "transformers",
-            "optimum",
-            "onnx",
-            "onnx_ir",
-            "onnxscript",
-            "huggingface_hub",
-            "peft",
-            "yaml",
-        ),
+        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft", "yaml"),
         "export",
     ),
     **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),

@@ -7,10 +7,7 @@ import click
 from .common import command
 
 #: Argument of `hf2triton schema` -> (package, file in it).
-SCHEMAS = {
-    "build": ("hf2triton", "data/build.schema.json"),
-    "report": ("hf2triton_client", "data/report.schema.json"),
-}
+SCHEMAS = {"build": ("hf2triton", "data/build.schema.json"), "report": ("hf2triton_client", "data/report.schema.json")}
 
 
 @click.command()

@@ -32,8 +32,7 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
     with progress() as advance:
         results = run(repository, name, releases, advance)
     write_report(
-        report,
-        {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]},
+        report, {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]}
     )
     table(
         f"{name} in the onnxruntime of Triton releases, on this CPU",

@@ -177,10 +177,7 @@ class ExportOptions:
         most=_LARGEST_FILE,
     )
     labels: tuple[str, ...] | None = _option(
-        None,
-        Kind.LABELS,
-        "In place of the head's own: a list, or a mapping from each number.",
-        places=_OF_FILE,
+        None, Kind.LABELS, "In place of the head's own: a list, or a mapping from each number.", places=_OF_FILE
     )
     tolerances: Mapping[str, Mapping[str, float | None]] = field(
         default_factory=dict,

@@ -20,17 +20,7 @@ from hf2triton_client.transport.served_model import PARAMETER
 from ..core.digests import digest_of_content
 from ..core.frontend_settings import GraphModel, read_encoder_settings, settings_bytes
 from ..core.json_files import json_bytes
-from ..core.layout import (
-    BASELINE,
-    BASELINE_JSON,
-    CONFIG,
-    FRONT,
-    GRAPH,
-    LINKED,
-    MANIFEST,
-    WARMUP,
-    graph_model,
-)
+from ..core.layout import BASELINE, BASELINE_JSON, CONFIG, FRONT, GRAPH, LINKED, MANIFEST, WARMUP, graph_model
 from ..core.manifest import Manifest, served_manifest
 from ..errors import RepositoryError
 from ..repository.config import to_text

@@ -5,10 +5,7 @@ from .base import Family
 FAMILY = Family(
     name="gpt2",
     inputs={"text": ("input_ids", "attention_mask")},
-    architectures={
-        "GPT2LMHeadModel": ("text-generation",),
-        "GPT2DoubleHeadsModel": ("text-generation",),
-    },
+    architectures={"GPT2LMHeadModel": ("text-generation",), "GPT2DoubleHeadsModel": ("text-generation",)},
     max_positions="n_positions",
     tables={"input_ids": ("wte.weight", "vocab_size"), "positions": ("wpe.weight", "n_positions")},
     leftover=(

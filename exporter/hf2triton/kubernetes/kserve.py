@@ -46,13 +46,7 @@ def kserve_objects(plan: DeploymentPlan) -> list[dict[str, Any]]:
         "maxReplicas": MOST * plan.options.replicas,
         "scaleMetric": "cpu",
         "scaleTarget": BUSY,
-        "model": {
-            "modelFormat": FORMAT,
-            "runtime": plan.name,
-            "protocolVersion": "grpc-v2",
-            **storage,
-            **own,
-        },
+        "model": {"modelFormat": FORMAT, "runtime": plan.name, "protocolVersion": "grpc-v2", **storage, **own},
     }
     return [
         _object(plan, "serving.kserve.io/v1alpha1", "ServingRuntime", runtime),

@@ -51,10 +51,7 @@ def _within_task(asked: ParityRequest, check: ParityCheck) -> bool:
 
 
 _REMEDIES = (
-    _Remedy(
-        _within_task,
-        "The task's own tolerances would pass: leave out those that you gave, or give larger ones",
-    ),
+    _Remedy(_within_task, "The task's own tolerances would pass: leave out those that you gave, or give larger ones"),
     _Remedy(
         lambda asked, check: asked.options.precision_plan is not None and asked.options.precision != "fp32",
         "Leave out --precision-plan: the export then finds by itself what must stay fp32",

@@ -11,13 +11,7 @@ from itertools import chain, islice, repeat
 
 import torch
 from torch.utils.data import DataLoader
-from transformers import (
-    GPT2Config,
-    GPT2LMHeadModel,
-    GPT2Tokenizer,
-    PreTrainedModel,
-    get_cosine_schedule_with_warmup,
-)
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer, PreTrainedModel, get_cosine_schedule_with_warmup
 
 from . import learning
 from .bytepairs import train_tokenizer

@@ -63,14 +63,7 @@ def batches(rows: list, size: int = 64) -> Iterable[list]:
 
 
 def store(
-    name: str,
-    parts: Iterable[Any],
-    *,
-    about: str,
-    data: str,
-    score: str,
-    sample: list[dict],
-    seconds: float,
+    name: str, parts: Iterable[Any], *, about: str, data: str, score: str, sample: list[dict], seconds: float
 ) -> None:
     """Writes a folder: each part by its own `save_pretrained`, the held-out sample and a card."""
     folder = ASSETS / name

@@ -168,9 +168,7 @@ def greedy(tokens, margin=1.0):
 
 VOCABULARY = {7: '" seven"', 9: '" nine"', 100: '" hundred"'}
 TOKENS = Places(
-    items=(2, 1, 0),
-    describe=lambda item: f"text {item}",
-    axes=(Axis("new token"), Axis("token id", VOCABULARY.get)),
+    items=(2, 1, 0), describe=lambda item: f"text {item}", axes=(Axis("new token"), Axis("token id", VOCABULARY.get))
 )
 
 

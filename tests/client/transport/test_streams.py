@@ -115,13 +115,7 @@ async def async_by_cancelling_the_task(pipe):
 
 @pytest.mark.parametrize(
     "leave",
-    [
-        async_by_break,
-        async_by_forgetting,
-        async_by_closing,
-        async_by_leaving_the_block,
-        async_by_cancelling_the_task,
-    ],
+    [async_by_break, async_by_forgetting, async_by_closing, async_by_leaving_the_block, async_by_cancelling_the_task],
 )
 @pytest.mark.usefixtures("no_garbage_collection")
 def test_leaving_an_asyncio_stream_ends_it_on_the_server(triton, leave):

@@ -82,7 +82,7 @@ def test_files_that_take_part(copied):
         "checkpoint-5/adapter_config.json",
     )
     expected = {
-        *("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "merges.txt", "tokenizer.json"),
+        *("adapter_config.json", "adapter_model.safetensors", "chat_template.jinja", "merges.txt", "tokenizer.json")
     }
     assert set(files_of(copied, "adapter_model.safetensors")) == expected
     assert set(read_adapter(copied).digests) == expected

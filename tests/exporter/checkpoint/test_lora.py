@@ -29,7 +29,7 @@ from ...support import snapshot
 
 #: model_type -> what transformers 4 called the modules of transformers 5, for merge_adapter.
 RENAMED_MODULES = {name: family.renamed_modules for name, family in FAMILIES.items()} | {
-    "clip_text_model": ((r"^", "text_model."),),
+    "clip_text_model": ((r"^", "text_model."),)
 }
 _TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _IDS = {"vocab_size": 40, "max_position_embeddings": 16}

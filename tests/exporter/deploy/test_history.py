@@ -148,14 +148,8 @@ def test_the_commands_say_what_they_did(three, tmp_path):
         0,
         "behind: version 2 is served, in place of 3",
     )
-    assert run("publish", str(repository), str(tmp_path / "dest")) == (
-        0,
-        "behind: version 4 published, in place of 3",
-    )
-    assert run("rollback", "behind", "2", "--repository", str(repository)) == (
-        0,
-        "behind: version 2 is served already",
-    )
+    assert run("publish", str(repository), str(tmp_path / "dest")) == (0, "behind: version 4 published, in place of 3")
+    assert run("rollback", "behind", "2", "--repository", str(repository)) == (0, "behind: version 2 is served already")
     assert versions(repository / "behind_model") == [2, 3], "nothing was superseded"
     with (tmp_path / "dest" / "behind" / "config.pbtxt").open("a") as config:
         config.write("frobnicate: 3\n")

@@ -72,13 +72,7 @@ def test_what_a_task_cannot_have_is_refused(source, options, message, named):
 def test_what_both_kinds_have_is_left_to_them():
     """The tables of options name what graphs, frontends and tolerances there are, for every kind of part."""
     kinds = {endpoint.kind for task in TASKS.values() for endpoint in task.endpoints}
-    for table in (
-        GRAPH_KINDS,
-        _FRONTENDS,
-        tables.ATTENTIONS,
-        tables.MAX_BATCH_SIZES,
-        tables.MAX_INSTANCES,
-    ):
+    for table in (GRAPH_KINDS, _FRONTENDS, tables.ATTENTIONS, tables.MAX_BATCH_SIZES, tables.MAX_INSTANCES):
         assert set(table) == kinds
     assert all(set(engine.runners) == set(engine.precisions) <= kinds for engine in ENGINES.values())
     assert set(ENGINES["cpu"].runners) == kinds

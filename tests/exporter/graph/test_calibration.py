@@ -25,10 +25,7 @@ def rms(array):
 
 
 def product_and_bias():
-    weights = {
-        "w": RNG.standard_normal((64, 64), np.float32),
-        "b": RNG.standard_normal(64, np.float32),
-    }
+    weights = {"w": RNG.standard_normal((64, 64), np.float32), "b": RNG.standard_normal(64, np.float32)}
     return tiny([op("MatMul", "x w", "a"), op("Add", "a b", "y")], weights, ROWS), weights
 
 

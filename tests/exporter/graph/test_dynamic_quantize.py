@@ -89,10 +89,7 @@ def test_answers_stay_close(tmp_path):
 def test_islands_stay_fp32(kept):
     """Named nodes keep their op and their weights, bit by bit, whether the plan names them or the export has marked them."""
     weight_of = {"product": "w", "gemm": "v"}
-    for graph, weights, fp32_nodes in (
-        (*layers(), kept),
-        (*layers(full_precision=kept), ()),
-    ):
+    for graph, weights, fp32_nodes in ((*layers(), kept), (*layers(full_precision=kept), ())):
         quantized = with_precision(graph, "int8", fp32_nodes).model.graph
         ops = {node.name: node.op_type for node in quantized}
         for node, weight in weight_of.items():

@@ -12,14 +12,7 @@ from hf2triton.core.types import NodeRange
 from hf2triton.errors import UsageError
 from hf2triton.graph.precision.calibration import measure_ranges
 from hf2triton.graph.precision.conversion import weight_bytes, with_precision
-from hf2triton.graph.precision.planning import (
-    BY_DESIGN,
-    HEADROOM,
-    LARGEST,
-    SMALLEST_NORMAL,
-    check_plan,
-    plan_fp16,
-)
+from hf2triton.graph.precision.planning import BY_DESIGN, HEADROOM, LARGEST, SMALLEST_NORMAL, check_plan, plan_fp16
 
 from .tiny import answer, op, tiny, twin_answer
 
@@ -142,8 +135,7 @@ def test_where_the_limits_are(peak, kept):
 
 
 @pytest.mark.parametrize(
-    ("error", "reason"),
-    [(0.015, None), (0.02, "off by 2%"), (3.0, "off by 300%"), (math.inf, "gives NaN or infinity")],
+    ("error", "reason"), [(0.015, None), (0.02, "off by 2%"), (3.0, "off by 300%"), (math.inf, "gives NaN or infinity")]
 )
 def test_how_far_a_node_may_be_off(error, reason):
     """A node that is off by more than a sixty-fourth is an fp32 node, and the reason says by how much."""
@@ -214,11 +206,7 @@ def test_a_given_plan_is_filled_in(tmp_path):
     checked = check_plan(graph, given)
     assert [
         (fp32_node.node, fp32_node.op_type, fp32_node.reason, fp32_node.extra_bytes) for fp32_node in checked.fp32_nodes
-    ] == [
-        ("product", "MatMul", "too", 64 * 64 * 2),
-        ("scaled", "Mul", "mine", 2),
-        ("y", "Add", BY_DESIGN, 2),
-    ]
+    ] == [("product", "MatMul", "too", 64 * 64 * 2), ("scaled", "Mul", "mine", 2), ("y", "Add", BY_DESIGN, 2)]
     assert (checked.origin, checked.nodes) == ("given", 3)
 
 

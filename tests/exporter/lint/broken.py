@@ -103,9 +103,7 @@ BREAKS = {
         config("plain", lambda own: setattr(own.dynamic_batching.default_queue_policy, "max_queue_size", 9)),
     ),
     "priorities": Break(
-        "config-queue",
-        "plain/config",
-        config("plain", lambda own: setattr(own.dynamic_batching, "priority_levels", 3)),
+        "config-queue", "plain/config", config("plain", lambda own: setattr(own.dynamic_batching, "priority_levels", 3))
     ),
     "no instances": Break(
         "config-instances", "plain/config", config("plain", lambda own: deleted(own.instance_group, slice(None)))
@@ -171,9 +169,7 @@ BREAKS = {
         frozenset({"warmup-input"}),
     ),
     "a warm-up without an input": Break(
-        "warmup-input",
-        "gpu_model/",
-        config("gpu_model", lambda own: deleted(own.model_warmup[0].inputs, "input_ids")),
+        "warmup-input", "gpu_model/", config("gpu_model", lambda own: deleted(own.model_warmup[0].inputs, "input_ids"))
     ),
     "a warm-up of another type": Break(
         "warmup-shape",

@@ -158,10 +158,7 @@ def test_models_that_are_not_served_and_not_here_are_found(changed, restricted):
         (one.rule, one.where)
         for one in report.findings
         if one.rule.startswith("server-") and one.where != report.server
-    } >= {
-        ("server-not-ready", "other"),
-        ("server-unknown-model", "plain"),
-    }
+    } >= {("server-not-ready", "other"), ("server-unknown-model", "plain")}
 
 
 def test_models_are_found_where_statistics_are_restricted(served):

@@ -107,11 +107,7 @@ WRONG = [
         id="another length",
     ),
     pytest.param(
-        TEXT,
-        "own.npz",
-        as_tensors(tensors() | {"attention_mask": np.ones((19, 9))}),
-        "attention_mask",
-        id="other rows",
+        TEXT, "own.npz", as_tensors(tensors() | {"attention_mask": np.ones((19, 9))}), "attention_mask", id="other rows"
     ),
     pytest.param(TEXT, "own.npz", as_tensors(tensors(rows=0)), "holds no rows", id="no rows"),
     pytest.param(

@@ -38,12 +38,7 @@ def test_what_is_recorded(baseline, verses):
 
 @pytest.mark.parametrize(
     ("prompt", "new", "positions"),
-    [
-        (1, 1, [0]),
-        (1, 3, [0, 1, 2]),
-        (3, 2, [0, 1, 2, 3]),
-        (31, 1, list(range(0, 31, 2))),
-    ],
+    [(1, 1, [0]), (1, 3, [0, 1, 2]), (3, 2, [0, 1, 2, 3]), (31, 1, list(range(0, 31, 2)))],
 )
 def test_positions_that_are_compared(prompt, new, positions):
     """Some of the prompt, its last among them, and each later one that a token follows."""

@@ -89,11 +89,7 @@ def test_where_no_process_says_whose_it_is_none_is_missed():
 
 @pytest.mark.parametrize(
     ("path", "expected"),
-    [
-        ("models/texts/3/model.py", ("texts", "3")),
-        ("folderXy12aB/3/model.py", ("copied", "3")),
-        ("model.py", ("", "")),
-    ],
+    [("models/texts/3/model.py", ("texts", "3")), ("folderXy12aB/3/model.py", ("copied", "3")), ("model.py", ("", ""))],
     ids=["folder", "copy of an object store", "unknown"],
 )
 def test_processes_say_whose_they_are(tmp_path, path, expected):

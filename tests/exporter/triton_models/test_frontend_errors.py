@@ -191,10 +191,7 @@ def test_a_request_that_does_not_say_what_it_wants_is_one_error(served):
             {"text": ["a"], "parameters": ['{"flag": "\\udfff"}']},
             r"the parameters have \udfff, half of a surrogate pair",
         ),
-        (
-            {"text": ["a"], "parameters": ['{"flag": ' + "[" * 900 + "]" * 900 + "}"]},
-            "flag must be true or false, not",
-        ),
+        ({"text": ["a"], "parameters": ['{"flag": ' + "[" * 900 + "]" * 900 + "}"]}, "flag must be true or false, not"),
         ({"text": ["a"], "parameters": ["[" * 100_000]}, "the parameters are not JSON"),
         ({"text": ["a"], "parameters": ['{"flag": 1' + "0" * 4000 + "}"]}, "flag must be true or false, not 1000"),
         ({"text": ["a"], "parameters": ['{"flag": 1' + "0" * 5000 + "}"]}, ""),

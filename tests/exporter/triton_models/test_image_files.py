@@ -238,7 +238,7 @@ TAKEN = {
     "a TIFF in strips": lambda: encoded(noise(300, 200), "TIFF", strip_size=900),
     "a TIFF in strips of a row": lambda: tiff(1, 900, strips(900), noise(1, 900, "L").tobytes()),
     "a compressed TIFF in many strips": lambda: tiff(
-        *(1, 70_000, {ROWS_PER_STRIP: [1], OFFSETS: [0] * 70_000, COUNTS: [len(BYTE)] * 70_000}, BYTE, DEFLATE),
+        *(1, 70_000, {ROWS_PER_STRIP: [1], OFFSETS: [0] * 70_000, COUNTS: [len(BYTE)] * 70_000}, BYTE, DEFLATE)
     ),
     "a TIFF in tiles": lambda: tiff(
         *(32, 16, {TILE_WIDTH: [16], TILE_LENGTH: [16], TILE_OFFSETS: [0, 256], TILE_COUNTS: [256] * 2}),

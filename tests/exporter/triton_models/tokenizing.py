@@ -141,10 +141,7 @@ def _bpe(normalizer: norm.Normalizer | None, pre_tokenizer: pre.PreTokenizer | N
     if normalizer is not None:
         made.normalizer = normalizer
     trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<|endoftext|>"],
-        initial_alphabet=pre.ByteLevel.alphabet(),
-        show_progress=False,
+        vocab_size=400, special_tokens=["<|endoftext|>"], initial_alphabet=pre.ByteLevel.alphabet(), show_progress=False
     )
     made.train_from_iterator([_CORPUS], trainer)
     made.post_processor = post.ByteLevel(trim_offsets=True)

@@ -23,10 +23,7 @@ from ..passes.values import input_of, name_of
 from .conversion import FLOAT, FLOAT16
 
 #: Attention ops -> the attributes that hold the number of heads of their queries and keys.
-_HEADS = {
-    "MultiHeadAttention": ("num_heads", "num_heads"),
-    "GroupQueryAttention": ("num_heads", "kv_num_heads"),
-}
+_HEADS = {"MultiHeadAttention": ("num_heads", "num_heads"), "GroupQueryAttention": ("num_heads", "kv_num_heads")}
 #: Measurement of each node -> how those of two calls are combined.
 _TAPS: Mapping[str, Callable[..., NDArray[Any]]] = {
     "peak": np.maximum,

@@ -182,10 +182,7 @@ def _or_text(check: Check) -> Check:
     return expected, lambda value: holds(_from_text(value))
 
 
-_ACCEPTED: Mapping[str, Check] = {
-    **_CHECKS,
-    **{alias: _or_text(_CHECKS[name]) for alias, name in _ALIASES.items()},
-}
+_ACCEPTED: Mapping[str, Check] = {**_CHECKS, **{alias: _or_text(_CHECKS[name]) for alias, name in _ALIASES.items()}}
 
 
 def _without_aliases(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,10 +64,7 @@ def test_a_checkpoint_that_asks_for_more_is_refused(config, message):
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[1]", r"must be a JSON object, not \[1\]"),
-        (
-            '{"top_q": 1, "best_of": 2}',
-            "unknown parameters best_of, top_q; known are max_new_tokens, max_length",
-        ),
+        ('{"top_q": 1, "best_of": 2}', "unknown parameters best_of, top_q; known are max_new_tokens, max_length"),
         ('{"max_new_tokens": 0}', "max_new_tokens must be an integer of at least 1, not 0"),
         ('{"max_new_tokens": true}', "max_new_tokens must be an integer of at least 1, not true"),
         ('{"max_new_tokens": 3.0}', "max_new_tokens must be an integer of at least 1, not 3.0"),
