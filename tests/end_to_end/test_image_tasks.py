@@ -258,7 +258,7 @@ def test_asyncio_and_the_frontends_by_name(server):
     [
         (b"", "image 0 is empty"),
         (b"not an image", "not an image in a format that is taken"),
-        ("no such file.jpg", "is no file, no URL and no base64"),
+        ("no such file.jpg", "is not a file, a URL or base64"),
         (3, "image 0 should be a path"),
         (np.zeros((2, 2, 3)), "should be uint8"),
         ([], "list of images is empty"),

@@ -60,7 +60,7 @@ def _candidates(row: Row, label: str | None, known: Sequence[str]) -> Mapping[st
     if not own:
         raise InputError("there is nothing to choose among: zero-shot tasks need a column label, or candidate_labels")
     if label is not None and label not in own:
-        raise InputError(f"its label {label!r} is none of its candidate_labels, {', '.join(own)}")
+        raise InputError(f"its label {label!r} is not one of its candidate_labels, {', '.join(own)}")
     return {"candidate_labels": own}
 
 

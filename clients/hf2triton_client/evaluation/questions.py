@@ -177,7 +177,7 @@ def _said(answer: Any) -> dict[int, _Said]:
 def _entry(entry: Mapping[str, Any]) -> tuple[Any, float]:
     read = next((read for fields, read in _KEYS if fields <= entry.keys()), None)
     if read is None:
-        raise ValueError(f"an answer with {', '.join(entry)} is none that can be compared")
+        raise ValueError(f"an answer with {', '.join(entry)} cannot be compared")
     return read(entry), float(entry.get("score", 1.0))
 
 

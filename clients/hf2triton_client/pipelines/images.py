@@ -63,7 +63,7 @@ def _named(value: str, index: int, timeout: float) -> bytes:
     try:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
-        raise InputError(f"image {index} is no file, no URL and no base64: {value[:80]!r}") from None
+        raise InputError(f"image {index} is not a file, a URL or base64: {value[:80]!r}") from None
 
 
 def _file(path: Path, index: int) -> bytes:

@@ -56,7 +56,7 @@ class QuestionAnswering(TaskPipeline):
             raise InputError(f"expected a dict or a list of dicts, not {type(inputs).__name__}")
         for index, one in enumerate(asked):
             if not isinstance(one, Mapping) or set(one) != {"question", "context"}:
-                raise InputError(f"input {index} is no dict with the keys 'question' and 'context'")
+                raise InputError(f"input {index} is not a dict with the keys 'question' and 'context'")
         columns = {
             "text": texts_of([one["question"] for one in asked], as_filled_text),
             "text_pair": texts_of([one["context"] for one in asked], as_filled_text),

@@ -58,14 +58,14 @@ def read_report(path: Path) -> Report:
     """Reads a report that `write_report` wrote as JSON. Raises ReportError."""
     try:
         if path.stat().st_size > _MOST_BYTES:
-            raise ReportError(f"{path} is no report: it has more than {_MOST_BYTES >> 20} MiB")
+            raise ReportError(f"{path} is not a report: it has more than {_MOST_BYTES >> 20} MiB")
         written = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         reason = getattr(error, "strerror", None) or error
         raise ReportError(f"{path} cannot be read as a report: {reason}; give the .json that --report wrote") from error
     if not isinstance(written, dict) or "machine" not in written or "format" not in written:
         raise ReportError(
-            f"{path} is no report of a validation or a benchmark; give the .json that their --report wrote"
+            f"{path} is not a report of a validation or a benchmark; give the .json that their --report wrote"
         )
     if written["format"] != FORMAT:
         raise ReportError(f"{path} has format {written['format']!r}, this version of hf2triton reads {FORMAT}")

@@ -37,7 +37,7 @@ def from_json(written: Mapping[str, Any]) -> Report:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"])) or "the whole"
-        raise ReportError(f"is no report of format {FORMAT}: {where}: {first['msg']}") from error
+        raise ReportError(f"is not a report of format {FORMAT}: {where}: {first['msg']}") from error
     _check(report)
     return report
 

@@ -150,12 +150,12 @@ def _row(line: bytes) -> Row | Unreadable:
         row = json.loads(line.rstrip(b"\r\n").decode("utf-8-sig"))
     except json.JSONDecodeError as error:  # its message counts lines too, within this line
         what = error.msg.removesuffix(" at")
-        return Unreadable(f"the line is no JSON: {what} at character {error.pos + 1} of it")
+        return Unreadable(f"the line is not JSON: {what} at character {error.pos + 1} of it")
     except UnicodeDecodeError as error:
-        return Unreadable(f"the line is no UTF-8: {error.reason} at byte {error.start + 1} of it")
+        return Unreadable(f"the line is not UTF-8: {error.reason} at byte {error.start + 1} of it")
     except (ValueError, RecursionError) as error:  # numbers with too many digits, and too deeply nested values
-        return Unreadable(f"the line is no JSON that can be read: {error}")
-    return row if isinstance(row, dict) else Unreadable(f"the line is no object, but a {type(row).__name__}")
+        return Unreadable(f"the line is not JSON that can be read: {error}")
+    return row if isinstance(row, dict) else Unreadable(f"the line is not an object, but a {type(row).__name__}")
 
 
 def _cut_lines(path: str, size: int) -> Iterator[tuple[int, int]]:

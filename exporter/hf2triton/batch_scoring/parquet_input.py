@@ -76,5 +76,5 @@ def _readable(path: str) -> Iterator[None]:
         if getattr(error, "errno", None) is not None:  # an error of the system, which names the file
             raise
         raise UsageError(
-            f"{path} is no Parquet file, or is not whole ({' '.join(str(error).split())}): write it again"
+            f"{path} is not a Parquet file, or is incomplete ({' '.join(str(error).split())}): write it again"
         ) from error

@@ -87,7 +87,7 @@ def _disk_errors(options: ScoreOptions) -> Iterator[None]:
 
 
 def _kept(options: ScoreOptions, error: Exception) -> ScoringError:
-    return ScoringError(f"{error}; what is done is kept in {options.parts}: the same command goes on from there")
+    return ScoringError(f"{error}; what is done is kept in {options.parts}: the same command continues from there")
 
 
 def _found(options: ScoreOptions) -> ScoringPlan | None:
@@ -156,7 +156,7 @@ def _score(job: ScoringJob, plan: ScoringPlan, done: set[int], progress: Progres
                     pass
     except (ClientError, ScoringError, OSError) as error:
         raise ScoringError(
-            f"{error}; what is done is kept in {options.parts}: the same command goes on from there"
+            f"{error}; what is done is kept in {options.parts}: the same command continues from there"
         ) from error
 
 

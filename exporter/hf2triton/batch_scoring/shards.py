@@ -185,8 +185,8 @@ class Parquet:
             return pa.array(values, type=kind)
         except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError) as error:
             raise ScoringError(
-                f"a value of the column {name} is no {kind}, as those before it are ({error}): let OUTPUT end in .jsonl, where"
-                " each row may have its own type"
+                f"a value of the column {name} is not of type {kind}, as those before it are ({error}): let OUTPUT end in"
+                " .jsonl, where each row may have its own type"
             ) from error
 
     def join(self, shards: Sequence[tuple[Path, int]], file: BinaryIO) -> int:

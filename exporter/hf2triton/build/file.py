@@ -175,7 +175,7 @@ def read_build_file(path: Path, repository: Path | None = None) -> Declared:
     except ValidationError as error:
         problems = sorted((line_of(one["loc"]), _problem(one)) for one in error.errors())
         lines = (f"line {line}: {problem}" for line, problem in problems)
-        raise UsageError("\n  ".join([f"{path} is no valid build file", *lines])) from error
+        raise UsageError("\n  ".join([f"{path} is not a valid build file", *lines])) from error
     for name in file.entries:
         try:
             check_name(name)
@@ -230,7 +230,9 @@ def _problem(error: Mapping[str, Any]) -> str:
         hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
         return f"{'.'.join(map(str, inside)) or 'the file'} has the unknown key {str(key)!r}: {hint}"
     if key == "[key]":
-        return f"{'.'.join(map(str, inside[:-1]))} has the name {error['input']!r}, which is no text: put it in quotes"
+        return (
+            f"{'.'.join(map(str, inside[:-1]))} has the name {error['input']!r}, which is not a text: put it in quotes"
+        )
     if error["type"] == "missing":
         return f"{where} is missing"
     text = error["msg"].removeprefix("Value error, ").removeprefix("Input ")

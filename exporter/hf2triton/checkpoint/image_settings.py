@@ -189,7 +189,7 @@ def _settings(folder: Path) -> tuple[Path, dict[str, Any]]:
 
 def _object(path: Path, content: Any) -> dict[str, Any]:
     if not isinstance(content, dict):
-        raise SourceError(f"{path} holds no JSON object with the settings of an image processor")
+        raise SourceError(f"{path} does not hold a JSON object with the settings of an image processor")
     return content
 
 

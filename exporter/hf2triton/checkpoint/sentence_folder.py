@@ -46,7 +46,7 @@ def read_modules(folder: Path) -> tuple[SentenceModule, ...]:
     try:
         modules = tuple(_module(path, entry["type"], entry["path"]) for entry in entries)
     except (TypeError, KeyError, AttributeError):
-        raise SourceError(f"{path} is no list of modules, each with a 'type' and a 'path'") from None
+        raise SourceError(f"{path} is not a list of modules, each with a 'type' and a 'path'") from None
     if not modules or modules[0].kind != "Transformer":
         first = f"begins with {modules[0].kind}" if modules else "lists no modules"
         raise SourceError(f"{path} {first}; models that begin with a Transformer can be exported")

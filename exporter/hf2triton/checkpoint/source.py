@@ -90,7 +90,7 @@ def _read_configs(given: str, folder: Path) -> tuple[tuple[SentenceModule, ...],
     model = _model_folder(folder, modules)
     config = read_json(model / "config.json", f"{given} holds no config.json: {_instead(model)}")
     if not isinstance(config, dict):
-        raise SourceError(f"{model / 'config.json'} holds no JSON object")
+        raise SourceError(f"{model / 'config.json'} does not hold a JSON object")
     return modules, config
 
 
@@ -179,7 +179,7 @@ def _download(name: str, revision: str | None, patterns: list[str]) -> tuple[Pat
         raise SourceError(f"{name!r} is neither a folder nor a hub id: {error}") from error
     except LocalEntryNotFoundError as error:
         raise SourceError(
-            f"{name!r} is no folder here, is not in the hub's cache, and the hub cannot be reached"
+            f"{name!r} is not a folder here, is not in the hub's cache, and the hub cannot be reached"
             f" ({str(error).splitlines()[0]})"
         ) from error
     except (HfHubHTTPError, OSError) as error:

@@ -31,7 +31,7 @@ def read_tokenizer_files(folder: Path) -> dict[int, str]:
     absent = [name for name in _FILES[present[0]] if not (folder / name).exists()]
     if absent:
         raise TokenizerMissing(
-            f"{folder} has {present[0]} and lacks {', '.join(absent)}, without which it is no tokenizer"
+            f"{folder} has {present[0]} and lacks {', '.join(absent)}, without which it is not a tokenizer"
         )
     settings = _read_object(folder / "tokenizer_config.json")
     if settings.get("auto_map"):

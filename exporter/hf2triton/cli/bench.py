@@ -20,7 +20,7 @@ def _positive(word: str) -> int:
 
 def _rate(word: str) -> float:
     if not 0 < float(word) < float("inf"):
-        raise ValueError(f"{word} is no rate above 0")
+        raise ValueError(f"{word} is not a rate above 0")
     return float(word)
 
 
@@ -30,7 +30,7 @@ def _length(word: str) -> int | None:
 
 def _precision(word: str) -> str:
     if word not in PRECISIONS:
-        raise ValueError(f"{word} is none of {', '.join(PRECISIONS)}")
+        raise ValueError(f"{word} is not one of {', '.join(PRECISIONS)}")
     return word
 
 

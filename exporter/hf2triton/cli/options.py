@@ -29,7 +29,7 @@ class Listed(click.ParamType[tuple[Any, ...]]):
         try:
             return tuple(dict.fromkeys(self._read(word.strip()) for word in value.split(",") if word.strip()))
         except ValueError as error:
-            self.fail(f"{value!r} is no list of {self.name}: {error}", param, ctx)
+            self.fail(f"{value!r} is not a list of {self.name}: {error}", param, ctx)
 
 
 class Size(click.ParamType[int]):
@@ -68,7 +68,7 @@ class Devices(click.ParamType[str]):
 
 def gpu_number(word: str) -> int:
     if not word.isdecimal():
-        raise ValueError(f"{word} is no number of a GPU")
+        raise ValueError(f"{word} is not the number of a GPU")
     return int(word)
 
 

@@ -84,7 +84,7 @@ def score(url: str, serve: bool, repository: Path, allow_errors: bool, report: P
     """Ask the served model NAME about all rows of INPUT, and write its answers to OUTPUT, in order.
 
     INPUT is .jsonl, .parquet, a folder of such files, or a folder of images. OUTPUT ends in .jsonl or .parquet. A run that was
-    stopped, in whatever way, goes on when the same command is given again. Exit code 1 if rows could not be answered: their
+    stopped, in whatever way, continues when you give the same command again. Exit code 1 if rows could not be answered: their
     column error says why.
     """
     import logging

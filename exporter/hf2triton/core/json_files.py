@@ -25,7 +25,7 @@ def read_object(path: Path) -> dict[str, Any]:
         return {}
     content = read_json(path, "")
     if not isinstance(content, dict):
-        raise SourceError(f"{path} holds no JSON object")
+        raise SourceError(f"{path} does not hold a JSON object")
     return content
 
 

@@ -18,7 +18,7 @@ def read_bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
     size = float(match[1]) * _UNITS.get(match[2].upper(), 0) if match else 0
     if not size:
-        raise UsageError(f"{text!r} is no size above 0: it should read like 16GB, 15.5GB or 16GiB")
+        raise UsageError(f"{text!r} is not a size above 0: it should read like 16GB, 15.5GB or 16GiB")
     return int(size)
 
 

@@ -154,6 +154,6 @@ def _storage(storage: str) -> tuple[str, VolumeClaim | None]:
     if not separator and storage.startswith("/"):
         return storage, None
     raise UsageError(
-        f"--storage {storage!r} is none of pvc://CLAIM[/PATH], s3://…, gs://…, as://ACCOUNT/CONTAINER/… (Azure, as Triton names"
-        " it), or an absolute path in the image"
+        f"--storage {storage!r} is not one of pvc://CLAIM[/PATH], s3://…, gs://…, as://ACCOUNT/CONTAINER/… (Azure, as Triton"
+        " names it), or an absolute path in the image"
     )

@@ -20,7 +20,7 @@ def unreadable(lint: Lint, model: Model) -> Iterator[Problem]:
     if error is not None:
         place, _, reason = error.partition(" : ")
         unknown = "has no field named" in error
-        what = "has a key that Triton does not know" if unknown else "is no config that Triton can read"
+        what = "has a key that Triton does not know" if unknown else "is not a config that Triton can read"
         yield Problem(
             f"{model.name}/{CONFIG}:{place.split(':')[0]}" if reason else f"{model.name}/{CONFIG}",
             f"it {what}: {(reason or error).rstrip('.')}. Triton refuses the model; correct the line",
@@ -191,7 +191,7 @@ RULES = (
         "config-unreadable",
         ERROR,
         "model",
-        "a config with a key that Triton does not know, or that is no config",
+        "a config with a key that Triton does not know, or that is not a config",
         unreadable,
     ),
     Rule("config-missing", WARNING, "model", "a model without a config.pbtxt", missing),

@@ -62,7 +62,7 @@ def pickled(lint: Lint, model: Model) -> Iterator[Problem]:
         elif model.backend in _NATIVE.get(suffix, ()):
             continue
         elif suffix in _PICKLES or (suffix == ".bin" and _begins_like_a_pickle(path)):
-            yield Problem(_where(model, path), "it is a pickle: whoever loads it runs what is in it. Remove it")
+            yield Problem(_where(model, path), "it is a pickle: anyone who loads it runs what is in it. Remove it")
         elif suffix in _COMPILED:
             yield Problem(_where(model, path), "it is compiled code, which nobody can look at: remove it", WARNING)
     if caches:  # one finding for all: serving a model once puts them in every folder of its code
@@ -118,7 +118,7 @@ def misbehaving(lint: Lint, model: Model) -> Iterator[Problem]:
         try:
             found = audit(path.read_text(encoding="utf-8"))
         except (SyntaxError, ValueError) as error:
-            yield Problem(where, f"it is no Python that can be read: {error}")
+            yield Problem(where, f"it is not Python that can be read: {error}")
             continue
         for one in found:
             yield Problem(

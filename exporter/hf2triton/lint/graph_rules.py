@@ -67,7 +67,7 @@ def beyond_release(lint: Lint, model: Model) -> Iterator[Problem]:
         return
     for _, where, graph in _graphs(model):
         if isinstance(graph, Exception):
-            yield Problem(where, f"it is no graph that can be read: {str(graph)[:200]}. Export it again")
+            yield Problem(where, f"it is not a graph that can be read: {str(graph)[:200]}. Export it again")
         elif release is not None:
             opset = next((one.version for one in graph.opset_import if one.domain in ("", "ai.onnx")), 0)
             for what, value, most in (

@@ -38,7 +38,9 @@ def entry_release(lint: Lint) -> Iterator[Problem]:
 
 def server_release(lint: Lint, server: Seen) -> Iterator[Problem]:
     if server.release is None:
-        yield Problem(server.url, f"its version, {server.version!r}, is none of Triton's that is known here", WARNING)
+        yield Problem(
+            server.url, f"its version, {server.version!r}, is not a version of Triton that is known here", WARNING
+        )
     elif problem := _told(
         f"Triton {server.version} is release {server.release}, which has", server.release, server.url
     ):

@@ -64,7 +64,7 @@ class Control:
         try:
             return json.loads(answer)
         except ValueError as error:  # something other than Triton is listening there
-            raise ConnectionError(f"an answer that is no JSON: {answer[:100]!r}") from error
+            raise ConnectionError(f"an answer that is not JSON: {answer[:100]!r}") from error
 
     def answers(self, path: str, timeout: float = 2.0) -> bool:
         try:

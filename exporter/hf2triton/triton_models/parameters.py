@@ -23,7 +23,7 @@ def parse_parameters(text: str, checks: Mapping[str, Check]) -> dict[str, Any]:
             json.dumps(given, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError as error:
         half = f"\\u{ord(error.object[error.start]):04x}"
-        raise ValueError(f"the parameters have {half}, half of a surrogate pair, which is no character") from None
+        raise ValueError(f"the parameters have {half}, half of a surrogate pair, which is not a character") from None
     except (ValueError, RecursionError) as error:
         raise ValueError(f"the parameters are not JSON: {error}") from None
     if not isinstance(given, dict):

@@ -190,7 +190,7 @@ def test_labels_count_wherever_they_begin(tmp_path):
         (
             "zero-shot-classification",
             {"text": "a", "label": "q", "labels": ["x"]},
-            "'q' is none of its candidate_labels",
+            "'q' is not one of its candidate_labels",
         ),
         ("token-classification", {"words": "a b"}, "words should be a list of strings, not 'a b'"),
         ("token-classification", {"words": [1]}, r"words should be a list of strings, not \[1\]"),

@@ -204,7 +204,7 @@ def test_nothing_to_compare_is_a_breach():
     assert compare_answers([], [], TOLERANCE).breaches == ("nothing to compare",)
     with pytest.raises(ValueError, match="shorter"):
         compare_answers([[]], [], TOLERANCE)
-    with pytest.raises(ValueError, match="an answer with what is none that can be compared"):
+    with pytest.raises(ValueError, match="an answer with what cannot be compared"):
         compared({"what": 1}, {"what": 1})
 
 

@@ -148,11 +148,11 @@ def _scatter(written):
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (_lose, "is no report of format 1: machine.cores: Field required"),
+        (_lose, "is not a report of format 1: machine.cores: Field required"),
         (_contend, "has a measurement of contender 9, and only 4 contenders"),
         (_scatter, "has 500 values of PyTorch for 499 served ones"),
         (lambda written: written.update(format=2), "has format 2, this version of hf2triton reads 1"),
-        (lambda written: written.pop("machine"), "is no report of a validation or a benchmark"),
+        (lambda written: written.pop("machine"), "is not a report of a validation or a benchmark"),
     ],
 )
 def test_a_spoilt_report_is_refused(tmp_path, spoil, said):
@@ -171,7 +171,7 @@ def test_what_is_no_report_is_refused(tmp_path, content):
     path = tmp_path / "no.json"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ReportError, match=r"no\.json (cannot be read as a report|is no report)"):
+    with pytest.raises(ReportError, match=r"no\.json (cannot be read as a report|is not a report)"):
         read_report(path)
 
 

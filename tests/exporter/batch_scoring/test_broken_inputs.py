@@ -106,11 +106,11 @@ def test_parquet_that_is_none_is_told(url, tmp_path):
         path = tmp_path / "b.parquet"
         path.write_bytes(content)
         said = refused(path, tmp_path / "out.jsonl", "--url", url)
-        assert said.startswith(f"hf2triton: {path} is no Parquet file, or is not whole (")
+        assert said.startswith(f"hf2triton: {path} is not a Parquet file, or is incomplete (")
         assert what in said
         said = refused(tmp_path, tmp_path.parent / "out.jsonl", "--url", url)
         (tmp_path / "a.parquet").write_bytes(whole)
-        assert f"{path} is no Parquet file, or is not whole" in said
+        assert f"{path} is not a Parquet file, or is incomplete" in said
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "whole.parquet"]
 
 
@@ -120,6 +120,6 @@ def test_parquet_whose_rows_cannot_be_read_is_told(run, tmp_path):
     whole = written(path)
     end = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
     path.write_bytes(whole[: end // 2] + whole[end:])
-    with pytest.raises(UsageError, match=r"in.parquet is no Parquet file, or is not whole \(.+\): write it again"):
+    with pytest.raises(UsageError, match=r"in.parquet is not a Parquet file, or is incomplete \(.+\): write it again"):
         run(path, tmp_path / "out.jsonl")
     assert not (tmp_path / "out.jsonl").exists()

@@ -63,6 +63,6 @@ def test_ray_tells_what_an_actor_could_not_do(url, run, table, tmp_path):
     done = call("sentiment", table, tmp_path / "out.parquet", "--keep", "key", "--ray", "local", "--url", url)
     assert (done.returncode, "Traceback" in done.stderr) == (1, False)
     said = done.stderr.splitlines()[-1]
-    assert said.startswith("hf2triton: a value of the column key is no int64, as those before it are")
-    assert said.endswith("the same command goes on from there")
+    assert said.startswith("hf2triton: a value of the column key is not of type int64, as those before it are")
+    assert said.endswith("the same command continues from there")
     assert run(table, tmp_path / "out.jsonl", keep=("key",)).errors == 0

@@ -98,10 +98,10 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b'{"n": 1', "the line is no JSON: Expecting ',' delimiter at character 8 of it"),
-        (b'{"n": "x', "the line is no JSON: Unterminated string starting at character 7 of it"),
-        (b'{"n": "\xff"}', "the line is no UTF-8: invalid start byte at byte 8 of it"),
-        (b"[" * 200_000, "the line is no JSON that can be read: maximum recursion depth exceeded"),
+        (b'{"n": 1', "the line is not JSON: Expecting ',' delimiter at character 8 of it"),
+        (b'{"n": "x', "the line is not JSON: Unterminated string starting at character 7 of it"),
+        (b'{"n": "\xff"}', "the line is not UTF-8: invalid start byte at byte 8 of it"),
+        (b"[" * 200_000, "the line is not JSON that can be read: maximum recursion depth exceeded"),
     ],
 )
 def test_what_is_wrong_with_a_line_is_counted_within_it(tmp_path, line, why):

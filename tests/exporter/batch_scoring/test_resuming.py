@@ -1,4 +1,4 @@
-"""Runs that are stopped: the same command goes on, and the output is what it would have been."""
+"""Runs that are stopped: the same command continues, and the output is what it would have been."""
 
 import errno
 import json
@@ -111,7 +111,7 @@ def test_two_runs_at_once_exclude_each_other(run, table, tmp_path):
 
 
 def test_a_server_that_is_lost_stops_the_run_which_goes_on_later(run, url, table, tmp_path):
-    """When nobody answers any more, what is done is kept, no row is taken for wrong, and the same command goes on."""
+    """When nobody answers any more, what is done is kept, no row is taken for wrong, and the same command continues."""
     run(table, tmp_path / "expected.jsonl")
     output = tmp_path / "out.jsonl"
     with Relay(url) as relay:
@@ -120,7 +120,7 @@ def test_a_server_that_is_lost_stops_the_run_which_goes_on_later(run, url, table
             if done >= 12:  # the first shard is written
                 relay.close()
 
-        with pytest.raises(ScoringError, match=r"no Triton server answers.*the same command goes on from there"):
+        with pytest.raises(ScoringError, match=r"no Triton server answers.*the same command continues from there"):
             run(table, output, progress=lose, url=relay.url, concurrency=1)
     assert not output.exists()
     summary = run(table, output)
@@ -140,7 +140,7 @@ def test_a_full_disk_is_told_and_the_run_goes_on(run, table, tmp_path, monkeypat
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
-        ScoringError, match=r"No space left on device; what is done is kept in .*: the same command goes on"
+        ScoringError, match=r"No space left on device; what is done is kept in .*: the same command continues"
     ):
         run(table, tmp_path / "out.jsonl")
     assert sorted(path.name for path in (tmp_path / "out.jsonl.parts").iterdir()) == [

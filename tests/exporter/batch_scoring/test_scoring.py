@@ -141,8 +141,8 @@ def test_rows_that_cannot_be_answered_say_why(run, tmp_path, rows, answers):
     found = read_lines(tmp_path / "out.jsonl")
     assert [row["id"] for row in found] == [1, 2, 3, None, 4, None, 5, 1]
     assert [row.get("error", "")[:28] for row in found] == [
-        *("", "it has no text", "text should be a string, not", "the line is no JSON: Expecti", ""),
-        *("the line is no object, but a", "the text holds a lone surrog", ""),
+        *("", "it has no text", "text should be a string, not", "the line is not JSON: Expecti", ""),
+        *("the line is not an object, but a", "the text holds a lone surrog", ""),
     ]
     assert_outputs_match(found[0]["answer"], found[-1]["answer"], ATOL)
     assert found[0]["answer"]["label"] == answers[0]["label"]
@@ -220,7 +220,7 @@ def test_values_without_a_type_in_common_want_json_lines(run, rows, tmp_path):
     with pytest.raises(UsageError, match="key have no type in common"):
         run(at_once, tmp_path / "out.parquet", keep=("key",))
     later = write_lines(tmp_path / "later.jsonl", [*texts, {**texts[0], "key": "one"}])
-    with pytest.raises(ScoringError, match="the column key is no int64"):
+    with pytest.raises(ScoringError, match="the column key is not of type int64"):
         run(later, tmp_path / "out.parquet", keep=("key",), shard_size=500, batch_size=100)
 
 

@@ -122,7 +122,7 @@ def test_labels_are_a_list_or_a_mapping(write, labels):
             "entries: {a: {source: x, tolerances: {y: {max_abs: .nan}}}}",
             "entries.a.tolerances.y.max_abs: nan should be",
         ),
-        ("entries: {1: {source: x}}", "entries has the name 1, which is no text: put it in quotes"),
+        ("entries: {1: {source: x}}", "entries has the name 1, which is not a text: put it in quotes"),
         ("entries: {a b: {source: x}}", "line 1: 'a b' is not a valid model name"),
         ("entries: {a_model: {source: x}}", "'a_model' ends in _model"),
         (
@@ -149,7 +149,7 @@ def test_all_that_is_wrong_is_said_at_once(write):
     with pytest.raises(UsageError) as error:
         read_build_file(path)
     assert str(error.value).splitlines() == [
-        f"{path} is no valid build file",
+        f"{path} is not a valid build file",
         "  line 2: entries.a has the unknown key 'sorce': did you mean 'source'?",
         "  line 2: entries.a.source is missing",
         "  line 3: entries.b has the unknown key 'thread': did you mean 'threads'?",

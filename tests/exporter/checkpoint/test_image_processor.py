@@ -473,7 +473,7 @@ def test_files_are_looked_at_without_torch(tmp_path):
 
 def test_a_file_that_is_no_object(tmp_path):
     """A processor's file that holds something else than settings is named."""
-    with pytest.raises(SourceError, match=r"preprocessor_config.json holds no JSON object"):
+    with pytest.raises(SourceError, match=r"preprocessor_config.json does not hold a JSON object"):
         read_image_spec(write(tmp_path, [1, 2]))
 
 

@@ -404,7 +404,7 @@ def test_weights_that_were_cut_short(copied, kept):
     ("change", "message"),
     [
         (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "holds no JSON object"),
+        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "does not hold a JSON object"),
         (lambda folder: (folder / "adapter_config.json").unlink(), "is it an adapter's folder"),
         (lambda folder: (folder / "adapter_model.safetensors").unlink(), "holds no weights"),
         (lambda folder: edit(folder, peft_type="MAGIC"), "peft_type 'MAGIC' is unknown; known are .*LORA"),

@@ -136,7 +136,7 @@ def test_generation_that_is_not_supported_is_refused(checkpoint, generation, mes
     assert str(checkpoint) in line
 
 
-@pytest.mark.parametrize(("content", "message"), [("{", "cannot be read"), ("[]", "holds no JSON object")])
+@pytest.mark.parametrize(("content", "message"), [("{", "cannot be read"), ("[]", "does not hold a JSON object")])
 def test_a_generation_config_that_is_broken_is_refused(checkpoint, content, message):
     """transformers would generate with its own defaults in its place."""
     (checkpoint / "generation_config.json").write_text(content)

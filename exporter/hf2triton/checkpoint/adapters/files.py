@@ -72,7 +72,7 @@ def check_config(folder: Path, config: Any) -> Mapping[str, Any]:
     """The content of adapter_config.json. Raises AdapterError if it is not valid, and for a kind that cannot be merged."""
     path = folder / CONFIG
     if not isinstance(config, dict):
-        raise AdapterError(f"{path} holds no JSON object")
+        raise AdapterError(f"{path} does not hold a JSON object")
     kind, base = config.get("peft_type"), config.get("base_model_name_or_path")
     if not isinstance(kind, str):
         raise AdapterError(f"{path} names no peft_type (such as LORA): did peft write it?")

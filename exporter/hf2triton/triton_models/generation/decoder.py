@@ -72,7 +72,7 @@ class Decoder:
     def check(self, token: int) -> None:
         """Raises ValueError unless the model has this `token`."""
         if not 0 <= token < self.vocabulary:
-            raise ValueError(f"token {token} is none of the model's {self.vocabulary}")
+            raise ValueError(f"token {token} is not one of the model's {self.vocabulary}")
 
     def move(self, source: int, target: int, length: int) -> None:
         """Copies the first `length` positions of a slot into another."""

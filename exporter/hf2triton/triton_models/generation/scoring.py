@@ -24,7 +24,7 @@ class PromptScorer:
         and infinity, and for a token without a logit: a tokenizer can have more tokens than the model."""
         token = self._ids[len(self.logprobs) + 1]
         if token >= len(logits):
-            raise ValueError(f"token {token} of the prompt is none of the model's {len(logits)}")
+            raise ValueError(f"token {token} of the prompt is not one of the model's {len(logits)}")
         scores = logits.astype(np.float64)
         if not np.isfinite(scores).all():
             raise ValueError("the model gives logits that are NaN or infinite")

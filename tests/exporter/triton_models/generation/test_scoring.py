@@ -178,7 +178,7 @@ def test_tokens_that_the_model_does_not_have_are_told():
     request_state._scorer._ids = [1, 2, VOCABULARY, 3]
     request_state.submit(scheduler)
     finish_all(scheduler)
-    with pytest.raises(ValueError, match=f"token {VOCABULARY} of the prompt is none of the model's {VOCABULARY}"):
+    with pytest.raises(ValueError, match=f"token {VOCABULARY} of the prompt is not one of the model's {VOCABULARY}"):
         request_state.take()
     assert request_state.take() is None
     other.assert_as_alone()
