@@ -172,6 +172,6 @@ CASES = (
         "a config that is a list",
         "bert-sentiment",
         lambda folder: (folder / "config.json").write_text("[]"),
-        Refused(["config.json", "no JSON object"]),
+        Refused(["config.json", "does not hold a JSON object"]),
     ),
 )

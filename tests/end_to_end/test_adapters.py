@@ -114,9 +114,9 @@ def test_another_base_is_refused(tmp_path):
 @pytest.mark.parametrize(
     ("family", "task", "targets"),
     [
-        ("bert", "question-answering", ["query", "dense"]),
+        pytest.param("bert", "question-answering", ["query", "dense"], marks=pytest.mark.slow),
         ("distilbert", "token-classification", ["q_lin", "v_lin"]),
-        ("vit", "image-classification", ["q_proj", "fc1"]),
+        pytest.param("vit", "image-classification", ["q_proj", "fc1"], marks=pytest.mark.slow),
         ("clip", "zero-shot-image-classification", ["q_proj", "v_proj"]),
     ],
 )

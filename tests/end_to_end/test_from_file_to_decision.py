@@ -13,6 +13,8 @@ import pytest
 
 from ..support import ASSETS
 
+#: Each of its steps has its own tests; the whole takes a minute.
+pytestmark = pytest.mark.slow
 FILE = f"""\
 repository: repository
 defaults: {{precision: fp16}}

@@ -222,8 +222,8 @@ def test_kserve_fetches_nothing_that_the_image_has(repository):
     ("arguments", "told"),
     [
         (["--target", "nomad"], "target 'nomad' is unknown; known are kubernetes, kserve"),
-        (["--target", "kserve", "--storage", "ftp://x"], "none of pvc://CLAIM"),
-        (["--target", "kserve", "--storage", "pvc://"], "none of pvc://CLAIM"),
+        (["--target", "kserve", "--storage", "ftp://x"], "not one of pvc://CLAIM"),
+        (["--target", "kserve", "--storage", "pvc://"], "not one of pvc://CLAIM"),
         (["--target", "kserve", "--replicas", "0"], "--replicas must be 1 or more"),
         (["--target", "kserve", "--name", "Two Words"], "cannot name objects"),
         (["--target", "kserve", "--tls", "a", "--mutual-tls", "a"], "give it alone, without --tls"),

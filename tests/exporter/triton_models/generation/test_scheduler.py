@@ -18,7 +18,7 @@ from .tiny_decoder import MAX_LENGTH, PROMPTS, VOCABULARY
         ([1] * (MAX_LENGTH + 1), 1, "1 to 48 tokens, not 49"),
         ([1], 0, "max_new_tokens must be 1 or more, not 0"),
         ([1, VOCABULARY], 1, "token 100 is not one of the model's 100"),
-        ([-1], 1, "token -1 is none"),
+        ([-1], 1, "token -1 is not one"),
     ],
 )
 def test_what_cannot_be_served_is_refused(prompt, count, message):
