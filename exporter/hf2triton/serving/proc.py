@@ -47,15 +47,11 @@ def letter(pid: int) -> str:
     return found.letter if found else ""
 
 
-def all_pids() -> Iterator[int]:
-    return map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
-
-
 def processes() -> Iterator[tuple[int, Status]]:
     """All processes."""
-    for pid in all_pids():
-        if (found := status(pid)) is not None:
-            yield pid, found
+    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
+        if (found := status(name)) is not None:
+            yield int(name), found
 
 
 class Quiet:
