@@ -15,7 +15,7 @@ UNIT := tests/client tests/chaos/test_promises.py \
 	$(addprefix tests/exporter/batch_scoring/test_,bad_rows.py inputs.py) \
 	$(addprefix tests/exporter/checkpoint/test_,image_processor.py tokenizer.py) \
 	$(addprefix tests/exporter/graph/test_,calibration.py passes.py planning.py search.py smooth.py) \
-	tests/exporter/lint/test_lint_tables.py \
+	tests/exporter/lint/test_lint_tables.py tests/exporter/parity/test_decoder_baseline.py \
 	$(addprefix tests/exporter/serving/test_,claims.py embedded_host.py presence.py proc.py reloads.py states.py)
 # these export something first, serve it, or want a browser
 NOT_UNIT := $(addprefix --ignore tests/client/,report/test_report_page.py transport/test_cut_off.py transport/test_shared_memory.py) \

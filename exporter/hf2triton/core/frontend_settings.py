@@ -47,7 +47,7 @@ class GraphFile(Record):
 @dataclass(frozen=True, kw_only=True)
 class EncoderSettings(Record):
     """The settings of a frontend that answers at once, see `triton_models/frontend.py`. `outputs`: output -> what each of its
-    values belongs to ("row", "token" or "mask"). `preprocessor`: the settings of its preprocessor."""
+    values belongs to ("row", "token" or "mask"). `reader`: the settings of its preprocessor."""
 
     outputs: Mapping[str, str]
     reader: Mapping[str, Any]

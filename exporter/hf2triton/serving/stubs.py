@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from .proc import processes
 
@@ -43,7 +43,8 @@ def dead_stubs(server: int) -> list[int]:
 def _model(pid: int) -> tuple[str, str]:
     """Model and version of a stub. Its command line has the path REPOSITORY/MODEL/VERSION/FILE and the name of its instance."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+        with open(f"/proc/{pid}/cmdline", "rb") as file:  # noqa: PTH123 – as often as proc.status
+            words = file.read().decode(errors="replace").split("\0")
     except OSError:
         return "", ""
     parts = PurePosixPath(words[1] if len(words) > 1 else "").parts

@@ -140,9 +140,9 @@ def test_rows_that_cannot_be_answered_say_why(run, tmp_path, rows, answers):
     summary = run(source, tmp_path / "out.jsonl")
     found = read_lines(tmp_path / "out.jsonl")
     assert [row["id"] for row in found] == [1, 2, 3, None, 4, None, 5, 1]
-    assert [row.get("error", "")[:25] for row in found] == [
-        *("", "it has no text", "text should be a string, ", "the line is not JSON: Exp", ""),
-        *("the line is not an object", "the text holds a lone sur", ""),
+    assert [row.get("error", "")[:28] for row in found] == [
+        *("", "it has no text", "text should be a string, not", "the line is not JSON: Expect", ""),
+        *("the line is not an object, b", "the text holds a lone surrog", ""),
     ]
     assert_outputs_match(found[0]["answer"], found[-1]["answer"], ATOL)
     assert found[0]["answer"]["label"] == answers[0]["label"]
