@@ -1,15 +1,13 @@
 """Adapters are merged as peft runs them, whoever wrote them, and every way in which one cannot be is an error of ours."""
 
 import json
-import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import peft
 import pytest
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from hf2triton.checkpoint.adapters.merge import merge_adapter
 from hf2triton.checkpoint.adapters.source import (
@@ -21,94 +19,11 @@ from hf2triton.checkpoint.adapters.source import (
 )
 from hf2triton.core.digests import digest_of
 from hf2triton.core.options import ExportOptions
-from hf2triton.errors import AdapterError, HeadMissing, SourceError
-from hf2triton.families import FAMILIES
+from hf2triton.errors import AdapterError, HeadMissing
 
 from ...records.record_adapters import ADAPTERS, CASES
 from ...support import snapshot
-
-#: model_type -> what transformers 4 called the modules of transformers 5, for merge_adapter.
-RENAMED_MODULES = {name: family.renamed_modules for name, family in FAMILIES.items()} | {
-    "clip_text_model": ((r"^", "text_model."),)
-}
-_TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
-_IDS = {"vocab_size": 40, "max_position_embeddings": 16}
-_IMAGE = {**_TEXT, "image_size": 16, "patch_size": 8}
-#: architecture -> its configuration, and the names of query and value in it.
-MODELS = {
-    "BertForSequenceClassification": ({**_TEXT, **_IDS, "num_labels": 3}, ["query", "value"]),
-    "DistilBertForSequenceClassification": (
-        {**_IDS, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24, "num_labels": 3},
-        ["q_lin", "v_lin"],
-    ),
-    "ViTForImageClassification": ({**_IMAGE, "num_labels": 3}, ["q_proj", "v_proj"]),
-    "CLIPModel": (
-        {"text_config": {**_TEXT, **_IDS, "eos_token_id": 39}, "vision_config": _IMAGE, "projection_dim": 12},
-        ["q_proj", "v_proj"],
-    ),
-    "GPT2LMHeadModel": ({"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}, ["c_attn"]),
-}
-BERT, DISTILBERT, VIT, CLIP, GPT2 = MODELS
-CONFIGS = {
-    **{architecture: config for architecture, (config, _) in MODELS.items()},
-    "BertModel": {**_TEXT, **_IDS},
-    "BertForMaskedLM": {**_TEXT, **_IDS},
-}
-
-
-def build(architecture, **changes):
-    """A model in fp32 with random weights, the same at every call."""
-    torch.manual_seed(0)
-    kind = getattr(transformers, architecture)
-    model = kind(kind.config_class(**{**CONFIGS[architecture], **changes}))
-    for parameter in model.parameters():
-        parameter.data = torch.randn(parameter.shape) * 0.2 if parameter.dim() > 1 else parameter.data
-    return model.eval().requires_grad_(False)
-
-
-def probe(model):
-    """Every floating-point output that the families' tasks are made of."""
-    generator = torch.Generator().manual_seed(3)
-    ids = torch.randint(3, 38, (2, 9), generator=generator)
-    ids[:, -1] = 39
-    pixels = torch.randn(2, 3, 16, 16, generator=generator)
-    kinds = {"vit": {"pixel_values": pixels}, "clip": {"input_ids": ids, "pixel_values": pixels}}
-    outputs = model(**kinds.get(model.config.model_type, {"input_ids": ids}))
-    names = ("logits", "last_hidden_state", "text_embeds", "image_embeds")
-    return [outputs[name] for name in names if name in outputs]
-
-
-def train(folder, model, config):
-    """Writes an adapter for a model; every number of it is drawn anew, so that none is at its start."""
-    adapted = peft.get_peft_model(model, config)
-    generator = torch.Generator().manual_seed(5)
-    for parameter in adapted.parameters():
-        if parameter.requires_grad:
-            parameter.data += torch.randn(parameter.shape, generator=generator) * 0.2
-    adapted.save_pretrained(folder, save_embedding_layers=False)
-    return folder
-
-
-def merge(model, folder, missing=(), renamed_modules=(), **options):
-    return merge_adapter(model, find_adapter(folder, **options), renamed_modules, frozenset(missing), probe)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A LoRA on BERT's queries and values with a head of three labels; tests that change it copy it."""
-    config = peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query", "value"])
-    return train(tmp_path_factory.mktemp("trained") / "adapter", build(BERT), config)
-
-
-@pytest.fixture
-def copied(trained, tmp_path):
-    return Path(shutil.copytree(trained, tmp_path / "adapter"))
-
-
-def edit(folder, **changes):
-    """Changes settings of an adapter's config."""
-    path = folder / "adapter_config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+from .adapters import BERT, CLIP, DISTILBERT, GPT2, MODELS, RENAMED_MODULES, build, edit, merge, probe, train
 
 
 @pytest.mark.parametrize("architecture", MODELS)
@@ -330,171 +245,3 @@ def test_a_base_that_does_not_fit(trained, base, message):
     """Shapes, layers and heads that differ are named; nothing is dropped or left random."""
     with pytest.raises(AdapterError, match=message):
         merge(base(), trained)
-
-
-def rewrite(folder, change):
-    weights = load_file(folder / "adapter_model.safetensors")
-    change(weights)
-    save_file(weights, folder / "adapter_model.safetensors")
-
-
-QUERY = "base_model.model.bert.encoder.layer.0.attention.self.query"
-
-
-def test_weights_that_are_absent(copied):
-    """An adapter that lacks one of its weights would get a random one: it is named."""
-    rewrite(copied, lambda weights: weights.pop(f"{QUERY}.lora_B.weight"))
-    with pytest.raises(AdapterError, match=r"promises: .*layer\.0\.attention\.self\.query\.lora_B\.weight$"):
-        merge(build(BERT), copied)
-
-
-def test_weights_without_a_place(copied):
-    """A weight that the model has no place for is not dropped silently."""
-    rewrite(copied, lambda weights: weights.update({"base_model.model.crf.transitions": torch.ones(2)}))
-    with pytest.raises(AdapterError, match=r"no place for weights .*crf\.transitions\. Was it trained"):
-        merge(build(BERT), copied)
-
-
-def test_biases_that_peft_lost(copied):
-    """peft before 0.19 did not save the biases of bias="lora_only": the adapter is refused, not merged without them."""
-    edit(copied, bias="lora_only")
-    with pytest.raises(AdapterError, match=r"promises: .*base_layer\.bias"):
-        merge(build(BERT), copied)
-
-
-def test_trained_biases_are_merged(tmp_path):
-    """Biases that were trained along are part of the merge."""
-    folder = train(tmp_path / "adapter", build(BERT), peft.LoraConfig(target_modules=["query"], bias="lora_only"))
-    saved = load_file(folder / "adapter_model.safetensors")[f"{QUERY}.base_layer.bias"]
-    merged, _ = merge(build(BERT), folder)
-    torch.testing.assert_close(merged.bert.encoder.layer[0].attention.self.query.bias, saved)
-
-
-def test_an_adapter_that_was_never_trained(tmp_path):
-    """An adapter at its start changes nothing, which is hardly what was meant."""
-    peft.get_peft_model(build(BERT), peft.LoraConfig(target_modules=["query"])).save_pretrained(tmp_path)
-    with pytest.raises(AdapterError, match="changes no output by more than 0: was it trained"):
-        merge(build(BERT), tmp_path)
-
-
-def test_a_merge_that_is_not_the_adapter(tmp_path):
-    """GPT-2's output layer shares its weight with the embedding, so that an adapter on it alone cannot be merged."""
-    folder = train(tmp_path / "adapter", build(GPT2), peft.LoraConfig(target_modules=["lm_head"]))
-    with pytest.raises(AdapterError, match="cannot be merged: the merged model's outputs differ by"):
-        merge(build(GPT2), folder)
-
-
-def test_values_that_are_not_finite(copied):
-    """An adapter whose training diverged is refused."""
-    rewrite(copied, lambda weights: weights[f"{QUERY}.lora_A.weight"].fill_(torch.nan))
-    with pytest.raises(AdapterError, match=r"not finite, in .*query\.lora_A"):
-        find_adapter(copied)
-
-
-@pytest.mark.parametrize("kept", [0, 4, 200, -1])
-def test_weights_that_were_cut_short(copied, kept):
-    """A truncated file is found before the base is loaded."""
-    path = copied / "adapter_model.safetensors"
-    path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(AdapterError, match=r"adapter_model\.safetensors \(.* bytes\) is corrupt or was cut short"):
-        find_adapter(copied)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda folder: (folder / "adapter_config.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "adapter_config.json").write_text("[]"), "does not hold a JSON object"),
-        (lambda folder: (folder / "adapter_config.json").unlink(), "is it an adapter's folder"),
-        (lambda folder: (folder / "adapter_model.safetensors").unlink(), "holds no weights"),
-        (lambda folder: edit(folder, peft_type="MAGIC"), "peft_type 'MAGIC' is unknown; known are .*LORA"),
-        (lambda folder: edit(folder, megatron_config={"a": 1}, megatron_core="evil"), "made for Megatron"),
-    ],
-    ids=["cut-config", "list", "no-config", "no-weights", "unknown-kind", "megatron"],
-)
-def test_folders_that_hold_no_adapter(copied, change, message):
-    """Each part that is missing or strange is named."""
-    change(copied)
-    with pytest.raises(SourceError, match=message):
-        find_adapter(copied)
-
-
-def test_settings_of_a_newer_peft(copied):
-    """A setting that this peft would ignore is an error, unless it is off."""
-    edit(copied, use_nothing=False)
-    merge(build(BERT), copied)
-    edit(copied, use_wonders=True)
-    with pytest.raises(AdapterError, match=r"settings that peft .* does not know: use_wonders; upgrade it"):
-        merge(build(BERT), copied)
-
-
-def test_pickles_load_only_when_allowed(copied):
-    """A pickled adapter is refused by default and, with the flag, gives the same model."""
-    expected, _ = merge(build(BERT), copied)
-    path = copied / "adapter_model.safetensors"
-    torch.save(load_file(path), copied / "adapter_model.bin")
-    path.unlink()
-    with pytest.raises(AdapterError, match="--allow-pickle"):
-        find_adapter(copied)
-    merged, _ = merge(build(BERT), copied, allow_pickle=True)
-    assert torch.equal(merged.classifier.weight, expected.classifier.weight)
-
-
-def test_a_pickle_that_runs_code_does_not(copied, tmp_path):
-    """Even with the flag, only tensors are unpickled."""
-
-    class Evil:
-        def __reduce__(self):
-            return (Path.touch, (tmp_path / "owned",))
-
-    torch.save({"weight": Evil()}, copied / "adapter_model.bin")
-    (copied / "adapter_model.safetensors").unlink()
-    with pytest.raises(AdapterError):
-        find_adapter(copied, allow_pickle=True)
-    assert not (tmp_path / "owned").exists()
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        peft.IA3Config(target_modules=["query", "output.dense"], feedforward_modules=["output.dense"]),
-        peft.LoHaConfig(target_modules=["query"]),
-        peft.LoKrConfig(target_modules=["query"]),
-        peft.OFTConfig(target_modules=["query"], oft_block_size=8),
-        peft.AdaLoraConfig(target_modules=["query"], total_step=10),
-        peft.VeraConfig(target_modules=["query"]),
-    ],
-    ids=lambda config: config.peft_type.value,
-)
-def test_other_kinds_that_peft_merges(config, tmp_path):
-    """LoRA's relatives merge as well, and so does IA3."""
-    folder = train(tmp_path / "adapter", build(BERT), config)
-    with torch.no_grad():
-        expected = probe(peft.PeftModel.from_pretrained(build(BERT), folder).eval())
-        merged, report = merge(build(BERT), folder)
-        torch.testing.assert_close(probe(merged), expected, atol=1e-5, rtol=1e-5)
-    assert report.peft_type == config.peft_type.value
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
-        peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
-        peft.PromptEncoderConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
-    ],
-    ids=lambda config: config.peft_type.value,
-)
-def test_kinds_that_cannot_be_merged(config, tmp_path):
-    """Virtual tokens are no part of any weight."""
-    peft.get_peft_model(build(BERT), config).save_pretrained(tmp_path)
-    with pytest.raises(AdapterError, match=f"holds a {config.peft_type.value} adapter, which cannot be merged"):
-        find_adapter(tmp_path)
-
-
-def test_a_kind_that_leaves_parts_behind(tmp_path):
-    """What peft cannot take out of the model again is refused: its modules would be exported."""
-    config = peft.LNTuningConfig(target_modules=["LayerNorm"], modules_to_save=["classifier"])
-    folder = train(tmp_path / "adapter", build(BERT), config)
-    with pytest.raises(AdapterError, match="leaves parts of a LN_TUNING adapter"):
-        merge(build(BERT), folder)
