@@ -47,11 +47,15 @@ def letter(pid: int) -> str:
     return found.letter if found else ""
 
 
+def all_pids() -> Iterator[int]:
+    return map(int, filter(str.isdigit, os.listdir("/proc")))  # noqa: PTH208
+
+
 def processes() -> Iterator[tuple[int, Status]]:
     """All processes."""
-    for name in filter(str.isdigit, os.listdir("/proc")):  # noqa: PTH208
-        if (found := status(name)) is not None:
-            yield int(name), found
+    for pid in all_pids():
+        if (found := status(pid)) is not None:
+            yield pid, found
 
 
 class Quiet:

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from .proc import processes
+from .proc import Status, all_pids, status
 
 #: The name of such a process; the kernel keeps 15 characters.
 STUB = "triton_python_backend_stub"[:15]
+#: The kernel's letters for a process that has ended.
+_ENDED = "ZX"
 #: Triton's name for the folder into which it copies a model from an object store.
 _COPIED = re.compile(r"folder\w{6}")
 
@@ -26,13 +28,38 @@ class Stub:
 
     @property
     def dead(self) -> bool:
-        return self.state in "ZX"
+        return self.state in _ENDED
+
+
+class Stubs:
+    """Looks for the processes of Python models that the tritonserver with this process id started and has not waited for yet.
+
+    Looks at other processes once, since no process changes its parent to the server, and reads each model once: both cost more
+    than everything else that a supervisor does."""
+
+    def __init__(self, server: int) -> None:
+        self._server = server
+        self._others: set[int] = set()
+        self._models: dict[int, tuple[str, str]] = {}
+
+    def found(self) -> list[Stub]:
+        pids = set(all_pids())
+        self._others &= pids
+        self._models = {pid: model for pid, model in self._models.items() if pid in pids}
+        looked_at = [(pid, one) for pid in sorted(pids - self._others) if (one := status(pid)) is not None]
+        self._others |= {pid for pid, one in looked_at if one.parent != self._server}
+        # a process that was just forked still has the server's name
+        return [self._stub(pid, one) for pid, one in looked_at if one.parent == self._server and one.name == STUB]
+
+    def _stub(self, pid: int, one: Status) -> Stub:
+        if one.letter not in _ENDED and self._models.get(pid, ("", "")) == ("", ""):
+            self._models[pid] = _model(pid)
+        return Stub(pid, one.letter, *self._models.get(pid, ("", "")))
 
 
 def stubs(server: int) -> list[Stub]:
-    """The processes of Python models that the tritonserver with this process id started and has not waited for yet."""
-    found = [(pid, one.letter) for pid, one in processes() if one.name == STUB and one.parent == server]
-    return [Stub(pid, letter, *_model(pid)) for pid, letter in found]
+    """The processes of Python models below a tritonserver, at one look."""
+    return Stubs(server).found()
 
 
 def dead_stubs(server: int) -> list[int]:

@@ -24,7 +24,7 @@ from .reloads import Reloads
 from .renewal import KEPT, Renewal, Successor, end, kept
 from .sockets import end_connections
 from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, ProcessStates
-from .stubs import Stub, stubs
+from .stubs import Stub, Stubs
 from .work import generating
 
 POLL_SECONDS = 0.2
@@ -88,6 +88,7 @@ class Supervisor:
     def _begin(self) -> None:
         """Begins to supervise a new server."""
         self._reloads = Reloads(self._host.control, self._host.repositories, self._host.say)
+        self._stubs = Stubs(self.process.pid)
         self._deaths = 0
         self._incomplete: set[str] = set()
         self._forget()
@@ -103,7 +104,7 @@ class Supervisor:
         self._renewal.look()
         if (why := self._stopped()) is not None or self._stood is not None:
             return why
-        found = stubs(self.process.pid)
+        found = self._stubs.found()
         self._end_stopped(found)
         if (model := self._states.stuck(self._reloads.began.copy())) is not None:
             return f"the process of model {model} has died while it was loaded, for which tritonserver waits in vain"
@@ -261,7 +262,7 @@ class Supervisor:
 
     def note(self) -> None:
         """Call this while a server starts, to notice processes that die right after loading."""
-        found = stubs(self.process.pid)
+        found = self._stubs.found()
         self._end_stopped(found)
         self._presence.note(found)
 
