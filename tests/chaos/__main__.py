@@ -35,6 +35,8 @@ def main() -> int:
                     print(f"\n{key}:", *cases, sep="\n  - ")
         code = 1 if recorder.bad else 0
         print(f"\n{recorder.sent} requests sent, {recorder.bad} not as promised ({', '.join(VERDICTS[2:])})")
+        if recorder.crashes:
+            print(f"tritonserver crashed {recorder.crashes} times, as its release may (see docs/promises.md)")
         if code:
             print(
                 f"the same again: python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds}", end=""

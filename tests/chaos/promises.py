@@ -38,7 +38,8 @@ class Promise:
     `broken_off`: of generations that had begun to answer, beside those; `over_http`: of calls to any model over HTTP, which
     nobody makes a second time.
     `told`: seconds after the fault within which a call that is refused must be. `back`: seconds after the fault's end until
-    everybody is answered again; `starts`: a start of the server is added. `steady`: no process may be replaced."""
+    everybody is answered again; `starts`: a start of the server is added. `steady`: no process may be replaced; `crash`: unless
+    tritonserver itself has crashed, as old releases do."""
 
     refusals: frozenset[str] = NONE
     own: frozenset[str] = NONE
@@ -48,6 +49,7 @@ class Promise:
     back: float = 2.0
     starts: bool = False
     steady: bool = False
+    crash: bool = False
 
 
 @dataclass

@@ -35,13 +35,14 @@ class Tally:
 
 
 class Recorder:
-    """Threads may share it. `truth`: (question, version) -> the right values."""
+    """Threads may share it. `truth`: (question, version) -> the right values. `crashes`: those of tritonserver that a promise
+    names."""
 
     def __init__(self, truth: dict[tuple[str, int], list[Any]]) -> None:
         self.truth = truth
         self.tallies: dict[str, Tally] = defaultdict(Tally)
         self.cases: dict[str, list[str]] = defaultdict(list)
-        self.sent = 0
+        self.sent = self.crashes = 0
         self._numbers = itertools.count()
         self._lock = threading.Lock()
         self._under_way: dict[int, Call] = {}

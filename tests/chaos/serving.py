@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 import signal
@@ -25,6 +26,8 @@ KEY = "a-key-of-chaos"
 PROTOCOLS = ("http", "grpc", "metrics")
 STUB = "triton_python_backend_stub"[:15]  # the kernel keeps 15 characters of a name
 START_SECONDS = 120.0
+#: What is said when tritonserver has crashed.
+_CRASHED = "tritonserver has ended (SIGSEGV)"
 #: What is said when a server begins to take over from another one that nothing is wrong with, and when that is over.
 _RENEWAL = "starting another one, which takes over"
 _RENEWED = ("another tritonserver has taken over", "no other tritonserver takes over")
@@ -91,6 +94,11 @@ class Served:
             return True
         return False
 
+    def version(self) -> tuple[int, ...]:
+        """Triton's, as in (2, 51, 0). Raises OSError."""
+        with urllib.request.urlopen(f"{self.http_url}/v2", timeout=5) as answer:
+            return tuple(map(int, json.load(answer)["version"].split(".")))
+
     def control(self, path: str, timeout: float = 60.0) -> None:
         """Has the server do something that wants the key. Raises OSError."""
         headers = {CONTROL_HEADER: KEY, "Connection": "close"}
@@ -137,6 +145,10 @@ class Served:
         if after["tritonserver"] != before["tritonserver"] and _RENEWAL in self.said(1 << 20):
             return []
         return sorted(name for name in before | after if before.get(name) != after.get(name))
+
+    def crashes(self) -> int:
+        """How often tritonserver has crashed since the command was first given."""
+        return self.said(1 << 20).count(_CRASHED)
 
     def said(self, most: int = 3000) -> str:
         """The ends of what the command and the server have written."""

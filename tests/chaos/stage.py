@@ -124,9 +124,11 @@ class Stage:
     @contextmanager
     def same_processes(self) -> Iterator[None]:
         """Nothing may be restarted meanwhile."""
-        before = self.served.identities()
+        before, crashes = self.served.identities(), self.served.crashes()
         yield
-        if changed := self.served.replaced(before):
+        if self.window.promise.crash and self.served.crashes() > crashes:
+            self.recorder.crashes += 1
+        elif changed := self.served.replaced(before):
             self.broken(f"processes were replaced: {', '.join(changed)}")
 
 

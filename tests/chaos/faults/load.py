@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import replace
 
 from ...end_to_end.names import names
 from ..callers import Crew
 from ..cast import questions
-from ..promises import BUSY, Promise
+from ..promises import AWAY, BUSY, Promise
 from ..serving import Served
 from ..stage import Stage
 from . import Fault, needs
@@ -18,10 +19,17 @@ NAME = "triton.example"
 OTHER = "127.0.0.2"
 #: The models that the second server has, and that are asked over the name of both.
 TASKS = ("text-classification", "text-generation")
+#: The version of Triton 25.04.
+_NO_CRASH = (2, 57)
 
 
 def flood(stage: Stage) -> None:
-    """Thousands of calls at once whose deadlines are shorter than all of them take."""
+    """Thousands of calls at once whose deadlines are shorter than all of them take. Old releases of Triton may crash where a
+    deadline passes just as its call's answer is ready: https://github.com/triton-inference-server/server/issues/8034"""
+    if stage.served.version() < _NO_CRASH:
+        promise = stage.window.promise
+        refusals, own = promise.refusals | AWAY, promise.own | AWAY
+        stage.window.promise = replace(promise, refusals=refusals, own=own, starts=True, crash=True)
     act(stage, "flood")
 
 
