@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -91,6 +92,19 @@ def export_asset(repository: Path, family: str, task: str, precision: str, **opt
     return export(ExportOptions(source, task=task, precision=precision, repository=repository, **options))
 
 
+def _share_traces(folder: Path) -> None:
+    from .traces import share
+
+    share(folder / "traces")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What PyTorch's exporter makes of a model, one of the tests has it make."""
+    if "torch" in sys.modules:
+        _share_traces(_shared(tmp_path_factory))
+
+
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with every task of every family in both precisions, and some entries in int8 and with the runner bls."""
@@ -120,7 +134,8 @@ def _export_all(folder: Path) -> None:
     jobs += [(*pair, "int8", "inprocess") for pair in WITH_INT8]
     jobs += [(*pair, "fp16", "bls") for pair in WITH_BLS]
     # an export mostly traces, which uses one core; publishers wait for each other
-    with ProcessPoolExecutor(len(os.sched_getaffinity(0)), get_context("spawn")) as pool:
+    workers, context = len(os.sched_getaffinity(0)), get_context("spawn")
+    with ProcessPoolExecutor(workers, context, _share_traces, (folder.parents[1],)) as pool:
         for done in [pool.submit(_export, folder, *job) for job in jobs]:
             done.result()
 
