@@ -149,7 +149,7 @@ def test_a_dead_model_is_served_again(own):
                 stream.read(request)
     [stub] = [
         process
-        for process in psutil.Process(own._guard.pid).children(recursive=True)
+        for process in psutil.Process(own._process.supervisor.pid).children(recursive=True)
         if "stub" in process.name() and f"/{FEW}/" in " ".join(process.cmdline())
     ]
     with Stream(own) as other:

@@ -270,7 +270,7 @@ def test_models_do_not_inherit_the_key(measured, monkeypatch):
 
     monkeypatch.setenv("HF2TRITON_CONTROL_KEY", KEY)
     with Server(measured.repository, control_key=KEY) as server:
-        processes = psutil.Process(server._guard.pid).children(recursive=True)
+        processes = psutil.Process(server._process.supervisor.pid).children(recursive=True)
         stubs = [process for process in processes if "python_backend" in process.name()]
         assert len(stubs) >= 2
         assert all("HF2TRITON_CONTROL_KEY" not in process.environ() for process in stubs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 import urllib.error
 import urllib.request
@@ -104,11 +103,6 @@ class Server:
     @property
     def running(self) -> bool:
         return self._process is not None and self._process.running
-
-    @property
-    def _guard(self) -> subprocess.Popen[bytes]:
-        assert self._process is not None  # only a started server has one
-        return self._process.supervisor
 
     def start(self) -> Server:
         """Starts the server and waits until every model is ready or has failed."""

@@ -29,7 +29,7 @@ def wait_for(condition: Callable[[], Any], what: str) -> Any:
 
 def tritonserver(server: Server) -> psutil.Process | None:
     """The last one that was started."""
-    children = psutil.Process(server._guard.pid).children()
+    children = psutil.Process(server._process.supervisor.pid).children()
     found = [one for one in children if one.name() == "tritonserver" and one.status() != psutil.STATUS_ZOMBIE]
     return max(found, key=lambda one: one.create_time(), default=None)
 

@@ -86,7 +86,7 @@ def test_it_starts_answers_and_stops(small):
     """A context manager: ready inside, nothing left outside, neither processes nor files nor ports."""
     with Server(small) as server:
         assert answers(server.url)
-        processes = processes_below(server._guard.pid)
+        processes = processes_below(server._process.supervisor.pid)
         assert any(process.name() == "tritonserver" for process in processes)
         assert left_in_shared_memory(os.getpid(), server.url)
         folder = server._claim.folder
@@ -113,7 +113,7 @@ def test_a_dead_model_process_is_replaced(small):
     """A model whose process was killed answers again by itself."""
     with Server(small) as server:
         assert answers(server.url)
-        [stub] = [p for p in processes_below(server._guard.pid) if "stub" in p.name()]
+        [stub] = [p for p in processes_below(server._process.supervisor.pid) if "stub" in p.name()]
         time.sleep(0.5)  # the supervisor looks five times a second, and must have seen it alive
         stub.kill()
         began = time.monotonic()
@@ -176,11 +176,11 @@ def test_it_ends_with_whoever_started_it(small, number):
     wait_for(lambda: not any(folder.exists() for folder in folders))
 
 
-def test_it_ends_when_its_guard_is_killed(small):
+def test_it_ends_when_its_supervisor_is_killed(small):
     """Even without the supervisor, tritonserver does not outlive the program that started it."""
     server = Server(small).start()
-    processes = processes_below(server._guard.pid)
-    server._guard.kill()
+    processes = processes_below(server._process.supervisor.pid)
+    server._process.supervisor.kill()
     wait_for(lambda: not alive(processes))
     server.stop()
     assert not left_in_shared_memory(os.getpid(), server.url)
