@@ -1,5 +1,9 @@
 """PyTorch's traces, each made once a session: tracing takes most of an export's time, and exports of one model often differ only
-in what follows it."""
+in what follows it.
+
+A trace depends on the model alone, as long as code stays as it is: a test that changes code which runs while a model is traced
+calls `torch.onnx.export.__wrapped__`.
+"""
 
 from __future__ import annotations
 
