@@ -38,7 +38,7 @@ coverage: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term-missing:skip-covered
 
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -m slow --timeout 1800
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout 1800
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.throughput $(BENCH)
