@@ -205,6 +205,7 @@ def test_a_server_that_keeps_too_much_is_renewed(repository):
 
     with Server(repository) as server, ThreadPoolExecutor(3) as pool:
         first = tritonserver(server)
+        back, taken = f"model {TEXTS} is loaded again", "another tritonserver has taken over"
         callers = [pool.submit(call, caller) for caller in range(3)]
         try:
             deaths = 0
@@ -212,12 +213,13 @@ def test_a_server_that_keeps_too_much_is_renewed(repository):
                 deaths += 1
                 assert deaths < 10 * KEPT
                 stub(server, TEXTS).kill()
-                wait_for(lambda: said(server).count(f"model {TEXTS} is loaded again") >= deaths, "the model")  # noqa: B023
+                # where the other server was started just before this death, the model may come back there
+                wait_for(lambda: said(server).count(back) >= deaths or taken in said(server), "the model")  # noqa: B023
                 wait_for(lambda: answers(server, TEXTS), "an answer")
             made = calls.copy()  # those under way may have been told of the last death
             wait_for(lambda: all(calls[caller] > made[caller] + 1 for caller in range(3)), "further calls")
             before = len(lost)
-            wait_for(lambda: "another tritonserver has taken over" in said(server), "the other server")
+            wait_for(lambda: taken in said(server), "the other server")
             assert tritonserver(server) != first
             wait_for(
                 lambda: not first.is_running() or first.status() == psutil.STATUS_ZOMBIE, "the end of the first one"
