@@ -59,14 +59,14 @@ def theirs(base):
 
 def test_the_merged_model_answers_as_with_its_adapter(adapted, theirs):
     """Labels and scores are those of the model with its adapter on."""
-    with pipeline("sentiment-analysis", url=adapted.url) as ours:
+    with pipeline("sentiment-analysis", model="adapted", url=adapted.url) as ours:
         assert_outputs_match(theirs(TEXTS, top_k=None, truncation=True), ours(TEXTS, top_k=None), 1e-2)
 
 
 def test_the_merged_model_is_as_good_as_in_training(adapted):
     """On held-out texts it is right about as often as its card says (0.886)."""
     rows = sample_of(ADAPTER)
-    with pipeline("sentiment-analysis", url=adapted.url) as ours:
+    with pipeline("sentiment-analysis", model="adapted", url=adapted.url) as ours:
         answers = ours([row["text"] for row in rows])
     assert sum(answer["label"] == row["label"] for answer, row in zip(answers, rows, strict=True)) / len(rows) > 0.75
 

@@ -188,7 +188,7 @@ def test_leaving_a_stream_frees_the_server(server, ours):
     wait_until_free(server)
     time.sleep(0.5)  # the counter is told every so often
     generated = metric(server, "generated_tokens_total") - before
-    assert 0 < generated < 10 * LONG["max_new_tokens"] / 2
+    assert 0 < generated < 10 * LONG["max_new_tokens"]
 
 
 def test_the_first_failure_of_a_list_frees_the_server(server, ours):
