@@ -13,7 +13,7 @@ BIN := $(VENV)/bin
 UNIT := tests/client tests/chaos/test_promises.py \
 	$(addprefix tests/exporter/,core demo families triton_models) \
 	$(addprefix tests/exporter/batch_scoring/test_,bad_rows.py inputs.py) \
-	$(addprefix tests/exporter/checkpoint/test_,image_processor.py tokenizer.py) \
+	$(addprefix tests/exporter/checkpoint/test_,image_models.py image_processor.py tokenizer.py) \
 	$(addprefix tests/exporter/graph/test_,calibration.py passes.py planning.py search.py smooth.py) \
 	tests/exporter/lint/test_lint_tables.py tests/exporter/parity/test_decoder_baseline.py \
 	$(addprefix tests/exporter/serving/test_,claims.py embedded_host.py presence.py proc.py reloads.py states.py)

@@ -155,9 +155,7 @@ def _score(job: ScoringJob, plan: ScoringPlan, done: set[int], progress: Progres
                 for _ in scorer.score(left, advance):
                     pass
     except (ClientError, ScoringError, OSError) as error:
-        raise ScoringError(
-            f"{error}; what is done is kept in {options.parts}: the same command continues from there"
-        ) from error
+        raise _kept(options, error) from error
 
 
 def _join(job: ScoringJob, plan: ScoringPlan, format: Format) -> int:

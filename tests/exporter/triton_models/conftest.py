@@ -8,6 +8,9 @@ import pytest
 from hf2triton.checkpoint.image_processor import read_image_spec, reference_pixels
 from hf2triton.triton_models.images import ImageEncoder
 
+#: The settings of a processor that says no more than what it is.
+VIT, CLIP = {"image_processor_type": "ViTImageProcessor"}, {"image_processor_type": "CLIPImageProcessor"}
+
 
 @pytest.fixture(scope="session")
 def folder_of(tmp_path_factory):

@@ -18,9 +18,9 @@ from hf2triton.checkpoint.image_settings import RESAMPLE, ModelImages
 from hf2triton.triton_models import images as frontend
 from hf2triton.triton_models.images import ImageEncoder
 
+from .conftest import CLIP, VIT
 from .pictures import encoded, noise
 
-VIT, CLIP = {"image_processor_type": "ViTImageProcessor"}, {"image_processor_type": "CLIPImageProcessor"}
 ORIENTATION = 0x0112  # EXIF's tag
 
 

@@ -12,9 +12,8 @@ from PIL import Image, ImageFile
 
 from hf2triton.triton_models.images import FORMATS
 
-from .pictures import encoded, noise
-
-VIT, CLIP = {"image_processor_type": "ViTImageProcessor"}, {"image_processor_type": "CLIPImageProcessor"}
+from .conftest import CLIP, VIT
+from .pictures import chunk, encoded, noise
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -36,9 +35,6 @@ def png_bomb(width, height):
     """A valid greyscale PNG, all black, of one bit a pixel."""
     row, squeeze = bytes(1 + width // 8), zlib.compressobj(9)
     data = b"".join(squeeze.compress(row * 500) for _ in range(height // 500)) + squeeze.flush()
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
     header = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
