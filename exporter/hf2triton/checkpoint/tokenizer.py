@@ -54,7 +54,7 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
             tokenizer.unk_token,
             tokenizer.mask_token,
             definition.get("decoder"),
-            _cleans_up(tokenizer),
+            _cleans_up(tokenizer, definition),
             tokenizer.truncation_side,
             "token_type_ids" in tokenizer.model_input_names,
             tuple(sorted(tokenizer.all_special_ids)),
@@ -88,9 +88,9 @@ def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
     return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
 
 
-def _cleans_up(tokenizer: PreTrainedTokenizerBase) -> bool:
+def _cleans_up(tokenizer: PreTrainedTokenizerBase, definition: Mapping[str, Any]) -> bool:
     """Whether transformers cleans up what the tokenizer decodes. For BPE, a second key must also ask for it."""
-    is_bpe = type(tokenizer.backend_tokenizer.model).__name__ == "BPE"
+    is_bpe = definition["model"]["type"] == "BPE"
     for_bpe = getattr(tokenizer, "clean_up_tokenization_spaces_for_bpe_even_though_it_will_corrupt_output", False)
     return bool(tokenizer.clean_up_tokenization_spaces) and bool(for_bpe or not is_bpe)
 

@@ -190,7 +190,9 @@ def _run(
     rows = [row for item in items for row in item.rows]
     results: dict[str, list[Any]] = {output.name: [None] * len(rows) for output in graph.outputs}
     for indices in _batches(len(rows), batch, reverse):
-        arrays = session.run(list(results), preprocessor.feeds([rows[index] for index in indices], extra))
+        arrays: Sequence[Any] = session.run(
+            list(results), preprocessor.feeds([rows[index] for index in indices], extra)
+        )
         for output, array in zip(graph.outputs, arrays, strict=True):
             for position, index in enumerate(indices):
                 results[output.name][index] = array[position][: preprocessor.extent(rows[index], output.per)]

@@ -10,13 +10,12 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
-from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from hf2triton_client.evaluation.baseline import Baseline
@@ -48,7 +47,7 @@ class LocalModel:
         )
         self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
 
-    def __call__(self, item: Item) -> list[list[NDArray[Any]]]:
+    def __call__(self, item: Item) -> list[Sequence[Any]]:
         """The graph's outputs for each row of an item."""
         [read] = items_of(self._preprocessor, {name: (value,) for name, value in item.items()})
         return [self._session.run(None, self._preprocessor.feeds([row])) for row in read.rows]

@@ -153,7 +153,7 @@ def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
     if query is None or query.shape is None or query.dtype is None:
         return 0
     batch, length = (_size(dim, sizes) for dim in query.shape[:2])
-    return ceil(batch * node.attributes.get_int("num_heads") * length * length * query.dtype.itemsize)
+    return ceil(batch * node.attributes["num_heads"].as_int() * length * length * query.dtype.itemsize)
 
 
 #: Op -> the function that returns the bytes that it takes while it runs.

@@ -77,9 +77,9 @@ def standard(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """softmax(query · keyᵀ · scale + mask) · value, in standard ops."""
-    scaling = scaling if scaling is not None else query.shape[-1] ** -0.5
+    scale: float = scaling if scaling is not None else query.shape[-1] ** -0.5
     # scale the query: unscaled scores would overflow fp16 sooner
-    scores = (query * scaling) @ key.transpose(-1, -2)
+    scores = (query * scale) @ key.transpose(-1, -2)
     if attention_mask is not None:
         scores = scores + attention_mask.to(query.dtype)
     return (scores.softmax(dim=-1) @ value).transpose(1, 2), None
