@@ -25,6 +25,9 @@ WITHOUT_CUTS = {
     "rstrip",
     "added words",
 }
+#: Kinds with a Precompiled normalizer, which miscounts the offsets of a text whose first character it removes.
+WRONG_OFFSETS = {"XLM-R of today", "XLM-R of before", "T5"}
+REMOVED = "\u200b"
 sides = st.sampled_from(["right", "left"])
 #: The shortest cuts wherever there can be a cut.
 piece_lengths = st.sampled_from([1, 1, 2, 12])
@@ -64,6 +67,8 @@ def assert_same_rows(kind, length, side, text, with_offsets):
     actual, wanted = state(row.encoding), state(expected)
     if whole.post_processor is None:  # then tokenizers itself gives a pair's types only together with offsets
         del actual["type_ids"], wanted["type_ids"]
+    if kind in WRONG_OFFSETS and REMOVED in "".join(text):
+        del actual["offsets"], wanted["offsets"]
     assert actual == wanted
     assert row.truncated == len(all_tokens) - len(expected)
 
@@ -130,6 +135,17 @@ def test_what_must_not_be_cut_is_whole(kind, text, whole, small_pieces):
     encoder, _, _ = encoder_and_oracles(kind, 33, "right")
     [row] = encoder._cut([text], True)
     assert set(whole) <= set(row.tokens)
+
+
+@pytest.mark.parametrize("kind", sorted(WRONG_OFFSETS))
+def test_offsets_after_a_cut_are_right_where_tokenizers_miscounts(kind, small_pieces):
+    """A first character that a Precompiled normalizer removes is missing from the offsets of all that follows, up to a cut."""
+    small_pieces(1)
+    encoder, cut, _ = encoder_and_oracles(kind, 33, "right")
+    text = f"{REMOVED}word a"
+    [row], miscounted = encoder._cut([text], True), cut.encode(text)
+    assert row.ids == miscounted.ids
+    assert row.offsets[-2][1] == len(text) == miscounted.offsets[-2][1] + 1
 
 
 @pytest.mark.parametrize("kind", ["WordPiece uncased", "GPT-2", "CLIP", "XLM-R of today"])
