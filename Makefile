@@ -21,21 +21,19 @@ UNIT := tests/client tests/chaos/test_promises.py \
 NOT_UNIT := $(addprefix --ignore tests/client/,report/test_report_page.py transport/test_cut_off.py transport/test_shared_memory.py) \
 	$(addprefix --ignore tests/exporter/triton_models/test_,bounds.py rows.py)
 
-.PHONY: demo test test-unit coverage test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
+.PHONY: demo test test-unit test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
 
+# it also lists the lines that no test has run, apart from those of other processes
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m slipcover --out .coverage.txt -m pytest -n $(JOBS) --dist loadfile
+	@echo "of all lines, not run, % run: see .coverage.txt" && tail -n 1 .coverage.txt
 
 # what needs no server and no export: less than two minutes
 test-unit: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(UNIT) $(NOT_UNIT)
-
-# the same tests as make test, with the lines that none of them runs
-coverage: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --cov --cov-report term-missing:skip-covered
 
 test-slow: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout 1800

@@ -62,9 +62,5 @@ def snapshot(folder: Path) -> dict[str, str]:
     }
 
 
-#: What has a process measured by `make coverage`, which takes memory and writes a file.
-MEASURED = "COVERAGE_PROCESS_CONFIG"
-
-
 def environment_without(*variables: str) -> dict[str, str]:
     return {key: value for key, value in os.environ.items() if key not in variables}

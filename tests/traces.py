@@ -20,6 +20,7 @@ from typing import Any
 
 import onnx_ir as ir
 import torch
+from torch.onnx._internal.exporter._registration import ONNXRegistry
 from torch.utils import _pytree as pytree
 from transformers import PreTrainedConfig
 
@@ -29,6 +30,8 @@ _NAMES = "names"
 def share(folder: Path) -> None:
     """From now on, this process takes from a folder what it or another process has traced before."""
     folder.mkdir(parents=True, exist_ok=True)
+    # the table of ops that PyTorch makes anew for each export is the same each time
+    ONNXRegistry.from_torchlib = staticmethod(functools.cache(ONNXRegistry.from_torchlib))
     export = torch.onnx.export
 
     @functools.wraps(export)

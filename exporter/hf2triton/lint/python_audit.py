@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 _RUNS, _UNPICKLES, _SHELL, _WRITES, _CONNECTS = (
     "runs code that it is given",
@@ -67,7 +68,8 @@ class Misdeed:
     what: str
 
 
-def audit(code: str) -> list[Misdeed]:
+@lru_cache(1024)  # entries share most of their files
+def audit(code: str) -> tuple[Misdeed, ...]:
     """What a file does but must not do, in the order of its lines. Raises SyntaxError."""
     tree = ast.parse(code)
     names = _imported(tree)
@@ -86,7 +88,7 @@ def audit(code: str) -> list[Misdeed]:
             name = _dotted(node, names)
             if name is not None and name in CALLS and name not in _OPENERS and id(node) not in harmless:
                 found.append(Misdeed(node.lineno, name, CALLS[name]))
-    return sorted(set(found), key=lambda one: (one.line, one.name))
+    return tuple(sorted(set(found), key=lambda one: (one.line, one.name)))
 
 
 def _imported(tree: ast.AST) -> dict[str, str]:

@@ -12,10 +12,11 @@ import shutil
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..errors import ServingError
 from .leftovers import remove_environments, remove_shared_memory
 from .proc import processes
 from .stubs import STUB
@@ -23,6 +24,8 @@ from .stubs import STUB
 _PREFIX, _OWNER = "hf2triton-server-", "owner"
 #: How long a folder may lack its owner's file, and how long a killed process may linger.
 _NEW_SECONDS, _END_SECONDS = 60.0, 10.0
+#: How long a killed program and what it started may keep their locks and ports.
+_GONE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,20 @@ def clear_up() -> None:
         with contextlib.suppress(OSError):  # it belongs to another user, or another program was faster
             _clear_up(folder)
     remove_environments()
+
+
+def clear_up_for(check: Callable[[], None]) -> None:
+    """Clears up until `check` raises no ServingError. What was killed only just now may still be in its way for a moment. After
+    that, the ServingError is raised."""
+    until = time.monotonic() + _GONE_SECONDS
+    while True:
+        clear_up()
+        try:
+            return check()
+        except ServingError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.05)
 
 
 def _clear_up(folder: Path) -> None:

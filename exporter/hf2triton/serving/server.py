@@ -14,7 +14,7 @@ from ..core.control import CONTROL_HEADER, control_headers
 from ..core.layout import is_candidate, versions
 from ..errors import ServingError
 from .access import Access, server_tls
-from .claims import Claim, clear_up
+from .claims import Claim, clear_up_for
 from .leftovers import remove_shared_memory
 from .loading import ONE_BY_ONE, Control, culprits, failures, stranded
 from .missing import missing
@@ -108,11 +108,10 @@ class Server:
         """Starts the server and waits until every model is ready or has failed."""
         began = time.monotonic()
         installation = check_requirements()
-        clear_up()
         self.failed = {}
         self._check_repository()
         hosts = {protocol: self.access.address(protocol, self.host) for protocol in self._asked}
-        check_ports(hosts, self._asked)
+        clear_up_for(partial(check_ports, hosts, self._asked))
         self.ports = Ports(**free_ports(hosts, self._asked))
         claim = self._claim = Claim.new()
         folder = claim.folder

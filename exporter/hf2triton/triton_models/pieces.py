@@ -14,8 +14,8 @@ looks across it. For the tokenizers in the tables below, this is certain in two 
 No added token may span a cut. lstrip and rstrip absorb white space, which rstrip would take from the next piece; single_word
 looks at both neighbours. Tokenizers and added tokens for which this is not certain have no cuts.
 
-Offsets are those of the whole too, except after a first character that a Precompiled normalizer removes, such as U+200B: tokenizers
-then counts all that follows one too low, and here only up to the first cut.
+Offsets are those of the whole too, except after a first character that a Precompiled normalizer removes, such as U+200B:
+tokenizers counts all that follows one too low, and here only up to the first cut.
 """
 
 from __future__ import annotations

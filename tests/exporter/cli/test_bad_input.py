@@ -15,7 +15,7 @@ from hf2triton.cli import main
 from hf2triton.core.precision_plan import PrecisionPlan
 
 from ...conftest import asset, export_asset
-from ...support import MEASURED, environment_without, snapshot
+from ...support import snapshot
 
 SENTIMENT = asset("bert", "text-classification")
 
@@ -242,10 +242,7 @@ def test_files_that_may_not_grow(filled):
     """A limit on file sizes (as a quota would) ends as a full disk does, with an existing entry left as it was."""
     before = snapshot(filled)
     command = f"ulimit -f 300; exec hf2triton export {SENTIMENT} --name model --repository {filled}"
-    environment = environment_without(MEASURED) | {
-        "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}",
-        "TMPDIR": "/dev/shm",
-    }
+    environment = os.environ | {"PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}", "TMPDIR": "/dev/shm"}
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
     assert result.returncode == 1
     assert "Traceback" not in result.stderr

@@ -86,7 +86,7 @@ def test_a_server_tells_its_release_by_its_version(version, release):
 @pytest.mark.parametrize("path", SERVED, ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_served_code_does_nothing_that_it_must_not(path):
     """It evaluates, unpickles, starts and writes nothing, and connects to no other machine."""
-    assert audit(path.read_text(encoding="utf-8")) == []
+    assert audit(path.read_text(encoding="utf-8")) == ()
 
 
 def test_all_served_code_is_looked_at():
@@ -173,7 +173,7 @@ def test_the_audit_finds(code, name):
 )
 def test_the_audit_leaves_alone(code):
     """What only looks like it."""
-    assert audit(code) == []
+    assert audit(code) == ()
 
 
 def test_rules_are_named_and_told():

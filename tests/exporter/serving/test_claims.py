@@ -10,14 +10,18 @@ import tempfile
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from hf2triton.errors import ServingError
 from hf2triton.serving import claims, leftovers
-from hf2triton.serving.claims import Claim, clear_up
+from hf2triton.serving.claims import Claim, clear_up, clear_up_for
 from hf2triton.serving.proc import Status
+from hf2triton.serving.requirements import check_ports
 
 from .below import PATIENCE, wait_for
 from .children import SLEEPS, children
@@ -79,6 +83,37 @@ def test_a_server_that_is_left_is_ended(folder):
         wait_for(lambda: mine.poll() is not None, "its end")
         assert (other.poll(), reads.poll()) == (None, None)
     assert not claim.folder.exists()
+
+
+@contextmanager
+def dying(claim, seconds):
+    """A process with a claim and a port, which ends on its own; yields the check that the port is free."""
+    code = "import time, socket, sys\nopen = socket.create_server(('127.0.0.1', 0))\nprint(open.getsockname()[1], flush=True)\n"
+    with subprocess.Popen(
+        [sys.executable, "-c", f"{code}time.sleep({seconds})"], pass_fds=[claim.lock], stdout=subprocess.PIPE
+    ) as process:
+        os.close(claim.lock)
+        yield partial(check_ports, {"grpc": "127.0.0.1"}, {"grpc": int(process.stdout.readline())})
+        process.kill()
+
+
+def test_what_was_killed_only_just_now_is_in_nobodys_way():
+    """It still has its claim and its port while it ends. A start on the same port waits for it, and clears up afterwards."""
+    claim = Claim.new()
+    with dying(claim, 0.5) as check:
+        with pytest.raises(ServingError):
+            check()
+        clear_up_for(check)
+    assert not claim.folder.exists()
+
+
+def test_a_port_that_stays_in_use_is_an_error(monkeypatch):
+    monkeypatch.setattr(claims, "_GONE_SECONDS", 0.1)
+    claim = Claim.new()
+    with dying(claim, PATIENCE) as check:
+        with pytest.raises(ServingError, match=r"--grpc-port .* in use"):
+            clear_up_for(check)
+        assert claim.folder.is_dir()
 
 
 def test_many_may_clear_up_and_claim_at_a_time():
