@@ -68,9 +68,10 @@ WITH_BLS = (
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: garbage collection need not look at it again and again."""
+    """What is imported stays: garbage collection need not look at it again and again, nor so often at what tracing makes."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000)
 
 
 def entry_name(family: str, task: str, precision: str, runner: str = "inprocess") -> str:
