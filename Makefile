@@ -1,11 +1,11 @@
 # make demo, make test: they set up everything in $(VENV) first. Python 3.10 to 3.12.
 #   make demo TORCH="torch==2.13.0 --index-url URL"   another build of torch, such as the CPU one of pytorch.org
-#   make test JOBS=1                                 one test after the other; each job serves some 50 models, in 6 GB
+#   make test JOBS=1                                 one test after the other; each job serves some 50 models, in 4 GB
 #   make bench BENCH="--texts 1000 --rounds 2"       a shorter benchmark
 #   make chaos CHAOS="--seed 7 --only cut,fork"      some faults, in the order and with the choices of a seed
 VENV ?= .venv
 TORCH ?= torch==2.13.0
-JOBS ?= 2
+JOBS ?= 3
 PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
 	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
 BIN := $(VENV)/bin
@@ -35,8 +35,9 @@ test: $(VENV)/.installed
 test-unit: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(UNIT) $(NOT_UNIT)
 
+# no more than two at a time: graphs above 2 GB are among them
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout 1800
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --timeout 1800
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.throughput $(BENCH)

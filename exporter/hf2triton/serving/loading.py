@@ -34,6 +34,8 @@ DEAD_SECONDS = 5.0
 POLL_SECONDS = 0.05
 #: How long it may take until an event's line in the log is readable.
 LATE_SECONDS = 2.0
+#: How long tritonserver may take to end after it has closed its connections.
+END_SECONDS = 10.0
 #: How often a model that ends the server is tried. A failing warm-up ends it in a quarter of all cases; otherwise Triton says
 #: why.
 TRIES = 4
@@ -238,9 +240,9 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
             with contextlib.suppress(OSError):
                 reason = failures(server.control, [model], lambda: server.log()[before:], answer).get(model, answer)
         return reason and one_line(reason), server.pid is not None
-    late = time.monotonic() + LATE_SECONDS
+    late = time.monotonic() + (END_SECONDS if isinstance(answer, ConnectionError) else LATE_SECONDS)
     while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
-        time.sleep(POLL_SECONDS)  # its connections close a little before the server ends
+        time.sleep(POLL_SECONDS)
     slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer)
     why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
