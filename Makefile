@@ -29,15 +29,16 @@ demo: $(VENV)/.installed
 # it also lists the lines that no test has run, apart from those of other processes
 test: $(VENV)/.installed
 	$(BIN)/python -m slipcover --out .coverage.txt -m pytest -n $(JOBS) --dist loadfile
-	@echo "of all lines, not run, % run: see .coverage.txt" && tail -n 1 .coverage.txt
+	@echo "Lines, those that were not run, % that were; .coverage.txt names them:" && tail -n 1 .coverage.txt
 
 # what needs no server and no export: less than two minutes
 test-unit: $(VENV)/.installed
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(UNIT) $(NOT_UNIT)
 
 # no more than two at a time: graphs above 2 GB are among them
+test-slow: JOBS = 2
 test-slow: $(VENV)/.installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow --timeout 1800
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow --timeout 1800
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.throughput $(BENCH)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -51,15 +50,12 @@ def test_what_is_claimed_is_left_alone(region):
     claim.note(prefix)
     clear_up()
     assert claim.folder.is_dir()
-    other = subprocess.Popen([sys.executable, "-c", SLEEPS.join(["import time\n", ""])], pass_fds=[claim.lock])
-    try:
+    with children() as start:
+        start(SLEEPS, pass_fds=[claim.lock])
         os.close(claim.lock)
         clear_up()
         assert claim.folder.is_dir()
         assert path.exists()
-    finally:
-        other.kill()
-        other.wait()
     clear_up()
     assert not claim.folder.exists()
     assert not path.exists()
@@ -88,13 +84,11 @@ def test_a_server_that_is_left_is_ended(folder):
 @contextmanager
 def dying(claim, seconds):
     """A process with a claim and a port, which ends on its own; yields the check that the port is free."""
-    code = "import time, socket, sys\nopen = socket.create_server(('127.0.0.1', 0))\nprint(open.getsockname()[1], flush=True)\n"
-    with subprocess.Popen(
-        [sys.executable, "-c", f"{code}time.sleep({seconds})"], pass_fds=[claim.lock], stdout=subprocess.PIPE
-    ) as process:
+    listens = "server = socket.create_server(('127.0.0.1', 0))\nprint(server.getsockname()[1], flush=True)\n"
+    with children() as start:
+        process = start(f"{listens}time.sleep({seconds})", pass_fds=[claim.lock])
         os.close(claim.lock)
         yield partial(check_ports, {"grpc": "127.0.0.1"}, {"grpc": int(process.stdout.readline())})
-        process.kill()
 
 
 def test_what_was_killed_only_just_now_is_in_nobodys_way():

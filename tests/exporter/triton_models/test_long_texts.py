@@ -1,6 +1,7 @@
 """Long texts are read in pieces, and give what the tokenizer gives when it reads them whole."""
 
 import functools
+import re
 
 import numpy as np
 import pytest
@@ -25,9 +26,11 @@ WITHOUT_CUTS = {
     "rstrip",
     "added words",
 }
-#: Kinds with a Precompiled normalizer, which miscounts the offsets of a text whose first character it removes.
+#: Kinds with a Precompiled normalizer, which miscounts the offsets of what begins with a character that it removes: a text, or
+#: what follows an added token.
 WRONG_OFFSETS = {"XLM-R of today", "XLM-R of before", "T5"}
 REMOVED = "\u200b"
+MISCOUNTED = re.compile(f"(?:^|<s>|</s>|<unk>|<mask>){REMOVED}")
 sides = st.sampled_from(["right", "left"])
 #: The shortest cuts wherever there can be a cut.
 piece_lengths = st.sampled_from([1, 1, 2, 12])
@@ -67,7 +70,7 @@ def assert_same_rows(kind, length, side, text, with_offsets):
     actual, wanted = state(row.encoding), state(expected)
     if whole.post_processor is None:  # then tokenizers itself gives a pair's types only together with offsets
         del actual["type_ids"], wanted["type_ids"]
-    if kind in WRONG_OFFSETS and REMOVED in "".join(text):
+    if kind in WRONG_OFFSETS and any(map(MISCOUNTED.search, [text] if isinstance(text, str) else text)):
         del actual["offsets"], wanted["offsets"]
     assert actual == wanted
     assert row.truncated == len(all_tokens) - len(expected)
