@@ -1,4 +1,4 @@
-"""What callers may see of each fault, as data. docs/promises.md says the same in words.
+"""What callers may see of each fault, as data. docs/explanation/promises.md says the same in words.
 
 A call that overlaps a fault may be *refused*: end in one of the errors that the promise names, as soon as it says. Any other
 error is *lost*, and so is one outside of every fault; what has not ended after its deadline is *hung*; an answer that differs

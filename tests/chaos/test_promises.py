@@ -1,4 +1,4 @@
-"""docs/promises.md names tests and faults that there are, and all faults."""
+"""docs/explanation/promises.md names tests and faults that there are, and all faults."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from .faults import all_faults
 
 TESTS = Path(__file__).parents[1]
-TEXT = (TESTS.parent / "docs" / "promises.md").read_text(encoding="utf-8")
+TEXT = (TESTS.parent / "docs" / "explanation" / "promises.md").read_text(encoding="utf-8")
 
 
 def test_each_promise_is_tested():
