@@ -5,6 +5,6 @@
     python -m tests.chaos.soak --seconds 600                # make soak: a steady load and what it leaves behind
 
 `faults/` has one function a fault and the promise that goes with it; docs/explanation/promises.md says the same in words.
-`callers.py` asks, `recorder.py` compares each answer with the one that the same version gave in a quiet state, `promises.py` judges
-each error. `fuzz/` makes inputs that nobody should send; those that ever broke something are kept in `corpus/`.
+`callers.py` asks, `recorder.py` compares each answer with the one that the same version gave in a quiet state, `promises.py`
+judges each error. `fuzz/` makes inputs that nobody should send; those that ever broke something are kept in `corpus/`.
 """
