@@ -36,7 +36,9 @@ def main() -> int:
         code = 1 if recorder.bad else 0
         print(f"\n{recorder.sent} requests sent, {recorder.bad} not as promised ({', '.join(VERDICTS[2:])})")
         if recorder.crashes:
-            print(f"tritonserver crashed {recorder.crashes} times, as its release may (see docs/explanation/promises.md)")
+            print(
+                f"tritonserver crashed {recorder.crashes} times, as its release may (see docs/explanation/promises.md)"
+            )
         if code:
             print(
                 f"the same again: python -m tests.chaos --seed {arguments.seed} --seconds {arguments.seconds}", end=""
