@@ -1,0 +1,126 @@
+"""The code in the documentation: which blocks a page has, and the session of a reader who types them from top to bottom.
+
+- `bash` blocks are run by one shell for each page; `python` blocks are programs that it runs.
+- A block of any language with `title="FILE"` is a file that the reader writes. `text` blocks show outputs.
+- A block after `<!-- needs: WHAT -->` needs what tests do not have. `given` in a page's front matter is what the reader has.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+from markdown_it import MarkdownIt
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+#: What a reader follows. Reference and explanation show no commands.
+PAGES = [ROOT / "README.md", *sorted(page for place in (".", "tutorial", "how-to") for page in (DOCS / place).glob("*.md"))]
+#: What readers of the README have: it has no front matter, because GitHub would show it.
+README_GIVEN = {"clone": True}
+
+_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_NEEDS = re.compile(r"<!-- needs: (.+?) -->\s*\Z")
+_TITLE = re.compile(r'title="([^"]+)"')
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block. `needs`: what it needs that tests do not have. `title`: the file that it is."""
+
+    page: Path
+    line: int
+    language: str
+    title: str | None
+    needs: str | None
+    text: str
+
+    @property
+    def runs(self) -> bool:
+        return self.needs is None and (self.title is not None or self.language in ("bash", "python"))
+
+    @property
+    def place(self) -> str:
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with its blocks. `given`: what its reader has, by kind."""
+
+    path: Path
+    blocks: tuple[Block, ...]
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return str(self.path.relative_to(ROOT))
+
+
+def read_page(path: Path) -> Page:
+    """Reads a page. A fence that a reader sees and this does not, as in an indented admonition, is an error."""
+    text = path.read_text(encoding="utf-8")
+    front = _FRONT_MATTER.match(text)
+    given = yaml.safe_load(front[1]).get("given", {}) if front else {}
+    skipped = front.end() if front else 0
+    body = text[skipped:]
+    offset = text[:skipped].count("\n")
+    blocks = tuple(_blocks(path, body, offset))
+    fences = len(re.findall(r"^\s*```", body, re.MULTILINE))
+    assert fences == 2 * len(blocks), f"{path}: {fences} lines with ```, for {len(blocks)} blocks"
+    return Page(path, blocks, README_GIVEN if path == ROOT / "README.md" else given)
+
+
+def _blocks(path: Path, body: str, offset: int) -> Iterator[Block]:
+    lines = body.splitlines(keepends=True)
+    for token in MarkdownIt().parse(body):
+        if token.type == "fence" and token.map:
+            language, _, rest = token.info.strip().partition(" ")
+            title = _TITLE.search(rest)
+            needs = _NEEDS.search("".join(lines[: token.map[0]]))
+            yield Block(
+                path, offset + token.map[0] + 1, language, title and title[1], needs and needs[1], token.content
+            )
+
+
+def session(page: Page, programs: Path, before: str = "") -> str:
+    """The shell script of a reader who types a page's blocks. `before`: what was typed earlier. Files are kept in `programs`."""
+    script = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT", before]
+    for number, block in enumerate(page.blocks):
+        if not block.runs:
+            continue
+        script.append(f"echo '@ {block.place}' >&2")
+        if block.title is None and block.language == "bash":
+            script.append(block.text)
+            continue
+        kept = programs / f"{number}.py"
+        kept.write_text(block.text, encoding="utf-8")
+        if block.title is None:
+            script.append(f"python {shlex.quote(str(kept))}")
+        else:
+            script.append(f"mkdir -p $(dirname {block.title}) && cp {shlex.quote(str(kept))} {block.title}")
+    return "\n".join(script) + "\n"
+
+
+def commands(text: str) -> Iterator[list[str]]:
+    """The simple commands of a bash block, as words, without assignments before them."""
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words: list[str] = []
+        for word in [*lexer, ";"]:
+            if not re.fullmatch(r"[();<>|&]+", word):
+                words.append(word)
+            elif word[0] in "<>":
+                words.append(word)
+            else:
+                while words and re.match(r"\w+=", words[0]):
+                    words.pop(0)
+                if words:
+                    yield words
+                words = []
