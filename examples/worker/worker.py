@@ -115,8 +115,13 @@ async def main() -> int:
     for outcome in ("done", "failed"):
         (arguments.folder / outcome).mkdir(parents=True, exist_ok=True)
     stopping = asyncio.Event()
+
+    def stop() -> None:
+        log.info("stopping after the jobs under way")
+        stopping.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+        asyncio.get_running_loop().add_signal_handler(number, stop)
     connection = AsyncConnection(Target(arguments.url, arguments.timeout), max_in_flight=arguments.concurrency)
     try:
         model = await pipeline(model=arguments.model, connection=connection)
