@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+from typing import Any
 
 from hf2triton_client import TaskPipeline
 from hf2triton_client.aio import AsyncConnection, pipeline
@@ -27,30 +28,35 @@ async def all_at_once(classify: TaskPipeline) -> None:
         print(f"{best['label']:8} {best['score']:.3f}  {text}")
 
 
+async def label_of(classify: TaskPipeline, text: str, **options: Any) -> str:
+    """In a coroutine, every error comes at its `await`. The pipeline itself refuses a wrong option as soon as it is called."""
+    best, *_ = await classify(text, **options)
+    return str(best["label"])
+
+
 async def some_may_fail(classify: TaskPipeline) -> None:
     """A failed call does not cancel the others."""
-    calls = [classify("good"), classify("bad", top_k=0)]
+    calls = [label_of(classify, "good"), label_of(classify, "bad", top_k=0)]
     for answer in await asyncio.gather(*calls, return_exceptions=True):
-        print(f"failed: {answer}" if isinstance(answer, BaseException) else f"answered: {answer[0]['label']}")
+        print(f"failed: {answer}" if isinstance(answer, BaseException) else f"answered: {answer}")
 
 
 async def with_timeout(classify: TaskPipeline, seconds: float) -> None:
     """`wait_for` cancels a call that takes too long, whatever the connection's own deadline is."""
     try:
-        [best] = await asyncio.wait_for(classify(REVIEWS[0]), seconds)
-        print(f"within {seconds:g} s: {best['label']}")
+        print(f"within {seconds:g} s: {await asyncio.wait_for(label_of(classify, REVIEWS[0]), seconds)}")
     except asyncio.TimeoutError:
         print(f"no answer within {seconds:g} s")
 
 
 async def first_answer(classify: TaskPipeline) -> None:
     """The first answer is enough: the other calls are cancelled. The connection can be used as before."""
-    calls = [asyncio.ensure_future(classify(text)) for text in REVIEWS]
+    calls = [asyncio.create_task(label_of(classify, text)) for text in REVIEWS]
     done, left = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
     for call in left:
         call.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-    print(f"first: {done.pop().result()[0]['label']}, cancelled: {sum(call.cancelled() for call in left)}")
+    print(f"first: {done.pop().result()}, cancelled: {sum(call.cancelled() for call in left)}")
 
 
 async def main() -> None:
