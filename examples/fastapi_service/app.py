@@ -99,7 +99,8 @@ async def generate(prompt: Prompt, request: Request) -> StreamingResponse:
     """Server-sent events: `{"text": …}` for each piece, then an event `end`, or `error` if the text breaks off."""
     options = {"max_new_tokens": prompt.max_new_tokens, "seed": prompt.seed}
     stream: AsyncTextStream = request.state.generate.stream(prompt.prompt, **options)
-    # wait for the first piece: a status can be chosen only before anything is sent
+    # The first piece comes before the response: a status can be chosen only before anything is sent. A caller who leaves until
+    # then is noticed with this piece.
     first = await anext(stream, "")
     return StreamingResponse(events(first, stream), media_type="text/event-stream")
 

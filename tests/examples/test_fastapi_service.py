@@ -100,7 +100,7 @@ class Misbehaving(FakeTriton):
     def __init__(self, classifier: dict) -> None:
         super().__init__(self.act)
         self._classifier = classifier
-        self.asked = Event()
+        self.asked, self.begin = Event(), Event()
 
     def ModelConfig(self, request, context):  # noqa: N802 - the protocol's name
         answer = super().ModelConfig(request, context)
@@ -113,6 +113,8 @@ class Misbehaving(FakeTriton):
     def act(self, seen, context):
         if seen.text == "busy":
             context.abort(grpc.StatusCode.UNAVAILABLE, "256 texts wait; retry after 6.5 s")
+        if seen.text == "late":
+            self.begin.wait(SECONDS)
         if seen.text != "silent":
             yield response(["A piece"], [""])
         if seen.text == "break":
@@ -141,26 +143,30 @@ def impatient(fake, tmp_path_factory) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture(scope="module")
+def patient(fake, tmp_path_factory) -> Iterator[httpx.Client]:
+    """The same with a deadline so late that it ends nothing."""
+    with service(tmp_path_factory.mktemp("patient"), fake.url, TIMEOUT=3600) as client:
+        yield client
+
+
 def test_too_many_requests_and_late_answers(impatient, fake):
-    """A request without a place is 503 at once; the one that has the place is 504 at its deadline."""
-    with ThreadPoolExecutor(1) as pool:
+    """A request without a place is 503 at once. The one that has the place is 504 at its deadline, and so is a text that has
+    not begun by then."""
+    with ThreadPoolExecutor(2) as pool:
         first = pool.submit(impatient.post, "/classify", json={"text": "ok"})
+        text = pool.submit(impatient.post, "/generate", json={"prompt": "silent"})
         assert fake.asked.wait(SECONDS)
         second = impatient.post("/classify", json={"text": "ok"})
         assert (second.status_code, second.headers["retry-after"]) == (503, "1")
         assert second.json() == {"detail": "ServerBusy"}
-        assert first.result().status_code == 504
+        assert (first.result().status_code, text.result().status_code) == (504, 504)
 
 
 def test_what_the_server_refuses_for_now(impatient):
     """Retry-After is what the server asks for, in whole seconds."""
     answer = impatient.post("/generate", json={"prompt": "busy"})
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
-
-
-def test_a_text_that_does_not_begin_is_504(impatient):
-    """The status is chosen by the first piece."""
-    assert impatient.post("/generate", json={"prompt": "silent"}).status_code == 504
 
 
 def test_a_text_that_breaks_off_ends_with_an_error(impatient, fake):
@@ -174,12 +180,21 @@ def test_a_text_that_breaks_off_ends_with_an_error(impatient, fake):
     assert fake.url not in answer.text
 
 
-def test_a_caller_who_leaves_ends_the_text(impatient, fake):
+def test_a_caller_who_leaves_ends_the_text(patient, fake):
     """The text ends on the server as well."""
-    with impatient.stream("POST", "/generate", json={"prompt": "stay"}) as answer:
+    with patient.stream("POST", "/generate", json={"prompt": "stay"}) as answer:
         assert next(answer.iter_lines()) == "event: message"
         assert "stay" not in fake.cancelled
     fake.wait_for_cancelled("stay")
+
+
+def test_a_caller_who_leaves_before_the_text_begins(patient, fake):
+    """The text ends with its first piece."""
+    with pytest.raises(httpx.ReadTimeout):
+        patient.post("/generate", json={"prompt": "late"}, timeout=httpx.Timeout(SECONDS, read=0.5))
+    wait_until(lambda: "late" in [seen.text for seen in fake.seen])
+    fake.begin.set()
+    fake.wait_for_cancelled("late")
 
 
 def test_a_server_that_is_gone(impatient, fake):
