@@ -10,7 +10,7 @@ import asyncio
 import weakref
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, Generic, Literal, TypeVar, cast, overload
 
 import grpc
 import tritonclient.grpc as triton
@@ -19,6 +19,10 @@ from google.protobuf.message import Message
 
 from .errors import ClientError, ConnectionClosed, ModelNotFound
 from .pipelines import TaskPipeline, pipeline_class
+from .pipelines.image_feature_extraction import ImageFeatureExtraction
+from .pipelines.sentence_similarity import SentenceSimilarity
+from .pipelines.text_generation import TextGeneration
+from .pipelines.zero_shot_image_classification import ZeroShotImageClassification
 from .transport import forks
 from .transport.answering import answer
 from .transport.calls import Call
@@ -36,6 +40,8 @@ from .transport.steps import drive_async
 from .transport.streams import AsyncTextStream
 
 __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
+
+P = TypeVar("P", bound=TaskPipeline)
 
 
 class AsyncConnection:
@@ -178,7 +184,7 @@ class AsyncRunner(Closing):
             await self._connection.close()
 
 
-class _Opening:
+class _Opening(Generic[P]):
     """The result of `pipeline(...)`: await it, or enter it with `async with`."""
 
     def __init__(
@@ -186,16 +192,16 @@ class _Opening:
     ) -> None:
         self._arguments = task, model, connection, defaults
 
-    def __await__(self) -> Generator[Any, None, TaskPipeline]:
+    def __await__(self) -> Generator[Any, None, P]:
         return self._open().__await__()
 
-    async def _open(self) -> TaskPipeline:
+    async def _open(self) -> P:
         task, name, given, defaults = self._arguments
         connection = AsyncConnection(given) if isinstance(given, Target) else given
         owned = connection is not given
         try:
             models = await self._models(connection, name)
-            return pipeline_class(task, models)(models, AsyncRunner(connection, owned), defaults)
+            return cast("P", pipeline_class(task, models)(models, AsyncRunner(connection, owned), defaults))
         except BaseException:
             if owned:
                 await connection.close()
@@ -217,7 +223,7 @@ class _Opening:
             for reads, frontend in frontends.items()
         }
 
-    async def __aenter__(self) -> TaskPipeline:
+    async def __aenter__(self) -> P:
         self._pipeline = await self._open()
         return self._pipeline
 
@@ -225,6 +231,24 @@ class _Opening:
         await self._pipeline.close()
 
 
+@overload
+def pipeline(
+    task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[SentenceSimilarity]: ...
+@overload
+def pipeline(
+    task: Literal["text-generation"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[TextGeneration]: ...
+@overload
+def pipeline(
+    task: Literal["image-feature-extraction"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[ImageFeatureExtraction]: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-image-classification"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[ZeroShotImageClassification]: ...
+@overload
+def pipeline(task: str | None = ..., model: str = ..., url: str = ..., **options: Any) -> _Opening[TaskPipeline]: ...
 def pipeline(
     task: str | None = None,
     model: str = "",
@@ -236,6 +260,6 @@ def pipeline(
     headers: dict[str, str] | None = None,
     tls: Any = None,
     **options: Any,
-) -> _Opening:
+) -> _Opening[Any]:
     """Like `hf2triton_client.pipeline`. Await the result, or enter it with `async with`."""
     return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

@@ -20,7 +20,10 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 #: What a reader follows. Reference and explanation show no commands.
-PAGES = [ROOT / "README.md", *sorted(page for place in (".", "tutorial", "how-to") for page in (DOCS / place).glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for place in (".", "tutorial", "how-to") for page in (DOCS / place).glob("*.md")),
+]
 #: What readers of the README have: it has no front matter, because GitHub would show it.
 README_GIVEN = {"clone": True}
 
@@ -114,9 +117,7 @@ def commands(text: str) -> Iterator[list[str]]:
         lexer.whitespace_split = True
         words: list[str] = []
         for word in [*lexer, ";"]:
-            if not re.fullmatch(r"[();<>|&]+", word):
-                words.append(word)
-            elif word[0] in "<>":
+            if not re.fullmatch(r"[();<>|&]+", word) or word[0] in "<>":
                 words.append(word)
             else:
                 while words and re.match(r"\w+=", words[0]):

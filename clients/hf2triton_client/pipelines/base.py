@@ -7,13 +7,16 @@ from abc import ABC, abstractmethod
 from collections import ChainMap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from ..errors import InputError
 from ..transport.calls import Ask, Call, Inputs
 from ..transport.generation import Generation, Prompt
 from ..transport.served_model import Row, ServedModel, as_text
 from ..transport.versions import Versions
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +135,7 @@ class TaskPipeline(ABC):
         """Ends the connection if this pipeline opened it (a coroutine for asyncio pipelines)."""
         return self._runner.close()
 
-    def __enter__(self) -> TaskPipeline:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from ..errors import InputError, ModelNotFound
 from ..transport.connection import Connection, connect
@@ -11,8 +11,28 @@ from ..transport.served_model import ServedModel, one_of_several
 from ..transport.tls import Tls
 from . import pipeline_class
 from .base import TaskPipeline
+from .image_feature_extraction import ImageFeatureExtraction
+from .sentence_similarity import SentenceSimilarity
+from .text_generation import TextGeneration
+from .zero_shot_image_classification import ZeroShotImageClassification
 
 
+@overload
+def pipeline(
+    task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any
+) -> SentenceSimilarity: ...
+@overload
+def pipeline(task: Literal["text-generation"], model: str = ..., url: str = ..., **options: Any) -> TextGeneration: ...
+@overload
+def pipeline(
+    task: Literal["image-feature-extraction"], model: str = ..., url: str = ..., **options: Any
+) -> ImageFeatureExtraction: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-image-classification"], model: str = ..., url: str = ..., **options: Any
+) -> ZeroShotImageClassification: ...
+@overload
+def pipeline(task: str | None = ..., model: str = ..., url: str = ..., **options: Any) -> TaskPipeline: ...
 def pipeline(
     task: str | None = None,
     model: str = "",
