@@ -29,6 +29,7 @@ from hf2triton_client.evaluation.datasets import _FORMS
 from hf2triton_client.evaluation.scores import _METRICS
 from hf2triton_client.pipelines import PIPELINES
 
+
 def table(header: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
     """A Markdown table."""
     head = list(header)
@@ -140,7 +141,10 @@ def generate_inputs() -> str:
 
 
 def generate_outputs() -> str:
-    return table(["Output", "Type", "Shape"], [[f"`{name}`", _type(kind), f"`{dims}`"] for name, (kind, dims) in _OUTPUTS.items()])
+    return table(
+        ["Output", "Type", "Shape"],
+        [[f"`{name}`", _type(kind), f"`{dims}`"] for name, (kind, dims) in _OUTPUTS.items()],
+    )
 
 
 def _parameters(defaults: Any, checks: Mapping[str, Any]) -> str:
@@ -158,7 +162,12 @@ def _shown(value: object) -> str:
 
 def pipeline_options() -> str:
     rows = [
-        [f"`{cls.task}`", f"[`{cls.__name__}`][{cls.__module__}.{cls.__name__}]", code(sorted(cls.options)), cls.batch_size]
+        [
+            f"`{cls.task}`",
+            f"[`{cls.__name__}`][{cls.__module__}.{cls.__name__}]",
+            code(sorted(cls.options)),
+            cls.batch_size,
+        ]
         for cls in PIPELINES
     ]
     return table(["Task", "Class", "Options of a call", "`batch_size`"], rows)
@@ -169,7 +178,9 @@ def statuses() -> str:
     for row in client_errors.TABLE:
         if row.error.__name__ not in rows.setdefault(row.code, []):
             rows[row.code].append(row.error.__name__)
-    return table(["gRPC status", "Error of the client"], [[f"`{status}`", code(names)] for status, names in rows.items()])
+    return table(
+        ["gRPC status", "Error of the client"], [[f"`{status}`", code(names)] for status, names in rows.items()]
+    )
 
 
 def exit_codes() -> str:
@@ -198,8 +209,8 @@ def written_keys() -> str:
     """What the configs of graphs on GPUs get."""
     found: dict[tuple[str, str], list[str]] = {}
     for engine in ENGINES.values():
-        for place, settings in {"parameters": engine.parameters, **engine.accelerators}.items():
-            for setting in settings:
+        for place, own in {"parameters": engine.parameters, **engine.accelerators}.items():
+            for setting in own:
                 found.setdefault((place, setting.key), []).append(engine.name)
     rows = [[f"`{place}`", f"`{key}`", code(devices)] for (place, key), devices in found.items()]
     return table(["Place", "Key", "`--device`"], rows)
