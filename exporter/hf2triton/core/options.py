@@ -69,10 +69,12 @@ def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asked for. What is None is chosen by `engines.resolve`, as the task and the device want it.
+    """The options of an export. A field that is None gets the value that suits the task and the device.
 
-    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: of the entry.
-    `tolerances`: output -> fields of Tolerance, in place of the task's. The other fields say themselves what they mean.
+    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: the entry's name.
+    `labels`: replace the names of the head's labels, in its order. `tolerances`: output -> fields of `Tolerance` that replace
+    the task's, such as `{"logits": {"max_abs": 0.02}}`. `gpu_memory` and `largest_file` are in bytes, `queue_delay` is in
+    microseconds. `hf2triton export --help` describes the other fields.
     """
 
     source: str
