@@ -12,6 +12,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from hf2triton import errors
 from hf2triton.cli import main
+from hf2triton.core.options import ExportOptions
 from hf2triton.engines import ENGINES
 from hf2triton.engines.common.backend_keys import KEYS
 from hf2triton.errors import Hf2TritonError
@@ -197,6 +198,16 @@ def _errors(base: type[Exception], module: str, depth: int = 0) -> Iterable[list
             yield from _errors(own, module, depth + 1)
 
 
+def export_options() -> str:
+    """The fields of ExportOptions that an export can be given, and what they mean."""
+    rows = [
+        [f"`{own.name}`", option.default or _shown(own.default), option.help]
+        for own in fields(ExportOptions)
+        if (option := own.metadata.get("option"))
+    ]
+    return table(["Field", "Default", "Meaning"], rows)
+
+
 def backend_keys() -> str:
     rows = [
         [f"`{place}`", f"`{key}`", _IN_WORDS.get(own.values, f"`{own.values}`"), own.first or "any"]
@@ -238,6 +249,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "build_schema": lambda: schema_tables.of("build"),
     "commands": commands,
     "exit_codes": exit_codes,
+    "export_options": export_options,
     "families": families,
     "fill_mask_parameters": lambda: _parameters(fill_mask.FillMaskParameters, fill_mask._CHECKS),
     "generate_inputs": generate_inputs,
