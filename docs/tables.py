@@ -58,6 +58,7 @@ def commands() -> str:
         name = line.split()[0] if line.startswith("  ") and not line.startswith("   ") else ""
         if name in main.commands:
             function = main.commands[name].callback
+            assert function is not None
             # the name alone is the anchor that other pages link to
             lines += [f'<a id="{name}"></a>', "", "::: mkdocs-click", f"    :module: {function.__module__}"]
             lines += [f"    :command: {function.__name__}", f"    :prog_name: hf2triton {name}", "    :depth: 2", ""]
