@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
 
 from hf2triton_client import ClientError, pipeline
 
@@ -21,7 +20,6 @@ def main() -> int:
     parser.add_argument("--seed", type=int, help="the same seed gives the same text")
     arguments = parser.parse_args()
     options = {"max_new_tokens": arguments.max_new_tokens, "seed": arguments.seed, "return_full_text": True}
-    write: Any  # the class that pipeline() declares has no stream
     try:
         with (
             pipeline("text-generation", model=arguments.model, url=arguments.url) as write,

@@ -45,7 +45,8 @@ P = TypeVar("P", bound=TaskPipeline)
 
 
 class AsyncConnection:
-    """`Connection` for asyncio. It belongs to the event loop and the process it was made in.
+    """`Connection` for asyncio, to share between pipelines: `AsyncConnection(Target(url))`. It belongs to the event loop and the
+    process that it was made in.
 
     `max_in_flight`: how many requests may be under way at the same time, across all calls. `max_waiting`: how many requests may
     wait.
@@ -261,5 +262,7 @@ def pipeline(
     tls: Any = None,
     **options: Any,
 ) -> _Opening[Any]:
-    """Like `hf2triton_client.pipeline`. Await the result, or enter it with `async with`."""
+    """Like `hf2triton_client.pipeline`, with an `AsyncConnection` as `connection`. Await the result, or enter it with
+    `async with`; calls of the pipeline, its other methods and `close` are coroutines. An iterator as input returns an
+    asynchronous iterator."""
     return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

@@ -42,7 +42,7 @@ class ClientError(Exception):
 
 
 class InputError(ClientError, ValueError):
-    """An input the model cannot take."""
+    """The model cannot take an input, or an option or an argument is wrong."""
 
 
 class ConnectionFailed(ClientError, ConnectionError):
@@ -94,7 +94,7 @@ class ServerStopping(ServerBusy):
 
 
 class ServerError(ClientError):
-    """The model failed on this request."""
+    """The model failed on this request, or the server failed otherwise."""
 
 
 class BaselineError(ClientError):

@@ -27,7 +27,11 @@ from typing import Any
 
 
 class Hf2TritonError(Exception):
-    """Base of every error of this package. `stage` and `done` are filled in by the pipeline."""
+    """Base class of all errors of this package.
+
+    `stage`: the stage of an export that failed, None for errors outside an export. `done`: the stages that were completed
+    before it. `exit_code`: the exit code of the command line.
+    """
 
     exit_code = 1
     stage: str | None = None
@@ -41,7 +45,7 @@ class UsageError(Hf2TritonError):
 
 
 class UnknownName(UsageError):
-    """A name that is not in its table."""
+    """A task, device or other name is unknown. The message lists the known ones."""
 
     def __init__(self, kind: str, name: object, known: Iterable[str]) -> None:
         super().__init__(f"{kind} {str(name)!r} is unknown; known are {', '.join(known)}")
@@ -55,7 +59,7 @@ class MissingExtra(Hf2TritonError):
 
 
 class MissingPackage(Hf2TritonError):
-    """A place needs a package that no extra brings, as only some need it."""
+    """A repository's URL needs a package that no extra installs, such as s3fs."""
 
     def __init__(self, what: str, package: str) -> None:
         super().__init__(f"{what} needs the package {package!r}; install it with: pip install {package}")
@@ -66,7 +70,7 @@ class SourceError(Hf2TritonError):
 
 
 class UnsupportedArchitecture(SourceError):
-    """An architecture that no family covers."""
+    """No family covers the architecture. The message lists the families."""
 
 
 class HeadMissing(SourceError):
@@ -74,15 +78,15 @@ class HeadMissing(SourceError):
 
 
 class WeightsError(SourceError):
-    """Weights that are missing, corrupt or pickled."""
+    """Weights are missing, corrupt or pickled."""
 
 
 class TokenizerMissing(SourceError):
-    """No tokenizer that can be served."""
+    """The checkpoint has no tokenizer that can be served."""
 
 
 class AdapterError(SourceError):
-    """An adapter cannot be used, or not with this base."""
+    """The adapter cannot be used, or not with this base."""
 
 
 class ExportError(Hf2TritonError):
@@ -90,7 +94,7 @@ class ExportError(Hf2TritonError):
 
 
 class ParityError(Hf2TritonError):
-    """The exported model is not the model that was trained. `report`: what was measured, if it came to that."""
+    """The exported model does not give PyTorch's answers. `report`: the measured differences; None if nothing was measured."""
 
     exit_code = 3
     report: Any = None
@@ -101,7 +105,7 @@ class RepositoryError(Hf2TritonError):
 
 
 class NewerFormat(RepositoryError):
-    """A file of an entry that a later hf2triton has written."""
+    """A later hf2triton has written a file of an entry."""
 
 
 class ServingError(Hf2TritonError):
@@ -109,12 +113,12 @@ class ServingError(Hf2TritonError):
 
 
 class ControlRefused(ServingError):
-    """The server lets nobody change its models without a key, and was not given it."""
+    """The server refused to change its models: the control key is missing or wrong."""
 
 
 class ScoringError(Hf2TritonError):
-    """A set could not be scored; what is done is kept."""
+    """A data set could not be scored. Finished shards are kept."""
 
 
 class RuntimeUnavailable(Hf2TritonError):
-    """No environment with an onnxruntime could be made."""
+    """No environment with the onnxruntime of a Triton release could be made."""

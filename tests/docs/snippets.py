@@ -19,11 +19,14 @@ from markdown_it import MarkdownIt
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
-#: What a reader follows. Reference and explanation show no commands.
-PAGES = [
-    ROOT / "README.md",
-    *sorted(page for place in (".", "tutorial", "how-to") for page in (DOCS / place).glob("*.md")),
+#: What a reader follows, from top to bottom.
+FOLLOWED = [
+    *(ROOT / "README.md", DOCS / "index.md", DOCS / "install.md"),
+    *sorted((DOCS / "tutorial").glob("*.md")),
+    *sorted((DOCS / "how-to").glob("*.md")),
 ]
+#: What a reader looks things up in: its blocks stand for themselves.
+LOOKED_UP = sorted({*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"} - {*FOLLOWED})
 #: What readers of the README have: it has no front matter, because GitHub would show it.
 README_GIVEN = {"clone": True}
 

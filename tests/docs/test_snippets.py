@@ -18,9 +18,10 @@ from hf2triton.cli import main
 from ..conftest import _made_once, _share_traces
 from ..support import ASSETS
 from .loopback import alone
-from .snippets import PAGES, ROOT, Page, commands, read_page, session
+from .snippets import FOLLOWED, LOOKED_UP, ROOT, Page, commands, read_page, session
 
-READ = [read_page(path) for path in PAGES]
+READ = [read_page(path) for path in FOLLOWED]
+OTHERS = [read_page(path) for path in LOOKED_UP]
 BIN = Path(sys.executable).parent
 SECONDS = 280
 #: Typed before a page whose reader has a running server.
@@ -90,10 +91,13 @@ def test_a_reader_can_follow(page, tmp_path, request):
     assert process.returncode == 0, said[-6000:]
 
 
-MARKED = [block for page in READ for block in page.blocks if block.needs and block.language == "bash"]
+NOT_RUN = [block for page in READ for block in page.blocks if block.needs] + [
+    one for page in OTHERS for one in page.blocks
+]
+NOT_RUN = [block for block in NOT_RUN if block.language == "bash"]
 
 
-@pytest.mark.parametrize("block", MARKED, ids=lambda block: block.place)
+@pytest.mark.parametrize("block", NOT_RUN, ids=lambda block: block.place)
 def test_what_cannot_be_run_here_is_well_formed(block):
     """Its syntax is bash's, its options are those of our commands, its files are in the repository."""
     subprocess.run(["bash", "-n"], input=block.text, text=True, check=True)
@@ -112,7 +116,7 @@ def test_what_cannot_be_run_here_is_well_formed(block):
 
 def test_snippets_are_typed(tmp_path):
     """A reader's type checker accepts each program, and each file that a page has its reader write."""
-    programs = [block for page in READ for block in page.blocks if block.language == "python"]
+    programs = [block for page in READ + OTHERS for block in page.blocks if block.language == "python"]
     paths = {}
     for number, block in enumerate(programs):
         path = tmp_path / f"snippet_{number}.py"

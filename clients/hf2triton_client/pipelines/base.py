@@ -107,6 +107,9 @@ class TaskPipeline(ABC):
         return next(iter(self.versions.values())).newest
 
     def __call__(self, inputs: Any, **options: Any) -> Any:
+        """The result for one input, a list of results for a list, an iterator of results for an iterator. `options`: those of
+        the task, over the pipeline's own. A coroutine for asyncio pipelines, except for iterators. Raises the subclasses of
+        ClientError."""
         merged = self.merged(options)
         if isinstance(inputs, Iterator):
             return self._runner.stream(inputs, lambda window: self.prepare(window, merged))

@@ -49,7 +49,8 @@ def pipeline(
 
     `task`: its name in transformers, or None for the task that the model serves. `model`: the name of the served model.
     `connection`: a connection to share; without it the pipeline opens its own, as `connect` would, and closes it at the end of
-    its `with` block. `options`: defaults for each call (`top_k`, `aggregation_strategy`, `batch_size` …).
+    its `with` block. `url`, `timeout`, `retries`, `headers`, `tls`: as in `connect`. `options`: defaults for each call (`top_k`,
+    `aggregation_strategy`, `batch_size` …).
 
     Raises InputError, ConnectionFailed, ModelNotFound (which lists the models that are ready) and WrongTask.
     """

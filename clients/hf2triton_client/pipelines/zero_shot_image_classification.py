@@ -93,7 +93,7 @@ class ZeroShotImageClassification(TaskPipeline):
         return self._encode("text", texts_of(texts), isinstance(texts, (str, bytes)), batch_size)
 
     def encode_images(self, images: Any, *, batch_size: int = IMAGES) -> Any:
-        """Embeddings of images; see `encode_texts`."""
+        """Embeddings of images: float32 `[dim]` for an image, `[n, dim]` for a list; see `encode_texts`."""
         encoded, single = images_of(images)
         return self._encode("image", encoded, single, batch_size)
 

@@ -131,7 +131,8 @@ class Connection:
             own._ask("RepositoryModelLoad", message, known=None)
 
     def unload_model(self, name: str) -> None:
-        """Makes the server unload a model after it has answered all earlier requests."""
+        """Makes the server unload a model after it has answered all earlier requests. As for `load_model`, the server must run
+        with explicit model control."""
         self.known.discard(name)
         self._ask("RepositoryModelUnload", RepositoryModelUnloadRequest(model_name=name), known=None)
 

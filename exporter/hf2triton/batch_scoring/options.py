@@ -19,7 +19,11 @@ OWN = ("id", "answer", "error")
 
 @dataclass(frozen=True)
 class ScoreOptions:
-    """`columns`: our name (text, context, image …) -> the input's name; "" stands for the task's first column. `id`: the column
+    """The options of a run. `name`: the served model. `input`: a `.jsonl` or `.parquet` file, a folder of either, or a folder of
+    images. `output`: a `.jsonl` or `.parquet` file. `timeout`: seconds for each call. `task`: None for the task that the model
+    serves. `restart`: discard what an earlier run has finished.
+
+    `columns`: our name (text, context, image …) -> the input's name; "" stands for the task's first column. `id`: the column
     that names a row. `keep`: columns that are copied. `labels`: candidate labels of a zero-shot task, separated by commas.
     `options`: for each call of the pipeline. `batch_size`: rows per call (None: the pipeline's default).
     `concurrency`: calls under way at the same time. `shard_size`: rows that are written together, and the most that are lost

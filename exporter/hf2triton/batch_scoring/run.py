@@ -44,7 +44,8 @@ class Summary:
 
 
 def score(options: ScoreOptions, url: str, progress: Progress = lambda done, total: None) -> Summary:
-    """Scores an input with the model at `url`, or the rest of it if an earlier run was stopped.
+    """Scores an input with the model at `url` (`host:port` of gRPC), or the rest of it if an earlier run was stopped. `progress`
+    is called with the number of finished rows and the total number.
 
     Raises UsageError, ScoringError and the client's errors. Finished shards are then kept.
     """

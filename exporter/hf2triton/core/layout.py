@@ -8,9 +8,8 @@ NAME/1/                            everything that belongs to version 1; it appe
                                    model.onnx and weights.data
     manifest.json  config.pbtxt    what was exported, and the config that serves this version
     baseline.safetensors  .json    PyTorch's answers
-    warmup/                        what Triton sends the model while loading it
 NAME/manifest.json  baseline.*     the served version's files again (hard links)
-NAME/warmup/                       the warm-up again, where Triton looks for it
+NAME/warmup/                       what Triton sends the model while loading it, of all versions
 NAME_model/1/model.onnx            the graph (runner bls), with a separate config.pbtxt
 _candidate-NAME/                   a version that is tried on a server before it is served
 

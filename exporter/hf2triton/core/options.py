@@ -69,10 +69,12 @@ def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asked for. What is None is chosen by `engines.resolve`, as the task and the device want it.
+    """The options of an export. A field that is None gets the value that suits the task and the device.
 
-    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: of the entry.
-    `tolerances`: output -> fields of Tolerance, in place of the task's. The other fields say themselves what they mean.
+    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: the entry's name.
+    `labels`: replace the names of the head's labels, in its order. `tolerances`: output -> fields of `Tolerance` that replace
+    the task's, such as `{"logits": {"max_abs": 0.02}}`. `gpu_memory` and `largest_file` are in bytes, `queue_delay` is in
+    microseconds. `hf2triton export --help` describes the other fields.
     """
 
     source: str
@@ -80,7 +82,7 @@ class ExportOptions:
     task: str | None = _option(
         None,
         Kind.TASK,
-        "Named as transformers.pipeline names it.",
+        "The task, named as in transformers.pipeline.",
         default="what it was trained for",
         places=_OF_ENTRY,
         recorded=False,
@@ -95,27 +97,30 @@ class ExportOptions:
     base_name: str | None = _option(
         None,
         Kind.TEXT,
-        "What the adapter calls SOURCE, where its own name does not tell.",
+        "The name that the adapter gives its base, if SOURCE has another name.",
         places=_OF_ENTRY,
         recorded=False,
     )
     revision: str | None = _option(
         None, Kind.TEXT, "Branch, tag or commit of a hub id.", places=_OF_ENTRY, recorded=False
     )
-    precision: str = _option("fp16", Kind.CHOICE, "Of the graph.", choices=PRECISIONS)
+    precision: str = _option("fp16", Kind.CHOICE, "The precision of the graph.", choices=PRECISIONS)
     release: str | None = _option(
         None, Kind.RELEASE, "Fit the graph to a Triton release, such as 24.08.", default="any from 24.05 on"
     )
     attention: str | None = _option(
         None,
         Kind.CHOICE,
-        "standard: no ops beyond ONNX's own.",
+        "How attention stands in the graph; standard uses only ONNX's own ops.",
         default="fused; for TensorRT standard",
         choices=("fused", "fused-any-mask", "standard"),
     )
-    device: str = _option("cpu", Kind.DEVICE, "Where Triton runs it.")
+    device: str = _option("cpu", Kind.DEVICE, "The device that Triton runs the graph on.")
     runner: str | None = _option(
-        None, Kind.CHOICE, "Graph in the frontend, or in a model of its own.", choices=("inprocess", "bls")
+        None,
+        Kind.CHOICE,
+        "inprocess: the frontend runs the graph; bls: the graph is a separate model.",
+        choices=("inprocess", "bls"),
     )
     repository: Path = Path("model_repository")
     max_batch_size: int | None = _option(
@@ -125,72 +130,77 @@ class ExportOptions:
         default="64, or 8 sequences",
         least=1,
     )
-    instances: int = _option(1, Kind.NUMBER, "How many times the model that computes is loaded; on each GPU.", least=1)
+    instances: int = _option(
+        1, Kind.NUMBER, "How many copies of the model that computes are loaded, on each GPU.", least=1
+    )
     gpus: tuple[int, ...] | None = _option(
-        None, Kind.NUMBERS, "The numbers of the GPUs it is loaded on, such as 0,1.", default="all"
+        None, Kind.NUMBERS, "The numbers of the GPUs that the graph is loaded on, such as 0,1.", default="all"
     )
     gpu_memory: int | None = _option(
-        None, Kind.SIZE, "What each GPU has, such as 24GB: bounds the largest batch.", default="16GB"
+        None, Kind.SIZE, "The memory of each GPU, such as 24GB; it bounds the largest batch.", default="16GB"
     )
     queue_delay: int | None = _option(
         None,
         Kind.NUMBER,
-        "Microseconds that a request may wait for others to be computed with.",
+        "Microseconds that a request may wait for others to form a batch.",
         default="500 on a GPU, else 0",
     )
     priority_levels: int = _option(0, Kind.NUMBER, "How many priorities requests have, 1 the highest.")
     max_queue: int | None = _option(
         None,
         Kind.NUMBER,
-        "Requests that may wait: later ones are refused, and no batch is prepared ahead.",
+        "How many requests may wait; further ones are refused, and no batch is prepared ahead.",
         default="any, or 256 texts",
         least=1,
     )
     response_cache: bool | None = _option(
         None,
         Kind.YES_OR_NO,
-        "Let Triton answer what it was asked before from its response cache.",
+        "Let Triton answer repeated requests from its response cache.",
         default="on a GPU, where all ask for the same",
     )
-    threads: int = _option(0, Kind.NUMBER, "Of onnxruntime; 0 is one for each core it may use.")
+    threads: int = _option(0, Kind.NUMBER, "onnxruntime's threads; 0 is one for each core that it may use.")
     allow_pickle: bool = _option(False, Kind.FLAG, "Load pickled weights, which can run code.", recorded=False)
     calibration: Path | None = _option(
         None,
         Kind.FILE_OR_FOLDER,
-        "What ranges are measured on: a file with a text a line, a folder of images, or an .npz of the graph's tensors.",
-        default="real ones that come with hf2triton",
+        "The inputs to measure ranges on: a file with one text per line, a folder of images, or an .npz of the graph's tensors.",
+        default="texts or images that come with hf2triton",
         recorded=False,
     )
     precision_plan: Path | None = _option(
         None,
         Kind.FILE,
-        "Keep the nodes fp32 that this plan, manifest or report names, instead of calibrating.",
+        "A plan, manifest or report: keep the nodes that it names in fp32, instead of calibrating.",
         places=_OF_ENTRY,
         recorded=False,
     )
     largest_file: int = _option(
         _LARGEST_FILE,
         Kind.NUMBER,
-        "Bytes of weights in the graph's own file; more lie beside it.",
+        "How many bytes of weights the graph's file may hold; more are stored next to it.",
         default="2 GB, the most",
         least=1,
         most=_LARGEST_FILE,
     )
     labels: tuple[str, ...] | None = _option(
-        None, Kind.LABELS, "In place of the head's own: a list, or a mapping from each number.", places=_OF_FILE
+        None,
+        Kind.LABELS,
+        "Labels that replace those of the head: a list, or a mapping from each number.",
+        places=_OF_FILE,
     )
     tolerances: Mapping[str, Mapping[str, float | None]] = field(
         default_factory=dict,
         metadata={
             "option": Option(
                 Kind.TOLERANCES,
-                "Output -> how far it may lie from PyTorch's, in place of the task's own, tighter or wider.",
+                "For each output, how far it may be from PyTorch's; replaces the task's own tolerances.",
                 places=_OF_FILE,
             )
         },
     )
     dry_run: bool = _option(
-        False, Kind.FLAG, "Do everything but write into the repository.", places=(Place.COMMAND,), recorded=False
+        False, Kind.FLAG, "Do everything except writing into the repository.", places=(Place.COMMAND,), recorded=False
     )
 
 

@@ -168,7 +168,7 @@ class ParityCheck:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """All checks of one graph. `weight_bytes`: size of its initializers; `fp32_weight_bytes`: before the conversion."""
+    """All checks of one graph. `weight_bytes`: the size of its weights; `fp32_weight_bytes`: their size before the conversion."""
 
     checks: tuple[ParityCheck, ...]
     weight_bytes: int

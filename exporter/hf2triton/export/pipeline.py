@@ -42,10 +42,10 @@ if TYPE_CHECKING:
 
 
 def export(options: ExportOptions, progress: Progress = lambda stage: None) -> ExportReport:
-    """Turns a checkpoint into an entry of a model repository.
+    """Turns a checkpoint into an entry of a model repository. `progress` is called with each stage's name when it begins.
 
-    Raises the errors of errors.py, each with the failed stage and the completed ones; ParityError if the exported model does not
-    match the trained one.
+    Raises ParityError if the exported model does not give PyTorch's answers, and the other subclasses of Hf2TritonError, each
+    with the failed stage and the completed ones. The repository then is as it was.
     """
     stages = Stages(progress)
     release = stages.run("check the options", _check, options)

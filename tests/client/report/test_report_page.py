@@ -5,9 +5,7 @@ The browser is Chromium. Where there is none these tests are skipped, unless HF2
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -22,13 +20,9 @@ from hf2triton_client.report.html import to_page
 from hf2triton_client.report.io import write_report
 from hf2triton_client.report.tables import tables
 
+from ...browser import chromium
 from ..reports import benchmark, good, report, scatter
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-ARGUMENTS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync"),
-    *("--disable-background-networking", "--disable-component-update"),
-)
 SCRIPTS = Path(__file__).parent / "page.js"
 
 
@@ -73,17 +67,8 @@ PAGES = {
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        installed = [playwright.chromium.executable_path, *map(shutil.which, BROWSERS)]
-        path = next((own for own in installed if own and os.access(own, os.X_OK)), None)
-        if path is None:
-            message = f"none of {', '.join(BROWSERS)} is on the PATH, and playwright has installed none"
-            (pytest.fail if os.environ.get("HF2TRITON_BROWSER") == "required" else pytest.skip)(message)
-        own = playwright.chromium.launch(executable_path=path, args=list(ARGUMENTS))
+    with chromium() as own:
         yield own
-        own.close()
 
 
 @pytest.fixture(scope="module")
