@@ -115,16 +115,16 @@ def session(page: Page, programs: Path, before: str = "") -> str:
 
 def commands(text: str) -> Iterator[list[str]]:
     """The simple commands of a bash block, as words, without assignments before them."""
-    for line in re.sub(r"\\\n", " ", text).splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        words: list[str] = []
-        for word in [*lexer, ";"]:
-            if not re.fullmatch(r"[();<>|&]+", word) or word[0] in "<>":
-                words.append(word)
-            else:
-                while words and re.match(r"\w+=", words[0]):
-                    words.pop(0)
-                if words:
-                    yield words
-                words = []
+    text = re.sub(r"(^|\s)#.*$", r"\1", text.replace("\\\n", " "), flags=re.MULTILINE)
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="();<>|&\n")
+    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t", True, ""
+    words: list[str] = []
+    for word in [*lexer, ";"]:
+        if not re.fullmatch(r"[();<>|&\n]+", word) or word[0] in "<>":
+            words.append(word)
+            continue
+        while words and re.match(r"\w+=", words[0]):
+            words.pop(0)
+        if words:
+            yield words
+        words = []
