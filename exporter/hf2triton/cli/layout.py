@@ -8,35 +8,29 @@ from rich.cells import cell_len
 
 from hf2triton_client.report.tables import numeric_columns
 
-#: Blanks between two columns, and before the details of a block.
+#: Blanks between two columns, and before the details of a row.
 _GAP, _INDENT = 2, 2
 #: Cells up to this width stay on one line; longer ones wrap at words, and their columns are at least as wide.
 _SHORT = 18
+
+Cells = Sequence[str]
 
 
 def table_lines(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], width: int, ruled: bool = False
 ) -> list[str]:
-    """The title, and the rows in columns. Where columns do not fit, each row is a block: its first cell, and below it the
-    others with their columns' names. `ruled`: a line is drawn below the columns' names.
+    """The title, and the rows in columns, whose long cells wrap. Where that takes fewer lines, the first cell of a row is on its
+    own line, and the others are below it. Where columns do not fit at all, each of these is after the name of its column.
 
-    A line is longer than `width` only if one of its words is.
+    A line is longer than `width` only if one of its words is. `ruled`: a line is drawn below the columns' names.
     """
     cells = [[" ".join(str(cell).split()) for cell in row] for row in rows]
     header = [" ".join(column.split()) for column in columns]
-    widths = _widths(header, cells, width)
-    lines = wrapped(title, width)
-    if widths is None:
-        for row in cells:
-            lines += _block(header, row, width)
-        return lines
-    right = numeric_columns(cells) if cells else [False] * len(header)
-    lines += _row(header, widths, right)
-    if ruled:
-        lines.append("─" * (sum(widths) + _GAP * (len(widths) - 1)))
-    for row in cells:
-        lines += _row(row, widths, right)
-    return lines
+    forms = [form for form in (_in_columns(header, cells, width, ruled), _below(header, cells, width, ruled)) if form]
+    shortest = min(forms, key=len, default=None)
+    return wrapped(title, width) + (
+        shortest or [line for row in cells for line in (*wrapped(row[0], width), *_labelled(header, row, width))]
+    )
 
 
 def wrapped(text: str, width: int) -> list[str]:
@@ -50,56 +44,77 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines or [""]
 
 
-def _widths(header: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> list[int] | None:
+def _in_columns(header: Cells, cells: Sequence[Cells], width: int, ruled: bool) -> list[str] | None:
+    """The rows below the columns' names; None if they do not fit."""
+    widths = _widths(header, cells, width)
+    if widths is None:
+        return None
+    right = numeric_columns(cells) if cells else [False] * len(header)
+    lines = _row(header, widths, right)
+    if ruled:
+        lines.append("─" * (sum(widths) + _GAP * (len(widths) - 1)))
+    return lines + [line for row in cells for line in _row(row, widths, right)]
+
+
+def _below(header: Cells, cells: Sequence[Cells], width: int, ruled: bool) -> list[str] | None:
+    """The same with the first cell of each row on its own line; None if the others do not fit."""
+    rest = [row[1:] for row in cells]
+    widths = _widths(header[1:], rest, width - _INDENT) if header[1:] else None
+    if widths is None:
+        return None
+    right = numeric_columns(rest) if rest else [False] * len(widths)
+    lines = []
+    for row in [header, *cells]:
+        lines += wrapped(row[0], width)
+        lines += [f"{' ' * _INDENT}{line}".rstrip() for line in _row(row[1:], widths, right)]
+        if row is header and ruled:
+            lines.append("─" * (_INDENT + sum(widths) + _GAP * (len(widths) - 1)))
+    return lines
+
+
+def _widths(header: Cells, cells: Sequence[Cells], width: int) -> list[int] | None:
     """The width of each column, or None if they do not fit. The widest columns are narrowed first."""
     columns = [[row[place] for row in cells] for place in range(len(header))]
     widths = [max(map(cell_len, (name, *column))) for name, column in zip(header, columns, strict=True)]
     least = [_least(name, column) for name, column in zip(header, columns, strict=True)]
     excess = sum(widths) + _GAP * (len(widths) - 1) - width
     while excess > 0:
-        spare = [wide - narrow for wide, narrow in zip(widths, least, strict=True)]
-        widest = max((place for place in range(len(widths)) if spare[place]), key=widths.__getitem__, default=None)
-        if widest is None:
+        narrowable = [place for place, least_width in enumerate(least) if widths[place] > least_width]
+        if not narrowable:
             return None
-        widths[widest] -= 1
+        widths[max(narrowable, key=widths.__getitem__)] -= 1
         excess -= 1
     return widths
 
 
-def _least(name: str, column: Sequence[str]) -> int:
+def _least(name: str, column: Cells) -> int:
     """The least width of a column: its longest word, and short cells whole."""
     words = (cell_len(word) for text in (name, *column) for word in text.split())
     return max((*words, *(min(cell_len(cell), _SHORT) for cell in column), 1))
 
 
-def _row(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
+def _row(row: Cells, widths: Sequence[int], right: Sequence[bool]) -> list[str]:
     """The lines of a row, whose cells may have several."""
     parts = [wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
     lines = []
     for place in range(max(map(len, parts))):
         own = [part[place] if place < len(part) else "" for part in parts]
-        aligned = (
-            " " * (width - cell_len(text)) * is_right + text + " " * (width - cell_len(text)) * (not is_right)
-            for text, width, is_right in zip(own, widths, right, strict=True)
-        )
+        blanks = [" " * (width - cell_len(text)) for text, width in zip(own, widths, strict=True)]
+        aligned = [
+            blank + text if is_right else text + blank for text, blank, is_right in zip(own, blanks, right, strict=True)
+        ]
         lines.append((" " * _GAP).join(aligned).rstrip())
     return lines
 
 
-def _block(header: Sequence[str], row: Sequence[str], width: int) -> list[str]:
-    """A row below its first cell: `name  text` for each further cell that is not empty."""
-    lines = wrapped(row[0], width)
-    widest = max((cell_len(name) for name in header[1:]), default=0)
+def _labelled(header: Cells, row: Cells, width: int) -> list[str]:
+    """The cells after the first, each after its column's name, as many on a line as fit."""
+    lines: list[str] = []
     for name, cell in zip(header[1:], row[1:], strict=True):
-        if not cell:
+        first, *more = wrapped(f"{name} {cell}", width - 2 * _INDENT)
+        if lines and not more and cell_len(lines[-1]) + 2 * _GAP + cell_len(first) <= width:
+            lines[-1] += f"{' ' * 2 * _GAP}{first}"
             continue
-        label = " " * _INDENT + name + " " * (widest - cell_len(name)) + " " * _GAP
-        room = width - cell_len(label)
-        if max(map(cell_len, cell.split())) <= room:
-            first, *more = wrapped(cell, room)
-            lines += [label + first, *(" " * cell_len(label) + line for line in more)]
-            continue
-        lines += wrapped(f"{' ' * _INDENT}{name}", width) if cell_len(name) + _INDENT > width else [label.rstrip()]
-        for line in wrapped(cell, width - 2 * _INDENT):
-            lines.append(" " * max(0, min(2 * _INDENT, width - cell_len(line))) + line)
+        for line, indent in ((first, _INDENT), *((line, 2 * _INDENT) for line in more)):
+            lines.append(" " * max(0, min(indent, width - cell_len(line))) + line)
     return lines
