@@ -19,6 +19,8 @@ from hypothesis import settings
 
 # nothing here may reach out; set before huggingface_hub is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
+# tests read lines of tables as they are on a wide terminal
+os.environ["COLUMNS"] = "1000"
 # PyTorch's threads wait for each other in every layer, which on a busy machine takes longer than the work itself
 os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("shared-machine", deadline=None, max_examples=60)

@@ -97,7 +97,7 @@ def lint(
             raise UnknownName("rule", name, RULES)
     seen = read_repository(repository, tuple(names), gpu_memory)
     if url is not None:
-        seen = replace(seen, server=look_at(url, tuple(seen.every), headers or {}))
+        seen = replace(seen, server=look_at(url, tuple(seen.every), headers))
     chosen = [rule for rule in RULES.values() if rule.id not in ignore]
     findings = [finding for rule in chosen for finding in _run(rule, seen)]
     order = {id: index for index, id in enumerate(RULES)}

@@ -74,10 +74,11 @@ class _Calls:
         return partial(getattr(self._stub, method), **self._settings)
 
 
-def look_at(url: str, names: tuple[str, ...], headers: Mapping[str, str]) -> Seen:
+def look_at(url: str, names: tuple[str, ...], headers: Mapping[str, str] | None = None) -> Seen:
     """Queries a server at a gRPC url. `names`: those of the repository's models. `headers`: sent with each call, but keys of
     Triton's restricted endpoints not with the calls that find out what anybody may do. Raises the client's errors if no server
     answers."""
+    headers = headers or {}
     # without retries: Triton refuses with a code that would be retried
     target = Target(url, timeout=_SECONDS, retries=0, headers=headers)
     with target.errors_mapped():

@@ -1,8 +1,6 @@
 """The extra that a message names installs the missing module, and the command's other needs."""
 
 import re
-import subprocess
-import sys
 from importlib import metadata
 
 import pytest

@@ -93,7 +93,10 @@ def test_shells_complete_names_of_entries(tmp_path):
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_shells_get_a_script(shell):
     """What the shell reads at its start calls hf2triton for each completion."""
-    if shell == "bash" and subprocess.run(["bash", "-c", "((BASH_VERSINFO[0] > 4 || BASH_VERSINFO[1] >= 4))"]).returncode:
+    if (
+        shell == "bash"
+        and subprocess.run(["bash", "-c", "((BASH_VERSINFO[0] > 4 || BASH_VERSINFO[1] >= 4))"]).returncode
+    ):
         pytest.skip("click's completion needs bash 4.4")
     environment = {**os.environ, "_HF2TRITON_COMPLETE": f"{shell}_source"}
     code = "from hf2triton.cli import main; main(prog_name='hf2triton')"

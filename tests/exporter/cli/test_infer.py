@@ -32,7 +32,9 @@ def answer(name, url, *words):
 
 def test_each_line_is_answered_in_order(url):
     """Thousands, in the order of the lines, as the same texts on the command line are; the last may lack its end."""
-    texts = [f"It was {word}, number {number}." for number in range(500) for word in ("wonderful", "terrible", "a chair")]
+    texts = [
+        f"It was {word}, number {number}." for number in range(500) for word in ("wonderful", "terrible", "a chair")
+    ]
     code, answers, _ = ask("sentiment", url, "\n".join(texts).encode())
     assert (code, len(answers)) == (0, len(texts))
     for place in (0, 1, 700, len(texts) - 1):
@@ -65,7 +67,9 @@ def test_bad_lines_have_an_error(url):
 def test_questions_have_their_contexts(url):
     """Separated by a tab, or as an object; what is not a pair is a bad line."""
     pair = ["Where was she born?", "She was born in Madrid."]
-    code, answers, _ = ask("answers", url, ["\t".join(pair), json.dumps(dict(zip(("question", "context"), pair, strict=True)))])
+    code, answers, _ = ask(
+        "answers", url, ["\t".join(pair), json.dumps(dict(zip(("question", "context"), pair, strict=True)))]
+    )
     assert code == 0
     assert answers[0] == answers[1]
     assert answers[0]["answer"] == answer("answers", url, *pair)["answer"]
