@@ -22,7 +22,7 @@ from .switches import json_option
 @json_option
 @command
 def export(report: Path | None, **options: Any) -> None:
-    """Export a checkpoint as a Triton model, and prove its answers.
+    """Export a checkpoint as a Triton model and check its answers.
 
     SOURCE is a checkpoint folder, a hub id, or package:NAME/FOLDER for weights in a Python package. Nothing is written
     unless the exported model gives PyTorch's answers; otherwise the exit code is 3.

@@ -27,8 +27,8 @@ def publish(repository: Path, place: str, names: tuple[str, ...], server: Server
     all entries are copied.
 
     Digests are compared after the copy, and the switch to the new version comes last. With --load, the server first loads each
-    new version under another name and answers PyTorch's recorded questions. If the answers differ, the old version stays and
-    the exit code is 3.
+    new version under another name, and must give PyTorch's recorded answers. If they differ, the old version stays and the
+    exit code is 3.
     """
     from hf2triton_client.errors import ClientError
 

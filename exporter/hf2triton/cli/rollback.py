@@ -20,8 +20,8 @@ from .switches import json_option
 def rollback(name: str, version: int | None, place: str, server: Server) -> None:
     """Serve an earlier version of an entry again.
 
-    Without VERSION, it is the one before the served version of NAME. With --load, the server loads it and answers PyTorch's
-    recorded questions. If the answers differ, the exit code is 3.
+    Without VERSION, it is the one before the served version of NAME. With --load, the server loads it and must give
+    PyTorch's recorded answers. If they differ, the exit code is 3.
     """
     from ..deploy.history import rollback as run
     from ..repository.stores import open_store

@@ -61,7 +61,7 @@ def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @click.option(
     "--ray",
     metavar="ADDRESS",
-    help="Score with Ray Data: local for this machine, or auto or ray://HOST:PORT for a cluster whose machines see INPUT and"
+    help="Score with Ray Data, on this machine (local) or on a cluster (auto or ray://HOST:PORT) whose machines see INPUT and"
     " OUTPUT under the same paths.",
 )
 @click.option(

@@ -44,7 +44,7 @@ _PORT = click.IntRange(0, 65535)
     "--control-key",
     type=click.Path(dir_okay=False, path_type=Path),
     help="The file with the key for loading and unloading models.  [default: $HF2TRITON_CONTROL_KEY_FILE, else the key in"
-    " $HF2TRITON_CONTROL_KEY, else a secret key]",
+    " $HF2TRITON_CONTROL_KEY, else a random key]",
 )
 @click.option("--strict", is_flag=True, help="Exit if a model cannot be loaded, instead of serving the others.")
 @command

@@ -95,8 +95,9 @@ def asks_server(
                 "--wait",
                 type=click.FloatRange(0),
                 default=0.0,
+                show_default=True,
                 metavar="SECONDS",
-                help="Wait up to this long until the server and its models are ready.  [default: 0]",
+                help="Wait up to this long until the server and its models are ready.",
             ),
             click.option(
                 "--header",
@@ -122,7 +123,7 @@ def _given(flags: Mapping[str, str]) -> tuple[str, ...]:
 
 loads_on_server = asks_server(
     "--load",
-    "The gRPC address of a server of that repository. It loads the version, which must give PyTorch's answers there.",
+    "The gRPC address of a server of that repository, which loads the version and must then give PyTorch's answers.",
     default=None,
 )
 

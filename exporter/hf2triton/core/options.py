@@ -110,7 +110,7 @@ class ExportOptions:
         None,
         Kind.CHOICE,
         "The form of attention in the graph. standard uses only operators of ONNX itself.",
-        default="fused, for TensorRT standard",
+        default="fused, or standard for TensorRT",
         choices=("fused", "fused-any-mask", "standard"),
     )
     device: str = _option("cpu", Kind.DEVICE, "The device that Triton runs the graph on.")
@@ -177,7 +177,7 @@ class ExportOptions:
     largest_file: int = _option(
         _LARGEST_FILE,
         Kind.NUMBER,
-        "Bytes of weights up to which they are stored in the graph's file; larger ones are stored next to it.",
+        "Bytes of weights that fit into the graph's file. With more, the weights are stored next to it.",
         default="2 GB, the maximum",
         least=1,
         most=_LARGEST_FILE,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import signal
 import subprocess
@@ -20,6 +21,8 @@ SENTIMENT = asset("bert", "text-classification")
 #: Seconds that a command may take to end, on a busy machine.
 PATIENCE = 60
 _MARK = "HF2TRITON_TEST_MARK"
+#: What onnxruntime and PyTorch leave in the folder for temporary files, for all processes of a user.
+THEIRS = {".ses", f"torchinductor_{getpass.getuser()}"}
 PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
 
 
@@ -63,8 +66,7 @@ class Interrupted:
         self.lines = [line for line in self.stderr.splitlines() if not line[:2].isdigit()]  # those are progress
         _, alive = psutil.wait_procs(processes(mark), 5)
         self.alive = [process.cmdline() for process in alive]
-        # onnxruntime itself leaves a file for all sessions
-        self.left = [path.name for path in (folder / "temporary").iterdir() if path.name != ".ses"]
+        self.left = [path.name for path in (folder / "temporary").iterdir() if path.name not in THEIRS]
         # the names of our regions have the process that made them
         self.left += [path.name for pid in own for path in Path("/dev/shm").glob(f"hf2triton-*{pid}-*")]
 
@@ -98,10 +100,11 @@ def test_a_build_says_what_is_left(tmp_path):
     assert {path.name for path in (tmp_path / "repository").iterdir()} - {".lock"} == {"one"}
 
 
-@pytest.mark.parametrize("seconds", [0.2, 1.0, 3.0])
+@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.2])
 def test_a_server_that_starts(entries, tmp_path, seconds):
-    """The server and the processes of its models end, and its shared memory is removed."""
-    Interrupted(tmp_path, "serve", "--repository", entries, *PORTS, at="", seconds=seconds).assert_clean()
+    """The server and the processes of its models end, and its shared memory is removed. It may already serve."""
+    stopped = Interrupted(tmp_path, "serve", "--repository", entries, *PORTS, at="", seconds=seconds)
+    stopped.assert_clean(code=0 if "serving" in stopped.stdout else 130)
 
 
 def test_a_server_that_serves(entries, tmp_path):
