@@ -19,8 +19,6 @@ from hypothesis import settings
 
 # nothing here may reach out; set before huggingface_hub is imported
 os.environ["HF_HUB_OFFLINE"] = "1"
-# tests read lines of tables as they are on a wide terminal
-os.environ["COLUMNS"] = "1000"
 # PyTorch's threads wait for each other in every layer, which on a busy machine takes longer than the work itself
 os.environ["OMP_NUM_THREADS"] = "1"
 settings.register_profile("shared-machine", deadline=None, max_examples=60)
@@ -67,6 +65,14 @@ WITH_BLS = (
     ("bert", "question-answering"),
     ("clip", "zero-shot-image-classification"),
 )
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Tests read lines of tables as they are on a wide terminal; pytest itself keeps the width of its own."""
+    if session.config.pluginmanager.has_plugin("terminalreporter"):
+        writer = session.config.get_terminal_writer()
+        writer.fullwidth = writer.fullwidth
+    os.environ["COLUMNS"] = "1000"
 
 
 def pytest_collection_finish() -> None:
