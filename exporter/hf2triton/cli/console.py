@@ -148,7 +148,7 @@ def output_width() -> int:
 
 
 def as_json(result: Any) -> str:
-    return json.dumps(result, indent=2, ensure_ascii=False, default=str)
+    return json.dumps(result, indent=2, ensure_ascii=False)
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:
