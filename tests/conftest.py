@@ -67,6 +67,14 @@ WITH_BLS = (
 )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Tests read lines of tables as they are on a wide terminal; pytest itself keeps the width of its own."""
+    if session.config.pluginmanager.has_plugin("terminalreporter"):
+        writer = session.config.get_terminal_writer()
+        writer.fullwidth = writer.fullwidth
+    os.environ["COLUMNS"] = "1000"
+
+
 def pytest_collection_finish() -> None:
     """What is imported stays: garbage collection need not look at it again and again, nor so often at what tracing makes."""
     gc.collect()

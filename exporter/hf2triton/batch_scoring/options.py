@@ -28,7 +28,7 @@ class ScoreOptions:
     `options`: for each call of the pipeline. `batch_size`: rows per call (None: the pipeline's default).
     `concurrency`: calls under way at the same time. `shard_size`: rows that are written together, and the most that are lost
     when the run is stopped. `ray`: the address of a Ray cluster, `local` for one on this machine, None for none. `workers`:
-    the number of its actors (None: one for each CPU)."""
+    the number of its actors (None: one for each CPU). `headers`: sent with each call to the server."""
 
     name: str
     input: Path
@@ -46,6 +46,7 @@ class ScoreOptions:
     restart: bool = False
     ray: str | None = None
     workers: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.output.suffix.lower() not in SHARD_ENDINGS:

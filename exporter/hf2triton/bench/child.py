@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import sys
 from pathlib import Path
 
@@ -62,6 +63,9 @@ def _batches(job: BenchJob, load: Load) -> list[Batch]:
 
 def main() -> None:
     """Answers on the original stdout. Everything that libraries print goes to stderr."""
+    # Ctrl-C reaches the benchmark too, which then ends this process, with time to remove its shared memory
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     try:

@@ -34,7 +34,7 @@ class BenchJob:
     `contender`: a key of CONTENDERS. `folder`: the folder of the frontend's version. `graph`: the graph's file. `threads`: of
     one call, never 0.
     `of_length`: number of tokens, as a string -> inputs of exactly that length. Mixed inputs are those of the baseline in
-    `folder`.
+    `folder`. `headers`: sent with each call to a server.
     """
 
     contender: str
@@ -51,6 +51,7 @@ class BenchJob:
     warm_up: float
     round: int
     of_length: Mapping[str, Inputs] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

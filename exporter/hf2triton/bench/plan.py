@@ -30,7 +30,8 @@ MIXED = None
 class BenchOptions:
     """The user's options. `lengths`: tokens of each text, or MIXED. `rates`: calls per second of open loops. `threads`: 0
     for one per core. `devices`: where in-process contenders run; empty for all devices of this machine. `precisions`:
-    precisions in which the entries' sources are exported first; empty to measure the served models unchanged."""
+    precisions in which the entries' sources are exported first; empty to measure the served models unchanged. `headers`: sent
+    with each call to the server."""
 
     names: tuple[str, ...]
     url: str = "localhost:8001"
@@ -49,6 +50,7 @@ class BenchOptions:
     compile: bool = False
     contenders: tuple[str, ...] = ()
     devices: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def cores(self) -> int:
@@ -211,6 +213,7 @@ def _job(
         warm_up=options.warm_up,
         round=0,
         of_length=of_length,
+        headers=dict(options.headers),
     )
 
 

@@ -29,6 +29,8 @@ from .plan import BenchOptions, Group, MeasuredFrontend, frontends_named, groups
 
 #: Seconds that a child may take in addition to its loads: to start, load, compile and warm up.
 PATIENCE = 900
+#: Seconds that a child may take to end when the benchmark is interrupted.
+END_SECONDS = 10
 
 Progress = Callable[[str], None]
 
@@ -74,7 +76,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 
 def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> str:
     """The server's description of itself. Raises RepositoryError if its versions are not those of the repository."""
-    with connect(options.url, retries=0) as connection:
+    with connect(options.url, retries=0, headers=dict(options.headers)) as connection:
         about = connection.server_name()
         for frontend in frontends:
             settings = ServedModel.from_config(connection.model_config(frontend.name)).settings
@@ -134,16 +136,29 @@ def run_child(job: BenchJob) -> JobResult:
         environment |= dict.fromkeys(pools, str(job.threads))
     command = [sys.executable, "-m", "hf2triton.bench.child"]
     most = PATIENCE + len(job.loads) * 3 * (job.seconds + job.warm_up)
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment, text=True) as process:
+        try:
+            told, errors = process.communicate(json.dumps(job.to_json()), timeout=most)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            return JobResult(missing=f"it had not ended after {most:.0f} s")
+        except BaseException:
+            _end(process)
+            raise
+    if process.returncode:
+        last = (errors.strip().splitlines() or ["it said nothing"])[-1]
+        return JobResult(missing=f"its process ended with {process.returncode}: {last}")
+    return JobResult.from_json(json.loads(told))
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ends a child, which first removes its shared memory."""
+    process.terminate()
     try:
-        done = subprocess.run(
-            command, input=json.dumps(job.to_json()), env=environment, capture_output=True, text=True, timeout=most
-        )
+        process.communicate(timeout=END_SECONDS)
     except subprocess.TimeoutExpired:
-        return JobResult(missing=f"it had not ended after {most:.0f} s")
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-        return JobResult(missing=f"its process ended with {done.returncode}: {last}")
-    return JobResult.from_json(json.loads(done.stdout))
+        process.kill()
 
 
 def _measurement(contender: int, load: Load, rounds: int, sample: Sample) -> Measurement:

@@ -9,6 +9,7 @@ import click
 
 from .common import command
 from .data_options import adapter_option, base_name_option, column_option, dataset_option
+from .switches import json_option
 
 
 @click.command()
@@ -18,34 +19,38 @@ from .data_options import adapter_option, base_name_option, column_option, datas
     "-o",
     type=click.Path(dir_okay=False, path_type=Path),
     required=True,
-    help="Ends in .safetensors; a .json is written beside it.",
+    help="The .safetensors file to write. A .json file is written next to it.",
 )
 @dataset_option
 @column_option
-@click.option("--task", help="By default what the checkpoint was trained for.")
+@click.option("--task", help="The task of the model.  [default: the one it was trained for]")
 @adapter_option
 @base_name_option
-@click.option("--revision", help="Branch, tag or commit of a hub id.")
+@click.option("--revision", help="A branch, tag or commit, if SOURCE is a hub id.")
 @click.option("--allow-pickle", is_flag=True, help="Load pickled weights, which can run code.")
+@json_option
 @command
 def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str, str], **options: Any) -> None:
-    """Record what PyTorch answers of SOURCE, a checkpoint folder or a hub id, and how right it is.
+    """Record PyTorch's answers, to validate against later.
 
-    `hf2triton validate NAME --baseline FILE` compares a served model with it later, on machines without torch.
+    SOURCE is a checkpoint folder or a hub id. With labelled data, the baseline also has PyTorch's scores. Afterwards,
+    `hf2triton validate NAME --baseline FILE` compares a served model with the baseline, on machines without torch.
     """
     from ..core.options import ExportOptions
     from ..errors import UsageError
     from ..parity.baseline_recorder import record
     from ..validate.validation import beside
-    from .console import progress, table
-    from .tables import recorded_table
+    from .console import document, progress, say, table
+    from .tables import recorded_json, recorded_table
 
     if output.suffix != ".safetensors":
         raise UsageError(f"{output} should end in .safetensors")
     with progress() as advance:
         recorded = record(ExportOptions(source, output.stem, **options), dataset, columns, advance)
     output.parent.mkdir(parents=True, exist_ok=True)
+    files = {suffix: str(beside(output, suffix)) for suffix in recorded}
     for suffix, own in recorded.items():
-        own.save(beside(output, suffix))
+        own.save(Path(files[suffix]))
     table(*recorded_table(source, dataset, recorded))
-    click.echo(f"recorded in {', '.join(str(beside(output, suffix)) for suffix in recorded)}")
+    say(f"recorded in {', '.join(files.values())}")
+    document(recorded_json(source, dataset, recorded, files))

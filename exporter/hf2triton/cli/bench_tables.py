@@ -9,7 +9,7 @@ from hf2triton_client.report.model import Report
 
 from .tables import Table
 
-_COLUMNS = ("contender", "precision", "threads", "load", "p50 ms", "p90 ms", "p99 ms", "items/s")
+_COLUMNS = ("contender", "threads", "load", "p50 ms", "p90 ms", "p99 ms", "items/s")
 _GENERATED = ("tokens/s", "first token ms")
 _MORE = ("memory MB", "of PyTorch")
 
@@ -78,8 +78,7 @@ def _row(benchmark: Benchmark, measurement: Measurement, generates: bool, severa
     memory = None if contender.memory_bytes is None else contender.memory_bytes / 1e6
     ratio = relative(benchmark, measurement)
     return (
-        _name(contender, several),
-        contender.precision,
+        f"{_name(contender, several)}, {contender.precision}",
         contender.threads,
         in_words(measurement.load),
         *(f"{value:.1f}" for value in times),

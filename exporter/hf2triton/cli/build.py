@@ -12,30 +12,35 @@ from pathlib import Path
 
 import click
 
+from . import interrupts
 from .common import command, fail, one_line, peak_gigabytes, report_option
+from .switches import json_option
 
 
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option("--repository", type=click.Path(path_type=Path), help="Build into this one, whatever FILE says.")
-@click.option("--plan", "plan_only", is_flag=True, help="Say what would be built, and why, and stop.")
-@click.option("--check", is_flag=True, help="The same, with exit code 1 if the repository is not what FILE declares.")
-@click.option("--fail-fast", is_flag=True, help="Stop at the first entry that fails, instead of building the others.")
+@click.option(
+    "--repository", type=click.Path(path_type=Path), help="The model repository to build, in place of the one in FILE."
+)
+@click.option("--plan", "plan_only", is_flag=True, help="Show what would be built and why, and stop.")
+@click.option("--check", is_flag=True, help="Like --plan, but exit with 1 if the repository differs from FILE.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first entry that fails.")
 @report_option
+@json_option
 @command
 def build(
     file: Path, repository: Path | None, plan_only: bool, check: bool, fail_fast: bool, report: Path | None
 ) -> None:
-    """Build a whole model repository as FILE, a YAML file, declares it.
+    """Build the model repository that a YAML file declares.
 
-    Only what changed is built: the digests of source and adapter, the options and the versions of packages are compared with
-    what the repository holds. Each entry appears as a whole or not at all, so that a build may be interrupted and run again.
-    The exit code is the highest of those of the entries that failed.
+    Only entries that differ from FILE are built: build compares the digests of source and adapter, the options, and the
+    versions of packages. Each entry appears as a whole or not at all, so you can interrupt a build and run it again. If
+    entries fail, the exit code is the highest of theirs.
     """
     from ..build.build import build as run
     from ..build.file import read_build_file
     from ..build.plan import plan_build
-    from .console import progress, progress_of, table, write_report
+    from .console import document, progress, progress_of, say, table, write_report
     from .tables import build_table, counted
 
     began = time.monotonic()
@@ -43,11 +48,14 @@ def build(
     with progress() as advance:
         plan = plan_build(declared, advance)
     table(*build_table(plan))
-    write_report(report, {"plan": plan.to_json()})
+    planned = {"plan": plan.to_json()}
+    write_report(report, planned)
+    if check or plan_only:
+        document(planned)
     if check and plan.differs:
         fail(f"{declared.repository} is not what {file} declares: {counted(plan.counts)}", 1)
     if check or plan_only:
-        click.echo(f"{file}: {counted(plan.counts)}")
+        say(f"{file}: {counted(plan.counts)}")
         impossible = [entry.error.exit_code for entry in plan.entries if entry.error is not None]
         sys.exit(max(impossible, default=0))
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -61,7 +69,9 @@ def build(
     failed = {result.name: result.error for result in results if result.error is not None}
     for name, error in failed.items():
         click.echo(f"hf2triton: {name}: {one_line(error)}", err=True)
-    write_report(report, {"plan": plan.to_json(), "built": {result.name: result.to_json() for result in results}})
+    built = {**planned, "built": {result.name: result.to_json() for result in results}}
+    write_report(report, built)
+    document(built)
     counts = {
         "built": len(results) - len(failed),
         "unchanged": plan.counts.get("unchanged", 0),
@@ -70,7 +80,8 @@ def build(
     }
     stopped = "interrupted, " if interrupted else ""
     seconds = time.monotonic() - began
-    click.echo(f"{file}: {stopped}{counted(counts)}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+    say(f"{file}: {stopped}{counted(counts)}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+    interrupts.check()
     code = max([int(interrupted), *(error.exit_code for error in failed.values())])
     if code:
         sys.exit(code)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import resource
 import sys
+import traceback
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
 from ..errors import Hf2TritonError, MissingExtra
+from . import interrupts
+from .extras import extra_for
+from .switches import is_verbose, logged, volume_options
 
-#: Top-level modules of optional dependencies -> the extra that installs them.
-EXTRAS = {
-    **dict.fromkeys(
-        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft", "yaml"),
-        "export",
-    ),
-    **dict.fromkeys(("onnxruntime", "tokenizers"), "cpu"),
-    "pytriton": "serve",
-    "psutil": "bench",  # `serve` itself reports what it lacks
-    **dict.fromkeys(("jinja2", "pydantic"), "report"),
-    "PIL": "images",
-    "fsspec": "publish",
-    "pyarrow": "score",
-    "ray": "ray",
-}
-
-url_option = click.option("--url", default="localhost:8001", show_default=True, help="The server's gRPC endpoint.")
 repository_option = click.option(
     "--repository",
     type=click.Path(path_type=Path),
@@ -50,63 +36,52 @@ reports_option = click.option(
     "reports",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the report as .json, .md or .html, by the file's ending. May be given several times.",
+    help="Write a report to this .json, .md or .html file. Repeatable.",
 )
 report_option = click.option(
-    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write the report as JSON."
-)
-
-
-def _headers(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
-    parted = {one: one.partition("=") for one in given}
-    if wrong := [one for one, (name, _, value) in parted.items() if not (name and value)]:
-        raise click.UsageError(f"--header should read NAME=VALUE, not {wrong[0]}")
-    return {name: value for name, _, value in parted.values()}
-
-
-header_option = click.option(
-    "--header",
-    "headers",
-    multiple=True,
-    callback=_headers,
-    metavar="NAME=VALUE",
-    help="Sent with each call to the server, such as a key for its control API. May be given several times.",
+    "--report", type=click.Path(dir_okay=False, path_type=Path), help="Write a report to this JSON file."
 )
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Turns our errors into one line on stderr and their exit code. If HF2TRITON_DEBUG is set, the earlier stages and the
-    traceback are shown as well."""
+    """Adds --quiet and --verbose, and turns our errors into one line on stderr and their exit code."""
 
+    @volume_options
     @wraps(function)
     def wrapper(*arguments: Any, **options: Any) -> Any:
-        from hf2triton_client.errors import ClientError, InputError
+        with interrupts.undone(), logged():
+            from hf2triton_client.errors import ClientError, InputError
 
-        try:
-            return function(*arguments, **options)
-        except ModuleNotFoundError as error:
-            extra = EXTRAS.get((error.name or "").split(".")[0])
-            if extra is None or "HF2TRITON_DEBUG" in os.environ:
-                raise
-            missing = MissingExtra(f"hf2triton {function.__name__}", extra, error.name)
-            fail(str(missing), missing.exit_code)
-        except (Hf2TritonError, ClientError) as error:
-            if "HF2TRITON_DEBUG" in os.environ:
-                click.echo(f"hf2triton: {one_line(error)}", err=True)
-                raise
-            code = getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1)
-            fail(one_line(error), code)
+            try:
+                return function(*arguments, **options)
+            except ModuleNotFoundError as error:
+                name = function.__name__
+                extra = extra_for(name, error.name)
+                if extra is None:
+                    raise
+                missing = MissingExtra(f"hf2triton {name}", extra, error.name)
+                _end(missing, missing.exit_code)
+            except (Hf2TritonError, ClientError) as error:
+                _end(error, getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1))
 
     return wrapper
 
 
+def _end(error: Exception, code: int) -> NoReturn:
+    """Ends the command with an error, and its traceback if the command is verbose."""
+    interrupts.check()
+    if is_verbose():
+        traceback.print_exc()
+    fail(one_line(error), code)
+
+
 def one_line(error: Exception) -> str:
-    """An error with the failed stage and its effect on the repository; also with the earlier stages if HF2TRITON_DEBUG is
-    set."""
+    """An error with the failed stage and its effect on the repository; also with the earlier stages if the command is
+    verbose."""
     stage, done = getattr(error, "stage", None), getattr(error, "done", ())
     if not stage or not done:
         return str(error)
-    before = f"done before: {', '.join(done)}; " if "HF2TRITON_DEBUG" in os.environ else ""
+    before = f"done before: {', '.join(done)}; " if is_verbose() else ""
     return f"{stage}: {error} ({before}the repository is as it was)"
 
 
@@ -120,7 +95,10 @@ def peak_gigabytes() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts KiB
 
 
-def fail(message: str, code: int) -> None:
-    """Ends the command with one line on stderr and an exit code."""
+def fail(message: str, code: int) -> NoReturn:
+    """Ends the command with one line on stderr and an exit code. With --json, stdout has a document nevertheless."""
+    from .console import document_of_error
+
+    document_of_error(message, code)
     click.echo(f"hf2triton: {message}", err=True)
     sys.exit(code)

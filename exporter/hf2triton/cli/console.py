@@ -1,8 +1,9 @@
-"""Output of the command line: a spinner or a bar on terminals, plain time-stamped lines elsewhere, tables, JSON files."""
+"""Output of the command line: progress on stderr, results on stdout as tables and lines or as one JSON document, JSON files."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,26 +13,44 @@ from typing import Any
 
 import click
 
+from . import interrupts
+from .switches import is_verbose, switches
+
+
+def _draws() -> bool:
+    """Whether progress is drawn: on terminals, unless log messages appear in between."""
+    return sys.stderr.isatty() and not is_verbose()
+
+
+def _note(line: str) -> None:
+    """Writes a line of progress with the time of day."""
+    interrupts.check()
+    if not switches().quiet:
+        click.echo(f"{time.strftime('%H:%M:%S')} {line}", err=True)
+
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """Yields a function to call with each stage's name. Writes to stderr."""
-    if not sys.stderr.isatty():
-        yield lambda stage: click.echo(f"{time.strftime('%H:%M:%S')} {stage}", err=True)
+    """Yields a function to call with each stage's name. Writes to stderr: a spinner on terminals, lines elsewhere."""
+    if switches().quiet or not _draws():
+        yield _note
         return
     from rich.console import Console
 
-    console = Console(stderr=True)
-    with console.status("starting") as status:
-        yield lambda stage: status.update(f"{stage} …")
+    with Console(stderr=True).status("starting") as status:
+
+        def show(stage: str) -> None:
+            interrupts.check()
+            status.update(f"{stage} …")
+
+        yield show
 
 
 @contextmanager
 def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
     """The same for several items: yields a function to call with each stage's name and the number of finished items."""
-    if not sys.stderr.isatty():
-        with progress() as advance:
-            yield lambda stage, done: advance(f"[{done + 1}/{total}] {stage}")
+    if switches().quiet or not _draws():
+        yield lambda stage, done: _note(f"[{done + 1}/{total}] {stage}")
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -39,7 +58,12 @@ def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
     columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("starting", total=total)
-        yield lambda stage, done: bar.update(task, description=f"{stage} …", completed=done)
+
+        def show(stage: str, done: int) -> None:
+            interrupts.check()
+            bar.update(task, description=f"{stage} …", completed=done)
+
+        yield show
 
 
 @contextmanager
@@ -48,16 +72,14 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Without a terminal, a line is written for each tenth of the rows.
     """
-    if not sys.stderr.isatty():
+    if switches().quiet or not _draws():
         told = -1
 
         def tell(done: int, total: int) -> None:
             nonlocal told
             if (tenth := done * 10 // total) > told:
                 told = tenth
-                click.echo(
-                    f"{time.strftime('%H:%M:%S')} {what}: {done:,} of {total:,} row{'s' * (total != 1)}", err=True
-                )
+                _note(f"{what}: {done:,} of {total:,} row{'s' * (total != 1)}")
 
         yield tell
         return
@@ -77,6 +99,7 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
         task = bar.add_task(what, total=None, rate="–")
 
         def move(done: int, total: int) -> None:
+            interrupts.check()
             if bar.tasks[0].total is None:  # rows of an earlier run would distort the speed of this run
                 bar.reset(task, total=total, completed=done)
             speed = bar.tasks[0].speed
@@ -85,38 +108,51 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
         yield move
 
 
+def say(line: str) -> None:
+    """Prints a line of the result, unless the result is JSON."""
+    if not switches().json:
+        click.echo(line)
+
+
+def document(result: Any) -> None:
+    """Prints a result as JSON, if --json asks for that."""
+    if switches().json:
+        switches().printed = True
+        click.echo(as_json(result))
+
+
+def document_of_error(message: str, code: int) -> None:
+    """Prints an error as JSON, if --json asks for a document and none was printed."""
+    if not switches().printed:
+        document({"error": message, "exit_code": code})
+
+
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Prints a table: drawn on terminals, aligned plain text elsewhere. Numeric columns are right-aligned."""
-    from hf2triton_client.report.tables import numeric_columns
+    """Prints a table, unless the result is JSON. Numeric columns are right-aligned."""
+    from .layout import table_lines
 
-    cells = [[str(cell) for cell in row] for row in rows]
-    right = numeric_columns(cells) if cells else [False] * len(columns)
-    if sys.stdout.isatty():
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    if not switches().json:
+        lines = table_lines(title, columns, rows, output_width(), ruled=sys.stdout.isatty())
+        click.echo("\n" + "\n".join(lines))
 
-        # Text, so that brackets, for example around a shape, are not read as markup
-        drawn = Table(title=Text(title), box=box.SIMPLE_HEAD, title_justify="left")
-        for column, one in zip(columns, right, strict=True):
-            drawn.add_column(Text(column), justify="right" if one else "left")
-        for row in cells:
-            drawn.add_row(*map(Text, row))
-        Console().print(drawn)
-        return
-    widths = [max(len(line[index]) for line in [list(columns), *cells]) for index in range(len(columns))]
-    click.echo(f"\n{title}")
-    for line in [list(columns), *cells]:
-        aligned = [
-            cell.rjust(width) if one else cell.ljust(width)
-            for cell, width, one in zip(line, widths, right, strict=True)
-        ]
-        click.echo("  ".join(aligned).rstrip())
+
+def output_width() -> int:
+    """The characters of a line: the terminal's, else $COLUMNS, else 80."""
+    try:
+        if columns := os.get_terminal_size(sys.stdout.fileno()).columns:
+            return columns
+    except (OSError, ValueError):  # stdout is no terminal, or not a file
+        pass
+    given = os.environ.get("COLUMNS", "")
+    return int(given) if given.isdecimal() and int(given) else 80
+
+
+def as_json(result: Any) -> str:
+    return json.dumps(result, indent=2, ensure_ascii=False)
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:
     """Writes a report as JSON if a path is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        path.write_text(as_json(report) + "\n", encoding="utf-8")

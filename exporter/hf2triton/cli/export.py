@@ -10,6 +10,7 @@ import click
 
 from .common import command, peak_gigabytes, report_option, repository_option
 from .options import export_options
+from .switches import json_option
 
 
 @click.command()
@@ -18,16 +19,18 @@ from .options import export_options
 @repository_option
 @export_options
 @report_option
+@json_option
 @command
 def export(report: Path | None, **options: Any) -> None:
-    """Export SOURCE, a checkpoint folder, a hub id or package:NAME/FOLDER, into a model repository.
+    """Export a checkpoint as a Triton model and check its answers.
 
-    Nothing is written unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
+    SOURCE is a checkpoint folder, a hub id, or package:NAME/FOLDER for weights in a Python package. Nothing is written
+    unless the exported model gives PyTorch's answers; otherwise the exit code is 3.
     """
     from ..core.options import ExportOptions
     from ..errors import ParityError
     from ..export.pipeline import export as run
-    from .console import progress, table, write_report
+    from .console import document, progress, say, table, write_report
     from .tables import export_tables
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -35,13 +38,16 @@ def export(report: Path | None, **options: Any) -> None:
         with progress() as advance:
             result = run(ExportOptions(**options), advance)
     except ParityError as error:
-        write_report(report, {"parity": error.report.to_json() if error.report else None, "error": str(error)})
+        failed = {"parity": error.report.to_json() if error.report else None, "error": str(error)}
+        write_report(report, failed)
+        document(failed)
         raise
     write_report(report, result.to_json())
+    document(result.to_json())
     for title, columns, rows in export_tables(result):
         table(title, columns, rows)
     for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):
-        click.echo(f"warning: {warning}")
+        say(f"warning: {warning}")
     where = f"version {result.entry.version} in {result.entry.paths[0]}" if result.entry else "not written (dry run)"
     seconds = sum(result.seconds.values())
-    click.echo(f"{options['name']}: {where}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")
+    say(f"{options['name']}: {where}, {seconds:.0f} s, {peak_gigabytes():.2f} GB at its peak")

@@ -8,35 +8,45 @@ from typing import Any
 import click
 
 from .common import amount, command, fail, report_option
+from .completion import entry_names
 from .options import Size
+from .server_options import Server, asks_server
+from .switches import json_option
 
 
 @click.command()
 @click.argument("repository", metavar="REPO", type=click.Path(path_type=Path))
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@click.option("--server", "url", metavar="URL", help="Look at the server at this gRPC endpoint as well.")
-@click.option("--gpu-memory", type=Size(), help="The memory of each GPU.  [default: what entries were exported for]")
-@click.option("--ignore", multiple=True, metavar="RULE", help="Leave a rule out. May be given several times.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
+@asks_server("--server", "Also check the server at this gRPC address.", default=None)
+@click.option("--gpu-memory", type=Size(), help="The memory of each GPU.  [default: the one given to export]")
+@click.option("--ignore", multiple=True, metavar="RULE", help="Skip this rule. Repeatable.")
 @click.option("--strict", is_flag=True, help="Fail on warnings too.")
 @report_option
+@json_option
 @command
-def lint(repository: Path, names: tuple[str, ...], strict: bool, report: Path | None, **options: Any) -> None:
-    """Look for what is wrong with the models of REPO, any repository of Triton's, or with NAME… alone.
+def lint(
+    repository: Path, names: tuple[str, ...], server: Server, strict: bool, report: Path | None, **options: Any
+) -> None:
+    """Check a model repository and a server for problems.
 
-    Configs, versions, warm-up, digests, bounds, memory, served code, known vulnerabilities; of a server what it lets anybody do.
-    Exit code 1 if there are errors.
+    REPO is any Triton model repository, made by hf2triton or not. Without NAME, all its models are checked: configs, versions,
+    warm-up, digests, limits, memory, the Python code that is served, and known vulnerabilities. With --server, lint also
+    checks what the server allows anybody to do; for that, it does not send keys of restricted endpoints. If there are errors,
+    the exit code is 1.
     """
     from ..lint import lint as run
-    from .console import table, write_report
+    from .console import document, say, table, write_report
 
-    found = run(repository, names, **options)
+    server.wait_for(names)
+    found = run(repository, names, url=server.url, headers=server.headers, **options)
     write_report(report, found.to_json())
+    document(found.to_json())
     if found.findings:
-        rows = [(one.severity, one.rule, one.where, one.message) for one in found.findings]
-        table(str(repository), ("severity", "rule", "where", "what"), rows)
+        rows = [(one.where, one.severity, one.rule, one.message) for one in found.findings]
+        table(str(repository), ("where", "severity", "rule", "what"), rows)
     looked_at = amount(len(found.models), "model") + (f" and the server at {found.server}" if found.server else "")
     counts = ", ".join(amount(count, what) for what in ("error", "warning", "note") if (count := found.count(what)))
     summary = f"{looked_at}: {counts or 'nothing wrong'}"
     if not found.passed(strict):
         fail(summary, 1)
-    click.echo(summary)
+    say(summary)

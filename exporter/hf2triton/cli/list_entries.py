@@ -5,26 +5,36 @@ from __future__ import annotations
 import click
 
 from .common import command, place_option
+from .switches import json_option
 
 
 @click.command("list")
 @place_option
-@click.option("--versions", "all_versions", is_flag=True, help="All versions, not the served ones alone.")
+@click.option("--versions", "all_versions", is_flag=True, help="List all versions, not only the served ones.")
+@json_option
 @command
 def list_entries(place: str, all_versions: bool) -> None:
-    """List what a model repository serves, or all that it holds."""
+    """List the entries of a model repository."""
     from ..deploy.history import versions_in
     from ..repository.stores import open_store
-    from .console import table
+    from .console import document, table
 
-    rows = []
-    for version in versions_in(open_store(place)):
+    shown = [version for version in versions_in(open_store(place)) if version.served or all_versions]
+    rows, objects = [], []
+    for version in shown:
         manifest = version.manifest
-        if not (version.served or all_versions):
-            continue
-        parity = f"{manifest.parity.max_abs:.2g}"
-        row = [version.frontend, version.number, manifest.task, manifest.graph.precision, parity]
         state = "served" if version.served else version.lacking
-        rows.append([*row, *([state, manifest.exported_at] if all_versions else []), manifest.source.given])
+        own = {
+            "name": version.frontend,
+            "version": version.number,
+            "task": manifest.task,
+            "precision": manifest.graph.precision,
+            "difference": manifest.parity.max_abs,
+        }
+        when = {"state": state, "exported_at": manifest.exported_at}
+        objects.append({**own, **when, "source": manifest.source.given})
+        cells = {**own, "difference": f"{manifest.parity.max_abs:.2g}", **(when if all_versions else {})}
+        rows.append([*cells.values(), manifest.source.given])
     columns = ("name", "version", "task", "precision", "difference")
     table(place, (*columns, *(("state", "exported at") if all_versions else ()), "source"), rows)
+    document({"repository": place, "versions": objects})

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from .common import command, repository_option
+from .completion import entry_names
 
 
 @click.command()
-@click.argument("names", nargs=-1)
-@click.option("--target", required=True, metavar="kubernetes|kserve", help="What the manifests are for.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
+@click.option("--target", required=True, metavar="kubernetes|kserve", help="The platform to write manifests for.")
 @repository_option
 @click.option(
     "--storage",
@@ -21,24 +22,33 @@ from .common import command, repository_option
     show_default=True,
     help="Where the cluster finds the repository: pvc://CLAIM[/PATH], s3://…, gs://…, as://…, or a path in the image.",
 )
-@click.option("--image", help="A build of docker/server.Dockerfile.  [default: hf2triton-server:cpu or :gpu]")
-@click.option("--replicas", type=int, default=2, show_default=True, help="How many there are at least.")
-@click.option("--gpus", type=int, help="GPUs of a replica.  [default: 1 if an entry was exported for one]")
-@click.option("--cpus", type=int, default=4, show_default=True, help="Cores of a replica.")
-@click.option("--name", default="hf2triton", show_default=True, help="The name of the objects.")
-@click.option("--tls", metavar="SECRET", help="gRPC with the TLS certificate of a Secret; HTTP is closed.")
 @click.option(
-    "--mutual-tls", metavar="SECRET", help="The same, for callers alone whose certificate its ca.crt has signed."
+    "--image", help="The server's image, built from docker/server.Dockerfile.  [default: hf2triton-server:cpu or :gpu]"
 )
-@click.option("--control-key", metavar="SECRET", help="The Secret with the key of those who may change models.")
+@click.option("--replicas", type=int, default=2, show_default=True, help="The minimum number of replicas.")
+@click.option("--gpus", type=int, help="GPUs of each replica.  [default: 1 if an entry was exported for a GPU]")
+@click.option("--cpus", type=int, default=4, show_default=True, help="CPU cores of each replica.")
+@click.option("--name", default="hf2triton", show_default=True, help="The name of the objects.")
 @click.option(
-    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write them here, not to the screen."
+    "--tls", metavar="SECRET", help="The Secret with the TLS certificate for gRPC. HTTP then answers only health."
+)
+@click.option(
+    "--mutual-tls",
+    metavar="SECRET",
+    help="The same, for callers whose certificate is signed by the ca.crt in the Secret.",
+)
+@click.option("--control-key", metavar="SECRET", help="The Secret with the key for loading and unloading models.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The file to write.  [default: standard output]",
 )
 @command
 def manifests(target: str, output: Path | None, **options: Any) -> None:
-    """Write what serves the entries NAME… (by default all) on Kubernetes, or with KServe.
+    """Write Kubernetes or KServe manifests for a model repository.
 
-    Memory, ports and probes follow from the repository.
+    The manifests serve the entries NAME, or all entries. Memory, ports and probes follow from the repository.
     """
     from ..errors import UsageError
     from ..kubernetes import ManifestOptions

@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from .common import command
-from .live_options import control_over, live_options
+from .completion import entry_names
+from .server_options import Server, control_over, loads_on_server
+from .switches import json_option
 
 
 @click.command()
 @click.argument("repository", type=click.Path(path_type=Path))
 @click.argument("place", metavar="DEST")
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@live_options
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
+@loads_on_server
+@json_option
 @command
-def publish(repository: Path, place: str, names: tuple[str, ...], url: str | None, headers: dict[str, str]) -> None:
-    """Copy what REPOSITORY serves, the entries NAME… or all, to DEST: a folder, or s3://, gs:// or az:// (through fsspec).
+def publish(repository: Path, place: str, names: tuple[str, ...], server: Server) -> None:
+    """Copy served versions to another repository, and serve them there.
 
-    Digests are compared after the copy, and what is served changes last. With --load each new version is first loaded under
-    another name and asked for PyTorch's recorded answers. Exit code 3 if it gives others; the old one is served then.
+    REPOSITORY is the source. DEST is a folder, or a URL that starts with s3://, gs:// or az:// (through fsspec). Without NAME,
+    all entries are copied.
+
+    Digests are compared after the copy, and the switch to the new version comes last. With --load, the server first loads each
+    new version under another name, and must give PyTorch's recorded answers. If they differ, the old version stays and the
+    exit code is 3.
     """
+    from hf2triton_client.errors import ClientError
+
     from ..deploy.transfer import PUBLISHED, SWITCHED, UNCHANGED, publish_entries
-    from .console import progress
+    from ..errors import Hf2TritonError
+    from .console import document, progress, say
 
     words = {
         PUBLISHED: "version {version} published",
@@ -31,9 +42,19 @@ def publish(repository: Path, place: str, names: tuple[str, ...], url: str | Non
         UNCHANGED: "version {version} is there and served",
     }
     put_back = "version {version} is there; its config is put back"
-    with progress() as advance, control_over(url, headers) as live:
-        for done in publish_entries(repository, place, names, live, advance):
-            again = done.state == SWITCHED and done.before == done.version
-            what = put_back if again else words[done.state]
-            before = f", in place of {done.before}" if done.before not in (None, done.version) else ""
-            click.echo(f"{done.entry}: {what.format(version=done.version)}{before}")
+    entries: list[dict[str, Any]] = []
+    result: dict[str, Any] = {"repository": place, "entries": entries}
+    try:
+        with progress() as advance, control_over(server) as live:
+            for done in publish_entries(repository, place, names, live, advance):
+                entries.append(
+                    {"entry": done.entry, "state": done.state, "version": done.version, "before": done.before}
+                )
+                again = done.state == SWITCHED and done.before == done.version
+                what = put_back if again else words[done.state]
+                before = f", in place of {done.before}" if done.before not in (None, done.version) else ""
+                say(f"{done.entry}: {what.format(version=done.version)}{before}")
+    except (Hf2TritonError, ClientError) as error:
+        document({**result, "error": str(error)})
+        raise
+    document(result)

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from .common import command, fail
+from .switches import json_option
 
 
 class Percent(click.ParamType[float]):
@@ -36,32 +37,35 @@ class Percent(click.ParamType[float]):
     "outputs",
     multiple=True,
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write it as well, as .html, .md or .json; may be given several times.",
+    help="Also write the report to this .html, .md or .json file. Repeatable.",
 )
 @click.option(
     "--fail-if-slower",
     "slower_by",
     type=Percent(),
     metavar="PERCENT",
-    help="Exit with 1 if the median of a call or the throughput of a served contender is worse by more than that.",
+    help="Exit with 1 if the median latency or the throughput of a served model is worse by more than this.",
 )
 @click.option(
     "--fail-if-worse",
     is_flag=True,
-    help="Exit with 3 if a check fails that passed, a score fell, or a largest difference grew, beyond what noise explains.",
+    help="Exit with 3 if a check that passed now fails, a score is lower, or a largest difference is greater, each beyond noise.",
 )
+@json_option
 @command
 def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float | None, fail_if_worse: bool) -> None:
-    """Show the reports in FILES (.json) as one, and compare what they hold twice: a later file with an earlier one.
+    """Show, compare and convert reports of validate and bench.
 
-    Without a --fail-if option the exit code is 0, whatever the report says.
+    FILES are .json reports, which are shown as one. What two files hold is compared: a later file with an earlier one. Without
+    a --fail-if option, the exit code is 0 whatever the report says.
     """
     from hf2triton_client.report.comparison import combine, missing, slower, worse
     from hf2triton_client.report.io import read_report, require_form, write_report
+    from hf2triton_client.report.json_form import to_json
     from hf2triton_client.report.tables import tables
     from hf2triton_client.report.verdict import STATES, verdict
 
-    from .console import table
+    from .console import document, say, table
 
     for path in outputs:
         require_form(path)
@@ -75,11 +79,12 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
     for path in outputs:
         write_report(together, path, comparison)
     said = verdict(together, comparison)
-    click.echo(f"{STATES[said.state][0]}. {said.summary}")
+    say(f"{STATES[said.state][0]}. {said.summary}")
     for sentence in (*said.reasons, *said.advice, *said.cautions):
-        click.echo(f"- {sentence}")
+        say(f"- {sentence}")
     for own in tables(together, comparison):
         table(own.title, own.columns, own.rows)
+    document(to_json(together))
     for sentence in comparison.failures:
         click.echo(f"hf2triton: {sentence}", err=True)
     if lost_answers:

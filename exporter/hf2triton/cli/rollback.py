@@ -5,24 +5,29 @@ from __future__ import annotations
 import click
 
 from .common import command, place_option
-from .live_options import control_over, live_options
+from .completion import entry_names
+from .server_options import Server, control_over, loads_on_server
+from .switches import json_option
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=entry_names)
 @click.argument("version", type=int, required=False)
 @place_option
-@live_options
+@loads_on_server
+@json_option
 @command
-def rollback(name: str, version: int | None, place: str, url: str | None, headers: dict[str, str]) -> None:
-    """Serve VERSION of NAME again, by default the one before the served one.
+def rollback(name: str, version: int | None, place: str, server: Server) -> None:
+    """Serve an earlier version of an entry again.
 
-    With --load the server loads it and is asked for PyTorch's recorded answers. Exit code 3 if it gives others.
+    Without VERSION, it is the one before the served version of NAME. With --load, the server loads it and must give
+    PyTorch's recorded answers. If they differ, the exit code is 3.
     """
     from ..deploy.history import rollback as run
     from ..repository.stores import open_store
-    from .console import progress
+    from .console import document, progress, say
 
-    with progress() as advance, control_over(url, headers) as live:
+    with progress() as advance, control_over(server) as live:
         before, now = run(open_store(place), name, version, live, advance)
-    click.echo(f"{name}: version {now} is served{' already' if now == before else f', in place of {before}'}")
+    say(f"{name}: version {now} is served{' already' if now == before else f', in place of {before}'}")
+    document({"repository": place, "entry": name, "version": now, "before": before})

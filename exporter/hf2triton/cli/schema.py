@@ -14,7 +14,7 @@ SCHEMAS = {"build": ("hf2triton", "data/build.schema.json"), "report": ("hf2trit
 @click.argument("name", type=click.Choice(sorted(SCHEMAS)))
 @command
 def schema(name: str) -> None:
-    """Print the JSON schema of what hf2triton writes or reads."""
+    """Print the JSON schema of build files or of reports."""
     from importlib.resources import files
 
     package, file = SCHEMAS[name]

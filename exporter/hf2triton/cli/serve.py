@@ -19,31 +19,44 @@ _PORT = click.IntRange(0, 65535)
 
 @click.command()
 @repository_option
-@click.option("--host", default="127.0.0.1", show_default=True, help="Do not expose it: see the README.")
-@click.option("--http-port", type=_PORT, default=8000, show_default=True)
-@click.option("--grpc-port", type=_PORT, default=8001, show_default=True)
-@click.option("--metrics-port", type=_PORT, default=8002, show_default=True)
-@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where Triton writes its log.")
-@click.option("--shared-memory", is_flag=True, help="Let clients on this machine hand over tensors in shared memory.")
 @click.option(
-    "--tls", type=_FOLDER, help="gRPC with TLS: the folder has tls.crt and tls.key. HTTP answers health alone."
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="The address to listen on. Do not expose it: see the page Security of the documentation.",
 )
-@click.option("--mutual-tls", type=_FOLDER, help="The same, for callers alone whose certificate its ca.crt has signed.")
+@click.option(
+    "--http-port", type=_PORT, default=8000, show_default=True, help="The port of HTTP. 0 means any free port."
+)
+@click.option("--grpc-port", type=_PORT, default=8001, show_default=True, help="The port of gRPC, for the client.")
+@click.option("--metrics-port", type=_PORT, default=8002, show_default=True, help="The port of the metrics.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="The file for Triton's log.")
+@click.option("--shared-memory", is_flag=True, help="Let clients on this machine pass tensors in shared memory.")
+@click.option(
+    "--tls",
+    type=_FOLDER,
+    help="Serve gRPC with TLS, with tls.crt and tls.key in this folder. HTTP then answers only health requests.",
+)
+@click.option(
+    "--mutual-tls", type=_FOLDER, help="The same, for callers whose certificate is signed by the ca.crt in this folder."
+)
 @click.option(
     "--control-key",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="The file with the key of those who may tell it what to load.  [default: $HF2TRITON_CONTROL_KEY_FILE, the key in"
-    " $HF2TRITON_CONTROL_KEY, or nobody has one]",
+    help="The file with the key for loading and unloading models.  [default: $HF2TRITON_CONTROL_KEY_FILE, else the key in"
+    " $HF2TRITON_CONTROL_KEY, else a random key]",
 )
-@click.option("--strict", is_flag=True, help="Stop where a model is not loaded, instead of serving the others.")
+@click.option("--strict", is_flag=True, help="Exit if a model cannot be loaded, instead of serving the others.")
 @command
 def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
-    """Serve a model repository with the embedded Triton, on this machine.
+    """Serve a model repository with the embedded Triton.
 
-    A model that is not loaded is named on stderr, with Triton's reason, and the exit code at the end is 1. The others are served,
-    and /v2/health/ready answers for them; /v2/models/NAME/ready answers for each.
+    The server runs on this machine until you press Ctrl-C. If a model cannot be loaded, stderr has its name and Triton's reason,
+    the other models are served, and the exit code at the end is 1. /v2/health/ready answers for the models that are served,
+    /v2/models/NAME/ready for one model.
 
-    Models, traces, logs and shared memory are for those alone who send the control key, as publish --load does.
+    Only callers that send the control key can load models and change traces, logs and shared memory. `hf2triton publish --load`
+    sends it.
     """
     from ..core.control import control_key as read_key
     from ..core.layout import entries
@@ -51,8 +64,7 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     from ..serving import Server
 
     stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
 
     def report(model: str, reason: str) -> None:
         click.echo(f"hf2triton: {model} is not served: {reason}", err=True)
@@ -65,6 +77,7 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
             f" metrics {server.metrics_url}/metrics"
         )
+        signal.signal(signal.SIGINT, lambda *_: stop.set())  # until here, it ends the start
         while server.running and not stop.wait(0.2):
             pass
         if not stop.is_set():

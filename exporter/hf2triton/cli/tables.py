@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hf2triton_client.evaluation.baseline import Baseline
+from hf2triton_client.evaluation.results import Score
 from hf2triton_client.evaluation.scores import scores_of
 
 from ..build.plan import UNLISTED, BuildPlan
@@ -99,13 +101,33 @@ def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, 
     return (name, plan.precision, fp32_nodes, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)
 
 
+def recorded_json(
+    source: str, dataset: Path | None, recorded: Mapping[str, Baseline], files: Mapping[str, str]
+) -> dict[str, Any]:
+    """The same as an object for JSON. `files`: suffix -> where the baseline was written."""
+    frontends = [
+        {
+            "frontend": suffix.strip("_") or own.task,
+            "file": files[suffix],
+            "inputs": len(own),
+            "scores": [{"name": one.name, "rows": one.rows, "value": one.served} for one in _scores(own)],
+        }
+        for suffix, own in recorded.items()
+    ]
+    return {"source": source, "dataset": None if dataset is None else str(dataset), "frontends": frontends}
+
+
+def _scores(own: Baseline) -> Sequence[Score]:
+    """PyTorch's scores on labelled data."""
+    labels = {int(index): label for index, label in own.about["id2label"].items()}
+    return () if own.questions is None else scores_of(own.task, own.questions, labels, own.questions.answers)
+
+
 def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:
     """What PyTorch was asked, and its scores on labelled data."""
     rows: list[Sequence[object]] = []
     for suffix, own in recorded.items():
-        labels = {int(index): label for index, label in own.about["id2label"].items()}
-        scores = () if own.questions is None else scores_of(own.task, own.questions, labels, own.questions.answers)
         rows.append((suffix.strip("_") or own.task, "inputs", len(own), ""))
-        rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in scores]
+        rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in _scores(own)]
     asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
     return f"PyTorch, running {source}, on {asked}", ("frontend", "what", "rows", "PyTorch"), rows

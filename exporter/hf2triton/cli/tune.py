@@ -2,40 +2,44 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import click
 
-from .common import command, header_option, repository_option, url_option
+from .common import command, repository_option
+from .completion import entry_names
+from .server_options import Server, asks_server
+from .switches import json_option
 
 
 @click.command()
-@click.argument("name")
-@url_option
+@click.argument("name", shell_complete=entry_names)
+@asks_server()
 @repository_option
-@click.option(
-    "--load",
-    is_flag=True,
-    help="Make the server load the frontend, before as a trial and after, when it reads the call overhead.",
-)
-@header_option
+@click.option("--load", is_flag=True, help="Make the server load the entry before the measurement and after it.")
+@json_option
 @command
-def tune(name: str, url: str, repository: Path, load: bool, headers: dict[str, str]) -> None:
-    """Measure on the server at --url what one more call of NAME's graph costs, and write it into the repository.
+def tune(name: str, server: Server, repository: Path, load: bool) -> None:
+    """Measure the overhead of a graph call on a server, and record it.
 
-    For entries whose graph is a model of its own, as on GPUs: until then, the frontend plans with an estimate. The server's
-    own repository must be --repository. Nobody else should be calling while it measures.
+    It is for entries whose graph is a separate model, as on GPUs: the frontend of NAME plans its batches with this overhead,
+    and with an estimate before the first measurement. --repository must be the repository that the server serves. Nobody else
+    should call the server while it measures.
     """
     from ..core.control import connect_to_control
     from ..tune.tune import tune as run
-    from .console import progress, table
+    from .console import document, progress, say, table
 
-    with connect_to_control(url, headers) as connection:
+    assert server.url is not None  # it has a default
+    server.wait_for([name])
+    with connect_to_control(server.url, server.headers) as connection:
         with progress() as advance:
             results = run(connection, repository, name, advance, load)
         for result in results:
             rows = [(call.rows, call.tokens, f"{call.seconds * 1000:.3f}") for call in result.calls]
             table(f"calls of {result.frontend}", ("rows", "tokens each", "ms"), rows)
     for result in results:
-        then = "loaded again" if load else "it counts when the server has loaded the frontend again"
-        click.echo(f"{result.frontend}: one more call costs {result.overhead} tokens, before {result.before}; {then}")
+        then = "loaded again" if load else "the frontend uses it once the server has loaded it again"
+        say(f"{result.frontend}: one more call costs {result.overhead} tokens, before {result.before}; {then}")
+    document({"repository": str(repository), "frontends": [asdict(result) for result in results]})

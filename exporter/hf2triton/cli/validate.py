@@ -7,55 +7,66 @@ from typing import Any
 
 import click
 
-from .common import command, fail, reports_option, repository_option, url_option
+from .common import command, fail, reports_option, repository_option
+from .completion import entry_names
 from .data_options import adapter_option, base_name_option, column_option, dataset_option
+from .server_options import Server, asks_server
+from .switches import json_option
 
 
 @click.command()
-@click.argument("names", metavar="[NAME]...", nargs=-1)
-@url_option
-@click.option("--serve", is_flag=True, help="Start an embedded Triton on the repository for it, on free ports.")
+@click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
+@asks_server()
+@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask that.")
 @repository_option
 @click.option(
     "--baseline",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A recorded baseline.  [default: the one in the repository's entry]",
+    help="The baseline to compare with.  [default: the one in the entry]",
 )
-@click.option("--source", help="Compare with PyTorch itself, which runs this checkpoint; needs hf2triton[export].")
+@click.option("--source", help="Compare with PyTorch running this checkpoint. This needs hf2triton[export].")
 @adapter_option
 @base_name_option
 @dataset_option
 @column_option
 @reports_option
+@json_option
 @command
-def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
-    """Prove the served models NAME… against PyTorch: tensors, decoded answers, and scores on labelled data.
+def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
+    """Compare a server's answers with PyTorch's.
 
-    Without a NAME all that the repository holds. Exit code 3 if one differs. Needs no torch, unless --source is given.
+    validate compares tensors, decoded answers, and scores on labelled data. Without NAME, it asks about all entries of the
+    repository. If answers differ, the exit code is 3. torch is only needed with --source.
     """
-    import logging
-
     from hf2triton_client import connect
     from hf2triton_client.report.io import new_report, require_form, write_report
+    from hf2triton_client.report.json_form import to_json
     from hf2triton_client.report.tables import failures_table, validation_tables
     from hf2triton_client.report.verdict import verdict
 
+    from ..core.layout import entries
     from ..validate.validation import Against, served_at, validate_entries
-    from .console import progress, table
+    from .console import document, progress, say, table
+    from .switches import mute
 
-    logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)  # no warnings about long texts
+    mute("hf2triton_client.pipelines")  # warnings about long texts
+    if serve:
+        server.refuse_beside("--serve")
     whom = Against(**against)
     for path in reports:
         require_form(path)
+    if not serve:
+        server.wait_for(names or entries(whom.repository))
     with (
         progress() as advance,
-        served_at(url, whom.repository if serve else None) as place,
-        connect(place) as connection,
+        served_at(server.url or "", whom.repository if serve else None) as place,
+        connect(place, headers=dict(server.headers)) as connection,
     ):
         validations = validate_entries(connection, names, whom, advance)
         found = new_report(connection.server_name(), validations)
     for path in reports:
         write_report(found, path)
+    document(to_json(found))
     shown = [one for validation in validations for one in validation_tables(validation)]
     for own in (*shown, *filter(lambda one: one.rows, map(failures_table, validations))):
         table(own.title, own.columns, own.rows)
@@ -66,4 +77,4 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
     count = sum(len(one.checks) + len(one.scores) for one in found.validations)
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
-    click.echo(f"{who}: all {count} checks passed")
+    say(f"{who}: all {count} checks passed")

@@ -7,33 +7,37 @@ from pathlib import Path
 import click
 
 from .common import command, fail, report_option, repository_option
+from .completion import entry_names
+from .switches import json_option
 
 
 @click.command()
-@click.argument("name")
+@click.argument("name", shell_complete=entry_names)
 @click.option(
     "--release",
     "releases",
     multiple=True,
-    help="A Triton release, such as 24.08; may be given several times; 'all' is one of each onnxruntime.  [default: the one"
-    " that NAME was exported for, or else the first that it runs on, the last, and one between them]",
+    help="A Triton release, such as 24.08, or all for one release of each onnxruntime. Repeatable.  [default: the release that"
+    " NAME was exported for, or else the first that it runs on, the last, and one in between]",
 )
 @repository_option
 @report_option
+@json_option
 @command
 def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path | None) -> None:
-    """Prove NAME's graph in the onnxruntime of Triton releases, each in an environment that pip makes for it once.
+    """Run a graph in the onnxruntime of Triton releases.
 
-    Exit code 3 if its answers differ from PyTorch's, 1 if it does not load or run; needs no torch.
+    verify compares the answers of NAME's graph with PyTorch's recorded ones. pip makes an environment for each onnxruntime
+    once. The exit code is 3 if answers differ, and 1 if the graph does not load or run. torch is not needed.
     """
     from ..verify.verify import verify as run
-    from .console import progress, table, write_report
+    from .console import document, progress, table, write_report
 
     with progress() as advance:
         results = run(repository, name, releases, advance)
-    write_report(
-        report, {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]}
-    )
+    runs = {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]}
+    write_report(report, runs)
+    document(runs)
     table(
         f"{name} in the onnxruntime of Triton releases, on this CPU",
         ("release", "onnxruntime", "IR/opset", "frontend", "largest", "result"),

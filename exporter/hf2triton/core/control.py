@@ -13,7 +13,7 @@ from ..errors import UsageError
 #: The header that a server's control endpoints require, as HTTP names it.
 CONTROL_HEADER = "hf2triton-control"
 #: Triton's prefix for such headers over gRPC.
-_GRPC_PREFIX = "triton-grpc-protocol-"
+GRPC_PREFIX = "triton-grpc-protocol-"
 #: Environment variables with the header's value, and with the path of a file that holds it. Servers and their controllers read
 #: them.
 CONTROL_KEY = "HF2TRITON_CONTROL_KEY"
@@ -22,7 +22,7 @@ CONTROL_KEY_FILE = f"{CONTROL_KEY}_FILE"
 
 def control_headers(key: str) -> dict[str, str]:
     """The gRPC headers that a server with this key requires of its controllers."""
-    return {f"{_GRPC_PREFIX}{CONTROL_HEADER}": key}
+    return {f"{GRPC_PREFIX}{CONTROL_HEADER}": key}
 
 
 def connect_to_control(url: str, headers: Mapping[str, str]) -> Connection:

@@ -69,12 +69,10 @@ def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """The options of an export. A field that is None gets the value that suits the task and the device.
+    """What the user asked for. What is None is chosen by `engines.resolve`, as the task and the device want it.
 
-    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: the entry's name.
-    `labels`: replace the names of the head's labels, in its order. `tolerances`: output -> fields of `Tolerance` that replace
-    the task's, such as `{"logits": {"max_abs": 0.02}}`. `gpu_memory` and `largest_file` are in bytes, `queue_delay` is in
-    microseconds. `hf2triton export --help` describes the other fields.
+    `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: of the entry.
+    `tolerances`: output -> fields of Tolerance, in place of the task's. The other fields say themselves what they mean.
     """
 
     source: str
@@ -82,111 +80,112 @@ class ExportOptions:
     task: str | None = _option(
         None,
         Kind.TASK,
-        "The task, named as in transformers.pipeline.",
-        default="what it was trained for",
+        "The task, under its name in transformers.pipeline.",
+        default="the one it was trained for",
         places=_OF_ENTRY,
         recorded=False,
     )
     adapter: str | None = _option(
         None,
         Kind.SOURCE,
-        "A folder with a LoRA adapter, merged into SOURCE. SOURCE may be such a folder itself.",
+        "A folder with a LoRA adapter to merge into SOURCE. SOURCE itself can also be an adapter.",
         places=_OF_ENTRY,
         recorded=False,
     )
     base_name: str | None = _option(
         None,
         Kind.TEXT,
-        "The name that the adapter gives its base, if SOURCE has another name.",
+        "The name of SOURCE in the adapter's settings, if the two names differ.",
         places=_OF_ENTRY,
         recorded=False,
     )
     revision: str | None = _option(
-        None, Kind.TEXT, "Branch, tag or commit of a hub id.", places=_OF_ENTRY, recorded=False
+        None, Kind.TEXT, "A branch, tag or commit, if SOURCE is a hub id.", places=_OF_ENTRY, recorded=False
     )
     precision: str = _option("fp16", Kind.CHOICE, "The precision of the graph.", choices=PRECISIONS)
     release: str | None = _option(
-        None, Kind.RELEASE, "Fit the graph to a Triton release, such as 24.08.", default="any from 24.05 on"
+        None, Kind.RELEASE, "Adapt the graph to a Triton release, such as 24.08.", default="all from 24.05"
     )
     attention: str | None = _option(
         None,
         Kind.CHOICE,
-        "How attention stands in the graph; standard uses only ONNX's own ops.",
-        default="fused; for TensorRT standard",
+        "The form of attention in the graph. standard uses only operators of ONNX itself.",
+        default="fused, or standard for TensorRT",
         choices=("fused", "fused-any-mask", "standard"),
     )
     device: str = _option("cpu", Kind.DEVICE, "The device that Triton runs the graph on.")
     runner: str | None = _option(
         None,
         Kind.CHOICE,
-        "inprocess: the frontend runs the graph; bls: the graph is a separate model.",
+        "Run the graph in the frontend (inprocess), or as a separate model (bls).",
+        default="inprocess, or bls for encoders on a GPU",
         choices=("inprocess", "bls"),
     )
     repository: Path = Path("model_repository")
     max_batch_size: int | None = _option(
         None,
         Kind.NUMBER,
-        "Rows or images that are computed at once, or sequences that are generated at once.",
+        "The largest batch of texts or images, or the number of sequences generated at the same time.",
         default="64, or 8 sequences",
         least=1,
     )
     instances: int = _option(
-        1, Kind.NUMBER, "How many copies of the model that computes are loaded, on each GPU.", least=1
+        1, Kind.NUMBER, "Instances of the model that computes; on GPUs, instances on each.", least=1
     )
     gpus: tuple[int, ...] | None = _option(
-        None, Kind.NUMBERS, "The numbers of the GPUs that the graph is loaded on, such as 0,1.", default="all"
+        None, Kind.NUMBERS, "The GPUs to load the model on, such as 0,1.", default="all"
     )
     gpu_memory: int | None = _option(
-        None, Kind.SIZE, "The memory of each GPU, such as 24GB; it bounds the largest batch.", default="16GB"
+        None, Kind.SIZE, "The memory of each GPU, such as 24GB. It limits the largest batch.", default="16GB"
     )
     queue_delay: int | None = _option(
         None,
         Kind.NUMBER,
-        "Microseconds that a request may wait for others to form a batch.",
-        default="500 on a GPU, else 0",
+        "Microseconds that a request may wait for others to share its batch.",
+        default="500 on a GPU, 0 on a CPU",
     )
-    priority_levels: int = _option(0, Kind.NUMBER, "How many priorities requests have, 1 the highest.")
+    priority_levels: int = _option(0, Kind.NUMBER, "The number of priorities of requests; 1 is the highest.")
     max_queue: int | None = _option(
         None,
         Kind.NUMBER,
-        "How many requests may wait; further ones are refused, and no batch is prepared ahead.",
-        default="any, or 256 texts",
+        "The number of requests that may wait. Further requests are refused, and no batch is prepared ahead.",
+        default="unlimited, or 256 prompts",
         least=1,
     )
     response_cache: bool | None = _option(
         None,
         Kind.YES_OR_NO,
         "Let Triton answer repeated requests from its response cache.",
-        default="on a GPU, where all ask for the same",
+        default="on a GPU, if all callers ask for the same outputs",
     )
-    threads: int = _option(0, Kind.NUMBER, "onnxruntime's threads; 0 is one for each core that it may use.")
+    threads: int = _option(0, Kind.NUMBER, "Threads of onnxruntime. 0 means one for each core.")
     allow_pickle: bool = _option(False, Kind.FLAG, "Load pickled weights, which can run code.", recorded=False)
     calibration: Path | None = _option(
         None,
         Kind.FILE_OR_FOLDER,
-        "The inputs to measure ranges on: a file with one text per line, a folder of images, or an .npz of the graph's tensors.",
-        default="texts or images that come with hf2triton",
+        "Inputs to measure ranges on: a file with one text per line, a folder of images, or an .npz file of the graph's inputs.",
+        default="texts and images that come with hf2triton",
         recorded=False,
     )
     precision_plan: Path | None = _option(
         None,
         Kind.FILE,
-        "A plan, manifest or report: keep the nodes that it names in fp32, instead of calibrating.",
+        "Keep the nodes in fp32 that are listed in this plan, manifest or report, instead of calibrating.",
         places=_OF_ENTRY,
         recorded=False,
     )
     largest_file: int = _option(
         _LARGEST_FILE,
         Kind.NUMBER,
-        "How many bytes of weights the graph's file may hold; more are stored next to it.",
-        default="2 GB, the most",
+        "Bytes of weights that fit into the graph's file. With more, the weights are stored next to it.",
+        default="2 GB, the maximum",
         least=1,
         most=_LARGEST_FILE,
     )
     labels: tuple[str, ...] | None = _option(
         None,
         Kind.LABELS,
-        "Labels that replace those of the head: a list, or a mapping from each number.",
+        "Labels to use in place of those of the head: a list, or a mapping from each number.",
         places=_OF_FILE,
     )
     tolerances: Mapping[str, Mapping[str, float | None]] = field(
@@ -194,13 +193,13 @@ class ExportOptions:
         metadata={
             "option": Option(
                 Kind.TOLERANCES,
-                "For each output, how far it may be from PyTorch's; replaces the task's own tolerances.",
+                "For each output, how far it may differ from PyTorch's. This replaces the tolerances of the task.",
                 places=_OF_FILE,
             )
         },
     )
     dry_run: bool = _option(
-        False, Kind.FLAG, "Do everything except writing into the repository.", places=(Place.COMMAND,), recorded=False
+        False, Kind.FLAG, "Do everything except write to the repository.", places=(Place.COMMAND,), recorded=False
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hf2triton_client import Connection, connect, pipeline
 from hf2triton_client.evaluation.baseline import Baseline, Latency
@@ -22,18 +22,10 @@ from ..core.layout import baseline_path
 from ..core.manifest import Manifest, served_manifest
 from ..serving import Server
 from ..validate.validation import CALLS
-from .examples import CHECKPOINTS, Show, declared, shows_of
+from .examples import Show, declared, shows_of
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 Progress = Callable[[str], None]
-
-
-@dataclass(frozen=True)
-class DemoResult:
-    """The demo's results, as tables of (title, columns, rows), and whether every check passed."""
-
-    tables: tuple[Table, ...]
-    passed: bool
 
 
 @dataclass(frozen=True)
@@ -47,27 +39,64 @@ class DemoFrontend:
     in_process: Latency
     validation: Validation
 
+    def to_json(self) -> dict[str, Any]:
+        pytorch, onnxruntime, triton = (one and one.p50_ms for one in _latencies(self))
+        return {
+            "name": self.name,
+            "family": self.manifest.family,
+            "task": self.show.task,
+            "weight_bytes": self.manifest.parity.weight_bytes,
+            "max_abs": self.manifest.parity.max_abs,
+            "served_max_abs": _worst(self.validation),
+            "passed": self.validation.passed,
+            "p50_ms": {"pytorch": pytorch, "onnxruntime": onnxruntime, "triton": triton},
+        }
 
-def run(tasks: Sequence[str], repository: Path | None, progress: Progress) -> DemoResult:
-    """Runs the demo for some tasks or for all. The repository is temporary unless one is given."""
+
+@dataclass(frozen=True)
+class DemoResult:
+    """The demo's results. `answers`: the name of an entry, what it was asked, and its answer."""
+
+    frontends: tuple[DemoFrontend, ...]
+    answers: tuple[tuple[str, str, str], ...]
+    show: Show
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed."""
+        return all(frontend.validation.passed for frontend in self.frontends)
+
+    @property
+    def tables(self) -> tuple[Table, ...]:
+        """The results as (title, columns, rows)."""
+        return _tables(self.frontends, self.answers)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "passed": self.passed,
+            "answers": [dict(zip(("name", "asked", "answered"), answer, strict=True)) for answer in self.answers],
+            "frontends": [frontend.to_json() for frontend in self.frontends],
+        }
+
+
+def run(tasks: Sequence[str], repository: Path, progress: Progress) -> DemoResult:
+    """Runs the demo for some tasks or for all. Entries that the repository already holds are not exported again."""
     shows = shows_of(tuple(tasks))
-    with tempfile.TemporaryDirectory(prefix="hf2triton-demo-") as temporary:
-        repository = repository or Path(temporary) / "model_repository"
-        frontends_of = _build(declared(shows, repository), progress)
-        measured = {}
-        for name in (name for names in frontends_of.values() for name in names):
-            progress(f"{name}: measure onnxruntime in process")
-            measured[name] = _measure_in_process(baseline_path(repository, name).parent)
-        progress("start Triton")
-        with Server(repository) as server, connect(server.url) as connection:
-            frontends, answers = [], []
-            for show in shows:
-                progress(f"{show.name}: ask the served model")
-                answers.append((show.name, _question(show), _answer(show, connection)))
-                for name in frontends_of[show.name]:
-                    progress(f"{name}: validate and measure the served model")
-                    frontends.append(_prove(show, name, repository, measured[name], connection))
-        return DemoResult(_tables(frontends, answers), all(frontend.validation.passed for frontend in frontends))
+    frontends_of = _build(declared(shows, repository), progress)
+    measured = {}
+    for name in (name for names in frontends_of.values() for name in names):
+        progress(f"{name}: measure onnxruntime in process")
+        measured[name] = _measure_in_process(baseline_path(repository, name).parent)
+    progress("start Triton")
+    with Server(repository) as server, connect(server.url) as connection:
+        frontends, answers = [], []
+        for show in shows:
+            progress(f"{show.name}: ask the served model")
+            answers.append((show.name, _question(show), _answer(show, connection)))
+            for name in frontends_of[show.name]:
+                progress(f"{name}: validate and measure the served model")
+                frontends.append(_prove(show, name, repository, measured[name], connection))
+    return DemoResult(tuple(frontends), tuple(answers), shows[0])
 
 
 def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
@@ -80,16 +109,12 @@ def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]
 
 
 def _answer(show: Show, connection: Connection) -> str:
-    inputs = CHECKPOINTS / show.inputs if isinstance(show.inputs, Path) else show.inputs
-    return show.answer(pipeline(show.task, model=show.name, connection=connection)(inputs, **show.options))
+    return show.answer(pipeline(show.task, model=show.name, connection=connection)(show.inputs, **show.options))
 
 
 def _question(show: Show) -> str:
     """What was asked, on one line."""
-    asked = show.inputs
-    if isinstance(asked, dict):
-        asked = " | ".join(" | ".join(value) if isinstance(value, list) else value for value in asked.values())
-    return str(asked) if len(str(asked)) <= 76 else f"{str(asked)[:75]}…"
+    return " | ".join(show.words)
 
 
 def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> DemoFrontend:

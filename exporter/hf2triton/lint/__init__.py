@@ -9,7 +9,7 @@ A rule is a small function; a new rule is a row in its file's RULES. Rules chang
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -83,10 +83,11 @@ def lint(
     names: tuple[str, ...] = (),
     *,
     url: str | None = None,
+    headers: Mapping[str, str] | None = None,
     gpu_memory: int | None = None,
     ignore: Collection[str] = (),
 ) -> LintReport:
-    """Checks the models `names`, by default all, and the server at a gRPC `url`.
+    """Checks the models `names`, by default all, and the server at a gRPC `url`, which gets the `headers` with each call.
 
     `gpu_memory`: bytes of each GPU, by default what the entries were exported for. `ignore`: ids of rules to skip. Raises
     RepositoryError, UnknownName and the client's errors.
@@ -96,7 +97,7 @@ def lint(
             raise UnknownName("rule", name, RULES)
     seen = read_repository(repository, tuple(names), gpu_memory)
     if url is not None:
-        seen = replace(seen, server=look_at(url, tuple(seen.every)))
+        seen = replace(seen, server=look_at(url, tuple(seen.every), headers))
     chosen = [rule for rule in RULES.values() if rule.id not in ignore]
     findings = [finding for rule in chosen for finding in _run(rule, seen)]
     order = {id: index for index, id in enumerate(RULES)}

@@ -25,6 +25,7 @@ from hf2triton_client.error_rows import Reason
 from hf2triton_client.errors import AccessDenied, from_rpc
 from hf2triton_client.transport.connection import Target
 
+from ..core.control import GRPC_PREFIX
 from .cves import release_of
 
 #: The name of a model and a region that no server has.
@@ -62,19 +63,33 @@ class Seen:
         return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
-def look_at(url: str, names: tuple[str, ...]) -> Seen:
-    """Queries a server at a gRPC url. `names`: those of the repository's models. Raises the client's errors if no server
+class _Calls:
+    """The methods of a server. Each call has a deadline and these headers."""
+
+    def __init__(self, channel: Any, headers: Mapping[str, str]) -> None:
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        self._settings = {"timeout": _SECONDS, "metadata": [*headers.items()]}
+
+    def __getattr__(self, method: str) -> Any:
+        return partial(getattr(self._stub, method), **self._settings)
+
+
+def look_at(url: str, names: tuple[str, ...], headers: Mapping[str, str] | None = None) -> Seen:
+    """Queries a server at a gRPC url. `names`: those of the repository's models. `headers`: sent with each call, but keys of
+    Triton's restricted endpoints not with the calls that find out what anybody may do. Raises the client's errors if no server
     answers."""
+    headers = headers or {}
     # without retries: Triton refuses with a code that would be retried
-    target = Target(url, timeout=_SECONDS, retries=0)
+    target = Target(url, timeout=_SECONDS, retries=0, headers=headers)
     with target.errors_mapped():
         channel = target.channel(grpc)
         try:
-            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-            about = stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
+            stub = _Calls(channel, headers)
+            about = stub.ServerMetadata(service_pb2.ServerMetadataRequest())
             ready = _ready(stub, names)
             configs = {name: found for name in ready if (found := _config(stub, name)) is not None}
-            endpoints = {name: _state(partial(call, stub)) for name, call in ENDPOINTS.items()}
+            anybody = _Calls(channel, {key: value for key, value in headers.items() if not key.startswith(GRPC_PREFIX)})
+            endpoints = {name: _state(partial(call, anybody)) for name, call in ENDPOINTS.items()}
         finally:
             channel.close()
     return Seen(
@@ -88,8 +103,8 @@ def _wants_certificate(target: Target) -> bool:
         return False
     channel = replace(target, tls=replace(target.tls, private_key=None, certificate_chain=None)).channel(grpc)
     try:
-        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        stub.ServerMetadata(service_pb2.ServerMetadataRequest(), timeout=_SECONDS)
+        stub = _Calls(channel, target.headers)
+        stub.ServerMetadata(service_pb2.ServerMetadataRequest())
     except grpc.RpcError as error:
         return error.code() is grpc.StatusCode.UNAVAILABLE
     finally:
@@ -98,24 +113,24 @@ def _wants_certificate(target: Target) -> bool:
 
 
 def _load(stub: Any) -> None:
-    stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=PROBE), timeout=_SECONDS)
+    stub.RepositoryModelLoad(service_pb2.RepositoryModelLoadRequest(model_name=PROBE))
 
 
 def _register(stub: Any) -> None:
     request = service_pb2.SystemSharedMemoryRegisterRequest(name=PROBE, key=f"/{PROBE}", byte_size=1)
-    stub.SystemSharedMemoryRegister(request, timeout=_SECONDS)
+    stub.SystemSharedMemoryRegister(request)
 
 
 def _regions(stub: Any) -> None:
-    stub.SystemSharedMemoryStatus(service_pb2.SystemSharedMemoryStatusRequest(), timeout=_SECONDS)
+    stub.SystemSharedMemoryStatus(service_pb2.SystemSharedMemoryStatusRequest())
 
 
 def _trace(stub: Any) -> None:
-    stub.TraceSetting(service_pb2.TraceSettingRequest(), timeout=_SECONDS)
+    stub.TraceSetting(service_pb2.TraceSettingRequest())
 
 
 def _logging(stub: Any) -> None:
-    stub.LogSettings(service_pb2.LogSettingsRequest(), timeout=_SECONDS)
+    stub.LogSettings(service_pb2.LogSettingsRequest())
 
 
 #: Endpoints that can change or read more than a caller needs -> how to find out. Reading and changing settings is the same call.
@@ -143,7 +158,7 @@ def _state(call: Callable[[], None]) -> str:
 def _ready(stub: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     """The models that are ready, from the statistics. If these are restricted: those of `names`, without their versions."""
     try:
-        found = stub.ModelStatistics(service_pb2.ModelStatisticsRequest(), timeout=_SECONDS)
+        found = stub.ModelStatistics(service_pb2.ModelStatisticsRequest())
     except grpc.RpcError:
         return {name: () for name in names if _is_ready(stub, name)}
     ready: dict[str, list[int]] = {}
@@ -154,13 +169,13 @@ def _ready(stub: Any, names: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 def _is_ready(stub: Any, name: str) -> bool:
     try:
-        return bool(stub.ModelReady(service_pb2.ModelReadyRequest(name=name), timeout=_SECONDS).ready)
+        return bool(stub.ModelReady(service_pb2.ModelReadyRequest(name=name)).ready)
     except grpc.RpcError:
         return False
 
 
 def _config(stub: Any, name: str) -> pb.ModelConfig | None:
     try:
-        return stub.ModelConfig(service_pb2.ModelConfigRequest(name=name), timeout=_SECONDS).config
+        return stub.ModelConfig(service_pb2.ModelConfigRequest(name=name)).config
     except grpc.RpcError:
         return None

@@ -93,7 +93,8 @@ class Task:
     `questions`: inputs of its frontends -> questions to a pipeline; None if its tensors are its answers. `inputs`: questions
     from labelled data -> suffix of each frontend -> its inputs; None if no labelled data are read. `reference`: what answers
     questions with PyTorch, a key of `parity/reference.py`, with `reference_options`. `arguments`: words on a command line -> the
-    pipeline's argument; raises UsageError. `schema`: how large data sets are scored.
+    pipeline's argument; raises UsageError. `schema`: how large data sets are scored. `lines`: how lines are answered, if not by
+    the rules of `schema`.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Task:
     reference_options: Mapping[str, Any] = field(default_factory=dict)
     arguments: Callable[[Sequence[str]], Any] = list
     schema: AnswerSchema | None = None
+    lines: AnswerSchema | None = None
 
     @property
     def generates(self) -> bool:

@@ -15,6 +15,15 @@ _PAIRS = AnswerSchema(
     example={"source_sentence": "a", "sentences": ["a"]},
 )
 
+#: Lines have the pipeline's own form.
+_COMPARED = AnswerSchema(
+    {"source_sentence": ("source_sentence",), "sentences": ("sentences",)},
+    dict,
+    lambda pa, options: pa.list_(pa.float64()),
+    alone=True,
+    example={"source_sentence": "a", "sentences": ["a"]},
+)
+
 TASK = Task(
     "sentence-similarity",
     has_head=False,
@@ -24,4 +33,5 @@ TASK = Task(
     reference="similarities",
     arguments=compared,
     schema=AnswerSchema(TEXTS, text, vector, method="encode", with_column={"text_pair": _PAIRS}),
+    lines=_COMPARED,
 )

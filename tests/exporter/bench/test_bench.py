@@ -101,17 +101,17 @@ def test_models_that_generate_have_tokens_and_a_first_one(measured, monkeypatch)
         assert one.tokens_per_second == pytest.approx(64 * one.items_per_second)
         assert 0 < one.first_token_ms < one.p99_ms
     [(_, columns, _), _] = bench_tables(report)
-    assert columns[8:] == ("tokens/s", "first token ms", "memory MB", "of PyTorch")
+    assert columns[7:] == ("tokens/s", "first token ms", "memory MB", "of PyTorch")
 
 
 def test_the_table_shows_them_relative_to_pytorch(result):
     """Progress is on stderr; stdout has a table for each model and ends with one line."""
     invoked = result[0]
     lines = invoked.stdout.strip().splitlines()
-    columns = ["contender", "precision", "threads", "load", "p50 ms", "p90 ms", "p99 ms", "items/s"]
+    columns = ["contender", "threads", "load", "p50 ms", "p90 ms", "p99 ms", "items/s"]
     assert re.split(r"  +", lines[1]) == [*columns, "memory MB", "of PyTorch"]
-    assert re.match(r"PyTorch +fp32 +1 +1 at a time, mixed( +\d+\.\d){4} +\d+ +1\.00$", lines[2])
-    assert sum(line.startswith("Triton, shared memory  fp32") for line in lines) == 3
+    assert re.match(r"PyTorch, fp32 +1 +1 at a time, mixed( +\d+\.\d){4} +\d+ +1\.00$", lines[2])
+    assert sum(line.startswith("Triton, shared memory, fp32") for line in lines) == 3
     assert lines[-1].startswith("sentiment: Triton, ")
     assert "round 2 of 2: sentiment: Triton, gRPC" in invoked.stderr
 

@@ -10,8 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from hf2triton import __version__
-from hf2triton.cli import common, main
-from hf2triton.errors import MissingExtra
+from hf2triton.cli import main
 
 from ...conftest import asset, entry_name
 
@@ -155,7 +154,6 @@ class Block:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Block())
 from hf2triton.cli import main
-from hf2triton.cli import common
 main()
 """
     extra = {"export": ["x", "--name", "y"], "build": ["x.yaml"], "serve": []}[command]
@@ -164,14 +162,6 @@ main()
     assert result.returncode == 1
     assert "pip install 'hf2triton[" in result.stderr
     assert "Traceback" not in result.stderr
-
-
-def test_every_extra_exists():
-    """The extras that errors name are those of the package."""
-    from importlib import metadata
-
-    assert set(common.EXTRAS.values()) <= set(metadata.metadata("hf2triton").get_all("Provides-Extra"))
-    assert "hf2triton[cpu]" in str(MissingExtra("x", "cpu", "y"))
 
 
 def test_an_unreachable_server_is_one_line():
