@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import command, fail, reports_option, repository_option, url_option
+from .common import amount, command, fail, reports_option, repository_option, url_option
 from .data_options import adapter_option, base_name_option, column_option, dataset_option
 
 
@@ -64,6 +64,8 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         said = verdict(found)
         first = "; ".join(said.reasons[:1])
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
-    count = sum(len(one.checks) + len(one.scores) for one in found.validations)
+    count = sum(one.compared for one in found.validations)
+    left = sum(len(one.checks) + len(one.scores) for one in found.validations) - count
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
-    click.echo(f"{who}: all {count} checks passed")
+    more = f"; {amount(left, 'score')} not compared: PyTorch's answers to these rows are not known" if left else ""
+    click.echo(f"{who}: all {count} checks passed{more}")
