@@ -264,9 +264,7 @@ def _benchmarks(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]
     for index, report in enumerate(reports):
         for benchmark in report.benchmarks:
             own = [
-                one
-                for one in benchmark.measurements
-                if _is_kept(kept, index, benchmark.contenders[one.contender], one)
+                one for one in benchmark.measurements if _is_kept(kept, index, benchmark.contenders[one.contender], one)
             ]
             places = sorted({one.contender for one in own})
             if own or report is reports[-1]:

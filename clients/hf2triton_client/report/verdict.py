@@ -45,7 +45,7 @@ class Figure:
 def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
     """Whether the report passed and the comparison found no forbidden change, in words."""
     found = _of_validations(report)
-    notes = (*_cautions(report), *(comparison.notes if comparison is not None else ()))
+    notes = (*dict.fromkeys(_cautions(report)), *(comparison.notes if comparison is not None else ()))
     if comparison is None or not comparison.failures:
         return replace(found, cautions=notes)
     summary = f"{found.summary} The comparison with an earlier run failed."

@@ -75,9 +75,7 @@ def record_texts(
     tokenizer = ReferenceTokenizer(checkpoint)
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (
-            _group(checkpoint, preprocessor, tokenizer, about, given, new)
-            for about, given in prompts.items()
-            if given
+            _group(checkpoint, preprocessor, tokenizer, about, given, new) for about, given in prompts.items() if given
         )
     return Baseline(
         task=checkpoint.task.name,

@@ -139,7 +139,9 @@ def test_what_was_not_compared_has_no_verdict():
     for validations in ((), (alone,), (replace(good(), checks=(Check("nothing", ()),), scores=()),)):
         written = to_json(report(validations=validations))
         closed(report_schema()).validate(written)
-        assert [written["passed"], *(own["passed"] for own in written["validations"])] == [None] * (1 + len(validations))
+        assert [written["passed"], *(own["passed"] for own in written["validations"])] == [None] * (
+            1 + len(validations)
+        )
     written = to_json(report(validations=(replace(good(), scores=alone.scores),)))["validations"][0]
     assert (written["passed"], written["scores"][0]["passed"]) == (True, None)
 

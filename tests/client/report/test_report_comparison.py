@@ -61,9 +61,7 @@ def test_figures_of_two_runs_stand_apart():
         replace(
             made,
             contenders=(made.contenders[place],),
-            measurements=tuple(
-                replace(one, contender=0) for one in made.measurements if one.contender == place
-            ),
+            measurements=tuple(replace(one, contender=0) for one in made.measurements if one.contender == place),
         )
         for place in (0, 1)
     ]
