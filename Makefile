@@ -12,7 +12,7 @@ PYTHON ?=
 ON_313 := nvidia-pytriton==0.7.0 numpy==1.26.4
 BIN := $(VENV)/bin
 
-UNIT := tests/client tests/chaos/test_promises.py \
+UNIT := tests/client tests/chaos/test_promises.py tests/installation/test_make_venv.py \
 	$(addprefix tests/exporter/,core demo families triton_models) \
 	$(addprefix tests/exporter/batch_scoring/test_,bad_rows.py inputs.py) \
 	$(addprefix tests/exporter/checkpoint/test_,image_models.py image_processor.py tokenizer.py) \
