@@ -21,8 +21,13 @@ from ..support import ASSETS, environment_without
 ROOT = ASSETS.parents[1]
 #: What the unit tests of the client need: `report` and `score` bring the rest.
 TESTING = ("hypothesis", "jsonschema", "pytest", "pytest-timeout")
-#: Tests that need no server, no other packages, and none of tests/conftest.py.
-UNIT = ("evaluation", "pipelines", "transport/test_answering.py", "transport/test_exchange.py", "report/test_report.py")
+#: Tests of the client that need no server, no other packages, and none of tests/conftest.py.
+UNIT = (
+    *(f"evaluation/test_{name}.py" for name in ("baseline", "compare", "datasets", "places", "questions", "scores")),
+    "pipelines/test_images.py",
+    *(f"report/test_report{name}.py" for name in ("", "_comparison", "_plots")),
+    *(f"transport/test_{name}.py" for name in ("answering", "exchange", "prompts", "retries", "streams")),
+)
 
 
 @pytest.fixture(scope="module")
