@@ -1,4 +1,5 @@
-# make demo, make test: they set up everything in $(VENV) first. Python 3.10 to 3.12.
+# make demo, make test: they set up everything in $(VENV) first, with a Python 3.10 to 3.13 or uv.
+#   make demo PYTHON=python3.11                      another Python than make-venv.sh chooses
 #   make demo TORCH="torch==2.13.0 --index-url URL"   another build of torch, such as the CPU one of pytorch.org
 #   make test JOBS=1                                 one test after the other; each job serves some 50 models, in 4 GB
 #   make bench BENCH="--texts 1000 --rounds 2"       a shorter benchmark
@@ -6,11 +7,12 @@
 VENV ?= .venv
 TORCH ?= torch==2.13.0
 JOBS ?= 3
-PYTHON ?= $(shell for python in python3 python3.12 python3.11 python3.10; do \
-	$$python -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null && echo $$python && break; done)
+PYTHON ?=
+# what pip cannot install as a dependency on Python 3.13: see the extra serve in pyproject.toml
+ON_313 := nvidia-pytriton==0.7.0 numpy==1.26.4
 BIN := $(VENV)/bin
 
-UNIT := tests/client tests/chaos/test_promises.py \
+UNIT := tests/client tests/chaos/test_promises.py tests/installation/test_make_venv.py \
 	$(addprefix tests/exporter/,core demo families triton_models) \
 	$(addprefix tests/exporter/batch_scoring/test_,bad_rows.py inputs.py) \
 	$(addprefix tests/exporter/checkpoint/test_,image_models.py image_processor.py tokenizer.py) \
@@ -21,7 +23,7 @@ UNIT := tests/client tests/chaos/test_promises.py \
 NOT_UNIT := $(addprefix --ignore tests/client/,report/test_report_page.py transport/test_cut_off.py transport/test_shared_memory.py) \
 	$(addprefix --ignore tests/exporter/triton_models/test_,bounds.py rows.py)
 
-.PHONY: demo test test-unit test-slow lint bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
+.PHONY: demo test test-unit test-slow lint docs bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -77,12 +79,16 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/lint-imports \
 		&& $(BIN)/mypy && $(BIN)/pyright --pythonpath $(BIN)/python
 
+# the pages of docs/, as site/index.html
+docs: $(VENV)/.installed
+	$(BIN)/mkdocs build --strict
+
 $(VENV)/.installed: pyproject.toml
-	@test -n "$(PYTHON)" || { echo "No Python 3.10 to 3.12 found; name one with PYTHON=…"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
+	PYTHON=$(PYTHON) ./make-venv.sh $(VENV)
 	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --editable '.[dev]'
+	test ! -e $(BIN)/python3.13 || $(BIN)/pip install --quiet --no-deps $(ON_313)
 	touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .hypothesis

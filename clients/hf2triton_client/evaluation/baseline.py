@@ -1,4 +1,4 @@
-"""A recorded baseline: real inputs with PyTorch's answers and latencies, in `baseline.safetensors` + `baseline.json`.
+"""A recorded baseline: real inputs with PyTorch's answers, in `baseline.safetensors` + `baseline.json`.
 
 Written at export, kept with the served version, and read here on machines without torch.
 """
@@ -27,20 +27,6 @@ _REAL = "real inputs"
 
 
 @dataclass(frozen=True)
-class Latency:
-    """Milliseconds for one text: the median and the 90th percentile of `calls` calls."""
-
-    p50_ms: float
-    p90_ms: float
-    calls: int
-
-    @classmethod
-    def of(cls, milliseconds: Sequence[float]) -> Latency:
-        """The latency, from the milliseconds of each call."""
-        return cls(float(np.percentile(milliseconds, 50)), float(np.percentile(milliseconds, 90)), len(milliseconds))
-
-
-@dataclass(frozen=True)
 class Items:
     """Some items, their description, and PyTorch's answers to them.
 
@@ -62,9 +48,9 @@ class Baseline:
 
     `inputs` and `answers`: of the real inputs, as in `Items`. `own`: additional items made from the checkpoint itself, such as
     its tokens; they may have other inputs, such as the second text of a pair.
-    `tolerances`: output name -> how far the served model may be from the answers. `latency`: PyTorch's latency, fp32, batch 1.
-    `unsaved`: large answers that only the export itself uses. `questions`: questions for pipelines, with PyTorch's decoded
-    answers. `others`: the tolerances of other precisions in which models may be compared.
+    `tolerances`: output name -> how far the served model may be from the answers. `unsaved`: large
+    answers that only the export itself uses. `questions`: questions for pipelines, with PyTorch's decoded answers. `others`: the
+    tolerances of other precisions in which models may be compared.
     """
 
     task: str
@@ -72,7 +58,6 @@ class Baseline:
     inputs: Mapping[str, tuple[str | bytes, ...]]
     answers: Mapping[str, tuple[NDArray[Any], ...]]
     tolerances: Mapping[str, Tolerance]
-    latency: Latency
     about: Mapping[str, Any]
     unsaved: frozenset[str] = frozenset()
     questions: Questions | None = None
@@ -152,7 +137,6 @@ class Baseline:
             "tolerances": self._tolerances(self.tolerances),
             "other_tolerances": {name: self._tolerances(own) for name, own in self.others.items()},
             "questions": _with_places(self.questions, self.inputs.get("image", ())),
-            "latency": vars(self.latency),
             "about": dict(self.about),
         }
         path.with_suffix(".json").write_text(json.dumps(description, indent=2, ensure_ascii=False) + "\n")
@@ -194,7 +178,6 @@ class Baseline:
             {name: tuple(values) for name, values in description["texts"].items()} | files,
             answers,
             _read_tolerances(description["tolerances"]),
-            Latency(**description["latency"]),
             description["about"],
             questions=_with_files(description.get("questions"), files.get("image", ())),
             others={name: _read_tolerances(one) for name, one in description.get("other_tolerances", {}).items()},

@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
-from .baseline import Latency
+import numpy as np
 
 Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds for one text: the median and the 90th percentile of `calls` calls."""
+
+    p50_ms: float
+    p90_ms: float
+    calls: int
+
+    @classmethod
+    def of(cls, milliseconds: Sequence[float]) -> Latency:
+        """The latency, from the milliseconds of each call."""
+        return cls(float(np.percentile(milliseconds, 50)), float(np.percentile(milliseconds, 90)), len(milliseconds))
 
 
 def measure_latency(

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from .baseline import Latency
 from .compare import Difference
+from .latency import Latency
+
+
+def all_passed(results: Iterable[bool | None]) -> bool | None:
+    """Whether everything that was compared passed; None if nothing was compared."""
+    compared = [one for one in results if one is not None]
+    return all(compared) if compared else None
 
 
 @dataclass(frozen=True)
@@ -16,8 +23,8 @@ class Check:
     differences: tuple[Difference, ...]
 
     @property
-    def passed(self) -> bool:
-        return all(difference.passed for difference in self.differences)
+    def passed(self) -> bool | None:
+        return all_passed(difference.passed for difference in self.differences)
 
 
 @dataclass(frozen=True)
@@ -36,9 +43,12 @@ class Score:
     higher_is_better: bool = True
 
     @property
-    def passed(self) -> bool:
+    def passed(self) -> bool | None:
+        """None if PyTorch's value is unknown, so there is nothing to compare with; a NaN never passes."""
+        if self.served != self.served:
+            return False
         if self.pytorch is None:
-            return self.served == self.served  # not NaN
+            return None
         loss = self.pytorch - self.served if self.higher_is_better else self.served - self.pytorch
         return loss <= self.allowed
 
@@ -56,9 +66,8 @@ class Scatter:
 class Validation:
     """The checks of one served model (a frontend) against PyTorch, its scores on a labelled file, and values to plot.
 
-    `reference`: whose answers it was compared with, in words. `items`: the number of inputs. `pytorch_latency`: of PyTorch in
-    fp32, as recorded with its answers; `served_latency`: through the server, if measured; both for one item (or one generated
-    text) at a time.
+    `reference`: whose answers it was compared with, in words. `items`: the number of inputs. `served_latency`: through the
+    server, for one item (or one generated text) at a time, if measured.
     """
 
     model: str
@@ -70,9 +79,13 @@ class Validation:
     checks: tuple[Check, ...]
     scores: tuple[Score, ...] = ()
     scatters: tuple[Scatter, ...] = ()
-    pytorch_latency: Latency | None = None
     served_latency: Latency | None = None
 
     @property
-    def passed(self) -> bool:
-        return all(check.passed for check in self.checks) and all(score.passed for score in self.scores)
+    def compared(self) -> int:
+        """The number of checks and scores that were compared with PyTorch."""
+        return sum(one.passed is not None for one in (*self.checks, *self.scores))
+
+    @property
+    def passed(self) -> bool | None:
+        return all_passed(one.passed for one in (*self.checks, *self.scores))

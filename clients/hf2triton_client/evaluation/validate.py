@@ -17,9 +17,9 @@ from ..transport.connection import Connection
 from ..transport.exchange import Exchange
 from ..transport.generation import Prompt
 from ..transport.served_model import Row, ServedModel
-from .baseline import Baseline, Items, Latency
+from .baseline import Baseline, Items
 from .compare import Difference, compare, compare_greedy
-from .latency import measure_latency
+from .latency import Latency, measure_latency
 from .places import Axis, Places, axes_of, describe_input
 from .questions import ANSWERS, Questions, compare_answers
 from .results import Check, Scatter, Score, Validation
@@ -61,7 +61,6 @@ def validate(
         (*checks, *answered),
         scores,
         scatters,
-        baseline.latency,
         served_latency(connection, model, baseline, calls) if calls else None,
     )
 

@@ -26,9 +26,9 @@ class _Failed:
         tensors = [check for check in validation.checks if not _is_of_answers(check)]
         answers = [check for check in validation.checks if _is_of_answers(check)]
         return cls(
-            not all(check.passed for check in tensors[:1]),
-            not all(check.passed for check in tensors),
-            not all(check.passed for check in answers),
+            any(check.passed is False for check in tensors[:1]),
+            any(check.passed is False for check in tensors),
+            any(check.passed is False for check in answers),
         )
 
 
@@ -61,8 +61,8 @@ _ADVICE: tuple[tuple[Callable[[_Failed], bool], str], ...] = (
 
 
 def advice_of(validation: Validation) -> str:
-    """What to try next, in one line; "" if the validation passed."""
-    if validation.passed:
+    """What to try next, in one line; "" if the validation did not fail."""
+    if validation.passed is not False:
         return ""
     failed = _Failed.of(validation)
     better = _BETTER.get(validation.precision)

@@ -17,8 +17,6 @@ from ..loadgen.results import Benchmark, Contender, Load, Measurement
 from . import formatting as words
 from .model import Machine, Report
 
-#: What identifies a contender: its name, model, precision, device and threads.
-Who = tuple[str, str, str, str, int]
 #: What identifies a measurement: its contender and the load.
 Key = tuple[str, str, str, str, int, Load]
 
@@ -71,6 +69,7 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
 
     If a finding occurs more than once, the last occurrence is kept and compared with the one before.
     """
+    latest = reports[-1]
     validations: dict[str, list[tuple[int, Validation]]] = {}
     measured: dict[Key, list[tuple[int, Measured]]] = {}
     for index, report in enumerate(reports):
@@ -100,6 +99,7 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
     runs = [[index for index, _ in found] for found in validations.values()]
     runs += [[index for index, _ in found] for found in pairs]
     involved = sorted({(indices[-2], indices[-1]) for indices in runs if len(indices) > 1})
+    benchmarks = _benchmarks(reports, kept)
     comparison = Comparison(
         tuple((found[-2][1], found[-1][1]) for found in pairs),
         tuple((found[-2][1], found[-1][1]) for found in validations.values() if len(found) > 1),
@@ -109,15 +109,23 @@ def combine(reports: Sequence[Report]) -> tuple[Report, Comparison]:
             *(f"the validation of {model}" for model, found in validations.items() if len(found) == 1),
             *(f"the measurement of {one}" for one in alone if words.is_served(one.contender)),
         ),
-        tuple(dict.fromkeys(note for pair in involved for note in machine_notes(*(reports[one] for one in pair)))),
+        (
+            *dict.fromkeys(note for pair in involved for note in machine_notes(*(reports[one] for one in pair))),
+            *_earlier(
+                latest,
+                [
+                    *((reports[found[-1][0]], f"the validation of {model}") for model, found in validations.items()),
+                    *((report, f"the speed of {_models(benchmark)}") for report, benchmark in benchmarks),
+                ],
+            ),
+        ),
     )
-    latest = reports[-1]
     servers = dict.fromkeys(report.server for report in reports if report.server)
     together = replace(
         latest,
         server=latest.server or ", ".join(servers),
         validations=tuple(found[-1][1] for found in validations.values()),
-        benchmarks=tuple(_joined(reports, kept)),
+        benchmarks=tuple(benchmark for _, benchmark in benchmarks),
     )
     return together, comparison
 
@@ -178,6 +186,17 @@ def machine_notes(earlier: Report, later: Report) -> list[str]:
     return notes
 
 
+def _earlier(latest: Report, findings: Sequence[tuple[Report, str]]) -> Iterator[str]:
+    """A note for each finding that comes from another run than the latest, whose machine and moment head the report."""
+    for report, what in findings:
+        if report is not latest:
+            yield f"{what} is from an earlier run, {words.moment(report.created_at)}, on {report.machine.cpu}"
+
+
+def _models(benchmark: Benchmark) -> str:
+    return ", ".join(dict.fromkeys(own.model for own in benchmark.contenders))
+
+
 def _machine(machine: Machine) -> dict[str, str]:
     told = {"CPU": machine.cpu, "cores": str(machine.cores), "GPUs": ", ".join(machine.gpus), "Python": machine.python}
     return {name: value for name, value in (told | dict(machine.packages)).items() if value}
@@ -205,7 +224,10 @@ def _worse(before: Validation, after: Validation) -> Iterator[str]:
     for own in before.scores:
         if own.name not in scores:
             yield f"{after.model}: {own.name} was scored before and is not any more"
-        elif lost(own, scores[own.name]):
+            continue
+        if own.pytorch is not None and scores[own.name].pytorch is None:
+            yield f"{after.model}: {own.name} was compared with PyTorch's before and is not any more"
+        if lost(own, scores[own.name]):
             scored = " → ".join(words.score(one.served) for one in (own, scores[own.name]))
             yield f"{after.model}: {own.name} {scored}"
 
@@ -235,25 +257,21 @@ def _measured(report: Report) -> Iterator[Measured]:
             yield Measured(names[one.contender], benchmark.contenders[one.contender], one)
 
 
-def _joined(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]) -> Iterator[Benchmark]:
-    """The benchmarks with their kept measurements. Benchmarks made in the same way are merged."""
-    alike: dict[tuple[str, str, int, float], dict[Who, tuple[Contender, list[Measurement]]]] = {}
-    gone: dict[tuple[str, str, int, float], dict[str, str]] = {}
+def _benchmarks(reports: Sequence[Report], kept: dict[Key, tuple[int, Measured]]) -> list[tuple[Report, Benchmark]]:
+    """The benchmarks with their kept measurements, each with its report. Those of several runs stay apart: figures side by side
+    come from one run."""
+    found = []
     for index, report in enumerate(reports):
         for benchmark in report.benchmarks:
-            way = (benchmark.task, benchmark.inputs, benchmark.rounds, benchmark.seconds)
-            gone.setdefault(way, {}).update(benchmark.missing)
-            for place, contender in enumerate(benchmark.contenders):
-                own = [one for one in words.of_contender(benchmark, place) if _is_kept(kept, index, contender, one)]
-                if own:
-                    who = (contender.name, contender.model, contender.precision, contender.device, contender.threads)
-                    before = alike.setdefault(way, {}).get(who, (contender, []))[1]
-                    alike[way][who] = (contender, before + own)
-    for way, found in alike.items():
-        measurements = [replace(one, contender=place) for place, (_, own) in enumerate(found.values()) for one in own]
-        contenders = tuple(contender for contender, _ in found.values())
-        absent = {name: why for name, why in gone[way].items() if name not in {own.name for own in contenders}}
-        yield Benchmark(*way, contenders, tuple(measurements), absent)
+            own = [
+                one for one in benchmark.measurements if _is_kept(kept, index, benchmark.contenders[one.contender], one)
+            ]
+            places = sorted({one.contender for one in own})
+            if own or report is reports[-1]:
+                contenders = tuple(benchmark.contenders[place] for place in places)
+                measurements = tuple(replace(one, contender=places.index(one.contender)) for one in own)
+                found.append((report, replace(benchmark, contenders=contenders, measurements=measurements)))
+    return found
 
 
 def _is_kept(kept: dict[Key, tuple[int, Measured]], index: int, contender: Contender, one: Measurement) -> bool:

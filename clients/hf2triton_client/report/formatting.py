@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from datetime import datetime, timezone
 
+from ..evaluation.results import Score
 from ..loadgen.results import Benchmark, Contender, Load, Measurement
 
 #: Stands for a missing value.
@@ -42,6 +43,14 @@ def difference(value: float | None) -> str:
 
 def score(value: float | None) -> str:
     return significant(value, 4)
+
+
+def limit(own: Score) -> str:
+    """What a served model's score must reach; NOTHING if PyTorch's score is unknown."""
+    if own.pytorch is None:
+        return NOTHING
+    allowed = -own.allowed if own.higher_is_better else own.allowed
+    return f"{'≥' if own.higher_is_better else '≤'} {score(own.pytorch + allowed)}"
 
 
 def share(value: float | None) -> str:

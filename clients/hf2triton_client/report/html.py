@@ -82,7 +82,9 @@ def _validation(place: int, validation: Validation) -> dict[str, Any]:
         )
         note = "The same values, enlarged: what lies above 0 is more than PyTorch's."
         plots.append(PlotFigure(f"{one.output}: differences", residual_scatter(one, f"{name}-gap", about), note))
-    return {"own": validation, "plots": plots, "tables": [_short(table) for table in validation_tables(validation)]}
+    state = {True: "passed", False: "failed", None: "not compared"}[validation.passed]
+    shown = [_short(table) for table in validation_tables(validation)]
+    return {"own": validation, "state": state, "plots": plots, "tables": shown}
 
 
 def _scatter_note(scatter: Scatter) -> str:

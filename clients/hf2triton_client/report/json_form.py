@@ -63,7 +63,10 @@ def report_schema() -> dict[str, Any]:
             made = super().dataclass_schema(schema)
             made["description"] = inspect.getdoc(schema["cls"])  # some versions of pydantic leave it out
             if _has_verdict(schema["cls"]):
-                made["properties"]["passed"] = {"type": "boolean", "readOnly": True}
+                # null: nothing was compared
+                nullable = "None" in schema["cls"].passed.fget.__annotations__["return"]
+                kind = ["boolean", "null"] if nullable else "boolean"
+                made["properties"]["passed"] = {"type": kind, "readOnly": True}
                 made["required"].append("passed")
             return made
 

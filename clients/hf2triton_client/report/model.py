@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from ..evaluation.results import Validation
+from ..evaluation.results import Validation, all_passed
 from ..loadgen.results import Benchmark
 
 #: The version of the JSON's shape.
@@ -38,5 +38,6 @@ class Report:
     format: int = FORMAT
 
     @property
-    def passed(self) -> bool:
-        return all(validation.passed for validation in self.validations)
+    def passed(self) -> bool | None:
+        """None if nothing was compared with PyTorch, as in a report of a benchmark."""
+        return all_passed(validation.passed for validation in self.validations)

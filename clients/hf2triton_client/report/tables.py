@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..evaluation.compare import Difference
-from ..evaluation.results import Score, Validation
+from ..evaluation.results import Validation
 from ..loadgen.results import Benchmark, Measurement
 from . import formatting as words
 from .comparison import Comparison, Measured, lost
@@ -16,6 +16,9 @@ from .verdict import figures
 
 #: The pattern of a numeric cell: one or more numbers, signs, units, and the sign for a missing value.
 _NUMBER = re.compile(r"([≥≤] )?[+−-]?(\d[\d,]*(\.\d+)?(e[+-]\d+)?|NaN|∞)( ?(%|×|ms|MB|GB|\w+/s))?|–|")
+
+#: Whether a score passed -> its result. A score without PyTorch's beside it proves nothing.
+_SCORED = {True: "ok", False: "worse", None: "not compared"}
 
 
 @dataclass(frozen=True)
@@ -77,18 +80,17 @@ def validation_tables(validation: Validation) -> list[Table]:
             f"{score.rows:,}",
             words.score(score.served),
             words.score(score.pytorch),
-            _limit(score),
-            "ok" if score.passed else "worse",
+            words.limit(score),
+            _SCORED[score.passed],
         )
         for score in own.scores
     )
-    worse = frozenset(place for place, score in enumerate(own.scores) if not score.passed)
+    worse = frozenset(place for place, score in enumerate(own.scores) if score.passed is False)
     named = ("score", "rows", "served", "PyTorch", "must be", "result")
-    timed = (("PyTorch fp32, when recorded", own.pytorch_latency), ("served, over gRPC", own.served_latency))
     times = tuple(
-        (who, words.significant(one.p50_ms), words.significant(one.p90_ms), f"{one.calls:,}")
-        for who, one in timed
-        if own.served_latency is not None and one is not None
+        ("served, over gRPC", words.significant(one.p50_ms), words.significant(one.p90_ms), f"{one.calls:,}")
+        for one in (own.served_latency,)
+        if one is not None
     )
     found = [
         Table(title, columns, tuple(rows), frozenset(bad)),
@@ -250,14 +252,6 @@ def _change(before: float | None, after: float | None, say: Callable[[float | No
         return words.NOTHING if before is after else f"{say(before)} → {say(after)}"
     change = words.percent(before, after)
     return f"{say(before)} → {say(after)}" + (f" ({change})" if change else "")
-
-
-def _limit(score: Score) -> str:
-    """What the served model must reach; empty if PyTorch's score is unknown."""
-    if score.pytorch is None:
-        return words.NOTHING
-    allowed = -score.allowed if score.higher_is_better else score.allowed
-    return f"{'≥' if score.higher_is_better else '≤'} {words.score(score.pytorch + allowed)}"
 
 
 def _result(passed: bool) -> str:

@@ -45,7 +45,7 @@ class Figure:
 def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
     """Whether the report passed and the comparison found no forbidden change, in words."""
     found = _of_validations(report)
-    notes = (*_cautions(report), *(comparison.notes if comparison is not None else ()))
+    notes = (*dict.fromkeys(_cautions(report)), *(comparison.notes if comparison is not None else ()))
     if comparison is None or not comparison.failures:
         return replace(found, cautions=notes)
     summary = f"{found.summary} The comparison with an earlier run failed."
@@ -53,20 +53,21 @@ def verdict(report: Report, comparison: Comparison | None = None) -> Verdict:
 
 
 def _of_validations(report: Report) -> Verdict:
-    if not report.validations:
-        measured = sum(len(benchmark.measurements) for benchmark in report.benchmarks)
+    if report.passed is None:
+        measured = report.validations or any(benchmark.measurements for benchmark in report.benchmarks)
         said = "nothing was compared with PyTorch's answers" if measured else "the report holds nothing"
         return Verdict("measured", f"{said[0].upper()}{said[1:]}.")
     if report.passed:
-        checks = sum(len(own.checks) + len(own.scores) for own in report.validations)
-        who = _listed([f"{own.model} ({own.precision})" for own in report.validations])
-        give = "gives" if len(report.validations) == 1 else "give"
+        proved = [own for own in report.validations if own.passed]
+        checks = sum(own.compared for own in proved)
+        who = _listed([f"{own.model} ({own.precision})" for own in proved])
+        give = "gives" if len(proved) == 1 else "give"
         return Verdict("passed", f"{who} {give} PyTorch's answers in {_count(checks, 'check')}.")
-    failed = [own for own in report.validations if not own.passed]
+    failed = [own for own in report.validations if own.passed is False]
     who = _listed([f"{own.model} ({own.precision})" for own in failed])
     do = "does" if len(failed) == 1 else "do"
     reasons = _some([reason for own in failed for reason in _reasons(own)])
-    good = len(report.validations) - len(failed)
+    good = sum(own.passed is True for own in report.validations)
     rest = f" {good} other{' model does' if good == 1 else ' models do'}." if good else ""
     advice = tuple(dict.fromkeys(map(advice_of, failed)))
     return Verdict("failed", f"{who} {do} not give PyTorch's answers.{rest}", reasons, advice=advice)
@@ -83,7 +84,7 @@ def fastest(report: Report, benchmark: Benchmark) -> int | None:
     """The contender whose figures represent the benchmark. Served contenders come first. Among them, contenders with proven
     answers come before those with unchecked answers, and those before contenders with wrong answers. The highest throughput
     decides the rest."""
-    proved = {(own.model, own.precision): own.passed for own in report.validations}
+    proved = {(own.model, own.precision): own.passed for own in report.validations if own.passed is not None}
 
     def rank(index: int) -> tuple[bool, float, float]:
         own = benchmark.contenders[index]
@@ -123,18 +124,20 @@ def _closeness(validations: tuple[Validation, ...]) -> Iterator[Figure]:
 
 def _scores(validations: tuple[Validation, ...]) -> Iterator[Figure]:
     found = [(own.model, score) for own in validations for score in own.scores]
-    found.sort(key=lambda pair: pair[1].passed)
+    found.sort(key=lambda pair: pair[1].passed is not False)
     for model, score in found[:_SCORES]:
         yield Figure(
             score.name[:1].upper() + score.name[1:],
             words.score(score.served),
             f"{_beside(score)}; {model}, {_count(score.rows, 'row')}",
-            not score.passed,
+            score.passed is False,
         )
 
 
 def _beside(score: Score) -> str:
-    return "PyTorch's is not known" if score.pytorch is None else f"PyTorch {words.score(score.pytorch)}"
+    if score.pytorch is None:
+        return "not compared, PyTorch's is not known"
+    return f"PyTorch {words.score(score.pytorch)}, must be {words.limit(score)}"
 
 
 def _speed(report: Report, benchmark: Benchmark) -> Iterator[Figure]:
@@ -194,9 +197,8 @@ def _reasons(validation: Validation) -> Iterator[str]:
                 where = f" – {one.worst.sentence()}" if one.worst and not number else ""
                 yield f"{validation.model}, {check.name}: {one.output}: {breach}{where}"
     for score in validation.scores:
-        if not score.passed:
-            allowed = f", more than {score.allowed:g} worse" if score.pytorch is not None else ""
-            yield f"{validation.model}: {score.name} is {words.score(score.served)}, {_beside(score)}{allowed}"
+        if score.passed is False:
+            yield f"{validation.model}: {score.name} is {words.score(score.served)}, {_beside(score)}"
 
 
 def _cautions(report: Report) -> Iterator[str]:

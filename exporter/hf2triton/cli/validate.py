@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .common import command, fail, reports_option, repository_option
+from .common import amount, command, fail, reports_option, repository_option
 from .completion import entry_names
 from .data_options import adapter_option, base_name_option, column_option, dataset_option
 from .server_options import Server, asks_server
@@ -75,6 +75,8 @@ def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple
         said = verdict(found)
         first = "; ".join(said.reasons[:1])
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
-    count = sum(len(one.checks) + len(one.scores) for one in found.validations)
+    count = sum(one.compared for one in found.validations)
+    left = sum(len(one.checks) + len(one.scores) for one in found.validations) - count
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
-    say(f"{who}: all {count} checks passed")
+    more = f"; {amount(left, 'score')} not compared: PyTorch's answers to these rows are not known" if left else ""
+    say(f"{who}: all {count} checks passed{more}")

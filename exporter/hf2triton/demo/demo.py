@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hf2triton_client import Connection, connect, pipeline
-from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.results import Validation
 from hf2triton_client.evaluation.validate import validate
+from hf2triton_client.report.formatting import labels
+from hf2triton_client.report.model import Report
 
+from ..bench.plan import BenchOptions
+from ..bench.run import bench
 from ..build.build import build
 from ..build.file import Declared
 from ..build.plan import plan_build
 from ..core.layout import baseline_path
 from ..core.manifest import Manifest, served_manifest
 from ..serving import Server
-from ..validate.validation import CALLS
 from .examples import Show, declared, shows_of
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
@@ -30,17 +30,14 @@ Progress = Callable[[str], None]
 
 @dataclass(frozen=True)
 class DemoFrontend:
-    """A frontend in the demo, with its manifest and measurements. Latencies are for one input at a time."""
+    """A frontend in the demo, with its manifest and what was found."""
 
     show: Show
     name: str
     manifest: Manifest
-    baseline: Baseline
-    in_process: Latency
     validation: Validation
 
     def to_json(self) -> dict[str, Any]:
-        pytorch, onnxruntime, triton = (one and one.p50_ms for one in _latencies(self))
         return {
             "name": self.name,
             "family": self.manifest.family,
@@ -49,16 +46,16 @@ class DemoFrontend:
             "max_abs": self.manifest.parity.max_abs,
             "served_max_abs": _worst(self.validation),
             "passed": self.validation.passed,
-            "p50_ms": {"pytorch": pytorch, "onnxruntime": onnxruntime, "triton": triton},
         }
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The demo's results. `answers`: the name of an entry, what it was asked, and its answer."""
+    """The demo's results. `answers`: the name of an entry, what it was asked, and its answer. `measured`: a short benchmark."""
 
     frontends: tuple[DemoFrontend, ...]
     answers: tuple[tuple[str, str, str], ...]
+    measured: Report
     show: Show
 
     @property
@@ -69,13 +66,14 @@ class DemoResult:
     @property
     def tables(self) -> tuple[Table, ...]:
         """The results as (title, columns, rows)."""
-        return _tables(self.frontends, self.answers)
+        return (*_tables(self.frontends, self.answers), *_speeds(self.measured))
 
     def to_json(self) -> dict[str, Any]:
         return {
             "passed": self.passed,
             "answers": [dict(zip(("name", "asked", "answered"), answer, strict=True)) for answer in self.answers],
             "frontends": [frontend.to_json() for frontend in self.frontends],
+            "benchmarks": self.measured.to_json()["benchmarks"],
         }
 
 
@@ -83,10 +81,6 @@ def run(tasks: Sequence[str], repository: Path, progress: Progress) -> DemoResul
     """Runs the demo for some tasks or for all. Entries that the repository already holds are not exported again."""
     shows = shows_of(tuple(tasks))
     frontends_of = _build(declared(shows, repository), progress)
-    measured = {}
-    for name in (name for names in frontends_of.values() for name in names):
-        progress(f"{name}: measure onnxruntime in process")
-        measured[name] = _measure_in_process(baseline_path(repository, name).parent)
     progress("start Triton")
     with Server(repository) as server, connect(server.url) as connection:
         frontends, answers = [], []
@@ -94,9 +88,18 @@ def run(tasks: Sequence[str], repository: Path, progress: Progress) -> DemoResul
             progress(f"{show.name}: ask the served model")
             answers.append((show.name, _question(show), _answer(show, connection)))
             for name in frontends_of[show.name]:
-                progress(f"{name}: validate and measure the served model")
-                frontends.append(_prove(show, name, repository, measured[name], connection))
-    return DemoResult(tuple(frontends), tuple(answers), shows[0])
+                progress(f"{name}: validate the served model")
+                frontends.append(_prove(show, name, repository, connection))
+        measured = bench(_measurement(shows[0].name, repository, server.url), progress)
+    return DemoResult(tuple(frontends), tuple(answers), measured, shows[0])
+
+
+def _measurement(name: str, repository: Path, url: str) -> BenchOptions:
+    """A short benchmark: PyTorch, onnxruntime and the server take turns, one call at a time."""
+    contenders = ("pytorch", "onnxruntime", "grpc")
+    return BenchOptions(
+        (name,), url, repository, concurrencies=(1,), seconds=1.0, rounds=3, contenders=contenders, devices=("cpu",)
+    )
 
 
 def _build(declared: Declared, progress: Progress) -> dict[str, tuple[str, ...]]:
@@ -117,15 +120,9 @@ def _question(show: Show) -> str:
     return " | ".join(show.words)
 
 
-def _prove(show: Show, name: str, repository: Path, in_process: Latency, connection: Connection) -> DemoFrontend:
+def _prove(show: Show, name: str, repository: Path, connection: Connection) -> DemoFrontend:
     manifest, baseline = served_manifest(repository, name), Baseline.load(baseline_path(repository, name))
-    return DemoFrontend(show, name, manifest, baseline, in_process, validate(connection, name, baseline, calls=CALLS))
-
-
-def _measure_in_process(version: Path) -> Latency:
-    """Measures in a separate process: even idle, torch's threads disturb onnxruntime's."""
-    command = [sys.executable, "-m", "hf2triton.parity.local_runner", str(version)]
-    return Latency(**json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    return DemoFrontend(show, name, manifest, validate(connection, name, baseline))
 
 
 def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]]) -> tuple[Table, ...]:
@@ -141,11 +138,7 @@ def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]])
         )
         for frontend in frontends
     ]
-    latency = [
-        (frontend.name, *("–" if one is None else f"{one.p50_ms:.1f}" for one in _latencies(frontend)))
-        for frontend in frontends
-    ]
-    precision = frontends[0].baseline.precision
+    precision = frontends[0].validation.precision
     return (
         ("what was asked of the served models", ("model", "asked", "answered"), answers),
         (
@@ -153,18 +146,17 @@ def _tables(frontends: Sequence[DemoFrontend], answers: Sequence[Sequence[str]])
             ("model", "family", "task", "MB", "rounded as on a GPU", "through Triton", "result"),
             parity,
         ),
-        (
-            "one input at a time, median (ms)",
-            ("model", "PyTorch fp32", f"ONNX Runtime {precision}", f"Triton {precision}, over gRPC"),
-            latency,
-        ),
     )
+
+
+def _speeds(report: Report) -> Iterator[Table]:
+    """What the contenders took, measured in turn."""
+    for benchmark in report.benchmarks:
+        names = labels(benchmark)
+        rows = [(names[one.contender], f"{one.p50_ms:.1f}", f"{one.p90_ms:.1f}") for one in benchmark.measurements]
+        models = ", ".join(dict.fromkeys(own.model for own in benchmark.contenders))
+        yield f"{models}: one input at a time, in turn (ms)", ("who", "median", "90th percentile"), rows
 
 
 def _worst(validation: Validation) -> float:
     return max(difference.max_abs for check in validation.checks for difference in check.differences)
-
-
-def _latencies(frontend: DemoFrontend) -> tuple[Latency | None, ...]:
-    """The latencies of PyTorch, onnxruntime and Triton."""
-    return frontend.baseline.latency, frontend.in_process, frontend.validation.served_latency

@@ -88,7 +88,7 @@ class Live:
         breaches += [
             f"{score.name} is {score.served:.4f}, PyTorch's {score.pytorch}"
             for score in found.scores
-            if not score.passed
+            if score.passed is False
         ]
         raise ParityError(f"{frontend} does not give PyTorch's answers: {breaches[0]} ({len(breaches)} such)")
 

@@ -1,4 +1,4 @@
-"""PyTorch's answers and their latency: runs real inputs through the checkpoint, one at a time and without padding."""
+"""PyTorch's answers: runs real inputs through the checkpoint, one at a time and without padding."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from hf2triton_client.evaluation.baseline import Baseline, Items
 from hf2triton_client.evaluation.compare import Tolerance
-from hf2triton_client.evaluation.latency import measure_latency
 from hf2triton_client.evaluation.places import describe_input
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
 
@@ -77,7 +76,6 @@ def record_baseline(
     with torch.inference_mode():
         real = group("real inputs", inputs, items)
         groups = [group(about, more, read(more)) for about, more in own.items()]
-        latency = measure_latency(ask, items)
     questions, tolerances = answered(checkpoint, asked), tolerances_of(checkpoint, endpoint, precision)
     about: Mapping[str, Any] = {"torch": torch.__version__, "threads": torch.get_num_threads()}
     return Baseline(
@@ -86,7 +84,6 @@ def record_baseline(
         inputs=inputs,
         answers=real.answers,
         tolerances=_in_scale(checkpoint, tolerances, questions),
-        latency=latency,
         about={"source": checkpoint.source.given, **about},
         questions=questions,
         own=tuple(groups),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf2triton_client.evaluation.baseline import Baseline, Items, Latency
+from hf2triton_client.evaluation.baseline import Baseline, Items
 from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.places import quoted
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
@@ -74,12 +73,9 @@ def record_texts(
         own = own_texts(checkpoint, room)
         prompts |= {OWN: [text for text in (_cut(preprocessor, text, room) for text in own) if text]}
     tokenizer = ReferenceTokenizer(checkpoint)
-    milliseconds: list[float] = []
     with torch.inference_mode(), _greedy(checkpoint.model):
         real, *groups = (
-            _group(checkpoint, preprocessor, tokenizer, about, given, new, milliseconds)
-            for about, given in prompts.items()
-            if given
+            _group(checkpoint, preprocessor, tokenizer, about, given, new) for about, given in prompts.items() if given
         )
     return Baseline(
         task=checkpoint.task.name,
@@ -87,7 +83,6 @@ def record_texts(
         inputs=real.inputs,
         answers=real.answers,
         tolerances=token_tolerances(checkpoint, endpoint, precision),
-        latency=Latency.of(milliseconds[: len(real)]),
         about={
             "source": checkpoint.source.given,
             "torch": torch.__version__,
@@ -107,9 +102,8 @@ def _group(
     about: str,
     prompts: Sequence[str],
     new: int,
-    milliseconds: list[float],
 ) -> Items:
-    """The texts that PyTorch generates after some prompts; adds the time of each to `milliseconds`."""
+    """The texts that PyTorch generates after some prompts."""
     import torch
 
     answers: dict[str, list[NDArray[Any]]] = {name: [] for name in ("logits", "token_ids", "top_ids", "top_logits")}
@@ -117,12 +111,7 @@ def _group(
     tokenizer.require_same({"text": tuple(prompts)}, rows)
     for prompt, [row] in zip(prompts, rows, strict=True):
         ids = row.ids
-        given = torch.tensor([ids])
-        if not milliseconds:
-            _generate(checkpoint.model, given, 2)  # the first call sets up what later calls reuse
-        began = time.perf_counter()
-        sequence = _generate(checkpoint.model, given, new)
-        milliseconds.append((time.perf_counter() - began) * 1e3)
+        sequence = _generate(checkpoint.model, torch.tensor([ids]), new)
         logits = _logits(checkpoint.model, sequence, compared_positions(len(ids), new))
         if not torch.isfinite(logits).all():
             raise ParityError(f"PyTorch itself gives NaN or infinity after {quoted(prompt)}: the checkpoint is broken")

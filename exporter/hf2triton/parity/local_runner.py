@@ -1,29 +1,22 @@
 """Runs an entry's graph without a server: onnxruntime and the frontend's code in this process, one item per call.
 
-The served model is compared with it. Run as a script, it prints the latency over an entry's recorded inputs, measured in a
-separate process: `python -m hf2triton.parity.local_runner model_repository/NAME/1`.
+The served model is compared with it.
 """
 
 from __future__ import annotations
 
-import json
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import onnxruntime
 from tokenizers import Tokenizer
 
-from hf2triton_client.evaluation.baseline import Baseline
-from hf2triton_client.evaluation.latency import measure_latency
-
 from ..checkpoint.preprocessing import items_of
 from ..core.frontend_settings import DecoderSettings, read_decoder_settings, read_encoder_settings, read_settings
-from ..core.layout import BASELINE, TOKENIZER, graph_in
+from ..core.layout import TOKENIZER, graph_in
 from ..errors import ParityError
 from ..triton_models.generation.decoder import open_decoder
 from ..triton_models.generation.generation_config import eos_token_ids
@@ -111,10 +104,3 @@ class ConcurrentLocalTexts(LocalTexts):
 def open_version(folder: Path) -> Callable[[Item], Any]:
     """The version in `folder`; call it with an item."""
     return LocalTexts(folder) if isinstance(read_settings(folder), DecoderSettings) else LocalModel(folder)
-
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    inputs = Baseline.load(folder / BASELINE).inputs
-    items = [dict(zip(inputs, values, strict=True)) for values in zip(*inputs.values(), strict=True)]
-    print(json.dumps(asdict(measure_latency(open_version(folder), items))))

@@ -18,10 +18,12 @@ from ..core.layout import CONFIG
 from ..engines.common.devices import devices
 from ..errors import ServingError, UsageError
 
-PYTHONS = ((3, 10), (3, 12))
+PYTHONS = ((3, 10), (3, 13))
 GLIBC = (2, 35)
 #: In a config.pbtxt: marks a model that runs on a GPU.
 _GPU_KIND = re.compile(r"^[^#]*\bKIND_GPU\b", re.MULTILINE)
+#: What to install on Python 3.13, where pip cannot install it as a dependency; pyproject.toml says why.
+_ON_313 = "pip install --no-deps nvidia-pytriton==0.7.0 numpy==1.26.4, which compiles numpy: have a C and C++ compiler"
 _MODULES = {"onnxruntime": "serve", "tokenizers": "serve", "psutil": "serve"}
 
 
@@ -93,7 +95,7 @@ def _platform() -> list[str]:
     if sys.platform != "linux" or platform.machine() != "x86_64":
         problems.append(f"Linux on x86_64; this is {sys.platform} on {platform.machine()}")
     if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:
-        problems.append(f"Python 3.10 to 3.12; this is {platform.python_version()}")
+        problems.append(f"Python 3.10 to 3.13; this is {platform.python_version()}")
     library, version = platform.libc_ver()
     parts = tuple(int(part) for part in version.split(".")[:2] if version)
     if library != "glibc" or parts < GLIBC:
@@ -111,9 +113,14 @@ def _packages() -> list[str]:
     numpy = metadata.version("numpy")
     if int(numpy.split(".")[0]) >= 2:
         problems.append(
-            f"numpy below 2; this is {numpy}, with which the server returns empty tensors: pip install 'numpy<2'"
+            f"numpy below 2; this is {numpy}, with which the server returns empty tensors: {_install('numpy<2')}"
         )
     return problems
+
+
+def _install(what: str) -> str:
+    """The command that installs the server or the numpy that it needs."""
+    return _ON_313 if sys.version_info >= (3, 13) else f"pip install '{what}'"
 
 
 def free_ports(hosts: Mapping[str, str], asked: Mapping[str, int]) -> dict[str, int]:
@@ -142,7 +149,7 @@ def _find_installation(problems: list[str]) -> Installation | None:
         )
     spec = importlib.util.find_spec("pytriton")
     if spec is None or not spec.submodule_search_locations:
-        problems.append("the package nvidia-pytriton: pip install 'hf2triton[serve]'")
+        problems.append(f"the package nvidia-pytriton: {_install('hf2triton[serve]')}")
         return None
     package = Path(spec.submodule_search_locations[0])
     server = package / "tritonserver"

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from hf2triton_client import BaselineError
-from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.questions import Questions
 from hf2triton_client.evaluation.validate import DRAWN, _scatter, near_ties
@@ -18,18 +18,29 @@ def make() -> Baseline:
     answers = {"logits": (np.ones((3, 2), np.float32), np.zeros((1, 2), np.float32))}
     tolerance = {"logits": Tolerance(0.1, 0.1, 0.9, 1.0)}
     inputs = {"text": ("ä 😀", "b"), "image": (b"\x89PNG\x00", b"\xff")}
-    return Baseline("ner", "fp16", inputs, answers, tolerance, Latency(1.5, 2.5, 9), {"version": 1})
+    return Baseline("ner", "fp16", inputs, answers, tolerance, {"version": 1})
 
 
 def test_what_is_saved_is_loaded(tmp_path):
-    """Texts, files, answers, tolerances and latency come back as they were."""
+    """Texts, files, answers and tolerances come back as they were."""
     path = tmp_path / "baseline.safetensors"
     make().save(path)
     loaded = Baseline.load(path)
     for ours, theirs in zip(make().answers["logits"], loaded.answers["logits"], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert (loaded.inputs, loaded.tolerances, loaded.latency) == (make().inputs, make().tolerances, make().latency)
+    assert (loaded.inputs, loaded.tolerances, loaded.about) == (make().inputs, make().tolerances, make().about)
     assert len(loaded) == 2
+
+
+def test_a_baseline_of_before_is_read(tmp_path):
+    """Earlier versions also recorded how long PyTorch took, which is nothing to compare with at another moment."""
+    path = tmp_path / "baseline.safetensors"
+    make().save(path)
+    about = path.with_suffix(".json")
+    written = json.loads(about.read_text())
+    assert "latency" not in written
+    about.write_text(json.dumps({**written, "latency": {"p50_ms": 105.0, "p90_ms": 120.0, "calls": 9}}))
+    assert Baseline.load(path).inputs == make().inputs
 
 
 def test_what_is_not_saved_is_not_there(tmp_path):

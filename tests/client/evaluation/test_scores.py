@@ -6,6 +6,7 @@ import pytest
 
 from hf2triton_client import InputError
 from hf2triton_client.evaluation.questions import Questions
+from hf2triton_client.evaluation.results import Score
 from hf2triton_client.evaluation.scores import scores_of
 
 SIGNS = {0: "NEG", 1: "POS"}
@@ -157,6 +158,13 @@ def test_a_row_of_a_rare_label_may_be_lost():
 
     assert passed(1) == {"accuracy": True, "macro F1": True}
     assert passed(3) == {"accuracy": True, "macro F1": False}
+
+
+def test_a_score_without_pytorchs_is_no_pass():
+    """Nothing is known of it but its value; a value that is not a number fails all the same."""
+    (score, _) = scores_of("text-classification", asked("POS"), SIGNS, [ranked("POS")])
+    assert (score.served, score.pytorch, score.passed) == (1.0, None, None)
+    assert Score("perplexity", 1, math.nan).passed is False
 
 
 def test_without_labels_there_is_nothing_to_score():

@@ -133,6 +133,29 @@ def test_verdicts_are_written_beside_what_they_are_of():
     assert written["validations"][1]["scores"][0]["passed"] is False
 
 
+def test_what_was_not_compared_has_no_verdict():
+    """A benchmark, a score without PyTorch's, and a report of only these are neither passed nor failed in the JSON either."""
+    alone = replace(good(), checks=(), scores=(Score("accuracy", 60, 0.8167),))
+    for validations in ((), (alone,), (replace(good(), checks=(Check("nothing", ()),), scores=()),)):
+        written = to_json(report(validations=validations))
+        closed(report_schema()).validate(written)
+        assert [written["passed"], *(own["passed"] for own in written["validations"])] == [None] * (
+            1 + len(validations)
+        )
+    written = to_json(report(validations=(replace(good(), scores=alone.scores),)))["validations"][0]
+    assert (written["passed"], written["scores"][0]["passed"]) == (True, None)
+
+
+def test_a_report_of_before_is_read():
+    """Earlier versions wrote PyTorch's latency of another moment, and called what was not compared passed."""
+    written = to_json(report(validations=(good(),)))
+    old = {**written["validations"][0], "pytorch_latency": {"p50_ms": 105.0, "p90_ms": 120.0, "calls": 60}}
+    old["scores"] = [{**one, "pytorch": None, "passed": True} for one in old["scores"]]
+    made = from_json({**written, "validations": [old]})
+    assert [score.passed for score in made.validations[0].scores] == [None, None]
+    assert "105" not in to_markdown(made)
+
+
 def _lose(written):
     del written["machine"]["cores"]
 

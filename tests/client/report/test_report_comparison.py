@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from hf2triton_client.report.comparison import GROWTH, LOSS, STEPS, combine, missing, slower, worse
+from hf2triton_client.report.tables import figures_table
 
 from ..reports import MACHINE, bad, benchmark, good, report
 
@@ -53,21 +54,31 @@ def test_of_three_the_last_two_are_compared():
     assert ratios(comparison) == pytest.approx([0.5] * 12)
 
 
-def test_benchmarks_made_alike_become_one():
-    """Models that were measured apart, in the same way, stand in one benchmark, each measurement with its own contender."""
-    together, _ = combine([run(None, 1.0), run(None, 1.0, measured={"model": "other"})])
-    (joined,) = together.benchmarks
-    assert [own.model for own in joined.contenders] == ["sentiment"] * 4 + ["other"] * 4
-    assert [one.contender for one in joined.measurements] == [place for place in range(8) for _ in range(3)]
-    elsewhere = replace(benchmark(model="other"), inputs="other texts")
-    assert len(combine([run(None, 1.0), report(validations=(), benchmarks=(elsewhere,))])[0].benchmarks) == 2
+def test_figures_of_two_runs_stand_apart():
+    """What was measured in another run is no rival: it has tables of its own, and a note says when and where it was measured."""
+    made = benchmark()
+    parts = [
+        replace(
+            made,
+            contenders=(made.contenders[place],),
+            measurements=tuple(replace(one, contender=0) for one in made.measurements if one.contender == place),
+        )
+        for place in (0, 1)
+    ]
+    monday = replace(MACHINE, cpu="Another CPU")
+    earlier = report(validations=(), benchmarks=parts[:1], machine=monday, created_at="2026-09-07T10:00:00+00:00")
+    together, comparison = combine([earlier, report(validations=(), benchmarks=parts[1:])])
+    assert together.benchmarks == tuple(parts)
+    assert comparison.notes == ("the speed of sentiment is from an earlier run, 2026-09-07 10:00 UTC, on Another CPU",)
+    assert not [row for row in figures_table(together).rows if "as fast as PyTorch" in row[2]]
+    assert [row for row in figures_table(report(validations=())).rows if "as fast as PyTorch" in row[2]]
 
 
-def test_loads_that_were_measured_apart_are_one_contenders():
-    """A contender that two files measured under different loads is one contender."""
+def test_loads_that_were_measured_apart_are_all_there():
+    """A contender that two files measured under different loads has both."""
     files = [run(None, 1.0, measured={"concurrencies": own}) for own in ((1,), (8, 32))]
     together, comparison = combine(files)
-    assert together.benchmarks == (benchmark(),)
+    assert together.benchmarks == tuple(benchmark(concurrencies=own) for own in ((1,), (8, 32)))
     assert not comparison
 
 
@@ -180,6 +191,15 @@ def test_a_check_that_is_gone_is_worse():
     fewer = replace(good(), checks=good().checks[:-1])
     (sentence,) = worse(combine([run(good()), run(fewer)])[1])
     assert sentence.endswith("in reverse order, logits: it was checked before and is not any more")
+
+
+def test_a_score_that_is_not_compared_any_more_is_worse():
+    """Its value may be as before; whether PyTorch's is as good is not known."""
+    after = replace(good(), scores=tuple(replace(one, pytorch=None) for one in good().scores))
+    assert worse(combine([run(good()), run(after)])[1]) == [
+        f"sentiment: {name} was compared with PyTorch's before and is not any more" for name in ("accuracy", "F1")
+    ]
+    assert worse(combine([run(after), run(after)])[1]) == []
 
 
 def test_other_machines_are_noted():

@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 from markdown_it import MarkdownIt
 
+from hf2triton_client.evaluation.latency import Latency
 from hf2triton_client.evaluation.results import Check, Score
 from hf2triton_client.report.comparison import combine
+from hf2triton_client.report.html import to_page
 from hf2triton_client.report.json_form import from_json, to_json
 from hf2triton_client.report.markdown import MOST_BYTES, escape, to_markdown
 from hf2triton_client.report.tables import figures_table, numeric_columns, tables
@@ -130,7 +132,42 @@ def test_the_figures_tell_the_worst():
     """The difference that failed is shown before a larger one that did not, and the score that failed first."""
     rows = figures_table(report()).rows
     assert rows[0][:2] == ("Largest difference", "0.71")
-    assert rows[2] == ("Entity F1", "0.8610", "PyTorch 0.9020; tags_<b>&|int8, 200 rows")
+    assert rows[2] == ("Entity F1", "0.8610", "PyTorch 0.9020, must be ≥ 0.8920; tags_<b>&|int8, 200 rows")
+
+
+def test_a_score_says_what_it_was_held_against():
+    """PyTorch's and the limit stand beside it; without PyTorch's it is no check that passed, in tables, figures and verdict."""
+    held, alone = Score("accuracy", 60, 0.8167, 0.8167, 1 / 60), Score("macro F1", 60, 0.7)
+    made = report(validations=(replace(good(), scores=(held, alone)),), benchmarks=())
+    [table] = [own for own in tables(made) if own.title.endswith("scores")]
+    assert [row[2:] for row in table.rows] == [
+        ("0.8167", "0.8167", "≥ 0.8000", "ok"),
+        ("0.7000", "–", "–", "not compared"),
+    ]
+    assert verdict(made).summary == "sentiment (fp16) gives PyTorch's answers in 4 checks."
+    beside = {row[0]: row[2] for row in figures_table(made).rows}
+    assert beside["Accuracy"] == "PyTorch 0.8167, must be ≥ 0.8000; sentiment, 60 rows"
+    assert beside["Macro F1"] == "not compared, PyTorch's is not known; sentiment, 60 rows"
+
+
+def test_nothing_that_was_compared_is_no_pass():
+    """Scores without PyTorch's, checks of nothing, and benchmarks are measured, and no sign says passed."""
+    alone = replace(good(), checks=(), scores=(Score("accuracy", 60, 0.8167),))
+    for made in (report(validations=(alone,)), report(validations=())):
+        assert (verdict(made).state, verdict(made).summary) == (
+            *("measured", "Nothing was compared with PyTorch's answers."),
+        )
+        assert "✅" not in to_markdown(made)
+        assert 'class="tag passed"' not in to_page(made)
+    two = verdict(report(validations=(good(), replace(alone, model="other"))))
+    assert two.summary == "sentiment (fp16) gives PyTorch's answers in 5 checks."
+
+
+def test_pytorchs_latency_of_another_moment_is_not_there():
+    """Only what was measured through the server stands in the table of calls."""
+    made = report(validations=(replace(good(), served_latency=Latency(6.6, 7.1, 30)),), benchmarks=())
+    [table] = [own for own in tables(made) if own.title.endswith("one at a time")]
+    assert table.rows == (("served, over gRPC", "6.60", "7.10", "30"),)
 
 
 def test_failed_calls_are_a_caution():

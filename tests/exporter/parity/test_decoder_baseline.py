@@ -32,8 +32,6 @@ def test_what_is_recorded(baseline, verses):
         np.testing.assert_array_equal(answers["top_ids"][:, 0], answers["token_ids"])
         np.testing.assert_array_equal(answers["logits"][-NEW_TOKENS:].max(axis=1), answers["top_logits"][:, 0])
         assert (np.diff(answers["top_logits"]) <= 0).all()
-    assert baseline.latency.calls == 8
-    assert 0 < baseline.latency.p50_ms <= baseline.latency.p90_ms
 
 
 @pytest.mark.parametrize(

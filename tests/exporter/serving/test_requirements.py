@@ -21,7 +21,7 @@ def test_this_machine_has_all():
     ("target", "name", "value", "message"),
     [
         (requirements.metadata, "version", lambda package: "2.1.0", "numpy below 2; this is 2.1.0"),
-        (sys, "version_info", (3, 13, 1, "final", 0), "Python 3.10 to 3.12"),
+        (sys, "version_info", (3, 14, 1, "final", 0), "Python 3.10 to 3.13"),
         (requirements.platform, "machine", lambda: "aarch64", "Linux on x86_64; this is linux on aarch64"),
         (requirements.platform, "libc_ver", lambda: ("glibc", "2.31"), "glibc 2.35 or newer; this is glibc 2.31"),
         (requirements.platform, "libc_ver", lambda: ("", ""), "another C library"),
@@ -35,6 +35,19 @@ def test_what_is_missing_is_said(monkeypatch, target, name, value, message):
     monkeypatch.setattr(target, name, value)
     with pytest.raises(ServingError, match=message.replace("[", r"\[")):
         check_requirements()
+
+
+@pytest.mark.parametrize(
+    ("version", "command"),
+    [((3, 12), "pip install 'numpy<2'"), ((3, 13), "pip install --no-deps nvidia-pytriton==0.7.0 numpy==1.26.4")],
+)
+def test_the_command_fits_the_python(monkeypatch, version, command):
+    """On 3.13 pip refuses this numpy as a dependency beside ml_dtypes, so the command leaves dependencies out."""
+    monkeypatch.setattr(requirements.metadata, "version", lambda package: "2.1.0")
+    monkeypatch.setattr(sys, "version_info", (*version, 1, "final", 0))
+    with pytest.raises(ServingError) as caught:
+        check_requirements()
+    assert f"empty tensors: {command}" in str(caught.value)
 
 
 def test_everything_missing_is_listed_at_once(monkeypatch):
