@@ -12,6 +12,7 @@ from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.results import Validation
 from hf2triton_client.evaluation.validate import validate
 from hf2triton_client.report.formatting import labels
+from hf2triton_client.report.json_form import to_json
 from hf2triton_client.report.model import Report
 
 from ..bench.plan import BenchOptions
@@ -73,7 +74,7 @@ class DemoResult:
             "passed": self.passed,
             "answers": [dict(zip(("name", "asked", "answered"), answer, strict=True)) for answer in self.answers],
             "frontends": [frontend.to_json() for frontend in self.frontends],
-            "benchmarks": self.measured.to_json()["benchmarks"],
+            "benchmarks": to_json(self.measured)["benchmarks"],
         }
 
 
