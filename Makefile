@@ -81,7 +81,7 @@ lint: $(VENV)/.installed
 
 # the pages of docs/, as site/index.html
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 $(VENV)/.installed: pyproject.toml
 	PYTHON=$(PYTHON) ./make-venv.sh $(VENV)
