@@ -82,10 +82,14 @@ class Validation:
     served_latency: Latency | None = None
 
     @property
+    def results(self) -> tuple[Check | Score, ...]:
+        return (*self.checks, *self.scores)
+
+    @property
     def compared(self) -> int:
         """The number of checks and scores that were compared with PyTorch."""
-        return sum(one.passed is not None for one in (*self.checks, *self.scores))
+        return sum(one.passed is not None for one in self.results)
 
     @property
     def passed(self) -> bool | None:
-        return all_passed(one.passed for one in (*self.checks, *self.scores))
+        return all_passed(one.passed for one in self.results)

@@ -65,7 +65,7 @@ def validate(names: tuple[str, ...], url: str, serve: bool, reports: tuple[Path,
         first = "; ".join(said.reasons[:1])
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
     count = sum(one.compared for one in found.validations)
-    left = sum(len(one.checks) + len(one.scores) for one in found.validations) - count
+    left = sum(len(one.results) for one in found.validations) - count
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
     more = f"; {amount(left, 'score')} not compared: PyTorch's answers to these rows are not known" if left else ""
     click.echo(f"{who}: all {count} checks passed{more}")
