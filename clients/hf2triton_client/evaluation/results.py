@@ -82,13 +82,14 @@ class Validation:
     served_latency: Latency | None = None
 
     @property
+    def results(self) -> tuple[Check | Score, ...]:
+        return (*self.checks, *self.scores)
+
+    @property
     def compared(self) -> int:
         """The number of checks and scores that were compared with PyTorch."""
-        return sum(passed is not None for passed in self._results())
+        return sum(one.passed is not None for one in self.results)
 
     @property
     def passed(self) -> bool | None:
-        return all_passed(self._results())
-
-    def _results(self) -> list[bool | None]:
-        return [*(check.passed for check in self.checks), *(score.passed for score in self.scores)]
+        return all_passed(one.passed for one in self.results)

@@ -76,7 +76,7 @@ def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple
         first = "; ".join(said.reasons[:1])
         fail(f"{', '.join(failed)} at {place}: not PyTorch's answers: {first}. {' '.join(said.advice)}", 3)
     count = sum(one.compared for one in found.validations)
-    left = sum(len(one.checks) + len(one.scores) for one in found.validations) - count
+    left = sum(len(one.results) for one in found.validations) - count
     who = ", ".join(names) or ", ".join(one.model for one in found.validations)
     more = f"; {amount(left, 'score')} not compared: PyTorch's answers to these rows are not known" if left else ""
     say(f"{who}: all {count} checks passed{more}")
