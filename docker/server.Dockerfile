@@ -1,7 +1,7 @@
 # Serves a model repository that hf2triton made:
 #   docker build -f docker/server.Dockerfile --target gpu -t hf2triton-server:gpu .
 #   docker run --rm --gpus all --shm-size 1g -p 8000:8000 -p 8001:8001 -p 8002:8002 -v "$PWD/model_repository:/models:ro" hf2triton-server:gpu
-# Another release: --build-arg TRITON_RELEASE=25.08 --build-arg ONNXRUNTIME=1.23.2 (the README's table of releases).
+# Another release: --build-arg TRITON_RELEASE=25.08 --build-arg ONNXRUNTIME=1.23.2 (docs/releases.md).
 # A tag can be moved. For production, pin the image by its digest: docker buildx imagetools inspect nvcr.io/nvidia/tritonserver:26.08-py3
 # prints it, and --build-arg TRITON_IMAGE=nvcr.io/nvidia/tritonserver@sha256:… builds from it.
 ARG TRITON_RELEASE=26.08

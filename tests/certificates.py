@@ -1,20 +1,16 @@
-"""Certificates made by the commands that the README shows."""
+"""Certificates made by the commands that the documentation shows."""
 
 from __future__ import annotations
 
-import re
 import subprocess
 from pathlib import Path
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-SECURITY = README.partition("\n## Security\n")[2].partition("\n## ")[0]
-#: The commands of the section, one block after the other.
-BLOCKS = re.findall(r"^```bash\n(.*?)^```", SECURITY, re.MULTILINE | re.DOTALL)
+from .docs.snippets import DOCS, read_page
 
 
 def make_certificates(folder: Path) -> Path:
     """Fills a folder with `server`, `caller`, `authority.key` and `control.key`."""
-    [block] = [block for block in BLOCKS if "openssl req" in block]
+    [block] = [block.text for block in read_page(DOCS / "how-to" / "tls.md").blocks if "openssl req" in block.text]
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", block], cwd=folder, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     return folder

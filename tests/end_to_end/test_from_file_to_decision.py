@@ -1,4 +1,4 @@
-"""The way of a new model, as the README tells it: a line in the file, build, serve, validate, bench, and a page to decide by."""
+"""The way of a new model: a line in the file, build, serve, validate, bench, and a page to decide by."""
 
 from __future__ import annotations
 

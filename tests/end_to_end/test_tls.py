@@ -24,7 +24,7 @@ from hf2triton.serving.requirements import check_ports
 from hf2triton_client import AccessDenied, ConnectionFailed, Tls, aio, connect, pipeline
 from hf2triton_client.transport.tls import CLIENT_TLS
 
-from ..certificates import BLOCKS, make_certificates, sign
+from ..certificates import make_certificates, sign
 from ..exporter.entries import export, served_sizes
 from ..support import environment_without
 
@@ -237,28 +237,35 @@ def command_line(*arguments: str, folder: Path) -> Iterator[str]:
         process.communicate(timeout=60)
 
 
-def test_the_commands_of_the_readme(staged, ours, tmp_path):
-    """Serving with mutual TLS and a key, calling, and publishing to the server that serves: as they are written there, but for
-    ports and places."""
+def test_commands_with_mutual_tls_and_a_key(staged, ours, tmp_path):
+    """Calling, and publishing to the server that serves, with what the environment names."""
     for name, size in (("served", 32), ("models", 16)):
         export(staged, tmp_path / name, "plain", size)
     place = tmp_path / "model_repository"
     list(publish_entries(tmp_path / "served", place))
-    [block] = [block for block in BLOCKS if block.startswith("hf2triton serve")]
-    serve, *then = block.splitlines()
-    words = serve.removesuffix(" &").split()[2:]
-    with command_line(*words, "--repository", str(place), folder=ours) as told:
+    options = ("--mutual-tls", "server", "--control-key", "control.key", "--repository", str(place))
+    with command_line(*options, folder=ours) as told:
         [address] = re.findall(r"gRPC grpcs://127\.0\.0\.1:(\d+),", told)
-        script = "\n".join(then).replace("localhost:8001", f"localhost:{address}").replace("sentiment", "plain")
-        script = re.sub(r"publish models model_repository", f"publish {tmp_path}/models {place}", script)
-        script = script.replace("hf2triton ", f"{sys.executable} -m hf2triton ")
         environment = environment_without(CLIENT_TLS, "HF2TRITON_CONTROL_KEY", "HF2TRITON_CONTROL_KEY_FILE")
-        result = subprocess.run(
-            ["bash", "-euc", script], cwd=ours, env=environment, capture_output=True, text=True, timeout=200
-        )
-        assert result.returncode == 0, result.stderr
-        assert "POSITIVE" in result.stdout
-        assert "plain: version 2 published, in place of 1" in result.stdout
+        environment |= {CLIENT_TLS: "caller", "HF2TRITON_CONTROL_KEY_FILE": "control.key"}
+        url = f"grpcs://localhost:{address}"
+        said = ""
+        for command in (
+            ["infer", "plain", "What a lovely day", "--url", url],
+            ["publish", str(tmp_path / "models"), str(place), "plain", "--load", url],
+        ):
+            result = subprocess.run(
+                [sys.executable, "-m", "hf2triton", *command],
+                cwd=ours,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=200,
+            )
+            assert result.returncode == 0, result.stderr
+            said += result.stdout
+        assert "POSITIVE" in said
+        assert "plain: version 2 published, in place of 1" in said
         assert served_sizes(place) == {"plain": (2, 16)}
         with connect(f"grpcs://localhost:{address}", tls=Tls.from_folder(ours / "caller")) as connection:
             assert connection.model_config("plain")["max_batch_size"] == 16

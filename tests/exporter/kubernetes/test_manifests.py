@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from pathlib import Path
 
 import jsonschema
@@ -255,17 +254,3 @@ def test_the_command_writes_a_file(repository, tmp_path):
     assert (shown.exit_code, written.exit_code, written.output) == (0, 0, "")
     assert (tmp_path / "server.yaml").read_text(encoding="utf-8") == shown.output
     assert len(list(yaml.safe_load_all(shown.output))) == 5
-
-
-def test_commands_in_the_readme_are_ours():
-    """Commands and options of the section on clusters exist as they are written there."""
-    text = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    section = text.partition("\n## On GPUs and clusters\n")[2].partition("\n## ")[0]
-    lines = [
-        shlex.split(line.partition(" | ")[0], comments=True)
-        for line in section.splitlines()
-        if line[:10] == "hf2triton "
-    ]
-    assert {words[1] for words in lines} == {"export", "validate", "lint", "publish", "manifests", "tune"}
-    for words in lines:
-        main.commands[words[1]].make_context(words[1], words[2:])  # refuses what it does not know
