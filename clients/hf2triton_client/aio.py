@@ -20,8 +20,10 @@ from google.protobuf.message import Message
 from .errors import ClientError, ConnectionClosed, ModelNotFound
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.image_feature_extraction import ImageFeatureExtraction
+from .pipelines.question_answering import QuestionAnswering
 from .pipelines.sentence_similarity import SentenceSimilarity
 from .pipelines.text_generation import TextGeneration
+from .pipelines.zero_shot_classification import ZeroShotClassification
 from .pipelines.zero_shot_image_classification import ZeroShotImageClassification
 from .transport import forks
 from .transport.answering import answer
@@ -232,6 +234,14 @@ class _Opening(Generic[P]):
         await self._pipeline.close()
 
 
+@overload
+def pipeline(
+    task: Literal["question-answering"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[QuestionAnswering]: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[ZeroShotClassification]: ...
 @overload
 def pipeline(
     task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any

@@ -49,7 +49,7 @@ def test_environment_variables():
     found = {
         name
         for path in files()
-        for name in re.findall(r"HF2TRITON_[A-Z_]*", path.read_text(encoding="utf-8", errors="replace"))
+        for name in re.findall(r"(?<!_)HF2TRITON_[A-Z_]*", path.read_text(encoding="utf-8", errors="replace"))
     }
     listed = {name for name in names(first_cells(reference("environment"))) if name.startswith("HF2TRITON_")}
     assert listed == found - NO_VARIABLE

@@ -12,11 +12,21 @@ from ..transport.tls import Tls
 from . import pipeline_class
 from .base import TaskPipeline
 from .image_feature_extraction import ImageFeatureExtraction
+from .question_answering import QuestionAnswering
 from .sentence_similarity import SentenceSimilarity
 from .text_generation import TextGeneration
+from .zero_shot_classification import ZeroShotClassification
 from .zero_shot_image_classification import ZeroShotImageClassification
 
 
+@overload
+def pipeline(
+    task: Literal["question-answering"], model: str = ..., url: str = ..., **options: Any
+) -> QuestionAnswering: ...
+@overload
+def pipeline(
+    task: Literal["zero-shot-classification"], model: str = ..., url: str = ..., **options: Any
+) -> ZeroShotClassification: ...
 @overload
 def pipeline(
     task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any
