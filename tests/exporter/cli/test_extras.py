@@ -74,7 +74,6 @@ NEEDS = {
     "bench": (["x"], {"psutil": "bench"}),
     "report": (["r.json", "-o", "r.html"], {"jinja2": "report"}),
     "validate": (["--serve", "--report", "r.html"], {"jinja2": "report", "tokenizers": "serve", "psutil": "serve"}),
-    "verify": (["x"], {"tokenizers": "serve"}),
     "score": (["x", "in.parquet", "out.jsonl"], {"pyarrow": "score"}),
     "publish": ([".", "memory://x"], {"fsspec": "publish"}),
     "list": (["--repository", "memory://x"], {"fsspec": "publish"}),
@@ -88,9 +87,18 @@ NEEDS = {
 def test_commands_say_what_they_lack(tmp_path, command, module):
     """One line with the right extra, from the command itself, where a module cannot be imported."""
     words, missing = NEEDS[command]
-    code = f"import sys; sys.modules[{module!r}] = None; from hf2triton.cli import main; main()"
     (tmp_path / "in.parquet").touch()
-    done = subprocess.run([sys.executable, "-c", code, command, *words], capture_output=True, text=True, cwd=tmp_path)
+    assert_lacks(tmp_path, module, missing[module], command, *words)
+
+
+def test_verify_says_what_it_lacks(entries, tmp_path):
+    """It reads an entry first."""
+    assert_lacks(tmp_path, "tokenizers", "serve", "verify", "sentiment", "--repository", str(entries))
+
+
+def assert_lacks(folder, module, extra, *words):
+    code = f"import sys; sys.modules[{module!r}] = None; from hf2triton.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 1, done.stderr
-    assert f"pip install 'hf2triton[{missing[module]}]'" in done.stderr.splitlines()[-1]
+    assert f"pip install 'hf2triton[{extra}]'" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
