@@ -35,7 +35,7 @@ def reported(entries, url, folder):
     return {
         "validate": ["validate", "sentiment", "--url", url, "--repository", entries],
         "bench": ["bench", "sentiment", "--url", url, "--repository", entries, *quick],
-        "lint": ["lint", entries, "--server", url],
+        "lint": ["lint", entries],
         "export": ["export", SENTIMENT, "--name", "s", "--repository", folder / "r", "--precision", "fp32"],
         "score": ["score", "sentiment", SENTIMENT / "sample.jsonl", folder / "out.jsonl", "--url", url],
     }
