@@ -72,7 +72,7 @@ def test_what_a_repository_holds(entries, tmp_path):
     ]
     [manifest] = run("inspect", "sentiment", "--repository", copy).values()
     assert manifest == json.loads((copy / "sentiment" / "manifest.json").read_text())
-    assert run("inspect", "sentiment", "--precision", "--repository", copy)["sentiment"]["precision"] == "fp16"
+    assert run("inspect", "sentiment", "--precision", "--repository", copy)["sentiment"]["precision"] == "fp32"
     assert run("prune", "--keep", "1", "--repository", copy)["removed"] == {"sentiment": [], "verses": []}
     assert "no version" in run("rollback", "sentiment", "--repository", copy, code=1)["error"]
 

@@ -64,7 +64,7 @@ def test_headers_are_sent_with_each_call(guarded, entries, tmp_path, name):
     assert given.exit_code == 0, given.output
     assert "no token" not in given.output
     if name == "bench":
-        assert {"Triton, gRPC, fp16", "Triton, shared memory, fp16"} <= {
+        assert {"Triton, gRPC, fp32", "Triton, shared memory, fp32"} <= {
             line.split("  ")[0] for line in given.stdout.splitlines()
         }
     refused = run(*words, flag, guarded, *(["--restart"] if name == "score" else []))
