@@ -14,7 +14,7 @@ import click
 
 from ..errors import Hf2TritonError, MissingExtra
 from . import interrupts
-from .extras import extra_for
+from .extras import extra_for, missing_module
 from .switches import is_verbose, logged, volume_options
 
 repository_option = click.option(
@@ -55,11 +55,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 return function(*arguments, **options)
             except ModuleNotFoundError as error:
-                name = function.__name__
-                extra = extra_for(name, error.name)
+                name, module = function.__name__, missing_module(error)
+                extra = extra_for(name, module)
                 if extra is None:
                     raise
-                missing = MissingExtra(f"hf2triton {name}", extra, error.name)
+                missing = MissingExtra(f"hf2triton {name}", extra, module)
                 _end(missing, missing.exit_code)
             except (Hf2TritonError, ClientError) as error:
                 _end(error, getattr(error, "exit_code", 2 if isinstance(error, InputError) else 1))

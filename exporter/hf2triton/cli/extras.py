@@ -7,7 +7,18 @@ from collections.abc import Mapping, Sequence
 #: Top-level modules of optional dependencies -> the extras that install them; the first unless the command needs another.
 EXTRAS: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(
-        ("torch", "transformers", "optimum", "onnx", "onnx_ir", "onnxscript", "huggingface_hub", "peft", "yaml"),
+        (
+            "torch",
+            "transformers",
+            "optimum",
+            "onnx",
+            "onnx_ir",
+            "onnxscript",
+            "huggingface_hub",
+            "peft",
+            "requests",
+            "yaml",
+        ),
         ("export",),
     ),
     "tokenizers": ("export", "serve"),
@@ -25,7 +36,7 @@ EXTRAS: Mapping[str, Sequence[str]] = {
 #: Command -> the extras that it asks for first.
 PREFERRED: Mapping[str, Sequence[str]] = {
     **dict.fromkeys(("export", "build", "baseline"), ("export",)),
-    "serve": ("serve",),
+    **dict.fromkeys(("serve", "validate", "score", "verify"), ("serve",)),
     "bench": ("bench", "export"),
 }
 #: The extras that the extra `demo` contains.
@@ -40,3 +51,12 @@ def extra_for(command: str, module: str | None) -> str | None:
     if command == "demo" and _OF_DEMO & set(extras):
         return "demo"
     return next((extra for extra in PREFERRED.get(command, ()) if extra in extras), extras[0])
+
+
+def missing_module(error: BaseException | None) -> str | None:
+    """The module that an error is about. transformers raises an error without a name because of one that has it."""
+    while error is not None:
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return error.name
+        error = error.__cause__ or error.__context__
+    return None

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.results import Score
 from hf2triton_client.evaluation.scores import scores_of
 
-from ..build.plan import UNLISTED, BuildPlan
 from ..core.precision_plan import PrecisionPlan
 from ..core.types import ExportReport, ParityReport
+
+if TYPE_CHECKING:
+    from ..build.plan import BuildPlan  # it needs the extra `export`
 
 Table = tuple[str, Sequence[str], Sequence[Sequence[object]]]
 #: How many fp32 nodes the report of an export shows; another command lists the rest.
@@ -63,6 +65,8 @@ def _megabytes(size: int) -> str:
 
 def build_table(plan: BuildPlan) -> Table:
     """What a build would do."""
+    from ..build.plan import UNLISTED
+
     rows = [
         (entry.name, entry.task or "", entry.options.precision, entry.state, "; ".join(entry.reasons))
         for entry in plan.entries

@@ -35,7 +35,7 @@ def reported(entries, url, folder):
     return {
         "validate": ["validate", "sentiment", "--url", url, "--repository", entries],
         "bench": ["bench", "sentiment", "--url", url, "--repository", entries, *quick],
-        "lint": ["lint", entries, "--server", url],
+        "lint": ["lint", entries],
         "export": ["export", SENTIMENT, "--name", "s", "--repository", folder / "r", "--precision", "fp32"],
         "score": ["score", "sentiment", SENTIMENT / "sample.jsonl", folder / "out.jsonl", "--url", url],
     }
@@ -50,11 +50,11 @@ def test_the_report_is_printed(entries, url, tmp_path, name):
 
 def test_plans_and_builds(file, tmp_path):
     """The plan, and what was built; --check prints the plan and fails."""
-    assert [entry["state"] for entry in run("build", file, "--check", code=1)["plan"]["entries"]] == ["new"]
+    assert [entry["state"] for entry in run("build", file, "--check", code=1)["plan"]["entries"].values()] == ["new"]
     built = run("build", file, "--report", tmp_path / "report.json")
     assert built == json.loads((tmp_path / "report.json").read_text())
     assert list(built["built"]) == ["model"]
-    assert [entry["state"] for entry in run("build", file, "--plan")["plan"]["entries"]] == ["unchanged"]
+    assert [entry["state"] for entry in run("build", file, "--plan")["plan"]["entries"].values()] == ["unchanged"]
 
 
 def test_what_a_repository_holds(entries, tmp_path):
