@@ -21,7 +21,7 @@ from ...support import snapshot
 SENTIMENT = asset("bert", "text-classification")
 #: Seconds that a command may take to end, on a busy machine.
 PATIENCE = 60
-_MARK = "HF2TRITON_TEST_MARK"
+_MARK = "INTERRUPTED_BY_A_TEST"
 #: What onnxruntime and PyTorch leave in the folder for temporary files, for all processes of a user.
 THEIRS = {".ses", f"torchinductor_{getpass.getuser()}"}
 PORTS = ("--grpc-port", "0", "--http-port", "0", "--metrics-port", "0")
