@@ -68,7 +68,7 @@ CASES = (
         "five labels without names",
         "bert-sentiment",
         all_of(_head_of(5), config(["id2label", "label2id"])),
-        Refused(["id2label", "there would be 2", "the head has 5", "--labels"]),
+        Refused(["id2label", "there would be 2", "the head has 5", "labels in a build file"]),
     ),
     Case(
         "five labels that are named by the export",

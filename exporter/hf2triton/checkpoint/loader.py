@@ -136,6 +136,8 @@ def _load_model(
             ignore_mismatched_sizes=True,  # reported below
             **arguments,
         )
+    except ModuleNotFoundError:
+        raise  # the command names the extra that brings it
     except Exception as error:  # transformers lets all errors of its libraries through
         first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(f"the weights in {folder} do not load as a {family.name} model: {first_line}") from error

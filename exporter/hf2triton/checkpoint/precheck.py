@@ -164,8 +164,8 @@ def check_labels(source: Source, given: Sequence[str] | None, rows: int | None) 
         _check_problem(path, config, count)
         if rows not in (None, count):
             raise SourceError(
-                f"{path} names no labels (id2label), so that there would be {count}, and the head has {rows}: name them with"
-                " --labels, in the order of the rows"
+                f"{path} names no labels (id2label), so that there would be {count}, and the head has {rows}: list them"
+                " as labels in a build file, in the order of the rows"
             )
         return
     if not isinstance(names, dict) or not names:
@@ -179,8 +179,8 @@ def check_labels(source: Source, given: Sequence[str] | None, rows: int | None) 
         faults = [f"lacks {some(missing)}"] if missing else []
         faults += [f"names {some(wrong)}, for which there is no row"] if wrong else []
         raise SourceError(
-            f"{path}: labels are numbered 0 to {count - 1}; {head} {' and '.join(faults)}. Mend the file, or name all labels with"
-            " --labels"
+            f"{path}: labels are numbered 0 to {count - 1}; {head} {' and '.join(faults)}. Mend the file, or list all"
+            " labels in a build file"
         )
     _check_problem(path, config, count)
 
