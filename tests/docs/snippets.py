@@ -2,7 +2,8 @@
 
 - `bash` blocks are run by one shell for each page; `python` blocks are programs that it runs.
 - A block of any language with `title="FILE"` is a file that the reader writes. `text` blocks show outputs.
-- A block after `<!-- needs: WHAT -->` needs what tests do not have. `given` in a page's front matter is what the reader has.
+- A block after `<!-- needs: WHAT -->` needs what tests do not have. `given` in a page's front matter is what the reader has:
+  copies of `folders` and `files` of tests/assets, folders of the `project`, `entries` of model_repository, and a server (`served`).
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ FOLLOWED = [
 #: What a reader looks things up in: its blocks stand for themselves.
 LOOKED_UP = sorted({*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"} - {*FOLLOWED})
 #: What readers of the README have: it has no front matter, because GitHub would show it.
-README_GIVEN = {"clone": True}
+README_GIVEN = {"project": ["."]}
 
 _FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 _NEEDS = re.compile(r"<!-- needs: (.+?) -->\s*\Z")
@@ -57,11 +58,12 @@ class Block:
 
 @dataclass(frozen=True)
 class Page:
-    """A page with its blocks. `given`: what its reader has, by kind."""
+    """A page with its blocks. `given`: what its reader has, by kind. `slow`: following it takes more than half a minute."""
 
     path: Path
     blocks: tuple[Block, ...]
-    given: Mapping[str, Any] = field(default_factory=dict)
+    given: Mapping[str, Any]
+    slow: bool
 
     @property
     def name(self) -> str:
@@ -72,14 +74,15 @@ def read_page(path: Path) -> Page:
     """Reads a page. A fence that a reader sees and this does not, as in an indented admonition, is an error."""
     text = path.read_text(encoding="utf-8")
     front = _FRONT_MATTER.match(text)
-    given = yaml.safe_load(front[1]).get("given", {}) if front else {}
+    about = yaml.safe_load(front[1]) if front else {}
     skipped = front.end() if front else 0
     body = text[skipped:]
     offset = text[:skipped].count("\n")
     blocks = tuple(_blocks(path, body, offset))
     fences = len(re.findall(r"^\s*```", body, re.MULTILINE))
     assert fences == 2 * len(blocks), f"{path}: {fences} lines with ```, for {len(blocks)} blocks"
-    return Page(path, blocks, README_GIVEN if path == ROOT / "README.md" else given)
+    given = README_GIVEN if path == ROOT / "README.md" else about.get("given", {})
+    return Page(path, blocks, given, about.get("slow", False))
 
 
 def _blocks(path: Path, body: str, offset: int) -> Iterator[Block]:
@@ -96,7 +99,7 @@ def _blocks(path: Path, body: str, offset: int) -> Iterator[Block]:
 
 def session(page: Page, programs: Path, before: str = "") -> str:
     """The shell script of a reader who types a page's blocks. `before`: what was typed earlier. Files are kept in `programs`."""
-    script = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT", before]
+    script = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT", before]
     for number, block in enumerate(page.blocks):
         if not block.runs:
             continue

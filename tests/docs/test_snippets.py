@@ -52,9 +52,11 @@ def lay_out(page: Page, folder: Path, repository: Path) -> None:
     for name, source in {**page.given.get("folders", {}), **page.given.get("files", {})}.items():
         copy = shutil.copytree if (ASSETS / source).is_dir() else shutil.copy
         copy(ASSETS / source, folder / name)
-    if page.given.get("clone"):
-        tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-        for name in filter(None, tracked.split("\0")):
+    if wanted := page.given.get("project"):
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", *wanted], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for name in filter(None, listed.stdout.split("\0")):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, folder / name)
     for entry in page.given.get("entries", ()):
@@ -63,7 +65,14 @@ def lay_out(page: Page, folder: Path, repository: Path) -> None:
                 shutil.copytree(source, folder / "model_repository" / source.name, dirs_exist_ok=True)
 
 
-@pytest.mark.parametrize("page", [page for page in READ if any(one.runs for one in page.blocks)], ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.slow else [])
+        for page in READ
+        if any(block.runs for block in page.blocks)
+    ],
+)
 def test_a_reader_can_follow(page, tmp_path, request):
     """Each block of a page does what it is there for, in the order of the page, from the folder that its reader has."""
     folder, home, programs = (tmp_path / name for name in ("here", "home", "programs"))
