@@ -3,7 +3,7 @@
 - `bash` blocks are run by one shell for each page; `python` blocks are programs that it runs.
 - A block of any language with `title="FILE"` is a file that the reader writes. `text` blocks show outputs.
 - A block after `<!-- needs: WHAT -->` needs what tests do not have. `given` in a page's front matter is what the reader has:
-  copies of `folders` and `files` of tests/assets, folders of the `project`, `entries` of model_repository, and a server (`served`).
+  `folders` and `files` of tests/assets, folders of the `project`, `entries` of model_repository, a server (`served`).
 """
 
 from __future__ import annotations
