@@ -40,6 +40,8 @@ def _type(schema: Mapping[str, Any]) -> str:
     if "const" in schema:
         return f"`{schema['const']}`"
     kind = schema.get("type", "any")
+    if isinstance(kind, list):
+        return " or ".join(kind)
     if kind == "array":
         if "prefixItems" in schema:
             return f"list of {', '.join(_type(own) for own in schema['prefixItems'])}"

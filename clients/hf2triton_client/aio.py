@@ -47,11 +47,11 @@ P = TypeVar("P", bound=TaskPipeline)
 
 
 class AsyncConnection:
-    """`Connection` for asyncio, to share between pipelines: `AsyncConnection(Target(url))`. It belongs to the event loop and the
-    process that it was made in.
+    """`Connection` for asyncio, to share between pipelines: `AsyncConnection(Target(url))`, with `Target` from
+    `hf2triton_client.transport.target`. It belongs to the event loop and the process that it was made in.
 
     `max_in_flight`: how many requests may be under way at the same time, across all calls. `max_waiting`: how many requests may
-    wait.
+    wait for a place (10,000).
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -62,6 +62,7 @@ class AsyncConnection:
         self.known: set[str] = set()
 
     async def model_config(self, name: str) -> dict[str, Any]:
+        """Like `Connection.model_config`."""
         try:
             return await self._config(name, known=name in self.known, opening=True)
         except ModelNotFound as error:
@@ -75,6 +76,7 @@ class AsyncConnection:
             return None
 
     async def ready_models(self) -> list[str]:
+        """Like `Connection.ready_models`."""
         message = ModelStatisticsRequest()
         try:
             statistics = await self._tried("ModelStatistics", message, Tries(self.target), known=False)

@@ -75,7 +75,7 @@ class Runner(Protocol):
 class TaskPipeline(ABC):
     """A served model, called as `transformers.pipeline` would be.
 
-    Options passed to `pipeline(...)` are defaults for each call. An iterator as input returns an iterator of results; its texts
+    Options passed to `pipeline(...)` are defaults for each call. An iterator as input returns an iterator of results; its items
     are read and sent a few hundred at a time.
     """
 

@@ -62,7 +62,8 @@ def pipeline(
     its `with` block. `url`, `timeout`, `retries`, `headers`, `tls`: as in `connect`. `options`: defaults for each call (`top_k`,
     `aggregation_strategy`, `batch_size` …).
 
-    Raises InputError, ConnectionFailed, ModelNotFound (which lists the models that are ready) and WrongTask.
+    The type of the pipeline follows from a literal `task`. Raises InputError, ConnectionFailed, ModelNotFound (which lists the
+    models that are ready) and WrongTask.
     """
     if not model:
         raise InputError("model is the name of a served model; it is empty")

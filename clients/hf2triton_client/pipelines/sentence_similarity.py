@@ -65,7 +65,7 @@ class SentenceSimilarity(TaskPipeline):
         """The embeddings of sentences: float32 `[dim]` for a string, `[n, dim]` for a list (`[0, dim]` if empty).
 
         `prompt` precedes each sentence. Without `prompt`, the model's prompt named `prompt_name` is used, or else its default
-        prompt, if it has one. `batch_size`: sentences per request. `truncate_dim`: keep only this many dimensions. With
+        prompt, if it has one. `batch_size` (32): sentences per request. `truncate_dim`: keep only this many dimensions. With
         `normalize_embeddings`, each embedding has length 1; if the model normalises, it always has. A coroutine for asyncio
         pipelines. Raises InputError.
         """

@@ -88,12 +88,13 @@ class ZeroShotImageClassification(TaskPipeline):
         return Call(asks, finish, one_version=True)
 
     def encode_texts(self, texts: str | Sequence[str], *, batch_size: int = BATCH_SIZE) -> Any:
-        """Embeddings of texts: float32 `[dim]` for a string, `[n, dim]` for a list. A coroutine for asyncio pipelines.
-        Raises InputError."""
+        """Embeddings of texts: float32 `[dim]` for a string, `[n, dim]` for a list. `batch_size` (32): texts per request. A
+        coroutine for asyncio pipelines. Raises InputError."""
         return self._encode("text", texts_of(texts), isinstance(texts, (str, bytes)), batch_size)
 
     def encode_images(self, images: Any, *, batch_size: int = IMAGES) -> Any:
-        """Embeddings of images: float32 `[dim]` for an image, `[n, dim]` for a list; see `encode_texts`."""
+        """Embeddings of images: float32 `[dim]` for an image, `[n, dim]` for a list. `batch_size` (8): images per request. A
+        coroutine for asyncio pipelines. Raises InputError."""
         encoded, single = images_of(images)
         return self._encode("image", encoded, single, batch_size)
 

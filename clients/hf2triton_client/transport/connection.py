@@ -58,10 +58,10 @@ class Connection:
     its own channels.
 
     `max_in_flight`: how many requests may be under way at the same time, across all calls that send several requests. Calls
-    that send a single request do not count. `max_waiting`: how many calls may wait for a slot. Leaving the `with` block, or
-    `close()`, ends the channel; the connection holds no other resource. Calls on a closed connection, and calls that closing
-    cuts off, raise ConnectionClosed. A process that receives a pickled connection or pipeline opens its own connection to the
-    same server.
+    that send a single request do not count. `max_waiting`: how many calls may wait for a place (10,000). Leaving the `with`
+    block, or `close()`, ends the channel; the connection holds no other resource. Calls on a closed connection, and calls that
+    closing cuts off, raise ConnectionClosed. A process that receives a pickled connection or pipeline opens its own connection
+    to the same server.
     """
 
     def __init__(self, target: Target, max_in_flight: int = 4, max_waiting: int = MOST_WAITING) -> None:
@@ -254,9 +254,9 @@ def connect(
 
     `url`: `host:port` of the server's gRPC endpoint; `grpcs://host:port` for TLS, with the files of the folder
     $HF2TRITON_CLIENT_TLS unless `tls` is given. `timeout`: seconds a request may take, including retries and waiting for its
-    turn. `retries`: further tries when the server is unreachable or busy; 0 disables retries, even if the model is moving to
+    place. `retries`: further tries when the server is unreachable or busy; 0 disables retries, even if the model is moving to
     another server. `headers`: sent with each call. `max_in_flight`: requests under way at the same time, across all calls that
-    send several. `max_waiting`: calls that may wait for a slot; further calls raise ServerBusy. Raises InputError and
-    AccessDenied.
+    send several. `max_waiting` (10,000): calls that may wait for a place among those; further calls raise ServerBusy.
+    Raises InputError and AccessDenied.
     """
     return Connection(Target(url, timeout, retries, headers or {}, tls), max_in_flight, max_waiting)

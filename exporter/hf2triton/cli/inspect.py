@@ -21,8 +21,8 @@ from .switches import json_option, switches
 def inspect(name: str, repository: Path, precision: bool) -> None:
     """Show the manifest or the precision plan of an entry.
 
-    The manifest is that of the served version of NAME. It is printed as JSON. With --json, the output is one object with a key
-    for each frontend of NAME.
+    The manifest is that of the served version of NAME, and is always printed as JSON. With --json, the output is one object with
+    a key for each frontend of NAME.
     """
     from ..core.layout import frontends_of
     from ..core.manifest import served_manifest

@@ -56,8 +56,8 @@ class Percent(click.ParamType[float]):
 def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float | None, fail_if_worse: bool) -> None:
     """Show, compare and convert reports of validate and bench.
 
-    FILES are .json reports, which are shown as one. What two files hold is compared: a later file with an earlier one. Without
-    a --fail-if option, the exit code is 0 whatever the report says.
+    FILES are .json reports, which are shown together. Results that two files have in common are compared, the later file with the
+    earlier one. Without a --fail-if option, the exit code is 0 whatever the report says.
     """
     from hf2triton_client.report.comparison import combine, missing, slower, worse
     from hf2triton_client.report.io import read_report, require_form, write_report

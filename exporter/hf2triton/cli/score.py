@@ -25,7 +25,7 @@ def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @click.argument("input", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @asks_server()
-@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask that.")
+@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask it.")
 @repository_option
 @click.option(
     "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds that a call may take."

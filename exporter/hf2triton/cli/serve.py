@@ -51,9 +51,9 @@ _PORT = click.IntRange(0, 65535)
 def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     """Serve a model repository with the embedded Triton.
 
-    The server runs on this machine until you press Ctrl-C. If a model cannot be loaded, stderr has its name and Triton's reason,
-    the other models are served, and the exit code at the end is 1. /v2/health/ready answers for the models that are served,
-    /v2/models/NAME/ready for one model.
+    The server runs on this machine until you press Ctrl-C. If a model cannot be loaded, its name and Triton's reason are
+    printed on stderr, the other models are served, and the exit code at the end is 1. /v2/health/ready answers for all models
+    that are served, /v2/models/NAME/ready for one model.
 
     Only callers that send the control key can load models and change traces, logs and shared memory. `hf2triton publish --load`
     sends it.

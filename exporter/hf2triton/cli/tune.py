@@ -23,9 +23,9 @@ from .switches import json_option
 def tune(name: str, server: Server, repository: Path, load: bool) -> None:
     """Measure the overhead of a graph call on a server, and record it.
 
-    It is for entries whose graph is a separate model, as on GPUs: the frontend of NAME plans its batches with this overhead,
-    and with an estimate before the first measurement. --repository must be the repository that the server serves. Nobody else
-    should call the server while it measures.
+    This is for entries whose graph is a separate model, as on GPUs. The frontend of NAME plans its batches with the overhead;
+    until it is measured, with an estimate. --repository must be the repository that the server serves. Nobody else should call
+    the server during the measurement.
     """
     from ..core.control import connect_to_control
     from ..tune.tune import tune as run

@@ -17,7 +17,7 @@ from .switches import json_option
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
 @asks_server()
-@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask that.")
+@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask it.")
 @repository_option
 @click.option(
     "--baseline",
@@ -35,7 +35,7 @@ from .switches import json_option
 def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
     """Compare a server's answers with PyTorch's.
 
-    validate compares tensors, decoded answers, and scores on labelled data. Without NAME, it asks about all entries of the
+    validate compares tensors, decoded answers, and scores on labelled data. Without NAME, it checks all entries of the
     repository. If answers differ, the exit code is 3. torch is only needed with --source.
     """
     from hf2triton_client import connect

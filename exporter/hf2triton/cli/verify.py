@@ -54,6 +54,6 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
         ],
     )
     if any(result.differs for result in results):
-        fail(f"{name} does not give PyTorch's answers on every one of these releases", 3)
+        fail(f"{name} does not give PyTorch's answers on all of these releases", 3)
     if any(result.error for result in results):
-        fail(f"{name} does not run on every one of these releases", 1)
+        fail(f"{name} does not run on all of these releases", 1)

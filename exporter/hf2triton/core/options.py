@@ -69,10 +69,10 @@ def _option(value: Any, kind: Kind, help: str, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What the user asked for. What is None is chosen by `engines.resolve`, as the task and the device want it.
+    """The options of an export. `engines.resolve` fills in fields that are None, depending on the task and the device.
 
     `source`: a folder, a hub id, or `package:NAME/FOLDER` for weights that a Python package ships. `name`: of the entry.
-    `tolerances`: output -> fields of Tolerance, in place of the task's. The other fields say themselves what they mean.
+    `tolerances`: output -> fields of Tolerance, in place of the task's.
     """
 
     source: str

@@ -237,8 +237,8 @@ class MemoryEstimate:
 
 @dataclass(frozen=True)
 class ExportReport:
-    """The result of an export. By frontend: `parity`, `plans`, `ranges` (of nodes, if they were measured) and `memory` (what it
-    takes of a GPU). `entry` is None after a dry run. `seconds`: stage -> its time."""
+    """The result of an export. By frontend: `parity`, `plans`, `ranges` (of nodes, if they were measured) and `memory` (the
+    estimate for a GPU). `entry` is None after a dry run. `seconds`: stage -> its time."""
 
     options: ResolvedOptions
     task: str

@@ -30,13 +30,13 @@ class Server:
         with Server("model_repository") as server:
             pipeline("sentence-similarity", model="minilm", url=server.url)
 
-    A port of 0 means any free port. The server listens on the loopback interface unless `host` says otherwise; do not expose it,
-    because its version is older than the security fixes of 2025. `log`: where the server writes; by default a file that is
-    removed with it. `shared_memory`: clients on this machine may pass tensors in shared memory. `control_key`: the key for
-    loading models; by default a secret key. `tls`: a folder with tls.crt and tls.key, for gRPC; or `mutual_tls`: a folder that
-    also has the ca.crt of permitted callers. With either, HTTP only listens on the loopback interface, and answers nothing but
-    health without the key. `flags`: further flags for tritonserver. `tell`: report what the supervisor does on stderr too, not
-    only in the log.
+    A port of 0 means any free port. The server listens on the loopback interface unless `host` says otherwise; do not expose
+    it, because its version is older than the security fixes of 2025. `log`: the file for Triton's log; by default a temporary
+    file, removed at the end. `ready_timeout`: seconds that a start may take. `shared_memory`: clients on this machine may pass
+    tensors in shared memory. `control_key`: the key for loading models; by default a secret key. `tls`: a folder with tls.crt
+    and tls.key, for gRPC; or `mutual_tls`: a folder that also has the ca.crt of permitted callers. With either, HTTP listens
+    only on the loopback interface, and answers only health requests unless the control key comes with a request. `flags`:
+    further flags for tritonserver. `tell`: report what the supervisor does on stderr too, not only in the log.
 
     A server that ends or hangs is restarted on the same ports, and a model whose process has died is reloaded. `running` is false
     once starting the server has failed several times in a row.
@@ -89,10 +89,12 @@ class Server:
 
     @property
     def http_url(self) -> str:
+        """The URL of the HTTP endpoint."""
         return f"http://{self.access.address('http', self.host)}:{self.ports.http}"
 
     @property
     def metrics_url(self) -> str:
+        """The URL of the metrics, without `/metrics`."""
         return f"http://{self.access.address('metrics', self.host)}:{self.ports.metrics}"
 
     @property
