@@ -58,7 +58,8 @@ def _table(benchmark: Benchmark) -> Table:
     rows = [_row(benchmark, one, generates, several) for one in order]
     models = dict.fromkeys(one.model for one in benchmark.contenders)
     title = f"{', '.join(models)}: {benchmark.task}, {benchmark.inputs}"
-    return f"{title}; medians of {benchmark.rounds} rounds of {benchmark.seconds:g} s", columns, rows
+    rounds = "one round" if benchmark.rounds == 1 else f"medians of {benchmark.rounds} rounds"
+    return f"{title}; {rounds} of {benchmark.seconds:g} s", columns, rows
 
 
 #: Contenders that represent a checkpoint, not an entry made from it.

@@ -12,7 +12,7 @@ from .switches import json_option
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
 @click.option(
-    "--keep", type=int, required=True, help="How many of the newest versions to keep, besides the served one."
+    "--keep", type=int, required=True, help="How many of the newest versions to keep. The served one always stays."
 )
 @place_option
 @json_option

@@ -92,4 +92,4 @@ def report(files: tuple[Path, ...], outputs: tuple[Path, ...], slower_by: float 
     if lost_speed:
         fail(f"what is served is slower than in the earlier run by more than {(slower_by or 0) * 100:g}%", 1)
     if lacking:
-        fail("there is nothing to compare some of it with", 1)
+        fail("some of it has nothing to be compared with", 1)

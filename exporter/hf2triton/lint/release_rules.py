@@ -27,7 +27,7 @@ def entry_release(lint: Lint) -> Iterator[Problem]:
             yield Problem(
                 ", ".join(names),
                 f"no release is named: {newest} or later has the fixes of all vulnerabilities that are known here; --server URL"
-                f" tells of the one that serves them ({known_since()})",
+                f" checks the release of a server ({known_since()})",
                 NOTE,
             )
         elif problem := _told(

@@ -130,6 +130,8 @@ class Caller:
 
     def __init__(self, request: triton.InferenceRequest, stamp: Mapping[str, NDArray[Any]]) -> None:
         self._sender = request.get_response_sender()
+        # Triton frees outputs that were not asked for without holding Python's lock, which crashes on Python 3.13
+        self._asked_for = frozenset(request.requested_output_names())
         self._stamp = stamp
 
     def send(self, answer: Answer) -> None:
@@ -145,7 +147,8 @@ class Caller:
         }
         if answer.logprobs is not None:
             outputs["prompt_logprobs"] = np.array(answer.logprobs, np.float32)
-        response = triton.InferenceResponse([triton.Tensor(name, array) for name, array in outputs.items()])
+        tensors = [triton.Tensor(name, array) for name, array in outputs.items() if name in self._asked_for]
+        response = triton.InferenceResponse(tensors)
         self._sender.send(response, flags=FINAL if answer.last else 0)
 
     def fail(self, error: BaseException) -> None:

@@ -45,6 +45,7 @@ class Request:
             "sampling_parameters": triton.Tensor("", np.array([settings.encode()], object))}}
     def parameters(self): return ""
     def timeout(self): return 0
+    def requested_output_names(self): return ["text_output", "token_ids"]
     def get_response_sender(self): return self
     def is_cancelled(self): return False
     def send(self, response=None, flags=0): self.said.put((response, flags))

@@ -63,11 +63,11 @@ def running():
     assert not made.scheduler._thread.is_alive()
 
 
-def request(text=PROMPT, settings=GREEDY, fails=0, timeout=0, **more):
+def request(text=PROMPT, settings=GREEDY, fails=0, timeout=0, outputs=("text_output", "token_ids"), **more):
     """`None` leaves out an input."""
     texts = {"text_input": text, "sampling_parameters": settings}
     inputs = {name: [value] for name, value in texts.items() if value is not None}
-    return Request({**inputs, **more}, timeout=timeout, sender=Sender(fails))
+    return Request({**inputs, **more}, outputs, timeout=timeout, sender=Sender(fails))
 
 
 def answer_to(asked: Request):
@@ -75,6 +75,13 @@ def answer_to(asked: Request):
     wait_until(lambda: asked.sender.closed)
     [response] = asked.sender.sent
     return response
+
+
+def test_only_outputs_that_were_asked_for_are_sent(running):
+    """Triton would free the others in a thread that does not hold Python's lock."""
+    asked = request(outputs=("finish_reason", "text_output"))
+    running.execute([asked])
+    assert set(answer_to(asked).outputs) == {"finish_reason", "text_output"}
 
 
 def assert_answered(asked: Request) -> None:
