@@ -42,12 +42,18 @@ def answer_lines(ask: TaskPipeline, source: int, options: Mapping[str, Any]) -> 
 
     def read() -> None:
         first = 0
-        with suppress(RuntimeError):  # the pool is shut down: nobody wants further answers
+        try:
             for lines in _batches(source, size):
                 rows = [_row(task.name, form.main, line) for line in lines]
                 answers.put(pool.submit(asker.scored, rows, first, Path()))
                 first += len(rows)
             answers.put(None)
+        except OSError as error:
+            unread: Future[list[Scored]] = Future()
+            unread.set_exception(UsageError(f"standard input cannot be read: {error.strerror}"))
+            answers.put(unread)
+        except RuntimeError:  # the pool is shut down: nobody wants further answers
+            pass
 
     # a daemon: a read of a terminal or a pipe lasts until there is something to read
     threading.Thread(target=read, daemon=True).start()

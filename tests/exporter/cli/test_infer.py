@@ -1,6 +1,7 @@
 """`hf2triton infer NAME -`: a line in, a line out."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -62,6 +63,18 @@ def test_bad_lines_have_an_error(url):
     assert "UTF-8" in answers[2]["error"]
     assert answers[4]["error"] == "it has no text"
     assert (code, last) == (1, "hf2triton: 3 of 7 lines have no answer")
+
+
+def test_input_that_cannot_be_read_ends_the_command(url, tmp_path):
+    """A file that is open for writing alone, say."""
+    written = os.open(tmp_path / "file", os.O_WRONLY | os.O_CREAT)
+    command = [sys.executable, "-m", "hf2triton", "infer", "sentiment", "-", "--url", url]
+    try:
+        done = subprocess.run(command, stdin=written, capture_output=True, text=True, timeout=60)
+    finally:
+        os.close(written)
+    assert done.returncode == 2
+    assert done.stderr == "hf2triton: standard input cannot be read: Bad file descriptor\n"
 
 
 def test_questions_have_their_contexts(url):
