@@ -43,7 +43,7 @@ from .transport.streams import AsyncTextStream
 
 __all__ = ["AsyncConnection", "AsyncTextStream", "pipeline"]
 
-P = TypeVar("P", bound=TaskPipeline)
+P = TypeVar("P", bound=TaskPipeline, covariant=True)
 
 
 class AsyncConnection:

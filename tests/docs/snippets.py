@@ -2,7 +2,7 @@
 
 - `bash` blocks are run by one shell for each page; `python` blocks are programs that it runs.
 - A block of any language with `title="FILE"` is a file that the reader writes. `text` blocks show outputs.
-- A block after `<!-- needs: WHAT -->` needs what tests do not have. `given` in a page's front matter is what the reader has:
+- A block after `<!-- needs: WHAT -->` needs what tests lack. The comment `reader` says what a page's reader has, as `given`:
   `folders` and `files` of tests/assets, folders of the `project`, `entries` of model_repository, a server (`served`).
 """
 
@@ -28,10 +28,8 @@ FOLLOWED = [
 ]
 #: What a reader looks things up in: its blocks stand for themselves.
 LOOKED_UP = sorted({*DOCS.rglob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "examples" / "README.md"} - {*FOLLOWED})
-#: What readers of the README have: it has no front matter, because GitHub would show it.
-README_GIVEN = {"project": ["."]}
 
-_FRONT_MATTER = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
+_READER = re.compile(r"^<!-- reader\n(.*?)\n-->$", re.DOTALL | re.MULTILINE)
 _NEEDS = re.compile(r"<!-- needs: (.+?) -->\s*\Z")
 _TITLE = re.compile(r'title="([^"]+)"')
 
@@ -73,28 +71,22 @@ class Page:
 def read_page(path: Path) -> Page:
     """Reads a page. A fence that a reader sees and this does not, as in an indented admonition, is an error."""
     text = path.read_text(encoding="utf-8")
-    front = _FRONT_MATTER.match(text)
-    about = yaml.safe_load(front[1]) if front else {}
-    skipped = front.end() if front else 0
-    body = text[skipped:]
-    offset = text[:skipped].count("\n")
-    blocks = tuple(_blocks(path, body, offset))
-    fences = len(re.findall(r"^\s*```", body, re.MULTILINE))
+    reader = _READER.search(text)
+    about = yaml.safe_load(reader[1]) if reader else {}
+    blocks = tuple(_blocks(path, text))
+    fences = len(re.findall(r"^\s*```", text, re.MULTILINE))
     assert fences == 2 * len(blocks), f"{path}: {fences} lines with ```, for {len(blocks)} blocks"
-    given = README_GIVEN if path == ROOT / "README.md" else about.get("given", {})
-    return Page(path, blocks, given, about.get("slow", False))
+    return Page(path, blocks, about.get("given", {}), about.get("slow", False))
 
 
-def _blocks(path: Path, body: str, offset: int) -> Iterator[Block]:
-    lines = body.splitlines(keepends=True)
-    for token in MarkdownIt().parse(body):
+def _blocks(path: Path, text: str) -> Iterator[Block]:
+    lines = text.splitlines(keepends=True)
+    for token in MarkdownIt().parse(text):
         if token.type == "fence" and token.map:
             language, _, rest = token.info.strip().partition(" ")
             title = _TITLE.search(rest)
             needs = _NEEDS.search("".join(lines[: token.map[0]]))
-            yield Block(
-                path, offset + token.map[0] + 1, language, title and title[1], needs and needs[1], token.content
-            )
+            yield Block(path, token.map[0] + 1, language, title and title[1], needs and needs[1], token.content)
 
 
 def session(page: Page, programs: Path, before: str = "") -> str:
