@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,11 @@ def assert_outputs_match(expected: Any, actual: Any, atol: float, path: str = "r
 def sample_of(folder: Path) -> list[dict[str, Any]]:
     """The labelled held-out rows of a trained checkpoint."""
     return [json.loads(line) for line in (folder / "sample.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def interruptible() -> None:
+    """`preexec_fn` of a process that gets Ctrl-C: shells have their jobs in the background ignore it, also those that test."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def snapshot(folder: Path) -> dict[str, str]:

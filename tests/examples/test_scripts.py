@@ -8,6 +8,7 @@ import time
 from hf2triton_client import pipeline
 
 from ..client.fake_triton import FakeTriton, response
+from ..support import interruptible
 from .running import SECONDS, finished, started
 
 
@@ -61,7 +62,7 @@ def test_an_interrupted_text_stays(tmp_path):
 
     with FakeTriton(script) as fake:
         words = ["streaming.py", "Once", "--url", fake.url]
-        with started(tmp_path / "log", *words) as process:
+        with started(tmp_path / "log", *words, preexec_fn=interruptible) as process:
             assert process.stdout.read(len("Once upon a")) == "Once upon a"
             process.send_signal(signal.SIGINT)
             rest, _ = process.communicate(timeout=SECONDS)

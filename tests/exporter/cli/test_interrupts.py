@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ...conftest import asset
-from ...support import snapshot
+from ...support import interruptible, snapshot
 
 SENTIMENT = asset("bert", "text-classification")
 #: Seconds that a command may take to end, on a busy machine.
@@ -49,7 +49,14 @@ class Interrupted:
         environment = {**os.environ, _MARK: mark, "TMPDIR": str(folder / "temporary"), **dict(environment)}
         pipe = subprocess.PIPE
         with subprocess.Popen(
-            command, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder, start_new_session=True
+            command,
+            stdout=pipe,
+            stderr=pipe,
+            text=True,
+            env=environment,
+            cwd=folder,
+            start_new_session=True,
+            preexec_fn=interruptible,
         ) as process:
             before = "" if at else "-"
             while at and at not in before:
@@ -153,7 +160,9 @@ def test_waiting_for_lines(url, tmp_path):
     """infer ends although its stdin stays open."""
     command = [sys.executable, "-m", "hf2triton", "infer", "sentiment", "-", "--url", url]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True) as process:
+    with subprocess.Popen(
+        command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True, preexec_fn=interruptible
+    ) as process:
         process.stdin.write(b"What a day\n")
         process.stdin.flush()
         assert process.stdout.readline()
@@ -188,6 +197,8 @@ def work(how):
 work()
 """
     for how in ("turns", "swallows", "ends"):
-        done = subprocess.run([sys.executable, "-c", code, how], capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code, how], capture_output=True, text=True, preexec_fn=interruptible
+        )
         assert (done.returncode, done.stdout) == (130, "")
         assert done.stderr.split(maxsplit=1)[1:] == ["one\n"]

@@ -32,17 +32,17 @@ def test_a_second_run_builds_nothing(runs):
     assert [path.name for path in (folder / "demo_repository").iterdir() if path.is_dir()] == ["blanks"]
     assert "blanks: export the graph" in first.stderr
     assert "export the graph" not in second.stderr
-    assert "validate and measure the served model" in second.stderr
+    assert "validate the served model" in second.stderr
 
 
 def test_the_tables_are_also_json(runs):
-    """The answers, the differences and the latencies."""
+    """The answers, the differences and the measurements."""
     result = json.loads(runs[2].stdout)
     assert result["passed"] is True
     [answer], [frontend] = result["answers"], result["frontends"]
     assert (answer["name"], frontend["task"]) == ("blanks", "fill-mask")
     assert answer["answered"] in " ".join(runs[1].stdout.split())
-    assert all(value > 0 for value in frontend["p50_ms"].values())
+    assert {one["name"] for one in result["benchmarks"][0]["contenders"]} == {"PyTorch", "ONNX Runtime", "Triton, gRPC"}
 
 
 def test_the_commands_at_the_end_work(runs):

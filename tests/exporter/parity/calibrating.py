@@ -12,7 +12,7 @@ from hf2triton.checkpoint.source import find_source
 from hf2triton.cli import main
 from hf2triton.core.types import Graph, GraphInput
 from hf2triton.parity.calibration_inputs import calibration_of
-from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ...conftest import asset
 
@@ -42,7 +42,7 @@ def load(family, task, given=None, inputs=TEXT_INPUTS, endpoint=0):
     state = STATE if own.kind == "decoder" else {}
     graph = Graph(None, inputs, (), "fused", state=state)
     asked = {} if state else parity_inputs(checkpoint, own)
-    baseline = Baseline(task, "fp16", asked, {}, {}, Latency.of([1.0]), {})
+    baseline = Baseline(task, "fp16", asked, {}, {}, {})
     return calibration_of(checkpoint, own, graph, baseline, given), preprocessor_of(checkpoint, own)
 
 

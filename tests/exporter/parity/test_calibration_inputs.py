@@ -17,7 +17,7 @@ from hf2triton.checkpoint.source import find_source
 from hf2triton.core.precision_plan import PrecisionPlan
 from hf2triton.core.types import Graph, GraphInput
 from hf2triton.parity.calibration_inputs import MOST_ROWS, calibration_of
-from hf2triton_client.evaluation.baseline import Baseline, Latency
+from hf2triton_client.evaluation.baseline import Baseline
 
 from ...support import ASSETS
 from .calibrating import (
@@ -192,9 +192,7 @@ def test_random_tokens(strange, tmp_path):
     """They are in the vocabulary, in rows of all lengths from one to the longest, and the same at each call."""
     checkpoint = load_checkpoint(find_source(str(strange)), None)
     [endpoint] = checkpoint.task.endpoints
-    baseline = Baseline(
-        "text-classification", "fp16", parity_inputs(checkpoint, endpoint), {}, {}, Latency.of([1.0]), {}
-    )
+    baseline = Baseline("text-classification", "fp16", parity_inputs(checkpoint, endpoint), {}, {}, {})
     graph = Graph(None, TEXT_INPUTS, (), "fused")
     first, second = (calibration_of(checkpoint, endpoint, graph, baseline, None) for _ in range(2))
     assert not first.own
