@@ -175,7 +175,8 @@ def test_requests_under_way_end_with_the_connection(silent, count):
     closing = threading.Thread(target=lambda: silent.asked.wait(30) and connection.close())
     closing.start()
     began = time.monotonic()
-    with pytest.raises(ConnectionClosed, match="was closed while it was asked"):
+    # of several, the second may find it closed before it is sent
+    with pytest.raises(ConnectionClosed, match="was closed while it was asked" if count == 1 else "was closed"):
         connection.infer_all(REQUESTS[:1] * count)
     assert time.monotonic() - began < 30
     closing.join()
