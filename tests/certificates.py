@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from .docs.snippets import DOCS, read_page
+from .docs.pages import DOCS
+from .docs.snippets import read_page
 
 
 def make_certificates(folder: Path) -> Path:

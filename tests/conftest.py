@@ -101,7 +101,7 @@ def export_asset(repository: Path, family: str, task: str, precision: str, **opt
     return export(ExportOptions(source, task=task, precision=precision, repository=repository, **options))
 
 
-def _share_traces(folder: Path) -> None:
+def share_traces(folder: Path) -> None:
     from .traces import share
 
     share(folder / "traces")
@@ -111,13 +111,13 @@ def _share_traces(folder: Path) -> None:
 def traces(tmp_path_factory: pytest.TempPathFactory) -> None:
     """What PyTorch's exporter makes of a model, one of the tests has it make."""
     if "torch" in sys.modules:
-        _share_traces(_shared(tmp_path_factory))
+        share_traces(_shared(tmp_path_factory))
 
 
 @pytest.fixture(scope="session")
 def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with every task of every family in both precisions, and some entries in int8 and with the runner bls."""
-    return _made_once(tmp_path_factory, "session", _export_all)
+    return made_once(tmp_path_factory, "session", _export_all)
 
 
 def _shared(factory: pytest.TempPathFactory) -> Path:
@@ -126,7 +126,7 @@ def _shared(factory: pytest.TempPathFactory) -> Path:
     return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
-def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
     """A folder that `make` fills once, however many workers there are."""
     folder = _shared(factory) / name / "model_repository"
     folder.parent.mkdir(exist_ok=True)
@@ -144,7 +144,7 @@ def _export_all(folder: Path) -> None:
     jobs += [(*pair, "fp16", "bls") for pair in WITH_BLS]
     # an export mostly traces, which uses one core; publishers wait for each other
     workers, context = len(os.sched_getaffinity(0)), get_context("spawn")
-    with ProcessPoolExecutor(workers, context, _share_traces, (folder.parents[1],)) as pool:
+    with ProcessPoolExecutor(workers, context, share_traces, (folder.parents[1],)) as pool:
         for done in [pool.submit(_export, folder, *job) for job in jobs]:
             done.result()
 
@@ -172,7 +172,7 @@ def measured_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         _export(folder, "bert", "text-classification", "fp32", "inprocess", name="sentiment")
         _export(folder, "gpt2", "text-generation", "fp16", "inprocess", name="verses")
 
-    return _made_once(tmp_path_factory, "measured", make)
+    return made_once(tmp_path_factory, "measured", make)
 
 
 @pytest.fixture(scope="session")
@@ -242,4 +242,4 @@ def minilm(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def make(folder: Path) -> None:
         export(ExportOptions(str(weights()), "minilm", repository=folder))
 
-    return _made_once(tmp_path_factory, "minilm", make)
+    return made_once(tmp_path_factory, "minilm", make)

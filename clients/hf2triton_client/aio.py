@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Generator, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, Generic, Literal, TypeVar, cast, overload
 
@@ -270,7 +270,7 @@ def pipeline(
     connection: AsyncConnection | None = None,
     timeout: float = 60.0,
     retries: int = 3,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     tls: Any = None,
     **options: Any,
 ) -> _Opening[Any]:

@@ -16,6 +16,7 @@ Hf2TritonError                     1  base; carries the stage that failed, once 
 ├── RepositoryError                1  the model repository cannot be read or written
 │   └── NewerFormat                1  a file of an entry that a later hf2triton has written
 ├── ServingError                   1  the embedded Triton cannot run here, or failed
+│   └── ControlRefused             1  the server lets nobody change its models without a key, and was not given it
 ├── ScoringError                   1  a set could not be scored; what is done is kept
 └── RuntimeUnavailable             1  no environment with an onnxruntime could be made
 """

@@ -18,8 +18,8 @@ from typing import Any
 import yaml
 from markdown_it import MarkdownIt
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+from .pages import DOCS, ROOT
+
 #: What a reader follows, from top to bottom.
 FOLLOWED = [
     *(ROOT / "README.md", DOCS / "index.md", DOCS / "install.md"),

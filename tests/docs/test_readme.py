@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .snippets import ROOT
+from .pages import ROOT
 
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""")
 MOST_LINES = 200

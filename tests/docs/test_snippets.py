@@ -15,10 +15,11 @@ import pytest
 
 from hf2triton.cli import main
 
-from ..conftest import _made_once, _share_traces
+from ..conftest import made_once, share_traces
+from ..loopback import alone
 from ..support import ASSETS
-from .loopback import alone
-from .snippets import FOLLOWED, LOOKED_UP, ROOT, Page, commands, read_page, session
+from .pages import ROOT
+from .snippets import FOLLOWED, LOOKED_UP, Page, commands, read_page, session
 
 READ = [read_page(path) for path in FOLLOWED]
 OTHERS = [read_page(path) for path in LOOKED_UP]
@@ -38,13 +39,13 @@ def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wanted = {name for page in READ for name in page.given.get("entries", ())}
 
     def make(folder: Path) -> None:
-        _share_traces(folder.parents[1])
+        share_traces(folder.parents[1])
         shows = tuple(show for show in SHOWS if show.name in wanted)
         assert {show.name for show in shows} == wanted
         for built in build(plan_build(declared(shows, folder)), lambda stage, done: None, fail_fast=True):
             assert built.error is None, built.error
 
-    return _made_once(tmp_path_factory, "demo", make)
+    return made_once(tmp_path_factory, "demo", make)
 
 
 def lay_out(page: Page, folder: Path, repository: Path) -> None:

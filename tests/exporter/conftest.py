@@ -11,7 +11,7 @@ from hf2triton.core.types import Checkpoint
 from hf2triton.tasks.base import Endpoint
 from hf2triton_client.evaluation.baseline import Baseline
 
-from ..conftest import _made_once, export_asset
+from ..conftest import export_asset, made_once
 from .entries import SHAPES, export
 from .verses import VERSES, load
 
@@ -48,7 +48,7 @@ def assorted(tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, (family, task, precision, options) in ENTRIES.items():
                 export_asset(folder, family, task, precision, name=name, **options)
 
-    return _made_once(tmp_path_factory, "assorted", make)
+    return made_once(tmp_path_factory, "assorted", make)
 
 
 @pytest.fixture(scope="module")

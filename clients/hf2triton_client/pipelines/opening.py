@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal, overload
 
 from ..errors import InputError, ModelNotFound
@@ -51,7 +52,7 @@ def pipeline(
     connection: Connection | None = None,
     timeout: float = 60.0,
     retries: int = 3,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     tls: Tls | None = None,
     **options: Any,
 ) -> TaskPipeline:

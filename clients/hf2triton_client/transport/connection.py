@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -245,7 +245,7 @@ def connect(
     *,
     timeout: float = 60.0,
     retries: int = 3,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     tls: Tls | None = None,
     max_in_flight: int = 4,
     max_waiting: int = MOST_WAITING,

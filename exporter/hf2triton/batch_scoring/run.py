@@ -118,7 +118,7 @@ def _job(options: ScoreOptions, url: str) -> ScoringJob:
     present = columns_of(source)
     id = options.id or ("id" if "id" in present else None)
     require_columns(present, [*([] if id is None else [id]), *options.keep])
-    with connect(url, timeout=options.timeout, headers=dict(options.headers)) as connection:
+    with connect(url, timeout=options.timeout, headers=options.headers) as connection:
         served = pipeline(options.task, model=options.name, connection=connection)
         return ScoringJob(options, url, source, served.task, identity(connection, served), present, id)
 

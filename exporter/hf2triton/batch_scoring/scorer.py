@@ -69,7 +69,7 @@ class Scorer:
     def __init__(self, job: ScoringJob) -> None:
         options = job.options
         self._job = job
-        self._connection = connect(job.url, timeout=options.timeout, headers=dict(options.headers))
+        self._connection = connect(job.url, timeout=options.timeout, headers=options.headers)
         try:
             self._pipeline = pipeline(options.task, model=options.name, connection=self._connection)
             self._asker = Asker(self._pipeline, job.asked, job.id, options.keep)

@@ -213,7 +213,7 @@ def _job(
         warm_up=options.warm_up,
         round=0,
         of_length=of_length,
-        headers=dict(options.headers),
+        headers=options.headers,
     )
 
 

@@ -76,7 +76,7 @@ def _what_is_served(options: BenchOptions, progress: Progress) -> Iterator[tuple
 
 def _check_served(options: BenchOptions, frontends: Sequence[MeasuredFrontend]) -> str:
     """The server's description of itself. Raises RepositoryError if its versions are not those of the repository."""
-    with connect(options.url, retries=0, headers=dict(options.headers)) as connection:
+    with connect(options.url, retries=0, headers=options.headers) as connection:
         about = connection.server_name()
         for frontend in frontends:
             settings = ServedModel.from_config(connection.model_config(frontend.name)).settings

@@ -30,7 +30,7 @@ class Grpc(ContenderRunner):
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
-        self._connection = connect(job.url, retries=0, headers=dict(job.headers))
+        self._connection = connect(job.url, retries=0, headers=job.headers)
         config = self._connection.model_config(job.model)
         self._model = ServedModel.from_config(config)
         self._outputs = list(Baseline.load(Path(job.folder) / BASELINE).answers)  # of the graph, like the others
@@ -67,7 +67,7 @@ class Streams(Direct):
 
     def __init__(self, job: BenchJob) -> None:
         super().__init__(job)
-        self._connection = connect(job.url, retries=0, headers=dict(job.headers))
+        self._connection = connect(job.url, retries=0, headers=job.headers)
         config = self._connection.model_config(job.model)
         self._name = ServedModel.from_config(config).name
         self.threads = _threads(self._connection, config)

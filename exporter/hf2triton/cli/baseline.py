@@ -51,6 +51,7 @@ def baseline(source: str, output: Path, dataset: Path | None, columns: dict[str,
     files = {suffix: str(beside(output, suffix)) for suffix in recorded}
     for suffix, own in recorded.items():
         own.save(Path(files[suffix]))
-    table(*recorded_table(source, dataset, recorded))
+    result = recorded_json(source, dataset, recorded, files)
+    table(*recorded_table(result))
     say(f"recorded in {', '.join(files.values())}")
-    document(recorded_json(source, dataset, recorded, files))
+    document(result)

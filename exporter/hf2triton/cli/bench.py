@@ -11,7 +11,7 @@ from ..core.options import PRECISIONS
 from .common import command, reports_option, repository_option
 from .completion import entry_names
 from .options import Listed
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server
 from .switches import json_option
 
 
@@ -128,7 +128,7 @@ def _precision(word: str) -> str:
 @reports_option
 @json_option
 @command
-def bench(server: Server, reports: tuple[Path, ...], **options: Any) -> None:
+def bench(server: ServerOptions, reports: tuple[Path, ...], **options: Any) -> None:
     """Measure latency, throughput and memory next to PyTorch.
 
     bench compares the served model NAME with PyTorch, ONNX Runtime and other models. Each of these contenders runs in a
@@ -144,7 +144,7 @@ def bench(server: Server, reports: tuple[Path, ...], **options: Any) -> None:
 
     for path in reports:
         require_form(path)
-    asked = BenchOptions(**options, url=server.url or "", headers=server.headers)
+    asked = BenchOptions(**options, url=server.address, headers=server.headers)
     if asked.precisions:
         server.refuse_beside("--precision")
     else:

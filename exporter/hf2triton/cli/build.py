@@ -40,7 +40,7 @@ def build(
     from ..build.build import build as run
     from ..build.file import read_build_file
     from ..build.plan import plan_build
-    from .console import document, progress, progress_of, say, table, write_report
+    from .console import deliver, document, progress, progress_of, say, table, write_report
     from .tables import build_table, counted
 
     began = time.monotonic()
@@ -70,8 +70,7 @@ def build(
     for name, error in failed.items():
         click.echo(f"hf2triton: {name}: {one_line(error)}", err=True)
     built = {**planned, "built": {result.name: result.to_json() for result in results}}
-    write_report(report, built)
-    document(built)
+    deliver(built, report)
     counts = {
         "built": len(results) - len(failed),
         "unchanged": plan.counts.get("unchanged", 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -13,13 +12,14 @@ from typing import Any
 
 import click
 
+from ..core.json_files import json_bytes
 from . import interrupts
 from .switches import is_verbose, switches
 
 
 def _draws() -> bool:
-    """Whether progress is drawn: on terminals, unless log messages appear in between."""
-    return sys.stderr.isatty() and not is_verbose()
+    """Whether progress is drawn: on terminals, unless the command is quiet or log messages appear in between."""
+    return sys.stderr.isatty() and not switches().quiet and not is_verbose()
 
 
 def _note(line: str) -> None:
@@ -32,7 +32,7 @@ def _note(line: str) -> None:
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
     """Yields a function to call with each stage's name. Writes to stderr: a spinner on terminals, lines elsewhere."""
-    if switches().quiet or not _draws():
+    if not _draws():
         yield _note
         return
     from rich.console import Console
@@ -49,7 +49,7 @@ def progress() -> Iterator[Callable[[str], None]]:
 @contextmanager
 def progress_of(total: int) -> Iterator[Callable[[str, int], None]]:
     """The same for several items: yields a function to call with each stage's name and the number of finished items."""
-    if switches().quiet or not _draws():
+    if not _draws():
         yield lambda stage, done: _note(f"[{done + 1}/{total}] {stage}")
         return
     from rich.console import Console
@@ -72,7 +72,7 @@ def progress_of_rows(what: str) -> Iterator[Callable[[int, int], None]]:
 
     Without a terminal, a line is written for each tenth of the rows.
     """
-    if switches().quiet or not _draws():
+    if not _draws():
         told = -1
 
         def tell(done: int, total: int) -> None:
@@ -118,7 +118,7 @@ def document(result: Any) -> None:
     """Prints a result as JSON, if --json asks for that."""
     if switches().json:
         switches().printed = True
-        click.echo(as_json(result))
+        click.echo(json_bytes(result), nl=False)
 
 
 def document_of_error(message: str, code: int) -> None:
@@ -147,12 +147,14 @@ def output_width() -> int:
     return int(given) if given.isdecimal() and int(given) else 80
 
 
-def as_json(result: Any) -> str:
-    return json.dumps(result, indent=2, ensure_ascii=False)
+def deliver(result: dict[str, Any], report: Path | None) -> None:
+    """Writes a result to the report, if one is asked for, and prints it, if --json asks for that."""
+    write_report(report, result)
+    document(result)
 
 
 def write_report(path: Path | None, report: dict[str, Any]) -> None:
     """Writes a report as JSON if a path is given."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(as_json(report) + "\n", encoding="utf-8")
+        path.write_bytes(json_bytes(report))

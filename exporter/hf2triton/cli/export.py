@@ -30,7 +30,7 @@ def export(report: Path | None, **options: Any) -> None:
     from ..core.options import ExportOptions
     from ..errors import ParityError
     from ..export.pipeline import export as run
-    from .console import document, progress, say, table, write_report
+    from .console import deliver, progress, say, table
     from .tables import export_tables
 
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -39,11 +39,9 @@ def export(report: Path | None, **options: Any) -> None:
             result = run(ExportOptions(**options), advance)
     except ParityError as error:
         failed = {"parity": error.report.to_json() if error.report else None, "error": str(error)}
-        write_report(report, failed)
-        document(failed)
+        deliver(failed, report)
         raise
-    write_report(report, result.to_json())
-    document(result.to_json())
+    deliver(result.to_json(), report)
     for title, columns, rows in export_tables(result):
         table(title, columns, rows)
     for warning in dict.fromkeys(warning for plan in result.plans.values() for warning in plan.warnings):

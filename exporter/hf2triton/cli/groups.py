@@ -7,8 +7,6 @@ from typing import Any
 
 import click
 
-from . import interrupts
-
 #: More characters than a summary has. click would otherwise cut summaries to the width of the terminal.
 _WHOLE = 1000
 
@@ -33,7 +31,3 @@ class Groups(click.Group):
                 formatter.write_dl(
                     [(f"{command.name:{widest}}", command.get_short_help_str(_WHOLE)) for command in commands]
                 )
-
-    def main(self, *arguments: Any, **settings: Any) -> Any:
-        with interrupts.end_at_once():
-            return super().main(*arguments, **settings)

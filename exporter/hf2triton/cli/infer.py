@@ -11,7 +11,7 @@ import click
 from .common import amount, command, fail
 from .completion import entry_names
 from .data_options import labels_option, pipeline_option
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server
 
 if TYPE_CHECKING:
     from hf2triton_client import TaskPipeline
@@ -27,7 +27,9 @@ _STDIN = "-"
 @pipeline_option
 @asks_server()
 @command
-def infer(name: str, inputs: tuple[str, ...], labels: str | None, options: dict[str, Any], server: Server) -> None:
+def infer(
+    name: str, inputs: tuple[str, ...], labels: str | None, options: dict[str, Any], server: ServerOptions
+) -> None:
     """Ask a served model, and print its answer as JSON.
 
     INPUT is a text, or the path or URL of an image. For sentence-similarity, the first INPUT is compared with the others. For
@@ -42,11 +44,10 @@ def infer(name: str, inputs: tuple[str, ...], labels: str | None, options: dict[
 
     from ..tasks import TASKS
 
-    assert server.url is not None  # it has a default
     server.wait_for([name])
     if labels is not None:
         options = {**options, "candidate_labels": labels}
-    with pipeline(model=name, url=server.url, headers=dict(server.headers)) as ask:
+    with pipeline(model=name, url=server.address, headers=server.headers) as ask:
         if inputs == (_STDIN,):
             _answer_lines(ask, options)
         else:

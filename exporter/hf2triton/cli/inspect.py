@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
@@ -31,9 +30,7 @@ def inspect(name: str, repository: Path, precision: bool) -> None:
 
     manifests = {frontend: served_manifest(repository, frontend) for frontend in frontends_of(repository, name)}
     if switches().json:
-        document(
-            {name: one.plan.to_json() if precision else json.loads(one.to_bytes()) for name, one in manifests.items()}
-        )
+        document({name: one.plan.to_json() if precision else one.to_json() for name, one in manifests.items()})
         return
     for frontend, manifest in manifests.items():
         if precision:

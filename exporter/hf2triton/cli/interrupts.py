@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import _thread
-import os
 import signal
 import sys
 import threading
@@ -16,13 +15,6 @@ from typing import Any
 EXIT_CODE = 130
 
 _interrupted = False
-
-
-@contextmanager
-def end_at_once() -> Iterator[None]:
-    """While nothing has begun, an interrupt ends the process."""
-    with _on_interrupt(lambda *_: os._exit(EXIT_CODE)):
-        yield
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import click
 from .common import amount, command, fail, report_option
 from .completion import entry_names
 from .options import Size
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server
 from .switches import json_option
 
 
@@ -25,7 +25,7 @@ from .switches import json_option
 @json_option
 @command
 def lint(
-    repository: Path, names: tuple[str, ...], server: Server, strict: bool, report: Path | None, **options: Any
+    repository: Path, names: tuple[str, ...], server: ServerOptions, strict: bool, report: Path | None, **options: Any
 ) -> None:
     """Check a model repository and a server for problems.
 
@@ -35,12 +35,11 @@ def lint(
     the exit code is 1.
     """
     from ..lint import lint as run
-    from .console import document, say, table, write_report
+    from .console import deliver, say, table
 
     server.wait_for(names)
     found = run(repository, names, url=server.url, headers=server.headers, **options)
-    write_report(report, found.to_json())
-    document(found.to_json())
+    deliver(found.to_json(), report)
     if found.findings:
         rows = [(one.where, one.severity, one.rule, one.message) for one in found.findings]
         table(str(repository), ("where", "severity", "rule", "what"), rows)

@@ -9,7 +9,7 @@ import click
 
 from .common import command
 from .completion import entry_names
-from .server_options import Server, control_over, loads_on_server
+from .server_options import ServerOptions, control_over, loads_on_server
 from .switches import json_option
 
 
@@ -20,7 +20,7 @@ from .switches import json_option
 @loads_on_server
 @json_option
 @command
-def publish(repository: Path, place: str, names: tuple[str, ...], server: Server) -> None:
+def publish(repository: Path, place: str, names: tuple[str, ...], server: ServerOptions) -> None:
     """Copy served versions to another repository, and serve them there.
 
     REPOSITORY is the source. DEST is a folder, or a URL that starts with s3://, gs:// or az:// (through fsspec). Without NAME,

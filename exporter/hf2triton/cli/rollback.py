@@ -6,7 +6,7 @@ import click
 
 from .common import command, place_option
 from .completion import entry_names
-from .server_options import Server, control_over, loads_on_server
+from .server_options import ServerOptions, control_over, loads_on_server
 from .switches import json_option
 
 
@@ -17,7 +17,7 @@ from .switches import json_option
 @loads_on_server
 @json_option
 @command
-def rollback(name: str, version: int | None, place: str, server: Server) -> None:
+def rollback(name: str, version: int | None, place: str, server: ServerOptions) -> None:
     """Serve an earlier version of an entry again.
 
     Without VERSION, it is the one before the served version of NAME. With --load, the server loads it and must give

@@ -10,7 +10,7 @@ import click
 from .common import amount, command, fail, report_option, repository_option
 from .completion import entry_names
 from .data_options import labels_option, pipeline_option
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server, serve_option
 from .switches import json_option
 
 
@@ -25,7 +25,7 @@ def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @click.argument("input", type=click.Path(path_type=Path))
 @click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
 @asks_server()
-@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask it.")
+@serve_option
 @repository_option
 @click.option(
     "--timeout", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Seconds that a call may take."
@@ -71,7 +71,7 @@ def _columns(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> d
 @json_option
 @command
 def score(
-    server: Server, serve: bool, repository: Path, allow_errors: bool, report: Path | None, **options: Any
+    server: ServerOptions, serve: bool, repository: Path, allow_errors: bool, report: Path | None, **options: Any
 ) -> None:
     """Answer all rows of a large file with a served model.
 
@@ -82,19 +82,18 @@ def score(
     from ..batch_scoring import ScoreOptions
     from ..batch_scoring import score as run
     from ..validate.validation import served_at
-    from .console import document, progress_of_rows, say, write_report
-    from .switches import mute
+    from .console import deliver, progress_of_rows, say
+    from .switches import mute_pipelines
 
-    mute("hf2triton_client.pipelines")  # warnings about texts that are cut
+    mute_pipelines()
     asked = ScoreOptions(**options, headers=server.headers)
     if serve:
         server.refuse_beside("--serve")
     else:
         server.wait_for([asked.name])
-    with served_at(server.url or "", repository if serve else None) as place, progress_of_rows(asked.name) as advance:
+    with served_at(server.address, repository if serve else None) as place, progress_of_rows(asked.name) as advance:
         summary = run(asked, place, advance)
-    write_report(report, summary.to_json())
-    document(summary.to_json())
+    deliver(summary.to_json(), report)
     before = f", {summary.rows_before:,} of them earlier" if summary.rows_before else ""
     say(
         f"{summary.model}: {amount(summary.rows, 'row')} in {summary.output}{before}, {amount(summary.errors, 'error')},"

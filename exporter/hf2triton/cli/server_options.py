@@ -21,7 +21,7 @@ _PAUSE = 0.2
 
 
 @dataclass(frozen=True)
-class Server:
+class ServerOptions:
     """The server to ask. `url`: None if the command works without one. `headers`: sent with each call. `wait`: seconds to wait
     for it. `given`: the options that the user gave."""
 
@@ -29,6 +29,12 @@ class Server:
     headers: Mapping[str, str]
     wait: float
     given: tuple[str, ...]
+
+    @property
+    def address(self) -> str:
+        """The URL, in commands whose option has a default."""
+        assert self.url is not None
+        return self.url
 
     def refuse_beside(self, option: str) -> None:
         """Raises UsageError if the user also says which server to ask."""
@@ -47,7 +53,7 @@ class Server:
         with progress() as advance:
             advance(f"wait for {', '.join(names) or 'the server'} at {self.url}")
             while (left := until - time.monotonic()) > 0:
-                with connect(self.url, timeout=left, headers=dict(self.headers), retries=0) as connection:
+                with connect(self.url, timeout=left, headers=self.headers, retries=0) as connection:
                     if _has(connection, names):
                         return
                 time.sleep(min(_PAUSE, left))
@@ -82,13 +88,13 @@ def asks_server(
     default: str | None = "localhost:8001",
     metavar: str = "HOST:PORT",
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Adds the options, and gives the command a Server. `flag`: names the server."""
+    """Adds the options, and gives the command its ServerOptions. `flag`: names the server."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def wrapper(*arguments: Any, url: str | None, headers: Mapping[str, str], wait: float, **options: Any) -> Any:
             given = _given({"url": flag, "headers": "--header", "wait": "--wait"})
-            return function(*arguments, server=Server(url, headers, wait, given), **options)
+            return function(*arguments, server=ServerOptions(url, headers, wait, given), **options)
 
         for option in (
             click.option(
@@ -121,6 +127,9 @@ def _given(flags: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(flag for name, flag in flags.items() if source(name) is click.core.ParameterSource.COMMANDLINE)
 
 
+serve_option = click.option(
+    "--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask it."
+)
 loads_on_server = asks_server(
     "--load",
     "The gRPC address of a server of that repository, which loads the version and must then give PyTorch's answers.",
@@ -129,16 +138,16 @@ loads_on_server = asks_server(
 
 
 @contextmanager
-def control_over(server: Server) -> Iterator[Live | None]:
+def control_over(server: ServerOptions) -> Iterator[Live | None]:
     """Control over the server, if one is named."""
     if server.url is None:
         yield None
         return
     from ..core.control import connect_to_control
     from ..deploy.live import Live
-    from .switches import mute
+    from .switches import mute_pipelines
 
-    mute("hf2triton_client.pipelines")  # warnings about long texts
+    mute_pipelines()
     server.wait_for()
     with connect_to_control(server.url, server.headers) as connection:
         yield Live(connection)

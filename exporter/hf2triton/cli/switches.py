@@ -81,7 +81,7 @@ def logged() -> Iterator[None]:
         root.removeHandler(handler)
 
 
-def mute(logger: str) -> None:
-    """Hides the warnings of a logger, unless the command is verbose."""
+def mute_pipelines() -> None:
+    """Hides the client's warnings about texts that are cut, unless the command is verbose."""
     if not is_verbose():
-        logging.getLogger(logger).setLevel(logging.ERROR)
+        logging.getLogger("hf2triton_client.pipelines").setLevel(logging.ERROR)

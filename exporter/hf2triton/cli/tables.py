@@ -108,7 +108,7 @@ def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, 
 def recorded_json(
     source: str, dataset: Path | None, recorded: Mapping[str, Baseline], files: Mapping[str, str]
 ) -> dict[str, Any]:
-    """The same as an object for JSON. `files`: suffix -> where the baseline was written."""
+    """What PyTorch was asked, and its scores on labelled data. `files`: suffix -> where the baseline was written."""
     frontends = [
         {
             "frontend": suffix.strip("_") or own.task,
@@ -127,11 +127,11 @@ def _scores(own: Baseline) -> Sequence[Score]:
     return () if own.questions is None else scores_of(own.task, own.questions, labels, own.questions.answers)
 
 
-def recorded_table(source: str, dataset: Path | None, recorded: Mapping[str, Baseline]) -> Table:
-    """What PyTorch was asked, and its scores on labelled data."""
+def recorded_table(recorded: Mapping[str, Any]) -> Table:
+    """The same as a table."""
     rows: list[Sequence[object]] = []
-    for suffix, own in recorded.items():
-        rows.append((suffix.strip("_") or own.task, "inputs", len(own), ""))
-        rows += [(suffix.strip("_") or own.task, one.name, one.rows, f"{one.served:.4g}") for one in _scores(own)]
-    asked = "texts and images that come with hf2triton" if dataset is None else str(dataset)
-    return f"PyTorch, running {source}, on {asked}", ("frontend", "what", "rows", "PyTorch"), rows
+    for own in recorded["frontends"]:
+        rows.append((own["frontend"], "inputs", own["inputs"], ""))
+        rows += [(own["frontend"], one["name"], one["rows"], f"{one['value']:.4g}") for one in own["scores"]]
+    asked = recorded["dataset"] or "texts and images that come with hf2triton"
+    return f"PyTorch, running {recorded['source']}, on {asked}", ("frontend", "what", "rows", "PyTorch"), rows

@@ -9,7 +9,7 @@ import click
 
 from .common import command, repository_option
 from .completion import entry_names
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server
 from .switches import json_option
 
 
@@ -20,7 +20,7 @@ from .switches import json_option
 @click.option("--load", is_flag=True, help="Make the server load the entry before the measurement and after it.")
 @json_option
 @command
-def tune(name: str, server: Server, repository: Path, load: bool) -> None:
+def tune(name: str, server: ServerOptions, repository: Path, load: bool) -> None:
     """Measure the overhead of a graph call on a server, and record it.
 
     This is for entries whose graph is a separate model, as on GPUs. The frontend of NAME plans its batches with the overhead;
@@ -31,9 +31,8 @@ def tune(name: str, server: Server, repository: Path, load: bool) -> None:
     from ..tune.tune import tune as run
     from .console import document, progress, say, table
 
-    assert server.url is not None  # it has a default
     server.wait_for([name])
-    with connect_to_control(server.url, server.headers) as connection:
+    with connect_to_control(server.address, server.headers) as connection:
         with progress() as advance:
             results = run(connection, repository, name, advance, load)
         for result in results:

@@ -10,14 +10,14 @@ import click
 from .common import amount, command, fail, reports_option, repository_option
 from .completion import entry_names
 from .data_options import adapter_option, base_name_option, column_option, dataset_option
-from .server_options import Server, asks_server
+from .server_options import ServerOptions, asks_server, serve_option
 from .switches import json_option
 
 
 @click.command()
 @click.argument("names", metavar="[NAME]...", nargs=-1, shell_complete=entry_names)
 @asks_server()
-@click.option("--serve", is_flag=True, help="Start a server on the repository, on free ports, and ask it.")
+@serve_option
 @repository_option
 @click.option(
     "--baseline",
@@ -32,7 +32,9 @@ from .switches import json_option
 @reports_option
 @json_option
 @command
-def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple[Path, ...], **against: Any) -> None:
+def validate(
+    names: tuple[str, ...], server: ServerOptions, serve: bool, reports: tuple[Path, ...], **against: Any
+) -> None:
     """Compare a server's answers with PyTorch's.
 
     validate compares tensors, decoded answers, and scores on labelled data. Without NAME, it checks all entries of the
@@ -47,9 +49,9 @@ def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple
     from ..core.layout import entries
     from ..validate.validation import Against, served_at, validate_entries
     from .console import document, progress, say, table
-    from .switches import mute
+    from .switches import mute_pipelines
 
-    mute("hf2triton_client.pipelines")  # warnings about long texts
+    mute_pipelines()
     if serve:
         server.refuse_beside("--serve")
     whom = Against(**against)
@@ -59,8 +61,8 @@ def validate(names: tuple[str, ...], server: Server, serve: bool, reports: tuple
         server.wait_for(names or entries(whom.repository))
     with (
         progress() as advance,
-        served_at(server.url or "", whom.repository if serve else None) as place,
-        connect(place, headers=dict(server.headers)) as connection,
+        served_at(server.address, whom.repository if serve else None) as place,
+        connect(place, headers=server.headers) as connection,
     ):
         validations = validate_entries(connection, names, whom, advance)
         found = new_report(connection.server_name(), validations)

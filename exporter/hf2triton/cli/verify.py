@@ -31,13 +31,12 @@ def verify(name: str, releases: tuple[str, ...], repository: Path, report: Path 
     once. The exit code is 3 if answers differ, and 1 if the graph does not load or run. torch is not needed.
     """
     from ..verify.verify import verify as run
-    from .console import document, progress, table, write_report
+    from .console import deliver, progress, table
 
     with progress() as advance:
         results = run(repository, name, releases, advance)
     runs = {"passed": all(result.passed for result in results), "runs": [result.to_json() for result in results]}
-    write_report(report, runs)
-    document(runs)
+    deliver(runs, report)
     table(
         f"{name} in the onnxruntime of Triton releases, on this CPU",
         ("release", "onnxruntime", "IR/opset", "frontend", "largest", "result"),

@@ -1,4 +1,4 @@
-"""JSON files: a checkpoint's, and how an entry's are written."""
+"""JSON files: a checkpoint's, and how we write ours."""
 
 from __future__ import annotations
 
@@ -30,5 +30,5 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def json_bytes(value: Any) -> bytes:
-    """A value in the format of an entry's JSON files."""
+    """A value in the format of the JSON that we write."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

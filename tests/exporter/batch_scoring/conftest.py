@@ -11,7 +11,7 @@ import pytest
 from hf2triton.batch_scoring import ScoreOptions, Summary, score
 from hf2triton_client import pipeline
 
-from ...conftest import _made_once, asset, export_asset
+from ...conftest import asset, export_asset, made_once
 from ...support import sample_of
 
 #: Rows of the input that most tests use.
@@ -27,7 +27,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         export_asset(folder, "bert", "text-classification", "fp32", name="sentiment")
         export_asset(folder, "vit", "image-classification", "fp32", name="clothes")
 
-    with Server(_made_once(tmp_path_factory, "scoring", make)) as server:
+    with Server(made_once(tmp_path_factory, "scoring", make)) as server:
         yield server.url
 
 

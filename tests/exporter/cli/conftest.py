@@ -30,7 +30,7 @@ def entries(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, (family, task) in ENTRIES.items():
             conftest.export_asset(folder, family, task, "fp32", name=name)
 
-    return conftest._made_once(tmp_path_factory, "asked", make)
+    return conftest.made_once(tmp_path_factory, "asked", make)
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,8 @@ import pytest
 from hf2triton.cli.own_command import own_command
 from hf2triton.demo.examples import SHOWS
 
+from ...loopback import alone
+
 COMMAND = [sys.executable, "-m", "hf2triton", "demo", "--task", "fill-mask"]
 
 
@@ -52,8 +54,8 @@ def test_the_commands_at_the_end_work(runs):
     serve, call = (
         line.strip() for line in runs[1].stdout.splitlines() if line.startswith("  ") and "hf2triton" in line
     )
-    script = f"ip link set lo up; {serve} >&2 & {call}; code=$?; kill %1; wait; exit $code"
-    pasted = subprocess.run(["unshare", "-rn", "bash", "-c", script], capture_output=True, text=True, cwd=runs[0])
+    script = f"{serve} >&2 & {call}; code=$?; kill %1; wait; exit $code"
+    pasted = subprocess.run(alone(["bash", "-c", script]), capture_output=True, text=True, cwd=runs[0])
     assert pasted.returncode == 0, pasted.stderr
     assert "token_str" in json.loads(pasted.stdout)[0]
 
