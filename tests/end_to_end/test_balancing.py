@@ -87,7 +87,7 @@ def process_of(server: Server) -> psutil.Process:
     """The tritonserver itself."""
     flags = {f"--grpc-address={server.host}", f"--grpc-port={server.ports.grpc}"}
     for process in psutil.process_iter(["name", "cmdline"]):
-        if process.info["name"] == "tritonserver" and flags <= set(process.info["cmdline"]):
+        if process.info["name"] == "tritonserver" and flags <= set(process.info["cmdline"] or ()):
             return psutil.Process(process.pid)  # the one found may be kept from an earlier process with this pid
     raise AssertionError(f"no tritonserver listens on {server.url}")
 

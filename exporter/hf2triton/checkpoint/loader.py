@@ -33,6 +33,8 @@ _SAME_ANSWERS = {
     "output_hidden_states": False,
     "return_dict": True,
 }
+#: How a family's attention is reached -> the implementation that the reference computes with.
+_ATTENTION = {"interface": "sdpa", "native": "eager"}
 
 
 def load_checkpoint(
@@ -127,7 +129,7 @@ def _load_model(
         model, info = auto_class.from_pretrained(
             folder,
             dtype=torch.float32,
-            attn_implementation="sdpa",
+            attn_implementation=_ATTENTION[family.attention],
             local_files_only=True,
             trust_remote_code=False,
             use_safetensors=not source.pickled,
@@ -205,7 +207,7 @@ def _text_side(
         raise SourceError(f"{task.name} joins word pieces, and the tokenizer in {folder} does not make any")
     if tokenizer.mask_token is None and any(endpoint.preprocessor == "masked-text" for endpoint in task.endpoints):
         raise SourceError(f"{task.name} needs a mask token, and the tokenizer in {folder} has none")
-    positions = getattr(_config_of(config, family, "text"), family.max_positions)
+    positions = family.max_positions(_config_of(config, family, "text"))
     if task.generates:
         require_streaming(tokenizer, folder)
         return tokenizer, positions  # a tokenizer's limit does not count new tokens

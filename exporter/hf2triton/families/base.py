@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+
+def positions(key: str) -> Callable[[Any], int]:
+    """The longest sequence is what the config has under `key`."""
+
+    def longest(config: Any) -> int:
+        value: int = getattr(config, key)
+        return value
+
+    return longest
+
+
+def positions_after_padding(config: Any) -> int:
+    """The longest sequence of models whose positions start behind the index of the padding token."""
+    longest: int = config.max_position_embeddings - config.pad_token_id - 1
+    return longest
 
 
 @dataclass(frozen=True)
@@ -15,7 +31,9 @@ class Family:
     inputs: modality ("text", "image") -> the graph's inputs in order.
     architectures: class name in config.json -> the tasks that its head serves, the usual one first.
     headless: the tasks that every checkpoint serves, with any head or none.
-    max_positions: the config's key for the longest sequence.
+    max_positions: the config of texts -> the longest sequence.
+    attention: "interface" if its layers call transformers' `AttentionInterface`; "native" if they compute attention themselves,
+        which the graph then has in plain ops.
     configs: modality -> the part of the config that describes it, if the config has parts.
     base_arguments: arguments for loading the model without a head.
     pooler: the prefix of the names of the pooling layer's weights, if that layer serves a task; a checkpoint may lack them.
@@ -36,7 +54,8 @@ class Family:
     inputs: Mapping[str, tuple[str, ...]]
     architectures: Mapping[str, tuple[str, ...]]
     headless: tuple[str, ...] = ()
-    max_positions: str = "max_position_embeddings"
+    max_positions: Callable[[Any], int] = positions("max_position_embeddings")
+    attention: str = "interface"
     configs: Mapping[str, str] = field(default_factory=dict)
     base_arguments: Mapping[str, Any] = field(default_factory=dict)
     pooler: str | None = None

@@ -1,12 +1,12 @@
 """GPT-2."""
 
-from .base import Family
+from .base import Family, positions
 
 FAMILY = Family(
     name="gpt2",
     inputs={"text": ("input_ids", "attention_mask")},
     architectures={"GPT2LMHeadModel": ("text-generation",), "GPT2DoubleHeadsModel": ("text-generation",)},
-    max_positions="n_positions",
+    max_positions=positions("n_positions"),
     tables={"input_ids": ("wte.weight", "vocab_size"), "positions": ("wpe.weight", "n_positions")},
     leftover=(
         r"h\.\d+\.attn\.(bias|masked_bias)",  # the causal mask

@@ -1,17 +1,19 @@
-"""Small configurations of BERT and DistilBERT."""
+"""Small configurations of text encoders."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from transformers import BertConfig, DistilBertConfig, PreTrainedConfig, PreTrainedModel
+from transformers import BertConfig, DistilBertConfig, ElectraConfig, PreTrainedConfig, PreTrainedModel
 
 from .wordpiece import MAX_LENGTH
 
+_SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 #: family -> its config, and what the config calls the hidden size, the layers, the heads and the inner size.
 FAMILIES = {
-    "bert": (BertConfig, ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")),
+    "bert": (BertConfig, _SIZES),
+    "electra": (ElectraConfig, _SIZES),
     "distilbert": (DistilBertConfig, ("dim", "n_layers", "n_heads", "hidden_dim")),
 }
 

@@ -7,7 +7,7 @@ import warnings
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import onnx_ir as ir
@@ -39,7 +39,8 @@ def export_graph(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, ops
         "sequence": torch.export.Dim("sequence", min=1, max=checkpoint.max_length),
         "masks": torch.export.Dim("masks", min=1, max=checkpoint.max_length),
     }
-    with attention_of(checkpoint.model, ATTENTIONS[attention].registered_name):
+    native = checkpoint.family.attention == "native"
+    with nullcontext() if native else attention_of(checkpoint.model, ATTENTIONS[attention].registered_name):
         shapes = (tuple(free_axes(inputs, axes)),)
         model = traced(module, example_of(inputs, _EXAMPLE), shapes, module.inputs, module.outputs, opset)
     full_precision = frozenset(

@@ -1,0 +1,1 @@
+"""The table of families and tasks beyond the first five families: every cell is exported and asked."""

@@ -1,0 +1,120 @@
+"""A checkpoint for each cell of the table: a trained one, or a trained body with a head whose weights follow from a seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from hf2triton.families import FAMILIES
+
+from ..checkpoints.judges import judge_of
+from ..support import ASSETS, TEXTS
+
+#: family -> its trained checkpoint
+TRAINED = {"electra": "electra-sentiment"}
+#: task -> the labels of a head that was not trained
+LABELS = {
+    "text-classification": ("NEGATIVE", "NEUTRAL", "POSITIVE"),
+    "zero-shot-classification": ("contradiction", "neutral", "entailment"),
+    "token-classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+    "image-classification": ("bag", "boot", "shirt"),
+}
+_MARIA = "Maria Klein, who was born in Paris, works for Acme Ltd in Zürich."
+#: task -> what is asked, one after the other, each time with all of these options
+QUESTIONS: Mapping[str, tuple[list[Any], list[dict[str, Any]]]] = {
+    "text-classification": ([TEXTS[:-1], TEXTS[0], {"text": TEXTS[0], "text_pair": TEXTS[2]}], [{}, {"top_k": None}]),
+    "zero-shot-classification": ([TEXTS[:3], TEXTS[4]], [{"candidate_labels": ["a film", "furniture", "naïve"]}]),
+    "token-classification": (
+        [TEXTS[:-1], _MARIA],
+        [{"aggregation_strategy": strategy} for strategy in ("none", "simple", "first", "average", "max")],
+    ),
+    "question-answering": ([{"question": "Who works for Acme?", "context": _MARIA}], [{}]),
+    "fill-mask": (["It is a {mask}.", "{mask} {mask} flew to Paris{mask}", "naïve {mask} 😀"], [{}, {"top_k": 2}]),
+    "feature-extraction": ([TEXTS[:-1], TEXTS[0]], [{}]),
+    "sentence-similarity": ([TEXTS[:-1], TEXTS[0]], [{}]),
+}
+
+
+def cells(families: Iterable[str] = TRAINED) -> list[tuple[str, str]]:
+    """All pairs of family and task."""
+    return [(family, task) for family in families for task in FAMILIES[family].tasks]
+
+
+def checkpoint_of(family: str, task: str | None, folder: Path) -> Path:
+    """The trained checkpoint if it has the task's head, or if there is no task; otherwise its copy in `folder`, with a head."""
+    trained = ASSETS / TRAINED[family]
+    [architecture] = json.loads((trained / "config.json").read_text("utf-8"))["architectures"]
+    served = {*FAMILIES[family].architectures[architecture], *FAMILIES[family].headless}
+    return trained if task is None or task in served else _with_head(trained, family, task, folder)
+
+
+def judge(task: str, folder: Path) -> Callable[..., Any]:
+    """What answers questions about a task with PyTorch."""
+    return _best_span(folder) if task == "question-answering" else judge_of(task, folder)
+
+
+def questions(task: str, folder: Path) -> list[tuple[Any, dict[str, Any]]]:
+    """Arguments and options of calls."""
+    inputs, options = QUESTIONS[task]
+    if task == "fill-mask":
+        from transformers import AutoTokenizer
+
+        mask = AutoTokenizer.from_pretrained(folder).mask_token
+        inputs = [text.format(mask=mask) for text in inputs]
+    return [(one, more) for one in inputs for more in options]
+
+
+def _with_head(trained: Path, family: str, task: str, folder: Path) -> Path:
+    import torch
+    import transformers
+
+    name = next(name for name, tasks in FAMILIES[family].architectures.items() if task in tasks)
+    labels = LABELS.get(task)
+    more = {} if labels is None else {"id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}}
+    shutil.copytree(trained, folder)
+    model, info = getattr(transformers, name).from_pretrained(
+        trained, output_loading_info=True, ignore_mismatched_sizes=True, **more
+    )
+    generator = torch.Generator().manual_seed(0)
+    new = {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    with torch.no_grad():
+        for key in sorted(new & model.state_dict().keys()):
+            weight = model.state_dict()[key]
+            spread = 0.1 if weight.ndim == 1 else 2 / weight.shape[-1] ** 0.5
+            offset = 1.0 if "norm" in key.lower() and key.endswith("weight") else 0.0
+            weight.copy_(offset + spread * torch.randn(weight.shape, generator=generator))
+    model.save_pretrained(folder)
+    return folder
+
+
+def _best_span(folder: Path) -> Callable[..., Any]:
+    """transformers 4's question answering, for a context that fits one row."""
+    import torch
+    from transformers import AutoModelForQuestionAnswering, AutoTokenizer
+
+    model = AutoModelForQuestionAnswering.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+
+    def answer(one: Mapping[str, str]) -> dict[str, Any]:
+        encoded = tokenizer(one["question"], one["context"], return_tensors="pt")
+        with torch.inference_mode():
+            outputs = model(**encoded)
+        outside = torch.tensor([part != 1 for part in encoded.sequence_ids()])
+        begins, ends = (
+            logits[0].masked_fill(outside, -1e4).softmax(-1) for logits in (outputs.start_logits, outputs.end_logits)
+        )
+        scores = (begins[:, None] * ends[None]).triu().tril(14)
+        first, last = divmod(int(scores.argmax()), len(ends))
+        start = encoded.word_to_chars(0, encoded.token_to_word(first), 1).start
+        end = encoded.word_to_chars(0, encoded.token_to_word(last), 1).end
+        return {
+            "score": float(scores[first, last]),
+            "start": start,
+            "end": end,
+            "answer": one["context"][start:end],
+        }
+
+    return answer
