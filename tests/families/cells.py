@@ -14,7 +14,7 @@ from ..checkpoints.judges import judge_of
 from ..support import ASSETS, TEXTS
 
 #: family -> its trained checkpoint
-TRAINED = {"electra": "electra-sentiment"}
+TRAINED = {"electra": "electra-ner"}
 #: task -> the labels of a head that was not trained
 LABELS = {
     "text-classification": ("NEGATIVE", "NEUTRAL", "POSITIVE"),
@@ -73,7 +73,11 @@ def _with_head(trained: Path, family: str, task: str, folder: Path) -> Path:
 
     name = next(name for name, tasks in FAMILIES[family].architectures.items() if task in tasks)
     labels = LABELS.get(task)
-    more = {} if labels is None else {"id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}}
+    more = (
+        {}
+        if labels is None
+        else {"id2label": dict(enumerate(labels)), "label2id": {x: i for i, x in enumerate(labels)}}
+    )
     shutil.copytree(trained, folder)
     model, info = getattr(transformers, name).from_pretrained(
         trained, output_loading_info=True, ignore_mismatched_sizes=True, **more
@@ -110,11 +114,6 @@ def _best_span(folder: Path) -> Callable[..., Any]:
         first, last = divmod(int(scores.argmax()), len(ends))
         start = encoded.word_to_chars(0, encoded.token_to_word(first), 1).start
         end = encoded.word_to_chars(0, encoded.token_to_word(last), 1).end
-        return {
-            "score": float(scores[first, last]),
-            "start": start,
-            "end": end,
-            "answer": one["context"][start:end],
-        }
+        return {"score": float(scores[first, last]), "start": start, "end": end, "answer": one["context"][start:end]}
 
     return answer

@@ -147,6 +147,7 @@ def test_the_base_install_needs_no_torch(base, server, repository, minor):
         assert sys.prefix not in said
 
 
+@pytest.mark.slow
 def test_the_extras_of_clients_run_on_3_13(extras, server, repository, tmp_path):
     """Reports are written and read, pictures are sent as arrays, and sets are scored into Parquet."""
     report, page, scored = tmp_path / "report.json", tmp_path / "report.html", tmp_path / "scored.parquet"
@@ -169,6 +170,7 @@ with pipeline(model="clothes", url={server.url!r}) as look:
     assert run(extras, "python", "-c", code).strip() == "True"
 
 
+@pytest.mark.slow
 def test_the_clients_unit_tests_pass_on_3_13(extras):
     """Those that need no server, against the installed wheel."""
     tests = [ROOT / "tests" / "client" / name for name in UNIT]

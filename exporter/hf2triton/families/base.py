@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
-
-def positions(key: str) -> Callable[[Any], int]:
-    """The longest sequence is what the config has under `key`."""
-
-    def longest(config: Any) -> int:
-        value: int = getattr(config, key)
-        return value
-
-    return longest
+#: The longest sequence as most configs have it.
+MAX_POSITION_EMBEDDINGS: Callable[[Any], int] = attrgetter("max_position_embeddings")
 
 
 def positions_after_padding(config: Any) -> int:
@@ -54,7 +48,7 @@ class Family:
     inputs: Mapping[str, tuple[str, ...]]
     architectures: Mapping[str, tuple[str, ...]]
     headless: tuple[str, ...] = ()
-    max_positions: Callable[[Any], int] = positions("max_position_embeddings")
+    max_positions: Callable[[Any], int] = MAX_POSITION_EMBEDDINGS
     attention: str = "interface"
     configs: Mapping[str, str] = field(default_factory=dict)
     base_arguments: Mapping[str, Any] = field(default_factory=dict)

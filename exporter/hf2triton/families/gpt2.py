@@ -1,12 +1,14 @@
 """GPT-2."""
 
-from .base import Family, positions
+from operator import attrgetter
+
+from .base import Family
 
 FAMILY = Family(
     name="gpt2",
     inputs={"text": ("input_ids", "attention_mask")},
     architectures={"GPT2LMHeadModel": ("text-generation",), "GPT2DoubleHeadsModel": ("text-generation",)},
-    max_positions=positions("n_positions"),
+    max_positions=attrgetter("n_positions"),
     tables={"input_ids": ("wte.weight", "vocab_size"), "positions": ("wpe.weight", "n_positions")},
     leftover=(
         r"h\.\d+\.attn\.(bias|masked_bias)",  # the causal mask

@@ -18,10 +18,10 @@ from .sentiment import minilm_sentiment_lora, sentiment
 RECIPES = {
     "bert-sentiment": lambda: sentiment("bert", ["NEGATIVE", "NEUTRAL", "POSITIVE"]),
     "distilbert-sentiment": lambda: sentiment("distilbert", ["NEGATIVE", "POSITIVE"]),
-    "electra-sentiment": lambda: sentiment("electra", ["NEGATIVE", "POSITIVE"]),
     "minilm-sentiment-lora": minilm_sentiment_lora,
     "bert-ner": lambda: entities("bert"),
     "distilbert-ner": lambda: entities("distilbert"),
+    "electra-ner": lambda: entities("electra"),
     "bert-qa": bert_qa,
     "bert-nli": bert_nli,
     "bert-mlm": lambda: masked_lm("bert"),

@@ -1,4 +1,4 @@
-"""bert-ner and distilbert-ner: people, places and firms in English texts."""
+"""bert-ner, distilbert-ner and electra-ner: people, places and firms in English texts."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from transformers import (
     BertTokenizer,
     DataCollatorForTokenClassification,
     DistilBertForTokenClassification,
+    ElectraForTokenClassification,
 )
 
 from . import learning
@@ -17,7 +18,11 @@ from .families import small_config
 from .names import Names
 from .wordpiece import train_tokenizer
 
-MODELS = {"bert": BertForTokenClassification, "distilbert": DistilBertForTokenClassification}
+MODELS = {
+    "bert": BertForTokenClassification,
+    "distilbert": DistilBertForTokenClassification,
+    "electra": ElectraForTokenClassification,
+}
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 TEMPLATES = [
     "{PER} flew from {LOC} to {LOC} on Monday.",
@@ -67,7 +72,9 @@ def encode(tokenizer: BertTokenizer, row: tuple[list[str], list[str]]) -> dict:
 def entities(family: str) -> None:
     names, unseen = Names(held_out=False), Names(held_out=True)
     training, test = [make_row(names) for _ in range(8000)], [make_row(unseen) for _ in range(800)]
-    tokenizer = train_tokenizer([" ".join(row[0]) for row in training], lowercase=False, token_types=family == "bert")
+    tokenizer = train_tokenizer(
+        [" ".join(row[0]) for row in training], lowercase=False, token_types=family != "distilbert"
+    )
     pad = DataCollatorForTokenClassification(tokenizer)
 
     def scramble(rows: list[dict]) -> dict[str, torch.Tensor]:

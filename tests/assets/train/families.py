@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermedia
 #: family -> its config, and what the config calls the hidden size, the layers, the heads and the inner size.
 FAMILIES = {
     "bert": (BertConfig, _SIZES),
-    "electra": (ElectraConfig, _SIZES),
+    "electra": (partial(ElectraConfig, embedding_size=32), _SIZES),
     "distilbert": (DistilBertConfig, ("dim", "n_layers", "n_heads", "hidden_dim")),
 }
 

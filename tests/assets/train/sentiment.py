@@ -1,4 +1,4 @@
-"""bert-sentiment, distilbert-sentiment, electra-sentiment and minilm-sentiment-lora: the tone of short English texts."""
+"""bert-sentiment, distilbert-sentiment and minilm-sentiment-lora: the tone of short English texts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from transformers import (
     BertForSequenceClassification,
     DataCollatorWithPadding,
     DistilBertForSequenceClassification,
-    ElectraForSequenceClassification,
     PreTrainedTokenizerBase,
 )
 
@@ -24,11 +23,7 @@ from .wordpiece import train_tokenizer
 DATA = (
     "film and product reviews and tweets with human ratings, from the source distribution of vaderSentiment 3.3.2 (MIT)"
 )
-MODELS = {
-    "bert": BertForSequenceClassification,
-    "distilbert": DistilBertForSequenceClassification,
-    "electra": ElectraForSequenceClassification,
-}
+MODELS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -63,7 +58,7 @@ def accuracy(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, rows: l
 
 def sentiment(family: str, labels: list[str]) -> None:
     training, test = labelled(labels)
-    tokenizer = train_tokenizer([text for text, _ in training], lowercase=True, token_types=family != "distilbert")
+    tokenizer = train_tokenizer([text for text, _ in training], lowercase=True, token_types=family == "bert")
     model = MODELS[family](small_config(family, len(tokenizer), labels))
     rows = [{**tokenizer(text, truncation=True), "labels": label} for text, label in training]
     seconds = learning.train(model, rows, DataCollatorWithPadding(tokenizer), steps=6 * len(rows) // 32, rate=2e-3)

@@ -142,7 +142,7 @@ def require_shapes(folder: Path, config: Mapping[str, Any], shapes: Shapes, base
         f"{module}.lora_A and lora_B make [{made[0]}, {made[1]}], and the base's {name} is {list(base[name])}"
         for module, made in _products(shapes)
         for name in _named_in(base, module)
-        if sorted(base[name]) != sorted(made)  # GPT-2 keeps its weights transposed
+        if sorted(base[name]) != sorted(made)  # some layers keep their weights transposed
     ]
     if wrong:
         raise AdapterError(

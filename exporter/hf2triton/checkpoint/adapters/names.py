@@ -84,7 +84,7 @@ def _renamed_config(config: PeftConfig, naming: Mapping[str, str]) -> PeftConfig
 
 def _chooses(chosen: str | Collection[str], path: str) -> bool:
     """Whether a config's choice of modules, a regular expression or a list of endings, includes a module. As in peft, an ending
-    need not be a whole name: `classifier` also matches DistilBERT's `pre_classifier`."""
+    need not be a whole name: `classifier` also matches `pre_classifier`."""
     if isinstance(chosen, str):
         return re.fullmatch(chosen, path) is not None
     return path.endswith(tuple(chosen))

@@ -127,7 +127,7 @@ def _tables(model: Any) -> list[Any]:
     """The model's modules that have one row for each token; none for some models."""
     try:
         both = model.get_input_embeddings(), model.get_output_embeddings()
-    except NotImplementedError:  # CLIP's tables are in its towers
+    except NotImplementedError:  # the tables are in the towers
         return []
     return [table for table in both if hasattr(table, "weight") or hasattr(table, "original_module")]
 

@@ -30,7 +30,8 @@ SERVER_BYTES = 584 * 10**6
 #: Python model, including that process's CUDA context.
 LIBRARY_BYTES, PROCESS_BYTES = 290 * 10**6, 740 * 10**6
 #: An arena that grows as requested ends up this many times larger than the largest call needs, because onnxruntime plans memory
-#: separately for each shape of call. Measured: 2.5 to 3.5 for a BERT-base, and 1.3 without such plans (`enable_mem_pattern`).
+#: separately for each shape of call. Measured: 2.5 to 3.5 for an encoder with 110 million weights, and 1.3 without such plans
+#: (`enable_mem_pattern`).
 ARENA = 3.5
 
 

@@ -101,7 +101,7 @@ def traced(
 
 
 def _name_by_module(graph: ir.Graph) -> None:
-    """Names nodes after the modules they come from, as in `bert.encoder.layer.0.output.dense/MatMul`."""
+    """Names nodes after the modules they come from, as in `encoder.layer.0.output.dense/MatMul`."""
     counts: Counter[str] = Counter()
     for node in graph:
         # the last scope is PyTorch's name for the operation; the wrapping module's name carries no information
