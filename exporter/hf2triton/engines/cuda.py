@@ -33,8 +33,9 @@ ENGINE = Engine(
     proved_on="cuda",
     queue_delay=500,
     # Even a small call takes the time to launch its kernels, in which the GPU could compute many tokens. Measured on an H100:
-    # 5,108 tokens for an encoder with 110 million weights, 9,404 through Triton; for one with 22 million, whose 4,096 tokens take
-    # no longer than 16, more than a call may hold. Smaller GPUs compute fewer tokens in that time, and TensorRT launches fewer kernels.
+    # 5,108 tokens for an encoder with 110 million weights, 9,404 through Triton; for one with 22 million, whose 4,096 tokens
+    # take no longer than 16, more than a call may hold. Smaller GPUs compute fewer tokens in that time, and TensorRT launches
+    # fewer kernels.
     call_overhead=2048,
     accelerators={"cuda": CUDA},
     parameters=PARAMETERS,
