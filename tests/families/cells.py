@@ -14,12 +14,13 @@ from ..checkpoints.judges import judge_of
 from ..support import ASSETS, TEXTS
 
 #: family -> its trained checkpoint
-TRAINED = {"electra": "electra-ner"}
+TRAINED = {"distilbert": "distilbert-ner", "electra": "electra-ner"}
 #: task -> the labels of a head that was not trained
 LABELS = {
     "text-classification": ("NEGATIVE", "NEUTRAL", "POSITIVE"),
     "zero-shot-classification": ("contradiction", "neutral", "entailment"),
     "token-classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
+    "question-answering": ("LABEL_0", "LABEL_1"),  # what configs say of a head without labels
     "image-classification": ("bag", "boot", "shirt"),
 }
 _MARIA = "Maria Klein, who was born in Paris, works for Acme Ltd in Zürich."

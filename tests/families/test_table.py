@@ -32,7 +32,7 @@ def test_every_cell_is_here():
     assert {*cells(), *CHECKPOINTS} >= every
 
 
-@pytest.mark.parametrize("family", TRAINED)
+@pytest.mark.parametrize("family", sorted(TRAINED.keys() - {family for family, _ in CHECKPOINTS}))
 def test_a_family(family: str, tmp_path: Path):
     """What the checkpoint was trained for, in process."""
     folder, repository = checkpoint_of(family, None, tmp_path / "checkpoint"), tmp_path / "repository"
