@@ -24,7 +24,7 @@ TABLES = (adapters, generation, images, labels, sentences, tokens, weights)
 CASES = [case for table in TABLES for case in table.CASES]
 #: How many of a table's exports run with `make test`: the first, so that what was once wrong stands first. The others run with
 #: `make test-slow`, refusals always.
-QUICK = 5
+QUICK = 2
 #: The stage in which everything is looked at that needs no torch.
 EARLY = "look at the files"
 

@@ -9,10 +9,10 @@ from hf2triton_client import connect
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.validate import validate
 
-from ..conftest import CHECKPOINTS, PRECISIONS, WITH_BLS, WITH_INT8, entry_name
+from ..conftest import PRECISIONS, SERVED, WITH_BLS, WITH_INT8, entry_name
 
 NAMES = [
-    *(entry_name(*pair, precision) for pair in CHECKPOINTS for precision in PRECISIONS),
+    *(entry_name(*pair, precision) for pair in SERVED for precision in PRECISIONS),
     *(entry_name(*pair, "int8") for pair in WITH_INT8),
     *(entry_name(*pair, "fp16", "bls") for pair in WITH_BLS),
 ]
