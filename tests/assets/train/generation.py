@@ -38,14 +38,14 @@ def plain(verse: str) -> str:
 
 
 def packed(tokenizer: GPT2Tokenizer, texts: list[str]) -> list[torch.Tensor]:
-    """Rows of CONTEXT tokens, int64: texts one after another, each ended by `<|endoftext|>`.
+    """Rows of CONTEXT tokens, int64: texts one after another, each ended by the token that ends texts.
 
-    A row begins where a text does, every other row with `<|endoftext|>` before it, for a prompt may have it or not. The
+    A row begins where a text does, every other row with that token before it, for a prompt may have it or not. The
     text that a row cuts off begins the next one.
     """
     end = tokenizer.eos_token_id
     rows, row = [], [end]
-    for ids in tokenizer(texts)["input_ids"]:
+    for ids in tokenizer(texts, add_special_tokens=False)["input_ids"]:
         row = [*row, *ids, end]
         if len(row) >= CONTEXT:
             rows.append(torch.tensor(row[:CONTEXT]))
@@ -58,13 +58,14 @@ def collate(rows: list[torch.Tensor]) -> dict[str, torch.Tensor]:
     return {"input_ids": ids, "labels": ids}
 
 
-def train(model: GPT2LMHeadModel, rows: list[torch.Tensor], *, steps: int, batch: int) -> float:
+def train(model: PreTrainedModel, rows: list[torch.Tensor], *, steps: int, batch: int) -> float:
     """Trains in place with a cosine schedule; returns the seconds of CPU time it took.
 
     Muon (K. Jordan et al., 2024) moves the layers' matrices and AdamW the rest, which learns more from as many steps than
     AdamW alone: without it, greedy texts seldom come to an end.
     """
-    matrices = [weight for weight in model.transformer.h.parameters() if weight.dim() == 2]
+    tables = {module.weight for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+    matrices = [weight for weight in model.base_model.parameters() if weight.dim() == 2 and weight not in tables]
     taken = set(matrices)
     rest = [weight for weight in model.parameters() if weight not in taken]
     optimizers = (
@@ -89,7 +90,8 @@ def surprise(model: PreTrainedModel, tokenizer: GPT2Tokenizer, texts: list[str])
     """What the model makes of each text by itself, its end included: perplexity and bits a byte."""
     end, bits, count = tokenizer.eos_token_id, 0.0, 0
     for part in learning.batches(sorted(texts, key=len)):
-        rows = [torch.tensor([end, *ids, end]) for ids in tokenizer(part)["input_ids"]]
+        encoded = tokenizer(part, add_special_tokens=False)["input_ids"]
+        rows = [torch.tensor([end, *ids, end]) for ids in encoded]
         ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=end)
         # in causal attention no token sees the padding to its right
         targets = torch.nn.utils.rnn.pad_sequence([row[1:] for row in rows], batch_first=True, padding_value=-100)
@@ -104,10 +106,11 @@ def surprise(model: PreTrainedModel, tokenizer: GPT2Tokenizer, texts: list[str])
 def frequency_surprise(tokenizer: GPT2Tokenizer, training: list[str], texts: list[str]) -> str:
     """The same from the tokens' frequencies in other texts alone, with one added to each."""
     end = [tokenizer.eos_token_id]
-    counts = Counter(token for ids in tokenizer(training)["input_ids"] for token in ids + end)
+    encoded, asked = (tokenizer(part, add_special_tokens=False)["input_ids"] for part in (training, texts))
+    counts = Counter(token for ids in encoded for token in ids + end)
     total = counts.total() + len(tokenizer)
-    asked = [token for ids in tokenizer(texts)["input_ids"] for token in ids + end]
-    return _surprise(sum(math.log2(total / (counts[token] + 1)) for token in asked), len(asked), texts)
+    tokens = [token for ids in asked for token in ids + end]
+    return _surprise(sum(math.log2(total / (counts[token] + 1)) for token in tokens), len(tokens), texts)
 
 
 def _surprise(bits: float, tokens: int, texts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""distilbert-mlm and bert-mlm: fill in a masked word of the King James Bible."""
+"""distilbert-mlm, bert-mlm and camembert-mlm: fill in a masked word of the King James Bible."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections import Counter
 
 from transformers import (
     BertForMaskedLM,
+    CamembertForMaskedLM,
     DataCollatorForLanguageModeling,
     DistilBertForMaskedLM,
     PreTrainedTokenizerBase,
@@ -15,36 +16,37 @@ from transformers import (
 )
 
 from . import learning
-from .families import prepare, small_config
+from .families import prepare, small_config, small_tokenizer
 from .sources import bible_verses
-from .wordpiece import train_tokenizer
 
-MODELS = {"bert": BertForMaskedLM, "distilbert": DistilBertForMaskedLM}
+MODELS = {"bert": BertForMaskedLM, "distilbert": DistilBertForMaskedLM, "camembert": CamembertForMaskedLM}
 TOP = 5
+_WORD = re.compile(r"[A-Za-z]+")
 
 
 def masked_rows(tokenizer: PreTrainedTokenizerBase, verses: list[str]) -> list[dict]:
-    """One word of each verse behind [MASK]; only words that are one token, so that there is one right answer."""
-    rows, vocabulary = [], tokenizer.get_vocab()
+    """One word of each verse behind the mask; only words that are one token, so that there is one right answer."""
+    rows = []
     for verse in verses:
-        words = [word for word in re.finditer(r"[A-Za-z]+", verse) if word[0].lower() in vocabulary]
+        words = [(word, tokenizer(word[0], add_special_tokens=False)["input_ids"]) for word in _WORD.finditer(verse)]
+        words = [(word, ids) for word, ids in words if len(ids) == 1 and ids[0] != tokenizer.unk_token_id]
         if words:
-            word = random.choice(words)
+            word, ids = random.choice(words)
             text = verse[: word.start()] + tokenizer.mask_token + verse[word.end() :]
-            rows.append({"text": text, "token": word[0].lower()})
+            rows.append({"text": text, "token": tokenizer.decode(ids)})
     return rows
 
 
-def masked_lm(family: str) -> None:
+def masked_lm(family: str, steps: int = 6000) -> None:
     verses = bible_verses()
     random.shuffle(verses)
     test, training = verses[:1000], verses[1000:]
-    tokenizer = train_tokenizer(training, lowercase=True, token_types=family == "bert")
+    tokenizer = small_tokenizer(family, training, lowercase=True)
     model = MODELS[family](small_config(family, len(tokenizer), initializer_range=0.05))
     prepare(model)
     rows = [{"input_ids": ids} for ids in tokenizer(training, truncation=True)["input_ids"]]
     collate = DataCollatorForLanguageModeling(tokenizer, mlm_probability=0.2)
-    seconds = learning.train(model, rows, collate, steps=6000, rate=3e-3)
+    seconds = learning.train(model, rows, collate, steps=steps, rate=3e-3)
 
     asked = masked_rows(tokenizer, test)
     fill = pipeline("fill-mask", model=model, tokenizer=tokenizer, top_k=TOP)

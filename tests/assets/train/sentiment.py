@@ -1,4 +1,4 @@
-"""bert-sentiment, distilbert-sentiment and minilm-sentiment-lora: the tone of short English texts."""
+"""bert-, distilbert- and xlm-roberta-sentiment, and minilm-sentiment-lora: the tone of short English texts."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from transformers import (
     DataCollatorWithPadding,
     DistilBertForSequenceClassification,
     PreTrainedTokenizerBase,
+    XLMRobertaForSequenceClassification,
 )
 
 from . import learning
-from .families import small_config
+from .families import small_config, small_tokenizer
 from .sources import rated_sentences
-from .wordpiece import train_tokenizer
 
 DATA = (
     "film and product reviews and tweets with human ratings, from the source distribution of vaderSentiment 3.3.2 (MIT)"
 )
-MODELS = {"bert": BertForSequenceClassification, "distilbert": DistilBertForSequenceClassification}
+MODELS = {
+    "bert": BertForSequenceClassification,
+    "distilbert": DistilBertForSequenceClassification,
+    "xlm-roberta": XLMRobertaForSequenceClassification,
+}
 BASE = "sentence-transformers/all-MiniLM-L6-v2"
 
 
@@ -56,12 +60,12 @@ def accuracy(model: torch.nn.Module, tokenizer: PreTrainedTokenizerBase, rows: l
     return right / len(rows)
 
 
-def sentiment(family: str, labels: list[str]) -> None:
+def sentiment(family: str, labels: list[str], epochs: int = 6) -> None:
     training, test = labelled(labels)
-    tokenizer = train_tokenizer([text for text, _ in training], lowercase=True, token_types=family == "bert")
+    tokenizer = small_tokenizer(family, [text for text, _ in training], lowercase=True)
     model = MODELS[family](small_config(family, len(tokenizer), labels))
     rows = [{**tokenizer(text, truncation=True), "labels": label} for text, label in training]
-    seconds = learning.train(model, rows, DataCollatorWithPadding(tokenizer), steps=6 * len(rows) // 32, rate=2e-3)
+    seconds = learning.train(model, rows, DataCollatorWithPadding(tokenizer), steps=epochs * len(rows) // 32, rate=2e-3)
     learning.store(
         f"{family}-sentiment",
         (model, tokenizer),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import gzip
+import re
+import struct
 import subprocess
 import sys
 import tarfile
 import tempfile
 import zipfile
+import zlib
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +18,83 @@ import numpy as np
 
 #: The MIT licence covers them in the source distribution of vaderSentiment.
 RATED = ("movieReviewSnippets", "amazonReviewSnippets", "tweets")
+#: The books of the Bible in order, as OSIS abbreviates them.
+BOOKS = (
+    *(
+        "Gen",
+        "Exod",
+        "Lev",
+        "Num",
+        "Deut",
+        "Josh",
+        "Judg",
+        "Ruth",
+        "1Sam",
+        "2Sam",
+        "1Kgs",
+        "2Kgs",
+        "1Chr",
+        "2Chr",
+        "Ezra",
+        "Neh",
+        "Esth",
+    ),
+    *(
+        "Job",
+        "Ps",
+        "Prov",
+        "Eccl",
+        "Song",
+        "Isa",
+        "Jer",
+        "Lam",
+        "Ezek",
+        "Dan",
+        "Hos",
+        "Joel",
+        "Amos",
+        "Obad",
+        "Jonah",
+        "Mic",
+        "Nah",
+    ),
+    *(
+        "Hab",
+        "Zeph",
+        "Hag",
+        "Zech",
+        "Mal",
+        "Matt",
+        "Mark",
+        "Luke",
+        "John",
+        "Acts",
+        "Rom",
+        "1Cor",
+        "2Cor",
+        "Gal",
+        "Eph",
+        "Phil",
+        "Col",
+    ),
+    *(
+        "1Thess",
+        "2Thess",
+        "1Tim",
+        "2Tim",
+        "Titus",
+        "Phlm",
+        "Heb",
+        "Jas",
+        "1Pet",
+        "2Pet",
+        "1John",
+        "2John",
+        "3John",
+        "Jude",
+        "Rev",
+    ),
+)
 
 
 @cache
@@ -60,6 +140,12 @@ def clip_merges() -> list[tuple[str, str]]:
 
 def bible_verses() -> list[str]:
     """The King James Version, its 31,102 verses in order, without their numbers."""
+    return list(numbered_verses().values())
+
+
+@cache
+def numbered_verses() -> dict[tuple[str, str], str]:
+    """(book as `BOOKS` names it, chapter and verse such as "3:16") -> the verse, in order."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         _debian_package("bible-kjv-text", root)
@@ -67,7 +153,30 @@ def bible_verses() -> list[str]:
         # its text is compressed in a format of its own, which its program reads
         command = [root / "usr/bin/bible", "-f", "-p", root / "usr/lib", "gen1:1-rev22:21"]  # -f: one verse a line
         printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [line.partition(" ")[2].strip() for line in printed.splitlines()]
+    verses, books, name, last = {}, iter(BOOKS), "", None
+    for line in printed.splitlines():
+        place, _, verse = line.partition(" ")
+        book, number = re.fullmatch(r"(\d?[A-Za-z]+)(\d+:\d+)", place).groups()
+        name, last = (name if book == last else next(books)), book
+        verses[name, number] = verse.strip()
+    return verses
+
+
+@cache
+def topics() -> dict[str, str]:
+    """Nave's Topical Bible (1896): topic -> what it lists, in TEI. The format is SWORD's zLD: an index of entries, each with
+    its place in compressed blocks."""
+    with tempfile.TemporaryDirectory() as folder:
+        place = _debian_package("sword-dict-naves", Path(folder)) / "usr/share/sword/modules/lexdict/zld/nave"
+        index, entries, blocks, packed = ((place / f"nave.{end}").read_bytes() for end in ("idx", "dat", "zdx", "zdt"))
+    unpacked = [zlib.decompress(packed[start : start + size]) for start, size in struct.iter_unpack("<II", blocks)]
+    found = {}
+    for start, size in struct.iter_unpack("<II", index):
+        name, _, where = entries[start : start + size].partition(b"\r\n")
+        block, number = struct.unpack("<II", where[:8])
+        first, length = struct.unpack_from("<II", unpacked[block], 4 + 8 * number)
+        found[name.decode()] = unpacked[block][first : first + length].rstrip(b"\0").decode("utf-8", "replace")
+    return found
 
 
 def _pip_download(requirement: str, folder: Path, *options: str) -> Path:
