@@ -21,7 +21,7 @@ from hf2triton.repository.config import _ANSWERS, _OF_PREPROCESSOR, _OF_WORDS
 from hf2triton.repository.decoder_frontend import _INPUTS, _OUTPUTS
 from hf2triton.tasks import TASKS
 from hf2triton.tasks.base import Task
-from hf2triton.triton_models import fill_mask, question_answering, sentences
+from hf2triton.triton_models import fill_mask, question_answering, sentences, sparse
 from hf2triton.triton_models.generation import settings
 from hf2triton.triton_models.preprocessors import PREPROCESSORS
 from hf2triton_client import errors as client_errors
@@ -260,7 +260,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "pipeline_options": pipeline_options,
     "question_parameters": lambda: _parameters(question_answering.QuestionParameters, question_answering._CHECKS),
     "report_schema": lambda: schema_tables.of("report"),
-    "sentence_parameters": lambda: _parameters(None, sentences._CHECKS),
+    "sentence_parameters": lambda: _parameters(None, sentences.CHECKS),
+    "sparse_parameters": lambda: _parameters(None, sparse._CHECKS),
     "statuses": statuses,
     "tasks": tasks,
     "tensors": tensors,
