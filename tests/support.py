@@ -28,7 +28,7 @@ TEXTS = [
 
 
 def assert_outputs_match(expected: Any, actual: Any, atol: float, path: str = "result") -> None:
-    """Same types (a list may be a subclass), keys, order and values; floats within `atol`."""
+    """Same types (a list may be a subclass), keys, order and values; floats within `atol`, also in arrays."""
     if isinstance(expected, dict):
         assert isinstance(actual, dict), path
         assert list(actual) == list(expected), path
@@ -39,6 +39,9 @@ def assert_outputs_match(expected: Any, actual: Any, atol: float, path: str = "r
         assert len(actual) == len(expected), path
         for index, (one, other) in enumerate(zip(expected, actual, strict=True)):
             assert_outputs_match(one, other, atol, f"{path}[{index}]")
+    elif isinstance(expected, np.ndarray):
+        assert actual.shape == expected.shape, path
+        np.testing.assert_allclose(actual, expected, atol=atol, err_msg=path)
     elif isinstance(expected, (float, np.floating)):
         assert type(actual) is type(expected), f"{path}: {type(actual)} is not {type(expected)}"
         assert abs(float(expected) - float(actual)) <= atol, f"{path}: {actual} is not {expected}"

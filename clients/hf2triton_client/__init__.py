@@ -31,6 +31,8 @@ from .errors import (
 from .moved import keep_old_names
 from .pipelines import GeneratedTexts, Metadata, Results, TaskPipeline
 from .pipelines.opening import pipeline
+from .pipelines.quantization import quantize_embeddings
+from .pipelines.sparse_vectors import SparseVectors
 from .transport.connection import Connection, connect
 from .transport.generation import GenerationMetadata
 from .transport.streams import AsyncTextStream, TextStream
@@ -56,6 +58,7 @@ __all__ = [
     "ServerBusy",
     "ServerError",
     "ServerStopping",
+    "SparseVectors",
     "TaskPipeline",
     "TextStream",
     "Tls",
@@ -63,6 +66,7 @@ __all__ = [
     "WrongTask",
     "connect",
     "pipeline",
+    "quantize_embeddings",
 ]
 
 keep_old_names()

@@ -21,7 +21,9 @@ from .errors import ClientError, ConnectionClosed, ModelNotFound
 from .pipelines import TaskPipeline, pipeline_class
 from .pipelines.image_feature_extraction import ImageFeatureExtraction
 from .pipelines.question_answering import QuestionAnswering
+from .pipelines.rerank import Rerank
 from .pipelines.sentence_similarity import SentenceSimilarity
+from .pipelines.sparse_embedding import SparseEmbedding
 from .pipelines.text_generation import TextGeneration
 from .pipelines.zero_shot_classification import ZeroShotClassification
 from .pipelines.zero_shot_image_classification import ZeroShotImageClassification
@@ -245,9 +247,15 @@ def pipeline(
     task: Literal["zero-shot-classification"], model: str = ..., url: str = ..., **options: Any
 ) -> _Opening[ZeroShotClassification]: ...
 @overload
+def pipeline(task: Literal["rerank"], model: str = ..., url: str = ..., **options: Any) -> _Opening[Rerank]: ...
+@overload
 def pipeline(
     task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any
 ) -> _Opening[SentenceSimilarity]: ...
+@overload
+def pipeline(
+    task: Literal["sparse-embedding"], model: str = ..., url: str = ..., **options: Any
+) -> _Opening[SparseEmbedding]: ...
 @overload
 def pipeline(
     task: Literal["text-generation"], model: str = ..., url: str = ..., **options: Any
@@ -275,6 +283,6 @@ def pipeline(
     **options: Any,
 ) -> _Opening[Any]:
     """Like `hf2triton_client.pipeline`, with an `AsyncConnection` as `connection`. Await the result, or enter it with
-    `async with`; calls of the pipeline, its other methods and `close` are coroutines. An iterator as input returns an
-    asynchronous iterator."""
+    `async with`; calls of the pipeline, its other methods and `close` are coroutines, except methods that only compare
+    embeddings. An iterator as input returns an asynchronous iterator."""
     return _Opening(task, model, connection or Target(url, timeout, retries, headers or {}, tls), options)

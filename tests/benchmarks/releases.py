@@ -24,15 +24,20 @@ from hf2triton.verify.verify import verify
 
 from ..support import ASSETS
 
+BIASED = ("mpnet-sentiment", "modernbert-mlm")
 ENCODERS = ("bert-sentiment", "bert-qa", "distilbert-mlm", "vit-fashion", "clip-fashion")
 #: column -> its checkpoints, attention and precisions
 COLUMNS = {
     "fused": (ENCODERS[:-1], "fused", ("fp32", "fp16", "int8")),
     "fused-any-mask": (ENCODERS[:-1], "fused-any-mask", ("fp32", "fp16")),
     "CLIP, fused": (ENCODERS[-1:], "fused", ("fp32", "fp16", "int8")),
-    "standard": (ENCODERS, "standard", ("fp32", "fp16")),
+    "standard": ((*ENCODERS, *BIASED, "deberta-v2-sentiment"), "standard", ("fp32", "fp16")),
+    "DeBERTa, fused": (("deberta-v2-sentiment",), "fused", ("fp32", "fp16", "int8")),
+    "MPNet, ModernBERT, fused": (BIASED, "fused", ("fp32", "fp16", "int8")),
     "GPT-2, fused": (("gpt2-verses",), "fused", ("fp32", "fp16", "int8")),
     "GPT-2, standard": (("gpt2-verses",), "standard", ("fp32", "fp16", "int8")),
+    "GPT-Neo, fused": (("gptneo-verses",), "fused", ("fp32", "fp16", "int8")),
+    "GPT-Neo, standard": (("gptneo-verses",), "standard", ("fp32", "fp16", "int8")),
 }
 
 

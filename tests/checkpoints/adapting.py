@@ -13,7 +13,7 @@ from .case import Equal, edited, without
 from .judges import GREEDY
 
 #: How the names of embeddings end.
-TABLES = ("word_embeddings.weight", "wte.weight", "token_embedding.weight")
+TABLES = ("word_embeddings.weight", "wte.weight", "embed_tokens.weight", "token_embedding.weight")
 PROCESSOR = "preprocessor_config.json"
 
 #: The class of a base -> the class to load it with, the task, and peft's settings of an adapter for it.
@@ -23,12 +23,39 @@ BASES: Mapping[str, tuple[str, str, Mapping[str, Any]]] = {
         "text-classification",
         {"task_type": "SEQ_CLS", "target_modules": ["query", "value"]},
     ),
+    "XLMRobertaForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        {"task_type": "SEQ_CLS", "target_modules": ["query", "value"]},
+    ),
     "GPT2LMHeadModel": (
         "AutoModelForCausalLM",
         "text-generation",
         {"task_type": "CAUSAL_LM", "target_modules": ["c_attn"], "fan_in_fan_out": True},
     ),
+    "MPNetForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        {"task_type": "SEQ_CLS", "target_modules": ["q", "k", "v", "o"]},
+    ),
+    "DebertaV2ForSequenceClassification": (
+        "AutoModelForSequenceClassification",
+        "text-classification",
+        {"task_type": "SEQ_CLS", "target_modules": ["query_proj", "key_proj", "value_proj"]},
+    ),
+    "ModernBertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask", {"target_modules": ["Wqkv"]}),
+    "GPTNeoForCausalLM": (
+        "AutoModelForCausalLM",
+        "text-generation",
+        {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj"]},
+    ),
+    "OPTForCausalLM": (
+        "AutoModelForCausalLM",
+        "text-generation",
+        {"task_type": "CAUSAL_LM", "target_modules": ["q_proj", "v_proj"]},
+    ),
     "BertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask", {"target_modules": ["query", "value"]}),
+    "CamembertForMaskedLM": ("AutoModelForMaskedLM", "fill-mask", {"target_modules": ["query", "value"]}),
     "ViTForImageClassification": (
         "AutoModelForImageClassification",
         "image-classification",

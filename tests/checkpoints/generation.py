@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
-from .case import Case, Equal, edited, saved
+import numpy as np
 
+from .adapting import adapter, equal
+from .case import Case, Equal, Refused, config, edited, saved, weights
+
+NEO, OPT, NEW = "gptneo-verses", "opt-verses", ("<user>", "<code>")
+WITH_NEW = ["And the king <user> said", "<code>In the beginning"]
+#: Within a window of 32 tokens, across its end, and beyond it.
+LONG = ["And the", "And he said unto them, Go ye up into the city, and there shall", "the LORD spake unto Moses, " * 12]
 PROMPTS = ("And the", "", " ", "\n", "\u200b", "the LORD", "<user> And<user>the <user>", "<user>", "é😀 the")
 
 
@@ -49,6 +56,14 @@ def _of_words(folder):
     ).save_pretrained(folder)
 
 
+def _with_masks(own):
+    """The causal masks that transformers 4 saved."""
+    for layer in range(4):
+        name = f"transformer.h.{layer}.attn.attention"
+        own[f"{name}.bias"] = np.tril(np.ones((1, 1, 256, 256), bool))
+        own[f"{name}.masked_bias"] = np.array(-1e9, np.float32)
+
+
 CASES: tuple[Case, ...] = (
     Case("empty prompts", "gpt2-verses", lambda folder: None, Equal(PROMPTS)),
     Case(
@@ -81,4 +96,30 @@ CASES: tuple[Case, ...] = (
         _of_words,
         Equal(["w300 . '", "w301 'm w302 n't", "w303 ' s w304", "", "w305 , w306"], {"repetition_penalty": 1.7}),
     ),
+    Case("a window in standard attention", NEO, lambda folder: None, Equal(LONG), {"attention": "standard"}),
+    Case("a window longer than texts", NEO, config(window_size=300), Equal(LONG)),
+    Case("GPT-Neo with its masks among the weights", NEO, weights(_with_masks), Equal(PROMPTS)),
+    Case("GPT-Neo says added tokens", NEO, talkative("<user>", "é", lstrip=True), Equal(PROMPTS)),
+    Case(
+        "a window, for a release that counts it otherwise",
+        NEO,
+        lambda folder: None,
+        Refused(["GroupQueryAttention with a window", "26.02", "use --attention standard"], early=False),
+        {"release": "25.08"},
+    ),
+    Case("adapter: resized GPT-Neo", NEO, adapter(NEW), equal(WITH_NEW)),
+    Case("adapter: all products of GPT-Neo", NEO, adapter(target_modules="all-linear"), equal(LONG)),
+    Case("OPT says special added tokens", OPT, talkative("<user>", "<end>", special=True), Equal(PROMPTS)),
+    Case(
+        "OPT is asked for its own special tokens", OPT, lambda folder: None, Equal(["</s>And", "a <pad> b</s>", "</s>"])
+    ),
+    Case("OPT in standard attention", OPT, lambda folder: None, Equal(LONG), {"attention": "standard"}),
+    Case(
+        "OPT whose norms are before layers and whose config says behind",
+        OPT,
+        config(do_layer_norm_before=False),
+        Refused(["decoder.final_layer_norm.bias", "no place for"], early=False),
+    ),
+    Case("adapter: OPT's embeddings saved", OPT, adapter(NEW, modules_to_save=["embed_tokens"]), equal(WITH_NEW)),
+    Case("adapter: all products of OPT", OPT, adapter(target_modules="all-linear"), equal(LONG)),
 )

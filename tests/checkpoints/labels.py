@@ -10,7 +10,7 @@ REVIEWS = ["What a lovely day!", "Terrible. I want my money back.", "ok"]
 RANKED = Equal(REVIEWS, {"top_k": None})
 
 
-def _head_of(rows: int, **changes):
+def head_of(rows: int, **changes):
     """A head with some rows of the trained one, again and again."""
 
     def resize(tensors):
@@ -48,32 +48,32 @@ CASES = (
     Case(
         "a regression",
         "bert-sentiment",
-        _head_of(1, id2label={"0": "score"}, label2id={"score": 0}, problem_type="regression"),
+        head_of(1, id2label={"0": "score"}, label2id={"score": 0}, problem_type="regression"),
         Equal(REVIEWS),
     ),
     Case(
         "one label that is no regression",
         "bert-sentiment",
-        all_of(_head_of(1, id2label={"0": "score"}, label2id={"score": 0}), config(["problem_type"])),
+        all_of(head_of(1, id2label={"0": "score"}, label2id={"score": 0}), config(["problem_type"])),
         Equal(REVIEWS),
     ),
     Case(
         "several labels at once",
         "bert-sentiment",
-        _head_of(4, **_named("a", "b", "c", "d"), problem_type="multi_label_classification"),
+        head_of(4, **_named("a", "b", "c", "d"), problem_type="multi_label_classification"),
         RANKED,
     ),
-    Case("labels without names", "bert-sentiment", all_of(_head_of(2), config(["id2label", "label2id"])), RANKED),
+    Case("labels without names", "bert-sentiment", all_of(head_of(2), config(["id2label", "label2id"])), RANKED),
     Case(
         "five labels without names",
         "bert-sentiment",
-        all_of(_head_of(5), config(["id2label", "label2id"])),
+        all_of(head_of(5), config(["id2label", "label2id"])),
         Refused(["id2label", "there would be 2", "the head has 5", "labels in a build file"]),
     ),
     Case(
         "five labels that are named by the export",
         "bert-sentiment",
-        all_of(_head_of(5), config(["id2label", "label2id"])),
+        all_of(head_of(5), config(["id2label", "label2id"])),
         Equal(REVIEWS, {"top_k": None}, _with_labels),
         {"labels": tuple("abcde")},
     ),
@@ -86,7 +86,7 @@ CASES = (
     Case(
         "a label that is missing",
         "bert-sentiment",
-        _head_of(3, id2label={"0": "a", "2": "c"}),
+        head_of(3, id2label={"0": "a", "2": "c"}),
         Refused(["0 to 2", "the head has 3 rows", "lacks 1"]),
     ),
     Case(

@@ -267,7 +267,6 @@ CASES = (
     refused(
         "a CrossEncoder", then(layers(), edited(ENCODE, model_type="CrossEncoder")), ENCODE, "CrossEncoder", "--task"
     ),
-    refused("a SparseEncoder", then(layers(), edited(ENCODE, model_type="SparseEncoder")), "SparseEncoder"),
     refused("maxsim", then(layers(), edited(ENCODE, similarity_fn_name="maxsim")), "maxsim", "manhattan"),
     refused(
         "a default prompt that is not there",
@@ -281,7 +280,10 @@ CASES = (
     refused("an unknown key of the pooling", then(layers(), edited(POOLING, own=1)), POOLING, "own"),
     refused("no config of the pooling", then(layers(), without(POOLING)), POOLING, "is missing"),
     refused(
-        "the states of single tokens", then(layers("Dense"), edited(DENSE, module_input_name="token_embeddings")), DENSE
+        "a layer for tokens after the pooling",
+        then(layers("Dense"), edited(DENSE, module_input_name="token_embeddings")),
+        DENSE,
+        "token_embeddings",
     ),
     refused(
         "an activation of its own", then(layers("Dense"), edited(DENSE, activation_function="own.Swish")), "own.Swish"

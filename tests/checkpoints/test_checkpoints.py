@@ -8,7 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from hf2triton.core.options import ExportOptions
@@ -16,11 +15,27 @@ from hf2triton.errors import Hf2TritonError
 from hf2triton.export.pipeline import export
 
 from ..support import ASSETS, assert_outputs_match, snapshot
-from . import adapters, generation, images, labels, sentences, tokens, weights
+from . import (
+    adapters,
+    biases,
+    embeddings,
+    generation,
+    images,
+    labels,
+    rerankers,
+    roberta,
+    sentences,
+    tokens,
+    vision,
+    weights,
+)
 from .case import Case, Equal, Refused
 from .judges import judge_of, served
 
-TABLES = (adapters, generation, images, labels, sentences, tokens, weights)
+TABLES = (
+    *(adapters, biases, embeddings, generation, images, labels),
+    *(rerankers, roberta, sentences, tokens, vision, weights),
+)
 CASES = [case for table in TABLES for case in table.CASES]
 #: How many of a table's exports run with `make test`: the first, so that what was once wrong stands first. The others run with
 #: `make test-slow`, refusals always.
@@ -67,10 +82,7 @@ def _assert_equal(outcome: Equal, folder: Path, options: ExportOptions) -> None:
     ours = served(report.task, options.repository, options.name, outcome.method)
     for one in outcome.inputs:
         expected, actual = judge(one, **outcome.options), ours(one, **outcome.options)
-        if isinstance(expected, np.ndarray):
-            np.testing.assert_allclose(actual, expected, atol=outcome.atol)
-        else:
-            assert_outputs_match(expected, actual, outcome.atol)
+        assert_outputs_match(expected, actual, outcome.atol)
 
 
 def _assert_refused(outcome: Refused, options: ExportOptions) -> None:

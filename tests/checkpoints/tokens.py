@@ -154,7 +154,16 @@ CASES = (
         "NER without word pieces",
         "bert-ner",
         _without_word_pieces,
-        Refused(("token-classification", "joins word pieces", "does not make any"), early=False),
+        Equal([SENTENCE, *AROUND, "Acme-Ltd  (Paris)"], {"aggregation_strategy": "average"}),
+    ),
+    Case(
+        "NER whose words cannot be joined",
+        "bert-ner",
+        all_of(
+            edited("tokenizer.json", decoder={"type": "Fuse"}),
+            edited("tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast"),
+        ),
+        Refused(("a decoder of the type Fuse", "known are WordPiece"), early=False),
     ),
     Case("NER cut on the left", "bert-ner", backend(_cuts_on_the_left), Equal([LONG, *LENGTHS])),
     Case(

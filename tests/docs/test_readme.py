@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from hf2triton.families import FAMILIES
+from hf2triton.tasks import TASKS
+
 from .pages import ROOT
 
 LINK = re.compile(r"""\]\(([^)\s]+)\)|(?:src|srcset)="([^"]+)\"""")
@@ -34,3 +37,26 @@ def test_links_lead_somewhere(name):
 
 def test_the_readme_is_short():
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= MOST_LINES
+
+
+def test_the_readme_lists_every_family_of_a_task():
+    """The table of tasks names the families that serve each, and no others."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [encoders] = re.findall(r"Text encoders are (.+?)\. ", readme, re.DOTALL)
+    exported = readme.partition("## What is exported")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ([\w-]+)[^|]* \| ([^|]+) \|", exported, re.MULTILINE)
+    told = {task: names_in(families.replace("text encoders", encoders)) for task, families in rows}
+    told.pop("task")
+    known = {task: {plain(name) for name, family in FAMILIES.items() if task in family.tasks} for task in TASKS}
+    # with registers or without, it is one name for readers
+    known = {task: {name.removesuffix("withregisters") for name in families} for task, families in known.items()}
+    assert told == known
+
+
+def names_in(listed: str) -> set[str]:
+    """The families of a list in prose."""
+    return {plain(name) for name in re.split(r",| and ", re.sub(r"\(.*?\)", "", listed))}
+
+
+def plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

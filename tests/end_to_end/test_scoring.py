@@ -41,6 +41,7 @@ class Case:
     labels: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     lists: Callable[[Any], bool] = lambda answer: False
+    in_column: Callable[[Any], Any] = lambda answer: answer
 
 
 def _texts(family: str, task: str, ask: Callable[[Any, Any], Any], **more: Any) -> Case:
@@ -90,12 +91,26 @@ CASES = {
     ),
     "states": _texts("bert", "feature-extraction", lambda pipe, text: pipe(text)),
     "embeddings": _texts("bert", "sentence-similarity", lambda pipe, text: pipe.encode(text).tolist()),
+    "weights": _texts(
+        "bert",
+        "sparse-embedding",
+        lambda pipe, text: pipe(text, top_k=20),
+        options={"top_k": 20},
+        in_column=lambda answer: list(answer.items()),
+    ),
     "similarities": Case(
         "bert",
         "sentence-similarity",
         PAIRS,
         lambda pipe, row: pipe({"source_sentence": row["text"], "sentences": [row["text_pair"]]}),
         columns={"text_pair": "text_pair"},
+    ),
+    "scores of pairs": Case(
+        "bert",
+        "rerank",
+        [{"query": "Anger: slow to", "document": text} for text in TEXTS],
+        lambda pipe, row: pipe.predict((row["query"], row["document"]), activation_fn="Identity"),
+        options={"activation_fn": "Identity"},
     ),
     "texts": Case(
         "gpt2",
@@ -128,6 +143,7 @@ def check(url: str, name: str, case: Case, folder: Path) -> None:
     assert_outputs_match(_plain(expected), lines, ATOL)
     table = parquet.read_table(folder / "out.parquet")
     listed = [[answer] if case.lists(answer) else answer for answer in lines]
+    listed = [case.in_column(answer) for answer in listed]
     assert_outputs_match(_plain(listed), table["answer"].to_pylist(), ATOL)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -14,28 +15,66 @@ from ..checkpoints.judges import judge_of
 from ..support import ASSETS, TEXTS
 
 #: family -> its trained checkpoint
-TRAINED = {"distilbert": "distilbert-ner", "electra": "electra-ner"}
+TRAINED = {
+    "camembert": "camembert-mlm",
+    "deberta-v2": "deberta-v2-sentiment",
+    "deit": "deit-fashion",
+    "dinov2": "dinov2-fashion",
+    "dinov2_with_registers": "dinov2-registers-fashion",
+    "distilbert": "distilbert-ner",
+    "electra": "electra-ner",
+    "gpt_neo": "gptneo-verses",
+    "modernbert": "modernbert-mlm",
+    "mpnet": "mpnet-sentiment",
+    "opt": "opt-verses",
+    "roberta": "roberta-ner",
+    "siglip": "siglip-fashion",
+    "xlm-roberta": "xlm-roberta-sentiment",
+}
 #: task -> the labels of a head that was not trained
 LABELS = {
     "text-classification": ("NEGATIVE", "NEUTRAL", "POSITIVE"),
     "zero-shot-classification": ("contradiction", "neutral", "entailment"),
+    "rerank": ("relevant",),
     "token-classification": ("O", "B-PER", "I-PER", "B-LOC", "I-LOC"),
     "question-answering": ("LABEL_0", "LABEL_1"),  # what configs say of a head without labels
     "image-classification": ("bag", "boot", "shirt"),
 }
+#: Images of many sizes and forms, and one of the clothes that the models know.
+IMAGES = [
+    *(
+        str(resources.files("hf2triton") / "data" / "images" / name)
+        for name in ("astronaut.jpg", "camera.jpg", "horse.png")
+    ),
+    str(ASSETS / "vit-fashion" / "sample" / "03.png"),
+]
+#: More tokens than any window has.
+_VERSES = "And he said unto them, Go ye up into the city, and there shall ye find the men of Israel. " * 2
 _MARIA = "Maria Klein, who was born in Paris, works for Acme Ltd in Zürich."
 #: task -> what is asked, one after the other, each time with all of these options
 QUESTIONS: Mapping[str, tuple[list[Any], list[dict[str, Any]]]] = {
     "text-classification": ([TEXTS[:-1], TEXTS[0], {"text": TEXTS[0], "text_pair": TEXTS[2]}], [{}, {"top_k": None}]),
     "zero-shot-classification": ([TEXTS[:3], TEXTS[4]], [{"candidate_labels": ["a film", "furniture", "naïve"]}]),
+    "rerank": ([[("What broke?", text) for text in [*TEXTS, ""]], ("", "ok")], [{}]),
     "token-classification": (
-        [TEXTS[:-1], _MARIA],
+        [TEXTS, _MARIA, "  Angela   Schmidt😀of <mask> Acme\n Ltd "],
         [{"aggregation_strategy": strategy} for strategy in ("none", "simple", "first", "average", "max")],
     ),
     "question-answering": ([{"question": "Who works for Acme?", "context": _MARIA}], [{}]),
     "fill-mask": (["It is a {mask}.", "{mask} {mask} flew to Paris{mask}", "naïve {mask} 😀"], [{}, {"top_k": 2}]),
     "feature-extraction": ([TEXTS[:-1], TEXTS[0]], [{}]),
     "sentence-similarity": ([TEXTS[:-1], TEXTS[0]], [{}]),
+    "image-classification": ([IMAGES, IMAGES[1]], [{}, {"top_k": 2}]),
+    "image-feature-extraction": ([IMAGES, IMAGES[1]], [{}]),
+    "zero-shot-image-classification": (
+        [IMAGES, IMAGES[3]],
+        [
+            {"candidate_labels": ["a boot", "Trousers!", "naïve 東京", "word " * 70]},
+            {"candidate_labels": ["bag"], "hypothesis_template": "{}"},
+        ],
+    ),
+    "sparse-embedding": ([TEXTS[:-1], TEXTS[0]], [{"dense": True}, {"dense": True, "max_active_dims": 50}]),
+    "text-generation": (["And the LORD", "", "é😀 the", _VERSES], [{}, {"repetition_penalty": 1.3}]),
 }
 
 
@@ -45,10 +84,10 @@ def cells(families: Iterable[str] = TRAINED) -> list[tuple[str, str]]:
 
 
 def checkpoint_of(family: str, task: str | None, folder: Path) -> Path:
-    """The trained checkpoint if it has the task's head, or if there is no task; otherwise its copy in `folder`, with a head."""
+    """The trained checkpoint if that is its task, or if there is no task; otherwise its copy in `folder`, with a head."""
     trained = ASSETS / TRAINED[family]
     [architecture] = json.loads((trained / "config.json").read_text("utf-8"))["architectures"]
-    served = {*FAMILIES[family].architectures[architecture], *FAMILIES[family].headless}
+    served = {FAMILIES[family].architectures[architecture][0], *FAMILIES[family].headless}
     return trained if task is None or task in served else _with_head(trained, family, task, folder)
 
 
@@ -60,6 +99,9 @@ def judge(task: str, folder: Path) -> Callable[..., Any]:
 def questions(task: str, folder: Path) -> list[tuple[Any, dict[str, Any]]]:
     """Arguments and options of calls."""
     inputs, options = QUESTIONS[task]
+    if task == "image-feature-extraction":
+        family = FAMILIES[json.loads((folder / "config.json").read_text("utf-8"))["model_type"]]
+        options = [*options, *([{"pool": True}] if family.pooler == "" else [])]
     if task == "fill-mask":
         from transformers import AutoTokenizer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from hf2triton.families import FAMILIES
 from hf2triton.validate.validation import Against, validate_entries
 from hf2triton_client import connect, pipeline
 
-from ..checkpoints.judges import served
+from ..checkpoints.judges import GREEDY, METHODS, served
 from ..conftest import CHECKPOINTS
 from ..support import assert_outputs_match
 from .cells import TRAINED, cells, checkpoint_of, judge, questions
 
 #: precision -> how far scores may be from PyTorch's; None: only the parity of the export and of `validate` is asked for
 ATOL = {"fp32": 1e-4, "fp16": 2e-2, "int8": None}
-#: The method of a pipeline that is compared, if it is not the call itself.
-METHODS = {"sentence-similarity": "encode"}
+#: What judges are called with, and so are the pipelines.
+OPTIONS = {"text-generation": GREEDY}
 
 
 def test_every_cell_is_here():
@@ -41,6 +42,7 @@ def test_a_family(family: str, tmp_path: Path):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)  # up to 24 exports, which take a while beside other work
 @pytest.mark.parametrize("family", TRAINED)
 def test_a_family_through_the_server(family: str, tmp_path: Path):
     """All of its tasks in all precisions, which a real server answers as PyTorch does and as was recorded."""
@@ -59,7 +61,8 @@ def test_a_family_through_the_server(family: str, tmp_path: Path):
             for precision, atol in ATOL.items():
                 if atol is not None:
                     with pipeline(task, model=f"{task}-{precision}", connection=connection) as ours:
-                        assert_answers(task, folder, getattr(ours, METHODS.get(task, "__call__")), atol)
+                        method = getattr(ours, METHODS.get(task, "__call__"))
+                        assert_answers(task, folder, partial(method, **OPTIONS.get(task, {})), atol)
 
 
 def assert_answers(task: str, folder: Path, ours: Callable[..., Any], atol: float) -> None:

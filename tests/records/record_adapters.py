@@ -1,6 +1,6 @@
 """Writes tests/records/adapters: small adapters on small random models, and what they answer.
 
-    python tests/records/record_adapters.py
+    python tests/records/record_adapters.py [CASE…]
 
 Run it twice: first in an environment with transformers 4 (recorded: 4.57.6 and peft 0.18.0), which also writes the bases
 with random weights, then with transformers 5 (recorded: 5.23.0 and peft 0.21.2). Both adapters of a case hold the same
@@ -11,6 +11,7 @@ adapter switched on: inputs as `input.NAME`, outputs as `output.NAME`.
 from __future__ import annotations
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,6 +28,7 @@ VERSION = int(transformers.__version__.partition(".")[0])
 
 _TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _IMAGE = {**_TEXT, "image_size": 16, "patch_size": 8}
+_DINOV2 = {**_IMAGE, "mlp_ratio": 2, "image_size": 24}
 _DISTILBERT = {"vocab_size": 40, "dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 24}
 
 
@@ -65,6 +67,14 @@ BASES = {
         ["input_ids", "pixel_values"],
     ),
     "clip-text": Base("CLIPTextModel", {**_TEXT, "vocab_size": 40, "max_position_embeddings": 16}, ["input_ids"]),
+    "deit": Base("DeiTModel", _IMAGE, ["pixel_values"]),
+    "dinov2": Base("Dinov2Model", _DINOV2, ["pixel_values"]),
+    "dinov2-registers": Base("Dinov2WithRegistersModel", {**_DINOV2, "use_swiglu_ffn": True}, ["pixel_values"]),
+    "siglip": Base(
+        "SiglipModel",
+        {"text_config": {**_TEXT, "vocab_size": 40, "max_position_embeddings": 64}, "vision_config": _IMAGE},
+        ["input_ids", "pixel_values"],
+    ),
     "gpt2": Base(
         "GPT2LMHeadModel", {"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}, ["input_ids"]
     ),
@@ -139,6 +149,35 @@ CASES = {
         {"target_modules": r"text_model\.encoder\.layers\.\d+\.self_attn\.q_proj"},
         renamed={"target_modules": r"encoder\.layers\.\d+\.self_attn\.q_proj"},
     ),
+    "deit": Case(
+        "deit",
+        "DeiTForImageClassification",
+        ["logits"],
+        {"target_modules": ["query", "value", "dense"], "modules_to_save": ["classifier"]},
+        renamed={"target_modules": ["q_proj", "v_proj", "o_proj", "fc1", "fc2"]},
+        head={"num_labels": 4},
+    ),
+    "dinov2": Case(
+        "dinov2",
+        "Dinov2ForImageClassification",
+        ["logits"],
+        {"target_modules": ["query", "value", "dense", "fc1"], "modules_to_save": ["classifier"]},
+        renamed={"target_modules": ["q_proj", "v_proj", "o_proj", "fc1"]},
+        head={"num_labels": 4},
+    ),
+    "dinov2-registers": Case(
+        "dinov2-registers",
+        "Dinov2WithRegistersModel",
+        ["last_hidden_state"],
+        {"target_modules": ["key", "value", "weights_out"]},
+        renamed={"target_modules": ["k_proj", "v_proj", "down_proj"]},
+    ),
+    "siglip": Case(
+        "siglip",
+        "SiglipModel",
+        ["text_embeds", "image_embeds", "logits_per_image"],
+        {"target_modules": ["q_proj", "v_proj", "fc1"]},
+    ),
     "gpt2": Case(
         "gpt2",
         "GPT2LMHeadModel",
@@ -199,8 +238,9 @@ def write_adapter(name: str, case: Case) -> None:
 
 
 if __name__ == "__main__":
+    chosen = sys.argv[1:] or list(CASES)
     if VERSION < 5:
-        for base_name, each_base in BASES.items():
-            write_base(base_name, each_base)
-    for case_name, each_case in CASES.items():
-        write_adapter(case_name, each_case)
+        for base_name in dict.fromkeys(CASES[case_name].base for case_name in chosen):
+            write_base(base_name, BASES[base_name])
+    for case_name in chosen:
+        write_adapter(case_name, CASES[case_name])

@@ -130,6 +130,38 @@ def text_or_pair(row: Row) -> Any:
     return {name: row[name] for name in ("text", "text_pair")} if "text_pair" in row else row["text"]
 
 
+def _query_and_documents(row: Row) -> dict[str, Any]:
+    """A row's query with its documents: those in one column, or the relevant ones and then the others."""
+    documents = _documents(row, "documents") or [*_documents(row, "positive"), *_documents(row, "negative")]
+    if not documents:
+        raise InputError("it has no documents: give the columns documents and relevance, or positive and negative")
+    return {"query": row["query"], "documents": documents}
+
+
+def _documents(row: Row, column: str) -> list[str]:
+    """A text, or a list of texts."""
+    given = row.get(column) or []
+    given = [given] if isinstance(given, str) else given
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise InputError(f"{column} should be a string or a list of strings, not {given!r:.60}")
+    return given
+
+
+def _relevance(row: Row) -> list[float] | None:
+    """How relevant each document is, 0 for not at all."""
+    documents = _documents(row, "documents")
+    if not documents:
+        return [1.0] * len(_documents(row, "positive")) + [0.0] * len(_documents(row, "negative"))
+    label = row.get("label")
+    if label is None or label == "":
+        return None
+    if not isinstance(label, list) or not all(isinstance(one, (int, float)) and one >= 0 for one in label):
+        raise InputError(f"relevance should be a list of numbers of 0 or more, not {label!r:.60}")
+    if len(label) != len(documents):
+        raise InputError(f"it has {len(documents)} documents and the relevance of {len(label)}")
+    return [float(one) for one in label]
+
+
 def _image(row: Row) -> str:
     if not Path(row["image"]).is_file():
         raise InputError(f"there is no file {row['image']}")
@@ -141,6 +173,8 @@ PAIR = ("text_pair", "sentence2", "hypothesis")
 _LABEL = ("label", "labels", "class", "category")
 IMAGE = ("image", "file_name", "path")
 QUESTION = {"question": ("question",), "context": ("context",)}
+
+QUERY, DOCUMENT = ("query", "question", "anchor"), ("document", "passage", "text", "text_pair")
 
 _FORMS: Mapping[str, DatasetForm] = {
     "text-classification": DatasetForm(
@@ -171,6 +205,18 @@ _FORMS: Mapping[str, DatasetForm] = {
         options={"handle_impossible_answer": True},
     ),
     "fill-mask": DatasetForm({"text": TEXT, "label": ("token", "target", *_LABEL)}, text, _name),
+    "rerank": DatasetForm(
+        {
+            "query": QUERY,
+            "documents": ("documents", "passages"),
+            "positive": ("positive",),
+            "negative": ("negative",),
+            "label": ("relevance", "labels", "label"),
+        },
+        _query_and_documents,
+        _relevance,
+        optional=frozenset({"documents", "positive", "negative", "label"}),
+    ),
     "sentence-similarity": DatasetForm(
         {"text": TEXT, "text_pair": PAIR, "label": ("score", "similarity", *_LABEL)},
         lambda row: {"source_sentence": row["text"], "sentences": [row["text_pair"]]},
@@ -189,7 +235,7 @@ _FORMS: Mapping[str, DatasetForm] = {
 }
 #: Columns whose cells may be empty, and columns whose cells in CSV may be JSON lists or objects.
 _MAY_BE_EMPTY = frozenset({"label", "candidate_labels"})
-_MAY_BE_JSON = _MAY_BE_EMPTY | {"words"}
+_MAY_BE_JSON = _MAY_BE_EMPTY | {"words", "documents", "positive", "negative"}
 
 
 def read_questions(path: Path, task: str, columns: Mapping[str, str] | None = None) -> Questions:

@@ -60,6 +60,23 @@ def spearman(expected: Sequence[float], given: Sequence[float]) -> float:
         return float(np.corrcoef(_ranks(expected), _ranks(given))[0, 1])
 
 
+def ndcg(relevance: Sequence[Sequence[float]], scores: Sequence[Sequence[float]], k: int) -> float:
+    """The mean normalised discounted cumulative gain of the first `k` documents of each query (scikit-learn's `ndcg_score`).
+    Documents with equal scores share their mean gain. 0 for a query without relevant documents."""
+    return float(np.mean([_ndcg(own, of, k) for own, of in zip(relevance, scores, strict=True)]))
+
+
+def reciprocal_rank(relevance: Sequence[Sequence[float]], scores: Sequence[Sequence[float]], k: int) -> float:
+    """The mean of 1 / the rank of the first relevant document, 0 if none is among the first `k` (MRR@k)."""
+    return float(np.mean([_reciprocal_rank(own, of, k) for own, of in zip(relevance, scores, strict=True)]))
+
+
+def average_precision(relevance: Sequence[Sequence[float]], scores: Sequence[Sequence[float]]) -> float:
+    """The mean over queries of the average precision (MAP; scikit-learn's `average_precision_score`). Documents with equal scores
+    are retrieved together. 0 for a query without relevant documents."""
+    return float(np.mean([_average_precision(own, of) for own, of in zip(relevance, scores, strict=True)]))
+
+
 def normalised_answer(text: str) -> str:
     """Normalises as SQuAD 2.0's evaluation script does: lower case, without punctuation, articles and extra spaces."""
     text = "".join(character for character in text.lower() if character not in string.punctuation)
@@ -82,6 +99,28 @@ def _overlap(one: str, other: str) -> float:
         return float(words == others)
     common = sum((Counter(words) & Counter(others)).values())
     return 2 * common / (len(words) + len(others))
+
+
+def _ndcg(relevance: Sequence[float], scores: Sequence[float], k: int) -> float:
+    gains, discounts = np.asarray(relevance, float), 1 / np.log2(np.arange(len(scores)) + 2)
+    discounts[k:] = 0
+    best = float(np.sort(gains)[::-1] @ discounts)
+    _, groups, counts = np.unique(-np.asarray(scores), return_inverse=True, return_counts=True)
+    mean_gains = np.bincount(groups, gains) / counts
+    return float(np.repeat(mean_gains, counts) @ discounts) / best if best else 0.0
+
+
+def _reciprocal_rank(relevance: Sequence[float], scores: Sequence[float], k: int) -> float:
+    order = np.argsort(-np.asarray(scores), kind="stable")[:k]
+    return next((1 / rank for rank, index in enumerate(order, 1) if relevance[index] > 0), 0.0)
+
+
+def _average_precision(relevance: Sequence[float], scores: Sequence[float]) -> float:
+    relevant = np.asarray(relevance) > 0
+    _, groups, counts = np.unique(-np.asarray(scores), return_inverse=True, return_counts=True)
+    found = np.bincount(groups, relevant)
+    precision = np.cumsum(found) / np.cumsum(counts)
+    return float(precision @ found / relevant.sum()) if relevant.any() else 0.0
 
 
 def _ranks(values: Sequence[float]) -> NDArray[Any]:

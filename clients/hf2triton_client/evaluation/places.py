@@ -67,6 +67,8 @@ class Axis:
 _LAST = {
     "span_logits": Axis("end point", ("start", "end").__getitem__),
     "embedding": Axis("dimension"),
+    "token_embeddings": Axis("dimension"),
+    "sparse_embedding": Axis("token id"),
     "last_hidden_state": Axis("dimension"),
     "cls_embedding": Axis("dimension"),
     "pooler_output": Axis("dimension"),

@@ -166,6 +166,8 @@ def _said(answer: Any) -> dict[int, _Said]:
         return {0: _Said({"": float(answer)})}
     if isinstance(answer, Mapping) and "labels" in answer:  # zero-shot-classification always returns all labels
         return {0: _Said(dict(zip(answer["labels"], map(float, answer["scores"]), strict=True)))}
+    if isinstance(answer, Mapping) and all(isinstance(weight, float) for weight in answer.values()):
+        return {0: _Said(answer, ranked=True)}  # the weights of tokens
     if isinstance(answer, Mapping):
         return {0: _Said(dict([_entry(answer)]))}
     if all(isinstance(entry, Mapping) for entry in answer):
@@ -190,6 +192,7 @@ _KEYS: Sequence[tuple[frozenset[str], Callable[[Mapping[str, Any]], Any]]] = (
         lambda answer: (answer["entity_group"], answer["start"], answer["end"], answer["word"]),
     ),
     (frozenset({"entity"}), lambda answer: (answer["entity"], answer["start"], answer["end"], answer["word"])),
+    (frozenset({"index"}), lambda answer: answer["index"]),  # of a document; entities have an index too
     (frozenset({"answer"}), lambda answer: (answer["start"], answer["end"], answer["answer"])),
     (frozenset({"generated_text"}), lambda answer: answer["generated_text"]),
 )

@@ -124,8 +124,14 @@ def _entities(answers: Sequence[Any], questions: Questions) -> float:
     for answer, text in zip(answers, questions.inputs, strict=True):
         # words are separated by spaces: for each character, how many words have ended before it
         word_of = list(accumulate((character == " " for character in text), initial=0))
-        found.append({(one["entity_group"], word_of[one["start"]], word_of[one["end"] - 1]) for one in answer})
+        found.append({(one["entity_group"], word_of[_begin(text, one)], word_of[one["end"] - 1]) for one in answer})
     return metrics.set_f1([_groups(tags) for tags in questions.labels], found)
+
+
+def _begin(text: str, entity: Mapping[str, Any]) -> int:
+    """Where an entity's first word begins: the offsets of some tokenizers include the space before it."""
+    start, end = entity["start"], entity["end"]
+    return next((index for index in range(start, end) if text[index] != " "), start)
 
 
 def _similarity(answers: Sequence[Any], questions: Questions) -> float:
@@ -133,6 +139,14 @@ def _similarity(answers: Sequence[Any], questions: Questions) -> float:
     if len(set(questions.labels)) < 2:
         raise InputError("sentence-similarity needs rows with different labels: nothing else has a rank")
     return metrics.spearman(questions.labels, [answer[0] for answer in answers])
+
+
+def _of_rankings(metric: Callable[..., float], **options: Any) -> Metric:
+    def score(answers: Sequence[Any], questions: Questions) -> float:
+        scores = [{entry["index"]: entry["score"] for entry in answer} for answer in answers]
+        return metric(questions.labels, [[own[index] for index in range(len(own))] for own in scores], **options)
+
+    return score
 
 
 def _of_best(metric: Callable[..., float]) -> Metric:
@@ -164,6 +178,11 @@ _METRICS: Mapping[str, Mapping[str, Metric]] = {
             questions.labels, [_tokens(answer)[0] for answer in answers]
         ),
         "top-5 accuracy": _of_five(_tokens),
+    },
+    "rerank": {
+        "NDCG@10": _of_rankings(metrics.ndcg, k=10),
+        "MRR@10": _of_rankings(metrics.reciprocal_rank, k=10),
+        "MAP": _of_rankings(metrics.average_precision),
     },
     "sentence-similarity": {"Spearman correlation": _similarity},
     "text-generation": {"perplexity": lambda answers, questions: metrics.perplexity(answers)},

@@ -110,6 +110,8 @@ def near_ties(baseline: Baseline) -> list[bool] | None:
         tied.append(bool((np.diff(best, axis=axis) <= limit).any()))
     places = _numbers(baseline)
     asked = [tuple(one.values()) if isinstance(one, Mapping) else (one,) for one in baseline.questions.inputs]
+    if any(isinstance(value, list) for one in asked for value in one):  # a question about several items
+        return None
     if not any(one in places for one in asked):
         return None
     return [one not in places or tied[places[one]] for one in asked]

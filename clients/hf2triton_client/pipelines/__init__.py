@@ -12,7 +12,9 @@ from .fill_mask import FillMask
 from .image_classification import ImageClassification
 from .image_feature_extraction import ImageFeatureExtraction
 from .question_answering import QuestionAnswering
+from .rerank import Rerank
 from .sentence_similarity import SentenceSimilarity
+from .sparse_embedding import SparseEmbedding
 from .text_classification import TextClassification
 from .text_generation import GeneratedTexts, TextGeneration
 from .token_classification import TokenClassification
@@ -25,7 +27,9 @@ PIPELINES: tuple[type[TaskPipeline], ...] = (
     ImageClassification,
     ImageFeatureExtraction,
     QuestionAnswering,
+    Rerank,
     SentenceSimilarity,
+    SparseEmbedding,
     TextClassification,
     TextGeneration,
     TokenClassification,

@@ -14,7 +14,9 @@ from . import pipeline_class
 from .base import TaskPipeline
 from .image_feature_extraction import ImageFeatureExtraction
 from .question_answering import QuestionAnswering
+from .rerank import Rerank
 from .sentence_similarity import SentenceSimilarity
+from .sparse_embedding import SparseEmbedding
 from .text_generation import TextGeneration
 from .zero_shot_classification import ZeroShotClassification
 from .zero_shot_image_classification import ZeroShotImageClassification
@@ -29,9 +31,15 @@ def pipeline(
     task: Literal["zero-shot-classification"], model: str = ..., url: str = ..., **options: Any
 ) -> ZeroShotClassification: ...
 @overload
+def pipeline(task: Literal["rerank"], model: str = ..., url: str = ..., **options: Any) -> Rerank: ...
+@overload
 def pipeline(
     task: Literal["sentence-similarity"], model: str = ..., url: str = ..., **options: Any
 ) -> SentenceSimilarity: ...
+@overload
+def pipeline(
+    task: Literal["sparse-embedding"], model: str = ..., url: str = ..., **options: Any
+) -> SparseEmbedding: ...
 @overload
 def pipeline(task: Literal["text-generation"], model: str = ..., url: str = ..., **options: Any) -> TextGeneration: ...
 @overload

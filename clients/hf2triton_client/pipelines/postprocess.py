@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .token_decoders import TokenDecoder
+
 AGGREGATIONS = ("none", "simple", "first", "average", "max")
 
 
@@ -35,48 +37,17 @@ def normalize(vectors: NDArray[Any]) -> NDArray[Any]:
     return scaled
 
 
-#: Name -> function that compares embeddings `[n, dim]` with one embedding `[dim]`, as `SentenceTransformer.similarity` does.
-#: Distances are negated, so a higher value always means more similar.
-SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
-    "cosine": lambda vectors, other: normalize(vectors) @ normalize(other),
-    "dot": lambda vectors, other: vectors @ other,
-    "euclidean": lambda vectors, other: -np.linalg.norm(vectors - other, axis=-1),
-    "manhattan": lambda vectors, other: -np.abs(vectors - other).sum(axis=-1),
+#: Name in torch.nn -> the function, for float32 `[…]`.
+ACTIVATIONS: Mapping[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "Sigmoid": sigmoid,
+    "Identity": lambda values: values,
+    "Tanh": np.tanh,
+    "ReLU": lambda values: np.maximum(values, 0),
+    "LogSigmoid": lambda values: -np.logaddexp(0, -values),
+    "Softplus": lambda values: np.logaddexp(0, values),
 }
-
-
-@dataclass(frozen=True)
-class WordPieceDecoder:
-    """Joins word pieces as the decoder of the same name in `tokenizers` does
-    (tokenizers/src/decoders/wordpiece.rs)."""
-
-    prefix: str = "##"
-    cleanup: bool = True
-
-    _CLEANUP = (
-        (" .", "."),
-        (" ?", "?"),
-        (" !", "!"),
-        (" ,", ","),
-        (" ' ", "'"),
-        (" n't", "n't"),
-        (" 'm", "'m"),
-        (" do not", " don't"),
-        (" 's", "'s"),
-        (" 've", "'ve"),
-        (" 're", "'re"),
-    )
-
-    def decode(self, tokens: Sequence[str]) -> str:
-        return "".join(self._piece(index, token) for index, token in enumerate(tokens))
-
-    def _piece(self, index: int, token: str) -> str:
-        if index:
-            token = token[len(self.prefix) :] if token.startswith(self.prefix) else f" {token}"
-        if self.cleanup:
-            for dirty, clean in self._CLEANUP:
-                token = token.replace(dirty, clean)
-        return token
+#: The activations whose values are never larger than 1.
+BOUNDED = frozenset({"Sigmoid", "Tanh"})
 
 
 @dataclass(frozen=True)
@@ -93,7 +64,7 @@ class Token:
 
 
 def words_of(
-    tokens: Sequence[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder
+    tokens: Sequence[Token], strategy: str, id2label: Mapping[int, str], decoder: TokenDecoder
 ) -> list[dict[str, Any]]:
     """Labelled tokens ("none" and "simple") or labelled words (the other strategies)."""
     if strategy in ("none", "simple"):
@@ -117,7 +88,7 @@ def words_of(
     return [_word(word, strategy, id2label, decoder) for word in words]
 
 
-def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder: WordPieceDecoder) -> dict[str, Any]:
+def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder: TokenDecoder) -> dict[str, Any]:
     """One word's label: the label of its first token, the label of its most certain token, or the best of the mean scores."""
     scores_by: Mapping[str, Callable[[], NDArray[Any]]] = {
         "first": lambda: word[0].scores,
@@ -135,7 +106,7 @@ def _word(word: list[Token], strategy: str, id2label: Mapping[int, str], decoder
     }
 
 
-def group_entities(entities: Sequence[dict[str, Any]], decoder: WordPieceDecoder) -> list[dict[str, Any]]:
+def group_entities(entities: Sequence[dict[str, Any]], decoder: TokenDecoder) -> list[dict[str, Any]]:
     """Joins neighbouring tokens of the same entity, by the B- and I- of their labels."""
     groups: list[list[dict[str, Any]]] = []
     for entity in entities:

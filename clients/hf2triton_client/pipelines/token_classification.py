@@ -9,7 +9,8 @@ from ..errors import InputError
 from ..transport.calls import Call
 from ..transport.served_model import Row
 from .base import Results, TaskPipeline, texts_of
-from .postprocess import AGGREGATIONS, Token, WordPieceDecoder, group_entities, softmax, words_of
+from .postprocess import AGGREGATIONS, Token, group_entities, softmax, words_of
+from .token_decoders import decoder_of
 
 OUTPUTS = ("logits", "tokens", "offsets", "special_tokens_mask")
 
@@ -42,7 +43,7 @@ class TokenClassification(TaskPipeline):
 
     def _entities(self, text: str, row: Row, strategy: str, ignored: list[str]) -> list[dict[str, Any]]:
         model = row["model"]
-        decoder = WordPieceDecoder(**model.settings["decoder"])
+        decoder = decoder_of(model.settings["decoder"])
         tokens = self._tokens(text, row)
         entities = words_of(tokens, strategy, model.id2label, decoder)
         if strategy != "none":
@@ -51,14 +52,16 @@ class TokenClassification(TaskPipeline):
 
     def _tokens(self, text: str, row: Row) -> list[Token]:
         """The tokens of a row that are not special, with their scores."""
-        unknown = row["model"].settings["unk_token"]
+        settings = row["model"].settings
+        unknown, is_marked = settings["unk_token"], settings.get("marks_subwords", True)
         tokens = []
         for index, scores in enumerate(softmax(row["logits"])):
             if row["special_tokens_mask"][index]:
                 continue
             start, end = row["offsets"][index].tolist()
             word = row["tokens"][index].decode("utf-8")
-            # a word piece that continues a word has a prefix, so it is longer than its part of the text
-            continues = word != unknown and len(word) != end - start
+            # a prefix makes a token longer than its part of the text; without prefixes, transformers goes by spaces
+            spaced = start == 0 or " " in text[start - 1 : start + 1]
+            continues = word != unknown and (len(word) != end - start if is_marked else not spaced)
             tokens.append(Token(text[start:end] if word == unknown else word, scores, start, end, index, continues))
         return tokens

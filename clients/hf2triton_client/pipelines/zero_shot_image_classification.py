@@ -1,4 +1,4 @@
-"""zero-shot-image-classification: labels chosen at call time, compared with images by CLIP's embeddings."""
+"""zero-shot-image-classification: labels chosen at call time, compared with images by the embeddings of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..transport.calls import Ask, Call
 from ..transport.served_model import Row, ServedModel
 from .base import BATCH_SIZE, IMAGES, Results, Runner, TaskPipeline, texts_of
 from .images import images_of
-from .postprocess import softmax
+from .labels import FUNCTIONS
 from .zero_shot_classification import filled, labels_of
 
 #: The default `hypothesis_template`, as in transformers.
@@ -53,10 +53,11 @@ class ZeroShotImageClassification(TaskPipeline):
 
         def result(rows: list[Row], of_texts: Mapping[str, Row]) -> Results:
             of_labels = np.stack([of_texts[text]["embedding"] for text in texts])
-            logits = (
-                np.stack([row["embedding"] for row in rows]) @ of_labels.T * rows[0]["model"].settings["logit_scale"]
-            )
-            values = [_ranked(labels, scores) for scores in softmax(logits)]
+            settings = rows[0]["model"].settings
+            cosines = np.stack([row["embedding"] for row in rows]) @ of_labels.T
+            logits = cosines * settings["logit_scale"] + settings.get("logit_bias", 0.0)
+            scores_of = FUNCTIONS[settings.get("function_to_apply", "softmax")]
+            values = [_ranked(labels, scores) for scores in scores_of(logits)]
             return Results(values[0] if single else values, rows)
 
         return self._call(images, texts, options.get("batch_size") or IMAGES, result)

@@ -136,10 +136,10 @@ class ServedModel:
         return encoded
 
     def rows(self, result: triton.InferResult, outputs: Sequence[str]) -> Iterator[Row]:
-        """Yields the rows of an answer. Outputs per token or per mask are cut to the number of tokens or masks in the row.
+        """Yields the rows of an answer. Outputs per token, mask or weight are cut to their number in the row.
 
         Each row is a dict: each output without its batch dimension, the scalar `version`, the counts that the frontend returns
-        (`num_tokens`, the tokens that the model read, `num_truncated_tokens` and `num_masks`), and `model`, this one.
+        (`num_tokens`, the tokens that the model read, `num_truncated_tokens`, `num_masks`, `num_weights`), and `model`, this one.
         """
         arrays = {name: output_of(result, name) for name in outputs}
         version = np.int64(result.get_response().model_version or 0)
@@ -174,11 +174,14 @@ def stamp_of(result: Any) -> Stamp:
     return Stamp(version, None if fingerprints is None else int(fingerprints.flat[0]))
 
 
-#: What frontends count for each row. Outputs per token and per mask are cut to these counts.
-_COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks")
-_EXTENT = {"token": "num_tokens", "mask": "num_masks"}
+#: What frontends count for each row. Outputs per token, mask and weight are cut to these counts.
+_COUNTS = ("num_tokens", "num_truncated_tokens", "num_masks", "num_weights")
+_EXTENT = {"token": "num_tokens", "mask": "num_masks", "weight": "num_weights"}
 #: The settings that embeddings depend on.
-_EMBEDDING = ("checkpoint", "precision", "pooling", "similarity", "embedding_dim", "logit_scale", "id2label")
+_EMBEDDING = (
+    *("checkpoint", "precision", "pooling", "similarity", "embedding_dim", "logit_scale", "logit_bias", "id2label"),
+    *("activation", "prompts", "default_prompt_name"),
+)
 
 
 def _spans(sizes: Sequence[int], rows: int) -> Iterator[tuple[int, int]]:

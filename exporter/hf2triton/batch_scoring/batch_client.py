@@ -68,9 +68,11 @@ class Asker:
         labels = {"candidate_labels": ["a", "b"]} if "candidate_labels" in asked.names else {}
         self._example = _Question(asked.form.example, labels)
         if asked.form.method:
-            known = set(inspect.signature(self._call).parameters) - {"batch_size"}
+            known = set(inspect.signature(self._call).parameters) - {"batch_size", *asked.form.without}
             if unknown := sorted(set(asked.options) - known):
-                raise UsageError(f"{pipeline.task} takes no {', '.join(unknown)} here: it gives embeddings")
+                raise UsageError(
+                    f"{pipeline.task} takes no {', '.join(unknown)} here, where it calls {asked.form.method}"
+                )
             return
         example = asked.form.example if asked.form.alone else [asked.form.example]
         pipeline.prepare(example, pipeline.merged({**labels, **asked.options}))  # nothing is sent

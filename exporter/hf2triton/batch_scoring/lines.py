@@ -93,8 +93,8 @@ def _of_words(task: str, main: str, text: str) -> Row | Unreadable:
     words: Sequence[str] = [text] if arguments is list else text.split("\t")
     try:
         given = arguments(words)
-    except UsageError:
-        return Unreadable("it should hold a question and its context, separated by a tab")
+    except UsageError as error:
+        return Unreadable(f"{error} (texts on a line are separated by tabs)")
     if isinstance(given, dict):
         return given
     if len(given) > 1:

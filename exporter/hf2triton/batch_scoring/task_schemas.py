@@ -22,7 +22,7 @@ from .inputs import Row
 from .options import ScoreOptions
 
 #: Columns that may hold values other than strings.
-_FREE = frozenset({"candidate_labels", "image", "sentences"})
+_FREE = frozenset({"candidate_labels", "image", "sentences", "documents"})
 
 
 @dataclass(frozen=True)

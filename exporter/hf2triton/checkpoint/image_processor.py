@@ -18,7 +18,8 @@ from .image_settings import ModelImages, ProcessorFile, model_images, processor_
 def read_images(source: Source, config: Mapping[str, Any], family: Family) -> dict[str, Any]:
     """How images are prepared (`spec`), the shape of the graph's input (`shape`: channels, height, width), and how many
     `tokens` the model makes of an image. `config`: the complete image part of the model's config. Raises SourceError."""
-    model = model_images(source.model_folder / "config.json", config, family)
+    file = processor_file(source.processor_folder, family.image_processor)
+    model = model_images(source.model_folder / "config.json", config, family, file)
     return {
         "spec": read_image_spec(source.processor_folder, model, family.image_processor),
         "shape": (model.channels, model.height, model.width),

@@ -7,36 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, isqrt
 from pathlib import Path
 from typing import Any
 
 from ..core.json_files import read_json
 from ..errors import SourceError
 from ..families import Family
+from ..families.processors import PROCESSORS
 from ..triton_models.image_sizes import resized
 
-#: Processor class of transformers whose steps the frontend supports -> its defaults. The class stands for all of its backends and
-#: old names.
-PROCESSORS: Mapping[str, Mapping[str, Any]] = {
-    "ViTImageProcessor": {"size": {"height": 224, "width": 224}, "resample": 2},
-    "CLIPImageProcessor": {
-        "do_convert_rgb": True,
-        "size": {"shortest_edge": 224},
-        "default_to_square": False,
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": 224, "width": 224},
-        "image_mean": (0.48145466, 0.4578275, 0.40821073),
-        "image_std": (0.26862954, 0.26130258, 0.27577711),
-    },
-    "DeiTImageProcessor": {
-        "size": {"height": 256, "width": 256},
-        "resample": 3,
-        "do_center_crop": True,
-        "crop_size": {"height": 224, "width": 224},
-    },
-}
 #: Defaults of all processors.
 _COMMON: Mapping[str, Any] = {
     "do_convert_rgb": False,
@@ -66,14 +46,14 @@ RESAMPLE = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5
 CHANNELS = {1: "greyscale", 3: "red, green and blue"}
 #: transformers 5 writes the first beside models with a tokenizer, and prefers it.
 _NESTED, _PLAIN = "processor_config.json", "preprocessor_config.json"
-#: Defaults of ViT's and CLIP's configs.
+#: Defaults that all configs of images share.
 _MODEL = {"image_size": 224, "num_channels": 3}
 
 
 @dataclass(frozen=True)
 class ModelImages:
     """The images that a model takes: `channels`, `height` and `width` in pixels, from the config.json at `path`. `tokens`: how
-    many it makes of an image, including the class token; None if config.json has no patch size."""
+    many it makes of an image, including class tokens and registers; None if config.json has no patch size."""
 
     path: Path
     channels: int
@@ -100,28 +80,56 @@ def check_images(folder: Path, config: Mapping[str, Any], family: Family, proces
     part = family.configs.get("image")
     # the `_dict` key is an old spelling, which transformers prefers
     images = config if part is None else config.get(f"{part}_dict") or config.get(part) or {}
-    model = model_images(folder / "config.json", images, family)
-    spec_of_file(processor_file(processor or folder, family.image_processor), model)
+    file = processor_file(processor or folder, family.image_processor)
+    spec_of_file(file, model_images(folder / "config.json", images, family, file))
 
 
-def model_images(path: Path, config: Mapping[str, Any], family: Family) -> ModelImages:
-    """What the image part of a model's config says about pixels. Raises SourceError for what transformers cannot compute."""
+def model_images(
+    path: Path, config: Mapping[str, Any], family: Family, file: ProcessorFile | None = None
+) -> ModelImages:
+    """What the image part of a model's config says about pixels. A model that resizes its positions takes what the processor in
+    `file` makes, if that always has one size. Raises SourceError for what transformers cannot compute."""
     config = {**_MODEL, **config}
     channels = config["num_channels"]
     if channels not in CHANNELS:
         known = " or ".join(f"{number} ({name})" for number, name in CHANNELS.items())
         raise SourceError(f"{path} has the num_channels {channels!r}; images can be prepared with {known}")
-    height, width = _edges(path, "image_size", config["image_size"], family)
+    trained = _edges(path, "image_size", config["image_size"], family)
+    prepared = _prepared(file) if family.resizes_positions and file else None
+    height, width = prepared or trained
     if "patch_size" not in config:
         return ModelImages(path, channels, height, width)
     patch = _edges(path, "patch_size", config["patch_size"], family)
+    if family.resizes_positions:
+        _require_square(path, trained, patch, family)
     # transformers drops incomplete patches at the far edges
-    tokens = 1 + (height // patch[0]) * (width // patch[1])
-    if tokens == 1:
+    patches = (height // patch[0]) * (width // patch[1])
+    if not patches:
+        size = "the image_size" if prepared is None or file is None else f"the prepared image in {file.path},"
         raise SourceError(
-            f"{path} has the patch_size {_by(*patch)}, and the image_size {_by(height, width)} holds not one patch"
+            f"{path} has the patch_size {_by(*patch)}, and {size} {_by(height, width)} holds not one patch"
         )
-    return ModelImages(path, channels, height, width, tokens)
+    return ModelImages(path, channels, height, width, patches + family.class_tokens(config))
+
+
+def _prepared(file: ProcessorFile) -> tuple[int, int] | None:
+    """Height and width of all images that a processor makes; None if they differ. Raises SourceError."""
+    settings = _complete(file)
+    key = "crop_size" if settings["do_center_crop"] else "size"
+    if key == "size" and not settings["do_resize"]:
+        return None
+    size = _size(file.path, key, settings[key], 0)
+    return (size["height"], size["width"]) if "height" in size else None
+
+
+def _require_square(path: Path, size: tuple[int, int], patch: tuple[int, int], family: Family) -> None:
+    """Raises SourceError if the positions cannot be resized: transformers takes them for a square."""
+    grid = size[0] // patch[0], size[1] // patch[1]
+    if isqrt(grid[0] * grid[1]) ** 2 != grid[0] * grid[1] or 0 in grid:
+        raise SourceError(
+            f"{path} has the image_size {_by(*size)} and the patch_size {_by(*patch)}: {_by(*grid)} positions, which"
+            f" {family.name} models cannot resize, as they are not a square"
+        )
 
 
 def processor_file(folder: Path, family_processor: str | None = None) -> ProcessorFile:
@@ -140,10 +148,15 @@ def processor_file(folder: Path, family_processor: str | None = None) -> Process
 
 def spec_of_file(file: ProcessorFile, model: ModelImages | None) -> dict[str, Any]:
     """The spec of a processor's file, see `image_processor.read_image_spec`. Raises SourceError."""
+    return spec_of(file.path, _complete(file), model)
+
+
+def _complete(file: ProcessorFile) -> dict[str, Any]:
+    """The settings of a processor, defaults included."""
     settings = {**_COMMON, **PROCESSORS[file.name], **file.settings}
     if isinstance(settings["size"], int) and not settings["default_to_square"]:
         settings["size"] = {"shortest_edge": settings["size"]}
-    return spec_of(file.path, settings, model)
+    return settings
 
 
 def spec_of(path: Path, settings: Mapping[str, Any], model: ModelImages | None) -> dict[str, Any]:

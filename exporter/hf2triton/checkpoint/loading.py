@@ -27,7 +27,15 @@ def load(stages: Stages, options: ExportOptions) -> tuple[Checkpoint, ResolvedOp
     source, adapter = stages.run("take their digests", with_digests, found.source), found.adapter
     if adapter is not None:
         stages.run("check the adapter", require_sound, adapter)
-    checkpoint = stages.run("load the checkpoint", load_checkpoint, source, found.task.name, adapter, options.labels)
+    checkpoint = stages.run(
+        "load the checkpoint",
+        load_checkpoint,
+        source,
+        found.task.name,
+        adapter,
+        options.labels,
+        options.token_embeddings,
+    )
     options = stages.run("choose what the task needs", resolve, options, checkpoint.task)
     if adapter is not None:
         checkpoint = stages.run("merge the adapter", merge, checkpoint, adapter)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..core.types import Checkpoint
 from ..tasks.base import Endpoint, Inputs
 from ..triton_models.preprocessor import Preprocessor
-from ..triton_models.preprocessors import TextPreprocessor
+from ..triton_models.text_preprocessor import TextPreprocessor
 from .parts import mask_token_of, max_length_of, sentences_of, tokenizer_of
 from .sample_inputs import texts
 
@@ -69,6 +69,12 @@ def _texts_and_pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, In
     return {OWN: {"text": (*own, "")}, "pairs": {"text": first, "text_pair": second}}
 
 
+def _pairs(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Only pairs: the checkpoint's texts as documents, and the pairs of `_texts_and_pairs`."""
+    pairs = _texts_and_pairs(checkpoint, own)["pairs"]
+    return {OWN: {"text": ("Who is Maria?",) * (len(own) + 1), "text_pair": (*own, "")}, "pairs": pairs}
+
+
 def _questions(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
     """A question about each text, which quotes its beginning."""
     asked = tuple(f"Who is {text.partition(' Maria')[0]}?" for text in own)
@@ -87,14 +93,26 @@ def _sentences(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
         about: {**inputs, "parameters": ("{}",) * len(inputs["text"])}
         for about, inputs in _texts_and_pairs(checkpoint, own).items()
     }
+    return {**groups, **_named_prompts(checkpoint)}
+
+
+def _sparse(checkpoint: Checkpoint, own: Sequence[str]) -> dict[str, Inputs]:
+    """Texts, including an empty one, after the default prompt, and a text after each named prompt."""
+    whole = (*own, "")
+    return {OWN: {"text": whole, "parameters": ("{}",) * len(whole)}, **_named_prompts(checkpoint)}
+
+
+def _named_prompts(checkpoint: Checkpoint) -> dict[str, Inputs]:
     named = tuple(json.dumps({"prompt_name": name}, ensure_ascii=False) for name in sentences_of(checkpoint).prompts)
-    return {**groups, "prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
+    return {"prompts": {"text": ("It is a chair.",) * len(named), "parameters": named}}
 
 
 #: Kind of preprocessor -> the function that makes inputs from the checkpoint's texts.
 _OF_PREPROCESSOR: Mapping[str, Callable[[Checkpoint, Sequence[str]], dict[str, Inputs]]] = {
     "text": _texts_and_pairs,
     "sentence": _sentences,
+    "pair": _pairs,
+    "sparse-text": _sparse,
     "question": _questions,
     "masked-text": _masked,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from ..core.embedding import SentenceFolder
+from ..core.ranking import CrossEncoderFolder
 from ..core.types import Checkpoint, Tokenizer
 from ..errors import SourceError
 
@@ -24,10 +25,6 @@ def tokenizer_config_of(checkpoint: Checkpoint) -> str:
     return _required(checkpoint, tokenizer_of(checkpoint).config, "tokenizer_config.json")
 
 
-def token_decoder_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
-    return _required(checkpoint, tokenizer_of(checkpoint).decoder, "decoder in its tokenizer")
-
-
 def max_length_of(checkpoint: Checkpoint) -> int:
     return _required(checkpoint, checkpoint.max_length, "longest text")
 
@@ -38,6 +35,10 @@ def image_of(checkpoint: Checkpoint) -> Mapping[str, Any]:
 
 def sentences_of(checkpoint: Checkpoint) -> SentenceFolder:
     return _required(checkpoint, checkpoint.sentences, "way of making embeddings")
+
+
+def ranking_of(checkpoint: Checkpoint) -> CrossEncoderFolder:
+    return _required(checkpoint, checkpoint.ranking, "way of scoring pairs")
 
 
 def generation_config_of(checkpoint: Checkpoint) -> Mapping[str, Any]:

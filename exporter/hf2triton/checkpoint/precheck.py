@@ -16,6 +16,7 @@ from ..families import Family, table_rows
 from ..tasks.base import Task
 from .adapters.source import Adapter, find_base, head_settings, read_base_and_adapter, require_base, require_fit
 from .adapters.vocabulary import rows_of
+from .cross_encoder import label_count, read_cross_encoder, require_single_label
 from .generation_settings import check_generation
 from .image_settings import check_images
 from .sample_inputs import check_calibration
@@ -109,10 +110,14 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
     rows = None
     if shapes and task.name in family.heads and adapter is None:
         rows = _head_rows(source, family, task, shapes)
+    if task.scores_pairs:
+        read_cross_encoder(source)
+        if adapter is None:
+            require_single_label(source, task, label_count(source.config) if rows is None else rows)
     if task.has_labels and (options.labels is not None or adapter is None):
         check_labels(source, options.labels, rows)
-    if task.name == "sentence-similarity" and source.sentence_folder is not None:
-        read_sentence_folder(source.sentence_folder, source.config, options.allow_pickle)
+    if task.embeds and source.sentence_folder is not None:
+        read_sentence_folder(source.sentence_folder, source.config, options.allow_pickle, task.name)
     told = adapter is None or adapter.shapes is not None  # a pickled adapter is not opened yet
     if adapter is not None and told and task.has_head:
         head_settings(adapter)
@@ -127,12 +132,13 @@ def _check_weights(source: Source, family: Family, task: Task, adapter: Adapter 
 
 def _head_rows(source: Source, family: Family, task: Task, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """The number of rows of the weight that identifies a task's head. Raises HeadMissing if there is no such weight."""
-    ending = family.heads[task.name]
-    found = [shape for name, shape in shapes.items() if f".{name}".endswith(f".{ending}")]
+    endings = family.heads[task.name]
+    endings = (endings,) if isinstance(endings, str) else endings
+    found = [shape for name, shape in shapes.items() if f".{name}".endswith(tuple(f".{ending}" for ending in endings))]
     if not found:
         raise HeadMissing(
-            f"{source.model_folder} has no trained weights for {task.name}: {ending} would be random. Is it the body of a model"
-            " that is still to be trained, or were the weights saved without their head?"
+            f"{source.model_folder} has no trained weights for {task.name}: {endings[0]} would be random. Is it the body of a"
+            " model that is still to be trained, or were the weights saved without their head?"
         )
     return found[0][0]
 

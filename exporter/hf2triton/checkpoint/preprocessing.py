@@ -13,7 +13,8 @@ from ..core.types import Checkpoint
 from ..errors import ParityError
 from ..tasks.base import Endpoint
 from ..triton_models.preprocessor import Item, Preprocessor
-from ..triton_models.preprocessors import TextPreprocessor, make_preprocessor
+from ..triton_models.preprocessors import make_preprocessor
+from ..triton_models.text_preprocessor import TextPreprocessor
 from .parts import image_of, sentences_of, tokenizer_of
 from .tokenizer import lower_cases
 
@@ -49,8 +50,16 @@ def preprocessor_settings(checkpoint: Checkpoint, endpoint: Endpoint, round_to: 
         "truncation_side": tokenizer.truncation_side,
         "type_ids": tokenizer.type_ids,
     }
+    if checkpoint.family.padded_to is not None:
+        settings |= {"fills": tokenizer.padding_side}
     more = _MORE.get(endpoint.preprocessor)
     return settings if more is None else settings | more(checkpoint)
+
+
+def longest_row(checkpoint: Checkpoint, endpoint: Endpoint) -> int | None:
+    """The most tokens of a row, if rows have different lengths; None for images, and for texts that are all padded to one."""
+    is_free = endpoint.modality == "text" and checkpoint.family.padded_to is None
+    return checkpoint.max_length if is_free else None
 
 
 def _question(checkpoint: Checkpoint) -> dict[str, Any]:
@@ -73,11 +82,17 @@ def _sentence(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
+def _sparse(checkpoint: Checkpoint) -> dict[str, Any]:
+    pooling = sentences_of(checkpoint).pooling
+    return {**_sentence(checkpoint), "max_active_dims": getattr(pooling, "max_active_dims", None)}
+
+
 #: Kind of preprocessor -> the function that returns its additional settings.
 _MORE: Mapping[str, Callable[[Checkpoint], dict[str, Any]]] = {
     "question": _question,
     "masked-text": _masked_text,
     "sentence": _sentence,
+    "sparse-text": _sparse,
 }
 
 

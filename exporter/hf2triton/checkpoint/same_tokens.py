@@ -50,10 +50,12 @@ class ReferenceTokenizer:
                 continue
             first, *others = (column[index] for column in columns)
             texts = [f"{prompt}{first}", *others]
-            expected = tokenizer(*texts, truncation=True, max_length=checkpoint.max_length)
-            _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"], _row_of(own[0]).ids)
+            # lists, because an empty second text counts only in these
+            lists = ([text] for text in texts)
+            expected = tokenizer(*lists, truncation=True, max_length=checkpoint.max_length)
+            _require_equal(texts, tokenizer.convert_ids_to_tokens, expected["input_ids"][0], _row_of(own[0]).ids)
             if type_ids and "token_type_ids" in expected:
-                _require_equal(texts, list, expected["token_type_ids"], _row_of(own[0]).type_ids)
+                _require_equal(texts, list, expected["token_type_ids"][0], _row_of(own[0]).type_ids)
 
 
 def _prompts(checkpoint: Checkpoint, inputs: Inputs, count: int) -> list[str]:

@@ -83,6 +83,11 @@ def _questions(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     return {"text": tuple(asked), "text_pair": (*contexts, long)}
 
 
+def _pairs(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
+    """Each text as a document, for the questions in turn."""
+    return {"text": tuple(islice(cycle(QUESTIONS), len(lines))), "text_pair": tuple(lines)}
+
+
 def _masked(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
     """Each text with its middle word masked. Long texts have a second mask near the beginning."""
     mask, masked = mask_token_of(checkpoint), []
@@ -105,7 +110,9 @@ def _prompted(checkpoint: Checkpoint, lines: Sequence[str]) -> Inputs:
 
 _FROM_TEXTS: Mapping[str, Callable[[Checkpoint, Sequence[str]], Inputs]] = {
     "text": lambda checkpoint, lines: {"text": tuple(lines)},
+    "pair": _pairs,
     "question": _questions,
     "masked-text": _masked,
     "sentence": _prompted,
+    "sparse-text": _prompted,
 }

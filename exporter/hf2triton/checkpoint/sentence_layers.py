@@ -1,4 +1,4 @@
-"""The layers after pooling in a sentence-transformers folder, as its files describe them.
+"""The layers before and after pooling in a sentence-transformers folder, as its files describe them.
 
 Reads only JSON and the headers of safetensors files; `checkpoint/embedding_layers.py` makes torch modules of the layers.
 """
@@ -30,26 +30,27 @@ ACTIVATIONS = (
     ),
     *("ReLU6", "SELU", "SiLU", "Sigmoid", "Softplus", "Softsign", "Tanh", "Tanhshrink"),
 )
-#: What Normalize and Dense read and write, unless their config says otherwise.
-_EMBEDDING = "sentence_embedding"
+#: What a layer reads and writes: the embedding of a text, or the vectors of its tokens.
+SENTENCE, TOKENS = "sentence_embedding", "token_embeddings"
 _PICKLE = "pytorch_model.bin"
 
 
-#: A function that reads a kind of layer. Arguments: its folder, the size of its input embeddings (None: not known), and whether
-#: pickles may be read. Returns the layer (None: it does nothing) and the size of its output embeddings.
-Read = Callable[[Path, int | None, bool], tuple[Layer | None, int | None]]
+#: A function that reads a kind of layer. Arguments: its folder, the size of its input embeddings (None: not known), whether
+#: pickles may be read, and what it must read and write. Returns the layer (None: it does nothing) and the size of its output
+#: embeddings.
+Read = Callable[[Path, int | None, bool, str], tuple[Layer | None, int | None]]
 
 
-def _normalize(folder: Path, width: int | None, allow_pickle: bool) -> tuple[Layer, int | None]:
+def _normalize(folder: Path, width: int | None, allow_pickle: bool, reads: str) -> tuple[Layer, int | None]:
     path = folder / "config.json"
-    _require_embedding(path, read_object(path))
+    _require_features(path, read_object(path), reads)
     return Normalize(), width
 
 
-def _dense(folder: Path, width: int | None, allow_pickle: bool) -> tuple[Layer, int]:
+def _dense(folder: Path, width: int | None, allow_pickle: bool, reads: str) -> tuple[Layer, int]:
     path = folder / "config.json"
     settings = read_object(path)
-    _require_embedding(path, settings)
+    _require_features(path, settings, reads)
     rows, columns = _size(path, settings, "out_features"), _size(path, settings, "in_features")
     _require_width(path, columns, width)
     named = settings.get("activation_function", "torch.nn.modules.activation.Tanh")
@@ -66,7 +67,7 @@ def _dense(folder: Path, width: int | None, allow_pickle: bool) -> tuple[Layer, 
     return Dense(_weights(folder, shapes, allow_pickle), columns, rows, bias, activation, residual), rows
 
 
-def _layer_norm(folder: Path, width: int | None, allow_pickle: bool) -> tuple[Layer, int]:
+def _layer_norm(folder: Path, width: int | None, allow_pickle: bool, reads: str) -> tuple[Layer, int]:
     path = folder / "config.json"
     size = _size(path, read_object(path), "dimension")
     _require_width(path, size, width)
@@ -74,11 +75,15 @@ def _layer_norm(folder: Path, width: int | None, allow_pickle: bool) -> tuple[La
     return LayerNorm(_weights(folder, shapes, allow_pickle), size), size
 
 
-def _dropout(folder: Path, width: int | None, allow_pickle: bool) -> tuple[None, int | None]:
+def _dropout(folder: Path, width: int | None, allow_pickle: bool, reads: str) -> tuple[None, int | None]:
     return None, width  # only active in training
 
 
-LAYERS: Mapping[str, Read] = {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize, "Dropout": _dropout}
+#: What layers read -> kind -> the function that reads it.
+LAYERS: Mapping[str, Mapping[str, Read]] = {
+    SENTENCE: {"Dense": _dense, "LayerNorm": _layer_norm, "Normalize": _normalize, "Dropout": _dropout},
+    TOKENS: {"Dense": _dense, "Normalize": _normalize},
+}
 
 
 def weight_files(folder: Path, allow_pickle: bool) -> list[Path]:
@@ -87,11 +92,13 @@ def weight_files(folder: Path, allow_pickle: bool) -> list[Path]:
     return [folder / name for name in names if (folder / name).exists()]
 
 
-def _require_embedding(path: Path, settings: Mapping[str, Any]) -> None:
-    """Raises SourceError for a layer that reads or writes something else, such as the states of single tokens."""
+def _require_features(path: Path, settings: Mapping[str, Any], reads: str) -> None:
+    """Raises SourceError for a layer that reads or writes something else than `reads`."""
     for key in ("module_input_name", "module_output_name"):
-        if settings.get(key, _EMBEDDING) not in (_EMBEDDING, None):
-            raise SourceError(f"{path} has the {key} {settings[key]}; only layers of the {_EMBEDDING} are served")
+        if settings.get(key, reads) not in (reads, None):
+            raise SourceError(
+                f"{path} has the {key} {settings[key]}; in this place, only layers of the {reads} are served"
+            )
 
 
 def _size(path: Path, settings: Mapping[str, Any], key: str) -> int:

@@ -8,6 +8,8 @@ from ..families import FAMILIES, Family
 from ..tasks import TASKS, find_task
 from ..tasks.base import Task
 from .adapters.source import Adapter
+from .cross_encoder import is_cross_encoder
+from .sentence_folder import task_of_folder
 
 #: peft's name of the task that an adapter is trained for -> our name.
 _ADAPTER_TASKS = {task.adapter_type: task.name for task in TASKS.values() if task.adapter_type is not None}
@@ -33,11 +35,13 @@ def family_of(source: Source) -> Family:
 
 
 def _infer_task(source: Source, family: Family, adapter: Adapter | None) -> Task:
-    """The task of a checkpoint, inferred from its adapter, its folder layout (sentence-transformers) or its architecture."""
+    """The task of a checkpoint, inferred from its adapter, the files of sentence-transformers or its architecture."""
     if adapter is not None and adapter.task_type in _ADAPTER_TASKS:
         return TASKS[_ADAPTER_TASKS[adapter.task_type]]
+    if is_cross_encoder(source):
+        return TASKS["rerank"]
     if source.sentence_folder is not None:
-        return TASKS["sentence-similarity"]
+        return TASKS[task_of_folder(source.sentence_folder)]
     architecture = (adapter.architecture if adapter else None) or _architecture(source)
     if architecture is None:
         raise UnsupportedArchitecture(

@@ -8,94 +8,16 @@ from typing import Any
 
 import torch
 
-from ..core.embedding import Normalize, Pooling
+from ..core.embedding import Normalize, Pooling, SentenceFolder, Splade
 from ..core.types import Checkpoint
 from ..tasks.base import Endpoint
-from .embedding_layers import Normalized, module_of, normalized
+from .embedding_layers import Normalized
+from .pooling import Largest, Pool, SpladePool, TokenLayers
 
-#: The submodule whose nodes stay fp32 in an fp16 graph: sums over up to 512 tokens and divisions by lengths.
+#: The submodule whose nodes stay fp32 in an fp16 graph: sums over up to 512 tokens, logarithms, and divisions by lengths.
 FULL_PRECISION = "pooling"
-
-
-class Pool(torch.nn.Module):
-    """Token states `[batch, sequence, hidden]` -> embedding `[batch, dim]`, like sentence-transformers."""
-
-    def __init__(self, spec: Pooling) -> None:
-        super().__init__()
-        self.spec = spec
-        self.layers = torch.nn.ModuleList(module_of(layer) for layer in spec.layers)
-
-    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        """`mask` `[batch, sequence]`: 1 for the tokens that count."""
-        pooled = [self._pooled(mode, states, mask) for mode in self.spec.modes]
-        embedding = pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=-1)
-        for spec, layer in zip(self.spec.layers, self.layers, strict=True):
-            # called as a function, so that its nodes keep the name of the pooling
-            embedding = normalized(embedding) if isinstance(spec, Normalize) else layer(embedding)
-        return embedding if self.spec.truncate_dim is None else embedding[:, : self.spec.truncate_dim]
-
-    def _pooled(self, mode: str, states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        if mode == "cls" and self.spec.include_prompt:
-            return states[:, 0]  # rows are padded on the right
-        return POOLED[mode](states, mask)
-
-
-def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-
-
-def _mean_sqrt_len(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = mask.unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9).sqrt()
-
-
-def _weighted_mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    weights = (mask * _positions(mask)).unsqueeze(-1).to(states.dtype)
-    return (states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1e-9)
-
-
-def _max(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """0 if no token counts. sentence-transformers returns -inf, which cannot be compared."""
-    counts = mask.unsqueeze(-1) > 0
-    largest = torch.where(counts, states, torch.finfo(states.dtype).min).amax(dim=1)
-    return torch.where(counts.any(dim=1), largest, 0.0)
-
-
-def _first(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The first token that counts; the row's first token if none does."""
-    length = mask.shape[1]
-    first = torch.where(mask > 0, _positions(mask) - 1, length).amin(dim=1)
-    return _at(states, torch.where(first < length, first, 0))
-
-
-def _last(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    """The last token that counts; 0 if none does."""
-    last = (mask * _positions(mask)).amax(dim=1)
-    return _at(states, (last - 1).clamp(min=0)) * (last > 0).unsqueeze(-1).to(states.dtype)
-
-
-def _positions(mask: torch.Tensor) -> torch.Tensor:
-    """1, 2, 3, … `[1, sequence]`."""
-    return torch.arange(1, mask.shape[1] + 1, device=mask.device, dtype=mask.dtype).unsqueeze(0)
-
-
-def _at(states: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
-    """The states of one token in each row, `[batch, hidden]`."""
-    return states.gather(1, positions.view(-1, 1, 1).expand(-1, 1, states.shape[-1])).squeeze(1)
-
-
-#: Pooling mode -> the function that applies it to token states and a mask.
-POOLED: Mapping[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "cls": _first,
-    "max": _max,
-    "mean": _mean,
-    "mean_sqrt_len_tokens": _mean_sqrt_len,
-    "weightedmean": _weighted_mean,
-    "lasttoken": _last,
-}
-
-
+#: A model's outputs and a mask `[batch, sequence]` -> the task's outputs by name.
+Embed = Callable[[Any, torch.Tensor], dict[str, torch.Tensor]]
 #: Output -> the function that computes it from the model's outputs.
 TAKES: Mapping[str, Callable[[Any], torch.Tensor]] = {
     "logits": lambda outputs: outputs.logits,
@@ -118,28 +40,64 @@ class TaskModel(torch.nn.Module):
         self.inputs = graph_inputs(checkpoint, endpoint)
         self.outputs = tuple(output.name for output in checkpoint.outputs[endpoint.suffix])
         self.model = checkpoint.model
+        self.divides_by_length = checkpoint.family.divides_by_length
         self.projection = None
         self.pooling: torch.nn.Module
-        if checkpoint.family.towers:
+        if checkpoint.family.towers and self.outputs == ("embedding",):
             tower, projection = checkpoint.family.towers[endpoint.modality]
-            self.model, self.projection = getattr(checkpoint.model, tower), getattr(checkpoint.model, projection)
+            self.model = getattr(checkpoint.model, tower)
+            self.projection = torch.nn.Identity() if projection is None else getattr(checkpoint.model, projection)
             self.pooling = Normalized()
-        elif checkpoint.sentences is not None:
-            self.pooling = Pool(checkpoint.sentences.pooling)
+        self.embed = None if checkpoint.sentences is None else self._embedding(checkpoint.sentences)
         self.eval()
 
     def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
         arguments: dict[str, Any] = dict(zip(self.inputs, tensors, strict=True))
         pooling_mask = arguments.pop("pooling_mask", None)
+        if self.divides_by_length:
+            arguments["attention_mask"] = _never_empty(arguments["attention_mask"])
         with _head_limited_to(self.model, arguments.pop("mask_positions", None)):
             outputs = self.model(**arguments, return_dict=True)
         if self.projection is not None:
             return (self.pooling(self.projection(outputs.pooler_output)),)
-        if self.outputs == ("embedding",):
+        if self.embed is not None:
             mask = arguments["attention_mask"]
-            mask = mask if pooling_mask is None else mask * pooling_mask
-            return (self.pooling(outputs.last_hidden_state, mask),)
+            made = self.embed(outputs, mask if pooling_mask is None else mask * pooling_mask)
+            return tuple(made[name] for name in self.outputs)
         return tuple(TAKES[name](outputs) for name in self.outputs)
+
+    def _embedding(self, sentences: SentenceFolder) -> Embed:
+        """Makes the modules that turn the model's outputs into embeddings, and the function that runs them."""
+        spec, layers = sentences.pooling, sentences.token_layers
+        if isinstance(spec, Splade):
+            # a maximum loses nothing in fp16
+            self.largest = Largest() if spec.strategy == "max" else None
+            self.pooling = SpladePool(spec)
+            return self._sparse
+        if isinstance(spec, Pooling):
+            self.token_layers, self.pooling = TokenLayers(layers), Pool(spec)
+            return self._pooled
+        ends = bool(layers) and isinstance(layers[-1], Normalize)
+        self.token_layers = TokenLayers(layers[:-1] if ends else layers)
+        self.pooling = Normalized() if ends else torch.nn.Identity()
+        return self._of_tokens
+
+    def _sparse(self, outputs: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        logits = outputs.logits if self.largest is None else self.largest(outputs.logits, mask)
+        return {"sparse_embedding": self.pooling(logits, mask)}
+
+    def _pooled(self, outputs: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        states = self.token_layers(outputs.last_hidden_state)
+        return {"embedding": self.pooling(states, mask), "token_embeddings": states}
+
+    def _of_tokens(self, outputs: Any, mask: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"token_embeddings": self.pooling(self.token_layers(outputs.last_hidden_state))}
+
+
+def _never_empty(mask: torch.Tensor) -> torch.Tensor:
+    """The mask `[batch, sequence]`, with the first token of rows that have none."""
+    empty = (mask.sum(dim=1, keepdim=True) == 0).to(mask.dtype)
+    return torch.cat([mask[:, :1] + empty, mask[:, 1:]], dim=1)
 
 
 def graph_inputs(checkpoint: Checkpoint, endpoint: Endpoint) -> tuple[str, ...]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hf2triton_client.pipelines.token_decoders import DECODERS, decoder_settings
+
 from ..core.types import Tokenizer
 from ..errors import SourceError, TokenizerMissing
+from .sentence_pieces import fast_form
 from .tokenizer_files import read_tokenizer_files
 
 if TYPE_CHECKING:
@@ -19,8 +22,11 @@ if TYPE_CHECKING:
 _OF_THE_MACHINE = ("is_local", "local_files_only", "name_or_path")
 
 
-def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
+def load_tokenizer(
+    folder: Path, pads: bool, piece_normalizers: Sequence[Mapping[str, Any]] = ()
+) -> tuple[Tokenizer, int | None]:
     """The tokenizer, and the longest sequence that it was made for. `pads`: rows of different lengths run together.
+    `piece_normalizers`: of the family.
 
     Raises TokenizerMissing.
     """
@@ -30,14 +36,16 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises plain Exception
-        raise TokenizerMissing(f"the tokenizer in {folder} does not load: {error}") from error
-    if not tokenizer.is_fast:
+        why = " ".join(str(error).split())
+        raise TokenizerMissing(f"the tokenizer in {folder} does not load: {why}") from error
+    if not tokenizer.is_fast and not (piece_normalizers and getattr(tokenizer, "vocab_file", None)):
         raise TokenizerMissing(
             f"the tokenizer in {folder} is a {type(tokenizer).__name__}, which is written in Python and has no fast form"
             " (tokenizer.json): it cannot be served. If one of the tokenizers library gives the same tokens,"
             " save that beside the model"
         )
-    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    whole = tokenizer.backend_tokenizer.to_str() if tokenizer.is_fast else fast_form(tokenizer, piece_normalizers)
+    definition = json.loads(whole)
     padding = tokenizer.pad_token_id
     if padding is None:
         if pads:
@@ -58,6 +66,8 @@ def load_tokenizer(folder: Path, pads: bool) -> tuple[Tokenizer, int | None]:
             tokenizer.truncation_side,
             "token_type_ids" in tokenizer.model_input_names,
             tuple(sorted(tokenizer.all_special_ids)),
+            tokenizer.padding_side,
+            "attention_mask" in tokenizer.model_input_names,
         ),
         limit if limit < 1 << 30 else None,  # transformers writes 1e30 for "no limit"
     )
@@ -82,10 +92,33 @@ def require_streaming(tokenizer: Tokenizer, folder: Path) -> None:
         raise SourceError(f"the tokenizer in {folder} cannot be served: {error}") from error
 
 
-def makes_word_pieces(definition: Mapping[str, Any]) -> bool:
-    """Whether a tokenizer.json marks tokens that continue a word, and its decoder joins them."""
-    decoder, model = definition.get("decoder") or {}, definition.get("model") or {}
-    return decoder.get("type") == "WordPiece" and bool(model.get("continuing_subword_prefix"))
+def marks_subwords(tokenizer: Tokenizer) -> bool:
+    """Whether tokens that continue a word have a prefix. transformers tells words by spaces otherwise."""
+    return bool(json.loads(tokenizer.definition)["model"].get("continuing_subword_prefix"))
+
+
+def require_decoder(tokenizer: Tokenizer, folder: Path) -> None:
+    """Checks that clients can join its tokens into words. Raises SourceError."""
+    if decoder_settings(tokenizer.decoder) is None:
+        known = ", ".join(kind or "none" for kind in DECODERS)
+        raise SourceError(
+            f"the tokenizer in {folder} has a decoder of the type {(tokenizer.decoder or {})['type']}, whose words clients"
+            f" cannot join; known are {known}"
+        )
+
+
+def require_padding(tokenizer: Tokenizer, folder: Path, length: int, positions: int) -> None:
+    """Checks that rows can be padded to `length` tokens, which the model attends to. Raises SourceError."""
+    if positions < length:
+        raise SourceError(
+            f"the model has {positions} positions for texts (max_position_embeddings), and transformers pads all of its texts to"
+            f" {length} tokens: they do not fit"
+        )
+    if tokenizer.masks:
+        raise SourceError(
+            f"the tokenizer in {folder} gives an attention_mask, and the model was trained without: it attends to padding. Set"
+            ' the model_input_names in tokenizer_config.json to ["input_ids"]'
+        )
 
 
 def _cleans_up(tokenizer: PreTrainedTokenizerBase, definition: Mapping[str, Any]) -> bool:

@@ -33,12 +33,14 @@ def infer(
     """Ask a served model, and print its answer as JSON.
 
     INPUT is a text, or the path or URL of an image. For sentence-similarity, the first INPUT is compared with the others. For
-    question-answering, each question is followed by its context.
+    rerank, the first INPUT is the query, and the others are the documents. For question-answering, each question is followed by
+    its context.
 
     If INPUT is -, the inputs are the lines of standard input, and each answer is one line of JSON, in the same order. A line
-    is one INPUT. A question and its context, or the sentences to compare, are separated by tabs. A line can also be a JSON
-    object with the columns of `hf2triton score`, such as {"text": "…", "text_pair": "…"}, or with source_sentence and
-    sentences. If a line cannot be answered, its answer is an object with the key error, and the exit code is 1.
+    is one INPUT. A question and its context, the sentences to compare, or a query and its documents, are separated by tabs. A
+    line can also be a JSON object with the columns of `hf2triton score`, such as {"text": "…", "text_pair": "…"}, or with
+    source_sentence and sentences, or query and documents. If a line cannot be answered, its answer is an object with the key
+    error, and the exit code is 1.
     """
     from hf2triton_client import pipeline
 

@@ -95,11 +95,12 @@ def plan_table(name: str, plan: PrecisionPlan, most: int | None = None) -> Table
 
 
 def _row(name: str, parity: ParityReport, plan: PrecisionPlan) -> tuple[object, ...]:
-    """A row for one model. Agreement is that of the best answers, if an output has one, and otherwise that of directions."""
+    """A row for one model. Agreement is that of the best answers, if an output has one, otherwise that of directions, if it has
+    one."""
     differences = [check.difference for check in parity.checks]
     argmax = [one.argmax for one in differences if one.argmax is not None]
     cosine = [one.cosine for one in differences if one.cosine is not None]
-    agreement = f"{min(argmax):.1%}" if argmax else f"cosine {min(cosine):.5f}"
+    agreement = f"{min(argmax):.1%}" if argmax else f"cosine {min(cosine):.5f}" if cosine else "–"
     sizes = (f"{size / 1e6:.1f}" for size in (parity.fp32_weight_bytes, parity.weight_bytes))
     fp32_nodes = f"{len(plan.fp32_nodes)} of {plan.nodes}"
     return (name, plan.precision, fp32_nodes, f"{parity.worst.difference.max_abs:.2g}", agreement, *sizes)

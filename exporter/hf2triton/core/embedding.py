@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: The ways to compare embeddings, the default first.
-SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan")
+#: The ways to compare embeddings, and those of token embeddings.
+SIMILARITIES, TOKEN_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan"), ("maxsim",)
 
 
 #: The prompts of models whose folder does not override them.
@@ -63,14 +63,44 @@ class Pooling:
 
 
 @dataclass(frozen=True)
+class Splade:
+    """How a masked language model's logits `[tokens, vocabulary]` become one sparse embedding `[vocabulary]`.
+
+    `strategy`: "max" or "sum" over the tokens of log(1 + relu(logits)). `activation`: "relu", or "log1p_relu", which takes the
+    logarithm twice. `max_active_dims`: how many weights are kept unless a caller asks for fewer; None: all.
+    """
+
+    strategy: str = "max"
+    activation: str = "relu"
+    max_active_dims: int | None = None
+
+    @property
+    def include_prompt(self) -> bool:
+        """The prompt's tokens always count."""
+        return True
+
+
+@dataclass(frozen=True)
+class TokenVectors:
+    """Each token has its own vector, and no vector stands for the whole text (late interaction)."""
+
+    @property
+    def include_prompt(self) -> bool:
+        """The prompt's tokens always count."""
+        return True
+
+
+@dataclass(frozen=True)
 class SentenceFolder:
     """The prompts before texts, how many tokens of a text are read, how texts become embeddings, and how these are compared.
 
-    `prompts`: name -> text. `max_length`: overrides the tokenizer's limit. `lower_case`: the text is lower-cased first.
-    The defaults are what sentence-transformers does with a plain checkpoint.
+    `token_layers`: the layers for each token's state, before the pooling. `prompts`: name -> text. `max_length`: overrides the
+    tokenizer's limit. `lower_case`: the text is lower-cased first. The defaults are what sentence-transformers does with a plain
+    checkpoint.
     """
 
-    pooling: Pooling = Pooling()
+    pooling: Pooling | Splade | TokenVectors = Pooling()
+    token_layers: tuple[Layer, ...] = ()
     prompts: Mapping[str, str] = field(default_factory=lambda: dict(DEFAULT_PROMPTS))
     default_prompt_name: str | None = None
     similarity: str = SIMILARITIES[0]
@@ -81,3 +111,10 @@ class SentenceFolder:
     def has_prompts(self) -> bool:
         """Whether a prompt can change an embedding in any way other than as text typed before the input."""
         return any(self.prompts.values()) or not self.pooling.include_prompt
+
+
+#: Task -> what sentence-transformers does with a plain checkpoint.
+PLAIN: Mapping[str, SentenceFolder] = {
+    "sentence-similarity": SentenceFolder(),
+    "sparse-embedding": SentenceFolder(Splade(), similarity="dot"),
+}

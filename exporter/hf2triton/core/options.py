@@ -158,6 +158,12 @@ class ExportOptions:
         "Let Triton answer repeated requests from its response cache.",
         default="on a GPU, if all callers ask for the same outputs",
     )
+    token_embeddings: bool = _option(
+        False,
+        Kind.FLAG,
+        "Also serve the vectors of a text's tokens, if the task is sentence-similarity. Callers ask for them by name.",
+        places=_OF_ENTRY,
+    )
     threads: int = _option(0, Kind.NUMBER, "Threads of onnxruntime. 0 means one for each core.")
     allow_pickle: bool = _option(False, Kind.FLAG, "Load pickled weights, which can run code.", recorded=False)
     calibration: Path | None = _option(

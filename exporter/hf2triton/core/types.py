@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import torch
 
     from .embedding import SentenceFolder
+    from .ranking import CrossEncoderFolder
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,18 @@ class Tokenizer:
     truncation_side: str
     type_ids: bool
     special_ids: tuple[int, ...] = ()
+    padding_side: str = "right"
+    masks: bool = True
+
+
+@dataclass(frozen=True)
+class LabelSimilarity:
+    """How the scores of labels follow from the cosines of their embeddings and an image's: `function` ("softmax" over all labels,
+    or "sigmoid" for each) of `scale` · cosine + `bias`."""
+
+    scale: float
+    bias: float
+    function: str
 
 
 @dataclass(frozen=True)
@@ -53,8 +66,9 @@ class Checkpoint:
     `tokenizer` and `max_length` (the maximum number of tokens, including special ones) are None if no frontend reads text.
     `image` is None if none reads images; otherwise it has `spec` (see `image_processor.read_image_spec`), `shape` of the
     pixels, and the number of `tokens` that an image becomes. `outputs`: suffix of each part -> the outputs that the checkpoint
-    has weights for. `sentences`: how texts become embeddings, if that is the task. `id2label` is empty if there are no labels.
-    `generation`: the settings in the generation config, if the task generates. `logit_scale`: the factor of similarities.
+    has weights for. `sentences`: how texts become embeddings, if that is the task. `ranking`: how pairs are scored, if that is
+    the task. `id2label` is empty if there are no labels. `generation`: the settings in the generation config, if the task
+    generates. `similarity`: how the scores of labels follow from embeddings, if they do.
     `missing`: names of parameters that are random until an adapter supplies them. `adapter`: what was merged, for the manifest.
     """
 
@@ -69,8 +83,9 @@ class Checkpoint:
     sentences: SentenceFolder | None
     id2label: Mapping[int, str]
     problem_type: str | None
+    ranking: CrossEncoderFolder | None = None
     generation: Mapping[str, Any] | None = None
-    logit_scale: float | None = None
+    similarity: LabelSimilarity | None = None
     missing: frozenset[str] = frozenset()
     adapter: Mapping[str, Any] | None = None
 

@@ -108,6 +108,19 @@ SHOWS = (
         options={"candidate_labels": ["positive", "negative"]},
     ),
     Show(
+        "passages",
+        "rerank",
+        {
+            "query": "Slow to anger",
+            "documents": [
+                "Now the sons of Reuben the firstborn of Israel.",
+                "He that is slow to anger is better than the mighty; and he that ruleth his spirit than he that taketh a city.",
+                "And the fourth river is Euphrates.",
+            ],
+        },
+        lambda result: ", ".join(f"document {entry['index']} ({entry['score']:.2f})" for entry in result),
+    ),
+    Show(
         "verses",
         "text-generation",
         "And the king said unto",

@@ -64,8 +64,8 @@ class Engine:
 
 @dataclass(frozen=True)
 class Served:
-    """What the settings of a graph's model depend on. `options`: include the served batch size. `max_length`: None for images.
-    `memory`: None on a CPU."""
+    """What the settings of a graph's model depend on. `options`: include the served batch size. `max_length`: None if all rows
+    have one length, as those of images have. `memory`: None on a CPU."""
 
     options: ResolvedOptions
     engine: Engine
@@ -119,7 +119,7 @@ def constant(value: str) -> Callable[[Served], str]:
 
 
 def on_images(value: str) -> Callable[[Served], str | None]:
-    return lambda served: value if served.max_length is None else None
+    return lambda served: value if any(one.name == "pixel_values" for one in served.graph.inputs) else None
 
 
 def in_precision(precision: str, value: str) -> Callable[[Served], str | None]:

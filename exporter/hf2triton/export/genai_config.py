@@ -14,7 +14,7 @@ from ..checkpoint.parts import generation_config_of
 from ..core.types import Checkpoint, StoredGraph
 
 if TYPE_CHECKING:
-    from transformers import GenerationConfig, GPT2Config
+    from transformers import GenerationConfig, PreTrainedConfig
 
 #: The file that onnxruntime-genai looks for beside the graph.
 GENAI_CONFIG = "genai_config.json"
@@ -45,7 +45,7 @@ def genai_files(checkpoint: Checkpoint, stored: StoredGraph) -> dict[str, bytes]
 
 
 def genai_config(
-    config: GPT2Config, generation: GenerationConfig, shares_buffer: bool = True, filename: str = "model.onnx"
+    config: PreTrainedConfig, generation: GenerationConfig, shares_buffer: bool = True, filename: str = "model.onnx"
 ) -> dict[str, Any]:
     """What onnxruntime-genai must know about the graph that `export_decoder` makes. `shares_buffer`: as in its Graph.
 
@@ -57,7 +57,7 @@ def genai_config(
     return {
         "model": {
             "type": "decoder",
-            "context_length": config.n_positions,
+            "context_length": config.max_position_embeddings,
             "vocab_size": config.vocab_size,
             **_token("bos_token_id", _first_known(generation.bos_token_id, config.bos_token_id)),
             **_token("eos_token_id", ends),
@@ -68,11 +68,11 @@ def genai_config(
             "decoder": {
                 "filename": filename,
                 "session_options": {"provider_options": []},
-                "head_size": config.n_embd // config.n_head,
-                "hidden_size": config.n_embd,
-                "num_attention_heads": config.n_head,
-                "num_key_value_heads": config.n_head,
-                "num_hidden_layers": config.n_layer,
+                "head_size": config.hidden_size // config.num_attention_heads,
+                "hidden_size": config.hidden_size,
+                "num_attention_heads": config.num_attention_heads,
+                "num_key_value_heads": config.num_attention_heads,
+                "num_hidden_layers": config.num_hidden_layers,
                 "inputs": {
                     "input_ids": "input_ids",
                     "attention_mask": "attention_mask",
@@ -91,7 +91,7 @@ def genai_config(
             **search,
             "early_stopping": search["early_stopping"] is True,  # transformers also knows "never"
             "min_length": generation.min_length or 0,
-            "max_length": config.n_positions,
+            "max_length": config.max_position_embeddings,
             "past_present_share_buffer": shares_buffer,
         },
     }

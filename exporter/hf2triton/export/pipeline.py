@@ -112,7 +112,7 @@ def _prove(
 
     Raises ParityError.
     """
-    from ..checkpoint.preprocessing import preprocessor_of
+    from ..checkpoint.preprocessing import longest_row, preprocessor_of
     from ..engines.common.devices import runs_on_gpu
     from ..engines.common.memory import estimate_memory
     from ..graph.passes.release import require_release
@@ -159,8 +159,8 @@ def _prove(
     run("require parity", require_parity, parity, asked)
     call_overhead = memory = None
     if engine.gpu:
-        max_length = checkpoint.max_length if endpoint.modality == "text" else None
-        memory = run("estimate the memory", estimate_memory, stored, options, max_length, explicit)
+        longest = longest_row(checkpoint, endpoint)
+        memory = run("estimate the memory", estimate_memory, stored, options, longest, explicit)
     if kind.measure_call_overhead is not None:
         call_overhead = None if gpu and engine.proved_on == engine.name else engine.call_overhead
     if kind.measure_call_overhead is not None and call_overhead is None:

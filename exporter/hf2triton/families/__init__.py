@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from ..discovery import rows_of
-from .base import Family, table_rows
+from .base import DecoderSpec, Family, table_rows
 
 FAMILIES: dict[str, Family] = {family.name: family for family in rows_of(__name__, "FAMILY", Family)}
 
-__all__ = ["FAMILIES", "Family", "table_rows"]
+__all__ = ["FAMILIES", "DecoderSpec", "Family", "table_rows"]

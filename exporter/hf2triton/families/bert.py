@@ -8,7 +8,7 @@ FAMILY = Family(
     name="bert",
     inputs={"text": ("input_ids", "attention_mask", "token_type_ids")},
     architectures={
-        "BertForSequenceClassification": ("text-classification", "zero-shot-classification"),
+        "BertForSequenceClassification": ("text-classification",),
         "BertForTokenClassification": ("token-classification",),
         "BertForQuestionAnswering": ("question-answering",),
         "BertForMaskedLM": ("fill-mask",),
@@ -24,9 +24,7 @@ FAMILY = Family(
         "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
     },
     heads={
-        **dict.fromkeys(
-            ("text-classification", "zero-shot-classification", "token-classification"), "classifier.weight"
-        ),
+        **dict.fromkeys(("text-classification", "token-classification"), "classifier.weight"),
         "question-answering": "qa_outputs.weight",
         "fill-mask": "cls.predictions.transform.dense.weight",
     },

@@ -8,7 +8,7 @@ FAMILY = Family(
     name="distilbert",
     inputs={"text": ("input_ids", "attention_mask")},
     architectures={
-        "DistilBertForSequenceClassification": ("text-classification", "zero-shot-classification"),
+        "DistilBertForSequenceClassification": ("text-classification",),
         "DistilBertForTokenClassification": ("token-classification",),
         "DistilBertForQuestionAnswering": ("question-answering",),
         "DistilBertForMaskedLM": ("fill-mask",),
@@ -20,9 +20,7 @@ FAMILY = Family(
         "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
     },
     heads={
-        **dict.fromkeys(
-            ("text-classification", "zero-shot-classification", "token-classification"), "classifier.weight"
-        ),
+        **dict.fromkeys(("text-classification", "token-classification"), "classifier.weight"),
         "question-answering": "qa_outputs.weight",
         "fill-mask": "vocab_transform.weight",
     },

@@ -8,7 +8,7 @@ FAMILY = Family(
     name="electra",
     inputs={"text": ("input_ids", "attention_mask", "token_type_ids")},
     architectures={
-        "ElectraForSequenceClassification": ("text-classification", "zero-shot-classification"),
+        "ElectraForSequenceClassification": ("text-classification",),
         "ElectraForTokenClassification": ("token-classification",),
         "ElectraForQuestionAnswering": ("question-answering",),
         "ElectraForMaskedLM": ("fill-mask",),
@@ -22,7 +22,7 @@ FAMILY = Family(
         "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
     },
     heads={
-        **dict.fromkeys(("text-classification", "zero-shot-classification"), "classifier.out_proj.weight"),
+        "text-classification": "classifier.out_proj.weight",
         "token-classification": "classifier.weight",
         "question-answering": "qa_outputs.weight",
         "fill-mask": "generator_predictions.dense.weight",

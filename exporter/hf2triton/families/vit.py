@@ -2,6 +2,17 @@
 
 from .base import Family
 
+#: Those of all families that are built as this one.
+RENAMED_MODULES = (
+    (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
+    (r"\.attention\.q_proj$", ".attention.attention.query"),
+    (r"\.attention\.k_proj$", ".attention.attention.key"),
+    (r"\.attention\.v_proj$", ".attention.attention.value"),
+    (r"\.attention\.o_proj$", ".attention.output.dense"),
+    (r"\.mlp\.fc1$", ".intermediate.dense"),
+    (r"\.mlp\.fc2$", ".output.dense"),
+)
+
 FAMILY = Family(
     name="vit",
     inputs={"image": ("pixel_values",)},
@@ -20,13 +31,5 @@ FAMILY = Family(
         r"embeddings\.mask_token",
     ),
     image_processor="ViTImageProcessor",
-    renamed_modules=(
-        (r"(^|\.)layers(?=\.|$)", r"\1encoder.layer"),
-        (r"\.attention\.q_proj$", ".attention.attention.query"),
-        (r"\.attention\.k_proj$", ".attention.attention.key"),
-        (r"\.attention\.v_proj$", ".attention.attention.value"),
-        (r"\.attention\.o_proj$", ".attention.output.dense"),
-        (r"\.mlp\.fc1$", ".intermediate.dense"),
-        (r"\.mlp\.fc2$", ".output.dense"),
-    ),
+    renamed_modules=RENAMED_MODULES,
 )

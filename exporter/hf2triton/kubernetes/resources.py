@@ -101,7 +101,10 @@ def _widest_layer(graph: Path) -> int:
         name for node in model.graph.node for name in node.input if "MatMul" in node.op_type or node.op_type == "Gemm"
     }
     matrices = [tensor.dims for tensor in model.graph.initializer if tensor.name in inputs and len(tensor.dims) == 2]
-    return max((min(dims[-1], _WIDEST) for dims in matrices), default=_WIDEST)
+    widest = max((min(dims[-1], _WIDEST) for dims in matrices), default=_WIDEST)
+    # a sparse embedding is made of logits over the vocabulary for each token
+    sparse = (output.type.tensor_type.shape.dim for output in model.graph.output if output.name == "sparse_embedding")
+    return max([widest, *(dims[-1].dim_value for dims in sparse)])
 
 
 #: A decoder's last layer is as wide as its vocabulary, but runs for only one token of each text.

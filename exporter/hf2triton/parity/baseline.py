@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from hf2triton_client.evaluation.baseline import Baseline, Items
 from hf2triton_client.evaluation.compare import Tolerance
 from hf2triton_client.evaluation.places import describe_input
 from hf2triton_client.evaluation.questions import ANSWERS, Questions
+from hf2triton_client.pipelines.postprocess import BOUNDED
 
 from ..checkpoint.own_inputs import own_inputs
 from ..checkpoint.parts import image_of
@@ -99,14 +100,27 @@ def tolerances_of(checkpoint: Checkpoint, endpoint: Endpoint, precision: str) ->
 def _in_scale(
     checkpoint: Checkpoint, tolerances: dict[str, Tolerance], questions: Questions | None
 ) -> dict[str, Tolerance]:
-    """Scales the tolerances of decoded answers, which apply to scores of up to 1. Products and distances of embeddings may be
-    larger: for these, the tolerances are shares of PyTorch's largest score."""
-    if questions is None or checkpoint.sentences is None or checkpoint.sentences.similarity == "cosine":
+    """Scales the tolerances of decoded answers, which apply to scores of up to 1. Products and distances of embeddings, weights
+    of tokens, and logits that are the scores may be larger: for these, the tolerances are shares of PyTorch's largest score."""
+    if questions is None or not _has_large_scores(checkpoint):
         return tolerances
-    largest = max(1.0, *(abs(score) for answer in questions.answers for score in answer))
+    largest = max(1.0, *(abs(score) for answer in questions.answers for score in _scores(answer)))
     own = tolerances[ANSWERS]
     scaled = replace(own, max_abs=own.max_abs * largest, mean_abs=own.mean_abs * largest)
     return {**tolerances, ANSWERS: scaled}
+
+
+def _has_large_scores(checkpoint: Checkpoint) -> bool:
+    """Whether decoded scores may be larger than 1."""
+    if checkpoint.ranking is not None:
+        return checkpoint.ranking.activation not in BOUNDED
+    return checkpoint.sentences is not None and checkpoint.sentences.similarity != "cosine"
+
+
+def _scores(answer: Any) -> Iterator[float]:
+    """The scores of an answer: the values of a dict, those of ranked entries, or the numbers of a list."""
+    for value in answer.values() if isinstance(answer, Mapping) else answer:
+        yield value["score"] if isinstance(value, Mapping) else value
 
 
 def _preprocessor_of_the_checkpoint(

@@ -181,7 +181,8 @@ def _share_unknown(checkpoint: Checkpoint, preprocessor: Preprocessor) -> float:
 def _random(preprocessor: Preprocessor, graph: Graph) -> Iterator[Feeds]:
     """Random tokens, the same in every run, in rows of all lengths."""
     rng, preprocessor = np.random.default_rng(0), as_text_preprocessor(preprocessor)
-    lengths = np.unique(np.geomspace(1, preprocessor.encoder.max_length, ROWS).astype(int))
+    shortest = preprocessor.encoder.max_length if preprocessor.encoder.fills else 1
+    lengths = np.unique(np.geomspace(shortest, preprocessor.encoder.max_length, ROWS).astype(int))
     for length in lengths:
         ids = rng.integers(0, preprocessor.tokenizer.get_vocab_size(), (1 if graph.state else ROWS, length))
         if graph.state:

@@ -16,7 +16,8 @@ from hf2triton_client.evaluation.places import Places
 
 from ..checkpoint.preprocessing import as_text_preprocessor, texts_in
 from ..core.types import ParityCheck, StoredGraph
-from ..triton_models.generation.decoder import Decoder, make_decoder
+from ..errors import ExportError
+from ..triton_models.generation.decoder import Decoder, make_decoder, require_onnxruntime
 from ..triton_models.generation.scheduler import Scheduler
 from ..triton_models.preprocessor import Preprocessor
 from ..triton_models.sessions import open_session
@@ -38,8 +39,12 @@ def checks_of_texts(stored: StoredGraph, asked: ParityInputs) -> Iterator[Parity
     """Runs a stored decoder and compares it with PyTorch's logits and greedy texts. Yields one check at a time.
 
     An fp16 graph is measured twice on the CPU: as a twin that rounds where a GPU would, and unchanged. With `asked.gpu`, it is
-    measured on the GPU too.
+    measured on the GPU too. Raises ExportError if the onnxruntime here is older than the graph needs.
     """
+    try:
+        require_onnxruntime(stored.first_onnxruntime)
+    except RuntimeError as error:
+        raise ExportError(f"{error}: upgrade it, or use --attention standard") from error
     baseline = asked.baseline.joined()
     prompts = prompt_ids(asked.preprocessor, texts_in(baseline.inputs, "text_input"))
     texts = [(ids, tokens.tolist()) for ids, tokens in zip(prompts, baseline.answers["token_ids"], strict=True)]

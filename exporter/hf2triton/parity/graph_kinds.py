@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from hf2triton_client.evaluation.baseline import Baseline
 from hf2triton_client.evaluation.compare import Tolerance
@@ -36,11 +37,11 @@ class GraphKind:
 
 
 def _export_decoder(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, opset: int) -> Graph:
-    from transformers import GPT2LMHeadModel
-
-    if not isinstance(checkpoint.model, GPT2LMHeadModel):
-        raise ExportError(f"only GPT-2 models can generate, and this is a {type(checkpoint.model).__name__}")
-    return export_decoder(checkpoint.model, attention, opset)
+    spec = checkpoint.family.decoder
+    if spec is None:
+        raise ExportError(f"{checkpoint.family.name} models do not generate")
+    model: Any = checkpoint.model  # one of transformers' for causal language models
+    return export_decoder(model, spec, attention, opset)
 
 
 GRAPH_KINDS = {

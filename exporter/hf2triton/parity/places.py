@@ -72,7 +72,8 @@ def places_of_calibration(calibration: Calibration, places: Places, preprocessor
         feeds, row = rows[number]
         if "input_ids" not in feeds:
             return described("calibration row", number, ())
-        ids = feeds["input_ids"][row][feeds["attention_mask"][row] != 0]
+        ids = feeds["input_ids"][row]
+        ids = ids[feeds["attention_mask"][row] != 0] if "attention_mask" in feeds else ids
         return described("calibration row", number, as_text_preprocessor(preprocessor).tokenizer.decode(ids.tolist()))
 
     return replace(places, describe=describe, row=lambda number, index: rows[number][1])

@@ -1,11 +1,13 @@
 """The answers of PyTorch's pipelines: those of `transformers.pipeline`, or our own pipelines for tasks that it lacks.
 
 question-answering: transformers 5 dropped it, so windows and spans come from the frontend's code, which follows transformers 4.
-sentence-similarity: cosines of the checkpoint's embeddings.
+sentence-similarity: similarities of the checkpoint's embeddings. sparse-embedding: its weights by the names of their tokens.
+rerank: as sentence-transformers' CrossEncoder.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,7 +19,7 @@ from hf2triton_client.errors import InputError
 from hf2triton_client.evaluation.questions import Questions
 
 from ..checkpoint.image_processor import load_processor
-from ..checkpoint.parts import sentences_of
+from ..checkpoint.parts import ranking_of, sentences_of
 from ..checkpoint.preprocessing import item_of, preprocessor_of
 from ..core.types import Checkpoint
 from ..tasks.base import Endpoint, Inputs
@@ -110,12 +112,23 @@ class _Spans(_Rows):
     """question-answering."""
 
     def __call__(self, one: Mapping[str, str], **options: Any) -> Any:
-        import json
-
         item = self.item(text=one["question"], text_pair=one["context"], parameters=json.dumps(options))
         made = self._preprocessor.answers()["answers"](item, {"span_logits": self.outputs(item)})
         answers = json.loads(made[0])
         return answers[0] if len(answers) == 1 else answers
+
+
+class _Weights(_Rows):
+    """sparse-embedding."""
+
+    def __call__(self, one: str, top_k: int | None = None, **options: Any) -> dict[str, float]:
+        item = self.item(text=one, parameters=json.dumps({"max_active_dims": top_k, **options}))
+        [weights] = self.outputs(item)
+        names = ("token_strings", "token_weights")
+        kept = self._preprocessor.reduced(item.rows[0], {"sparse_embedding": weights}, names)
+        answers = self._preprocessor.answers()
+        tokens, values = (answers[name](item, {key: [value] for key, value in kept.items()}) for name in names)
+        return {token.decode(): float(value) for token, value in zip(tokens, values, strict=True)}
 
 
 class _Similarities(_Rows):
@@ -126,23 +139,49 @@ class _Similarities(_Rows):
         self._similarity = _SIMILARITIES[sentences_of(checkpoint).similarity]
 
     def __call__(self, one: Mapping[str, Any]) -> list[float]:
-        texts = [one["source_sentence"], *one["sentences"]]
-        embeddings = np.stack([self.outputs(self.item(text=text))[0] for text in texts]).astype(np.float64)
-        scores: list[float] = self._similarity(embeddings[1:], embeddings[0]).tolist()
+        first, *others = (self._embedding(text) for text in (one["source_sentence"], *one["sentences"]))
+        scores: list[float] = self._similarity(others, first).tolist()
         return scores
 
+    def _embedding(self, text: str) -> NDArray[Any]:
+        [embedding] = self.outputs(self.item(text=text))
+        return embedding.astype(np.float64)
 
-def _cosine(ours: NDArray[Any], other: NDArray[Any]) -> NDArray[Any]:
+
+class _Ranking(_Rows):
+    """rerank."""
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        import torch
+
+        super().__init__(checkpoint)
+        ranking = ranking_of(checkpoint)
+        self._activation = getattr(torch.nn, ranking.activation)()
+        self._prompt = ranking.prompts[ranking.default_prompt_name] if ranking.default_prompt_name else ""
+
+    def __call__(self, one: Mapping[str, Any]) -> list[dict[str, Any]]:
+        import torch
+
+        items = (self.item(text=self._prompt + one["query"], text_pair=document) for document in one["documents"])
+        logits = np.concatenate([output for item in items for output in self.outputs(item)])
+        scores = self._activation(torch.from_numpy(logits)).tolist()
+        found = [{"index": index, "score": score} for index, score in enumerate(scores)]
+        return sorted(found, key=lambda entry: entry["score"], reverse=True)
+
+
+def _cosine(others: Sequence[NDArray[Any]], other: NDArray[Any]) -> NDArray[Any]:
+    ours = np.stack(others)
     cosines: NDArray[Any] = ours @ other / np.linalg.norm(ours, axis=1) / np.linalg.norm(other)
     return cosines
 
 
-#: How a checkpoint compares embeddings `[n, dim]` with one `[dim]`; distances are negated.
-_SIMILARITIES: Mapping[str, Callable[[NDArray[Any], NDArray[Any]], NDArray[Any]]] = {
+#: How a checkpoint compares embeddings, each `[dim]`, or `[tokens, dim]` for MaxSim, with another; distances are negated.
+_SIMILARITIES: Mapping[str, Callable[[Sequence[NDArray[Any]], NDArray[Any]], NDArray[Any]]] = {
     "cosine": _cosine,
-    "dot": np.matmul,
-    "euclidean": lambda ours, other: -np.sqrt(np.square(ours - other).sum(axis=1)),
-    "manhattan": lambda ours, other: -np.abs(ours - other).sum(axis=1),
+    "dot": lambda ours, other: np.stack(ours) @ other,
+    "euclidean": lambda ours, other: -np.sqrt(np.square(np.stack(ours) - other).sum(axis=1)),
+    "manhattan": lambda ours, other: -np.abs(np.stack(ours) - other).sum(axis=1),
+    "maxsim": lambda ours, other: np.array([(other @ own.T).max(axis=1).sum() for own in ours]),
 }
 
 
@@ -184,5 +223,7 @@ REFERENCES: Mapping[str, Callable[[Checkpoint], Any]] = {
     "transformers": _transformers,
     "spans": _Spans,
     "similarities": _Similarities,
+    "ranking": _Ranking,
+    "sparse": _Weights,
     "logprobs": _Logprobs,
 }

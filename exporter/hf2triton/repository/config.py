@@ -10,14 +10,17 @@ from typing import Any
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
+from hf2triton_client.pipelines.token_decoders import decoder_settings
 from hf2triton_client.transport.served_model import FORMAT, PARAMETER
 
-from ..checkpoint.parts import token_decoder_of, tokenizer_of
+from ..checkpoint.parts import tokenizer_of
 from ..checkpoint.preprocessing import MAX_IMAGE_BYTES, MAX_PIXELS, MAX_TEXT_BYTES
-from ..core.embedding import SIMILARITIES, SentenceFolder
+from ..checkpoint.tokenizer import marks_subwords
+from ..core.embedding import SIMILARITIES, SentenceFolder, Splade, TokenVectors
 from ..core.layout import frontend_name, graph_model
 from ..core.options import ResolvedOptions
-from ..core.types import Checkpoint, Graph, GraphOutput
+from ..core.ranking import CrossEncoderFolder
+from ..core.types import Checkpoint, Graph, GraphOutput, LabelSimilarity, Tokenizer
 from ..engines.base import Served
 from ..engines.common.model_config import (
     DTYPES,
@@ -40,7 +43,11 @@ _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
     "num_tokens": (pb.TYPE_INT32, [1], "row"),
     "num_truncated_tokens": (pb.TYPE_INT32, [1], "row"),
     "num_masks": (pb.TYPE_INT32, [1], "row"),
+    "num_weights": (pb.TYPE_INT32, [1], "row"),
     "answers": (pb.TYPE_STRING, [1], "row"),
+    "token_ids": (pb.TYPE_INT32, [-1], "weight"),
+    "token_weights": (pb.TYPE_FP32, [-1], "weight"),
+    "token_strings": (pb.TYPE_STRING, [-1], "weight"),
     "tokens": (pb.TYPE_STRING, [-1], "token"),
     "offsets": (pb.TYPE_INT32, [-1, 2], "token"),
     "special_tokens_mask": (pb.TYPE_INT32, [-1], "token"),
@@ -48,11 +55,18 @@ _ANSWERS: Mapping[str, tuple[int, list[int], str]] = {
 #: kind of preprocessor -> those that it returns.
 _OF_PREPROCESSOR = {
     "text": ("num_tokens", "num_truncated_tokens"),
+    "pair": ("num_tokens", "num_truncated_tokens"),
     "question": ("num_tokens", "answers"),
     "sentence": ("num_tokens", "num_truncated_tokens"),
+    "sparse-text": (
+        *("num_tokens", "num_truncated_tokens", "num_weights"),
+        *("token_ids", "token_weights", "token_strings"),
+    ),
     "masked-text": ("num_tokens", "num_truncated_tokens", "num_masks", "answers"),
     "image": (),
 }
+#: Outputs that are embeddings of texts or of their tokens.
+_EMBEDDINGS = ("embedding", "sparse_embedding", "token_embeddings")
 #: The ones that clients also need to join word pieces.
 _OF_WORDS = ("tokens", "offsets", "special_tokens_mask")
 
@@ -105,31 +119,62 @@ def client_settings(
         settings |= {"max_bytes": MAX_IMAGE_BYTES, "max_pixels": MAX_PIXELS}
     if endpoint.suffix:
         settings |= {"fronts": {other.modality: frontend_name(name, other) for other in task.endpoints}}
-    if checkpoint.logit_scale is not None:
-        settings |= {"logit_scale": checkpoint.logit_scale}
+    if checkpoint.similarity is not None:
+        settings |= _label_settings(checkpoint.similarity)
     if checkpoint.sentences is not None:
         settings |= _sentence_settings(checkpoint.sentences)
-    embeddings = [output.dims[0] for output in graph.outputs if output.name == "embedding"]
+    if checkpoint.ranking is not None:
+        settings |= _ranking_settings(checkpoint.ranking)
+    embeddings = [output.dims[0] for output in graph.outputs if output.name in _EMBEDDINGS]
     if embeddings:
         settings |= {"embedding_dim": embeddings[0]}
     if task.joins_words:
-        decoder = token_decoder_of(checkpoint)
-        settings |= {
-            "decoder": {"prefix": decoder["prefix"], "cleanup": decoder["cleanup"]},
-            "unk_token": tokenizer_of(checkpoint).unk_token,
-        }
+        settings |= _word_settings(tokenizer_of(checkpoint))
+    return settings
+
+
+def _word_settings(tokenizer: Tokenizer) -> dict[str, Any]:
+    """How tokens are joined into words; omits what is usual."""
+    settings = {"decoder": decoder_settings(tokenizer.decoder), "unk_token": tokenizer.unk_token}
+    return settings if marks_subwords(tokenizer) else settings | {"marks_subwords": False}
+
+
+def _label_settings(similarity: LabelSimilarity) -> dict[str, Any]:
+    """How the scores of labels follow from embeddings; omits what is usual."""
+    settings: dict[str, Any] = {"logit_scale": similarity.scale}
+    if similarity.bias:
+        settings |= {"logit_bias": similarity.bias}
+    if similarity.function != "softmax":
+        settings |= {"function_to_apply": similarity.function}
     return settings
 
 
 def _sentence_settings(sentences: SentenceFolder) -> dict[str, Any]:
     """How embeddings are made and compared; omits what is usual."""
-    pooling = sentences.pooling
-    settings: dict[str, Any] = {"pooling": {"mode": "+".join(pooling.modes), "normalize": pooling.normalizes}}
+    settings: dict[str, Any] = {"pooling": _pooling_settings(sentences)}
     if sentences.similarity != SIMILARITIES[0]:
         settings |= {"similarity": sentences.similarity}
     if sentences.has_prompts:
         settings |= {"prompts": dict(sentences.prompts), "default_prompt_name": sentences.default_prompt_name}
     return settings
+
+
+def _ranking_settings(ranking: CrossEncoderFolder) -> dict[str, Any]:
+    """How pairs are scored; omits prompts if they are all empty."""
+    settings: dict[str, Any] = {"activation": ranking.activation}
+    if any(ranking.prompts.values()):
+        settings |= {"prompts": dict(ranking.prompts), "default_prompt_name": ranking.default_prompt_name}
+    return settings
+
+
+def _pooling_settings(sentences: SentenceFolder) -> dict[str, Any]:
+    pooling = sentences.pooling
+    if isinstance(pooling, Splade):
+        return {"mode": f"splade {pooling.strategy}", "activation": pooling.activation, "most": pooling.max_active_dims}
+    if isinstance(pooling, TokenVectors):
+        return {"mode": "tokens"}
+    truncated = {} if pooling.truncate_dim is None else {"truncate_dim": pooling.truncate_dim}
+    return {"mode": "+".join(pooling.modes), "normalize": pooling.normalizes, **truncated}
 
 
 def frontend_config(

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from tritonclient.grpc import model_config_pb2 as pb
 
-from ..checkpoint.preprocessing import preprocessor_settings
+from ..checkpoint.preprocessing import longest_row, preprocessor_settings
 from ..core.frontend_settings import CallLimits, EncoderSettings, GraphFile, GraphModel
 from ..core.layout import graph_model
 from ..engines import ENGINES
@@ -15,6 +15,8 @@ from . import config as configs
 from .staged_entry import FrontendFiles, StagedEntry, python_files
 from .warmup import run_graph_warmup, warmup_inputs
 
+#: The most bytes of a call's logits over the vocabulary on a CPU. On a GPU, the estimate of its memory limits the batch.
+_LOGITS_BYTES = 1 << 28
 #: All files of triton_models except those for generation. Triton looks for a model in model.py.
 _CODE = {
     "model.py" if name == "frontend.py" else name: name
@@ -51,10 +53,19 @@ def run_warmup(staged: StagedEntry, gpu: bool) -> None:
 def _graph_config(staged: StagedEntry) -> tuple[pb.ModelConfig, dict[str, bytes]]:
     """The config of the model behind the frontend, and its warm-up files."""
     options = replace(staged.options, max_batch_size=staged.max_batch_size)
-    max_length = staged.checkpoint.max_length if staged.endpoint.modality == "text" else None
+    max_length = longest_row(staged.checkpoint, staged.endpoint)
     return configs.graph_config(
         staged.endpoint, Served(options, ENGINES[options.device], staged.stored.graph, max_length, staged.memory)
     )
+
+
+def _max_tokens(staged: StagedEntry) -> int:
+    """The padded tokens of a call. If each token has logits over the vocabulary, a CPU's calls hold fewer."""
+    engine = ENGINES[staged.options.device]
+    vocabulary = [output.dims[0] for output in staged.stored.graph.outputs if output.name == "sparse_embedding"]
+    if engine.gpu or not vocabulary:
+        return engine.max_tokens
+    return max(1, min(engine.max_tokens, _LOGITS_BYTES // (4 * vocabulary[0])))
 
 
 def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
@@ -68,7 +79,7 @@ def _settings(staged: StagedEntry, version: int) -> EncoderSettings:
         limits=CallLimits(
             call_price=staged.call_overhead or 0,
             max_rows=staged.max_batch_size,
-            max_tokens=engine.max_tokens,
+            max_tokens=_max_tokens(staged),
             round_to=engine.round_to,
         ),
         runner=calls if options.runner == "bls" else GraphFile(graph=staged.stored.place),

@@ -24,12 +24,14 @@ class Output:
 
     `per`: "row" (`[batch, …]`), "token" (`[batch, tokens, …]`) or "mask" (`[batch, mask tokens, …]`). `tolerances`: precision
     -> how far it may differ from PyTorch's tensor in fp32. `optional`: exists only if the checkpoint has weights for it.
+    `on_demand`: exists only if the export is asked for it, or if the checkpoint has nothing else to return.
     """
 
     name: str
     per: str
     tolerances: Mapping[str, Tolerance]
     optional: bool = False
+    on_demand: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,9 @@ class AnswerSchema:
     pipeline takes one input per call. `unwraps`: for a list of one input, it returns the bare answer. `always`: options of all
     calls.
 
+    `without`: options of the method that cannot be given here, since they would depend on the other rows of a call or change the
+    type of the answers.
+
     `with_column`: column -> the schema of rows that have it. `unlabelled`: the schema of rows without candidate labels.
     `needs_labels`: candidate labels are required.
     """
@@ -73,6 +78,7 @@ class AnswerSchema:
     unwraps: bool = False
     always: tuple[tuple[str, Any], ...] = ()
     example: Any = "a"
+    without: frozenset[str] = frozenset()
     with_column: Mapping[str, AnswerSchema] = field(default_factory=dict)
     unlabelled: AnswerSchema | None = None
     needs_labels: bool = False
@@ -86,9 +92,10 @@ class AnswerSchema:
 class Task:
     """A task, named as in `transformers.pipeline`, with the frontends that serve it.
 
-    `has_head`: it needs a trained head; a checkpoint without one is an error. `joins_words`: clients join word pieces into
-    words. `needs_label`: a label that a head must have. `class_of`: the task whose auto class loads the model. `adapter_type`:
-    peft's name of the task.
+    `has_head`: it needs a trained head; a checkpoint without one is an error. `joins_words`: clients join tokens into words.
+    `embeds`: the files of sentence-transformers say how its embeddings are made. `needs_label`: a label that a head must have.
+    `scores_pairs`: its head must have a single label, the score of a pair of texts. `class_of`: the task whose auto class loads
+    the model. `adapter_type`: peft's name of the task.
 
     `questions`: inputs of its frontends -> questions to a pipeline; None if its tensors are its answers. `inputs`: questions
     from labelled data -> suffix of each frontend -> its inputs; None if no labelled data are read. `reference`: what answers
@@ -102,7 +109,9 @@ class Task:
     endpoints: tuple[Endpoint, ...]
     aliases: tuple[str, ...] = ()
     joins_words: bool = False
+    embeds: bool = False
     needs_label: str | None = None
+    scores_pairs: bool = False
     class_of: str | None = None
     adapter_type: str | None = None
     questions: Callable[[Sequence[Inputs]], Questions] | None = None

@@ -4,7 +4,7 @@ from .base import AnswerSchema, Endpoint, Output, Task
 from .common.arguments import compared
 from .common.questions import sent_sentences, sentences
 from .common.schemas import PAIR, TEXT, TEXTS, text, vector
-from .common.tolerances import EMBEDDING
+from .common.tolerances import EMBEDDING, STATES
 
 #: Rows with a second text are answered with a similarity; all other rows with an embedding.
 _PAIRS = AnswerSchema(
@@ -14,6 +14,9 @@ _PAIRS = AnswerSchema(
     alone=True,
     example={"source_sentence": "a", "sentences": ["a"]},
 )
+
+#: The ranges of int8 are those of a call's texts, and a text's tokens are as many as it has.
+_PER_CALL = frozenset({"precision", "output_value"})
 
 #: Lines have the pipeline's own form.
 _COMPARED = AnswerSchema(
@@ -27,11 +30,18 @@ _COMPARED = AnswerSchema(
 TASK = Task(
     "sentence-similarity",
     has_head=False,
-    endpoints=(Endpoint("text", "text", (Output("embedding", "row", EMBEDDING),)),),
+    endpoints=(
+        Endpoint(
+            "text",
+            "text",
+            (Output("embedding", "row", EMBEDDING), Output("token_embeddings", "token", STATES, on_demand=True)),
+        ),
+    ),
+    embeds=True,
     questions=sentences,
     inputs=sent_sentences,
     reference="similarities",
     arguments=compared,
-    schema=AnswerSchema(TEXTS, text, vector, method="encode", with_column={"text_pair": _PAIRS}),
+    schema=AnswerSchema(TEXTS, text, vector, method="encode", without=_PER_CALL, with_column={"text_pair": _PAIRS}),
     lines=_COMPARED,
 )

@@ -87,7 +87,7 @@ class LongTexts:
     ) -> list[Tokens | ValueError]:
         """Returns the tokens of each text, or why it cannot be read. Offsets count characters and cost extra."""
         results: list[Tokens | ValueError] = [Tokens(keep, from_end, with_offsets) for _ in texts]
-        with self._alone():
+        with self.alone():
             self._add(texts, results, from_end, with_offsets)
         if sum(map(len, texts)) > _AT_ONCE:
             trim()  # the graph needs memory next, and does not always reuse what the tokenizer freed
@@ -116,7 +116,7 @@ class LongTexts:
         return Pieces(self._tokenizer)
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def alone(self) -> Iterator[None]:
         """Turns off the tokenizer's post-processing and truncation within the block."""
         processor, truncation = self._tokenizer.post_processor, self._tokenizer.truncation
         self._tokenizer.post_processor = None

@@ -10,72 +10,21 @@ import json
 import os
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .inputs import check_size, decoded
-from .outgoing import encoded
+from .embedding_preprocessors import SentencePreprocessor, SparseTextPreprocessor
+from .inputs import check_size
 from .preprocessor import Item, Outputs, Preprocessor
+from .text_preprocessor import TextPreprocessor, strings, whole
 
 
-class TextPreprocessor(Preprocessor):
-    """A text, or two if the caller sends a pair: one row."""
+class PairPreprocessor(TextPreprocessor):
+    """A query (`text`) and a document (`text_pair`): one row."""
 
-    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False}
-
-    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
-        from tokenizers import Tokenizer
-
-        from .text import TextEncoder
-
-        self.tokenizer = Tokenizer.from_str(definition)
-        self.encoder = TextEncoder(
-            self.tokenizer,
-            settings["max_length"],
-            settings["pad_token_id"],
-            settings["inputs"],
-            settings["round_to"],
-            settings["truncation_side"],
-            settings["type_ids"],
-        )
-        self.max_bytes = settings["max_bytes"]
-
-    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
-        check_size(arrays.values())
-        texts = self._texts("text", arrays)
-        return list(zip(texts, self._texts("text_pair", arrays), strict=True)) if "text_pair" in arrays else texts
-
-    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        # the quicker encoding omits both
-        rows = self.encoder.encode(values, with_offsets="offsets" in wanted or "tokens" in wanted)
-        return [_item(row, value) for row, value in zip(rows, values, strict=True)]
-
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
-        return self.encoder.feeds(rows, extra)
-
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
-        return {
-            "num_tokens": lambda item, _: _whole(sum(len(row) for row in item.rows)),
-            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0], item.about)),
-            "tokens": lambda item, _: self._vocabulary[item.rows[0].ids],
-            "offsets": lambda item, _: np.array(item.rows[0].offsets, dtype=np.int32),
-            "special_tokens_mask": lambda item, _: np.array(item.rows[0].special_tokens_mask, dtype=np.int32),
-        }
-
-    @cached_property
-    def _vocabulary(self) -> NDArray[Any]:
-        """The token of each id. `Encoding.tokens` spells them as in the text instead: an added token with the spaces that it
-        absorbs, or before it was normalised."""
-        ids = range(max(self.tokenizer.get_vocab().values()) + 1)
-        return _strings([self.tokenizer.id_to_token(index) or "" for index in ids])
-
-    def _texts(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> list[str]:
-        """The texts of one input. Raises ValueError."""
-        values = enumerate(arrays[name].ravel())
-        return [decoded(f"{name} {index}", value, self.max_bytes) for index, value in values]
+    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": True}
 
 
 class _ParameterPreprocessor(TextPreprocessor):
@@ -120,7 +69,7 @@ class QuestionPreprocessor(_ParameterPreprocessor):
 
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
         def answers(item: Item, outputs: Outputs) -> NDArray[Any]:
-            return _strings([json.dumps(self._logic.answers(item.about, outputs["span_logits"]), ensure_ascii=False)])
+            return strings([json.dumps(self._logic.answers(item.about, outputs["span_logits"]), ensure_ascii=False)])
 
         return {"num_tokens": super().answers()["num_tokens"], "answers": answers}
 
@@ -197,56 +146,14 @@ class MaskedTextPreprocessor(_ParameterPreprocessor):
     def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
         def answers(item: Item, outputs: Outputs) -> NDArray[Any]:
             values = self._logic.answers(item.rows[0], outputs["likeliest"][0])
-            return _strings([json.dumps(values, ensure_ascii=False)])
+            return strings([json.dumps(values, ensure_ascii=False)])
 
         return {
             "num_tokens": super().answers()["num_tokens"],
-            "num_truncated_tokens": lambda item, _: _whole(self.encoder.truncated(item.rows[0].encoding, item.about)),
-            "num_masks": lambda item, _: _whole(len(item.rows[0].positions)),
+            "num_truncated_tokens": lambda item, _: whole(self.encoder.truncated(item.rows[0].encoding, item.about)),
+            "num_masks": lambda item, _: whole(len(item.rows[0].positions)),
             "answers": answers,
         }
-
-
-class SentencePreprocessor(TextPreprocessor):
-    """One or two texts, after the prompt that the parameters ask for or the default prompt: one row."""
-
-    inputs: ClassVar[Mapping[str, bool]] = {"text": True, "text_pair": False, "parameters": False}
-
-    def __init__(self, settings: Mapping[str, Any], definition: str) -> None:
-        super().__init__(settings, definition)
-        from .sentences import Prompts, SentenceRow, lower_cased
-
-        if settings["lower_case"]:
-            lower_cased(self.tokenizer)
-        self._prompts = Prompts(
-            self.encoder, settings["prompts"], settings["default_prompt_name"], settings["special_ids"]
-        )
-        self._pools_prompt, self._row = settings["pools_prompt"], SentenceRow
-
-    def values(self, arrays: Mapping[str, NDArray[Any]]) -> list[Any]:
-        texts = super().values(arrays)
-        given = self._texts("parameters", arrays) if "parameters" in arrays else ["{}"] * len(texts)
-        return list(zip(texts, map(self._prompts.of, given), strict=True))
-
-    def items(self, values: Sequence[Any], wanted: Collection[str]) -> list[Item | ValueError]:
-        whole = [prompt + text if isinstance(text, str) else (prompt + text[0], *text[1:]) for text, prompt in values]
-        skipped = [0 if self._pools_prompt else self._prompts.length(prompt) for _, prompt in values]
-        read = zip(self.encoder.encode(whole), skipped, whole, strict=True)
-        return [row if isinstance(row, ValueError) else Item([self._row(row, skip)], text) for row, skip, text in read]
-
-    def feeds(self, rows: Sequence[Any], extra: int = 0) -> dict[str, NDArray[Any]]:
-        feeds = self.encoder.feeds([row.encoding for row in rows], extra)
-        if self._pools_prompt:
-            return feeds
-        columns = np.arange(feeds["attention_mask"].shape[1])[None]
-        # the graph ignores padding either way
-        return {**feeds, "pooling_mask": (columns >= [[row.skipped] for row in rows]).astype(np.int64)}
-
-    def answers(self) -> Mapping[str, Callable[[Item, Outputs], NDArray[Any]]]:
-        def truncated(item: Item, _: Outputs) -> NDArray[Any]:
-            return _whole(self.encoder.truncated(item.rows[0].encoding, item.about))
-
-        return {"num_tokens": super().answers()["num_tokens"], "num_truncated_tokens": truncated}
 
 
 class ImagePreprocessor(Preprocessor):
@@ -281,7 +188,9 @@ class ImagePreprocessor(Preprocessor):
 
 PREPROCESSORS: Mapping[str, type[Preprocessor]] = {
     "text": TextPreprocessor,
+    "pair": PairPreprocessor,
     "sentence": SentencePreprocessor,
+    "sparse-text": SparseTextPreprocessor,
     "question": QuestionPreprocessor,
     "masked-text": MaskedTextPreprocessor,
     "image": ImagePreprocessor,
@@ -297,24 +206,8 @@ def _constructor(kind: str) -> Callable[..., Preprocessor]:
     return PREPROCESSORS[kind]
 
 
-def _item(row: Any, value: Any) -> Item | ValueError:
-    """An item with one row. Tokenizers without special tokens may return no token, which neither graphs nor PyTorch models
-    accept."""
-    if isinstance(row, ValueError):
-        return row
-    return Item([row], value) if len(row) else ValueError("the text has no tokens")
-
-
 def _or_error(function: Callable[[Any], Item], value: Any) -> Item | ValueError:
     try:
         return function(value)
     except ValueError as error:
         return error
-
-
-def _whole(value: int) -> NDArray[Any]:
-    return np.array([value], dtype=np.int32)
-
-
-def _strings(values: Sequence[str]) -> NDArray[Any]:
-    return np.array([encoded(value) for value in values], dtype=np.object_)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 from tokenizers import Tokenizer, normalizers
 
@@ -15,7 +16,8 @@ from .text import Row, TextEncoder
 MAX_PROMPT_LENGTH = 1 << 15
 #: How many prompts' lengths are remembered.
 _REMEMBERED = 256
-_CHECKS: Mapping[str, Check] = {
+#: The parameters that choose a prompt.
+CHECKS: Mapping[str, Check] = {
     "prompt_name": ("a string", lambda value: isinstance(value, str)),
     "prompt": (
         f"a string of up to {MAX_PROMPT_LENGTH:,} characters",
@@ -49,7 +51,10 @@ class Prompts:
 
     def of(self, parameters: str) -> str:
         """The prompt that a JSON object, given as text, asks for: by `prompt`, or else by `prompt_name`. Raises ValueError."""
-        given = parse_parameters(parameters, _CHECKS)
+        return self.chosen(parse_parameters(parameters, CHECKS))
+
+    def chosen(self, given: Mapping[str, Any]) -> str:
+        """The prompt that checked parameters ask for. Raises ValueError."""
         if "prompt" in given:
             return str(given["prompt"])
         name = given.get("prompt_name")

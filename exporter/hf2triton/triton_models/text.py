@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,9 @@ from .long_texts import LongTexts, Tokens
 _SHORT, _PER_TOKEN = 2048, 4
 #: How many rows the tokenizer reads at the same time.
 _AT_ONCE = 64
+#: The texts of pairs are tokenized one by one if at most this share of them is different: joining a pair takes about as long as
+#: tokenizing four words.
+_DIFFERENT = 0.75
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ Row = Encoding | CutRow
 class TextEncoder:
     """A tokenizer with a limit. `inputs`: the graph's inputs, in any order. Pads on the right, to multiples of `round_to`, and
     cuts on `truncation_side`. Without `type_ids` both texts of a pair have the type 0, as for a model that was trained without
-    types."""
+    types. `fills`: all rows are padded to the limit, on this side ("left" or "right"), for a model that attends to padding."""
 
     def __init__(
         self,
@@ -56,13 +59,15 @@ class TextEncoder:
         round_to: int = 1,
         truncation_side: str = "right",
         type_ids: bool = True,
+        fills: str | None = None,
     ) -> None:
         tokenizer.no_padding()
         tokenizer.enable_truncation(max_length, direction=truncation_side)
         self._tokenizer = tokenizer
         self._long = LongTexts(tokenizer)
+        self._joins = self._can_join()
         self._from_end = truncation_side == "left"
-        self.max_length = max_length
+        self.max_length, self.fills = max_length, fills
         self._round_to = round_to
         columns = {
             "input_ids": (lambda row: row.ids, pad_token_id),
@@ -77,16 +82,38 @@ class TextEncoder:
         encode = self._tokenizer.encode_batch if with_offsets else self._tokenizer.encode_batch_fast
         long = [index for index, text in enumerate(texts) if self._is_long(text)]
         if not long and len(texts) <= _AT_ONCE:
-            return [*encode(list(texts))]
+            return [*self._encoded(texts, encode)]
         rows: list[Any] = [None] * len(texts)
         short = sorted(set(range(len(texts))).difference(long))
         for start in range(0, len(short), _AT_ONCE):
             own = short[start : start + _AT_ONCE]
-            for index, row in zip(own, encode([texts[index] for index in own]), strict=True):
+            for index, row in zip(own, self._encoded([texts[index] for index in own], encode), strict=True):
                 rows[index] = row
         for index, cut in zip(long, self._cut([texts[index] for index in long], with_offsets), strict=True):
             rows[index] = cut
         return rows
+
+    def _encoded(self, texts: Sequence[str | tuple[str, str]], encode: Callable[..., list[Encoding]]) -> list[Encoding]:
+        """Rows of short texts. A query with many documents, or texts with many hypotheses, are tokenized once each."""
+        pairs = [text for text in texts if not isinstance(text, str)]
+        different = list(dict.fromkeys(text for pair in pairs for text in pair))
+        if len(pairs) < len(texts) or not self._joins or len(different) > _DIFFERENT * 2 * len(pairs):
+            return encode(list(texts))
+        with self._long.alone():
+            read = dict(zip(different, encode(different, add_special_tokens=False), strict=True))
+        return [self._tokenizer.post_process(read[first], read[second]) for first, second in pairs]
+
+    def _can_join(self) -> bool:
+        """Whether a pair is the same if its texts are tokenized one by one. It is not without a post-processor, which sets the
+        types of the second text."""
+        try:
+            with self._long.alone():
+                first, second = self._tokenizer.encode_batch(["a", "b"], add_special_tokens=False)
+            rows = (self._tokenizer.encode("a", "b"), self._tokenizer.post_process(first, second))
+        except Exception:  # a vocabulary without these letters; tokenizers raises plain Exception
+            return False
+        pair, joined = ((row.ids, row.type_ids, row.special_tokens_mask, row.offsets) for row in rows)
+        return pair == joined
 
     def truncated(self, row: Row, text: str | tuple[str, str]) -> int:
         """How many tokens the limit cut off from a row that was made from `text`."""
@@ -107,10 +134,10 @@ class TextEncoder:
     def _cut(self, rows: Sequence[str | tuple[str, str]], with_offsets: bool) -> list[CutRow | ValueError]:
         """Rows that are cut here instead of by the tokenizer, so that what is cut off is counted, not kept."""
         own = [(row,) if isinstance(row, str) else row for row in rows]
-        read = iter(
-            self._long.read([text for row in own for text in row], self.max_length, self._from_end, with_offsets)
-        )
-        return [self._row([next(read) for _ in row]) for row in own]
+        different = list(dict.fromkeys(text for row in own for text in row))
+        tokens = self._long.read(different, self.max_length, self._from_end, with_offsets)
+        read = dict(zip(different, tokens, strict=True))
+        return [self._row([read[text] for text in row]) for row in own]
 
     def _row(self, texts: Sequence[Tokens | ValueError]) -> CutRow | ValueError:
         read: list[Tokens] = []
@@ -129,11 +156,13 @@ class TextEncoder:
         """The graph's inputs, int64 `[len(rows), longest]`; `extra` adds columns of padding, up to the limit."""
         longest = max(len(row) for row in rows) + extra
         longest = min(-(-longest // self._round_to) * self._round_to, self.max_length)
+        longest = self.max_length if self.fills else longest
         feeds = {}
         for name, (values_of, padding) in self._columns.items():
             array = np.full((len(rows), longest), padding, dtype=np.int64)
             for index, row in enumerate(rows):
-                array[index, : len(row)] = values_of(row)
+                start = longest - len(row) if self.fills == "left" else 0
+                array[index, start : start + len(row)] = values_of(row)
             feeds[name] = array
         return feeds
 

@@ -134,12 +134,11 @@ def _measure(
 
 def sizes_of(settings: EncoderSettings) -> list[tuple[int, int]]:
     """Rows and tokens of the calls to try, from the smallest to the largest that the frontend itself may make. Images all have
-    the same number of tokens."""
+    the same number of tokens, and so have texts that are padded to the limit."""
     limits, preprocessor = settings.limits, settings.reader
-    longest = preprocessor.get("max_length")
-    lengths = (
-        [preprocessor["tokens"]] if longest is None else sorted({*(one for one in LENGTHS if one < longest), longest})
-    )
+    longest = preprocessor.get("tokens") or preprocessor["max_length"]
+    is_fixed = "tokens" in preprocessor or "fills" in preprocessor
+    lengths = [longest] if is_fixed else sorted({*(one for one in LENGTHS if one < longest), longest})
     rows = sorted({*(one for one in ROWS if one < limits.max_rows), limits.max_rows})
     return [(one, length) for length in lengths for one in rows if one == 1 or one * length <= limits.max_tokens]
 

@@ -35,6 +35,21 @@ FORMS = [
         {"source_sentence": "a", "sentences": ["b"]},
         2.5,
     ),
+    (
+        "rerank",
+        {"query": "a", "documents": ["b", "c"], "label": [0, 2]},
+        {"query": "question anchor", "documents": "passages", "label": "relevance labels"},
+        {"query": "a", "documents": ["b", "c"]},
+        [0.0, 2.0],
+    ),
+    (
+        "rerank",
+        {"query": "a", "positive": "b", "negative": ["c", "d"]},
+        {},
+        {"query": "a", "documents": ["b", "c", "d"]},
+        [1.0, 0.0, 0.0],
+    ),
+    ("rerank", {"query": "a", "documents": "b"}, {}, {"query": "a", "documents": ["b"]}, None),
     ("text-generation", {"text": "a"}, {"text": "content"}, "a", None),
 ]
 

@@ -18,6 +18,9 @@ PAIRS = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=30)
 #: Few different values, so that many are equal.
 NUMBERS = st.lists(st.tuples(st.integers(0, 5), st.floats(-2, 2).map(lambda x: round(x, 1))), min_size=2, max_size=25)
 
+#: Few different values, so that many are equal.
+SCORES = st.integers(-3, 3).map(lambda x: x / 2)
+
 
 @given(PAIRS)
 def test_accuracy_and_macro_f1_are_scikit_learns(pairs):
@@ -45,6 +48,51 @@ def test_rank_correlation_is_scipys(pairs):
 def test_values_without_an_order_correlate_with_nothing():
     """NaN, and no warning."""
     assert math.isnan(metrics.spearman([1.0, 2.0], [3.0, 3.0]))
+
+
+@given(st.lists(st.lists(st.tuples(st.integers(0, 3), SCORES), min_size=2, max_size=25), min_size=1, max_size=4))
+def test_metrics_of_rankings_are_scikit_learns(queries):
+    """With grades of relevance and with equal scores; a query without a relevant document counts as 0."""
+    relevance, scores = ([[pair[side] for pair in own] for own in queries] for side in (0, 1))
+    gains = [sklearn.metrics.ndcg_score([own], [of], k=10) for own, of in zip(relevance, scores, strict=True)]
+    assert metrics.ndcg(relevance, scores, 10) == pytest.approx(np.mean(gains))
+    binary = [[grade > 0 for grade in own] for own in relevance]
+    precisions = [
+        sklearn.metrics.average_precision_score(own, of) if any(own) else 0.0
+        for own, of in zip(binary, scores, strict=True)
+    ]
+    assert metrics.average_precision(relevance, scores) == pytest.approx(np.mean(precisions))
+
+
+def test_metrics_of_rankings_are_those_of_sentence_transformers():
+    """NDCG@10, MRR@10 and MAP of its evaluator, for lists longer and shorter than ten."""
+    from sentence_transformers.cross_encoder.evaluation import CrossEncoderRerankingEvaluator
+
+    rng = np.random.default_rng(0)
+    relevance = [[1] * positive + [0] * negative for positive, negative in ((1, 3), (2, 20), (1, 30), (4, 4), (3, 12))]
+    scores = [rng.permutation(len(own)).astype(float) for own in relevance]
+    samples = [
+        {
+            "query": str(query),
+            "positive": [str(of[index]) for index in range(len(own)) if own[index]],
+            "negative": [str(of[index]) for index in range(len(own)) if not own[index]],
+        }
+        for query, (own, of) in enumerate(zip(relevance, scores, strict=True))
+    ]
+
+    class Model:
+        """Reads the score of a pair from its document."""
+
+        def predict(self, pairs, **_):
+            return np.array([float(document) for _, document in pairs])
+
+    expected = CrossEncoderRerankingEvaluator(samples, show_progress_bar=False, write_csv=False)
+    model = Model()
+    model.model_card_data = type("Card", (), {"set_evaluation_metrics": lambda *_, **__: None})()
+    found = expected(model)
+    assert metrics.ndcg(relevance, scores, 10) == pytest.approx(found["ndcg@10"])
+    assert metrics.reciprocal_rank(relevance, scores, 10) == pytest.approx(found["mrr@10"])
+    assert metrics.average_precision(relevance, scores) == pytest.approx(found["map"])
 
 
 def test_perplexity_is_of_all_tokens():

@@ -84,6 +84,12 @@ def test_entities_are_compared_by_words():
     assert (score.name, score.served) == ("entity F1", pytest.approx(2 * 3 / (2 + 3 + 5)))
 
 
+def test_an_entity_that_begins_with_a_space():
+    """SentencePiece's tokens include the space before a word, which is not the word before it."""
+    questions = asked(["O", "B-PER", "I-PER"], inputs=["Hi Ann Lee"])
+    assert scores_of("token-classification", questions, TAGS, [[entity("PER", 2, 10)]])[0].served == 1
+
+
 def test_tags_without_a_beginning_are_entities_too():
     """Neighbours of the same bare kind are one; kinds are named as the pipeline names them."""
     questions = asked(["PER", "PER", "O", "S-LOC"], inputs=["Ann Lee in Rome"])

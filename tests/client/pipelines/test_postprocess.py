@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from tokenizers import decoders
 
-from hf2triton_client.pipelines.postprocess import WordPieceDecoder, normalize, sigmoid, softmax
+from hf2triton_client.pipelines.postprocess import normalize, sigmoid, softmax
+from hf2triton_client.pipelines.token_decoders import WordPieceDecoder
 
 logits = arrays(np.float32, array_shapes(min_dims=1, max_dims=3, max_side=5), elements=st.floats(-1e4, 1e4, width=32))
 
@@ -29,16 +30,6 @@ def test_sigmoid_equals_torch(values):
 def test_normalize_leaves_zero_vectors():
     """A zero vector stays zero instead of becoming NaN."""
     np.testing.assert_array_equal(normalize(np.array([[0.0, 0.0], [3.0, 4.0]])), [[0, 0], [0.6, 0.8]])
-
-
-words = st.lists(st.sampled_from(["do", "##n", "'", "t", ".", "?", "!", ",", "n't", "'s", "a ' b", "not", "##ly", "é"]))
-
-
-@given(words, st.booleans())
-def test_the_decoder_equals_tokenizers(tokens, cleanup):
-    """Word pieces join as the decoder in tokenizers joins them, with and without clean-up."""
-    expected = decoders.WordPiece(prefix="##", cleanup=cleanup).decode(tokens)
-    assert WordPieceDecoder("##", cleanup).decode(tokens) == expected
 
 
 @pytest.mark.parametrize("strategy", ["none", "simple", "first", "average", "max"])

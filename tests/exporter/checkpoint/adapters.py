@@ -17,6 +17,8 @@ RENAMED_MODULES = {name: family.renamed_modules for name, family in FAMILIES.ite
 _TEXT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 24}
 _IDS = {"vocab_size": 40, "max_position_embeddings": 16}
 _IMAGE = {**_TEXT, "image_size": 16, "patch_size": 8}
+#: Its positions are resized from 3 x 3 to the 2 x 2 patches of the images below.
+_DINOV2 = {**_IMAGE, "image_size": 24, "mlp_ratio": 2}
 #: architecture -> its configuration, and the names of query and value in it.
 MODELS = {
     "BertForSequenceClassification": ({**_TEXT, **_IDS, "num_labels": 3}, ["query", "value"]),
@@ -30,12 +32,20 @@ MODELS = {
         ["q_proj", "v_proj"],
     ),
     "GPT2LMHeadModel": ({"vocab_size": 40, "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 16}, ["c_attn"]),
+    "DeiTForImageClassificationWithTeacher": ({**_IMAGE, "num_labels": 3}, ["q_proj", "v_proj"]),
+    "Dinov2ForImageClassification": ({**_DINOV2, "num_labels": 3}, ["q_proj", "v_proj"]),
+    "Dinov2WithRegistersForImageClassification": (
+        {**_DINOV2, "num_labels": 3, "use_swiglu_ffn": True},
+        ["q_proj", "gate_proj"],
+    ),
+    "SiglipModel": ({"text_config": {**_TEXT, **_IDS}, "vision_config": _IMAGE}, ["q_proj", "v_proj"]),
 }
-BERT, DISTILBERT, VIT, CLIP, GPT2 = MODELS
+BERT, DISTILBERT, VIT, CLIP, GPT2, *_ = MODELS
 CONFIGS = {
     **{architecture: config for architecture, (config, _) in MODELS.items()},
     "BertModel": {**_TEXT, **_IDS},
     "BertForMaskedLM": {**_TEXT, **_IDS},
+    "RobertaForSequenceClassification": {**_TEXT, **_IDS, "num_labels": 3},
 }
 
 
@@ -55,8 +65,10 @@ def probe(model):
     ids = torch.randint(3, 38, (2, 9), generator=generator)
     ids[:, -1] = 39
     pixels = torch.randn(2, 3, 16, 16, generator=generator)
-    kinds = {"vit": {"pixel_values": pixels}, "clip": {"input_ids": ids, "pixel_values": pixels}}
-    outputs = model(**kinds.get(model.config.model_type, {"input_ids": ids}))
+    every = {"text": {"input_ids": ids}, "image": {"pixel_values": pixels}}
+    family = FAMILIES.get(model.config.model_type)
+    modalities = family.inputs if family else ("text",)
+    outputs = model(**{name: tensor for modality in modalities for name, tensor in every[modality].items()})
     names = ("logits", "last_hidden_state", "text_embeds", "image_embeds")
     return [outputs[name] for name in names if name in outputs]
 

@@ -274,7 +274,7 @@ def test_clip_has_two_parts():
     """CLIP reads texts and images; the scale of its similarities comes from the checkpoint."""
     checkpoint = load(asset("clip", "zero-shot-image-classification"))
     assert [endpoint.suffix for endpoint in checkpoint.task.endpoints] == ["_text", "_image"]
-    assert checkpoint.logit_scale == pytest.approx(checkpoint.model.logit_scale.exp().item())
+    assert checkpoint.similarity.scale == pytest.approx(checkpoint.model.logit_scale.exp().item())
     assert checkpoint.id2label == {}
 
 

@@ -1,9 +1,11 @@
 """What a model takes as an image, and whether its processor makes such images, is found from their files."""
 
+import json
 import subprocess
 import sys
 
 import pytest
+import torch
 import transformers
 
 from hf2triton.checkpoint.image_processor import read_image_spec, read_images
@@ -54,6 +56,53 @@ def test_what_a_model_takes(config, expected, tmp_path):
     if "image_size" in config:
         embeddings = transformers.ViTModel(transformers.ViTConfig(**TINY, **config)).embeddings
         assert embeddings.position_embeddings.shape[1] == model.tokens
+
+
+#: What a model has besides its patches, and the size of what its processor makes, if that decides.
+CROP = {"image_processor_type": "BitImageProcessor", "size": {"shortest_edge": 48}, "crop_size": [28, 42]}
+TOKENS = {
+    "two class tokens": ("deit", {"image_size": 28, "patch_size": 4}, {}, (28, 28, 51)),
+    "no class token": ("siglip", {"image_size": 28, "patch_size": 4}, {}, (28, 28, 49)),
+    "a crop": ("dinov2", {"image_size": 70, "patch_size": 14}, CROP, (28, 42, 7)),
+    "registers": ("dinov2_with_registers", {"image_size": 70, "patch_size": 14}, CROP, (28, 42, 11)),
+    "two registers": (
+        "dinov2_with_registers",
+        {"image_size": 70, "patch_size": 14, "num_register_tokens": 2},
+        CROP,
+        (28, 42, 9),
+    ),
+    "a size without a crop": (
+        "dinov2",
+        {"image_size": 70, "patch_size": 14},
+        CROP | {"do_center_crop": False, "size": {"height": 42, "width": 28}},
+        (42, 28, 7),
+    ),
+    "no size that is always the same": (
+        "dinov2",
+        {"image_size": 70, "patch_size": 14},
+        CROP | {"do_center_crop": False},
+        (70, 70, 26),
+    ),
+    "no step that makes a size": (
+        "dinov2",
+        {"image_size": 70, "patch_size": 14},
+        CROP | {"do_center_crop": False, "do_resize": False},
+        (70, 70, 26),
+    ),
+}
+
+
+@pytest.mark.parametrize(("family", "config", "settings", "expected"), TOKENS.values(), ids=TOKENS)
+def test_tokens_of_an_image(family, config, settings, expected, tmp_path):
+    """Class tokens, registers and the grid of what is really computed are counted, as transformers has them."""
+    settings = settings or {"image_processor_type": "ViTImageProcessor", "size": config["image_size"]}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(settings))
+    model = model_images(tmp_path, config, FAMILIES[family], processor_file(tmp_path))
+    assert (model.height, model.width, model.tokens) == expected
+    if family != "siglip":
+        tiny = transformers.AutoConfig.for_model(family, **{**TINY, **config})
+        states = transformers.AutoModel.from_config(tiny)(torch.zeros(1, 3, *expected[:2])).last_hidden_state
+        assert states.shape[1] == model.tokens
 
 
 TINY = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}

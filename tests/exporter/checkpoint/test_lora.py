@@ -31,7 +31,8 @@ from .adapters import BERT, CLIP, DISTILBERT, GPT2, MODELS, RENAMED_MODULES, bui
     "settings",
     [
         {},
-        {"target_modules": "all-linear"},
+        # PyTorch's MultiheadAttention never calls its out_proj: no training changes an adapter there
+        {"target_modules": "all-linear", "exclude_modules": r".*\.head\.attention\.out_proj"},
         {"use_rslora": True, "r": 4},
         {"use_dora": True},
         {"rank_pattern": {r"(layers?|h)\.1\..*": 3}},
@@ -111,7 +112,7 @@ def test_adapters_of_both_versions_of_transformers(case):
             outputs[version] = run(merged)
         for name, actual in zip(CASES[case].outputs, outputs[version], strict=True):
             torch.testing.assert_close(actual, expected[f"output.{name}"], atol=1e-5, rtol=1e-5)
-        assert report.renamed == (version == 4 and case.startswith(("vit", "clip-text")))
+        assert report.renamed == (version == 4 and case.startswith(("vit", "clip-text", "deit", "dinov2")))
     for one, other in zip(outputs[4], outputs[5], strict=True):
         torch.testing.assert_close(one, other, atol=0, rtol=0)
 
@@ -137,6 +138,16 @@ def test_the_adapters_head_replaces_the_bases(trained):
     assert report.saved_modules == ("classifier",)
     assert report.target_modules == ("query", "value")
     assert (report.modules, report.ranks) == (4, (8,))
+
+
+def test_a_head_of_two_layers(tmp_path):
+    """A head whose last layer has a name of its own decides how many labels the base is loaded with, too."""
+    folder = train(
+        tmp_path / "adapter",
+        build("RobertaForSequenceClassification"),
+        peft.LoraConfig(task_type="SEQ_CLS", target_modules=["query"]),
+    )
+    assert head_settings(find_adapter(folder)) == {"num_labels": 3}
 
 
 def test_labels_beside_an_adapter(copied):

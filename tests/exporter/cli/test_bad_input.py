@@ -169,8 +169,8 @@ def test_a_name_that_is_not_valid(filled, name):
     assert_refused(export(SENTIMENT, filled, name=name), filled, before, repr(name), exit_code=2)
 
 
-def test_a_tokenizer_without_word_pieces(tmp_path, filled):
-    """Entities are joined from word pieces; a tokenizer that makes none is refused for this task, not for others."""
+def test_a_tokenizer_whose_words_cannot_be_joined(tmp_path, filled):
+    """Entities are joined from tokens; a tokenizer whose decoder clients do not have is refused for this task, not for others."""
     folder = Path(shutil.copytree(asset("bert", "token-classification"), tmp_path / "ner"))
     definition = json.loads((folder / "tokenizer.json").read_text())
     (folder / "tokenizer.json").write_text(json.dumps(definition | {"decoder": {"type": "Fuse"}}))
@@ -178,7 +178,7 @@ def test_a_tokenizer_without_word_pieces(tmp_path, filled):
         '{"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}'
     )
     before = snapshot(filled)
-    assert_refused(export(folder, filled), filled, before, "joins word pieces")
+    assert_refused(export(folder, filled), filled, before, "decoder of the type Fuse")
 
 
 def test_a_task_without_a_head(filled):

@@ -291,8 +291,13 @@ def test_answers_are_cached_where_all_ask_for_the_same(exported):
         "question-answering",
         "fill-mask",
         "image-feature-extraction",
+        "sparse-embedding",
         "text-generation",
     }
+    both = ExportOptions("x", "x", device="cuda", token_embeddings=True)
+    assert resolve(both, find_task("sentence-similarity")).response_cache is False
+    with pytest.raises(UsageError, match="--token-embeddings is for sentence-similarity; feature-extraction has no"):
+        resolve(both, find_task("feature-extraction"))
     assert resolve(ExportOptions("x", "x"), find_task("ner")).response_cache is False
     assert resolve(ExportOptions("x", "x", response_cache=True), find_task("sentiment-analysis")).response_cache is True
 

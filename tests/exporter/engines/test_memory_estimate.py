@@ -189,6 +189,16 @@ def test_the_mask_in_two_dimensions_costs_the_scores():
     assert both[0] - both[1] == 3 * 2 * 16 * 16 * 4
 
 
+def test_a_bias_costs_the_scores():
+    """Kernels that take a bias without holding the scores do so only at some lengths."""
+    node = op("com.microsoft::MultiHeadAttention", "x x x", "y", num_heads=2)
+    node.input.extend(["", "", "b"])
+    graph = tiny([node], {}, {"x": ("n", "s", 8), "b": (1, 2, "s", "s")})
+    graph.model.graph.node(0).outputs[0].shape = ir.Shape(["n", "s", 8])
+    held = 4 * (2 * 3 * 16 * 8 + 2 * 16 * 16)
+    assert live_bytes(graph, {"n": 3, "s": 16}) - held == 3 * 2 * 16 * 16 * 4
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("16GB", 16 * 10**9), ("1.5 gib", 3 << 29), ("7", 7), ("80Gb", 80 * 10**9), ("2kB", 2000)]
 )

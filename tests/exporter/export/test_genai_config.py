@@ -8,6 +8,7 @@ import torch
 from transformers import GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from hf2triton.export.genai_config import GENAI_CONFIG, genai_config
+from hf2triton.families import FAMILIES
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.storage import save_graph
@@ -74,7 +75,8 @@ def test_only_fused_attention_shares_its_buffer():
 def test_onnxruntime_genai_generates_pytorchs_tokens(model, tmp_path, attention):
     """An independent runtime reads the folder as it is: 64 greedy tokens, or fewer where an end token comes."""
     pytest.importorskip("onnxruntime_genai")
-    save_graph(fit(clean(export_decoder(model, attention, OPSET)), None).model, tmp_path / "model.onnx")
+    graph = export_decoder(model, FAMILIES["gpt2"].decoder, attention, OPSET)
+    save_graph(fit(clean(graph), None).model, tmp_path / "model.onnx")
     for length in (1, 5, 30):
         prompt = np.random.default_rng(length).integers(10, 100, (1, length))
         free = generate(model, prompt, None)

@@ -5,7 +5,8 @@ from pathlib import Path
 import transformers
 
 from hf2triton import families
-from hf2triton.families import FAMILIES
+from hf2triton.families import FAMILIES, Family
+from hf2triton.families.base import SAME_HEAD
 from hf2triton.tasks import TASKS
 from hf2triton.triton_models.preprocessors import PREPROCESSORS
 from hf2triton_client.pipelines import BY_NAME, PIPELINES
@@ -13,8 +14,8 @@ from hf2triton_client.pipelines import BY_NAME, PIPELINES
 
 def test_every_family_file_is_registered():
     """A family that exists is one that can be used."""
-    files = {path.stem for path in Path(families.__file__).parent.glob("*.py")} - {"__init__", "base"}
-    assert files == set(FAMILIES)
+    files = {path.stem for path in Path(families.__file__).parent.glob("*.py")} - {"__init__", "base", "processors"}
+    assert files == {name.replace("-", "_") for name in FAMILIES}
 
 
 def test_every_architecture_exists():
@@ -23,6 +24,17 @@ def test_every_architecture_exists():
         for architecture in family.architectures:
             assert getattr(transformers, architecture).config_class.model_type == family.name
         assert set(family.tasks) <= set(TASKS)
+
+
+def test_a_head_serves_all_of_its_tasks():
+    """A family names one of them: sequence classification also compares labels and ranks documents."""
+    family = Family(
+        "new", {}, {"NewForSequenceClassification": ("text-classification",)}, heads={"text-classification": "a"}
+    )
+    tasks = ("text-classification", "zero-shot-classification", "rerank")
+    assert family.architectures == {"NewForSequenceClassification": tasks}
+    assert family.heads == dict.fromkeys(tasks, "a")
+    assert all(set(one) <= set(TASKS) for one in ([name, *others] for name, others in SAME_HEAD.items()))
 
 
 def test_every_task_is_served_by_a_family():

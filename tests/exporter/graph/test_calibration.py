@@ -141,6 +141,18 @@ def test_the_bound_is_reached_where_query_and_key_point_the_same_way(tmp_path):
     assert found.scores == pytest.approx(0.5 * float((vector**2).sum()), rel=1e-5)
 
 
+def test_the_bias_of_attention_counts_among_its_scores(tmp_path):
+    """Largest of all its values, whatever their sign."""
+    dims = ("batch", "sequence", 8)
+    node = op("com.microsoft::MultiHeadAttention", "q k v", "y", num_heads=2, scale=0.3)
+    node.input.extend(["", "", "bias"])
+    graph = tiny([node], {}, {**dict.fromkeys("qkv", dims), "bias": (1, 2, "sequence", "sequence")})
+    zeros = dict.fromkeys("qkv", np.zeros((3, 5, 8), np.float32))
+    bias = RNG.uniform(-9, 4, (1, 2, 5, 5)).astype(np.float32)
+    found = measure_ranges(graph, [{**zeros, "bias": bias}], tmp_path)["y"]
+    assert found.scores == pytest.approx(float(np.abs(bias).max()))
+
+
 def test_the_graph_stays_as_it_was(tmp_path):
     """Measuring adds nothing to the graph itself."""
     graph, _ = product_and_bias()

@@ -10,12 +10,14 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from hf2triton.errors import ExportError, SourceError, UnknownName
+from hf2triton.families import FAMILIES
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.precision.conversion import rounded_twin, weight_bytes, with_precision
 from hf2triton.graph.storage import save_graph
 from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
 
+SPEC = FAMILIES["gpt2"].decoder
 VOCABULARY, CONTEXT, NEW = 101, 160, 64
 #: Name -> how its config differs from the plain one.
 VARIANTS = {
@@ -64,7 +66,7 @@ def export(models, tmp_path_factory):
         key = variant, attention, precision
         if key not in made:
             if key[:2] not in graphs:
-                graphs[key[:2]] = fit(clean(export_decoder(models[variant], attention, OPSET)), None)
+                graphs[key[:2]] = fit(clean(export_decoder(models[variant], SPEC, attention, OPSET)), None)
             graph = graphs[key[:2]]
             graph = with_precision(replace(graph, model=graph.model.clone()), precision)
             path = folder / "-".join((*key, "model.onnx"))
@@ -357,8 +359,8 @@ def test_what_cannot_be_exported_is_refused(models):
     """A model that attends to an encoder, heads that the op does not take, and an attention that is not there, are errors
     that say so."""
     with pytest.raises(SourceError, match="add_cross_attention"):
-        export_decoder(make_model(add_cross_attention=True, n_layer=1), "fused", OPSET)
+        export_decoder(make_model(add_cross_attention=True, n_layer=1), SPEC, "fused", OPSET)
     with pytest.raises(ExportError, match="a multiple of 8, and these have 6: use --attention standard"):
-        export_decoder(make_model(n_embd=24, n_layer=1), "fused", OPSET)
+        export_decoder(make_model(n_embd=24, n_layer=1), SPEC, "fused", OPSET)
     with pytest.raises(UnknownName, match="fused, standard"):
-        export_decoder(models["plain"], "fused-any-mask", OPSET)
+        export_decoder(models["plain"], SPEC, "fused-any-mask", OPSET)

@@ -8,6 +8,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig, GPT2Config, GPT2LMHeadModel
 
 from hf2triton.export.genai_config import GENAI_CONFIG, genai_config
+from hf2triton.families import FAMILIES
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.precision.conversion import weight_bytes
@@ -28,8 +29,9 @@ LARGEST, MEAN = 0.12, 0.01
 
 
 def make_decoder(model, path, attention="fused"):
-    """The int8 graph of a GPT-2, stored."""
-    graph = quantize_weights(fit(clean(export_decoder(model, attention, OPSET)), None))
+    """The int8 graph of a model that generates, stored."""
+    spec = FAMILIES[model.config.model_type].decoder
+    graph = quantize_weights(fit(clean(export_decoder(model, spec, attention, OPSET)), None))
     save_graph(graph.model, path)
     return graph
 

@@ -75,12 +75,27 @@ def node(op: str, domain: str = "com.microsoft", dtype: ir.DataType = ir.DataTyp
     return ir.node(op, [ir.Value(name="x", type=ir.TensorType(dtype))], attributes, domain=domain, name=f"the_{op}")
 
 
+def biased(rows: int | str, heads: int) -> ir.Node:
+    """Attention whose scores get a bias."""
+    attention = node("MultiHeadAttention")
+    bias = ir.Value(name="bias", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([rows, heads, "s", "s"]))
+    attention.resize_inputs(6)
+    attention.replace_input_with(5, bias)
+    return attention
+
+
 HALF = ir.DataType.FLOAT16
 #: What a graph may contain, the first release that runs it and the first onnxruntime.
 CONTENTS = [
     (node("MatMul", ""), "24.05", "1.18"),
     (node("MultiHeadAttention"), "24.05", "1.18"),
+    (biased("batch", 4), "24.05", "1.18"),
+    (biased(1, 4), "24.12", "1.20"),
+    (biased(1, 1), "24.12", "1.20"),
+    (biased("batch", 1), "24.12", "1.20"),
     (node("GroupQueryAttention"), "24.12", "1.20"),
+    (node("GroupQueryAttention", local_window_size=-1), "24.12", "1.20"),
+    (node("GroupQueryAttention", local_window_size=8), "26.02", "1.24"),
     (node("MatMulNBits", bits=8), "25.08", "1.23"),
     (node("MatMulNBits", bits=4), "24.05", "1.18"),
 ]
@@ -109,10 +124,11 @@ def test_what_a_graph_contains_says_where_it_runs(graph, release, runtime):
 
 
 def test_needs_are_newer_than_the_oldest_release():
-    """Each need names another op, and a version that is among the releases' but not the oldest."""
-    assert len({need.op for need in NEEDS}) == len(NEEDS)
+    """Each need names something else, and a version that is among the releases' but not the oldest."""
+    assert len({need.what for need in NEEDS}) == len(NEEDS)
     for need in NEEDS:
-        contains = node(need.op[1], need.op[0], HALF, unidirectional=1, bits=8)
+        plain = node(need.op[1], need.op[0], HALF, unidirectional=1, bits=8, local_window_size=4)
+        contains = plain if need.when(plain) else biased(1, 1)
         assert first_release(graph_of(contains, opset=19, ir_version=9)) in RELEASES[1:]
 
 

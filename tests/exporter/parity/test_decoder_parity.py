@@ -13,8 +13,9 @@ from hf2triton.checkpoint.preprocessing import preprocessor_of
 from hf2triton.cli import main
 from hf2triton.core.options import ExportOptions
 from hf2triton.core.precision_plan import PrecisionPlan
-from hf2triton.errors import ParityError
+from hf2triton.errors import ExportError, ParityError
 from hf2triton.export.pipeline import export
+from hf2triton.families import FAMILIES
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.storage import store
@@ -38,12 +39,12 @@ def fewer(baseline, count=4):
 @pytest.fixture(scope="module")
 def measured(verses, baseline, tmp_path_factory):
     """Measures the exported graph after a change of it: all texts, or the first four."""
-    exported = fit(clean(export_decoder(verses[0].model, "fused", OPSET)), None)
+    exported = fit(clean(export_decoder(verses[0].model, FAMILIES["gpt2"].decoder, "fused", OPSET)), None)
 
-    def measure(change=lambda graph: None, precision="fp32", all_texts=False):
+    def measure(change=lambda graph: None, precision="fp32", all_texts=False, **stored_as):
         graph = replace(exported, model=exported.model.clone())
         change(graph.model.graph)
-        stored = store(graph, PrecisionPlan(precision), tmp_path_factory.mktemp("graph"))
+        stored = replace(store(graph, PrecisionPlan(precision), tmp_path_factory.mktemp("graph")), **stored_as)
         tolerance = verses[1].outputs[0].tolerances[precision]
         asked = replace(baseline, tolerances=dict.fromkeys(baseline.tolerances, tolerance))
         inputs = ParityInputs(
@@ -65,6 +66,14 @@ def test_the_exported_graph_passes(measured):
     assert max(check.difference.max_abs for check in report.checks) < 1e-4
     assert [check.difference.rows for check in report.checks[1:]] == [9 * NEW_TOKENS, 9 * NEW_TOKENS, 9]
     assert all(check.difference.argmax == 1 for check in report.checks)
+
+
+def test_an_older_onnxruntime_than_the_graph_needs_is_refused(measured):
+    """It might give other answers, which would look like a fault of the graph."""
+    with pytest.raises(
+        ExportError, match=r"needs onnxruntime 99\.1 or newer.*: upgrade it, or use --attention standard"
+    ):
+        measured(first_onnxruntime="99.1")
 
 
 def test_an_fp16_graph_is_measured_as_a_gpu_rounds_and_as_it_is(measured):

@@ -129,6 +129,24 @@ CASES = [
     pytest.param(
         "clip-fashion", scaled(1e6, "visual_projection.weight"), {}, 0.2, id="clip image", marks=pytest.mark.slow
     ),
+    pytest.param("deberta-v2-sentiment", scaled(1e5, "layer.0.output.dense.weight"), {}, 0.1, id="deberta"),
+    pytest.param(
+        "deberta-v2-sentiment",
+        scaled(400, "layer.0.attention.self.query_proj.weight", "layer.0.attention.self.key_proj.weight"),
+        {},
+        0.2,
+        id="deberta positions",
+        marks=pytest.mark.slow,
+    ),
+    pytest.param("modernbert-mlm", scaled(1e5, "layers.1.mlp.Wo.weight"), {}, 0.4, id="modernbert residuals"),
+    pytest.param(
+        "mpnet-sentiment",
+        scaled(1e6, "layer.0.output.dense.weight"),
+        {"attention": "standard"},
+        0.1,
+        id="mpnet",
+        marks=pytest.mark.slow,
+    ),
     pytest.param("bert-mlm", shifted_logits, {}, 0.1, id="fill-mask logits", marks=pytest.mark.slow),
     pytest.param("bert-sentiment", far_below_zero, {"attention": "standard"}, 0.2, id="softmax of masked rows"),
     pytest.param(

@@ -174,6 +174,14 @@ def _with_added(base: Callable[[], Tokenizer], *tokens: AddedToken) -> Callable[
     return make
 
 
+def _roberta(**processing: bool) -> Tokenizer:
+    made = of_asset("roberta-ner")
+    sep, cls = (("</s>", 2), ("<s>", 0))
+    made.post_processor = post.RobertaProcessing(sep, cls, **processing)
+    made.pre_tokenizer = pre.ByteLevel(add_prefix_space=processing.get("add_prefix_space", False))
+    return made
+
+
 def _gpt2() -> Tokenizer:
     return of_asset("gpt2-verses")
 
@@ -183,6 +191,9 @@ MAKERS: Mapping[str, Callable[[], Tokenizer]] = {
     "WordPiece uncased": lambda: of_asset("bert-sentiment"),
     "WordPiece cased": lambda: of_asset("bert-ner"),
     "GPT-2": _gpt2,
+    "RoBERTa": lambda: of_asset("roberta-ner"),
+    "RoBERTa with a prefix": lambda: _roberta(add_prefix_space=True, trim_offsets=True),
+    "RoBERTa with spaces in offsets": lambda: _roberta(add_prefix_space=False, trim_offsets=False),
     "CLIP": lambda: of_asset("clip-fashion"),
     "CLIP without added tokens": _clip_without_added,
     "XLM-R of today": lambda: _unigram(

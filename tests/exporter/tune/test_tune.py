@@ -193,3 +193,4 @@ def test_sizes_are_those_that_frontends_call():
     assert (16, 512) in sizes
     assert all(rows * length <= 1 << 14 for rows, length in sizes)
     assert sizes_of(settings(3, {"tokens": 50})) == [(1, 50), (3, 50)]
+    assert sizes_of(settings(3, {"max_length": 64, "fills": "right"})) == [(1, 64), (3, 64)]

@@ -36,7 +36,7 @@ from .files import (
 if TYPE_CHECKING:
     import torch
 
-_HEADS = ("classifier.weight", "score.weight")
+_HEADS = ("classifier.weight", "classifier.out_proj.weight", "score.weight")
 #: Files that show that an adapter's folder also holds an image processor or a generation config.
 _PROCESSOR, _GENERATION = ("preprocessor_config.json", "processor_config.json"), "generation_config.json"
 

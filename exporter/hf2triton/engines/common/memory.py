@@ -146,10 +146,10 @@ def _decoder_sizes(rows: int, length: int, context: int) -> dict[str, int]:
 
 
 def _scores(node: ir.Node, sizes: Mapping[str, int]) -> int:
-    """The bytes of `[batch, heads, sequence, sequence]` if the mask has two dimensions; otherwise 0, as fused kernels do not need
-    that tensor."""
-    query, mask = node.inputs[0], node.inputs[4] if len(node.inputs) > 4 else None
-    if mask is None or mask.shape is None or len(mask.shape) != 2:
+    """The bytes of `[batch, heads, sequence, sequence]` if the mask has two dimensions or there is a bias, which some kernels
+    take only at some lengths; otherwise 0, as fused kernels do not need that tensor."""
+    query, mask, bias = node.inputs[0], *(node.inputs[at] if len(node.inputs) > at else None for at in (4, 5))
+    if bias is None and (mask is None or mask.shape is None or len(mask.shape) != 2):
         return 0
     if query is None or query.shape is None or query.dtype is None:
         return 0

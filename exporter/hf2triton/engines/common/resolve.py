@@ -51,6 +51,8 @@ def resolve(options: ExportOptions, task: Task) -> ResolvedOptions:
     if not 1 <= options.instances <= MAX_INSTANCES[kind]:
         least = "1 instance alone, and batches in its slots" if kind == "decoder" else f"1 to {MAX_INSTANCES[kind]}"
         raise UsageError(f"{task.name} is served with {least}, not with {options.instances} instances")
+    if options.token_embeddings and not any(out.on_demand for end in task.endpoints for out in end.outputs):
+        raise UsageError(f"--token-embeddings is for sentence-similarity; {task.name} has no embeddings of tokens")
     _check_tolerances(options.tolerances, task)
     chosen = {
         "runner": runner,

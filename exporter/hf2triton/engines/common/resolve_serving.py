@@ -75,7 +75,9 @@ def _response_cache(options: ExportOptions, engine: Engine, task: Task) -> bool:
     """
     whole = not task.generates and not task.joins_words
     whole = whole and all(
-        len(endpoint.outputs) == 1 and endpoint.preprocessor in _WHOLE_ANSWERS for endpoint in task.endpoints
+        sum(options.token_embeddings or not output.on_demand for output in endpoint.outputs) == 1
+        and endpoint.preprocessor in _WHOLE_ANSWERS
+        for endpoint in task.endpoints
     )
     if options.response_cache and not whole:
         raise UsageError(

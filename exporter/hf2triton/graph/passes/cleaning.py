@@ -105,12 +105,23 @@ logging.getLogger("onnx_ir.passes.common.initializer_deduplication").addFilter(
 )
 
 
+def _separate_outputs(graph: Graph) -> None:
+    """Gives each output a value and its name again, where two outputs are equal and were merged into one value."""
+    outputs = graph.model.graph.outputs
+    for index, value in enumerate(outputs):
+        if value in outputs[:index]:
+            copy = ir.Value(name=graph.outputs[index].name, shape=value.shape, type=value.type)
+            graph.model.graph.append(ir.Node("", "Identity", [value], outputs=[copy], name=f"{copy.name}/Identity"))
+            outputs[index] = copy
+
+
 def clean(graph: Graph) -> Graph:
     """Runs PASSES over the graph. Raises ExportError, which names the failed pass and those before it."""
     try:
         Sequential(*PASSES)(graph.model)
     except PassError as error:
         raise ExportError(f"a graph pass failed: {error}") from error
+    _separate_outputs(graph)
     graph.model.producer_name, graph.model.producer_version = "hf2triton", None
     graph.model.graph.name = "model"
     return graph

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from ...core.types import Graph
 from ...errors import ExportError, UnknownName
-from .values import input_of, name_of
+from .values import input_of, name_of, shares_bias
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -80,7 +80,17 @@ _IN_HALF = (
     ReleaseNeed("LayerNormalization in fp16", ("", "LayerNormalization"), "1.17", "--precision fp32", _is_half),
     ReleaseNeed("Softmax in fp16", ("", "Softmax"), "1.17", "--precision fp32", _is_half),
 )
-#: At most one per op. Even the oldest release computes MultiHeadAttention correctly with any mask, unless it is causal.
+
+
+#: Older versions read beyond the bias of one row and give wrong answers, or refuse that of one head.
+_SHARED_BIAS = ReleaseNeed(
+    "MultiHeadAttention with one bias for all rows",
+    ("com.microsoft", "MultiHeadAttention"),
+    "1.20",
+    "--release, which repeats it",
+    shares_bias,
+)
+#: Even the oldest release computes MultiHeadAttention correctly with any mask, unless it is causal.
 NEEDS = (
     *_IN_HALF,
     ReleaseNeed(
@@ -90,12 +100,22 @@ NEEDS = (
         "--attention standard",
         lambda node: node.attributes.get_int("unidirectional", 0) == 1,
     ),
+    _SHARED_BIAS,
     # 1.17 lacks it in fp32; 1.18 and 1.19 give wrong answers from a prompt's second piece on
     ReleaseNeed(
         "GroupQueryAttention with a prompt in pieces",
         ("com.microsoft", "GroupQueryAttention"),
         "1.20",
         "--attention standard",
+    ),
+    # older versions do not count a token itself, and so look one position further back:
+    # https://github.com/microsoft/onnxruntime/pull/25927
+    ReleaseNeed(
+        "GroupQueryAttention with a window",
+        ("com.microsoft", "GroupQueryAttention"),
+        "1.24",
+        "--attention standard",
+        lambda node: node.attributes.get_int("local_window_size", -1) > 0,
     ),
     # 1.22 computes it on x86 but rejects it on ARM: https://github.com/microsoft/onnxruntime/issues/24769
     ReleaseNeed(
@@ -136,6 +156,10 @@ def fit(graph: Graph, release: Release | None, precision: str = "fp32") -> Graph
         UnfuseResiduals()(graph.model)
     if release is None:
         return graph
+    if not _has(release, _SHARED_BIAS):
+        from .repeat_bias import RepeatBias
+
+        RepeatBias()(graph.model)
     opset = graph.model.opset_imports[""]
     if opset > release.opset:
         raise ExportError(f"the graph has opset {opset}; {release.span} loads at most {release.opset}")

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     import onnx_ir as ir
 
 
+#: The input of MultiHeadAttention that is added to its scores.
+BIAS = 5
+
+
 def name_of(item: ir.Node | ir.Value) -> str:
     if item.name is None:
         raise ExportError(f"the graph has a {type(item).__name__.lower()} without a name: {item}")
@@ -58,3 +62,9 @@ def producer_of(value: ir.Value) -> ir.Node:
 def bytes_of(values: Iterable[ir.Value]) -> int:
     """The size of initializers."""
     return sum(int(constant_of(value).nbytes) for value in values)
+
+
+def shares_bias(attention: ir.Node) -> bool:
+    """Whether MultiHeadAttention has one bias for all rows or for all heads."""
+    bias = attention.inputs[BIAS] if len(attention.inputs) > BIAS else None
+    return bias is not None and (bias.shape is None or 1 in bias.shape.dims[:2])

@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from ...core.types import Graph, NodeRange
 from ...triton_models.executors import Feeds
 from ..passes.initializers import add_initializer
-from ..passes.values import input_of, name_of
+from ..passes.values import BIAS, input_of, name_of
 from .conversion import FLOAT, FLOAT16
 
 #: Attention ops -> the attributes that hold the number of heads of their queries and keys.
@@ -124,7 +124,8 @@ class _Probe:
         return self._rounded[value]
 
     def _scores(self, attention: ir.Node) -> ir.Value:
-        """The longest query of any head times its longest key, scaled; no score exceeds it (Cauchy-Schwarz)."""
+        """The longest query of any head times its longest key, scaled, plus the largest bias: no score exceeds it
+        (Cauchy-Schwarz)."""
         bound = self._constant(np.float32(attention.attributes.get_float("scale")))
         last = self._constant(np.array([-1]))
         for index, heads in enumerate(_HEADS[attention.op_type]):
@@ -132,6 +133,9 @@ class _Probe:
             split = self._op("Reshape", [input_of(attention, index), shape])
             squares = self._op("ReduceSumSquare", [split, last], keepdims=0)
             bound = self._op("Mul", [bound, self._op("Sqrt", [self._op("ReduceMax", [squares], keepdims=0)])])
+        if attention.op_type == "MultiHeadAttention" and len(attention.inputs) > BIAS:
+            largest = self._op("ReduceMax", [self._op("Abs", [input_of(attention, BIAS)])], keepdims=0)
+            bound = self._op("Add", [bound, largest])
         return bound
 
     def _op(self, kind: str, inputs: list[ir.Value], **attributes: int) -> ir.Value:

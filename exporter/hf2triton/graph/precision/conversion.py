@@ -81,8 +81,9 @@ class _Halver:
                 raise ExportError(f"node {node.name} ({node.op_type}) holds a subgraph, which cannot be made fp16")
             self._convert(node, FLOAT if node.name in self.keep else FLOAT16)
         for index, output in enumerate(self.graph.outputs):
-            if output.dtype == FLOAT16 and output.name not in self.state.values():
-                self._cast_output(index, output)
+            wanted = FLOAT16 if output.name in self.state.values() else FLOAT
+            if output.dtype in (FLOAT, FLOAT16) and output.dtype != wanted:
+                self._cast_output(index, output, wanted)
         for value in self._initializers:
             if not value.uses():
                 del self.graph.initializers[name_of(value)]
@@ -122,10 +123,10 @@ class _Halver:
         _insert_behind(self.graph, value, cast)
         return cast.outputs[0]
 
-    def _cast_output(self, index: int, output: ir.Value) -> None:
-        """Makes an output of the graph fp32 and keeps its name."""
-        name, output.name = output.name, f"{output.name}_float16"
-        cast = _cast_node(output, FLOAT, name)
+    def _cast_output(self, index: int, output: ir.Value, wanted: ir.DataType) -> None:
+        """Gives an output of the graph the wanted type and keeps its name."""
+        name, output.name = output.name, f"{output.name}_{'float16' if wanted == FLOAT else 'float'}"
+        cast = _cast_node(output, wanted, name)
         self.graph.append(cast)
         self.graph.outputs[index] = cast.outputs[0]
 

@@ -26,7 +26,9 @@ HEADROOM = 4
 #: The largest error of a node that runs alone in fp16, as a share of its output. Nodes that suit fp16 are off by 0.02 to 0.15 %.
 LOST = 1 / 64
 #: The reason given for nodes that the export itself keeps in fp32.
-BY_DESIGN = "by design: a sum over the input's length, upcast attention, or an op that the release has in fp32 alone"
+BY_DESIGN = (
+    "by design: a sum over the input's length, positions, upcast attention, or an op that the release has in fp32 alone"
+)
 
 
 def plan_fp16(graph: Graph, ranges: Mapping[str, NodeRange]) -> PrecisionPlan:

@@ -28,7 +28,7 @@ from ...errors import ExportError
 from ..passes.initializers import add_initializer
 from ..passes.values import constant_of, input_of, name_of, shape_of
 
-#: The number of values that share a scale. With 128, a step of GPT-2 takes a quarter less time and its logits are a quarter less
+#: The number of values that share a scale. With 128, a decoder's step takes a quarter less time and its logits are a quarter less
 #: exact, or worse if a few states are far larger than the rest. Up to 32, the op sums in the same order for one row and for many,
 #: so a row's product has the same bits in any batch.
 BLOCK = 32

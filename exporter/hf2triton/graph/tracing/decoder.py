@@ -20,7 +20,7 @@ tokens with a past (a chunk of a prompt) need a separate call for each row. With
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,14 +32,15 @@ from transformers.pytorch_utils import Conv1D
 
 from ...core.types import Graph, GraphInput, GraphOutput
 from ...errors import ExportError, SourceError, UnknownName
+from ...families import DecoderSpec
 from ..passes.initializers import add_initializer
 from ..passes.values import input_of, name_of, producer_of, shape_of
-from .attention import attention_of
-from .decoder_attention import DECODER_ATTENTIONS, DecoderStates
+from .attention import attention_of, no_masks_for
+from .decoder_attention import DECODER_ATTENTIONS, DecoderAttention, DecoderStates
 from .encoder import MOST_ROWS, example_of, free_axes, traced
 
 if TYPE_CHECKING:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from transformers import PreTrainedConfig, PreTrainedModel
 
 #: An optional input (int64 `[1]`): the first new position that gets logits, as in a Python slice. 0, the default, returns all and
 #: -1 the last; `sequence` or more returns none and costs nothing. Without it, onnxruntime computes an output even if nobody
@@ -53,54 +54,61 @@ _EXAMPLE = {"batch": 2, "sequence": 5, "past": 3, "total": 3 + 5}
 
 
 class DecoderModule(torch.nn.Module):
-    """A GPT-2 with its past and present as tensors, in the order of the graph's inputs and outputs."""
+    """A model with its past and present as tensors, in the order of the graph's inputs and outputs."""
 
-    def __init__(self, model: GPT2LMHeadModel) -> None:
+    def __init__(self, model: PreTrainedModel, spec: DecoderSpec, attention: DecoderAttention) -> None:
         super().__init__()
         self.model = model
+        self._spec = spec
+        self._attention = attention
+        self._windows = tuple(spec.windows(model.config))
         self.eval()
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor, position_ids: torch.Tensor, *past: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        states = DecoderStates(past, attention_mask)
-        # `states` a second time: the model passes unknown arguments on to the attention function
-        hidden = self.model.transformer(
-            input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
-        ).last_hidden_state
+        states = DecoderStates(past, attention_mask, self._windows)
+        with self._attention.replacing(self._spec, self.model, states):
+            # `states` a second time: the model passes unknown arguments on to the attention function
+            hidden = self.model.base_model(
+                input_ids=input_ids, position_ids=position_ids, past_key_values=states, use_cache=True, states=states
+            ).last_hidden_state
+        head: Any = self.model.get_output_embeddings()
         present = [tensor for layer in sorted(states.present) for tensor in states.present[layer]]
-        return (self.model.lm_head(hidden), *present)
+        return (head(hidden), *present)
 
 
-def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
-    """Exports a GPT-2 with its language-modelling head in fp32; `attention` is one of DECODER_ATTENTIONS.
+def export_decoder(model: PreTrainedModel, spec: DecoderSpec, attention: str, opset: int) -> Graph:
+    """Exports a causal language model in fp32; `spec`: its family's, `attention`: one of DECODER_ATTENTIONS.
 
-    Raises ExportError, SourceError for a model that attends to an encoder, and UnknownName for `attention`.
+    Raises ExportError, SourceError for a model that the family does not support, and UnknownName for `attention`.
     """
     if attention not in DECODER_ATTENTIONS:
         raise UnknownName("attention of a decoder", attention, DECODER_ATTENTIONS)
-    config = model.config
-    head_size = config.n_embd // config.n_head
+    chosen, config = DECODER_ATTENTIONS[attention], model.config
+    head_size = config.hidden_size // config.num_attention_heads
     if attention == "fused" and head_size % FUSED_MULTIPLE:
         raise ExportError(
             f"fused attention takes heads whose size is a multiple of {FUSED_MULTIPLE}, and these have {head_size}: use"
             " --attention standard"
         )
-    if config.add_cross_attention:
-        raise SourceError("the model attends to an encoder (add_cross_attention in its config), which is not supported")
+    for key, why in spec.unsupported.items():
+        if getattr(config, key):
+            raise SourceError(f"{why} ({key} in its config), which is not supported")
     inputs, outputs, state = _interface(config)
     names = [value.name for value in inputs]
-    with attention_of(model, DECODER_ATTENTIONS[attention].registered_name), _plain_products(model):
-        shapes = _free_axes(inputs, config.n_positions, attention)
-        exported = traced(DecoderModule(model), example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
+    switched = no_masks_for if spec.attention_method else attention_of
+    with switched(model, chosen.registered_name), _plain_products(model.base_model):
+        shapes = _free_axes(inputs, config.max_position_embeddings, attention)
+        module = DecoderModule(model, spec, chosen)
+        exported = traced(module, example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
     graph = exported.graph
     dims = {value.name: value.dims for value in inputs} | outputs
     for value in (*graph.inputs, *graph.outputs):
         value.shape = ir.Shape(dims[name_of(value)])
-    if model.lm_head.weight is model.transformer.wte.weight:
-        _tie_head(graph)
+    _tie_head(graph, model)
     _keep_some_logits(graph)
-    full_precision = _scores(graph) if config.reorder_and_upcast_attn else frozenset()
+    full_precision = _scores(graph) if spec.fp32_scores(config) else frozenset()
     logits = GraphOutput("logits", "token", (config.vocab_size,))
     return Graph(
         exported,
@@ -109,13 +117,15 @@ def export_decoder(model: GPT2LMHeadModel, attention: str, opset: int) -> Graph:
         attention,
         full_precision=full_precision,
         state=state,
-        shares_buffer=DECODER_ATTENTIONS[attention].shares_buffer,
+        shares_buffer=chosen.shares_buffer,
     )
 
 
-def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tuple[int | str, ...]], dict[str, str]]:
+def _interface(
+    config: PreTrainedConfig,
+) -> tuple[tuple[GraphInput, ...], dict[str, tuple[int | str, ...]], dict[str, str]]:
     """The graph's inputs, the dimensions of its outputs by name, and for each state input the output that is its next value."""
-    heads, head_size = config.n_head, config.n_embd // config.n_head
+    heads, head_size = config.num_attention_heads, config.hidden_size // config.num_attention_heads
     inputs = [
         GraphInput("input_ids", "INT64", ("batch", "sequence")),
         GraphInput("attention_mask", "INT64", ("batch", "total")),
@@ -123,7 +133,7 @@ def _interface(config: GPT2Config) -> tuple[tuple[GraphInput, ...], dict[str, tu
     ]
     outputs: dict[str, tuple[int | str, ...]] = {"logits": ("batch", "sequence", config.vocab_size)}
     state = {}
-    for layer in range(config.n_layer):
+    for layer in range(config.num_hidden_layers):
         for kind in ("key", "value"):
             past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
             inputs.append(GraphInput(past, "FLOAT", ("batch", heads, "past", head_size)))
@@ -146,10 +156,11 @@ def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> 
 
 
 @contextmanager
-def _plain_products(model: torch.nn.Module) -> Iterator[None]:
-    """Makes GPT-2's Conv1D multiply and add directly, instead of flattening rows first and restoring them afterwards."""
+def _plain_products(body: torch.nn.Module) -> Iterator[None]:
+    """Makes the layers of a body multiply and add directly. Conv1D would flatten rows first and restore them afterwards, and a
+    Linear that gets flattened rows would become a Gemm, which is not quantized."""
     # Any: mypy refuses assignments to methods
-    layers: list[Any] = [module for module in model.modules() if isinstance(module, Conv1D)]
+    layers: list[Any] = [module for module in body.modules() if type(module) in _WEIGHTS]
     for layer in layers:
         layer.forward = partial(_product, layer)
     try:
@@ -159,14 +170,28 @@ def _plain_products(model: torch.nn.Module) -> Iterator[None]:
             del layer.forward
 
 
-def _product(layer: Conv1D, states: torch.Tensor) -> torch.Tensor:
-    return states @ layer.weight + layer.bias
+#: Kind of layer -> its weight, `[in, out]`.
+_WEIGHTS: Mapping[type, Callable[[Any], torch.Tensor]] = {
+    Conv1D: lambda layer: layer.weight,
+    torch.nn.Linear: lambda layer: layer.weight.T,
+}
 
 
-def _tie_head(graph: ir.Graph) -> None:
-    """Makes the head read the embedding's table; in small models the exporter makes a transposed copy of it."""
+def _product(layer: Any, states: torch.Tensor) -> torch.Tensor:
+    product: torch.Tensor = states @ _WEIGHTS[type(layer)](layer)
+    return product if layer.bias is None else product + layer.bias
+
+
+def _tie_head(graph: ir.Graph, model: PreTrainedModel) -> None:
+    """Makes a tied head read the embedding's table; in small models the exporter makes a transposed copy of it."""
+    embeddings: Any = model.get_input_embeddings()
+    output: Any = model.get_output_embeddings()
+    if output.weight is not embeddings.weight:
+        return
     # the exporter names a shared parameter after one of its owners
-    names = ("model.lm_head.weight", "model.transformer.wte.weight")
+    names = [
+        f"model.{name}" for name, weight in model.named_parameters(remove_duplicate=False) if weight is output.weight
+    ]
     [table] = [graph.initializers[name] for name in names if name in graph.initializers]
     head = producer_of(graph.outputs[0])
     shape = ir.Shape(shape_of(table)[::-1])

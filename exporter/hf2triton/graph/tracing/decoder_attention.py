@@ -2,12 +2,14 @@
 
 Each kind is an attention function for transformers' `AttentionInterface`. It has no mask function, so transformers makes no mask
 (https://github.com/huggingface/transformers/blob/main/src/transformers/masking_utils.py, `_preprocess_mask_arguments`).
-Instead, the functions read the rows' mask from the `states` that the decoder passes on.
+Instead, the functions read the rows' mask from the `states` that the decoder passes on. In families with native attention they
+take the place of the layers' own method.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +17,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
+from ...families import DecoderSpec
 from .attention import MASKED, standard
 
 
@@ -22,23 +25,44 @@ class DecoderStates:
     """Stands in for transformers' cache: collects each layer's present and keeps nothing between calls.
 
     `past`: keys and values in turn, `[batch, heads, past, head_size]`. `attention_mask`: `[batch, total]`, 1 for each position of
-    a row, including those of this call.
+    a row, including those of this call. `windows`: as in DecoderSpec. `layer`: the index of the one that is being computed.
     """
 
-    def __init__(self, past: Sequence[torch.Tensor], attention_mask: torch.Tensor) -> None:
+    def __init__(
+        self, past: Sequence[torch.Tensor], attention_mask: torch.Tensor, windows: Sequence[int | None]
+    ) -> None:
         self.past = past
         self.attention_mask = attention_mask
+        self.windows = windows
+        self.layer = -1
         self.present: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._masks: dict[int | None, torch.Tensor] = {}
 
     def update(
         self, keys: torch.Tensor, values: torch.Tensor, layer: int, **_: Any
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Returns the new keys and values unchanged; a layer calls it before its attention function, which takes only these.
         transformers 5.24 passes further arguments."""
+        self.layer = layer
         return keys, values
 
-    def past_of(self, layer: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.past[2 * layer], self.past[2 * layer + 1]
+    def get_seq_length(self, *_: Any) -> int:
+        """The length of the past. Some models ask for it even if they are given positions."""
+        return self.past[0].shape[2]
+
+    @property
+    def window(self) -> int | None:
+        """How far the layer looks back."""
+        return self.windows[self.layer]
+
+    @property
+    def own_past(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The layer's past keys and values."""
+        return self.past[2 * self.layer], self.past[2 * self.layer + 1]
+
+    def keep(self, key: torch.Tensor, value: torch.Tensor) -> None:
+        """Takes the layer's present keys and values."""
+        self.present[self.layer] = key, value
 
     @cached_property
     def last_positions(self) -> torch.Tensor:
@@ -50,20 +74,25 @@ class DecoderStates:
         """A scalar: the length of the longest row."""
         return torch.scalar_tensor(self.attention_mask.shape[1], dtype=torch.int32)
 
-    @cached_property
+    @property
     def additive_mask(self) -> torch.Tensor:
-        """`[batch, 1, sequence, total]`: 0 where a query may look, MASKED at padding and later positions."""
-        total = self.attention_mask.shape[1]
-        positions = torch.arange(total)
-        queries = positions[self.past[0].shape[2] :]
-        allowed = (positions[None, :] <= queries[:, None]).to(torch.float32)
+        """`[batch, 1, sequence, total]`: 0 where a query of the layer may look, MASKED elsewhere."""
+        if self.window not in self._masks:
+            self._masks[self.window] = self._additive(self.window)
+        return self._masks[self.window]
+
+    def _additive(self, window: int | None) -> torch.Tensor:
+        """Masks padding, later positions, and those before the window."""
+        total, past = self.attention_mask.shape[1], self.past[0].shape[2]
+        columns = torch.arange(total)
+        queries = columns[past:]
+        allowed = (columns[None, :] <= queries[:, None]).to(torch.float32)
+        if window is not None:
+            # a row's positions, which padding between its past and its new tokens does not count
+            positions = self.attention_mask.cumsum(dim=1)
+            near = positions[:, None, :] > positions[:, past:, None] - window
+            allowed = allowed * near[:, None].to(torch.float32)
         return (1.0 - self.attention_mask[:, None, None, :].to(torch.float32) * allowed) * MASKED
-
-
-def _layer_of(attention: Any) -> int:
-    """The index of the layer that an attention module belongs to."""
-    layer: int = attention.layer_idx
-    return layer
 
 
 def _grouped(
@@ -89,17 +118,18 @@ def _grouped(
     kept = (batch, heads, states.attention_mask.shape[1], head_size)
     output, present_key, present_value = torch.onnx.ops.symbolic_multi_out(
         "com.microsoft::GroupQueryAttention",
-        [*joined, *states.past_of(_layer_of(module)), states.last_positions, states.total],
+        [*joined, *states.own_past, states.last_positions, states.total],
         attrs={
             "num_heads": heads,
             "kv_num_heads": heads,
             "scale": float(scaling if scaling is not None else head_size**-0.5),
+            **({"local_window_size": states.window} if states.window is not None else {}),
         },
         dtypes=(query.dtype,) * 3,
         shapes=((batch, sequence, hidden), kept, kept),
         version=1,
     )
-    states.present[_layer_of(module)] = present_key, present_value
+    states.keep(present_key, present_value)
     return output.reshape(batch, sequence, heads, head_size), None
 
 
@@ -115,9 +145,9 @@ def _concatenated(
     **_: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over past and new keys, in standard ops."""
-    past_key, past_value = states.past_of(_layer_of(module))
+    past_key, past_value = states.own_past
     key, value = torch.cat([past_key, key], dim=2), torch.cat([past_value, value], dim=2)
-    states.present[_layer_of(module)] = key, value
+    states.keep(key, value)
     return standard(module, query, key, value, states.additive_mask, scaling)
 
 
@@ -132,6 +162,24 @@ class DecoderAttention:
     @property
     def registered_name(self) -> str:
         return f"hf2triton-decoder-{self.name}"
+
+    @contextmanager
+    def replacing(self, spec: DecoderSpec, model: Any, states: DecoderStates) -> Iterator[None]:
+        """Makes the layers of a model with native attention call the function, for one call of the model with `states`."""
+        name = spec.attention_method
+        layers = [module for module in model.modules() if hasattr(module, name)] if name else []
+
+        def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *_: Any) -> tuple[torch.Tensor, None]:
+            output, weights = self.function(None, query, key, value, None, spec.scaling, states=states)
+            return output.transpose(1, 2), weights
+
+        for layer in layers:
+            setattr(layer, name, attend)
+        try:
+            yield
+        finally:
+            for layer in layers:
+                delattr(layer, name)
 
 
 DECODER_ATTENTIONS = {

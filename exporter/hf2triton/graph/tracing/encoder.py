@@ -7,7 +7,7 @@ import warnings
 from ast import literal_eval
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import onnx_ir as ir
@@ -18,13 +18,18 @@ from ...checkpoint.task_model import FULL_PRECISION, TaskModel
 from ...core.types import Checkpoint, Graph, GraphInput, GraphOutput
 from ...errors import ExportError, UnknownName
 from ...tasks.base import Endpoint
-from ..passes.values import name_of, sizes_of
+from ..passes.values import input_of, name_of, sizes_of
 from .attention import ATTENTIONS, attention_of
+from .native import native_attention_of
+from .packed_attention import attention_unpacked
+from .positions import positions_resized
 
 #: The largest batch that the exported shapes' bounds check accepts; the graph itself has no limit.
 MOST_ROWS = 1 << 16
 #: Free axis -> its size in the example. The sizes differ from each other, and from 0 and 1, which are specialised.
 _EXAMPLE = {"batch": 2, "sequence": 5, "masks": 3}
+#: The functions that rotary positions go through.
+_ANGLES = ("Sin", "Cos")
 _TORCH_TYPES = {"INT64": torch.int64, "FLOAT": torch.float32}
 
 
@@ -39,20 +44,46 @@ def export_graph(checkpoint: Checkpoint, endpoint: Endpoint, attention: str, ops
         "sequence": torch.export.Dim("sequence", min=1, max=checkpoint.max_length),
         "masks": torch.export.Dim("masks", min=1, max=checkpoint.max_length),
     }
-    native = checkpoint.family.attention == "native"
-    with nullcontext() if native else attention_of(checkpoint.model, ATTENTIONS[attention].registered_name):
-        shapes = (tuple(free_axes(inputs, axes)),)
-        model = traced(module, example_of(inputs, _EXAMPLE), shapes, module.inputs, module.outputs, opset)
-    full_precision = frozenset(
+    native, model, form = checkpoint.family.attention, checkpoint.model, ATTENTIONS[attention]
+    example, shapes = example_of(inputs, _EXAMPLE), (tuple(free_axes(inputs, axes)),)
+    with ExitStack() as contexts:
+        if checkpoint.family.resizes_positions:
+            contexts.enter_context(positions_resized(module, example))
+        if native is None:
+            contexts.enter_context(attention_of(model, form.registered_name))
+        else:
+            contexts.enter_context(native_attention_of(model, native, form))
+        contexts.enter_context(attention_unpacked(module, form))
+        graph = traced(module, example, shapes, module.inputs, module.outputs, opset)
+    full_precision = positional_nodes(graph) | {
         name_of(node)
-        for node in model.graph
+        for node in graph.graph
         if f"'{FULL_PRECISION}'" in node.metadata_props.get("pkg.torch.onnx.name_scopes", "")
-    )
+    }
     outputs = tuple(
         GraphOutput(output.name, output.per, sizes_of(value, 1 if output.per == "row" else 2))
-        for output, value in zip(checkpoint.outputs[endpoint.suffix], model.graph.outputs, strict=True)
+        for output, value in zip(checkpoint.outputs[endpoint.suffix], graph.graph.outputs, strict=True)
     )
-    return Graph(model, inputs, outputs, attention, full_precision=full_precision)
+    return Graph(graph, inputs, outputs, attention, full_precision=full_precision)
+
+
+def positional_nodes(model: ir.Model) -> frozenset[str]:
+    """The names of the nodes that compute indices or angles from positions. In fp16, which has 11 bits, a large position or angle
+    would become another one."""
+    ends = [node for node in model.graph if _makes_index(node) or node.op_type in _ANGLES]
+    found: dict[ir.Node, None] = {}
+    while ends:
+        node = ends.pop()
+        if node not in found:
+            found[node] = None
+            ends += [producer for value in node.inputs if value and (producer := value.producer()) is not None]
+    return frozenset(name_of(node) for node in found)
+
+
+def _makes_index(node: ir.Node) -> bool:
+    if node.op_type != "Cast" or input_of(node, 0).dtype != ir.DataType.FLOAT:
+        return False
+    return node.attributes.get_int("to") in (ir.DataType.INT32, ir.DataType.INT64)
 
 
 def example_of(inputs: Sequence[GraphInput], sizes: Mapping[str, int]) -> tuple[torch.Tensor, ...]:
@@ -90,6 +121,8 @@ def traced(
                 verbose=False,
             )
     except Exception as error:  # the exporter lets any error of its passes through
+        if (refusal := _refusal(error)) is not None:
+            raise refusal from None
         raise ExportError(f"PyTorch could not export the model: {str(error).strip().splitlines()[0]}") from error
     if program is None:  # only the TorchScript exporter returns nothing
         raise ExportError("PyTorch's exporter returned no model")
@@ -98,6 +131,13 @@ def traced(
         value.const_value = None  # onnxscript's rewriter keeps the last graph it saw
     _name_by_module(model.graph)
     return model
+
+
+def _refusal(error: BaseException | None) -> ExportError | None:
+    """Our own error, which the exporter wraps in others."""
+    while error is not None and not isinstance(error, ExportError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _name_by_module(graph: ir.Graph) -> None:
@@ -116,18 +156,21 @@ def _input(name: str, checkpoint: Checkpoint) -> GraphInput:
     """An input's type and dimensions."""
     if name == "pixel_values":
         return GraphInput(name, "FLOAT", ("batch", *image_of(checkpoint)["shape"]))
-    return GraphInput(name, "INT64", ("batch", "masks" if name == "mask_positions" else "sequence"))
+    length = checkpoint.family.padded_to or "sequence"
+    return GraphInput(name, "INT64", ("batch", "masks" if name == "mask_positions" else length))
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Keeps the exporter's remarks (a missing torchvision, equal axis names) out of users' logs."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -13,6 +13,13 @@ def compared(given: Sequence[str]) -> dict[str, Any]:
     return {"source_sentence": given[0], "sentences": list(given[1:])}
 
 
+def query_and_documents(given: Sequence[str]) -> dict[str, Any]:
+    """The query, and the documents to rank. Raises UsageError."""
+    if len(given) < 2:
+        raise UsageError("rerank takes a query and then the documents to rank; there is no document")
+    return {"query": given[0], "documents": list(given[1:])}
+
+
 def questions_in_turn(given: Sequence[str]) -> list[dict[str, str]]:
     """Questions with their contexts, from words in which they alternate. Raises UsageError."""
     if len(given) % 2:

@@ -50,6 +50,15 @@ def contexts(groups: Sequence[Inputs]) -> Questions:
     return Questions(tuple({"question": question, "context": context} for question, context in pairs))
 
 
+def rankings(groups: Sequence[Inputs]) -> Questions:
+    """Each query with all of its documents."""
+    documents: dict[str, list[str]] = {}
+    for inputs in groups:
+        for query, document in zip(inputs["text"], inputs["text_pair"], strict=True):
+            documents.setdefault(str(query), []).append(str(document))
+    return Questions(tuple({"query": query, "documents": own} for query, own in documents.items()))
+
+
 def sentences(groups: Sequence[Inputs]) -> Questions:
     """The first text, compared with the others."""
     first, *others = single(groups)
@@ -66,6 +75,12 @@ def sent_texts(questions: Questions) -> dict[str, Inputs]:
     if all(isinstance(one, str) for one in questions.inputs):
         return {"": {"text": questions.inputs}}
     return {"": {name: tuple(one[name] for one in questions.inputs) for name in ("text", "text_pair")}}
+
+
+def sent_rankings(questions: Questions) -> dict[str, Inputs]:
+    """Each query with each of its documents."""
+    pairs = [(one["query"], document) for one in questions.inputs for document in one["documents"]]
+    return {"": dict(zip(("text", "text_pair"), zip(*pairs, strict=True), strict=True))}
 
 
 def sent_hypotheses(questions: Questions) -> dict[str, Inputs]:

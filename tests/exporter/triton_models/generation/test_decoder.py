@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 import torch
 
+from hf2triton.families import FAMILIES
 from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.precision.conversion import with_precision
@@ -206,7 +207,10 @@ def expected(model):
 @pytest.fixture(scope="module")
 def standard(model, tmp_path_factory):
     """The files of a graph in standard ops, by precision."""
-    folder, graph = tmp_path_factory.mktemp("standard"), export_decoder(model, "standard", OPSET)
+    folder, graph = (
+        tmp_path_factory.mktemp("standard"),
+        export_decoder(model, FAMILIES["gpt2"].decoder, "standard", OPSET),
+    )
     graph, paths = fit(clean(graph), None), {}
     for precision in ("fp32", "fp16"):
         paths[precision] = folder / f"{precision}.onnx"
