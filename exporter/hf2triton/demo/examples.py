@@ -21,7 +21,7 @@ BASE_NAME = "all-MiniLM-L6-v2"
 _ROOT = Path(__file__).parents[3]
 CHECKPOINTS, DECLARED = _ROOT / "tests" / "assets", _ROOT / "model_repository" / "hf2triton.yaml"
 #: The question for image models, which were not trained on it.
-IMAGE = CHECKPOINTS / "vit-fashion" / "sample" / "00.png"
+IMAGE = Path(__file__).parents[1] / "data" / "fashion.png"
 
 
 @dataclass(frozen=True)

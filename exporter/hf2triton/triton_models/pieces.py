@@ -7,9 +7,9 @@ looks across it. For the tokenizers in the tables below, this is certain in two 
 - Before white space that follows something else. The normalizers in the table work on one character and the marks after it, or on
   a run of white space, which stays whole. The word before ends there, whatever came before it. The text after begins with the
   white space, so nothing is put before it.
-- Between two characters that the pre-tokenizer itself separates, if it decides by these two alone: Bert's by punctuation, those
-  of GPT-2 and CLIP by letters, digits and others, except after an apostrophe ('s, 't …). Without a normalizer this holds for all
-  characters; with one, for ASCII and Chinese characters, if no mark follows that could change the second.
+- Between two characters that the pre-tokenizer itself separates, if it decides by these two alone: BertPreTokenizer by
+  punctuation, ByteLevel and the pattern of words below by letters, digits and others, except after an apostrophe ('s, 't …).
+  Without a normalizer this holds for all characters; with one, for ASCII and Chinese characters, if no mark follows that could change the second.
 
 No added token may span a cut. lstrip and rstrip absorb white space, which rstrip would take from the next piece; single_word
 looks at both neighbours. Tokenizers and added tokens for which this is not certain have no cuts.
@@ -38,16 +38,17 @@ MAX_NORMALIZED = 1 << 20
 _TRIES = 64
 _ALL_SPACES = " \t\n\r"
 _APOSTROPHE = "'"
-#: CLIP's words, with or without the tokens that its pre-tokenizer also finds, even if they are not added tokens.
-_CLIP_TOKENS = ("<|startoftext|>", "<|endoftext|>")
-_CLIP_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-_CLIP_PATTERNS = (_CLIP_WORDS, "|".join([*map(re.escape, _CLIP_TOKENS), _CLIP_WORDS]))
+#: The pattern of words that pre-tokenizers of text towers have, with or without the tokens that it also finds, even if they are
+#: not added tokens.
+_WORD_TOKENS = ("<|startoftext|>", "<|endoftext|>")
+_WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+_WORD_PATTERNS = (_WORDS, "|".join([*map(re.escape, _WORD_TOKENS), _WORDS]))
 
 Step = Mapping[str, Any]
 
 
-def _is_clip(step: Step) -> bool:
-    return step["pattern"].get("Regex") in _CLIP_PATTERNS and step["behavior"] == "Removed" and step["invert"]
+def _finds_words(step: Step) -> bool:
+    return step["pattern"].get("Regex") in _WORD_PATTERNS and step["behavior"] == "Removed" and step["invert"]
 
 
 def _unknown(step: Step) -> bool:
@@ -82,7 +83,7 @@ _PRE_TOKENIZERS: Mapping[str, Callable[[Step], tuple[str, bool]]] = {
     "Whitespace": lambda step: _EVERYWHERE,
     "ByteLevel": _byte_level,
     "Metaspace": lambda step: _BEFORE_A_SPACE if step["split"] else _NONE,
-    "Split": lambda step: _EVERYWHERE if _is_clip(step) else _NONE,
+    "Split": lambda step: _EVERYWHERE if _finds_words(step) else _NONE,
 }
 
 
@@ -95,7 +96,7 @@ class Pieces:
         added = tokenizer.get_added_tokens_decoder().values()
         contents = [form for token in added for form in (token.content, self._normalized(token.content))]
         # casefold, because lower() looks at the neighbours of a sigma
-        self._contents = "\n".join([*_CLIP_TOKENS, *contents]).casefold()
+        self._contents = "\n".join([*_WORD_TOKENS, *contents]).casefold()
         spaces, self._by_pairs = _NONE
         if (
             pre_tokenizers
