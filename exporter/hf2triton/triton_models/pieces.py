@@ -9,7 +9,8 @@ looks across it. For the tokenizers in the tables below, this is certain in two 
   white space, so nothing is put before it.
 - Between two characters that the pre-tokenizer itself separates, if it decides by these two alone: BertPreTokenizer by
   punctuation, ByteLevel and the pattern of words below by letters, digits and others, except after an apostrophe ('s, 't …).
-  Without a normalizer this holds for all characters; with one, for ASCII and Chinese characters, if no mark follows that could change the second.
+  Without a normalizer this holds for all characters; with one, for ASCII and Chinese characters, if no mark follows that could
+  change the second.
 
 No added token may span a cut. lstrip and rstrip absorb white space, which rstrip would take from the next piece; single_word
 looks at both neighbours. Tokenizers and added tokens for which this is not certain have no cuts.
