@@ -264,9 +264,6 @@ CASES = (
     refused(
         "a custom module", then(layers(), module(0, type="modeling_own.OwnTransformer")), "OwnTransformer", "never run"
     ),
-    refused(
-        "a CrossEncoder", then(layers(), edited(ENCODE, model_type="CrossEncoder")), ENCODE, "CrossEncoder", "--task"
-    ),
     refused("maxsim", then(layers(), edited(ENCODE, similarity_fn_name="maxsim")), "maxsim", "manhattan"),
     refused(
         "a default prompt that is not there",

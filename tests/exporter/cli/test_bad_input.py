@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from hf2triton.cli import main
 from hf2triton.core.precision_plan import PrecisionPlan
+from hf2triton.families import FAMILIES
 
 from ...conftest import asset, export_asset
 from ...support import snapshot
@@ -100,7 +101,7 @@ def fill_with_nan(folder):
         (lambda folder: (folder / "config.json").write_text("{"), "config.json cannot be read"),
         (
             lambda folder: edit_config(folder, model_type="llama"),
-            "is a llama; supported are bert, clip, distilbert, gpt2, vit",
+            f"is a llama; supported are {', '.join(sorted(FAMILIES))}",
         ),
         (
             lambda folder: edit_config(folder, architectures=["BertForMultipleChoice"]),

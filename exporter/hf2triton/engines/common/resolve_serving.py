@@ -19,7 +19,7 @@ MAX_PRIORITIES = 16
 #: Default memory of a GPU: that of the smallest GPUs that data centres use for inference (T4, A2, RTX 4000).
 GPU_MEMORY = 16 * 1000**3
 #: Readers whose frontends return the graph's outputs and counts, which all callers ask for together.
-_WHOLE_ANSWERS = ("text", "sentence", "image")
+_WHOLE_ANSWERS = ("text", "pair", "sentence", "image")
 
 
 def resolve_serving(options: ExportOptions, engine: Engine, task: Task) -> dict[str, Any]:
