@@ -66,6 +66,7 @@ def lay_out(page: Page, folder: Path, repository: Path) -> None:
                 shutil.copytree(source, folder / "model_repository" / source.name, dirs_exist_ok=True)
 
 
+@pytest.mark.timeout(900)  # the first one exports what the readers have
 @pytest.mark.parametrize(
     "page",
     [
