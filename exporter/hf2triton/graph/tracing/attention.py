@@ -170,11 +170,14 @@ def _allowed(
 
     Raises ExportError for a function that looks at more than positions: its answer would be another for each row or head.
     """
+    refused = ExportError("the model masks attention in a way that a graph cannot have: not by positions alone")
+    if use_vmap or q_offset or kv_offset:
+        raise refused
     if mask_function is None or mask_function is bidirectional_mask_function:
         return None
     length = q_length if attention_mask is None else attention_mask.shape[1]
-    if use_vmap or q_offset or kv_offset or length is None:
-        raise ExportError("the model masks attention in a way that a graph cannot have: not by positions alone")
+    if length is None:
+        raise refused
     positions = torch.arange(length)
     queries, keys = positions[None, None, :, None], positions[None, None, None, :]
     try:
