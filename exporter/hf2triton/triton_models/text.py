@@ -106,10 +106,11 @@ class TextEncoder:
     def _can_join(self) -> bool:
         """Whether a pair is the same if its texts are tokenized one by one. It is not without a post-processor, which sets the
         types of the second text."""
+        texts = ("a", "b")
         try:
             with self._long.alone():
-                first, second = self._tokenizer.encode_batch(["a", "b"], add_special_tokens=False)
-            rows = (self._tokenizer.encode("a", "b"), self._tokenizer.post_process(first, second))
+                first, second = self._tokenizer.encode_batch(list(texts), add_special_tokens=False)
+            rows = (self._tokenizer.encode(*texts), self._tokenizer.post_process(first, second))
         except Exception:  # a vocabulary without these letters; tokenizers raises plain Exception
             return False
         pair, joined = ((row.ids, row.type_ids, row.special_tokens_mask, row.offsets) for row in rows)
