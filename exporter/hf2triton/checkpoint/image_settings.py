@@ -14,7 +14,7 @@ from typing import Any
 from ..core.json_files import read_json
 from ..errors import SourceError
 from ..families import Family
-from ..families.processors import PROCESSORS
+from ..families.common.processors import PROCESSORS
 from ..triton_models.image_sizes import resized
 
 #: Defaults of all processors.

@@ -1,26 +1,14 @@
 """ELECTRA: BERT whose embeddings may be narrower than its layers, pre-trained as a discriminator."""
 
 from .base import Family
-
-_HEADLESS = ("feature-extraction", "sentence-similarity")
+from .common.texts import HEADLESS, TABLES, TYPES, architectures_of
 
 FAMILY = Family(
     name="electra",
     inputs={"text": ("input_ids", "attention_mask", "token_type_ids")},
-    architectures={
-        "ElectraForSequenceClassification": ("text-classification",),
-        "ElectraForTokenClassification": ("token-classification",),
-        "ElectraForQuestionAnswering": ("question-answering",),
-        "ElectraForMaskedLM": ("fill-mask",),
-        "ElectraForPreTraining": _HEADLESS,
-        "ElectraModel": _HEADLESS,
-    },
-    headless=_HEADLESS,
-    tables={
-        "input_ids": ("embeddings.word_embeddings.weight", "vocab_size"),
-        "token_type_ids": ("embeddings.token_type_embeddings.weight", "type_vocab_size"),
-        "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
-    },
+    architectures={**architectures_of("Electra"), "ElectraForPreTraining": HEADLESS},
+    headless=HEADLESS,
+    tables={**TABLES, **TYPES},
     heads={
         "text-classification": "classifier.out_proj.weight",
         "token-classification": "classifier.weight",

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from ..base import Family, positions_after_padding
-
-_HEADLESS = ("feature-extraction", "sentence-similarity")
+from .texts import HEADLESS, TABLES, TYPES, architectures_of
 
 
 def family_after_padding(name: str, prefix: str) -> Family:
@@ -12,24 +11,14 @@ def family_after_padding(name: str, prefix: str) -> Family:
     return Family(
         name=name,
         inputs={"text": ("input_ids", "attention_mask")},
-        architectures={
-            f"{prefix}ForSequenceClassification": ("text-classification", "zero-shot-classification"),
-            f"{prefix}ForTokenClassification": ("token-classification",),
-            f"{prefix}ForQuestionAnswering": ("question-answering",),
-            f"{prefix}ForMaskedLM": ("fill-mask",),
-            f"{prefix}Model": _HEADLESS,
-        },
-        headless=_HEADLESS,
+        architectures=architectures_of(prefix),
+        headless=HEADLESS,
         max_positions=positions_after_padding,
         # the pooler serves no task here, and many checkpoints come without one
         base_arguments={"add_pooling_layer": False},
-        tables={
-            "input_ids": ("embeddings.word_embeddings.weight", "vocab_size"),
-            "token_type_ids": ("embeddings.token_type_embeddings.weight", "type_vocab_size"),
-            "positions": ("embeddings.position_embeddings.weight", "max_position_embeddings"),
-        },
+        tables={**TABLES, **TYPES},
         heads={
-            **dict.fromkeys(("text-classification", "zero-shot-classification"), "classifier.out_proj.weight"),
+            "text-classification": "classifier.out_proj.weight",
             "token-classification": "classifier.weight",
             "question-answering": "qa_outputs.weight",
             "fill-mask": "lm_head.dense.weight",
