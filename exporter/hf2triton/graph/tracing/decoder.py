@@ -20,8 +20,7 @@ tokens with a past (a chunk of a prompt) need a separate call for each row. With
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +37,7 @@ from ..passes.values import input_of, name_of, producer_of, shape_of
 from .attention import attention_of, no_masks_for
 from .decoder_attention import DECODER_ATTENTIONS, DecoderAttention, DecoderStates
 from .encoder import MOST_ROWS, example_of, free_axes, traced
+from .replacing import methods_replaced
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig, PreTrainedModel
@@ -98,7 +98,7 @@ def export_decoder(model: PreTrainedModel, spec: DecoderSpec, attention: str, op
     inputs, outputs, state = _interface(config)
     names = [value.name for value in inputs]
     switched = no_masks_for if spec.attention_method else attention_of
-    with switched(model, chosen.registered_name), _plain_products(model.base_model):
+    with switched(model, chosen.registered_name), methods_replaced(_plain_products(model.base_model)):
         shapes = _free_axes(inputs, config.max_position_embeddings, attention)
         module = DecoderModule(model, spec, chosen)
         exported = traced(module, example_of(inputs, _EXAMPLE), shapes, names, list(outputs), opset)
@@ -155,19 +155,10 @@ def _free_axes(inputs: tuple[GraphInput, ...], longest: int, attention: str) -> 
     return (*shapes[:3], tuple(shapes[3:]))
 
 
-@contextmanager
-def _plain_products(body: torch.nn.Module) -> Iterator[None]:
-    """Makes the layers of a body multiply and add directly. Conv1D would flatten rows first and restore them afterwards, and a
-    Linear that gets flattened rows would become a Gemm, which is not quantized."""
-    # Any: mypy refuses assignments to methods
-    layers: list[Any] = [module for module in body.modules() if type(module) in _WEIGHTS]
-    for layer in layers:
-        layer.forward = partial(_product, layer)
-    try:
-        yield
-    finally:
-        for layer in layers:
-            del layer.forward
+def _plain_products(body: torch.nn.Module) -> dict[torch.nn.Module, Callable[[torch.Tensor], torch.Tensor]]:
+    """Layer of a body -> a forward that multiplies and adds directly. Conv1D would flatten rows first and restore them
+    afterwards, and a Linear that gets flattened rows would become a Gemm, which is not quantized."""
+    return {module: partial(_product, module) for module in body.modules() if type(module) in _WEIGHTS}
 
 
 #: Kind of layer -> its weight, `[in, out]`.

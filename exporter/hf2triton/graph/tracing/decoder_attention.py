@@ -8,8 +8,8 @@ take the place of the layers' own method.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -19,6 +19,7 @@ from transformers import AttentionInterface
 
 from ...families import DecoderSpec
 from .attention import MASKED, standard
+from .replacing import methods_replaced
 
 
 class DecoderStates:
@@ -163,8 +164,7 @@ class DecoderAttention:
     def registered_name(self) -> str:
         return f"hf2triton-decoder-{self.name}"
 
-    @contextmanager
-    def replacing(self, spec: DecoderSpec, model: Any, states: DecoderStates) -> Iterator[None]:
+    def replacing(self, spec: DecoderSpec, model: Any, states: DecoderStates) -> AbstractContextManager[None]:
         """Makes the layers of a model with native attention call the function, for one call of the model with `states`."""
         name = spec.attention_method
         layers = [module for module in model.modules() if hasattr(module, name)] if name else []
@@ -173,13 +173,7 @@ class DecoderAttention:
             output, weights = self.function(None, query, key, value, None, spec.scaling, states=states)
             return output.transpose(1, 2), weights
 
-        for layer in layers:
-            setattr(layer, name, attend)
-        try:
-            yield
-        finally:
-            for layer in layers:
-                delattr(layer, name)
+        return methods_replaced(dict.fromkeys(layers, attend), name)
 
 
 DECODER_ATTENTIONS = {

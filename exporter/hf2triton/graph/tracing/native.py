@@ -14,6 +14,7 @@ from ...errors import ExportError
 from ...families.base import NativeAttention
 from .attention import Attention
 from .biases import BIASES, Bias
+from .replacing import methods_replaced
 
 
 @contextmanager
@@ -37,16 +38,16 @@ def native_attention_of(model: Any, native: NativeAttention, attention: Attentio
 
     handle = body.register_forward_pre_hook(read_mask, with_kwargs=True)
     bias = BIASES[native.bias]
+    forwards = {}
     for module in switched:
         kept = bias.prepare(model, module), inspect.signature(module.forward), masks
         # a partial says in its text, unlike a closure, what it computes
-        module.forward = partial(_forward, native, attention, bias, module, *kept)
+        forwards[module] = partial(_forward, native, attention, bias, module, *kept)
     try:
-        yield
+        with methods_replaced(forwards):
+            yield
     finally:
         handle.remove()
-        for module in switched:
-            del module.forward  # the class's own is there again
 
 
 def _forward(

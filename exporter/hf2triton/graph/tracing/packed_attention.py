@@ -14,6 +14,7 @@ import torch
 from torch.nn.functional import linear
 
 from .attention import Attention
+from .replacing import methods_replaced
 
 _PARTS = ("query", "key", "value")
 
@@ -27,12 +28,11 @@ def attention_unpacked(model: torch.nn.Module, attention: Attention) -> Iterator
         for name, weight, bias in zip(_PARTS, part.in_proj_weight.chunk(3), part.in_proj_bias.chunk(3), strict=True):
             part.register_buffer(f"{name}_weight", weight.detach().clone(), persistent=False)
             part.register_buffer(f"{name}_bias", bias.detach().clone(), persistent=False)
-        setattr(part, "forward", _forward(part, attention.function))  # noqa: B010 - the type checker refuses an assignment
     try:
-        yield
+        with methods_replaced({part: _forward(part, attention.function) for part in parts}):
+            yield
     finally:
         for part in parts:
-            delattr(part, "forward")  # the class's own is there again
             for name in _PARTS:
                 del part._buffers[f"{name}_weight"], part._buffers[f"{name}_bias"]
 

@@ -6,10 +6,12 @@ Resize gives other numbers, and would run in every call.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
+
+from .replacing import methods_replaced
 
 #: The method with which transformers' models resize their positions, and the name of what it returned.
 _METHOD, _BUFFER = "interpolate_pos_encoding", "resized_positions"
@@ -19,21 +21,17 @@ _METHOD, _BUFFER = "interpolate_pos_encoding", "resized_positions"
 def positions_resized(module: torch.nn.Module, example: tuple[torch.Tensor, ...]) -> Iterator[None]:
     """Lets each part of a model that resizes positions return those that it resized for `example`, until the block ends."""
     parts = [part for part in module.modules() if hasattr(part, _METHOD)]
-    for part in parts:
-        setattr(part, _METHOD, _recording(part))
     try:
-        with torch.no_grad():
+        with methods_replaced({part: _recording(part) for part in parts}, _METHOD), torch.no_grad():
             module(*example)
-        for part in parts:
-            setattr(part, _METHOD, _repeating(part))
-        yield
+        with methods_replaced({part: _repeating(part) for part in parts}, _METHOD):
+            yield
     finally:
         for part in parts:
-            delattr(part, _METHOD)  # the class's own is there again
             part._buffers.pop(_BUFFER, None)
 
 
-def _recording(part: torch.nn.Module) -> object:
+def _recording(part: torch.nn.Module) -> Callable[..., torch.Tensor]:
     resize = getattr(part, _METHOD)
 
     def record(*arguments: object) -> torch.Tensor:
@@ -44,5 +42,5 @@ def _recording(part: torch.nn.Module) -> object:
     return record
 
 
-def _repeating(part: torch.nn.Module) -> object:
+def _repeating(part: torch.nn.Module) -> Callable[..., torch.Tensor]:
     return lambda *_: getattr(part, _BUFFER)
