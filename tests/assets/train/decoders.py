@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from transformers import GPT2Tokenizer, GPTNeoConfig, GPTNeoForCausalLM, OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers import GPTNeoConfig, GPTNeoForCausalLM, OPTConfig, OPTForCausalLM
 
-from . import learning
 from .bytepairs import train_opt_tokenizer, train_tokenizer
-from .generation import CONTEXT, DATA, frequency_surprise, packed, sample_rows, split, surprise, train
+from .generation import CONTEXT, packed, split, store_verses, train
 
 VOCABULARY, HIDDEN, LAYERS, HEADS = 1000, 64, 4, 4
 STEPS = 600
@@ -34,7 +33,7 @@ def gptneo_verses() -> None:
     seconds = train(model, packed(tokenizer, training), steps=STEPS, batch=4)
     model.config.activation_function = "gelu_new"  # its name for the same formula, slower in training
     about = f"Goes on with a verse and ends it; every other layer attends to the last {WINDOW} tokens."
-    _store("gptneo-verses", model, tokenizer, about, (training, test), seconds)
+    store_verses("gptneo-verses", model, tokenizer, about, (training, test), seconds)
 
 
 def opt_verses() -> None:
@@ -57,26 +56,4 @@ def opt_verses() -> None:
     model = OPTForCausalLM(config)
     seconds = train(model, packed(tokenizer, training), steps=STEPS, batch=4)
     about = "Goes on with a verse and ends it; its embeddings are narrower than its layers, and a prompt begins with `</s>`."
-    _store("opt-verses", model, tokenizer, about, (training, test), seconds)
-
-
-def _store(
-    name: str,
-    model: PreTrainedModel,
-    tokenizer: GPT2Tokenizer,
-    about: str,
-    verses: tuple[list[str], list[str]],
-    seconds: float,
-) -> None:
-    """Writes the folder; `verses`: for training, and held out."""
-    training, test = verses
-    score = f"perplexity {surprise(model, tokenizer, test)}"
-    learning.store(
-        name,
-        (model, tokenizer),
-        about=about,
-        data=DATA,
-        score=f"{score}; the tokens' frequencies would give {frequency_surprise(tokenizer, training, test)}",
-        sample=sample_rows(test),
-        seconds=seconds,
-    )
+    store_verses("opt-verses", model, tokenizer, about, (training, test), seconds)

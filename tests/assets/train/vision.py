@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from PIL import Image
 from transformers import (
     BitImageProcessorPil,
     DeiTConfig,
@@ -17,11 +16,12 @@ from transformers import (
     Dinov2WithRegistersForImageClassification,
 )
 
-from . import learning
-from .fashion import DATA, LABELS, pictures, store_pictures
+from .fashion import LABELS, train_classifier
 
 #: The images are enlarged, and then cut to this size.
 ENLARGED, SIZE = 32, 28
+#: How long and how fast they learn.
+HOW = {"steps": 500, "rate": 2e-3, "batch": 16}
 _NAMES = {"id2label": dict(enumerate(LABELS)), "label2id": {label: index for index, label in enumerate(LABELS)}}
 
 
@@ -40,19 +40,22 @@ def deit_fashion() -> None:
         size={"height": ENLARGED, "width": ENLARGED}, crop_size={"height": SIZE, "width": SIZE}
     )
     about = "Tells ten kinds of clothes apart, with a second class token and head for distillation."
-    _train("deit-fashion", DeiTForImageClassificationWithTeacher(config), processor, about, loss=_both_heads)
+    train_classifier(
+        "deit-fashion", DeiTForImageClassificationWithTeacher(config), processor, about, loss=_both_heads, **HOW
+    )
 
 
 def dinov2_fashion() -> None:
     config = Dinov2Config(**_dinov2_sizes(96), num_attention_heads=4)
     about = "Tells ten kinds of clothes apart. Its 10 x 10 positions are resized to the 7 x 7 patches of its images."
-    _train("dinov2-fashion", Dinov2ForImageClassification(config), _dinov2_processor(), about)
+    train_classifier("dinov2-fashion", Dinov2ForImageClassification(config), _dinov2_processor(), about, **HOW)
 
 
 def dinov2_registers_fashion() -> None:
     config = Dinov2WithRegistersConfig(**_dinov2_sizes(64), num_attention_heads=4, use_swiglu_ffn=True)
     about = "As dinov2-fashion, with four register tokens and gated feed-forward layers (SwiGLU)."
-    _train("dinov2-registers-fashion", Dinov2WithRegistersForImageClassification(config), _dinov2_processor(), about)
+    model = Dinov2WithRegistersForImageClassification(config)
+    train_classifier("dinov2-registers-fashion", model, _dinov2_processor(), about, **HOW)
 
 
 def _dinov2_sizes(hidden: int) -> dict[str, Any]:
@@ -80,27 +83,3 @@ def _both_heads(output: Any, labels: torch.Tensor, num_items_in_batch: Any = Non
     """The loss of a model whose two heads learn the same labels."""
     cross_entropy = torch.nn.functional.cross_entropy
     return (cross_entropy(output.cls_logits, labels) + cross_entropy(output.distillation_logits, labels)) / 2
-
-
-def _train(name: str, model: Any, processor: Any, about: str, loss: Any = None) -> None:
-    def collate(rows: list[tuple[Image.Image, int]]) -> dict:
-        images, labels = zip(*rows, strict=True)
-        return {**processor(list(images), return_tensors="pt"), "labels": torch.tensor(labels)}
-
-    seconds = learning.train(model, pictures("train"), collate, steps=500, rate=2e-3, batch=16, loss=loss)
-    test = pictures("t10k")
-    right = 0
-    for part in learning.batches(test, 250):
-        batch = collate(part)
-        with torch.inference_mode():
-            predicted = model(pixel_values=batch["pixel_values"]).logits.argmax(-1)
-        right += int((predicted == batch["labels"]).sum())
-    learning.store(
-        name,
-        (model, processor),
-        about=about,
-        data=DATA,
-        score=f"accuracy {right / len(test):.3f} on the test set",
-        sample=store_pictures(name, test),
-        seconds=seconds,
-    )
