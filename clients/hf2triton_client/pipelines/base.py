@@ -126,6 +126,10 @@ class TaskPipeline(ABC):
         """The options of a call, over the defaults. Raises InputError for unknown options."""
         return ChainMap(self._checked(options), dict(self._defaults))
 
+    def _options_of(self, **given: Any) -> Mapping[str, Any]:
+        """The options of a call that are not None, over the pipeline's own."""
+        return self.merged({name: value for name, value in given.items() if value is not None})
+
     def ask(self, inputs: Inputs | Callable[[ServedModel], Inputs], outputs: Sequence[str], options: Any) -> Ask:
         """A question to the entry's only frontend; `inputs` may depend on its version."""
         size = options.get("batch_size") or self.batch_size

@@ -7,10 +7,10 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from ..errors import InputError
 from ..transport.calls import Call, Inputs
 from ..transport.served_model import Row, ServedModel
 from .base import TaskPipeline, texts_of
+from .prompts import requested_prompt
 
 #: The prompts of models that declare none: nothing precedes their texts.
 _PROMPTS = {"query": "", "document": ""}
@@ -39,10 +39,6 @@ class EmbeddingPipeline(TaskPipeline):
         """How the model compares embeddings."""
         return str(self.model.settings.get("similarity", "cosine"))
 
-    def _options_of(self, **given: Any) -> Mapping[str, Any]:
-        """The options of a call that are not None, over the pipeline's own."""
-        return self.merged({name: value for name, value in given.items() if value is not None})
-
     def _call(
         self,
         texts: Sequence[str],
@@ -66,13 +62,7 @@ def _prompted(
     model: ServedModel, texts: Sequence[str], options: Mapping[str, Any], parameters: Mapping[str, Any]
 ) -> Inputs:
     """The inputs for texts and the requested prompt. Raises InputError for a prompt that the model does not have."""
-    name, prompt = options.get("prompt_name"), options.get("prompt")
-    known = model.settings.get("prompts", _PROMPTS)
-    for what, value in (("prompt_name", name), ("prompt", prompt)):
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{what} should be a string, not {type(value).__name__}")
-    if prompt is None and name is not None and name not in known:
-        raise InputError(f"{model.name} has no prompt {name!r}; it has {', '.join(known)}")
+    name, prompt = requested_prompt(model, options, model.settings.get("prompts", _PROMPTS))
     asked = {key: value for key, value in parameters.items() if value is not None}
     if prompt is not None:
         asked["prompt"] = prompt

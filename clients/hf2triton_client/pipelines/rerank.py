@@ -14,6 +14,7 @@ from ..transport.calls import Ask, Call, Inputs
 from ..transport.served_model import Row, ServedModel, as_text
 from .base import Results, TaskPipeline, positive, texts_of
 from .postprocess import ACTIVATIONS
+from .prompts import requested_prompt
 
 #: Turns logits, float32 `[n]`, into scores.
 Activation = Callable[[NDArray[Any]], NDArray[Any]]
@@ -82,8 +83,9 @@ class Rerank(TaskPipeline):
             inputs = inputs.tolist()
         single = len(inputs) > 0 and isinstance(inputs[0], (str, bytes))
         pairs = [_pair(one, index) for index, one in enumerate([inputs] if single else inputs)]
-        given = {"activation_fn": activation_fn, "prompt_name": prompt_name, "prompt": prompt, "batch_size": batch_size}
-        options = self.merged({name: value for name, value in given.items() if value is not None})
+        options = self._options_of(
+            activation_fn=activation_fn, prompt_name=prompt_name, prompt=prompt, batch_size=batch_size
+        )
 
         def finish(scores: NDArray[Any], rows: Sequence[Row]) -> Any:
             return scores[0] if single else scores
@@ -159,16 +161,8 @@ def _named(name: str) -> Activation:
 def _prompt(model: ServedModel, options: Mapping[str, Any]) -> str:
     """The text before the query. Raises InputError for a prompt that the model does not have."""
     known = model.settings.get("prompts", {})
-    name, prompt = options.get("prompt_name"), options.get("prompt")
-    for what, value in (("prompt_name", name), ("prompt", prompt)):
-        if value is not None and not isinstance(value, str):
-            raise InputError(f"{what} should be a string, not {type(value).__name__}")
+    asked = {name: value for name, value in options.items() if value is not None}
+    name, prompt = requested_prompt(model, {"prompt_name": model.settings.get("default_prompt_name"), **asked}, known)
     if prompt is not None:
-        return str(prompt)
-    if name is None:
-        name = model.settings.get("default_prompt_name")
-    if name is None:
-        return ""
-    if name not in known:
-        raise InputError(f"{model.name} has no prompt {name!r}; it has {', '.join(known) or 'none'}")
-    return str(known[name])
+        return prompt
+    return "" if name is None else str(known[name])

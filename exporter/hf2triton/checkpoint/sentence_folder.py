@@ -36,7 +36,7 @@ _FIRST = ("Transformer", "MLMTransformer")
 @dataclass(frozen=True)
 class Encoder:
     """What a folder says that it holds, by its `model_type`. `task`: the task that serves it. `similarities`: the ways to compare
-    its embeddings, the default first. `reads`: the words for `transformer_task`."""
+    its embeddings, the default first. `transformer_task`: what its Transformer module must do."""
 
     task: str
     similarities: tuple[str, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 #: The ways to compare embeddings, and those of token embeddings.
 SIMILARITIES, TOKEN_SIMILARITIES = ("cosine", "dot", "euclidean", "manhattan"), ("maxsim",)
@@ -70,24 +71,20 @@ class Splade:
     logarithm twice. `max_active_dims`: how many weights are kept unless a caller asks for fewer; None: all.
     """
 
+    #: The prompt's tokens always count.
+    include_prompt: ClassVar[bool] = True
+
     strategy: str = "max"
     activation: str = "relu"
     max_active_dims: int | None = None
-
-    @property
-    def include_prompt(self) -> bool:
-        """The prompt's tokens always count."""
-        return True
 
 
 @dataclass(frozen=True)
 class TokenVectors:
     """Each token has its own vector, and no vector stands for the whole text (late interaction)."""
 
-    @property
-    def include_prompt(self) -> bool:
-        """The prompt's tokens always count."""
-        return True
+    #: The prompt's tokens always count.
+    include_prompt: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ class Tokenizer:
     `config`: the text of a tokenizer_config.json, for other runtimes of a model that generates. `clean_up`: decoded text is
     cleaned up as transformers does for this tokenizer. `truncation_side`: "right" or "left". `type_ids`: the model receives
     token types that distinguish the two texts of a pair. `special_ids`: the ids of all special tokens, used around texts or not.
+    `padding_side`: "right" or "left". `masks`: the model receives an attention mask.
     """
 
     definition: str
