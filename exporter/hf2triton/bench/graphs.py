@@ -14,7 +14,7 @@ from ..core.frontend_settings import read_encoder_settings
 from ..core.layout import TOKENIZER
 from ..parity.local_runner import ConcurrentLocalTexts
 from ..triton_models.preprocessors import make_preprocessor
-from ..triton_models.sessions import open_session
+from ..triton_models.sessions import no_saturation, open_session
 from .contender import Direct
 from .inputs import Batch
 from .job import BenchJob, Unavailable
@@ -35,8 +35,7 @@ class OnnxRuntime(Direct):
         super().__init__(job)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = job.threads
-        # as for the served model: int8 products would saturate on x86 without VNNI
-        options.add_session_config_entry("session.x64quantprecision", "1")
+        no_saturation(options)
         options.log_severity_level = 3
         with _unavailable():
             self._session = open_session(job.graph, job.device, 0, job.threads, options)

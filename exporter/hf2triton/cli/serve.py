@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,9 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
     from ..repository.shared_memory import shared_memory_bytes, too_little
     from ..serving import Server
 
-    stop = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    # not an Event: a signal that comes while this thread holds the Event's own lock would wait for it forever
+    stops: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
 
     def report(model: str, reason: str) -> None:
         click.echo(f"hf2triton: {model} is not served: {reason}", err=True)
@@ -77,10 +78,10 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
             f" metrics {server.metrics_url}/metrics"
         )
-        signal.signal(signal.SIGINT, lambda *_: stop.set())  # until here, it ends the start
-        while server.running and not stop.wait(0.2):
-            pass
-        if not stop.is_set():
+        signal.signal(signal.SIGINT, lambda number, _: stops.append(number))  # until here, it ends the start
+        while server.running and not stops:
+            time.sleep(0.2)
+        if not stops:
             fail(f"tritonserver has ended:\n{server.log_text()[-2000:]}", 1)
         failed = ", ".join(server.failed)
     if failed:

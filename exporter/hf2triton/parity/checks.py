@@ -22,6 +22,7 @@ from ..errors import ParityError
 from ..triton_models.executors import open_session
 from ..triton_models.preprocessor import Item, Preprocessor, joined
 from ..triton_models.sessions import open_session as open_on
+from ..triton_models.sessions import session_options
 from .advice import CALIBRATION, ON_GPU, ParityRequest, advice_of
 from .calibration_inputs import Calibration
 from .call_overhead import MOST_ON_CPU, MOST_ON_GPU, fit_call_overhead
@@ -169,9 +170,8 @@ def measure_call_overhead(
 
 
 def _small_session(path: Path, device: str) -> onnxruntime.InferenceSession:
-    """A session that takes little memory but is slower."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
+    """A session that takes little memory but is slower, and computes what the served one computes."""
+    options = session_options(0)
     options.enable_cpu_mem_arena = False
     options.add_session_config_entry("session.disable_prepacking", "1")
     return open_on(str(path), device, 0, 0, options)

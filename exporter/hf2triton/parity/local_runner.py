@@ -11,13 +11,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import onnxruntime
 from tokenizers import Tokenizer
 
 from ..checkpoint.preprocessing import items_of
 from ..core.frontend_settings import DecoderSettings, read_decoder_settings, read_encoder_settings, read_settings
 from ..core.layout import TOKENIZER, graph_in
 from ..errors import ParityError
+from ..triton_models.executors import open_session
 from ..triton_models.generation.decoder import open_decoder
 from ..triton_models.generation.generation_config import eos_token_ids
 from ..triton_models.generation.request_state import Answer, RequestState, read_prompt
@@ -30,7 +30,7 @@ Item = Mapping[str, Any]
 
 
 class LocalModel:
-    """The version in `folder`, loaded with onnxruntime's defaults: all cores, the CPU provider."""
+    """The version in `folder`, loaded as the frontend does it, on all cores."""
 
     def __init__(self, folder: Path) -> None:
         settings = read_encoder_settings(folder)
@@ -38,7 +38,7 @@ class LocalModel:
         self._preprocessor = make_preprocessor(
             settings.reader, tokenizer.read_text("utf-8") if tokenizer.exists() else None
         )
-        self._session = onnxruntime.InferenceSession(str(graph_in(folder)), providers=["CPUExecutionProvider"])
+        self._session = open_session(str(graph_in(folder)), 0)
 
     def __call__(self, item: Item) -> list[Sequence[Any]]:
         """The graph's outputs for each row of an item."""

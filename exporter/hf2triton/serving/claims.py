@@ -70,12 +70,14 @@ def clear_up_for(check: Callable[[], None]) -> None:
     that, the ServingError is raised."""
     until = time.monotonic() + _GONE_SECONDS
     while True:
-        clear_up()
         try:
-            return check()
+            check()
         except ServingError:
             if time.monotonic() > until:
                 raise
+        else:
+            return clear_up()  # of those that ended only now, too
+        clear_up()
         time.sleep(0.05)
 
 

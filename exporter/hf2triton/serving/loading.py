@@ -198,8 +198,9 @@ def culprits(
     return found
 
 
-#: A line of Triton's log that is an error or mentions one. Warnings do not count, because each start without a GPU logs one.
-_SAYS_WHY = re.compile(r"^(?!\S+ W |W\d).*(?:Failed to|failed to|^E\d|^\S+ E )")
+#: A line of Triton's log that is an error or mentions one. Warnings, and the line about CUDA's driver, do not count, because each
+#: start without a GPU logs them.
+_SAYS_WHY = re.compile(r"^(?!\S+ W |W\d|.*CudaDriverHelper has not been initialized).*(?:Failed to|failed to|^E\d|^\S+ E )")
 
 
 def telling(log: str) -> str:
@@ -243,7 +244,8 @@ def _tried(server: Running, model: str, seconds: float) -> tuple[str | None, boo
     late = time.monotonic() + (END_SECONDS if isinstance(answer, ConnectionError) else LATE_SECONDS)
     while not thread.is_alive() and not watch.stopped() and time.monotonic() < late:
         time.sleep(POLL_SECONDS)
-    slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else str(answer)
+    ended = DIED if isinstance(answer, ConnectionError) else str(answer)
+    slow = f"not loaded within {seconds:.0f} s" if time.monotonic() > until else ended
     why = watch.stopped() or slow or "Triton gives no answer"
     lines = [line for line in server.log()[before:].splitlines() if _SAYS_WHY.search(line)]
     return one_line(f"{why}: {lines[-1].partition('] ')[2].strip()}" if lines else why), False

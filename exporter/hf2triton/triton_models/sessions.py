@@ -22,10 +22,14 @@ def session_options(threads: int) -> Any:
     options.intra_op_num_threads = threads
     # threads that spin between calls would take cores from tokenizing, sampling and Triton itself
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    # without this, int8 products would saturate on x86 without VNNI; elsewhere it changes nothing
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    no_saturation(options)
     options.log_severity_level = 3
     return options
+
+
+def no_saturation(options: Any) -> None:
+    """Keeps sums of int8 products from saturating on x86 without VNNI. Elsewhere this changes nothing."""
+    options.add_session_config_entry("session.x64quantprecision", "1")
 
 
 def providers(device: str, device_id: int = 0) -> list[Any]:

@@ -14,6 +14,7 @@ from onnx import helper, numpy_helper
 from hf2triton.core.types import Graph, GraphInput, GraphOutput
 from hf2triton.graph.precision.conversion import rounded_twin, with_precision
 from hf2triton.graph.storage import save_graph
+from hf2triton.triton_models.executors import open_session
 
 FLOAT = onnx.TensorProto.FLOAT
 
@@ -48,9 +49,7 @@ def tiny(
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level, options.intra_op_num_threads = 3, 1
-    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return open_session(str(path), 1)
 
 
 def answer(model: ir.Model, feeds: Mapping[str, np.ndarray], folder: Path) -> np.ndarray:
