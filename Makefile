@@ -23,7 +23,7 @@ UNIT := tests/client tests/chaos/test_promises.py tests/installation/test_make_v
 NOT_UNIT := $(addprefix --ignore tests/client/,report/test_report_page.py transport/test_cut_off.py transport/test_shared_memory.py) \
 	$(addprefix --ignore tests/exporter/triton_models/test_,bounds.py rows.py)
 
-.PHONY: demo test test-unit test-slow lint docs bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-reranking bench-memory bench-flood bench-cuda releases chaos soak clean
+.PHONY: demo test test-unit test-slow lint docs bench bench-generation bench-precision bench-perf-analyzer bench-stalls bench-attention bench-reranking bench-memory bench-flood bench-cuda releases chaos soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/hf2triton demo
@@ -56,6 +56,9 @@ bench-perf-analyzer: $(VENV)/.installed
 
 bench-stalls: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.stalls $(BENCH)
+
+bench-attention: $(VENV)/.installed
+	$(BIN)/python -m tests.benchmarks.attention $(BENCH)
 
 bench-reranking: $(VENV)/.installed
 	$(BIN)/python -m tests.benchmarks.reranking $(BENCH)

@@ -6,10 +6,12 @@ import hashlib
 import json
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 ASSETS = Path(__file__).parent / "assets"
 #: What older versions of libraries gave, each with the script that recorded it.
@@ -48,6 +50,16 @@ def assert_outputs_match(expected: Any, actual: Any, atol: float, path: str = "r
     else:
         assert type(actual) is type(expected), f"{path}: {type(actual)} is not {type(expected)}"
         assert actual == expected, path
+
+
+def rest_slow(cases: Iterable[Any], quick: int = 1) -> list[Any]:
+    """Parameters of a test that takes long: all but the first `quick` of them are slow."""
+    return [
+        case
+        if number < quick
+        else pytest.param(*(case if isinstance(case, tuple) else (case,)), marks=pytest.mark.slow)
+        for number, case in enumerate(cases)
+    ]
 
 
 def sample_of(folder: Path) -> list[dict[str, Any]]:

@@ -30,13 +30,14 @@ SERVED = "hf2triton serve >serve.log 2>&1 &\nuntil grep -q ^serving serve.log; d
 
 
 @pytest.fixture(scope="session")
-def demo_repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def demo_repository(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     """What `hf2triton demo --repository model_repository` leaves, as far as pages ask for it."""
     from hf2triton.build.build import build
     from hf2triton.build.plan import plan_build
     from hf2triton.demo.examples import SHOWS, declared
 
-    wanted = {name for page in READ for name in page.given.get("entries", ())}
+    followed = [item.callspec.params["page"] for item in request.session.items if hasattr(item, "callspec")]
+    wanted = {name for page in followed for name in page.given.get("entries", ())}
 
     def make(folder: Path) -> None:
         share_traces(folder.parents[1])

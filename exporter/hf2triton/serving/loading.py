@@ -200,7 +200,9 @@ def culprits(
 
 #: A line of Triton's log that is an error or mentions one. Warnings, and the line about CUDA's driver, do not count, because each
 #: start without a GPU logs them.
-_SAYS_WHY = re.compile(r"^(?!\S+ W |W\d|.*CudaDriverHelper has not been initialized).*(?:Failed to|failed to|^E\d|^\S+ E )")
+_SAYS_WHY = re.compile(
+    r"^(?!\S+ W |W\d|.*CudaDriverHelper has not been initialized).*(?:Failed to|failed to|^E\d|^\S+ E )"
+)
 
 
 def telling(log: str) -> str:

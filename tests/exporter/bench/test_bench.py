@@ -116,6 +116,7 @@ def test_the_table_shows_them_relative_to_pytorch(result):
     assert "round 2 of 2: sentiment: Triton, gRPC" in invoked.stderr
 
 
+@pytest.mark.slow
 def test_who_cannot_take_part_is_missing_with_the_reason(measured, monkeypatch):
     """A source that is gone, a GPU that is not there, and a server that allows no shared memory do not end the run."""
     from hf2triton.serving import Server

@@ -239,6 +239,7 @@ def test_a_repository_that_is_read_only(small_disk):
     assert_refused(result, small_disk, {}, "Read-only file system")
 
 
+@pytest.mark.slow
 def test_files_that_may_not_grow(filled):
     """A limit on file sizes (as a quota would) ends as a full disk does, with an existing entry left as it was."""
     before = snapshot(filled)

@@ -91,6 +91,7 @@ def test_commands_say_what_they_lack(tmp_path, command, module):
     assert_lacks(tmp_path, module, missing[module], command, *words)
 
 
+@pytest.mark.slow
 def test_verify_says_what_it_lacks(entries, tmp_path):
     """It reads an entry first."""
     assert_lacks(tmp_path, "tokenizers", "serve", "verify", "sentiment", "--repository", str(entries))

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from ...conftest import asset
-from ...support import interruptible, snapshot
+from ...support import interruptible, rest_slow, snapshot
 
 SENTIMENT = asset("bert", "text-classification")
 #: Seconds that a command may take to end, on a busy machine.
@@ -92,13 +92,16 @@ class Interrupted:
 
 @pytest.mark.parametrize(
     ("at", "seconds"),
-    [
-        ("check the options", 0),
-        ("load the checkpoint", 1),
-        ("ask PyTorch", 0.1),
-        ("export the graph", 0.7),
-        ("publish", 0),
-    ],
+    rest_slow(
+        [
+            ("export the graph", 0.7),
+            ("publish", 0),
+            ("check the options", 0),
+            ("load the checkpoint", 1),
+            ("ask PyTorch", 0.1),
+        ],
+        2,
+    ),
 )
 def test_an_export(tmp_path, at, seconds):
     """While it imports, asks PyTorch, traces, measures or publishes: the entry is there as a whole or not at all."""

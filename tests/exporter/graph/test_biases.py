@@ -27,17 +27,17 @@ from hf2triton.graph.storage import save_graph
 from hf2triton.graph.tracing.attention import ATTENTIONS, MASKED
 from hf2triton.graph.tracing.encoder import export_graph, traced
 
-from ...support import ASSETS
+from ...support import ASSETS, rest_slow
 
 #: family -> its trained checkpoint, and the number of attention's inputs in each of its layers
 BIASED = {
+    "modernbert": ("modernbert-mlm", [5, 6, 6, 5]),
     "mpnet": ("mpnet-sentiment", [6, 6]),
     "deberta-v2": ("deberta-v2-sentiment", [6, 6]),
-    "modernbert": ("modernbert-mlm", [5, 6, 6, 5]),
 }
 
 
-@pytest.fixture(scope="module", params=BIASED)
+@pytest.fixture(scope="module", params=rest_slow(BIASED))
 def family(request):
     return request.param
 

@@ -17,6 +17,8 @@ from hf2triton.graph.precision.conversion import rounded_twin, weight_bytes, wit
 from hf2triton.graph.storage import save_graph
 from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
 
+from ...support import rest_slow
+
 SPEC = FAMILIES["gpt2"].decoder
 VOCABULARY, CONTEXT, NEW = 101, 160, 64
 #: Name -> how its config differs from the plain one.
@@ -271,8 +273,9 @@ def test_standard_attention_takes_chunks_of_a_batch(export, expected):
         assert largest(logits, np.stack([own[start:end] for _, own in expected])) < 5e-5
 
 
-@pytest.mark.parametrize("attention", ["fused", "standard"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(
+    ("variant", "attention"), rest_slow([(one, form) for form in ("fused", "standard") for one in VARIANTS], 2)
+)
 def test_variants_give_pytorchs_logits(export, models, variant, attention):
     """Each variant's logits are PyTorch's; reorder_and_upcast_attn's are those of its own way of computing."""
     model, (graph, path) = models[variant], export(variant, attention)

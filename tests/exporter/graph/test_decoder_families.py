@@ -18,6 +18,7 @@ from hf2triton.graph.storage import save_graph
 from hf2triton.graph.tracing.decoder import export_decoder
 from hf2triton.triton_models.generation.decoder import open_decoder
 
+from ...support import rest_slow
 from ..export.test_genai_config import generate, generate_with_genai
 from .test_quantize import ops_of
 
@@ -48,6 +49,8 @@ VARIANTS = {
     "norms behind, narrow embeddings": (opt, {"do_layer_norm_before": False, "word_embed_proj_dim": 16}, 2 * 6 + 3),
     "no biases, plain norms": (opt, {"enable_bias": False, "layer_norm_elementwise_affine": False}, 2 * 6 + 1),
 }
+#: What runs quickly stands first.
+RUN = [(variant, attention) for attention in ("fused", "standard") for variant in VARIANTS]
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +82,7 @@ def graphs(models):
 
 
 @pytest.mark.parametrize(("precision", "atol"), [("fp32", 1e-4), ("fp16", 0.06)])
-@pytest.mark.parametrize("attention", ["fused", "standard"])
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("variant", "attention"), rest_slow(RUN, 4))
 def test_rows_of_any_length_side_by_side_give_pytorchs_logits(
     models, graphs, tmp_path, variant, attention, precision, atol
 ):

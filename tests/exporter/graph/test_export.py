@@ -73,10 +73,12 @@ LEFT = RIGHT[:, ::-1].copy()
 
 
 def each_attention() -> list:
-    """Attention, family and task. Tasks of a family differ in their heads alone: all but the first are slow."""
+    """Attention, family and task. Tasks of a family differ in their heads alone, and families otherwise than in their attention:
+    one task of each runs, and one in all forms; the others are slow."""
     first = dict(reversed(CHECKPOINTS))
+    quick = {("fused", *pair) for pair in first.items()} | {(form, "bert", first["bert"]) for form in ATTENTIONS}
     return [
-        pytest.param(attention, *pair, marks=() if pair in first.items() else pytest.mark.slow)
+        pytest.param(attention, *pair, marks=() if (attention, *pair) in quick else pytest.mark.slow)
         for attention in ATTENTIONS
         for pair in CHECKPOINTS
     ]
@@ -95,6 +97,7 @@ def test_the_graph_gives_pytorchs_answers(load, tmp_path, attention, family, tas
             assert largest_difference(checkpoint, tmp_path / "model.onnx", preprocessor.feeds(own), endpoint) < 5e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "task", "base"),
     [

@@ -17,7 +17,7 @@ from hf2triton.graph.storage import save_graph
 from hf2triton.graph.tracing.decoder import LOGITS_FROM, export_decoder
 from hf2triton.triton_models.generation.decoder import open_decoder
 
-from ...support import ASSETS, sample_of
+from ...support import ASSETS, rest_slow, sample_of
 from ..export.test_genai_config import generate_with_genai
 from .test_decoder import open_session
 from .test_quantize import ops_of
@@ -179,12 +179,14 @@ def test_logits_may_be_left_out(verses, rows, expected, tmp_path, attention):
 
 @pytest.mark.parametrize(
     "variant",
-    [
-        {"n_embd": 32, "vocab_size": 101},
-        {"n_embd": 24, "n_inner": 50, "vocab_size": 13, "n_head": 3},
-        {"n_embd": 40, "n_inner": 50, "vocab_size": 13, "n_head": 5, "tie_word_embeddings": False},
-        {"n_embd": 72, "n_inner": 32, "vocab_size": 257, "n_head": 3, "reorder_and_upcast_attn": True},
-    ],
+    rest_slow(
+        [
+            {"n_embd": 32, "vocab_size": 101},
+            {"n_embd": 24, "n_inner": 50, "vocab_size": 13, "n_head": 3},
+            {"n_embd": 40, "n_inner": 50, "vocab_size": 13, "n_head": 5, "tie_word_embeddings": False},
+            {"n_embd": 72, "n_inner": 32, "vocab_size": 257, "n_head": 3, "reorder_and_upcast_attn": True},
+        ]
+    ),
 )
 def test_decoders_of_any_size_run(tmp_path, variant):
     """Sizes that are no multiple of a block, with heads of their own or tied, give PyTorch's logits but for rounding."""

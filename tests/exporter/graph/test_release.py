@@ -22,6 +22,7 @@ from hf2triton.graph.passes.release import (
 )
 
 from ...conftest import export_asset
+from ...support import rest_slow
 
 
 def months(first: str, last: str) -> list[str]:
@@ -155,7 +156,7 @@ def test_the_oldest_keeps_in_fp32_what_it_lacks_in_fp16():
     assert fit(graph, None).full_precision == {"before"}
 
 
-@pytest.mark.parametrize(("precision", "first"), [("fp16", "24.12"), ("int8", "25.08")])
+@pytest.mark.parametrize(("precision", "first"), rest_slow([("int8", "25.08"), ("fp16", "24.12")]))
 def test_generation_is_not_exported_for_a_release_that_is_too_old(tmp_path, precision, first):
     """The check is of the final graph, int8's op included; nothing is written."""
     with pytest.raises(ExportError, match=f"has onnxruntime 1.18, which lacks .* is {first}; use") as caught:

@@ -21,7 +21,7 @@ from hf2triton.graph.passes.cleaning import clean
 from hf2triton.graph.passes.release import OPSET, fit
 from hf2triton.graph.tracing.encoder import export_graph, traced
 
-from ...support import ASSETS
+from ...support import ASSETS, rest_slow
 from .tiny import answer, twin_answer
 
 #: How far the twin may lie from PyTorch's fp16, as a share of what that lies from fp32: on average over all numbers.
@@ -167,7 +167,7 @@ def trained(tmp_path_factory):
     return answers
 
 
-@pytest.mark.parametrize("name", ["bert-sentiment", "bert-ner", "distilbert-sentiment", "vit-fashion"])
+@pytest.mark.parametrize("name", rest_slow(["bert-sentiment", "vit-fashion", "bert-ner", "distilbert-sentiment"], 2))
 def test_trained_models(trained, name):
     """Whole models, with padding: the twin is off as PyTorch's fp16 is, by as much and in the same direction."""
     exact, half, twin = trained(name)

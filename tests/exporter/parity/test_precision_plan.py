@@ -314,6 +314,7 @@ def test_a_given_plan_is_not_searched(searched, tmp_path):
     assert not list((tmp_path / "repository").rglob("*.onnx"))
 
 
+@pytest.mark.slow
 def test_a_search_that_finds_nothing(tmp_path):
     """Where no fp32 nodes help, since fp32 itself is not exact enough, parity's own failure is what the user sees: exit code
     3."""
