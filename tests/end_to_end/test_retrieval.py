@@ -52,7 +52,6 @@ def test_embeddings_of_real_weights(minilm):
         assert_retrieves_the_same(SentenceTransformer(str(weights()), device="cpu"), ours, 0.3)
 
 
-@pytest.mark.slow
 def test_sparse_embeddings(server):
     """By the weights of tokens in common."""
     with pipeline("sparse-embedding", model=entry_name("bert", "sparse-embedding", "fp16"), url=server.url) as ours:

@@ -67,7 +67,7 @@ def test_a_family_through_the_server(family: str, tmp_path: Path):
 
 def assert_answers(task: str, folder: Path, ours: Callable[..., Any], atol: float) -> None:
     theirs = judge(task, folder)
-    for one, options in questions(task, folder):
+    for one, options in questions(task, folder, exact=atol <= ATOL["fp32"]):
         expected, actual = theirs(one, **options), ours(one, **options)
         if isinstance(expected, np.ndarray):
             np.testing.assert_allclose(actual, expected, atol=atol)
