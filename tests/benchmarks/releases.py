@@ -25,6 +25,9 @@ from hf2triton.verify.verify import verify
 from ..support import ASSETS
 
 BIASED = ("mpnet-sentiment", "modernbert-mlm")
+#: Their attention is BERT's, with a mask alone.
+LIKE_BERT = ("electra-ner", "roberta-ner", "xlm-roberta-sentiment", "camembert-mlm")
+LIKE_VIT = ("deit-fashion", "dinov2-fashion", "dinov2-registers-fashion", "siglip-fashion")
 ENCODERS = ("bert-sentiment", "bert-qa", "distilbert-mlm", "vit-fashion", "clip-fashion")
 #: column -> its checkpoints, attention and precisions
 COLUMNS = {
@@ -34,10 +37,15 @@ COLUMNS = {
     "standard": ((*ENCODERS, *BIASED, "deberta-v2-sentiment"), "standard", ("fp32", "fp16")),
     "DeBERTa, fused": (("deberta-v2-sentiment",), "fused", ("fp32", "fp16", "int8")),
     "MPNet, ModernBERT, fused": (BIASED, "fused", ("fp32", "fp16", "int8")),
+    "kin of BERT, fused": (LIKE_BERT, "fused", ("fp32", "fp16", "int8")),
+    "kin of ViT, fused": (LIKE_VIT, "fused", ("fp32", "fp16", "int8")),
+    "kin of BERT and ViT, standard": ((*LIKE_BERT, *LIKE_VIT), "standard", ("fp32", "fp16")),
     "GPT-2, fused": (("gpt2-verses",), "fused", ("fp32", "fp16", "int8")),
     "GPT-2, standard": (("gpt2-verses",), "standard", ("fp32", "fp16", "int8")),
     "GPT-Neo, fused": (("gptneo-verses",), "fused", ("fp32", "fp16", "int8")),
     "GPT-Neo, standard": (("gptneo-verses",), "standard", ("fp32", "fp16", "int8")),
+    "OPT, fused": (("opt-verses",), "fused", ("fp32", "fp16", "int8")),
+    "OPT, standard": (("opt-verses",), "standard", ("fp32", "fp16", "int8")),
 }
 
 
