@@ -36,7 +36,8 @@ def demo_repository(tmp_path_factory: pytest.TempPathFactory, request: pytest.Fi
     from hf2triton.build.plan import plan_build
     from hf2triton.demo.examples import SHOWS, declared
 
-    followed = [item.callspec.params["page"] for item in request.session.items if hasattr(item, "callspec")]
+    cases = [item.callspec.params for item in request.session.items if hasattr(item, "callspec")]
+    followed = [case["page"] for case in cases if isinstance(case.get("page"), Page)]
     wanted = {name for page in followed for name in page.given.get("entries", ())}
 
     def make(folder: Path) -> None:

@@ -53,7 +53,7 @@ def test_embeddings_of_real_weights(minilm):
 
 
 def test_sparse_embeddings(server):
-    """By the weights of tokens in common."""
+    """By the weights of tokens in common. The model was trained to fill blanks, so that it finds little."""
     with pipeline("sparse-embedding", model=entry_name("bert", "sparse-embedding", "fp16"), url=server.url) as ours:
         theirs = SparseEncoder(str(asset("bert", "sparse-embedding")), device="cpu")
-        assert_retrieves_the_same(theirs, ours, 0.1)
+        assert_retrieves_the_same(theirs, ours, 0.02)
