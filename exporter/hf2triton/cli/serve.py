@@ -65,7 +65,11 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
 
     # not an Event: a signal that comes while this thread holds the Event's own lock would wait for it forever
     stops: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: stops.append(number))
+
+    def stop(number: int, _: object) -> None:
+        stops.append(number)
+
+    signal.signal(signal.SIGTERM, stop)
 
     def report(model: str, reason: str) -> None:
         click.echo(f"hf2triton: {model} is not served: {reason}", err=True)
@@ -78,7 +82,7 @@ def serve(repository: Path, control_key: Path | None, **options: Any) -> None:
             f"serving {repository} after {server.ready_seconds:.1f} s: gRPC {scheme}{server.url}, HTTP {server.http_url},"
             f" metrics {server.metrics_url}/metrics"
         )
-        signal.signal(signal.SIGINT, lambda number, _: stops.append(number))  # until here, it ends the start
+        signal.signal(signal.SIGINT, stop)  # until here, it ends the start
         while server.running and not stops:
             time.sleep(0.2)
         if not stops:

@@ -187,7 +187,7 @@ def test_weights_aside_do_not_follow_their_originals(tmp_path):
 PUBLISHED = [("bert-sentiment", "fp16"), ("bert-sentiment", "int8"), ("gpt2-verses", "fp32"), ("gpt2-verses", "int8")]
 
 
-@pytest.mark.parametrize(("name", "precision"), rest_slow(PUBLISHED, 1))
+@pytest.mark.parametrize(("name", "precision"), rest_slow(PUBLISHED))
 def test_an_entry_with_its_weights_beside_the_graph(tmp_path, name, precision):
     """It holds the folder that Triton wants, its manifest both files' digests, and it answers as PyTorch did."""
     options = {"precision": precision, "repository": tmp_path / "repository", "largest_file": 1000}
