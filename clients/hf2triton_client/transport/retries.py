@@ -42,10 +42,14 @@ class Tries:
         self._again = _pauses(FIRST_PAUSE, LONGEST_PAUSE)
         self._elsewhere = _pauses(_FIRST_ELSEWHERE, _LONGEST_ELSEWHERE)
         self._sought = 0
+        self._refusal: ClientError | None = None  # after which another try was to come
 
     def seconds(self) -> float:
-        """Returns the time left until the deadline. Raises DeadlineExceeded."""
+        """Returns the time left until the deadline. If none is left, raises the error that led to this try, or else
+        DeadlineExceeded."""
         left = self.until - time.monotonic()
+        if left <= 0 and self._refusal is not None:
+            raise self._refusal
         if left <= 0:
             raise DeadlineExceeded(f"no answer within {self._target.timeout:g} s (at {self._target.url})")
         return left
@@ -66,6 +70,7 @@ class Tries:
             pause = None
         if pause is None or time.monotonic() + pause >= self.until:
             raise error
+        self._refusal = error
         return pause
 
     def _pause_elsewhere(self, known: bool) -> float | None:

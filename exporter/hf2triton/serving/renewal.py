@@ -19,6 +19,7 @@ from pathlib import Path
 from . import sockets
 from .host import Host
 from .loading import Watch
+from .states import Loads
 from .stubs import dead_stubs, stubs
 
 #: gRPC ends connections after a minute, give or take a tenth; requests in flight then still finish.
@@ -95,7 +96,8 @@ class Successor:
         sockets.stop_listening(old.pid, host.metrics.port)
         self._host = host
         self.process = host.start(models, "--exit-on-error=true")
-        self._watch = Watch(self)
+        self._watch, self._loads = Watch(self), Loads(host.repositories, host.backends)
+        self._began = dict.fromkeys(models, time.monotonic())
 
     @property
     def pid(self) -> int | None:
@@ -106,7 +108,10 @@ class Successor:
 
     def failed(self) -> str | None:
         """Why it will never be ready; None if it may still become ready."""
-        return self._watch.stopped()
+        if (why := self._watch.stopped()) is not None:
+            return why
+        model = self._loads.stuck(stubs(self.process.pid), self._began, self.process.pid)
+        return None if model is None else f"it waits in vain for the process of model {model}"
 
     def end(self) -> None:
         end(self.process, regions(self.process.pid, self._host.shm_prefix))

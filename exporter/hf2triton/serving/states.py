@@ -1,11 +1,14 @@
-"""Tracks how long model processes have been dead, stopped, or quiet despite having work. Uses only the standard library."""
+"""Tracks how long model processes have been dead, stopped, missing, or quiet despite having work. Uses only the standard library."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 
 from .loading import DEAD_SECONDS
+from .missing import instances
 from .proc import Quiet
 from .stubs import Stub
 from .work import busy
@@ -14,6 +17,8 @@ from .work import busy
 STOPPED_SECONDS = 2.0
 #: How long a process may do nothing while requests wait for it.
 QUIET_SECONDS = 10.0
+#: How long a model that is being loaded may lack a process while nothing happens that could bring it.
+LACKING_SECONDS = 30.0
 
 
 class ProcessStates:
@@ -41,6 +46,35 @@ class ProcessStates:
                 late = letter == "Z" and start < since < now - DEAD_SECONDS
                 if late and self._owners.get(pid, model) == model:
                     return model
+        return None
+
+
+class Loads:
+    """Finds exported models that will never be loaded because Triton waits for a process that is not there. If a process ends just
+    after its start, Triton may wait for its first message for ever, without leaving a dead process (seen with 2.51).
+
+    The sign is that the model has too few processes, while none that takes part in loading does anything.
+    """
+
+    def __init__(self, repositories: Collection[Path], backends: Collection[str]) -> None:
+        self._repositories = repositories
+        self._backends = backends
+        self._quiet = Quiet()
+        self._active = time.monotonic()  # when anything that takes part was last seen working
+
+    def stuck(self, found: Sequence[Stub], began: Mapping[str, float], server: int | None = None) -> str | None:
+        """A model that will never be loaded. `began`: model -> when its loading began. `server`: the process id of tritonserver if
+        it does nothing but load."""
+        loading = [stub for stub in found if not stub.dead and stub.model in (*began, "")]
+        pids = {stub.pid for stub in loading} | ({server} if server is not None else set())
+        self._quiet.keep(pids)
+        now = time.monotonic()
+        self._active = max([self._active, *(now - self._quiet.seconds(pid) for pid in pids)])
+        there = Counter(stub.model for stub in loading)
+        for model, start in began.items():
+            late = now - max(start, self._active) > LACKING_SECONDS
+            if late and there[model] < instances(self._repositories, model, self._backends):
+                return model
         return None
 
 

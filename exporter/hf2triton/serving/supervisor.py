@@ -23,7 +23,7 @@ from .proc import Quiet, letter
 from .reloads import Reloads
 from .renewal import KEPT, Renewal, Successor, end, kept
 from .sockets import end_connections
-from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, ProcessStates
+from .states import QUIET_SECONDS, STOPPED_SECONDS, Hanging, Loads, ProcessStates
 from .stubs import Stub, Stubs
 from .work import generating
 
@@ -96,6 +96,7 @@ class Supervisor:
     def _forget(self) -> None:
         """Forgets how long processes have been in their states."""
         self._states, self._quiet, self._hanging = ProcessStates(), Quiet(), Hanging()
+        self._loads = Loads(self._host.repositories, self._host.backends)
         self._stood: float | None = None  # when the server was first seen stopped
         self._answered = self._looked = time.monotonic()
 
@@ -106,8 +107,9 @@ class Supervisor:
             return why
         found = self._stubs.found()
         self._end_stopped(found)
-        if (model := self._states.stuck(self._reloads.began.copy())) is not None:
-            return f"the process of model {model} has died while it was loaded, for which tritonserver waits in vain"
+        began = self._reloads.began.copy()
+        if (model := self._states.stuck(began) or self._loads.stuck(found, began)) is not None:
+            return _in_vain(model)
         try:
             awaited = set(self._reloads.began)
             ready = self._host.control.ready(ANSWER_SECONDS)
@@ -237,7 +239,7 @@ class Supervisor:
             there = [model for model in models if missing(self._host.repositories, model) is None]
             self.process = self._host.start(there, *([ONE_BY_ONE] if attempt > 1 else []))
             self._begin()
-            failed = self._started()
+            failed = self._started(there)
             if not self._host.wanted():
                 return
             if failed is None:
@@ -250,26 +252,32 @@ class Supervisor:
         self._owed, self._ready, self._awaited = {(model, "") for model in models}, [], set()
         self._host.say("tritonserver is there again")
 
-    def _started(self) -> str | None:
-        """Waits until the server is live. Returns why it never will be, or None."""
-        watch = Watch(self)
+    def _started(self, models: Iterable[str]) -> str | None:
+        """Waits until the server is live, with these models. Returns why it never will be, or None."""
+        watch, began = Watch(self), dict.fromkeys(models, time.monotonic())
         while self._host.wanted() and not self._host.control.live():
             if (why := watch.stopped() or self._stopped()) is not None:
                 return why
-            self.note()
+            if (model := self._loads.stuck(self.note(), began, self.process.pid)) is not None:
+                return _in_vain(model)
             self._rest(0.05)
         return None
 
-    def note(self) -> None:
-        """Call this while a server starts, to notice processes that die right after loading."""
+    def note(self) -> list[Stub]:
+        """Call this while a server starts, to notice processes that die right after loading. Returns those that are there."""
         found = self._stubs.found()
         self._end_stopped(found)
         self._presence.note(found)
+        return found
 
     def _rest(self, seconds: float) -> None:
         until = time.monotonic() + seconds
         while self._host.wanted() and (left := until - time.monotonic()) > 0:
             time.sleep(min(left, POLL_SECONDS))
+
+
+def _in_vain(model: str) -> str:
+    return f"the process of model {model} has died while it was loaded, for which tritonserver waits in vain"
 
 
 def _ending(code: int) -> str:

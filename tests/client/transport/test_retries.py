@@ -117,3 +117,14 @@ def test_no_try_begins_after_the_deadline(clock):
     clock.now += 2.0
     with pytest.raises(DeadlineExceeded, match="within 2 s"):
         tries.seconds()
+
+
+def test_a_try_that_comes_too_late_ends_with_the_error_before_it(clock):
+    """The wait took longer than it should have, as on an overloaded machine: the reason for it says more than the deadline."""
+    tries, busy = Tries(Target(timeout=2.0)), ServerBusy("x")
+    clock.now += tries.pause(busy, True)
+    assert tries.seconds() > 0
+    clock.now += 2.0
+    with pytest.raises(ServerBusy) as raised:
+        tries.seconds()
+    assert raised.value is busy

@@ -10,7 +10,7 @@ import pytest
 
 from hf2triton.serving import states
 from hf2triton.serving.loading import Control
-from hf2triton.serving.states import Hanging, ProcessStates
+from hf2triton.serving.states import Hanging, Loads, ProcessStates
 from hf2triton.serving.stubs import Stub
 from hf2triton.serving.work import busy, generating
 
@@ -33,6 +33,7 @@ def start(monkeypatch):
     monkeypatch.setattr(states, "STOPPED_SECONDS", 0.3)
     monkeypatch.setattr(states, "QUIET_SECONDS", 0.5)
     monkeypatch.setattr(states, "DEAD_SECONDS", 0.2)
+    monkeypatch.setattr(states, "LACKING_SECONDS", 0.5)
     with children() as start:
         yield start
 
@@ -60,6 +61,47 @@ def test_one_that_died_while_it_was_loaded_is_found():
     assert look.stuck({"other": 0.0}) is None
     assert look.stuck({"model": math.inf}) is None, "Triton was not told to load it yet"
     assert look.stuck({"model": time.monotonic()}) is None, "it died before"
+
+
+@pytest.fixture
+def repository(tmp_path):
+    """Two exports and a model of somebody else."""
+    for name, exported in {"one": True, "pair": True, "foreign": False}.items():
+        version = tmp_path / name / "1"
+        version.mkdir(parents=True)
+        count = 2 if name == "pair" else 1
+        (version.parent / "config.pbtxt").write_text(f'backend: "python"\ninstance_group [ {{ count: {count} }} ]')
+        if exported:
+            (version / "manifest.json").write_text("{}")
+    return tmp_path
+
+
+def test_a_model_whose_process_is_not_even_a_dead_one_is_found(start, repository):
+    """It was killed as soon as it was there, and Triton waits for what it would have said."""
+    began, there = time.monotonic(), [Stub(start(SLEEPS).pid, "S", name, "1") for name in ("one", "pair", "foreign")]
+    look = Loads([repository], {"python"})
+    began_all = dict.fromkeys(["foreign", "one", "pair"], began)
+    assert look.stuck(there, began_all) is None, "not for so long yet"
+    assert wait_for(lambda: look.stuck(there, began_all), "the model of two instances") == "pair"
+    assert look.stuck(there[1:], began_all) == "one"
+    assert look.stuck(there, {"one": began}) is None
+    assert look.stuck([], {"foreign": began}) is None, "it may never have any"
+    assert look.stuck([], {"one": math.inf}) is None, "Triton was not told to load it yet"
+    assert Loads([repository], {"onnxruntime"}).stuck([], {"one": began}) is None
+    assert Loads([], {"python"}).stuck([], {"one": began}) is None, "it lies elsewhere"
+
+
+@pytest.mark.parametrize("where", ["process", "server"])
+def test_a_model_is_waited_for_while_anything_works(start, repository, where):
+    """Another process of it may be at work, or tritonserver itself while it only loads."""
+    busy, began = start(SPINS), {"pair": time.monotonic()}
+    server, found = (busy.pid, []) if where == "server" else (None, [Stub(busy.pid, "R", "pair", "1")])
+    look, until = Loads([repository], {"python"}), time.monotonic() + 1.5
+    while time.monotonic() < until:
+        assert look.stuck(found, began, server) is None
+        time.sleep(0.05)
+    busy.kill()
+    assert wait_for(lambda: look.stuck([], began), "the model") == "pair"
 
 
 def test_work_is_read_from_the_metrics():
