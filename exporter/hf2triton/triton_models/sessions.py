@@ -13,6 +13,9 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: as fp16's.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 
+#: Entries of a session's config that keep sums of int8 products from saturating on x86 without VNNI. Elsewhere they change nothing.
+NO_SATURATION = {"session.x64quantprecision": "1"}
+
 
 def session_options(threads: int) -> Any:
     """Options with `threads` threads per call; 0: as many as onnxruntime chooses."""
@@ -28,8 +31,8 @@ def session_options(threads: int) -> Any:
 
 
 def no_saturation(options: Any) -> None:
-    """Keeps sums of int8 products from saturating on x86 without VNNI. Elsewhere this changes nothing."""
-    options.add_session_config_entry("session.x64quantprecision", "1")
+    for key, value in NO_SATURATION.items():
+        options.add_session_config_entry(key, value)
 
 
 def providers(device: str, device_id: int = 0) -> list[Any]:

@@ -4,7 +4,7 @@
 
 The job, as verify.py writes it: `graph`, the file; `calls`, an .npz with an array `CALL/INPUT` for each input of each call;
 `answers`, the .npz to write, with an array `CALL/OUTPUT` for each of `outputs`. A decoder's past is empty where a call omits it.
-`slots`, for decoders: see `_steps`. The outcome is printed as JSON, `{"error": …}`.
+`session`: further entries of the session's config. `slots`, for decoders: see `_steps`. The outcome is printed as JSON, `{"error": …}`.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ def main(path: str) -> None:
 def _answers(job: dict[str, Any]) -> dict[str, npt.NDArray[Any]]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    for key, value in job["session"].items():
+        options.add_session_config_entry(key, value)
     session = onnxruntime.InferenceSession(job["graph"], options, providers=["CPUExecutionProvider"])
     empty = {value.name: _nothing(value) for value in session.get_inputs() if value.name.startswith(PAST)}
     calls: dict[str, dict[str, npt.NDArray[Any]]] = {}

@@ -31,6 +31,7 @@ from ..graph.passes.release import RELEASES, Release, find_release
 from ..parity.places import AskedItems
 from ..triton_models.preprocessor import Item, joined
 from ..triton_models.preprocessors import make_preprocessor
+from ..triton_models.sessions import NO_SATURATION
 from .environments import Runtime, find_runtime
 
 #: Stands for every release.
@@ -122,7 +123,9 @@ def question_of(repository: Path, frontend: str) -> Question:
         job, calls, judge = _ask_decoder(folder, settings, baseline)
     else:
         job, calls, judge = _ask_encoder(folder, settings, baseline)
-    return Question(frontend, version, graph_file(repository, frontend, version), about, job, calls, judge)
+    graph = graph_file(repository, frontend, version)
+    session = NO_SATURATION if graph.parent == folder else {}  # Triton's own backend has no such option
+    return Question(frontend, version, graph, about, {**job, "session": session}, calls, judge)
 
 
 def verify(

@@ -2,7 +2,10 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
+import numpy as np
 import onnx_ir as ir
 import pytest
 from click.testing import CliRunner
@@ -11,6 +14,7 @@ from hf2triton.cli import main
 from hf2triton.core.layout import graph_file
 from hf2triton.errors import RepositoryError, UnknownName
 from hf2triton.graph.passes.release import RELEASES
+from hf2triton.verify import run_graph
 from hf2triton.verify.verify import question_of, releases_of
 
 from ...conftest import export_asset
@@ -90,6 +94,27 @@ def test_fused_attention_runs_on_the_middle_and_the_newest(verify, name):
     assert result.exit_code == 0, result.output
     assert [run["onnxruntime"] for run in report["runs"]] == ["1.21.0", "1.28.0"]
     assert report["passed"] is True
+
+
+def test_int8_is_computed_as_it_is_served(entries, tmp_path):
+    """Sums of products that do not fit into 16 bits: they saturate on x86 without VNNI where the frontend's option is missing."""
+    question, options = question_of(entries, "bert"), {"session.x64quantprecision": "1"}
+    assert question.job["session"] == options
+    assert question_of(entries, "clothes_image").job["session"] == {}, "Triton's own backend has no such option"
+    rows, weights = np.full((1, 64), 255, np.uint8), np.full((64, 64), 127, np.int8)
+    a = ir.val("a", ir.DataType.UINT8, [1, 64])
+    b = ir.val("b", const_value=ir.tensor(weights, name="b"))
+    node = ir.node("MatMulInteger", [a, b])
+    node.outputs[0].name = "y"
+    graph = ir.Graph([a], node.outputs, nodes=[node], initializers=[b], opset_imports={"": 17})
+    ir.save(ir.Model(graph, ir_version=8), tmp_path / "model.onnx")
+    np.savez(tmp_path / "calls.npz", **{"0/a": rows})
+    files = {"graph": "model.onnx", "calls": "calls.npz", "answers": "answers.npz"}
+    job = {"outputs": ["y"], "session": options, **{key: str(tmp_path / name) for key, name in files.items()}}
+    (tmp_path / "job.json").write_text(json.dumps(job))
+    done = subprocess.run([sys.executable, "-I", run_graph.__file__, tmp_path / "job.json"], capture_output=True, text=True)
+    assert json.loads(done.stdout) == {"error": None}
+    assert (np.load(tmp_path / "answers.npz")["0/y"] == rows.astype(int) @ weights.astype(int)).all()
 
 
 def test_both_frontends_of_an_entry_and_the_graph_behind_them(verify):
