@@ -1,4 +1,7 @@
-"""Tracks how long model processes have been dead, stopped, missing, or quiet despite having work. Uses only the standard library."""
+"""Tracks how long model processes have been dead, stopped, missing, or quiet despite having work.
+
+Uses only the standard library.
+"""
 
 from __future__ import annotations
 
@@ -50,8 +53,8 @@ class ProcessStates:
 
 
 class Loads:
-    """Finds exported models that will never be loaded because Triton waits for a process that is not there. If a process ends just
-    after its start, Triton may wait for its first message for ever, without leaving a dead process (seen with 2.51).
+    """Finds exported models that will never be loaded because Triton waits for a process that is not there. If a process ends
+    just after its start, Triton may wait for its first message for ever, without leaving a dead process (seen with 2.51).
 
     The sign is that the model has too few processes, while none that takes part in loading does anything.
     """
@@ -63,8 +66,8 @@ class Loads:
         self._active = time.monotonic()  # when anything that takes part was last seen working
 
     def stuck(self, found: Sequence[Stub], began: Mapping[str, float], server: int | None = None) -> str | None:
-        """A model that will never be loaded. `began`: model -> when its loading began. `server`: the process id of tritonserver if
-        it does nothing but load."""
+        """A model that will never be loaded. `began`: model -> when its loading began. `server`: the process id of tritonserver
+        if it does nothing but load."""
         loading = [stub for stub in found if not stub.dead and stub.model in (*began, "")]
         pids = {stub.pid for stub in loading} | ({server} if server is not None else set())
         self._quiet.keep(pids)

@@ -13,7 +13,7 @@ PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 #: as fp16's.
 PROVIDER_OPTIONS = {"cpu": {}, "cuda": {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}}
 
-#: Entries of a session's config that keep sums of int8 products from saturating on x86 without VNNI. Elsewhere they change nothing.
+#: Entries of a session's config that keep sums of int8 products from saturating on x86 without VNNI. Elsewhere they do nothing.
 NO_SATURATION = {"session.x64quantprecision": "1"}
 
 

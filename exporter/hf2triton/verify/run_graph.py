@@ -4,7 +4,8 @@
 
 The job, as verify.py writes it: `graph`, the file; `calls`, an .npz with an array `CALL/INPUT` for each input of each call;
 `answers`, the .npz to write, with an array `CALL/OUTPUT` for each of `outputs`. A decoder's past is empty where a call omits it.
-`session`: further entries of the session's config. `slots`, for decoders: see `_steps`. The outcome is printed as JSON, `{"error": …}`.
+`session`: further entries of the session's config. `slots`, for decoders: see `_steps`. The outcome is printed as JSON,
+`{"error": …}`.
 """
 
 from __future__ import annotations

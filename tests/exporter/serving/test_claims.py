@@ -92,8 +92,8 @@ def dying(claim, seconds):
 
 
 def test_what_was_killed_only_just_now_is_in_nobodys_way(monkeypatch):
-    """It still has its claim and its port while it ends. A start on the same port waits for it. What it leaves is cleared up then,
-    or by the next start if its claim outlives its port."""
+    """It still has its claim and its port while it ends. A start on the same port waits for it. What it leaves is cleared up
+    then, or by the next start if its claim outlives its port."""
     monkeypatch.setattr(claims, "_GONE_SECONDS", PATIENCE)
     claim = Claim.new()
     with dying(claim, 1.0) as check:

@@ -112,7 +112,9 @@ def test_int8_is_computed_as_it_is_served(entries, tmp_path):
     files = {"graph": "model.onnx", "calls": "calls.npz", "answers": "answers.npz"}
     job = {"outputs": ["y"], "session": options, **{key: str(tmp_path / name) for key, name in files.items()}}
     (tmp_path / "job.json").write_text(json.dumps(job))
-    done = subprocess.run([sys.executable, "-I", run_graph.__file__, tmp_path / "job.json"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-I", run_graph.__file__, tmp_path / "job.json"], capture_output=True, text=True
+    )
     assert json.loads(done.stdout) == {"error": None}
     assert (np.load(tmp_path / "answers.npz")["0/y"] == rows.astype(int) @ weights.astype(int)).all()
 
