@@ -48,10 +48,9 @@ class Tries:
         """Returns the time left until the deadline. If none is left, raises the error that led to this try, or else
         DeadlineExceeded."""
         left = self.until - time.monotonic()
-        if left <= 0 and self._refusal is not None:
-            raise self._refusal
         if left <= 0:
-            raise DeadlineExceeded(f"no answer within {self._target.timeout:g} s (at {self._target.url})")
+            late = f"no answer within {self._target.timeout:g} s (at {self._target.url})"
+            raise self._refusal or DeadlineExceeded(late)
         return left
 
     def pause(self, error: ClientError, known: bool | None) -> float:

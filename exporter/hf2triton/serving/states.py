@@ -22,6 +22,8 @@ STOPPED_SECONDS = 2.0
 QUIET_SECONDS = 10.0
 #: How long a model that is being loaded may lack a process while nothing happens that could bring it.
 LACKING_SECONDS = 30.0
+#: How often that is checked: it reads the states of all threads.
+LOOK_SECONDS = 1.0
 
 
 class ProcessStates:
@@ -63,15 +65,19 @@ class Loads:
         self._repositories = repositories
         self._backends = backends
         self._quiet = Quiet()
+        self._looked = -LOOK_SECONDS
         self._active = time.monotonic()  # when anything that takes part was last seen working
 
     def stuck(self, found: Sequence[Stub], began: Mapping[str, float], server: int | None = None) -> str | None:
         """A model that will never be loaded. `began`: model -> when its loading began. `server`: the process id of tritonserver
         if it does nothing but load."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return None
+        self._looked = now
         loading = [stub for stub in found if not stub.dead and stub.model in (*began, "")]
         pids = {stub.pid for stub in loading} | ({server} if server is not None else set())
         self._quiet.keep(pids)
-        now = time.monotonic()
         self._active = max([self._active, *(now - self._quiet.seconds(pid) for pid in pids)])
         there = Counter(stub.model for stub in loading)
         for model, start in began.items():

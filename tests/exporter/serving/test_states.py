@@ -34,6 +34,7 @@ def start(monkeypatch):
     monkeypatch.setattr(states, "QUIET_SECONDS", 0.5)
     monkeypatch.setattr(states, "DEAD_SECONDS", 0.2)
     monkeypatch.setattr(states, "LACKING_SECONDS", 0.5)
+    monkeypatch.setattr(states, "LOOK_SECONDS", 0.0)
     with children() as start:
         yield start
 
